@@ -1,0 +1,1 @@
+"""fastsim: a generative fast-simulation engine for particle physics."""

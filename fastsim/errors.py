@@ -1,0 +1,27 @@
+"""Errors that users may meet. The message names the value, the place and what to do."""
+
+from __future__ import annotations
+
+
+class FastsimError(Exception):
+    """Base of all errors raised on purpose; the command line prints one line and exits 1."""
+
+
+class InvalidEvent(FastsimError):
+    """An input record is malformed: a bad LHE line, a NaN momentum, an impossible colour flow."""
+
+
+class OutOfDomain(FastsimError):
+    """A condition lies outside the phase space that a model was trained and validated on."""
+
+
+class WeightsError(FastsimError):
+    """A model's card or weights are missing, altered or do not fit each other."""
+
+
+class PipelineError(FastsimError):
+    """Steps do not fit together, or a Step broke its contract."""
+
+
+class OutputError(FastsimError):
+    """An output cannot be written: it exists, its folder is unwritable, the disk is full."""

@@ -1,0 +1,88 @@
+"""Relativistic kinematics on arrays of four-momenta (E, px, py, pz) in GeV."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def p4_from_pt_eta_phi_m(pt: ArrayLike, eta: ArrayLike, phi: ArrayLike, m: ArrayLike) -> Floats:
+    """Four-momenta, shape (..., 4), from pT (GeV), pseudorapidity, azimuth and mass (GeV)."""
+    pt_, eta_, phi_, m_ = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (pt, eta, phi, m)))
+    px, py, pz = pt_ * np.cos(phi_), pt_ * np.sin(phi_), pt_ * np.sinh(eta_)
+    return np.stack([np.sqrt(px**2 + py**2 + pz**2 + m_**2), px, py, pz], axis=-1)
+
+
+def pt(p4: Floats) -> Floats:
+    """Transverse momentum in GeV."""
+    return np.hypot(p4[..., 1], p4[..., 2])
+
+
+def phi(p4: Floats) -> Floats:
+    """Azimuth in (-pi, pi]."""
+    return np.arctan2(p4[..., 2], p4[..., 1])
+
+
+def eta(p4: Floats) -> Floats:
+    """Pseudorapidity asinh(pz / pT); infinite along the beam."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.arcsinh(p4[..., 3] / pt(p4))
+
+
+def rapidity(p4: Floats) -> Floats:
+    """Rapidity y = asinh(pz / mT) with mT^2 = E^2 - pz^2: stable for large |y|."""
+    mt = np.sqrt(np.maximum(pt(p4) ** 2 + mass_squared(p4), 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.arcsinh(p4[..., 3] / mt)
+
+
+def mass_squared(p4: Floats) -> Floats:
+    """Invariant mass squared E^2 - p^2 in GeV^2, as (E - |p|)(E + |p|)."""
+    p = np.sqrt(np.sum(p4[..., 1:] ** 2, axis=-1))
+    return (p4[..., 0] - p) * (p4[..., 0] + p)
+
+
+def mass(p4: Floats) -> Floats:
+    """Invariant mass in GeV; rounding below zero is cut to zero."""
+    return np.sqrt(np.maximum(mass_squared(p4), 0.0))
+
+
+def delta_phi(a: Floats, b: Floats) -> Floats:
+    """Azimuthal difference a - b in (-pi, pi]."""
+    return -((-(a - b) + np.pi) % (2 * np.pi) - np.pi)
+
+
+def boost(p4: Floats, beta: Floats) -> Floats:
+    """Active boost of ``p4`` (..., 4) by velocity ``beta`` (..., 3): a particle at rest gets velocity beta."""
+    b2 = np.sum(beta**2, axis=-1)
+    gamma = 1.0 / np.sqrt(1.0 - b2)
+    bp = np.sum(beta * p4[..., 1:], axis=-1)
+    # (gamma - 1) / b2 = gamma^2 / (1 + gamma): no division by a vanishing velocity
+    factor = gamma**2 / (1.0 + gamma) * bp + gamma * p4[..., 0]
+    return np.concatenate([(gamma * (p4[..., 0] + bp))[..., None], p4[..., 1:] + factor[..., None] * beta], axis=-1)
+
+
+def boost_to(p4: Floats, frame: Floats) -> Floats:
+    """Active boost of ``p4``, given in the rest frame of ``frame`` (..., 4), to where ``frame`` is measured.
+
+    Uses gamma = E/m and gamma*beta = p/m, which keeps precision at large gamma.
+    """
+    m = np.sqrt(np.maximum(mass_squared(frame), 1e-300))[..., None]
+    u = frame[..., 1:] / m
+    gamma = frame[..., :1] / m
+    up = np.sum(u * p4[..., 1:], axis=-1, keepdims=True)
+    energy = gamma * p4[..., :1] + up
+    return np.concatenate([energy, p4[..., 1:] + u * (p4[..., :1] + up / (1.0 + gamma))], axis=-1)
+
+
+def boost_from(p4: Floats, frame: Floats) -> Floats:
+    """The same momenta seen in the rest frame of ``frame``: the inverse of :func:`boost_to`."""
+    return boost_to(p4, frame * np.array([1.0, -1.0, -1.0, -1.0]))
+
+
+def on_shell(p4: Floats, m: Floats) -> Floats:
+    """The three-momenta of ``p4`` with energies put on the mass shell of ``m`` (GeV)."""
+    energy = np.sqrt(np.sum(p4[..., 1:] ** 2, axis=-1) + m**2)
+    return np.concatenate([energy[..., None], p4[..., 1:]], axis=-1)
