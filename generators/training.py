@@ -1,0 +1,241 @@
+"""One training loop for every model: EMA, warm-up and cosine schedule, exact resume, logs, best checkpoint.
+
+A run folder holds ``checkpoint.pt`` (model, average, optimiser, step), ``best.pt`` (the averaged weights with the
+best validation value), ``log.csv`` in long form (step, minutes, name, value) and TensorBoard events.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how fast to train.
+
+    The learning rate rises linearly over ``warmup`` steps, stays, and falls by a half cosine to zero over the last
+    ``decay_fraction`` of ``num_steps`` (1: the usual cosine). A run whose rate is still flat may be resumed with
+    another ``num_steps``. ``max_minutes`` ends a run early, at a checkpoint, without touching the schedule.
+    ``precision`` "bfloat16" runs the loss under autocast. ``optimizer`` "muon" orthogonalises the updates of weight
+    matrices (Jordan et al. 2024) and leaves vectors and tables to AdamW.
+    """
+
+    num_steps: int
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    decay_fraction: float = 1.0
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    weight_decay: float = 0.0
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    validate_every: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    max_minutes: float | None = None
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the given step over its maximum.
+
+        >>> TrainingConfig(num_steps=100, warmup=10).rate(4), TrainingConfig(num_steps=100, warmup=10).rate(100)
+        (0.5, 0.0)
+        """
+        start = max(self.warmup, self.num_steps * (1.0 - self.decay_fraction))
+        if step < start:
+            return min(1.0, (step + 1) / max(self.warmup, 1))
+        progress = min(1.0, (step - start) / max(self.num_steps - start, 1))
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Where a run ended: the last step, and the step and value of the best validation (None without one)."""
+
+    step: int
+    best_step: int | None
+    best_value: float | None
+
+
+def write_atomically(value: Any, path: Path) -> None:
+    """``torch.save`` under a temporary name beside ``path``, then rename: a kill leaves the old file whole."""
+    temporary = path.with_suffix(path.suffix + ".part")
+    torch.save(value, temporary)
+    os.replace(temporary, path)
+
+
+class _Log:
+    """Long-form CSV and TensorBoard; rows past ``step`` (written after the last checkpoint) are dropped on resume."""
+
+    def __init__(self, run_dir: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        path = run_dir / "log.csv"
+        kept = []
+        if path.exists():
+            with path.open(newline="") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and int(row[0]) <= step]
+        self._minutes = float(kept[-1][1]) if kept else 0.0
+        self._start = time.monotonic()
+        self._file = path.open("w", newline="")
+        self._csv = csv.writer(self._file)
+        self._csv.writerows([["step", "minutes", "name", "value"], *kept])
+        self._board = SummaryWriter(str(run_dir), purge_step=step + 1)
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of training so far, those of resumed runs included."""
+        return self._minutes + (time.monotonic() - self._start) / 60.0
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._csv.writerow([step, f"{self.minutes:.3f}", name, f"{value:.6g}"])
+            self._board.add_scalar(name, value, step)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def _optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    matrices = {
+        f"{name}.weight" if name else "weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and min(module.weight.shape) >= 32
+    }
+    muon = [p for n, p in model.named_parameters() if config.optimizer == "muon" and n in matrices]
+    chosen = {id(p) for p in muon}
+    rest = [p for p in model.parameters() if id(p) not in chosen and p.requires_grad]
+    lr, decay = config.learning_rate, config.weight_decay
+    optimizers: list[torch.optim.Optimizer] = []
+    if rest:
+        optimizers.append(torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=decay))
+    if muon:
+        # "match_rms_adamw" scales the orthogonal update so that AdamW's learning rates carry over (arXiv:2502.16982)
+        optimizers.append(torch.optim.Muon(muon, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+def _loss(model: nn.Module, batch: Any, precision: str) -> tuple[Tensor, dict[str, Tensor]]:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        result = model.loss(batch)  # type: ignore[operator]
+    if isinstance(result, Tensor):
+        return result, {}
+    return result["loss"], {k: v.detach() for k, v in result.items() if k != "loss"}
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Any],
+    config: TrainingConfig,
+    run_dir: str | Path,
+    *,
+    validate: Validate | None = None,
+    select: str = "",
+) -> FitResult:
+    """Train ``model`` and leave it with its best averaged weights.
+
+    The same arguments give the same weights whether or not the run was killed and started again in ``run_dir``.
+
+    Args:
+        model: a module with ``loss(batch)`` returning a scalar, or a dict with the scalar "loss" and others to log.
+            The loss must be a function of the batch: draw noise in ``batches``.
+        batches: the batch of a step, a function of the step number only.
+        config: length, rates, precision.
+        run_dir: folder for checkpoints and logs; a checkpoint found there is resumed.
+        validate: figures of the averaged model, called every ``validate_every`` steps and at the end.
+        select: the figure to minimise; without it the last averaged weights are kept.
+
+    Raises:
+        ValueError: if the loss is not finite, or ``select`` is not among the validation figures.
+    """
+    folder = Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, best_file = folder / "checkpoint.pt", folder / "best.pt"
+    parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    average = copy.deepcopy(model).eval().requires_grad_(False)
+    averaged: list[Tensor] = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
+    optimizers = _optimizers(model, config)
+    step, best_step, best_value = 0, -1, math.inf
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step, best_step, best_value = state["step"], state["best_step"], state["best_value"]
+
+    def save() -> None:
+        write_atomically(
+            {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "step": step,
+                "best_step": best_step,
+                "best_value": best_value,
+            },
+            checkpoint,
+        )
+
+    log = _Log(folder, step)
+    since, losses = time.monotonic(), 0.0
+    model.train()
+    try:
+        while step < config.num_steps:
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * config.rate(step)
+                optimizer.zero_grad(set_to_none=True)
+            loss, parts = _loss(model, batches(step), config.precision)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+            if not math.isfinite(value := loss.detach().item()):
+                raise ValueError(f"loss is {value} at step {step} of {folder}: lower learning_rate")
+            for optimizer in optimizers:
+                optimizer.step()
+            step += 1
+            # the average starts short, so that early validations do not see the initial weights
+            torch._foreach_lerp_(averaged, parameters, 1.0 - min(config.ema_decay, (1.0 + step) / (10.0 + step)))
+            losses += value
+            if step % config.log_every == 0:
+                rate = config.log_every / (time.monotonic() - since)
+                figures = {"loss": losses / config.log_every, "grad_norm": float(norm), "steps_per_second": rate}
+                log.write(step, figures | {k: float(v) for k, v in parts.items()})
+                since, losses = time.monotonic(), 0.0
+            out_of_time = config.max_minutes is not None and log.minutes >= config.max_minutes
+            last = step == config.num_steps or out_of_time
+            due = config.validate_every > 0 and step % config.validate_every == 0
+            if validate is not None and (due or last):
+                for own, other in zip(average.buffers(), model.buffers(), strict=True):
+                    own.copy_(other)
+                found = validate(average)
+                log.write(step, {f"validation/{name}": value for name, value in found.items()})
+                if select and select not in found:
+                    raise ValueError(f"no figure {select!r} in the validation: it has {', '.join(sorted(found))}")
+                if select and found[select] < best_value:
+                    best_step, best_value = step, float(found[select])
+                    write_atomically(average.state_dict(), best_file)
+            if step % config.checkpoint_every == 0 or last:
+                save()
+            if out_of_time:
+                break
+    finally:
+        log.close()
+    chosen = torch.load(best_file, weights_only=True) if best_step >= 0 else average.state_dict()
+    model.load_state_dict(chosen)
+    model.eval()
+    return FitResult(step, best_step if best_step >= 0 else None, best_value if best_step >= 0 else None)
