@@ -1,0 +1,1 @@
+"""Hadronisation: from a parton through a latent to the set of its hadrons."""

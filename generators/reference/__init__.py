@@ -1,0 +1,1 @@
+"""The Monte Carlos that the models are held against, and fall back to."""
