@@ -1,1 +1,57 @@
-"""fastsim: a generative fast-simulation engine for particle physics."""
+"""fastsim: a generative fast-simulation engine for particle physics.
+
+>>> import fastsim
+>>> fastsim.Partons([21], [[100.0, 100.0, 0.0, 0.0]]).pdg_id.tolist()
+[21]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fastsim.api import Summary, generate, load_model, reference, train
+    from fastsim.errors import FastsimError
+    from fastsim.event import HardEvents, ParticleSet, Partons
+    from fastsim.pipeline import Pipeline
+
+_HOMES = {
+    "Summary": "fastsim.api",
+    "generate": "fastsim.api",
+    "load_model": "fastsim.api",
+    "reference": "fastsim.api",
+    "train": "fastsim.api",
+    "FastsimError": "fastsim.errors",
+    "HardEvents": "fastsim.event",
+    "ParticleSet": "fastsim.event",
+    "Partons": "fastsim.event",
+    "Pipeline": "fastsim.pipeline",
+}
+__all__ = [
+    "FastsimError",
+    "HardEvents",
+    "ParticleSet",
+    "Partons",
+    "Pipeline",
+    "Summary",
+    "__version__",
+    "generate",
+    "load_model",
+    "reference",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # names are looked up when first used: `import fastsim` loads neither torch nor Pythia
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fastsim' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

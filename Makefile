@@ -1,0 +1,44 @@
+# make demo      install, run the shipped example, compare it with Pythia
+# make test      install, run the tests
+# make lint      ruff, mypy, import-linter
+# make validate  the table and plots of docs/models.md
+# make bench     speed beside Pythia
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MODEL ?=
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint validate bench install clean
+.DEFAULT_GOAL := test
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/fastsim generate data/examples/pp_dijet.lhe.gz -o demo/generated.hepmc3 $(if $(MODEL),--model $(MODEL)) --force
+	$(BIN)/fastsim reference data/examples/pp_dijet.lhe.gz -o demo/reference.hepmc3 --force
+	$(BIN)/python examples/compare_with_pythia.py demo/generated.hepmc3 demo/reference.hepmc3 -o demo/comparison.png
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+validate: $(STAMP)
+	$(BIN)/python bench/validate.py
+
+bench: $(STAMP)
+	$(BIN)/python bench/speed.py
+
+clean:
+	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

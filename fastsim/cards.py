@@ -1,0 +1,210 @@
+"""Model cards: what a trained model is, where it holds, and how far its weights may be trusted.
+
+A model is two files with one stem: ``NAME.json``, the card, and ``NAME.safetensors``, the weights. The card
+carries the SHA-256 of the weights, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastsim.errors import WeightsError
+from fastsim.pipeline import Domain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DATA_PACKAGE = "data"
+DEFAULT_MODEL = "hadron-tree"
+"""The shipped model that validates best (docs/models.md)."""
+
+KINDS = ("tree", "diffusion", "library")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A validation figure with its error, beside the same figure of reference against reference."""
+
+    value: float
+    error: float
+    null: float
+    null_error: float
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is known of a trained model, apart from its weights.
+
+    Attributes:
+        name: how the command line calls it; also the stem of its files.
+        kind: the generator class: one of ``KINDS``.
+        version: version of the weights.
+        config: network and sampler settings, as the generator class takes them.
+        domain: partons it was trained and validated on; others go to the reference.
+        training: how it was made: command, data, seed, steps.
+        metrics: validation figures by name.
+        sha256: hex digest of the weights file.
+        licence: SPDX name of the weights' licence.
+        weights: name of the weights file, beside the card.
+    """
+
+    name: str
+    kind: str
+    version: str
+    config: dict[str, Any]
+    domain: Domain
+    training: dict[str, Any]
+    metrics: dict[str, Figure] = field(default_factory=dict)
+    sha256: str = ""
+    licence: str = "BSD-3-Clause"
+    weights: str = ""
+
+    def to_json(self) -> str:
+        """The card as JSON, with sorted keys so that equal cards are equal files."""
+        values = asdict(self)
+        values["domain"]["flavours"] = sorted(self.domain.flavours)
+        return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, place: str = "card") -> ModelCard:
+        """Read a card; ``place`` names the file in messages.
+
+        Raises:
+            WeightsError: if the text is not JSON, or keys are unknown, missing or of the wrong kind.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise WeightsError(
+                f"{place}:{error.lineno}: not a model card: {error.msg}; install the model again"
+            ) from None
+        _check_keys(values, cls, place)
+        _check_keys(values["domain"], Domain, f"{place}: domain")
+        if values["kind"] not in KINDS:
+            raise WeightsError(f"{place}: unknown kind {values['kind']!r}: this version knows {', '.join(KINDS)}")
+        for name, figure in values.get("metrics", {}).items():
+            _check_keys(figure, Figure, f"{place}: metrics.{name}")
+        try:
+            domain = values["domain"]
+            values["domain"] = Domain(
+                frozenset(int(i) for i in domain["flavours"]), float(domain["pt_min"]), float(domain["pt_max"])
+            )
+            values["metrics"] = {
+                name: Figure(**{key: float(value) for key, value in figure.items()})
+                for name, figure in values.get("metrics", {}).items()
+            }
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"{place}: {error}; install the model again") from None
+        return cls(**values)
+
+
+def _check_keys(values: object, owner: type, place: str) -> None:
+    if not isinstance(values, dict):
+        raise WeightsError(f"{place}: expected an object, found {type(values).__name__}")
+    known = {f.name for f in fields(owner)}
+    required = {"value", "error", "null", "null_error"} if owner is Figure else known - {"metrics", "licence"}
+    if unknown := sorted(set(values) - known):
+        raise WeightsError(f"{place}: unknown key {unknown[0]!r}: allowed are {', '.join(sorted(known))}")
+    if missing := sorted(required - set(values)):
+        raise WeightsError(f"{place}: missing key {missing[0]!r}")
+
+
+def data_folder() -> Path:
+    """Folder of the files that ship with the package, in wheel and editable installs alike."""
+    return Path(str(resources.files(DATA_PACKAGE)))
+
+
+def available() -> list[str]:
+    """Names of the models that ship with the package, sorted."""
+    return sorted(path.stem for path in (data_folder() / "models").glob("*.json"))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
+    """The card of a shipped model or of a card file, and that file's path; the weights are not looked at.
+
+    Raises:
+        WeightsError: if there is no such model, or its card is malformed.
+    """
+    text = os.fspath(name_or_path)
+    path = data_folder() / "models" / f"{text}.json" if text in available() else Path(text)
+    if path.suffix != ".json" or not path.is_file():
+        known = ", ".join(available()) or "none"
+        raise WeightsError(f"unknown model {text!r}: shipped are {known}; or give the path of a card (.json)")
+    try:
+        return ModelCard.from_json(path.read_text(encoding="utf-8"), str(path)), path
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read: {error}") from error
+
+
+def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[ModelCard, Path]:
+    """The card of a model, and the path of its weights, verified by their SHA-256.
+
+    Args:
+        name_or_path: a shipped model's name, or the path of a card whose weights lie beside it.
+
+    Raises:
+        WeightsError: if card or weights are missing, malformed or altered.
+    """
+    card, path = read(name_or_path)
+    weights = path.parent / card.weights
+    if Path(card.weights).name != card.weights or weights.suffix != ".safetensors":
+        raise WeightsError(f"{path}: weights must be a .safetensors file beside the card, not {card.weights!r}")
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: weights of model {card.name!r} are missing; install the model again")
+    found = digest(weights)
+    if found != card.sha256:
+        raise WeightsError(
+            f"{weights}: weights were altered: SHA-256 is {found[:12]}..., "
+            f"the card says {card.sha256[:12]}...; install the model again"
+        )
+    return card, weights
+
+
+def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], folder: str | os.PathLike[str]) -> Path:
+    """Write ``NAME.safetensors`` and then ``NAME.json`` with its digest; a reader never sees half of either.
+
+    Args:
+        card: the card; its ``weights`` and ``sha256`` are set here.
+        tensors: named torch tensors or NumPy arrays.
+        folder: where to, made if need be.
+
+    Returns:
+        The path of the card.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{card.name}.safetensors"
+    partial = weights.with_suffix(".partial")
+    if all(isinstance(value, np.ndarray) for value in tensors.values()):
+        from safetensors.numpy import save_file as save_arrays
+
+        save_arrays({key: np.ascontiguousarray(value) for key, value in tensors.items()}, partial)
+    else:
+        import torch
+        from safetensors.torch import save_file as save_tensors
+
+        save_tensors(
+            {key: torch.as_tensor(value).detach().cpu().contiguous() for key, value in tensors.items()}, partial
+        )
+    complete = replace(card, weights=weights.name, sha256=digest(partial))
+    os.replace(partial, weights)
+    path = folder / f"{card.name}.json"
+    draft = path.with_suffix(".json.partial")
+    draft.write_text(complete.to_json(), encoding="utf-8")
+    os.replace(draft, path)
+    return path
