@@ -153,7 +153,8 @@ class HardEvents:
     colour and anticolour tags. ``p4`` (K, 4) in GeV, ``mass`` (K,) as given by the file.
 
     ``particles`` has one set an event; ``origin`` (M,) is the index within the event of the hard entry each
-    final particle comes from. ``notes`` counts what a Step wants to tell (for example fallbacks).
+    final particle comes from. ``tallies`` count, event by event (E,), what a Step wants to tell (for
+    example fallbacks); ``notes`` are their sums.
     """
 
     number: Ints
@@ -169,10 +170,20 @@ class HardEvents:
     scale: Floats
     particles: ParticleSet | None = None
     origin: Ints | None = None
-    notes: dict[str, int] = field(default_factory=dict)
+    tallies: dict[str, Ints] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """The tallies summed over the batch, those above zero."""
+        return {key: int(values.sum()) for key, values in self.tallies.items() if values.any()}
+
+    def tally(self, key: str, events: NDArray[np.integer]) -> HardEvents:
+        """The same batch with one more count of ``key`` for each event index listed (with repeats)."""
+        counts = np.bincount(events, minlength=len(self)).astype(np.int64)
+        return replace(self, tallies={**self.tallies, key: self.tallies.get(key, 0) + counts})
 
     @property
     def index(self) -> Ints:
@@ -200,6 +211,7 @@ class HardEvents:
             scale=self.scale[chosen],
             particles=None if self.particles is None else self.particles[chosen],
             origin=origin,
+            tallies={key: values[chosen] for key, values in self.tallies.items()},
         )
 
     def chunks(self, size: int) -> Iterator[HardEvents]:
@@ -212,16 +224,16 @@ class HardEvents:
         """One batch of several; all with particles, or none."""
         names = ("number", "pdg_id", "status", "mothers", "colours", "p4", "mass", "weights", "process", "scale")
         joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
-        notes: dict[str, int] = {}
-        for part in parts:
-            for key, value in part.notes.items():
-                notes[key] = notes.get(key, 0) + value
+        keys = sorted({key for p in parts for key in p.tallies})
+        zeros = [np.zeros(len(p), np.int64) for p in parts]
         sets = [p.particles for p in parts if p.particles is not None]
         origins = [p.origin for p in parts if p.origin is not None]
         return HardEvents(
             offsets=offsets_from_counts(np.concatenate([np.diff(p.offsets) for p in parts])),
             particles=ParticleSet.concatenate(sets) if len(sets) == len(parts) else None,
             origin=np.concatenate(origins) if len(origins) == len(parts) else None,
-            notes=notes,
+            tallies={
+                k: np.concatenate([p.tallies.get(k, z) for p, z in zip(parts, zeros, strict=True)]) for k in keys
+            },
             **joined,
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import Partons
+from fastsim.errors import PipelineError
+from fastsim.event import HardEvents, Partons, ParticleSet
 from fastsim.kinematics import pt
 
 
@@ -24,3 +27,83 @@ class Domain:
         transverse = pt(partons.p4)
         known = np.isin(partons.pdg_id, sorted(self.flavours))
         return np.asarray(known & (transverse >= self.pt_min) & (transverse <= self.pt_max))
+
+
+@runtime_checkable
+class HadronSource(Protocol):
+    """Anything that turns partons into hadrons: Pythia, a library of its jets, a trained model.
+
+    ``sample`` gives one set of final particles for each parton, in the frame of ``partons.p4``. A set is a
+    gun hemisphere: it does not conserve momentum by itself, :mod:`fastsim.reconstruction` does that.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def domain(self) -> Domain: ...
+
+    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet: ...
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One stage of an event's life.
+
+    ``requires`` and ``provides`` are words: "partons" (final coloured partons in the hard record) and
+    "hadrons" (``events.particles``). A Step returns new events and leaves its input alone; all randomness
+    comes from ``rng``.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def requires(self) -> frozenset[str]: ...
+
+    @property
+    def provides(self) -> frozenset[str]: ...
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents: ...
+
+
+class Pipeline:
+    """Steps run one after the other; itself a Step.
+
+    Args:
+        steps: the Steps in order.
+        given: the words that the events carry at the start.
+        name: its name as a Step.
+
+    Raises:
+        PipelineError: when built, if a Step requires what neither the input nor an earlier Step provides;
+            when run, if a Step breaks its contract (loses events, promises hadrons and gives none).
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], *, given: frozenset[str] = frozenset({"partons"}), name: str = "pipeline"
+    ) -> None:
+        self.steps = tuple(steps)
+        self.name = name
+        self.requires = given
+        present = given
+        for number, step in enumerate(self.steps, start=1):
+            missing = sorted(step.requires - present)
+            if missing:
+                raise PipelineError(
+                    f"step {number} ({step.name!r}) requires {', '.join(missing)}, which no earlier step provides "
+                    f"(present: {', '.join(sorted(present)) or 'nothing'}): put a step that provides it before"
+                )
+            present = present | step.provides
+        self.provides = present
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        """The events after all Steps."""
+        for step in self.steps:
+            before = len(events)
+            events = step.step(events, rng=rng)
+            if len(events) != before:
+                raise PipelineError(f"step {step.name!r} was given {before} events and returned {len(events)}")
+            if "hadrons" in step.provides and (events.particles is None or events.origin is None):
+                raise PipelineError(f"step {step.name!r} provides hadrons but returned events without particles")
+        return events
