@@ -1,0 +1,104 @@
+"""The ``fastsim`` command: one file a subcommand, loaded when it is called; errors are one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+
+import click
+
+from fastsim import __version__
+from fastsim.cli.options import debug_option
+from fastsim.errors import FastsimError
+
+COMMANDS = ("generate", "reference", "train", "models", "completion")
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module only when that subcommand is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"fastsim.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fastsim")
+@debug_option
+def group() -> None:
+    """Events with hadrons, from parton-level events, through generative models or Pythia.
+
+    \b
+    Examples:
+      fastsim generate events.lhe.gz -o events.hepmc3.gz --seed 1
+      fastsim reference --gun "flavour=u,g pt=20:2000 num=1000" -o reference.h5
+      fastsim models
+    """
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Turns SIGTERM into an exit that unwinds the stack, so that partial files are removed."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (interrupted)."""
+    state = {"debug": False}
+    try:
+        with _sigterm_unwinds():
+            result = group.main(args, prog_name="fastsim", standalone_mode=False, obj=state)
+            sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted: no output was left half-written", 130, state)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "fastsim"
+        return _fail(f"{error.format_message()} (see {path} --help)", 2, state)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, state)
+    except FastsimError as error:
+        return _fail(str(error), 1, state)
+    except BrokenPipeError:
+        # the reader left (`fastsim models | head`): nothing more to say, not even on the way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ImportError as error:
+        return _fail(f"{error}; install the extra that has it (pip install 'fastsim-hep[...]')", 1, state)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 1, state)
+    except Exception as error:
+        return _fail(f"internal error: {type(error).__name__}: {error}; --debug shows where", 1, state)
+
+
+def _fail(message: str, code: int, state: dict[str, bool]) -> int:
+    """One line on stderr, or the traceback under ``--debug``; returns ``code``."""
+    if state["debug"]:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(f"fastsim: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,67 @@
+"""``fastsim generate``: hadrons from a model."""
+
+from __future__ import annotations
+
+import click
+
+from fastsim.cli.options import as_path, event_input, event_options, model_option
+
+
+@click.command("generate", short_help="Hadrons from a model.")
+@event_options
+@model_option
+@click.option(
+    "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
+)
+@click.option("--device", default="cpu", show_default=True, help="Torch device of the model.")
+@click.option(
+    "--threads", metavar="N", type=click.IntRange(1), help="Threads of the model; results do not depend on it."
+)
+@click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
+def command(
+    input: str | None,
+    gun: str | None,
+    output: str,
+    seed: int,
+    num_events: int | None,
+    first_event: int,
+    force: bool,
+    model: str | None,
+    num_inference_steps: int | None,
+    device: str,
+    threads: int | None,
+    latent: bool,
+) -> None:
+    """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
+
+    Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
+    counted in the summary.
+
+    \b
+    Examples:
+      fastsim generate events.lhe.gz -o events.hepmc3.gz
+      fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
+      fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
+    """
+    source = event_input(input, gun)
+    from fastsim import api
+    from fastsim.cards import DEFAULT_MODEL
+    from fastsim.cli.progress import progress
+    from fastsim.cli.summary import show
+
+    with progress("generating") as report:
+        summary = api.generate(
+            source,
+            as_path(output),
+            model=model or DEFAULT_MODEL,
+            seed=seed,
+            num_events=num_events,
+            first_event=first_event,
+            num_inference_steps=num_inference_steps,
+            device=device,
+            threads=threads,
+            latent=latent,
+            force=force,
+            progress=report,
+        )
+    show(summary, to_stderr=output == "-")

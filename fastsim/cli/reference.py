@@ -1,0 +1,57 @@
+"""``fastsim reference``: hadrons from Pythia, for the same input."""
+
+from __future__ import annotations
+
+import click
+
+from fastsim.cli.options import as_path, event_input, event_options
+
+
+@click.command("reference", short_help="Hadrons from Pythia.")
+@event_options
+@click.option(
+    "--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Worker processes; 0: none."
+)
+@click.option("--full", is_flag=True, help="Ordinary Pythia on the events: ISR, FSR, MPI, one shower for all partons.")
+def command(
+    input: str | None,
+    gun: str | None,
+    output: str,
+    seed: int,
+    num_events: int | None,
+    first_event: int,
+    force: bool,
+    workers: int,
+    full: bool,
+) -> None:
+    """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with Pythia.
+
+    Each parton goes through the Pythia gun that the models learn from, and events are built just as for a
+    model, so that the two outputs differ in the model alone. --full runs ordinary Pythia instead.
+
+    \b
+    Examples:
+      fastsim reference events.lhe.gz -o reference.hepmc3.gz --workers 2
+      fastsim reference events.lhe.gz -o pythia.hepmc3 --full
+      fastsim reference --gun "flavour=u,g pt=20:2000 num=100000" -o reference.h5
+    """
+    source = event_input(input, gun)
+    if full and gun is not None:
+        raise click.UsageError("--full needs an LHE file, not --gun")
+    from fastsim import api
+    from fastsim.cli.progress import progress
+    from fastsim.cli.summary import show
+
+    with progress("running Pythia") as report:
+        summary = api.reference(
+            source,
+            as_path(output),
+            seed=seed,
+            num_events=num_events,
+            first_event=first_event,
+            workers=workers,
+            full=full,
+            force=force,
+            progress=report,
+        )
+    show(summary, to_stderr=output == "-")

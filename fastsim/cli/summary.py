@@ -1,0 +1,21 @@
+"""The table that ends a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastsim.api import Summary
+
+
+def show(summary: Summary, *, to_stderr: bool = False) -> None:
+    """Print a run's summary, one row a fact, on stdout (on stderr where stdout carries the events)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in summary.rows():
+        table.add_row(name, value)
+    Console(stderr=to_stderr).print(table)

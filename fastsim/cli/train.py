@@ -1,0 +1,36 @@
+"""``fastsim train``: from a config to a card and its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastsim.cli.options import debug_option
+
+
+@click.command("train", short_help="Train a model.")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of checkpoints, logs, card and weights.  [default: runs/<name of CONFIG>]",
+)
+@click.option("--restart", is_flag=True, help="Start anew instead of resuming from the last checkpoint.")
+@debug_option
+def command(config: Path, output: Path | None, restart: bool) -> None:
+    """Train the model that CONFIG describes, on data made with the reference (cached).
+
+    A run that was stopped resumes from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      fastsim train examples/tiny.json -o runs/tiny
+      fastsim train docs/configs/hadron-tree.json
+    """
+    from fastsim.api import train
+
+    folder = output or Path("runs") / config.stem
+    card = train(config, folder, resume=not restart)
+    click.echo(str(card))
