@@ -1,0 +1,165 @@
+"""Particle sets in coordinates relative to the parton they come from: what every metric starts from.
+
+All final particles count, neutrinos included. pT is relative to the true parton's pT, never to the sum over the
+particles kept, and padding never enters a metric: padded slots have pT_rel = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.event import offsets_from_counts, ragged_indices
+from fastsim.kinematics import delta_phi, eta, phi, pt, rapidity
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Ragged(Protocol):
+    """N particle sets: ``offsets`` (N+1,), ``pdg_id`` (M,), ``p4`` (M, 4) in GeV."""
+
+    @property
+    def offsets(self) -> Ints: ...
+    @property
+    def pdg_id(self) -> Ints: ...
+    @property
+    def p4(self) -> Floats: ...
+
+
+class Conditions(Protocol):
+    """N partons: ``pdg_id`` (N,), ``p4`` (N, 4) in GeV."""
+
+    @property
+    def pdg_id(self) -> Ints: ...
+    @property
+    def p4(self) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class Jets:
+    """N particle sets relative to their partons, particles in decreasing pT within a set.
+
+    ``offsets`` (N+1,); ``pdg_id`` (M,), conjugated where the parton is an antiquark, so that charges are those of
+    a quark's set; ``pt_rel`` = pT / pT_parton, ``eta_rel`` = eta - eta_parton, ``phi_rel`` in (-pi, pi], each (M,);
+    ``p4_rel`` (M, 4) = four-momentum / pT_parton in the frame where the parton has zero rapidity and azimuth.
+    ``parton_id`` (N,) in {1..5, 21}, ``parton_pt`` (N,) in GeV.
+    """
+
+    offsets: Ints
+    pdg_id: Ints
+    pt_rel: Floats
+    eta_rel: Floats
+    phi_rel: Floats
+    p4_rel: Floats
+    parton_id: Ints
+    parton_pt: Floats
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> Ints:
+        """Particles in each set, shape (N,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def index(self) -> Ints:
+        """The set each particle belongs to, shape (M,)."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def sum(self, values: NDArray[Any]) -> Floats:
+        """Sum of a per-particle quantity over each set, shape (N,); 0 for empty sets."""
+        return np.bincount(self.index, weights=values, minlength=len(self))
+
+    def __getitem__(self, rows: slice) -> Jets:
+        chosen = np.arange(len(self))[rows]
+        flat = ragged_indices(self.offsets, chosen)
+        return Jets(
+            offsets_from_counts(self.counts[chosen]),
+            self.pdg_id[flat],
+            self.pt_rel[flat],
+            self.eta_rel[flat],
+            self.phi_rel[flat],
+            self.p4_rel[flat],
+            self.parton_id[rows],
+            self.parton_pt[rows],
+        )
+
+
+def relative(particles: Ragged, partons: Conditions) -> Jets:
+    """The particle sets in coordinates relative to their partons, leading particles first.
+
+    Args:
+        particles: N ragged sets; p4 in GeV.
+        partons: the N partons they come from; p4 in GeV.
+
+    Raises:
+        ValueError: if the numbers of sets and partons differ, or a momentum is not finite.
+    """
+    offsets = np.asarray(particles.offsets, dtype=np.int64)
+    parton_p4, p4 = np.asarray(partons.p4, dtype=np.float64), np.asarray(particles.p4, dtype=np.float64)
+    if len(offsets) - 1 != len(parton_p4):
+        raise ValueError(f"{len(offsets) - 1} particle sets but {len(parton_p4)} partons")
+    if not (np.isfinite(p4).all() and np.isfinite(parton_p4).all()):
+        raise ValueError("particle or parton momenta hold NaN or infinity: metrics need finite momenta")
+    counts = np.diff(offsets)
+    index = np.repeat(np.arange(len(counts)), counts)
+    scale = pt(parton_p4)
+    pt_rel = pt(p4) / scale[index]
+    # one float key sorts by set, then by falling pT: x / (1 + x) keeps the order of pT within [0, 1)
+    order = np.argsort(index + 1.0 - pt_rel / (1.0 + pt_rel), kind="stable")
+    p4, pt_rel = p4[order], pt_rel[order]
+    y, azimuth = rapidity(parton_p4)[index], phi(parton_p4)[index]
+    phi_rel = delta_phi(phi(p4), azimuth)
+    energy = p4[:, 0] * np.cosh(y) - p4[:, 3] * np.sinh(y)
+    pz = p4[:, 3] * np.cosh(y) - p4[:, 0] * np.sinh(y)
+    unit = scale[index]
+    p4_rel = np.stack([energy / unit, pt_rel * np.cos(phi_rel), pt_rel * np.sin(phi_rel), pz / unit], axis=1)
+    parton_id = np.asarray(partons.pdg_id, dtype=np.int64)
+    pdg_id = np.asarray(particles.pdg_id, dtype=np.int64)[order]
+    anti = (parton_id < 0)[index] & ~np.isin(pdg_id, (22, 130, 310, 111, 221))
+    return Jets(
+        offsets,
+        np.where(anti, -pdg_id, pdg_id),
+        pt_rel,
+        eta(p4) - eta(parton_p4)[index],
+        phi_rel,
+        p4_rel,
+        np.abs(parton_id),
+        scale,
+    )
+
+
+def padded_batches(
+    jets: Jets, max_particles: int, dtype: type[np.floating[Any]], num_pairs: int = 80_000
+) -> Iterator[tuple[Ints, NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """Batches of sets of similar multiplicity, padded to the largest of the batch.
+
+    Args:
+        jets: N sets.
+        max_particles: keep the leading particles up to this number.
+        dtype: float32 or float64.
+        num_pairs: sets x width^2 of a batch at most (80,000 keeps pair matrices within a core's cache).
+
+    Yields:
+        rows (n,), then pt_rel, eta_rel, phi_rel, each (n, width) with width >= 1; padding is 0.
+    """
+    counts = np.minimum(jets.counts, max_particles)
+    order = np.argsort(counts, kind="stable")[::-1]
+    first = 0
+    while first < len(order):
+        width = max(int(counts[order[first]]), 1)
+        rows = order[first : first + max(1, num_pairs // width**2)]
+        kept = np.arange(width) < counts[rows, None]
+        flat = np.where(kept, jets.offsets[rows, None] + np.arange(width), 0)
+        if len(jets.pt_rel):
+            columns = [np.where(kept, c[flat], 0.0).astype(dtype) for c in (jets.pt_rel, jets.eta_rel, jets.phi_rel)]
+        else:
+            columns = [np.zeros(flat.shape, dtype) for _ in range(3)]
+        yield rows, columns[0], columns[1], columns[2]
+        first += len(rows)

@@ -1,0 +1,153 @@
+r"""Observables of a parton's particle set: what the table, the classifier and the plots look at.
+
+All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.jets`).
+
+References:
+    girth and pTD: Gallicchio, Schwartz 2012, arXiv:1211.7038; CMS-PAS-JME-13-002. C2: Larkoski, Salam, Thaler
+    2013, arXiv:1305.0007. D2: Larkoski, Moult, Neill 2014, arXiv:1409.6298.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.species import charges
+from metrics.efp import DOT, EDGE, TRIANGLE
+from metrics.jets import Jets
+
+OBSERVABLES: dict[str, str] = {
+    "multiplicity": "particles",
+    "charged": "charged particles",
+    "mass": "invariant mass / pT of the parton",
+    "girth": "sum pT Delta R / sum pT, about the parton",
+    "ptd": "sqrt(sum pT^2) / sum pT",
+    "z1": "leading pT / pT of the parton",
+    "z2": "second pT / pT of the parton",
+    "tau21": "tau2 / tau1, winner-take-all kt axes, beta = 1",
+    "c2": "e3 / e2^2, beta = 1",
+    "d2": "e3 / e2^3, beta = 1",
+    "sum_pt": "sum of pT / pT of the parton",
+    "net_phi": "net momentum across the parton in azimuth / pT of the parton",
+    "net_y": "net momentum along the beam, in the parton's y = 0 frame / pT of the parton",
+}
+"""Names and meanings; tau21, C2 and D2 use the leading particles that the EFPs use."""
+
+_SIGNED = (211, 321, 2212, 2112, 3122, 3222, 3112, 3322, 3312, 3334, 11, 13, 12, 14, 16)
+SPECIES: tuple[int, ...] = (22, 130, 310, *(sign * pdg for pdg in _SIGNED for sign in (1, -1)))
+"""The PDG ids that are counted one by one; every other id counts as 0 ("other")."""
+
+GROUPS: dict[str, tuple[int, ...]] = {
+    "photon": (22,),
+    "pi+": (211,),
+    "pi-": (-211,),
+    "K+": (321,),
+    "K-": (-321,),
+    "K0L": (130,),
+    "K0S": (310,),
+    "p": (2212,),
+    "pbar": (-2212,),
+    "n": (2112,),
+    "nbar": (-2112,),
+    "Lambda": (3122,),
+    "Lambdabar": (-3122,),
+    "hyperon": tuple(s * i for i in (3222, 3112, 3322, 3312, 3334) for s in (1, -1)),
+    "electron": (11, -11),
+    "muon": (13, -13),
+    "neutrino": (12, -12, 14, -14, 16, -16),
+}
+"""Species as the classifier counts them; signs are those of a quark's set (antiquarks are conjugated)."""
+
+SPECTRA: dict[str, tuple[int, ...]] = {
+    "photon": (22,),
+    "pi": (211, -211),
+    "K": (321, -321),
+    "K0": (130, 310),
+    "p": (2212, -2212),
+    "n": (2112, -2112),
+    "hyperon": (3122, -3122, *GROUPS["hyperon"]),
+    "lepton": (*GROUPS["electron"], *GROUPS["muon"]),
+}
+"""Species whose pT_rel and eta_rel spectra are compared."""
+
+FLOW_EDGES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+"""Edges in Delta R of the energy flow about the parton."""
+
+
+def observables(jets: Jets, efps: NDArray[Any], subjettiness: NDArray[Any]) -> NDArray[np.float64]:
+    """The observables of each set, in the order of :data:`OBSERVABLES`.
+
+    Args:
+        jets: N sets relative to their partons.
+        efps: their EFPs, shape (N, 36).
+        subjettiness: their tau_1 and tau_2, shape (N, >= 2).
+
+    Returns:
+        Observables, shape (N, 13). A ratio whose denominator vanishes (sets of one or no particle) is 0.
+    """
+    pt_rel = jets.pt_rel
+    sum_pt = jets.sum(pt_rel)
+    momentum = np.stack([jets.sum(jets.p4_rel[:, k]) for k in range(4)], axis=1)
+    mass2 = momentum[:, 0] ** 2 - np.sum(momentum[:, 1:] ** 2, axis=1)
+    leading = np.zeros((len(jets), 2))
+    for k in range(2):
+        has = jets.counts > k
+        leading[has, k] = pt_rel[jets.offsets[:-1][has] + k]
+    z = efps[:, DOT].astype(np.float64)
+    e2 = _ratio(efps[:, EDGE] / 2.0, z**2)
+    e3 = _ratio(efps[:, TRIANGLE] / 6.0, z**3)
+    return np.stack(
+        [
+            jets.counts.astype(np.float64),
+            jets.sum(charges(jets.pdg_id) != 0),
+            np.sqrt(np.maximum(mass2, 0.0)),
+            _ratio(jets.sum(pt_rel * np.hypot(jets.eta_rel, jets.phi_rel)), sum_pt),
+            _ratio(np.sqrt(jets.sum(pt_rel**2)), sum_pt),
+            leading[:, 0],
+            leading[:, 1],
+            _ratio(subjettiness[:, 1], subjettiness[:, 0]),
+            _ratio(e3, e2**2),
+            _ratio(e3, e2**3),
+            sum_pt,
+            momentum[:, 2],
+            momentum[:, 3],
+        ],
+        axis=1,
+    )
+
+
+def species_counts(jets: Jets) -> NDArray[np.uint16]:
+    """Particles of each species in each set, shape (N, 34): :data:`SPECIES`, then every other id."""
+    ids = np.array(SPECIES)
+    order = np.argsort(ids)
+    place = np.searchsorted(ids[order], jets.pdg_id)
+    place = np.minimum(place, len(ids) - 1)
+    column = np.where(ids[order][place] == jets.pdg_id, order[place], len(ids))
+    width = len(ids) + 1
+    flat = np.bincount(jets.index * width + column, minlength=len(jets) * width)
+    return flat.reshape(len(jets), width).astype(np.uint16)
+
+
+def group_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Counts summed over :data:`GROUPS`, shape (N, 17), from :func:`species_counts`."""
+    return np.stack([counts[:, [SPECIES.index(i) for i in ids]].sum(axis=1) for ids in GROUPS.values()], axis=1).astype(
+        np.float64
+    )
+
+
+def energy_flow(jets: Jets) -> NDArray[np.float32]:
+    """Sum of pT_rel in bins of Delta R about the parton (:data:`FLOW_EDGES`), shape (N, 13)."""
+    bins = len(FLOW_EDGES) - 1
+    place = np.searchsorted(FLOW_EDGES, np.hypot(jets.eta_rel, jets.phi_rel), side="right") - 1
+    inside = place < bins
+    flat = np.bincount(
+        jets.index[inside] * bins + place[inside], weights=jets.pt_rel[inside], minlength=len(jets) * bins
+    )
+    return flat.reshape(len(jets), bins).astype(np.float32)
+
+
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
+    out = np.zeros(len(numerator), dtype=np.float64)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
