@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,20 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def offsets_from_counts(counts: NDArray[np.integer]) -> Ints:
+def offsets_from_counts(counts: NDArray[np.integer[Any]]) -> Ints:
     """Offsets (N+1) of a ragged array whose N rows have the given lengths."""
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
 
 
-def ragged_indices(offsets: Ints, rows: NDArray[np.integer]) -> Ints:
+def ragged_indices(offsets: Ints, rows: NDArray[np.integer[Any]]) -> Ints:
     """Flat indices of the items of the chosen rows, row after row."""
     starts, counts = offsets[rows], offsets[rows + 1] - offsets[rows]
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) - np.repeat(ends - counts, counts) + np.repeat(starts, counts)
+    shift: Ints = np.repeat(starts - ends + counts, counts)
+    return np.arange(total, dtype=np.int64) + shift
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ class HardEvents:
         """The tallies summed over the batch, those above zero."""
         return {key: int(values.sum()) for key, values in self.tallies.items() if values.any()}
 
-    def tally(self, key: str, events: NDArray[np.integer]) -> HardEvents:
+    def tally(self, key: str, events: NDArray[np.integer[Any]]) -> HardEvents:
         """The same batch with one more count of ``key`` for each event index listed (with repeats)."""
         counts = np.bincount(events, minlength=len(self)).astype(np.int64)
         return replace(self, tallies={**self.tallies, key: self.tallies.get(key, 0) + counts})

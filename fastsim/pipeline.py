@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import PipelineError
-from fastsim.event import HardEvents, Partons, ParticleSet
+from fastsim.event import HardEvents, ParticleSet, Partons
 from fastsim.kinematics import pt
 
 
