@@ -1,0 +1,369 @@
+"""Exact four-momentum: jets put back into their hard systems, as Herwig does after its final-state shower.
+
+A *hard system* is a set of outgoing entries with the same mother: the hard process itself, or the decay
+products of one resonance. In the rest frame of the system, with invariant mass sqrt(s), the three-momenta of
+its members are rescaled by one factor k that solves
+
+    sum_i sqrt(k^2 p_i^2 + m_i^2) = sqrt(s),
+
+where m_i is the invariant mass of a parton's hadrons, or a lepton's, photon's or resonance's own mass. The
+four-momentum and mass of every system, so of every decayed resonance, stay what they were. Decay products
+follow their resonance: their system is boosted from its old momentum to its new one.
+
+The hadrons of a parton, with total three-momentum q in the rest frame of the system, are boosted along q to
+|q| = k p_i and then rotated by the smallest angle that takes q to the direction of the parton: the jet keeps
+its mass, and a jet that already is where it should be is left as it is.
+
+References:
+    Baehr et al., Herwig++ Physics and Manual, 2008, arXiv:0803.0883, section 6.4 (kinematic reconstruction).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.errors import InvalidEvent
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts
+from fastsim.kinematics import boost_from, boost_to, mass, mass_squared, on_shell
+from fastsim.species import MASSES, STABLE, masses
+
+Bools = NDArray[np.bool_]
+
+MASS_SHELL_TOLERANCE = 1e-6
+"""A mass given by the file counts if |E^2 - p^2 - m^2| is below this times E^2; else the momentum decides."""
+
+_LEPTONS_AND_PHOTON = frozenset({11, 12, 13, 14, 15, 16, 22})
+_KNOWN_MASS = frozenset(MASSES) | _LEPTONS_AND_PHOTON
+_REST = np.array([1.0, 0.0, 0.0, 0.0])
+
+
+def is_parton(pdg_id: Ints) -> Bools:
+    """Which ids are light partons (d u s c b, their antiquarks, the gluon)."""
+    size = np.abs(pdg_id)
+    return np.asarray(((size >= 1) & (size <= 5)) | (pdg_id == 21))
+
+
+def _add(values: Floats, groups: Ints, num_groups: int) -> Floats:
+    """Sum of the rows of ``values`` (N,) or (N, 4) in each group."""
+    columns = values.reshape(len(values), -1).T
+    sums: Floats = np.stack([np.bincount(groups, weights=v, minlength=num_groups) for v in columns], axis=-1)
+    return sums.reshape((num_groups, *values.shape[1:]))
+
+
+def solve_rescaling(momenta: Floats, m: Floats, system: Ints, roots: Floats) -> tuple[Floats, Bools]:
+    """The factors k of sum_i sqrt(k^2 p_i^2 + m_i^2) = sqrt(s), for many systems at once.
+
+    Newton's method from k = sqrt(s) / sum p, where the convex function is positive: it descends
+    monotonically to the root.
+
+    Args:
+        momenta: |p_i| of the members in their rest frame, in GeV, shape (N,).
+        m: masses of the members in GeV, shape (N,).
+        system: the system of each member, shape (N,).
+        roots: sqrt(s) of the systems in GeV, shape (S,).
+
+    Returns:
+        k of shape (S,), and which systems have no solution (masses above the available energy; k is 0).
+    """
+    size = len(roots)
+    available = roots - _add(m, system, size)
+    total = _add(momenta, system, size)
+    failed = ~((available > 1e-12 * roots) & (total > 0) & np.isfinite(available))
+    k = np.where(failed, 0.0, roots / np.where(total > 0, total, 1.0))
+    for _ in range(100):
+        energy = np.sqrt((k[system] * momenta) ** 2 + m**2)
+        excess = _add(energy, system, size) - roots
+        slope = _add(k[system] * momenta**2 / np.where(energy > 0, energy, 1.0), system, size)
+        change = np.where(failed | (slope <= 0), 0.0, excess / np.where(slope > 0, slope, 1.0))
+        k = k - change
+        if np.all(np.abs(change) <= 1e-15 * k):
+            break
+    return k, failed
+
+
+def rotate_between(vectors: Floats, start: Floats, end: Floats) -> Floats:
+    """Vectors (N, 3) turned by the smallest rotation that takes the unit vector ``start`` to ``end``, each (N, 3)."""
+    cosine = np.sum(start * end, axis=-1, keepdims=True)
+    axis = np.cross(start, end)
+    along = np.sum(axis * vectors, axis=-1, keepdims=True)
+    opposite = cosine < -1 + 1e-12
+    factor = 1.0 / np.where(opposite, 1.0, 1.0 + cosine)
+    turned = cosine * vectors + np.cross(axis, vectors) + along * factor * axis
+    if opposite.any():  # any axis across does: turn by pi about it
+        helper = np.where(np.abs(start[:, :1]) < 0.9, np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]]))
+        across = np.cross(start, helper)
+        across /= np.linalg.norm(across, axis=-1, keepdims=True)
+        turned = np.where(opposite, 2 * np.sum(across * vectors, axis=-1, keepdims=True) * across - vectors, turned)
+    return turned
+
+
+def _unit(vectors: Floats, fallback: Floats) -> Floats:
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(np.where(norm > 0, vectors / np.where(norm > 0, norm, 1.0), fallback))
+
+
+@dataclass(frozen=True)
+class HardSystems:
+    """The hard systems of a batch of events. Build one with :meth:`of`.
+
+    For the K hard entries: ``system`` (-1 for an entry that is no member), ``p4`` (K, 4) where a resonance
+    has the sum of its products (a file rounds both), ``rest`` (K, 4) the momenta in the rest frames. For the S
+    systems: ``event``, ``parent`` (row of the resonance, -1 for a hard process), ``depth``, ``total`` (S, 4) and
+    ``roots`` = sqrt(s) in GeV, ``lightlike`` (s = 0: no rest frame), and ``hadronic`` (a hard process with
+    coloured beams partons: its natural scale is pT).
+    """
+
+    events: HardEvents
+    system: Ints
+    p4: Floats
+    rest: Floats
+    event: Ints
+    parent: Ints
+    depth: Ints
+    total: Floats
+    roots: Floats
+    lightlike: Bools
+    hadronic: Bools
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    @classmethod
+    def of(cls, events: HardEvents) -> HardSystems:
+        """The hard systems of the events.
+
+        Raises:
+            InvalidEvent: if the mothers of an event run in a circle.
+        """
+        event, start = events.index, events.offsets[:-1]
+        num_entries = len(events.pdg_id)
+        first = events.mothers[:, 0]
+        mother = np.where(first >= 0, first + start[event], -1)
+        decayed = (mother >= 0) & (events.status[mother] == 2)
+        has_products = np.zeros(num_entries, dtype=bool)
+        has_products[mother[decayed & np.isin(events.status, (1, 2))]] = True
+        member = (events.status == 1) | ((events.status == 2) & has_products)
+        rows = np.flatnonzero(member)
+        keys, inverse = np.unique(np.where(decayed, mother, num_entries + event)[rows], return_inverse=True)
+        system = np.full(num_entries, -1, dtype=np.int64)
+        system[rows] = inverse
+        parent = np.where(keys < num_entries, keys, -1)
+        system_event = np.where(parent >= 0, event[parent], keys - num_entries)
+        depth = _depths(system, parent, system_event, events)
+        p4 = events.p4.copy()
+        for level in range(int(depth.max(initial=0)), 0, -1):
+            inside = rows[depth[system[rows]] == level]
+            sums = _add(p4[inside], system[inside], len(keys))
+            here = np.flatnonzero(depth == level)
+            p4[parent[here]] = sums[here]
+        total = _add(p4[rows], system[rows], len(keys))
+        s = mass_squared(total)
+        lightlike = s <= 1e-13 * total[:, 0] ** 2
+        frame = np.where(lightlike[:, None], _REST, total)
+        rest = p4.copy()
+        rest[rows] = boost_from(p4[rows], frame[system[rows]])
+        # what rounding leaves of the momentum sum would be magnified by the boost back
+        left = _add(rest[rows], system[rows], len(keys))
+        rest[rows, 1:] -= rest[rows, :1] * (left[:, 1:] / left[:, :1] * ~lightlike[:, None])[system[rows]]
+        incoming = (events.status == -1) & (is_parton(events.pdg_id) | (events.colours != 0).any(axis=1))
+        coloured = np.bincount(event[incoming], minlength=len(events)) > 0
+        return cls(
+            events,
+            system,
+            p4,
+            rest,
+            system_event,
+            parent,
+            depth,
+            total,
+            np.where(lightlike, 0.0, np.sqrt(np.maximum(s, 0.0))),
+            lightlike,
+            (parent < 0) & coloured[system_event],
+        )
+
+    @cached_property
+    def members(self) -> Ints:
+        """Rows of the entries that belong to a system."""
+        return np.flatnonzero(self.system >= 0)
+
+    @cached_property
+    def single(self) -> Bools:
+        """Which systems (S,) have one member only."""
+        return np.asarray(np.bincount(self.system[self.members], minlength=len(self)) == 1)
+
+    @cached_property
+    def parton_rows(self) -> Ints:
+        """Rows of the final partons: those that become hadrons. Jets are in this order."""
+        return np.flatnonzero((self.events.status == 1) & is_parton(self.events.pdg_id))
+
+    @cached_property
+    def own_masses(self) -> Floats:
+        """Masses (K,) in GeV of all entries but the partons (0): of resonances from their products, of leptons, photons
+        and hadrons from the species table, of others from the file."""
+        events = self.events
+        m = mass(self.p4)
+        final = events.status == 1
+        off_shell = np.abs(mass_squared(self.p4) - events.mass**2) > MASS_SHELL_TOLERANCE * self.p4[:, 0] ** 2
+        m = np.where(final & ~off_shell, np.abs(events.mass), m)
+        known = final & np.isin(np.abs(events.pdg_id), sorted(_KNOWN_MASS))
+        m[known] = masses(events.pdg_id[known])
+        members = self.members[self.single[self.system[self.members]]]
+        m[members] = self.roots[self.system[members]]
+        m[self.parton_rows] = 0.0
+        return m
+
+    def conditions(self) -> Partons:
+        """The final partons as a source of hadrons should see them.
+
+        In a hard process with coloured beams: as they are, the scale is pT. In a decayed resonance (and in lepton
+        collisions) no beam direction means anything: the scale is the momentum p* in the rest frame, so the
+        parton is given pT = p*, at rapidity and azimuth zero. A two-body decay is then exactly the pair that the
+        Pythia gun shoots.
+        """
+        rows = self.parton_rows
+        p4 = self.p4[rows].copy()
+        inner = ~self.hadronic[self.system[rows]]
+        rest = self.rest[rows][inner]
+        momentum = np.linalg.norm(rest[:, 1:], axis=-1)
+        zero = np.zeros_like(momentum)
+        p4[inner] = np.stack([np.hypot(momentum, mass(rest)), momentum, zero, zero], axis=-1)
+        return Partons(self.events.pdg_id[rows], p4)
+
+    def to_rest(self, jets: ParticleSet, partons: Ints | None = None) -> ParticleSet:
+        """Hadrons of sampled :meth:`conditions`, seen in the rest frames of their systems.
+
+        Args:
+            jets: one set for each parton.
+            partons: which of the partons (indices into ``parton_rows``) they belong to; all by default.
+        """
+        rows = self.parton_rows if partons is None else self.parton_rows[partons]
+        index = jets.index
+        system = self.system[rows]
+        p4 = np.empty_like(jets.p4)
+        outer = self.hadronic[system][index]
+        frame = np.where(self.lightlike[system, None], _REST, self.total[system])
+        p4[outer] = boost_from(jets.p4[outer], frame[index[outer]])
+        start = np.broadcast_to(np.array([1.0, 0.0, 0.0]), (len(rows), 3))
+        end = _unit(self.rest[rows, 1:], start)
+        inner = ~outer
+        p4[inner, 0] = jets.p4[inner, 0]
+        p4[inner, 1:] = rotate_between(jets.p4[inner, 1:], start[index[inner]], end[index[inner]])
+        return ParticleSet(jets.offsets, jets.pdg_id, p4)
+
+    def solve(self, sums: Floats, own_masses: Floats | None = None) -> tuple[Floats, Floats, Bools]:
+        """Factors k (S,), masses of all entries (K,), and which systems cannot be reconstructed (S,).
+
+        Args:
+            sums: total four-momentum of each parton's hadrons in the rest frame of its system, (P, 4), in GeV.
+            own_masses: instead of the masses of the other members.
+        """
+        m = (self.own_masses if own_masses is None else own_masses).copy()
+        m[self.parton_rows] = mass(sums)
+        members = self.members
+        system = self.system[members]
+        momenta = np.linalg.norm(self.rest[members, 1:], axis=-1)
+        k, failed = solve_rescaling(momenta, m[members], system, self.roots)
+        heaviest = np.zeros(len(self))
+        np.maximum.at(heaviest, system, m[members])
+        failed = np.where(self.single, np.abs(heaviest - self.roots) > 1e-9 * self.roots, failed)
+        failed = np.where(self.lightlike, heaviest > 1e-6 * self.total[:, 0], failed)
+        empty = ~(sums[:, 0] > 0) | ~np.isfinite(sums).all(axis=1)
+        failed[self.system[self.parton_rows[empty]]] = True
+        return np.where(self.single | self.lightlike, 1.0, k), m, failed
+
+    def place(self, jets: ParticleSet, own_masses: Floats | None = None) -> tuple[ParticleSet, Ints]:
+        """Final particles of every event with exact four-momentum.
+
+        Args:
+            jets: hadrons of each final parton in the rest frame of its system (:meth:`to_rest`).
+            own_masses: instead of the masses of the other members.
+
+        Returns:
+            one particle set for each event, on shell, and the hard entry (M,), within its event, of each particle.
+
+        Raises:
+            InvalidEvent: if a system cannot be reconstructed (ask :meth:`solve` first).
+        """
+        sums = jets.sums()
+        k, m, failed = self.solve(sums, own_masses)
+        if failed.any():
+            number = int(self.events.number[self.event[np.argmax(failed)]])
+            raise InvalidEvent(f"event {number}: the masses of a hard system exceed its energy; it needs other hadrons")
+        rows = self.parton_rows
+        rest = self.rest.copy()
+        members = self.members
+        rest[members, 1:] *= k[self.system[members], None]
+        rest = on_shell(rest, m)
+        new, totals = self._follow(rest)
+        # each jet: boost along its own momentum, then turn it to the parton's direction
+        q = np.linalg.norm(sums[:, 1:], axis=-1)
+        system = self.system[rows]
+        target = np.where(self.lightlike[system, None], new[rows], rest[rows])
+        start = _unit(sums[:, 1:], _unit(target[:, 1:], np.array([[1.0, 0.0, 0.0]])))
+        end = _unit(target[:, 1:], start)
+        doppler = (np.linalg.norm(target[:, 1:], axis=-1) + target[:, 0]) / (sums[:, 0] + q)
+        index = jets.index
+        cosh, sinh = (0.5 * (doppler + 1 / doppler))[index], (0.5 * (doppler - 1 / doppler))[index]
+        shell = mass(jets.p4)
+        stable = np.isin(np.abs(jets.pdg_id), STABLE)
+        shell[stable] = masses(jets.pdg_id[stable])
+        along = np.sum(jets.p4[:, 1:] * start[index], axis=-1)
+        energy = cosh * jets.p4[:, 0] + sinh * along
+        shift = (cosh - 1) * along + sinh * jets.p4[:, 0]
+        vectors = rotate_between(jets.p4[:, 1:] + shift[:, None] * start[index], start[index], end[index])
+        frame = np.where(self.lightlike[system, None], _REST, totals[system])
+        hadrons = boost_to(np.concatenate([energy[:, None], vectors], axis=-1), frame[index])
+        return self._assemble(on_shell(hadrons, shell), jets, new, m)
+
+    def _follow(self, rest: Floats) -> tuple[Floats, Floats]:
+        """New momenta of all entries (K, 4) and of all systems (S, 4) in the lab, from the outside in."""
+        new, totals, members = self.p4.copy(), self.total.copy(), self.members
+        for level in range(int(self.depth.max(initial=0)) + 1):
+            here = np.flatnonzero((self.depth == level) & (self.parent >= 0))
+            totals[here] = new[self.parent[here]]
+            rows = members[self.depth[self.system[members]] == level]
+            system = self.system[rows]
+            light = self.lightlike[system]
+            new[rows[~light]] = boost_to(rest[rows[~light]], totals[system[~light]])
+            share = self.p4[rows, 0] / self.total[system, 0]
+            new[rows[light]] = share[light, None] * totals[system[light]]
+            alone = self.single[system]
+            new[rows[alone]] = totals[system[alone]]
+        return new, totals
+
+    def _assemble(self, hadrons: Floats, jets: ParticleSet, new: Floats, m: Floats) -> tuple[ParticleSet, Ints]:
+        """Hadrons and passing entries (leptons, photons, BSM) in the order of the hard entries."""
+        events = self.events
+        final = np.flatnonzero(events.status == 1)
+        parton = np.isin(final, self.parton_rows)
+        counts = np.ones(len(final), dtype=np.int64)
+        counts[parton] = jets.counts
+        from_jet = np.repeat(parton, counts)
+        pdg_id = np.empty(len(from_jet), dtype=np.int64)
+        p4 = np.empty((len(from_jet), 4))
+        pdg_id[from_jet], p4[from_jet] = jets.pdg_id, hadrons
+        passing = final[~parton]
+        pdg_id[~from_jet], p4[~from_jet] = events.pdg_id[passing], on_shell(new[passing], m[passing])
+        entry = np.repeat(final, counts)
+        event = events.index
+        sizes = np.bincount(event[entry], minlength=len(events))
+        return ParticleSet(offsets_from_counts(sizes), pdg_id, p4), entry - events.offsets[event[entry]]
+
+
+def _depths(system: Ints, parent: Ints, system_event: Ints, events: HardEvents) -> Ints:
+    """How many resonances are above each system."""
+    above = np.where(parent >= 0, system[parent], -1)
+    depth = np.zeros(len(parent), dtype=np.int64)
+    for _ in range(len(parent) + 1):
+        deeper = np.where(above >= 0, depth[above] + 1, 0)
+        if np.array_equal(deeper, depth):
+            return depth
+        depth = deeper
+        if depth.max() > 100:
+            break
+    number = int(events.number[system_event[int(np.argmax(depth))]])
+    raise InvalidEvent(f"event {number}: its mothers run in a circle (or more than 100 decays follow one another)")

@@ -1,0 +1,196 @@
+"""The Step from partons to hadrons: every final parton through a source of hadrons, every hard system exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.errors import OutOfDomain, PipelineError
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
+from fastsim.kinematics import boost_to, mass, on_shell, pt
+from fastsim.pipeline import HadronSource
+from fastsim.reconstruction import HardSystems
+from fastsim.species import MASSES, charges, masses
+
+MAX_REDRAWS = 20
+"""How often the hadrons of a system that cannot be reconstructed are drawn anew before the fallback takes over."""
+
+
+class Hadronize:
+    """Turns all final partons of a batch of events into hadrons, then reconstructs every hard system exactly.
+
+    Partons outside the domain of ``source`` go to ``fallback`` (tally ``fallback_partons``). A system whose jet
+    masses exceed its energy is redrawn whole, at most :data:`MAX_REDRAWS` times (``redrawn_systems`` counts the
+    redraws), and then as often from the fallback (``fallback_systems``). What remains, and partons too soft
+    even for the fallback, becomes as light as it must (``minimal_partons``), whatever its flavour:
+
+    1. each such parton is one pion: pi0 -> 2 photons for a gluon, else pi+ or pi- with the sign of the parton's charge;
+    2. if the pions of a system are still too heavy, each of its partons is one photon;
+    3. a parton that is a system alone becomes pi+ pi- with the mass of the system (two photons if that is below
+       2 m(pi), one if it is massless).
+
+    So the four-momentum is right in every event; these are partons of about 1 GeV, below any perturbative scale.
+
+    Args:
+        source: the model, library or reference to use.
+        fallback: where partons outside the domain go, usually the Pythia gun; None to refuse them.
+    """
+
+    requires = frozenset({"partons"})
+    provides = frozenset({"hadrons"})
+
+    def __init__(self, source: HadronSource, fallback: HadronSource | None = None) -> None:
+        self.source = source
+        self.fallback = fallback
+        self.name = f"hadronize:{source.name}"
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        """The events with final particles.
+
+        Raises:
+            OutOfDomain: if a parton is outside the source's domain and there is no fallback.
+        """
+        systems = HardSystems.of(events)
+        conditions = systems.conditions()
+        jets, use = self._draw(systems, conditions, rng)
+        event = events.index[systems.parton_rows]
+        events = events.tally("partons", event).tally("fallback_partons", event[use == 1])
+        jets, minimal, own, counts = self._repair(systems, conditions, jets, use, rng)
+        for key, which in counts.items():
+            events = events.tally(key, systems.event[which])
+        events = events.tally("minimal_partons", event[minimal])
+        particles, origin = systems.place(jets, own)
+        return replace(events, particles=particles, origin=origin)
+
+    def _draw(
+        self, systems: HardSystems, conditions: Partons, rng: np.random.Generator
+    ) -> tuple[ParticleSet, NDArray[np.int64]]:
+        """Hadrons of all partons in the rest frames of their systems; 0, 1, 2 for source, fallback, minimal."""
+        use = np.where(self.source.domain.contains(conditions), 0, 1)
+        outside = np.flatnonzero(use == 1)
+        if len(outside):
+            if self.fallback is None:
+                i = outside[0]
+                domain, number = self.source.domain, systems.events.number
+                event = number[systems.events.index[systems.parton_rows[i]]]
+                raise OutOfDomain(
+                    f"event {event}: a parton {conditions.pdg_id[i]} with pT = {pt(conditions.p4)[i]:.4g} GeV is "
+                    f"outside the domain of {self.source.name} (pT {domain.pt_min:g} to {domain.pt_max:g} GeV, "
+                    f"flavours {sorted(domain.flavours)}): give a fallback"
+                )
+            use[outside[~self.fallback.domain.contains(conditions[outside])]] = 2
+        jets = ParticleSet.empty(len(use))
+        soft = np.flatnonzero(use == 2)
+        if len(soft):
+            jets = _replaced(jets, soft, minimal_jets(systems, soft, rng))
+        for label, source in enumerate((self.source, self.fallback)):
+            chosen = np.flatnonzero(use == label)
+            if source is not None and len(chosen):
+                jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
+        return jets, use
+
+    def _sample(
+        self, source: HadronSource, systems: HardSystems, conditions: Partons, chosen: Ints, rng: np.random.Generator
+    ) -> ParticleSet:
+        drawn = source.sample(conditions[chosen], rng=rng)
+        if len(drawn) != len(chosen):
+            raise PipelineError(f"{source.name} was given {len(chosen)} partons and returned {len(drawn)} sets")
+        return systems.to_rest(drawn, chosen)
+
+    def _repair(
+        self,
+        systems: HardSystems,
+        conditions: Partons,
+        jets: ParticleSet,
+        use: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> tuple[ParticleSet, Ints, Floats, dict[str, Ints]]:
+        """Jets that can all be reconstructed; partons made minimal; masses; systems to tally."""
+        parton_system = systems.system[systems.parton_rows]
+        own = systems.own_masses
+        redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
+        sources = [self.source, self.fallback or self.source]
+        minimal = use == 2
+        use = use.copy()
+        failed = systems.solve(jets.sums(), own)[2]
+        for attempt in range(2 * MAX_REDRAWS):
+            redo = failed[parton_system] & (use < 2)
+            if not redo.any():
+                break
+            if attempt == MAX_REDRAWS:
+                use[redo & sources[1].domain.contains(conditions)] = 1
+                to_fallback = np.unique(parton_system[redo])
+            redrawn.append(np.unique(parton_system[redo]))
+            for label, source in enumerate(sources):
+                chosen = np.flatnonzero(redo & (use == label))
+                if len(chosen):
+                    jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
+            failed = systems.solve(jets.sums(), own)[2]
+        for level in range(3):
+            if not failed.any():
+                break
+            if level == 2:  # no hadrons left to lighten: leptons as massless as the file writes them
+                rows = np.flatnonzero((systems.system >= 0) & failed[systems.system])
+                own = own.copy()
+                own[rows] = mass(systems.rest[rows])
+            chosen = np.flatnonzero(failed[parton_system])
+            if len(chosen):
+                minimal[chosen] = True
+                jets = _replaced(jets, chosen, minimal_jets(systems, chosen, rng, photons=level > 0))
+            failed = systems.solve(jets.sums(), own)[2]
+        tally = {"redrawn_systems": np.concatenate(redrawn), "fallback_systems": to_fallback}
+        return jets, np.flatnonzero(minimal), own, tally
+
+
+def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
+    """The sets with those at ``chosen`` exchanged for the sets of ``new``."""
+    order = np.arange(len(jets), dtype=np.int64)
+    order[chosen] = len(jets) + np.arange(len(chosen))
+    both = ParticleSet.concatenate([jets, new])
+    rows = ragged_indices(both.offsets, order)
+    return ParticleSet(offsets_from_counts(both.counts[order]), both.pdg_id[rows], both.p4[rows])
+
+
+def minimal_jets(
+    systems: HardSystems, partons: Ints, rng: np.random.Generator, *, photons: bool = False
+) -> ParticleSet:
+    """The lightest stand-ins for partons: see :class:`Hadronize`.
+
+    Args:
+        partons: indices into ``systems.parton_rows``, shape (N,).
+        photons: one photon for each parton instead of a pion.
+
+    Returns:
+        one set for each parton, in the rest frame of its system.
+    """
+    rows = systems.parton_rows[partons]
+    flavour, system = systems.events.pdg_id[rows], systems.system[rows]
+    roots, lightlike = systems.roots[system], systems.lightlike[system]
+    alone = systems.single[system] & ~lightlike
+    pion = ~(photons | lightlike) & ~alone
+    neutral = pion & (flavour == 21)
+    charged = pion & ~neutral
+    sign = np.sign(charges(flavour)).astype(np.int64)
+    pair_of_pions = alone & (roots > 2 * MASSES[211])
+    pdg_id = np.where(charged, 211 * sign, np.where(pair_of_pions, 211, 22))
+    # the momentum of each set, and for pairs their decay in its rest frame
+    total_mass = np.where(alone, roots, np.where(neutral, MASSES[111], masses(pdg_id)))
+    momentum = systems.rest[rows].copy()
+    momentum[alone, 1:] = 0.0
+    momentum = on_shell(momentum, total_mass)
+    pair = alone | neutral
+    cos, angle = rng.uniform(-1, 1, int(pair.sum())), rng.uniform(0, 2 * np.pi, int(pair.sum()))
+    sin = np.sqrt(1 - cos**2)
+    m = masses(pdg_id[pair])
+    size = np.sqrt(np.maximum(0.25 * total_mass[pair] ** 2 - m**2, 0.0))
+    direction = size[:, None] * np.stack([sin * np.cos(angle), sin * np.sin(angle), cos], axis=-1)
+    energy = 0.5 * total_mass[pair, None]
+    counts = np.where(pair, 2, 1)
+    p4, ids = np.repeat(momentum, counts, axis=0), np.repeat(pdg_id, counts)
+    last = np.cumsum(counts)[pair] - 1
+    p4[last] = boost_to(np.concatenate([energy, direction], axis=-1), momentum[pair])
+    p4[last - 1] = boost_to(np.concatenate([energy, -direction], axis=-1), momentum[pair])
+    ids[last] = np.where(ids[last] == 211, -211, ids[last])
+    return ParticleSet(offsets_from_counts(counts), ids, p4)
