@@ -1,0 +1,29 @@
+"""Metrics that hold generated particle sets against real ones; needs numpy, and sklearn or matplotlib when used.
+
+>>> from metrics import features, fpd, auc
+"""
+
+from __future__ import annotations
+
+from metrics.classifier import auc, classifier_features
+from metrics.comparison import Comparison, compare
+from metrics.features import Features, features
+from metrics.frechet import Estimate, fpd, frechet_distance
+from metrics.jets import Jets, relative
+from metrics.wasserstein import wasserstein_1, wasserstein_1_bootstrap
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Features",
+    "Jets",
+    "auc",
+    "classifier_features",
+    "compare",
+    "features",
+    "fpd",
+    "frechet_distance",
+    "relative",
+    "wasserstein_1",
+    "wasserstein_1_bootstrap",
+]

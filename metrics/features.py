@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,21 @@ class Features:
         """One observable by its name, shape (N,)."""
         return self.observables[:, list(observables.OBSERVABLES).index(name)]
 
-    def __getitem__(self, rows: slice) -> Features:
-        """The sets of a slice that starts at the first one."""
-        if rows.start not in (None, 0) or rows.step not in (None, 1):
-            raise ValueError("features can only be cut at the end: features[:n]")
+    @staticmethod
+    def concatenate(parts: Sequence[Features]) -> Features:
+        """One sample of several, in order.
+
+        Raises:
+            ValueError: if they keep different numbers of leading particles.
+        """
+        if len({p.max_particles for p in parts}) != 1:
+            raise ValueError("features with different max_particles cannot be joined")
+        start = np.cumsum([0, *(len(p) for p in parts)])
+        shift = [p.particles + np.float32([first, 0, 0, 0]) for p, first in zip(parts, start[:-1], strict=True)]
         return Features(
-            self.efps[rows],
-            self.observables[rows],
-            self.counts[rows],
-            self.flow[rows],
-            self.condition[rows],
-            self.particles[self.particles[:, 0] < len(self.condition[rows])],
-            self.max_particles,
+            *(np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS[:-1]),
+            particles=np.concatenate(shift),
+            max_particles=parts[0].max_particles,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -88,7 +92,7 @@ def features(
     partons: Conditions,
     *,
     max_particles: int = 50,
-    num_spectra: int = 5_000,
+    num_spectra: int = 1_000,
     dtype: type[np.floating[Any]] = np.float32,
 ) -> Features:
     """Features of N particle sets and the partons they come from.

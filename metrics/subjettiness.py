@@ -42,7 +42,8 @@ def subjettiness_padded(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any], n
     out = np.zeros((n, num_axes), dtype=z.dtype)
     num_alive = alive.sum(axis=1)
     for _ in range(width):
-        _record(out, num_alive, alive, z, delta2, total)
+        if num_alive.min() <= num_axes:
+            _record(out, num_alive, alive, z, delta2, total)
         closest = flat.argmin(axis=1)
         active = np.isfinite(flat[row, closest])
         if not active.any():
@@ -85,6 +86,6 @@ def subjettiness(
 ) -> NDArray[Any]:
     """tau_1 ... tau_num_axes of the leading particles of each set, shape (N, num_axes)."""
     out = np.zeros((len(jets), num_axes), dtype=dtype)
-    for rows, z, eta, phi in padded_batches(jets, max_particles, dtype):
+    for rows, z, eta, phi in padded_batches(jets, max_particles, dtype, num_pairs=640_000):
         out[rows] = subjettiness_padded(z, eta, phi, num_axes)
     return out

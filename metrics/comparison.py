@@ -1,0 +1,145 @@
+"""One generated sample held against a real one: every figure of the validation table, with errors.
+
+The same call with a second, independent real sample gives the null that each figure is quoted beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.classifier import auc, classifier_features
+from metrics.features import Features
+from metrics.frechet import Estimate, fpd
+from metrics.observables import FLOW_EDGES, OBSERVABLES, SPECIES, SPECTRA
+from metrics.wasserstein import wasserstein_1_bootstrap
+
+RARE = 0.1
+"""Species with fewer particles than this a set may deviate by 5% in their mean; the others by 1%."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Mean in generated over mean in real sets, its error, and the real mean."""
+
+    ratio: float
+    error: float
+    real: float
+
+    def excess(self, tolerance: float) -> float:
+        """How far |ratio - 1| lies beyond the tolerance and two standard errors; negative if within."""
+        return abs(self.ratio - 1.0) - tolerance - 2.0 * self.error
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of one sample.
+
+    ``figures``: "fpd", "auc", "w1_OBSERVABLE", and "w1_pt_SPECIES", "w1_eta_SPECIES" of the particle spectra.
+    ``species``: ratios of mean multiplicities by |PDG id|, with "all" and "charged". ``flow``: ratios of the mean
+    energy flow in bins of Delta R. ``num`` sets on each side.
+    """
+
+    num: int
+    max_particles: int
+    figures: dict[str, Estimate]
+    species: dict[str, Ratio]
+    flow: list[Ratio]
+
+    def species_outside(self) -> list[str]:
+        """Species whose mean multiplicity is off by more than 1% (5% if rare) beyond two standard errors."""
+        return [k for k, r in self.species.items() if r.excess(0.05 if r.real < RARE else 0.01) > 0]
+
+    def flow_deviation(self) -> Ratio:
+        """The bin of the energy flow that deviates most significantly."""
+        return max(self.flow, key=lambda r: r.excess(0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Comparison:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            values["num"],
+            values["max_particles"],
+            {k: Estimate(**v) for k, v in values["figures"].items()},
+            {k: Ratio(**v) for k, v in values["species"].items()},
+            [Ratio(**v) for v in values["flow"]],
+        )
+
+    def headline(self) -> str:
+        """One line: FPD, AUC, species outside, energy flow."""
+        distance, area, flow = self.figures["fpd"], self.figures["auc"], self.flow_deviation()
+        return (
+            f"FPD {1e4 * distance.value:.1f} +- {1e4 * distance.error:.1f} e-4, AUC {area.value:.3f} +- "
+            f"{area.error:.3f}, species outside: {' '.join(self.species_outside()) or 'none'}, "
+            f"flow {100 * (flow.ratio - 1):+.1f} +- {100 * flow.error:.1f}%"
+        )
+
+
+def compare(real: Features, sample: Features, *, scale: NDArray[Any] | None = None, seed: int = 0) -> Comparison:
+    """All figures of ``sample`` against ``real``.
+
+    Args:
+        real: features of the real sets.
+        sample: features of generated sets, or of other real sets for the null.
+        scale: divisors of the EFPs for FPD, shape (36,); default their largest value in ``real``.
+        seed: of partitions, bootstrap and classifier.
+
+    Raises:
+        ValueError: if the samples keep different numbers of leading particles.
+    """
+    if real.max_particles != sample.max_particles:
+        raise ValueError(f"EFPs of {real.max_particles} and {sample.max_particles} leading particles do not compare")
+    figures = {
+        "fpd": fpd(real.efps, sample.efps, scale=scale, seed=seed),
+        "auc": auc(classifier_features(real), classifier_features(sample), seed=seed),
+    }
+    for name in OBSERVABLES:
+        figures[f"w1_{name}"] = wasserstein_1_bootstrap(real.column(name), sample.column(name), seed=seed)
+    for name, ids in SPECTRA.items():
+        chosen = [s.particles[np.isin(s.particles[:, 1], ids)] for s in (real, sample)]
+        if min(len(c) for c in chosen) == 0:
+            continue
+        for column, quantity in ((2, "pt"), (3, "eta")):
+            figures[f"w1_{quantity}_{name}"] = wasserstein_1_bootstrap(
+                chosen[0][:, column],
+                chosen[1][:, column],
+                x_groups=chosen[0][:, 0],
+                y_groups=chosen[1][:, 0],
+                seed=seed,
+            )
+    return Comparison(
+        min(len(real), len(sample)), real.max_particles, figures, _species(real, sample), _flow(real, sample)
+    )
+
+
+def _mean_ratio(real: NDArray[Any], sample: NDArray[Any]) -> Ratio:
+    """Ratio of means of two samples of per-set values; infinite error where the real mean is 0."""
+    means = float(np.mean(real, dtype=np.float64)), float(np.mean(sample, dtype=np.float64))
+    errors = [float(np.std(v, dtype=np.float64)) / np.sqrt(len(v)) for v in (real, sample)]
+    if means[0] <= 0:
+        return Ratio(1.0, 1e9, means[0])
+    ratio = means[1] / means[0]
+    return Ratio(ratio, float(np.hypot(errors[1], ratio * errors[0]) / means[0]), means[0])
+
+
+def _species(real: Features, sample: Features) -> dict[str, Ratio]:
+    out = {
+        "all": _mean_ratio(real.column("multiplicity"), sample.column("multiplicity")),
+        "charged": _mean_ratio(real.column("charged"), sample.column("charged")),
+    }
+    for pdg in sorted({abs(i) for i in SPECIES}):
+        columns = [k for k, i in enumerate(SPECIES) if abs(i) == pdg]
+        values = [s.counts[:, columns].sum(axis=1, dtype=np.int64) for s in (real, sample)]
+        out[str(pdg)] = _mean_ratio(values[0], values[1])
+    return out
+
+
+def _flow(real: Features, sample: Features) -> list[Ratio]:
+    return [_mean_ratio(real.flow[:, k], sample.flow[:, k]) for k in range(len(FLOW_EDGES) - 1)]
