@@ -1,0 +1,135 @@
+"""Decays of resonances that the hard record leaves undecayed: t, W, Z, H and tau, by Pythia 8.
+
+Each one is decayed alone, at rest and with the mass it has in the record, by Pythia's resonance decays without
+shower or hadronisation, so that quarks come out as partons for the next Step; tau leptons give their final
+hadrons and leptons. The products are then boosted to the resonance's momentum. Decay chains (t -> b W, W -> q q')
+are kept in full. The record does not say how a resonance was polarised: its decay is isotropic, without
+correlation to its production or to other resonances.
+
+Other states (new vector bosons, supersymmetric particles...) have widths that depend on a model: they pass.
+
+References:
+    Bierlich et al., A comprehensive guide to the physics and usage of PYTHIA 8.3, 2022, arXiv:2203.11601.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastsim.errors import InvalidEvent
+from fastsim.event import Floats, HardEvents, Ints, offsets_from_counts
+from fastsim.kinematics import boost_to, mass
+
+RESONANCES: frozenset[int] = frozenset({6, 15, 23, 24, 25})
+"""PDG ids (absolute) that are decayed."""
+
+SETTINGS: tuple[str, ...] = ("PartonLevel:FSRinResonances = off", "HadronLevel:Hadronize = off")
+_MAX_TRIES = 20
+
+Row = tuple[int, int, int, int, int]
+"""PDG id, status, mother (index among the products, -1 for the resonance itself), colour, anticolour."""
+
+
+class DecayResonances:
+    """The Step ``decay-resonances``: undecayed t, W, Z, H, tau get status 2 and their products are appended.
+
+    The tally ``decayed_resonances`` counts them. Four-momentum is conserved to rounding.
+    """
+
+    name = "decay-resonances"
+    requires = frozenset({"partons"})
+    provides = frozenset({"partons"})
+
+    def __init__(self) -> None:
+        self._pythia: Any = None
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        """The events with all resonances decayed.
+
+        Raises:
+            InvalidEvent: if Pythia finds no decay for a resonance (a mass below all its channels).
+        """
+        chosen = np.flatnonzero((events.status == 1) & np.isin(np.abs(events.pdg_id), sorted(RESONANCES)))
+        if len(chosen) == 0:
+            return events
+        if self._pythia is None:
+            from generators.reference.pythia import make_pythia
+
+            self._pythia = make_pythia(settings=SETTINGS)
+        seeds = rng.integers(1, 900_000_000, len(chosen))
+        event = events.index[chosen]
+        at_rest = mass(events.p4[chosen])
+        next_tag = np.full(len(events), 500, dtype=np.int64)
+        np.maximum.at(next_tag, events.index, events.colours.max(axis=1))
+        size = np.diff(events.offsets).copy()
+        parts: list[tuple[int, Ints, Floats]] = []
+        for i, row in enumerate(chosen):
+            e = event[i]
+            colours = (int(events.colours[row, 0]), int(events.colours[row, 1]))
+            decayed = decay(self._pythia, int(events.pdg_id[row]), float(at_rest[i]), colours, int(seeds[i]))
+            if decayed is None:
+                raise InvalidEvent(
+                    f"event {events.number[e]}: Pythia cannot decay particle {events.pdg_id[row]} of mass "
+                    f"{at_rest[i]:.4g} GeV; decay it in the generator that wrote the file"
+                )
+            rows, p4 = decayed
+            table = np.array(rows, dtype=np.int64)
+            table[:, 2] = np.where(table[:, 2] < 0, row - events.offsets[e], table[:, 2] + size[e])
+            table[:, 3:] = np.where(table[:, 3:] < 0, next_tag[e] - table[:, 3:], table[:, 3:])
+            next_tag[e] = max(next_tag[e], int(table[:, 3:].max()))
+            size[e] += len(table)
+            parts.append((int(e), table, boost_to(p4, np.broadcast_to(events.p4[row], p4.shape))))
+        return _appended(events, chosen, parts).tally("decayed_resonances", event)
+
+
+def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: int) -> tuple[list[Row], Floats] | None:
+    """One decay at rest: rows of the products, new colour tags counted -1, -2..., and their p4 (GeV).
+
+    None if Pythia finds no decay.
+    """
+    pythia.rndm.init(seed)
+    event = pythia.event
+    # tags of the resonance are moved out of the way of those that Pythia makes
+    own = {9001: colours[0], 9002: colours[1]}
+    for _ in range(_MAX_TRIES):
+        event.reset()
+        event.append(pdg_id, 22, 9001 if colours[0] else 0, 9002 if colours[1] else 0, 0.0, 0.0, 0.0, m, m, m)
+        if pythia.next() and event.size() > 3:
+            break
+    else:
+        return None
+    tags: dict[int, int] = {0: 0}
+    rows: list[Row] = []
+    momenta = []
+    for k in range(2, event.size()):
+        p = event[k]
+        pair = []
+        for tag in (p.col(), p.acol()):
+            pair.append(own[tag] if tag in own else tags.setdefault(tag, -len(tags)))
+        rows.append((p.id(), 1 if p.isFinal() else 2, p.mother1() - 2 if p.mother1() > 1 else -1, pair[0], pair[1]))
+        momenta.append((p.e(), p.px(), p.py(), p.pz()))
+    return rows, np.array(momenta, dtype=np.float64)
+
+
+def _appended(events: HardEvents, decayed: Ints, parts: list[tuple[int, Ints, Floats]]) -> HardEvents:
+    """The events with products appended at the end of each record and the decayed entries given status 2."""
+    status = events.status.copy()
+    status[decayed] = 2
+    table = np.concatenate([t for _, t, _ in parts])
+    p4 = np.concatenate([p for _, _, p in parts])
+    where = np.repeat([e for e, _, _ in parts], [len(t) for _, t, _ in parts])
+    order = np.argsort(np.concatenate([events.index, where]), kind="stable")
+    counts = np.diff(events.offsets) + np.bincount(where, minlength=len(events))
+    return replace(
+        events,
+        offsets=offsets_from_counts(counts),
+        pdg_id=np.concatenate([events.pdg_id, table[:, 0]])[order],
+        status=np.concatenate([status, table[:, 1]])[order],
+        mothers=np.concatenate([events.mothers, table[:, [2, 2]]])[order],
+        colours=np.concatenate([events.colours, table[:, 3:]])[order],
+        p4=np.concatenate([events.p4, p4])[order],
+        mass=np.concatenate([events.mass, mass(p4)])[order],
+    )
