@@ -19,8 +19,22 @@ from fastsim.errors import FastsimError
 COMMANDS = ("generate", "reference", "train", "models", "completion")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, made to unwind the stack as Ctrl-C does, so that writers close or remove their files."""
+
+
+class Interrupted(Exception):
+    """Carries a KeyboardInterrupt past click, which would print a line of its own; ``args`` is the exit status."""
+
+
 class LazyGroup(click.Group):
     """Imports a subcommand's module only when that subcommand is asked for."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(143 if isinstance(error, Terminated) else 130) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -49,10 +63,8 @@ def group() -> None:
 
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
-    """Turns SIGTERM into an exit that unwinds the stack, so that partial files are removed."""
-
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise Terminated
 
     previous = signal.signal(signal.SIGTERM, leave)
     try:
@@ -62,7 +74,7 @@ def _sigterm_unwinds() -> Iterator[None]:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (interrupted)."""
+    """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM)."""
     state = {"debug": False}
     try:
         with _sigterm_unwinds():
@@ -72,8 +84,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
+    except Interrupted as error:
+        return _fail("interrupted; complete events, if any, are in a file named .partial", error.args[0], state)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted: no output was left half-written", 130, state)
+        return _fail("interrupted", 130, state)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "fastsim"
         return _fail(f"{error.format_message()} (see {path} --help)", 2, state)

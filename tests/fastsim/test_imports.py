@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "pythia8mc", "fastjet", "diffusers", "nflows", "sklearn", "matplotlib")
 PACKAGES = ("fastsim", "generators", "metrics")
 # what pip calls the packages that are imported under another name
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "geant4_pybind": "geant4-pybind"}
+DISTRIBUTIONS = {"backports": "backports.zstd", "sklearn": "scikit-learn", "geant4_pybind": "geant4-pybind"}
 
 
 @pytest.mark.parametrize("module", ["fastsim", "metrics", "fastsim.cli", "fastsim.cards", "fastsim.event"])

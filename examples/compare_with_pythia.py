@@ -1,0 +1,159 @@
+"""Compare the events of a model with those of the reference: a table on the terminal and a picture.
+
+    fastsim generate data/examples/pp_dijet.lhe.gz -o generated.hepmc3
+    fastsim reference data/examples/pp_dijet.lhe.gz -o reference.hepmc3
+    python examples/compare_with_pythia.py generated.hepmc3 reference.hepmc3 -o comparison.png
+
+Both files are clustered with anti-kt, R = 0.4, and the two leading jets of an event above 20 GeV are compared. The
+null is the distance between the halves of the reference: what two equal samples of half its size would show.
+Weighted events are compared unweighted. Needs the extra ``plot``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.event import ParticleSet, Partons, offsets_from_counts
+from fastsim.formats import hepmc
+from fastsim.species import charges
+from metrics import features, wasserstein_1_bootstrap
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+Floats = NDArray[np.float64]
+JET_NAMES = {
+    "multiplicity": "jet multiplicity",
+    "charged": "jet charged multiplicity",
+    "mass": "jet mass / pT",
+    "girth": "jet girth",
+    "ptd": "jet pTD",
+    "z1": "leading particle's share of jet pT",
+    "tau21": "jet tau21",
+}
+
+
+def jets_of(particles: ParticleSet, radius: float = 0.4, pt_min: float = 20.0) -> tuple[Partons, ParticleSet]:
+    """The two leading anti-kt jets of every event above ``pt_min`` (GeV): their momenta and their particles."""
+    import fastjet
+
+    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
+    momenta, members = [], []
+    for start, stop in zip(particles.offsets[:-1], particles.offsets[1:], strict=True):
+        inputs = []
+        for row, (energy, px, py, pz) in enumerate(particles.p4[start:stop].tolist(), start=int(start)):
+            inputs.append(fastjet.PseudoJet(px, py, pz, energy))
+            inputs[-1].set_user_index(row)
+        cluster = fastjet.ClusterSequence(inputs, definition)
+        for jet in fastjet.sorted_by_pt(cluster.inclusive_jets(pt_min))[:2]:
+            momenta.append((jet.e(), jet.px(), jet.py(), jet.pz()))
+            members.append([particle.user_index() for particle in jet.constituents()])
+    rows = np.array([row for jet in members for row in jet], dtype=np.int64)
+    offsets = offsets_from_counts(np.array([len(jet) for jet in members], dtype=np.int64))
+    jets = Partons(np.full(len(momenta), 21), np.array(momenta).reshape(-1, 4))
+    return jets, ParticleSet(offsets, particles.pdg_id[rows], particles.p4[rows])
+
+
+def observables_of(path: Path) -> dict[str, Floats]:
+    """Event and jet observables of a HepMC file, each one value per event or jet."""
+    particles = ParticleSet.concatenate([batch for batch, _ in hepmc.read(path)])
+    charged = np.bincount(particles.index, weights=charges(particles.pdg_id) != 0, minlength=len(particles))
+    jets, members = jets_of(particles)
+    shape = features(members, jets)
+    values = {
+        "event multiplicity": particles.counts.astype(float),
+        "event charged multiplicity": charged,
+        "jet pT / GeV": np.hypot(jets.p4[:, 1], jets.p4[:, 2]),
+    }
+    return values | {label: shape.column(name) for name, label in JET_NAMES.items()}
+
+
+def show(generated: dict[str, Floats], reference: dict[str, Floats]) -> None:
+    """A table of means and Wasserstein-1 distances with their errors and nulls."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("observable", "model", "Pythia", "W1", "null W1", title="model against Pythia: means and distances")
+    for name, real in reference.items():
+        distance = wasserstein_1_bootstrap(real, generated[name])
+        null = wasserstein_1_bootstrap(real[::2], real[1::2])
+        table.add_row(
+            name,
+            f"{generated[name].mean():.4g}",
+            f"{real.mean():.4g}",
+            f"{distance.value:.2g} ± {distance.error:.1g}",
+            f"{null.value:.2g} ± {null.error:.1g}",
+        )
+    Console().print(table)
+
+
+def edges_of(values: Floats, bins: int = 25) -> Floats:
+    """Bin edges over the bulk of the values; whole numbers get bins that each hold as many of them."""
+    low, high = np.quantile(values, [0.002, 0.998])
+    if np.all(values == np.round(values)):
+        width = np.ceil((high - low + 1) / bins)
+        return np.asarray(np.arange(low, high + width + 1, width) - 0.5)
+    return np.asarray(np.linspace(low, high, bins + 1))
+
+
+def plot(generated: dict[str, Floats], reference: dict[str, Floats], path: Path) -> None:
+    """A panel per observable: densities with statistical errors, and the ratio of model to reference below."""
+    columns = 5
+    lines = -(-len(reference) // columns)
+    figure, axes = pyplot.subplots(
+        2 * lines,
+        columns,
+        figsize=(3.4 * columns, 3.6 * lines),
+        height_ratios=[3, 1] * lines,
+        layout="constrained",
+    )
+    for number, (name, real) in enumerate(reference.items()):
+        upper, lower = axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
+        edges = edges_of(np.concatenate([real, generated[name]]))
+        low, high = edges[0], edges[-1]
+        densities = []
+        for values, label, colour in ((real, "Pythia", "black"), (generated[name], "model", "tab:red")):
+            counts = np.histogram(values, edges)[0]
+            scale = 1.0 / (len(values) * np.diff(edges))
+            densities.append((counts * scale, np.sqrt(np.maximum(counts, 1)) * scale))
+            upper.stairs(counts * scale, edges, label=label, color=colour)
+        (base, base_error), (other, other_error) = densities
+        filled = base > 0
+        centres = (edges[1:] + edges[:-1])[filled] / 2
+        ratio = other[filled] / base[filled]
+        relative = base_error[filled] / base[filled]
+        lower.fill_between(centres, 1 - relative, 1 + relative, color="lightgrey", step="mid")
+        lower.errorbar(centres, ratio, other_error[filled] / base[filled], fmt=".", color="tab:red", markersize=3)
+        lower.set(ylim=(0.5, 1.5), xlabel=name, xlim=(low, high))
+        upper.set(xlim=(low, high), xticklabels=[])
+        lower.axhline(1.0, color="black", linewidth=0.5)
+        if number % columns == 0:
+            upper.set_ylabel("density")
+            lower.set_ylabel("ratio")
+    for number in range(len(reference), lines * columns):
+        for axis in axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]:
+            axis.set_axis_off()
+    axes[0, 0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("generated", type=Path, help="HepMC3 file of the model")
+    parser.add_argument("reference", type=Path, help="HepMC3 file of the reference")
+    parser.add_argument("-o", "--output", type=Path, default=Path("comparison.png"), help="picture to write")
+    options = parser.parse_args()
+    generated, reference = observables_of(options.generated), observables_of(options.reference)
+    show(generated, reference)
+    plot(generated, reference, options.output)
+    print(f"{options.output} has the histograms")
+
+
+if __name__ == "__main__":
+    main()
