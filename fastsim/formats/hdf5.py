@@ -1,0 +1,287 @@
+"""HDF5: partons with their particle sets (gun layout), and hard events with their particles (event layout).
+
+The layout is public and versioned; docs/formats.md describes it. Momenta of gun sets are float32 on disk as
+long as every particle lies on the mass shell of its species, which reading restores; event files are float64,
+because their four-momentum closes to 1e-9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim import kinematics, species
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
+from fastsim.formats.output import AtomicWriter, PathLike, writing
+
+LAYOUT_VERSION = 1
+GUN, EVENTS = "fastsim-gun", "fastsim-events"
+SHELL_TOLERANCE = 1e-6
+"""Relative energy difference up to which a particle counts as on its species' mass shell (float32 has 6e-8)."""
+_HARD = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
+_EVENT = ("number", "weights", "process", "scale")
+
+
+class _Tables(AtomicWriter):
+    """An HDF5 file of growing tables."""
+
+    def __init__(self, path: PathLike, layout: str, attributes: Mapping[str, Any], *, force: bool) -> None:
+        super().__init__(path, force=force)
+        if self._target is None:
+            raise FastsimError("HDF5 cannot be written to standard output; give a file name")
+        with writing(path):
+            self._file = h5py.File(self._place, "w", libver="latest")
+            for key, value in {"producer": "fastsim", "units": "GeV", **attributes}.items():
+                self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+            self._file.attrs["layout"] = layout
+            self._file.attrs["layout_version"] = LAYOUT_VERSION
+
+    def _append(self, name: str, values: NDArray[Any], kind: str) -> None:
+        """Adds rows to a table; the first call makes it."""
+        with writing(self.path):
+            if name not in self._file:
+                shape = (0, *values.shape[1:])
+                rows = max(1, 16384 // max(1, int(np.prod(values.shape[1:]))))
+                self._file.create_dataset(
+                    name,
+                    shape,
+                    kind,
+                    maxshape=(None, *values.shape[1:]),
+                    chunks=(rows, *values.shape[1:]),
+                    compression="gzip",
+                    compression_opts=1,
+                    shuffle=True,
+                )
+            table = self._file[name]
+            table.resize(len(table) + len(values), axis=0)
+            table[len(table) - len(values) :] = values
+
+    def _append_offsets(self, name: str, offsets: Ints) -> None:
+        last = int(self._file[name][-1]) if name in self._file else 0
+        if name not in self._file:
+            self._append(name, np.zeros(1, np.int64), "i8")
+        self._append(name, last + offsets[1:], "i8")
+
+    def _finish(self, complete: bool) -> None:
+        self._file.close()
+
+
+class Writer(_Tables):
+    """Writes gun sets chunk by chunk: ``parton/``, ``particle/`` and, where given, ``event/weights``.
+
+    Args:
+        path: the output.
+        attributes: version, seed, settings... kept as attributes of the file (other than text and numbers as JSON).
+        precision: ``float32`` (with float64 where a particle is off its shell) or ``float64``.
+        force: replace an existing file.
+
+    Raises:
+        OutputError: if the output cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        precision: str = "float32",
+        force: bool = False,
+    ) -> None:
+        super().__init__(path, GUN, attributes or {}, force=force)
+        self._kind = {"float32": "f4", "float64": "f8"}[precision]
+        self.write(Partons(np.zeros(0, np.int64), np.zeros((0, 4))), ParticleSet.empty())
+
+    def write(self, partons: Partons, particles: ParticleSet, weights: Floats | None = None) -> None:
+        """Adds N partons with their N sets, and weights of shape (N,) or (N, W)."""
+        if len(partons) != len(particles):
+            raise ValueError(f"{len(partons)} partons but {len(particles)} particle sets")
+        if self._kind == "f4" and not _on_shell(particles):
+            self._widen()
+        self._append("parton/pdg_id", partons.pdg_id, "i4")
+        self._append("parton/p4", partons.p4, "f8")
+        self._append_offsets("particle/offsets", particles.offsets)
+        self._append("particle/pdg_id", particles.pdg_id, "i4")
+        self._append("particle/p4", particles.p4, self._kind)
+        if weights is not None:
+            self._append("event/weights", np.asarray(weights, np.float64).reshape(len(partons), -1), "f8")
+        self.num_written += len(partons)
+
+    def _widen(self) -> None:
+        """From float32 to float64: what was written keeps its restored mass shell."""
+        self._kind = "f8"
+        if "particle/p4" in self._file:
+            p4 = _restored(self._file["particle/p4"][:], self._file["particle/pdg_id"][:])
+            del self._file["particle/p4"]
+            self._append("particle/p4", p4, "f8")
+
+
+class EventWriter(_Tables):
+    """Writes hard events with their particles: ``event/``, ``hard/`` and ``particle/`` (with ``origin``)."""
+
+    def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
+        attributes = {k: v for k, v in run.provenance.items() if k not in ("layout", "layout_version")}
+        super().__init__(path, EVENTS, {**attributes, "run": json.dumps(asdict(run))}, force=force)
+
+    def write(self, events: HardEvents) -> None:
+        """Adds a batch of events."""
+        for name in _EVENT:
+            values = getattr(events, name)
+            self._append(f"event/{name}", values, "f8" if values.dtype.kind == "f" else "i8")
+        self._append_offsets("hard/offsets", events.offsets)
+        for name in _HARD:
+            values = getattr(events, name)
+            self._append(f"hard/{name}", values, "f8" if values.dtype.kind == "f" else "i4")
+        if events.particles is not None and events.origin is not None:
+            self._append_offsets("particle/offsets", events.particles.offsets)
+            self._append("particle/pdg_id", events.particles.pdg_id, "i4")
+            self._append("particle/p4", events.particles.p4, "f8")
+            self._append("particle/origin", events.origin, "i4")
+        self.num_written += len(events)
+
+
+def write(
+    path: PathLike,
+    partons: Partons,
+    particles: ParticleSet,
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    weights: Floats | None = None,
+    precision: str = "float32",
+    force: bool = False,
+) -> None:
+    """Writes gun sets in one go; see :class:`Writer`."""
+    with Writer(path, attributes, precision=precision, force=force) as writer:
+        writer.write(partons, particles, weights)
+
+
+def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSet, dict[str, Any]]:
+    """Partons, their particle sets and the file's attributes.
+
+    Args:
+        path: a file in the gun layout.
+        rows: the partons wanted, a slice of step 1; all by default. Only these are read from disk.
+
+    Raises:
+        FastsimError: if the file is missing, damaged, of another layout or of a newer layout version.
+    """
+    with _Reader(path, GUN) as file:
+        start, stop = _bounds(rows, len(file["parton/pdg_id"]))
+        partons = Partons(file["parton/pdg_id"][start:stop], file["parton/p4"][start:stop])
+        return partons, _particles(file, start, stop), _attributes(file)
+
+
+def read_weights(path: PathLike, rows: slice | None = None) -> Floats | None:
+    """Event weights of a gun file, shape (N, W); None where it has none."""
+    with _Reader(path, GUN) as file:
+        if "event/weights" not in file:
+            return None
+        start, stop = _bounds(rows, len(file["event/weights"]))
+        return np.asarray(file["event/weights"][start:stop], dtype=np.float64)
+
+
+def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """The run and the events, in batches, of a file in the event layout. Raises as :func:`read`."""
+    with _Reader(path, EVENTS) as file:
+        content = json.loads(file.attrs["run"])
+        size = len(file["hard/offsets"]) - 1 if "hard/offsets" in file else 0
+    run = RunInfo(
+        beam_pdg_id=tuple(content["beam_pdg_id"]),
+        beam_energy=tuple(content["beam_energy"]),
+        processes=tuple(tuple(row) for row in content["processes"]),
+        weight_names=tuple(content["weight_names"]),
+        weight_strategy=content["weight_strategy"],
+        provenance=content["provenance"],
+    )
+
+    def batches() -> Iterator[HardEvents]:
+        for start in range(0, size, chunk_size):
+            with _Reader(path, EVENTS) as file:
+                stop = min(start + chunk_size, size)
+                offsets = file["hard/offsets"][start : stop + 1]
+                low, high = int(offsets[0]), int(offsets[-1])
+                hard: dict[str, Any] = {name: np.asarray(file[f"hard/{name}"][low:high]) for name in _HARD}
+                hard = {k: v if v.dtype.kind == "f" else v.astype(np.int64) for k, v in hard.items()}
+                origin = particles = None
+                if "particle/offsets" in file:
+                    particles = _particles(file, start, stop)
+                    first = int(file["particle/offsets"][start])
+                    origin = file["particle/origin"][first : first + len(particles.pdg_id)].astype(np.int64)
+                events: dict[str, Any] = {name: file[f"event/{name}"][start:stop] for name in _EVENT}
+            yield HardEvents(offsets=offsets - low, particles=particles, origin=origin, **hard, **events)
+
+    return run, batches()
+
+
+class _Reader:
+    """An open file of a known layout; what goes wrong in the block becomes one clear line."""
+
+    def __init__(self, path: PathLike, layout: str) -> None:
+        self.name = os.fspath(path)
+        self.layout = layout
+
+    def __enter__(self) -> h5py.File:
+        if not os.path.isfile(self.name):
+            raise FastsimError(f"{self.name}: no such file")
+        try:
+            self.file = h5py.File(self.name, "r")
+        except OSError as error:
+            raise FastsimError(f"{self.name}: not a readable HDF5 file, or truncated ({error})") from error
+        found, version = self.file.attrs.get("layout"), self.file.attrs.get("layout_version")
+        problem = None
+        if found != self.layout:
+            problem = f"has layout {found!r}; {self.layout!r} is expected"
+        elif int(version if version is not None else -1) != LAYOUT_VERSION:
+            problem = f"has layout version {version}; this fastsim reads {LAYOUT_VERSION}"
+        if problem:
+            self.file.close()
+            raise FastsimError(f"{self.name}: {problem}")
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.file.close()
+        if isinstance(error, OSError | RuntimeError | KeyError | ValueError):
+            raise FastsimError(f"{self.name}: the file is damaged or incomplete ({error})") from error
+
+
+def _bounds(rows: slice | None, size: int) -> tuple[int, int]:
+    start, stop, step = (rows or slice(None)).indices(size)
+    if step != 1:
+        raise FastsimError(f"rows {rows} have step {step}; only step 1 can be read")
+    return start, max(start, stop)
+
+
+def _particles(file: h5py.File, start: int, stop: int) -> ParticleSet:
+    offsets = file["particle/offsets"][start : stop + 1].astype(np.int64)
+    if len(offsets) != stop - start + 1 or (np.diff(offsets) < 0).any() or offsets[0] < 0:
+        raise ValueError("particle/offsets do not increase")
+    low, high = int(offsets[0]), int(offsets[-1])
+    pdg_id = file["particle/pdg_id"][low:high].astype(np.int64)
+    p4 = file["particle/p4"][low:high]
+    return ParticleSet(offsets - low, pdg_id, _restored(p4, pdg_id) if p4.dtype == np.float32 else p4)
+
+
+def _restored(p4: NDArray[Any], pdg_id: NDArray[Any]) -> Floats:
+    """Float32 momenta in double precision, exactly on the mass shell of their species."""
+    return kinematics.on_shell(np.asarray(p4, dtype=np.float64), species.masses(pdg_id))
+
+
+def _on_shell(particles: ParticleSet) -> bool:
+    """Whether every particle has a known species and lies on its mass shell."""
+    try:
+        shell = kinematics.on_shell(particles.p4, species.masses(particles.pdg_id))
+    except KeyError:
+        return False
+    return bool((np.abs(shell[:, 0] - particles.p4[:, 0]) <= SHELL_TOLERANCE * shell[:, 0]).all())
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    """Attributes as plain Python values."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}

@@ -1,0 +1,131 @@
+"""ROOT: a TTree ``events`` with jagged branches, written through uproot.
+
+Branches: ``number``, ``process``, ``scale``; ``weights``; ``hard_*`` (the hard process) and ``particle_*`` (final
+particles), with their counters ``nhard`` and ``nparticle``. The run is a JSON text under ``run``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from fastsim.errors import FastsimError
+from fastsim.event import HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
+from fastsim.formats.output import AtomicWriter, PathLike, writing
+
+
+class Writer(AtomicWriter):
+    """Writes batches of hard events with their particles.
+
+    Args:
+        path: the output.
+        run: kept as JSON text under the key ``run``.
+        force: replace an existing file.
+
+    Raises:
+        OutputError: if the output cannot be written.
+    """
+
+    def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
+        super().__init__(path, force=force)
+        if self._target is None:
+            raise FastsimError("ROOT cannot be written to standard output; give a file name")
+        with writing(path):
+            self._file = uproot.recreate(self._place)
+            self._file["run"] = json.dumps(asdict(run))
+        self._tree: Any = None
+
+    def write(self, events: HardEvents) -> None:
+        """Adds a batch of events as one basket of each branch."""
+        if len(events) == 0:
+            return
+        particles = events.particles if events.particles is not None else ParticleSet.empty(len(events))
+        origin = events.origin if events.origin is not None else np.zeros(0, np.int64)
+        hard: dict[str, Any] = {
+            "pdg_id": events.pdg_id.astype(np.int32),
+            "status": events.status.astype(np.int32),
+            "mother1": events.mothers[:, 0].astype(np.int32),
+            "mother2": events.mothers[:, 1].astype(np.int32),
+            "colour": events.colours[:, 0].astype(np.int32),
+            "anticolour": events.colours[:, 1].astype(np.int32),
+            "mass": events.mass,
+        }
+        final: dict[str, Any] = {"pdg_id": particles.pdg_id.astype(np.int32), "origin": origin.astype(np.int32)}
+        for k, name in enumerate(("e", "px", "py", "pz")):
+            hard[name], final[name] = events.p4[:, k], particles.p4[:, k]
+        branches = {
+            "number": events.number,
+            "process": events.process.astype(np.int32),
+            "scale": events.scale,
+            "weights": events.weights,
+            "hard": _jagged(events.offsets, hard),
+            "particle": _jagged(particles.offsets, final),
+        }
+        with writing(self.path):
+            if self._tree is None:
+                self._tree = self._file.mktree("events", {k: _branch_type(v) for k, v in branches.items()})
+            self._tree.extend(branches)
+        self.num_written += len(events)
+
+    def _finish(self, complete: bool) -> None:
+        self._file.close()
+
+
+def _jagged(offsets: Ints, columns: dict[str, Any]) -> Any:
+    """An awkward array of records, one list an event."""
+    content = ak.zip({name: ak.Array(np.ascontiguousarray(values)) for name, values in columns.items()})
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), content.layout))
+
+
+def _branch_type(values: Any) -> Any:
+    """What uproot wants to know of a branch before it is filled."""
+    if isinstance(values, np.ndarray):
+        return np.dtype((values.dtype, values.shape[1:]))
+    return values.type.content
+
+
+def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
+    """All events of a file that :class:`Writer` wrote.
+
+    Raises:
+        FastsimError: if the file cannot be read.
+    """
+    try:
+        with uproot.open(path) as file:
+            run = json.loads(str(file["run"]))
+            tree = file["events"].arrays(library="ak")
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise FastsimError(f"{path}: not a readable fastsim ROOT file ({error})") from error
+
+    def column(name: str) -> Any:
+        return ak.to_numpy(ak.flatten(tree[name], axis=1))
+
+    def p4(prefix: str) -> Any:
+        return np.stack([column(f"{prefix}_{k}") for k in ("e", "px", "py", "pz")], axis=1)
+
+    def offsets(prefix: str) -> Ints:
+        return offsets_from_counts(ak.to_numpy(tree[f"n{prefix}"]))
+
+    pairs = {k: tuple(v) for k, v in run.items() if k in ("beam_pdg_id", "beam_energy", "weight_names")}
+    info = RunInfo(**{**run, **pairs, "processes": tuple(tuple(row) for row in run["processes"])})
+    events = HardEvents(
+        number=ak.to_numpy(tree["number"]),
+        offsets=offsets("hard"),
+        pdg_id=column("hard_pdg_id").astype(np.int64),
+        status=column("hard_status").astype(np.int64),
+        mothers=np.stack([column("hard_mother1"), column("hard_mother2")], axis=1).astype(np.int64),
+        colours=np.stack([column("hard_colour"), column("hard_anticolour")], axis=1).astype(np.int64),
+        p4=p4("hard"),
+        mass=column("hard_mass"),
+        weights=ak.to_numpy(tree["weights"]),
+        process=ak.to_numpy(tree["process"]).astype(np.int64),
+        scale=ak.to_numpy(tree["scale"]),
+        particles=ParticleSet(offsets("particle"), column("particle_pdg_id"), p4("particle")),
+        origin=column("particle_origin").astype(np.int64),
+    )
+    return info, events
