@@ -1,0 +1,31 @@
+"""What tests share: the folder of reference files, and the example events."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of files from real generators (FASTSIM_SHARED, or ``shared`` beside the repository).
+
+    A missing reference must not pass for a success: under CI it fails, elsewhere it skips and says why.
+    """
+    folder = Path(os.environ.get("FASTSIM_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        reason = f"reference files are not at {folder}; set FASTSIM_SHARED"
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """Folder of the example events that ship with the package."""
+    return ROOT / "data" / "examples"
