@@ -23,10 +23,13 @@ from typing import Any
 
 import numpy as np
 
+from fastsim import cards
+from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.kinematics import on_shell
 from fastsim.species import masses
-from metrics import Features, features
+from metrics import Comparison, Features, compare, features, report
+from metrics.report import NULL
 
 FLAVOURS = {"light": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}
 PT_RANGES = ((20, 60), (60, 200), (200, 600), (600, 2000))
@@ -104,51 +107,113 @@ def truth(cell: str, sample: str, num: int, folder: Path, workers: int, keep_set
 
 
 def model_source(name: str) -> tuple[str, Any]:
-    """A model by name or card file, and the key of its cached samples (its weights' hash is part of it)."""
+    """A model and the key of its samples, which holds the weights' hash.
+
+    ``name`` is a shipped model, a card file, or ``library=FILE.h5`` for the resampled library of a file that
+    ``fastsim reference --gun`` made.
+    """
+    if name.startswith("library="):
+        from generators.hadrons.library import Library
+
+        path = Path(name.removeprefix("library="))
+        return f"library-{cards.digest(path)[:8]}", Library(path)
     import fastsim
-    from fastsim import cards
 
     card, _ = cards.load(name)
     return f"{card.name}-{card.sha256[:8]}", fastsim.load_model(name)
 
 
-def run(cells: list[str], models: list[str], num: int, folder: Path, workers: int) -> None:
-    """Compare all models with Pythia in the chosen cells; one JSON result a model and cell."""
-    from metrics.comparison import compare
+def result_path(folder: Path, key: str, cell: str, num: int) -> Path:
+    return folder / "results" / f"{key}@{cell}@{num}.json"
 
-    sources = dict(model_source(m) for m in models)
+
+def run(cells: list[str], sources: dict[str, Any], num: int, folder: Path, workers: int) -> None:
+    """Compare Pythia and all models with real sample A in the chosen cells; one JSON result a sample and cell."""
+    (folder / "results").mkdir(parents=True, exist_ok=True)
     for cell in cells:
-        real, null = (truth(cell, s, num, folder, workers) for s in SAMPLES)
-        for key in ("pythia", *sources):
-            path = folder / "results" / f"{key}-{cell}-{num}.json"
-            if path.exists():
-                continue
-            sample = null if key == "pythia" else sample_features(sources[key], key, cell, "B", num, folder)
+        missing = [key for key in (NULL, *sources) if not result_path(folder, key, cell, num).exists()]
+        if not missing:
+            continue
+        real = truth(cell, "A", num, folder, workers)
+        for key in missing:
+            if key == NULL:
+                sample = truth(cell, "B", num, folder, workers)
+            else:
+                sample = sample_features(sources[key], key, cell, "B", num, folder)
             result = compare(real, sample)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(result.to_dict(), indent=1))
+            result_path(folder, key, cell, num).write_text(json.dumps(result.to_dict(), indent=1))
             print(f"{key} {cell}: {result.headline()}", file=sys.stderr, flush=True)
+
+
+def write_report(cells: list[str], keys: list[str], num: int, folder: Path, docs: Path, plotted: list[str]) -> None:
+    """docs/validation.md, validation.json and the plots, from the results on disk."""
+    results: dict[str, dict[str, Comparison]] = {}
+    for cell in cells:
+        paths = {key: result_path(folder, key, cell, num) for key in (NULL, *keys)}
+        found = {k: Comparison.from_dict(json.loads(p.read_text())) for k, p in paths.items() if p.exists()}
+        if found:
+            results[cell] = found
+    if not results:
+        raise FastsimError(f"no results for {num} partons a cell under {folder}: run 'bench/validate.py run' first")
+    # the hash in a key tells cached samples apart; readers want the name
+    names = {key: key if key == NULL else key.rsplit("-", 1)[0] for key in (NULL, *keys)}
+    named = {cell: {names[k]: c for k, c in by_key.items()} for cell, by_key in results.items()}
+    images = docs / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    plots = [images / "validation-cells.png"]
+    report.plot_heat_map(plots[0], named, list(names.values()))
+    for cell in (c for c in plotted if c in results):
+        samples = {}
+        for key in results[cell]:
+            name = "pythia" if key == NULL else key
+            samples[names[key]] = load_features(name, cell, "B", num, folder)
+        plots.append(images / f"validation-{cell}.png")
+        report.plot_cell(plots[-1], cell, load_features("pythia", cell, "A", num, folder), samples)
+    speed = docs / "speed.md"
+    timing = speed.read_text(encoding="utf-8").split("\n", 2)[2] if speed.exists() else ""
+    text = report.markdown(named, list(names.values()), plots, timing)
+    (docs / "validation.md").write_text(text, encoding="utf-8")
+    values = {cell: {k: c.to_dict() for k, c in by_name.items()} for cell, by_name in named.items()}
+    (folder / "validation.json").write_text(json.dumps(values, indent=1))
+
+
+def load_features(name: str, cell: str, sample: str, num: int, folder: Path) -> Features:
+    """A sample whose blocks are all on disk."""
+    blocks = range(-(-num // BLOCK))
+    return Features.concatenate([Features.load(folder / name / f"{cell}-{sample}-{block}.npz") for block in blocks])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("truth", "run", "report"), default="run")
-    parser.add_argument("--num", type=int, default=50_000, help="partons a cell and sample")
-    parser.add_argument("--models", nargs="*", default=None, help="names or cards; default: all that ship")
+    parser.add_argument("--num", type=int, default=50_000, help=f"partons a cell and sample, a multiple of {BLOCK}")
+    parser.add_argument("--models", nargs="*", help="names, cards or library=FILE.h5; default: all that ship")
     parser.add_argument("--cells", default="", help="regular expression, for example 'g-' or '600'")
+    parser.add_argument("--plot", nargs="*", default=["light-200-600", "b-60-200", "g-600-2000"], help="cells to plot")
     parser.add_argument("--workers", type=int, default=0, help="Pythia worker processes")
     parser.add_argument("--keep-sets", action="store_true", help="truth: keep the particles too (1 GB per 20,000)")
     parser.add_argument("--folder", type=Path, default=Path("runs/validation"), help="cache of samples and results")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where validation.md and its plots go")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.num <= 0 or options.num % BLOCK:
+        parser.error(f"--num {options.num}: must be a multiple of {BLOCK}")
     cells = [c for c in CELLS if re.search(options.cells, c)]
+    if not cells:
+        parser.error(f"--cells {options.cells!r} matches none of {', '.join(CELLS)}")
     if options.command == "truth":
         for cell in cells:
             for sample in SAMPLES:
                 truth(cell, sample, options.num, options.folder, options.workers, options.keep_sets)
         return
+    models = cards.available() if options.models is None else options.models
+    sources = dict(model_source(m) for m in models)
+    if options.command == "run":
+        run(cells, sources, options.num, options.folder, options.workers)
+    write_report(cells, list(sources), options.num, options.folder, options.docs, options.plot)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FastsimError as error:
+        sys.exit(f"error: {error}")

@@ -48,10 +48,10 @@ def efps_padded(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any]) -> NDArra
     cycle = np.matmul(theta_z, theta)  # C_ij = sum_k theta_ik z_k theta_kj
 
     def total(values: NDArray[Any]) -> NDArray[Any]:
-        return np.einsum("ni,ni->n", z, values)
+        return np.asarray(np.einsum("ni,ni->n", z, values))
 
     def rows(matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[Any]:
-        return np.matmul(matrix, vector[:, :, None])[:, :, 0]
+        return np.asarray(np.matmul(matrix, vector[:, :, None])[:, :, 0])
 
     a1, a2 = theta_z.sum(axis=2), rows(theta2, z)
     theta3 = theta2 * theta

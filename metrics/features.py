@@ -54,12 +54,10 @@ class Features:
         if len({p.max_particles for p in parts}) != 1:
             raise ValueError("features with different max_particles cannot be joined")
         start = np.cumsum([0, *(len(p) for p in parts)])
-        shift = [p.particles + np.float32([first, 0, 0, 0]) for p, first in zip(parts, start[:-1], strict=True)]
-        return Features(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS[:-1]),
-            particles=np.concatenate(shift),
-            max_particles=parts[0].max_particles,
-        )
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
+        first = np.repeat(start[:-1], [len(p.particles) for p in parts])
+        joined["particles"][:, 0] += first
+        return Features(**joined, max_particles=parts[0].max_particles)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, under a temporary name first, so that a killed run leaves no half file."""

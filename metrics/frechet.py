@@ -1,11 +1,11 @@
 r"""The Frechet physics distance (FPD), extrapolated to infinite samples.
 
-FD(N) = ||mu_1 - mu_2||^2 + tr(S_1 + S_2 - 2 (S_1^(1/2) S_2 S_1^(1/2))^(1/2)) of N feature vectors on each side is biased
-upwards by c/N. Each sample is cut at random into k = 1 ... num_sizes disjoint parts of N/k (sizes regular in 1/N);
-the mean FD over parts is fitted by a straight line in 1/N (weighted least squares, weight 1/k), and the intercept is
-FPD. Draws are disjoint, hence without replacement: drawing with replacement leaves the bias c/N_total in the
-intercept. The error is a delete-a-group jackknife of the whole procedure, which holds the finite samples
-themselves and not only the spread of the draws (conservative by up to sqrt(2) where FPD is compatible with 0).
+FD(N) = ||mu_1 - mu_2||^2 + tr(S_1 + S_2 - 2 (S_1^(1/2) S_2 S_1^(1/2))^(1/2)) of N feature vectors on each side is
+biased upwards by c/N. Each sample is cut at random into k = 1 ... num_sizes disjoint parts of N/k (sizes regular in
+1/N); the mean FD over parts is fitted by a straight line in 1/N (weighted least squares, weight 1/k), and the
+intercept is FPD. Draws are disjoint, hence without replacement: drawing with replacement leaves the bias c/N_total in
+the intercept. The error is a delete-a-group jackknife of the whole procedure, which holds the finite samples
+themselves and not only the spread of the draws (about twice too large where FPD is compatible with 0).
 
 References:
     Kansal et al. 2022, arXiv:2211.10295. Chong, Forsyth 2019, arXiv:1911.07023 (extrapolation in 1/N).
@@ -102,7 +102,6 @@ _Moments = tuple[Floats, Floats, Floats]
 def _block_moments(x: Floats, blocks: int, rng: np.random.Generator) -> _Moments:
     """Counts (B,), sums (B, D) and sums of outer products (B, D, D) of randomly assigned blocks of rows."""
     pieces = np.array_split(rng.permutation(len(x)), blocks)
-    x = x - x.mean(axis=0) if len(x) == 0 else x
     count = np.array([len(p) for p in pieces], dtype=np.float64)
     total = np.stack([x[p].sum(axis=0) for p in pieces])
     outer = np.stack([x[p].T @ x[p] for p in pieces])

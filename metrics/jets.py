@@ -74,7 +74,8 @@ class Jets:
 
     def sum(self, values: NDArray[Any]) -> Floats:
         """Sum of a per-particle quantity over each set, shape (N,); 0 for empty sets."""
-        return np.bincount(self.index, weights=values, minlength=len(self))
+        total = np.bincount(self.index, weights=values, minlength=len(self))
+        return total.astype(np.float64)
 
     def __getitem__(self, rows: slice) -> Jets:
         chosen = np.arange(len(self))[rows]

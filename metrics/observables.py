@@ -132,9 +132,8 @@ def species_counts(jets: Jets) -> NDArray[np.uint16]:
 
 def group_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Counts summed over :data:`GROUPS`, shape (N, 17), from :func:`species_counts`."""
-    return np.stack([counts[:, [SPECIES.index(i) for i in ids]].sum(axis=1) for ids in GROUPS.values()], axis=1).astype(
-        np.float64
-    )
+    columns = [[SPECIES.index(i) for i in ids] for ids in GROUPS.values()]
+    return np.stack([counts[:, c].sum(axis=1, dtype=np.float64) for c in columns], axis=1)
 
 
 def energy_flow(jets: Jets) -> NDArray[np.float32]:
@@ -150,4 +149,5 @@ def energy_flow(jets: Jets) -> NDArray[np.float32]:
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
     out = np.zeros(len(numerator), dtype=np.float64)
-    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
