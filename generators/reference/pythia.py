@@ -24,7 +24,7 @@ from fastsim.kinematics import on_shell
 from fastsim.pipeline import Domain
 from fastsim.species import MASSES, PARTON_MASSES, conjugate, masses
 from generators.hadrons.decays import decay_tree
-from generators.hadrons.tokens import TokenSample, species_index, to_lab
+from generators.hadrons.tokens import SPECIES, TokenSample, species_index, to_lab
 
 SETTINGS: tuple[str, ...] = (
     "ProcessLevel:all = off",
@@ -82,13 +82,15 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
             event.append(flavour, 23, colour, anticolour, 0.0, 0.0, pt, energy, m, pt)
             event.append(-flavour, 23, anticolour, colour, 0.0, 0.0, -pt, energy, m, pt)
         pythia.forceTimeShower(1, 2, pt)
-        if pythia.next():
-            break
-    else:
-        raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
-    rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in event if p.isFinal()]
-    table = np.array(rows, dtype=np.float64)
-    return table[:, 0].astype(np.int64), table[:, 1:]
+        if not pythia.next():
+            continue
+        rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in event if p.isFinal()]
+        table = np.array(rows, dtype=np.float64)
+        pdg_id = table[:, 0].astype(np.int64)
+        # about once in a million events Pythia leaves a resonance undecayed whose channels are all closed
+        if np.isin(pdg_id, SPECIES).all():
+            return pdg_id, table[:, 1:]
+    raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
 
 
 _worker_pythia: dict[bool, Any] = {}

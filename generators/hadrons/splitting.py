@@ -1,0 +1,272 @@
+"""The density of one splitting of a clustering tree: which tokens go where, and the two-body kinematics.
+
+A node X of n tokens with mass M splits into A and B. Factorised, in the order in which it is sampled:
+
+- kind: A is a single token of species s, or both children are composite (A the one of lower energy);
+- content of a composite A: a mixture of products of binomials over species, k_s ~ Bin(c_s, sigma(l_cs)),
+  truncated to at least two tokens on either side;
+- m_B and m_A, where composite, as fractions of what the masses of their tokens leave free;
+- cos(theta*) and phi* of A in the rest frame of X.
+
+The continuous variables have piecewise constant densities on fixed edges (quantiles of the training data),
+each conditioned on the ones before. Momentum conservation and mass shells hold by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid, silu
+
+NUM_VARIABLES = 4  # m_B, m_A, cos theta*, phi*
+_MAX_LOGIT = 12.0
+_PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
+
+
+@dataclass(frozen=True)
+class Splittings:
+    """Training rows: K splittings and the context they depend on.
+
+    ``context`` (K, F); ``counts`` and ``counts_a`` (K, S) tokens by species in X and in A; ``variables``
+    (K, 4) in the coordinates of :mod:`generators.hadrons.tree`, NaN where a variable does not exist.
+    """
+
+    context: Tensor
+    counts: Tensor
+    counts_a: Tensor
+    variables: Tensor
+
+    def __len__(self) -> int:
+        return len(self.context)
+
+    def rows(self, rows: Tensor) -> Splittings:
+        return Splittings(self.context[rows], self.counts[rows], self.counts_a[rows], self.variables[rows])
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(silu(self.inner(self.norm(x))))
+
+
+class SplittingNet(nn.Module):
+    """Conditional density of a splitting.
+
+    Args:
+        num_context: features of the context; num_species: S.
+        width: of the trunk; head_width: of each variable's head.
+        num_bins: of each continuous density; num_components: of the content mixture.
+    """
+
+    mean: Tensor
+    std: Tensor
+    edges: Tensor
+    species_mass: Tensor
+
+    def __init__(
+        self,
+        num_context: int,
+        species_mass: Tensor,
+        *,
+        width: int = 192,
+        num_blocks: int = 2,
+        head_width: int = 128,
+        num_bins: int = 80,
+        num_components: int = 16,
+    ) -> None:
+        super().__init__()
+        self.num_species, self.num_bins, self.num_components = len(species_mass), num_bins, num_components
+        self.head_width = head_width
+        self.register_buffer("mean", torch.zeros(num_context))
+        self.register_buffer("std", torch.ones(num_context))
+        self.register_buffer("edges", torch.linspace(-1, 1, num_bins + 1).repeat(NUM_VARIABLES, 1))
+        self.register_buffer("species_mass", species_mass.float(), persistent=False)
+        self.embed = nn.Linear(num_context + 2 * self.num_species, width)
+        self.trunk = nn.Sequential(*[_Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
+        self.kind = nn.Linear(width, 1 + self.num_species)
+        self.mixture = nn.Linear(width, num_components * (1 + self.num_species))
+        self.content = nn.Linear(self.num_species + 4, width)
+        self.content_block = nn.Sequential(_Residual(width), nn.LayerNorm(width))
+        self.heads = nn.Linear(width, NUM_VARIABLES * head_width)
+        # one table for each (earlier variable, variable) pair, in the order of _PAIRS
+        self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in _PAIRS])
+        for table in self.previous:
+            nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+        self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
+
+    def encode(self, context: Tensor, counts: Tensor) -> Tensor:
+        """Hidden state of each splitting, shape (K, width)."""
+        c = counts.float()
+        x = torch.cat([(context - self.mean) / self.std, torch.log1p(c), (c > 0).float()], dim=-1)
+        return self.trunk(self.embed(x))  # type: ignore[no-any-return]
+
+    def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
+        """Log-probabilities (K, 1 + S): composite (needs four tokens), or A a single token of each species."""
+        allowed = torch.cat([counts.sum(-1, keepdim=True) >= 4, counts > 0], dim=-1)
+        logits = self.kind(hidden).float().masked_fill(~allowed, -torch.inf)
+        return torch.log_softmax(logits, dim=-1)
+
+    def components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixture log-weights (K, C) and binomial logits (K, C, S) of a composite A."""
+        out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
+        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:].clamp(-_MAX_LOGIT, _MAX_LOGIT)
+
+    def content_log_prob(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
+        """log P(content of A | composite), truncated to two tokens or more on both sides, shape (K,)."""
+        weights, logits = self.components(hidden)
+        c, k = counts.float(), counts_a.float()
+        log_in, log_out = logsigmoid(logits), logsigmoid(-logits)
+        log_joint = torch.einsum("ks,kcs->kc", k, log_in) + torch.einsum("ks,kcs->kc", c - k, log_out)
+        choose = torch.lgamma(c + 1) - torch.lgamma(k + 1) - torch.lgamma(c - k + 1)
+        none = torch.einsum("ks,kcs->kc", c, log_out)
+        every = torch.einsum("ks,kcs->kc", c, log_in)
+        odds = logits.exp()
+        one = none.exp() * torch.einsum("ks,kcs->kc", c, odds)
+        but_one = every.exp() * torch.einsum("ks,kcs->kc", c, 1 / odds)
+        inside = (1 - none.exp() - every.exp() - one - but_one).clamp_min(1e-6)
+        normaliser = torch.logsumexp(weights + inside.log(), dim=-1)
+        return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
+
+    def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> tuple[Tensor, ...]:
+        """Input (K, head_width) of each variable's head once the content of A is known."""
+        c, a = counts.float(), counts_a.float()
+        b = c - a
+        summary = torch.stack(
+            [torch.log1p(a.sum(-1)), torch.log1p(b.sum(-1)), torch.log1p(a @ self.species_mass), torch.log1p(b @ self.species_mass)],
+            dim=-1,
+        )
+        hidden = hidden + self.content(torch.cat([torch.log1p(a), summary], dim=-1))
+        return self.heads(self.content_block(hidden)).split(self.head_width, dim=-1)  # type: ignore[no-any-return]
+
+    def bin_log_probs(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
+        """Log-probabilities (K, num_bins) of one variable given the bins of those before it.
+
+        Args:
+            x: head input (K, head_width); bins: (K, 4), ``num_bins`` where a variable does not exist.
+        """
+        for (before, after), table in zip(_PAIRS, self.previous, strict=True):
+            if after == variable:
+                x = x + table(bins[:, before])
+        return torch.log_softmax(self.outputs[variable](silu(x)).float(), dim=-1)
+
+    def bins(self, variables: Tensor) -> Tensor:
+        """Bin of each variable (K, 4); ``num_bins`` where it is NaN."""
+        found = torch.stack(
+            [torch.bucketize(variables[:, i].contiguous(), self.edges[i, 1:-1].contiguous(), right=True) for i in range(NUM_VARIABLES)],
+            dim=-1,
+        )
+        return torch.where(torch.isnan(variables), self.num_bins, found)
+
+    def log_prob(self, batch: Splittings) -> Tensor:
+        """Log-density of each splitting in the coordinates of ``batch.variables``, shape (K,)."""
+        counts, counts_a = batch.counts, batch.counts_a
+        n, n_a = counts.sum(-1, dtype=torch.int32), counts_a.sum(-1, dtype=torch.int32)
+        hidden = self.encode(batch.context, counts)
+        total = torch.zeros(len(batch))
+        open_rows = torch.nonzero(n >= 3)[:, 0]
+        kinds = self.kind_log_probs(hidden[open_rows], counts[open_rows])
+        composite = n_a[open_rows] >= 2
+        choice = torch.where(composite, 0, 1 + counts_a[open_rows].int().argmax(-1))
+        total = total.index_add(0, open_rows, kinds.gather(1, choice[:, None].long())[:, 0])
+        both = torch.nonzero(n_a >= 2)[:, 0]
+        total = total.index_add(0, both, self.content_log_prob(hidden[both], counts[both], counts_a[both]))
+        heads = self.with_content(hidden, counts, counts_a)
+        bins = self.bins(batch.variables)
+        widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
+        for variable in range(NUM_VARIABLES):
+            if variable >= 2:  # angles exist for every splitting
+                total = total + self._bin_density(heads[variable], bins, widths, variable)
+                continue
+            rows = torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
+            density = self._bin_density(heads[variable][rows], bins[rows], widths, variable)
+            total = total.index_add(0, rows, density)
+        return total
+
+    def _bin_density(self, x: Tensor, bins: Tensor, log_widths: Tensor, variable: int) -> Tensor:
+        chosen = bins[:, variable]
+        log_probs = self.bin_log_probs(x, bins, variable)
+        return log_probs.gather(1, chosen[:, None])[:, 0] - log_widths[variable][chosen]
+
+    def loss(self, batch: Splittings) -> Tensor:
+        """Negative log-likelihood a splitting."""
+        return -self.log_prob(batch).mean()
+
+    def sample_content(self, hidden: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
+        """Content of A (K, S). A node of two tokens gives its first species to A."""
+        n = counts.sum(-1)
+        counts_a = torch.zeros_like(counts)
+        pair = torch.nonzero(n == 2)[:, 0]
+        counts_a[pair, counts[pair].argmax(-1)] = 1
+        # argmax of a pair (2 of one species) finds that species, of (1, 1) the first
+        open_rows = torch.nonzero(n >= 3)[:, 0]
+        if len(open_rows):
+            kind = _draw(self.kind_log_probs(hidden[open_rows], counts[open_rows]), rng)
+            single = open_rows[kind > 0]
+            counts_a[single, kind[kind > 0] - 1] = 1
+            both = open_rows[kind == 0]
+            if len(both):
+                counts_a[both] = self._sample_composite(hidden[both], counts[both], rng)
+        return counts_a
+
+    def _sample_composite(self, hidden: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
+        weights, logits = self.components(hidden)
+        probs = torch.sigmoid(logits)
+        n = counts.sum(-1)
+        result = torch.zeros_like(counts)
+        pending = torch.arange(len(counts))
+        for _ in range(1000):
+            component = _draw(weights[pending], rng)
+            p = probs[pending, component]
+            k = torch.binomial(counts[pending].float(), p, generator=rng).to(counts.dtype)
+            size = k.sum(-1)
+            good = (size >= 2) & (size <= n[pending] - 2)
+            result[pending[good]] = k[good]
+            pending = pending[~good]
+            if len(pending) == 0:
+                return result
+        # a mixture that all but never gives two tokens a side: the first two tokens, so that sampling ends
+        order = torch.cumsum(counts[pending], -1).clamp(max=2)
+        result[pending] = torch.diff(order, dim=-1, prepend=torch.zeros_like(order[:, :1]))
+        return result
+
+    def sample_variable(self, x: Tensor, bins: Tensor, variable: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Value (K,) in float64 and bin (K,) of one variable given the bins of those before it."""
+        chosen = _draw(self.bin_log_probs(x, bins, variable), rng)
+        low, high = self.edges[variable][chosen].double(), self.edges[variable][chosen + 1].double()
+        return low + (high - low) * torch.rand(len(chosen), generator=rng, dtype=torch.float64), chosen
+
+    def set_scales(self, batch: Splittings) -> None:
+        """Fixes normalisation and bin edges from training rows.
+
+        Edges are quantiles, denser in the tails so that no outer bin is wide; phi* has equal bins.
+        """
+        self.mean.copy_(batch.context.float().mean(0))
+        self.std.copy_(batch.context.float().std(0).clamp_min(1e-3))
+        tails = torch.tensor([1e-4, 5e-4, 2e-3, 5e-3])
+        inner = torch.linspace(0.01, 0.99, self.num_bins - 1 - 2 * len(tails))
+        levels = torch.cat([torch.zeros(1), tails, inner, 1 - tails.flip(0), torch.ones(1)]).double()
+        for variable in range(NUM_VARIABLES - 1):
+            values = batch.variables[:, variable]
+            values = values[~torch.isnan(values)].double().sort().values
+            edges = torch.quantile(values[:: max(1, len(values) // 1_000_000)], levels).float()
+            steps = torch.diff(edges).clamp_min(1e-4)
+            self.edges[variable] = torch.cat([edges[:1], edges[0] + torch.cumsum(steps, 0)])
+        self.edges[-1] = torch.linspace(-torch.pi, torch.pi, self.num_bins + 1)
+
+
+def _draw(log_probs: Tensor, rng: torch.Generator) -> Tensor:
+    """One index a row by inversion of the cumulative distribution."""
+    cumulative = torch.cumsum(log_probs.exp(), dim=-1)
+    u = torch.rand(len(log_probs), 1, generator=rng) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=log_probs.shape[1] - 1)
+
+

@@ -1,0 +1,128 @@
+"""Trains a hadron model from a JSON config: data from the reference, the latent, the particles, card and weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastsim.errors import FastsimError
+from generators.hadrons import data
+from generators.hadrons.data import DataConfig
+from generators.hadrons.splitting import SplittingNet, Splittings
+from generators.hadrons.summary import distance
+from generators.hadrons.tokens import TokenSample, parton_energy
+from generators.hadrons.tree import make_net, sample_tree, splittings
+from generators.training import FitResult, TrainingConfig, fit
+
+_PREPARE = 40_000
+
+
+@dataclass(frozen=True)
+class TreeTraining:
+    """How the splitting density is trained: rows a step, network sizes, loop, sets held out for validation."""
+
+    batch_size: int = 8192
+    num_validation: int = 8000
+    network: dict[str, int] = field(default_factory=dict)
+    loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
+
+
+def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenSample]:
+    """Training and validation sets: the last ``num``, which are whole events of the last shard."""
+    return sample[: len(sample) - num], sample[len(sample) - num :]
+
+
+def prepare(sample: TokenSample) -> Splittings:
+    """All splittings of a sample, in compact types (float16 context): 160 bytes each."""
+    parts = []
+    for start in range(0, len(sample), _PREPARE):
+        rows, _, _ = splittings(sample[start : start + _PREPARE], seed=start)
+        parts.append((rows.context.half(), rows.counts, rows.counts_a, rows.variables))
+    return Splittings(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int], Splittings]:
+    """Random rows for each step, a function of (seed, step) alone."""
+
+    def batch(step: int) -> Splittings:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, step]))
+        chosen = rows.rows(torch.from_numpy(rng.integers(0, len(rows), batch_size)))
+        return Splittings(chosen.context.float(), chosen.counts, chosen.counts_a, chosen.variables)
+
+    return batch
+
+
+def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
+    """Sets with the true latents (counts and total momentum) of ``sample`` and new trees."""
+    total = np.stack([np.bincount(sample.index, sample.p4[:, k], len(sample)) for k in range(4)], -1)
+    energy = torch.from_numpy(parton_energy(sample.flavour, sample.pt))
+    counts = torch.from_numpy(sample.counts())
+    rng = torch.Generator().manual_seed(seed)
+    parts = []
+    for start in range(0, len(sample), 2000):
+        rows = slice(start, start + 2000)
+        flavour, latent = torch.from_numpy(sample.flavour[rows]), torch.from_numpy(total[rows])
+        _, species, p4 = sample_tree(net, flavour, energy[rows], counts[rows], latent, rng)
+        offsets = sample.offsets[start : start + 2001] - sample.offsets[start]
+        parts.append(TokenSample(sample.flavour[rows], sample.pt[rows], offsets, species.numpy(), p4.numpy()))
+    return TokenSample.concatenate(parts)
+
+
+def fit_tree(net: SplittingNet, sample: TokenSample, config: TreeTraining, seed: int, run_dir: Path) -> FitResult:
+    """Trains the splitting density; the checkpoint is picked by W1 of jet observables on held-out sets."""
+    torch.manual_seed(seed)
+    training, held_out = split_validation(sample, config.num_validation)
+    rows = prepare(training)
+    net.set_scales(tree_batches(rows, min(len(rows), 1_000_000), seed)(-1 % 2**31))
+    check = prepare(held_out)
+    check = Splittings(check.context.float(), check.counts, check.counts_a, check.variables)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, SplittingNet)
+        with torch.no_grad():
+            total = sum(float(model.log_prob(check.rows(r)).sum()) for r in torch.arange(len(check)).split(16384))
+        return {"nll": -total / len(held_out), **distance(held_out, resample(model, held_out, seed))}
+
+    return fit(net, tree_batches(rows, config.batch_size, seed), config.loop, run_dir, validate=validate, select="w1")
+
+
+def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
+    """A config dataclass from JSON values, nested ones included; unknown keys are refused.
+
+    Raises:
+        FastsimError: naming the unknown key and the known ones.
+    """
+    known = {f.name: f for f in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise FastsimError(f"{where}: unknown key {key!r}; known are {', '.join(sorted(known))}")
+    nested = {"loop": TrainingConfig}
+    return kind(
+        **{
+            k: from_dict(nested[k], v, f"{where}.{k}") if k in nested else tuple(v) if isinstance(v, list) else v
+            for k, v in values.items()
+        }
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``. Raises FastsimError where there is none."""
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise FastsimError(f"{path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise FastsimError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    if not isinstance(config, dict):
+        raise FastsimError(f"{path}: a config is a JSON object")
+    return config
+
+
+__all__ = ["DataConfig", "Tensor", "TreeTraining", "data", "fit_tree", "from_dict", "make_net", "read_config"]
