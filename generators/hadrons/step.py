@@ -64,6 +64,37 @@ class Hadronize:
         particles, origin = systems.place(jets, own)
         return replace(events, particles=particles, origin=origin)
 
+    def sets(self, partons: Partons, *, rng: np.random.Generator) -> tuple[ParticleSet, NDArray[np.bool_]]:
+        """Hadrons of partons as drawn, without events to reconstruct: a gun's sets.
+
+        Args:
+            partons: N partons.
+
+        Returns:
+            the N sets in the frame of ``partons.p4``, and which of them are the fallback's (N,).
+
+        Raises:
+            OutOfDomain: if a parton is outside the domains of source and fallback.
+        """
+        inside = self.source.domain.contains(partons)
+        other = np.zeros(len(partons), bool) if self.fallback is None else self.fallback.domain.contains(partons)
+        if not (inside | other).all():
+            raise OutOfDomain(self._outside(partons, int(np.argmin(inside | other))))
+        particles = ParticleSet.empty(len(partons))
+        for chosen, source in ((inside, self.source), (~inside, self.fallback)):
+            rows = np.flatnonzero(chosen)
+            if source is not None and len(rows):
+                particles = _replaced(particles, rows, source.sample(partons[rows], rng=rng))
+        return particles, ~inside
+
+    def _outside(self, partons: Partons, row: int) -> str:
+        domain = (self.fallback or self.source).domain
+        return (
+            f"a parton {partons.pdg_id[row]} with pT = {pt(partons.p4)[row]:.4g} GeV is outside the domain of "
+            f"{(self.fallback or self.source).name}: pT {domain.pt_min:g} to {domain.pt_max:g} GeV, flavours "
+            f"{sorted(domain.flavours)}"
+        )
+
     def _draw(
         self, systems: HardSystems, conditions: Partons, rng: np.random.Generator
     ) -> tuple[ParticleSet, NDArray[np.int64]]:
@@ -72,14 +103,8 @@ class Hadronize:
         outside = np.flatnonzero(use == 1)
         if len(outside):
             if self.fallback is None:
-                i = outside[0]
-                domain, number = self.source.domain, systems.events.number
-                event = number[systems.events.index[systems.parton_rows[i]]]
-                raise OutOfDomain(
-                    f"event {event}: a parton {conditions.pdg_id[i]} with pT = {pt(conditions.p4)[i]:.4g} GeV is "
-                    f"outside the domain of {self.source.name} (pT {domain.pt_min:g} to {domain.pt_max:g} GeV, "
-                    f"flavours {sorted(domain.flavours)}): give a fallback"
-                )
+                event = systems.events.number[systems.events.index[systems.parton_rows[outside[0]]]]
+                raise OutOfDomain(f"event {event}: {self._outside(conditions, outside[0])}; give a fallback")
             use[outside[~self.fallback.domain.contains(conditions[outside])]] = 2
         jets = ParticleSet.empty(len(use))
         soft = np.flatnonzero(use == 2)

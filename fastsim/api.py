@@ -1,0 +1,390 @@
+"""The library's face: :func:`generate`, :func:`reference`, :func:`load_model`, :func:`train`.
+
+>>> import fastsim
+>>> model = fastsim.load_model("pythia")
+>>> partons = fastsim.Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0])
+>>> len(model.sample(partons, seed=1))
+2
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.cards import DEFAULT_MODEL, ModelCard
+from fastsim.errors import FastsimError
+from fastsim.event import ParticleSet, Partons, RunInfo
+from fastsim.formats import lhe
+from fastsim.formats.output import PathLike, open_gun_writer, open_writer
+from fastsim.gun import Gun
+from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
+from fastsim.production import Progress, Summary, events_in_chunks, gun_in_chunks
+
+__all__ = ["Model", "Summary", "generate", "load_model", "reference", "train"]
+
+REFERENCE = "pythia"
+"""The name of the reference, where a model's is expected."""
+
+_CLASSES = {
+    "tree": ("generators.hadrons.tree", "TreeModel"),
+    "diffusion": ("generators.hadrons.diffusion", "DiffusionModel"),
+}
+
+Input = str | os.PathLike[str] | Gun | lhe.Source
+
+
+class Model:
+    """A source of hadrons with its card: ``sample(partons, seed=...)``.
+
+    ``source`` is the generator itself, ``card`` is None for the reference and for libraries. A Model is a HadronSource:
+    it goes into ``generators.hadrons.step.Hadronize`` and so into a Pipeline.
+    """
+
+    def __init__(self, source: HadronSource, card: ModelCard | None = None) -> None:
+        self.source = source
+        self.card = card
+
+    @property
+    def name(self) -> str:
+        return self.card.name if self.card is not None else self.source.name
+
+    @property
+    def domain(self) -> Domain:
+        """The partons that the model was trained and validated on."""
+        return self.source.domain
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether the model draws a named latent first (:meth:`latent`)."""
+        return hasattr(self.source, "latent")
+
+    def latent(
+        self, partons: Partons, *, seed: int = 0, rng: np.random.Generator | None = None
+    ) -> Mapping[str, NDArray[Any]]:
+        """What the model draws first, shared by the whole set of each parton: named arrays (N, ...)."""
+        if not self.has_latent:
+            raise FastsimError(f"model {self.name!r} has no latent")
+        drawn: Mapping[str, NDArray[Any]] = self.source.latent(partons, rng=_rng(seed, rng))  # type: ignore[attr-defined]
+        return drawn
+
+    def sample(
+        self,
+        partons: Partons,
+        *,
+        seed: int = 0,
+        rng: np.random.Generator | None = None,
+        latent: Mapping[str, NDArray[Any]] | None = None,
+    ) -> ParticleSet:
+        """Hadrons of N partons: one set of final particles each, in the frame of ``partons.p4``.
+
+        Args:
+            partons: N partons within :attr:`domain`.
+            seed: decides the result.
+            rng: the source of randomness instead of a seed.
+            latent: what :meth:`latent` gave, changed or not; drawn anew by default.
+        """
+        more = {} if latent is None else {"latent": latent}
+        return self.source.sample(partons, rng=_rng(seed, rng), **more)
+
+
+def _rng(seed: int, rng: np.random.Generator | None) -> np.random.Generator:
+    return np.random.default_rng(seed) if rng is None else rng
+
+
+def load_model(
+    name: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    num_inference_steps: int | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+) -> Model:
+    """A model by name.
+
+    Args:
+        name: a shipped model (``fastsim models`` lists them), the path of a card (.json), ``"pythia"``, or a
+            library: the path of an HDF5 file made by ``fastsim reference --gun``.
+        num_inference_steps: network evaluations of a diffusion model; its card's number by default.
+        device: torch device.
+        workers: worker processes of Pythia.
+
+    Raises:
+        WeightsError: if the model is unknown, or its card or weights are missing or altered.
+        FastsimError: if ``num_inference_steps`` is given for a model that has none.
+    """
+    text = os.fspath(name)
+    card: ModelCard | None = None
+    source: HadronSource | None = None
+    if text == REFERENCE:
+        from generators.reference.pythia import PythiaGun
+
+        source = PythiaGun(workers)
+    elif text.endswith((".h5", ".hdf5")):
+        from generators.hadrons.library import Library
+
+        source = Library(text)
+    if source is None:
+        from fastsim import cards
+
+        card, weights = cards.load(name)
+        if card.kind not in _CLASSES:
+            raise FastsimError(f"model {card.name!r}: a {card.kind} is given as the path of its .h5 file")
+        module, cls = _CLASSES[card.kind]
+        options: dict[str, Any] = {"device": device}
+        if card.kind == "diffusion":
+            options["num_inference_steps"] = num_inference_steps
+        source = getattr(import_module(module), cls).from_card(card, weights, **options)
+    if num_inference_steps is not None and (card is None or card.kind != "diffusion"):
+        raise FastsimError(f"model {text!r} takes no --num-inference-steps: only diffusion models do")
+    return Model(source, card)
+
+
+def generate(
+    input: Input,
+    output: PathLike,
+    *,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    seed: int = 0,
+    num_events: int | None = None,
+    first_event: int = 0,
+    num_inference_steps: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    workers: int = 0,
+    latent: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Turns the partons of an LHE file, or of a gun, into hadrons and writes them.
+
+    Undecayed t, W, Z, H and tau are decayed by Pythia first; partons outside the model's domain go to the Pythia gun;
+    every hard system keeps its four-momentum. A gun's sets are written as drawn.
+
+    Args:
+        input: path of an LHE file (plain or .gz), ``"-"`` for stdin, a binary stream, a :class:`Gun`, or its text
+            (``"flavour=u,g pt=20:2000 num=1000"``).
+        output: path; its ending names the format (.hepmc3 and .gz .bz2 .xz .zst of it, .h5, .root); ``"-"`` for
+            HepMC3 on stdout.
+        model: name, card or :class:`Model`; see :func:`load_model`.
+        seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
+        num_events: how many events at most.
+        first_event: number of the first event, from 0.
+        num_inference_steps, device: see :func:`load_model`.
+        threads: of torch, while this runs.
+        workers: worker processes of Pythia for partons outside the domain.
+        latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
+        force: replace an output that exists.
+        progress: called with (events done, total or None) after each chunk.
+
+    Raises:
+        FastsimError: its subclasses say what is wrong with input, output or model.
+    """
+    with _threads(threads):
+        loaded = (
+            model
+            if isinstance(model, Model)
+            else load_model(model, num_inference_steps=num_inference_steps, device=device, workers=workers)
+        )
+        fallback = load_model(REFERENCE, workers=workers)
+        span = _Span(seed, first_event, num_events, force, progress)
+        return _produce(input, output, loaded, fallback, span, latent)
+
+
+def reference(
+    input: Input,
+    output: PathLike,
+    *,
+    full: bool = False,
+    seed: int = 0,
+    num_events: int | None = None,
+    first_event: int = 0,
+    workers: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """The same as :func:`generate` with Pythia instead of a model.
+
+    Args:
+        full: ordinary Pythia on an LHE file (ISR, FSR, MPI) instead of the gun on each parton.
+        workers: worker processes; the result does not depend on them.
+
+    The other arguments, and what is raised, are those of :func:`generate`.
+    """
+    span = _Span(seed, first_event, num_events, force, progress)
+    if full:
+        return _full(input, output, span)
+    gun = load_model(REFERENCE, workers=workers)
+    return _produce(input, output, gun, gun, span, False)
+
+
+def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, resume: bool = True) -> Path:
+    """Trains the model that a JSON config describes; see ``generators.hadrons.train``.
+
+    Args:
+        config: path of the config.
+        output: folder of checkpoints, logs, card and weights.
+        resume: go on from the last checkpoint, if there is one.
+
+    Returns:
+        the path of the model's card.
+    """
+    path: Path = import_module("generators.hadrons.train").train(Path(config), Path(output), resume=resume)
+    return path
+
+
+class _Span:
+    """Which events of a run, and how it reports."""
+
+    def __init__(
+        self, seed: int, first_event: int, num_events: int | None, force: bool, progress: Progress | None
+    ) -> None:
+        if seed < 0 or first_event < 0 or (num_events is not None and num_events < 0):
+            raise FastsimError(f"seed={seed}, first_event={first_event}, num_events={num_events}: none may be negative")
+        self.seed = seed
+        self.first_event = first_event
+        self.num_events = num_events
+        self.force = force
+        self.progress = progress
+
+    @property
+    def range(self) -> dict[str, Any]:
+        return {"seed": self.seed, "first_event": self.first_event, "num_events": self.num_events}
+
+    def report(self, summary: Summary, total: int | None) -> None:
+        if self.progress is not None:
+            self.progress(summary.events, total)
+
+
+def _produce(input: Input, output: PathLike, model: Model, fallback: Model, span: _Span, latent: bool) -> Summary:
+    from generators.hadrons.step import Hadronize
+
+    hadronize = Hadronize(model, fallback)
+    gun = _as_gun(input)
+    if latent and (gun is None or not os.fspath(output).lower().endswith((".h5", ".hdf5"))):
+        raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
+    if gun is not None:
+        return _shoot(gun, output, hadronize, model, span, latent)
+    from generators.reference.resonances import DecayResonances
+
+    pipeline = Pipeline([DecayResonances(), hadronize])
+    return _write_events(input, output, pipeline, _provenance(model, span), model.name, span)
+
+
+def _write_events(
+    input: Input, output: PathLike, step: Step, provenance: dict[str, str], source: str, span: _Span
+) -> Summary:
+    with _opened(input) as stream:
+        run, chunks = events_in_chunks(stream, step, **span.range)
+        return _drain(run, chunks, output, provenance, source, span)
+
+
+def _drain(
+    run: RunInfo, chunks: Iterator[Any], output: PathLike, provenance: dict[str, str], source: str, span: _Span
+) -> Summary:
+    """Writes batches of events as they come."""
+    run = replace(run, provenance={**run.provenance, **provenance})
+    summary = Summary(output=os.fspath(output), source=source, cross_section=run.cross_section)
+    with open_writer(output, run, force=span.force) as writer:
+        for events in chunks:
+            writer.write(events)
+            summary.add_events(events)
+            span.report(summary, span.num_events)
+    return summary
+
+
+def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span, latent: bool) -> Summary:
+    """Writes a gun's sets as drawn."""
+
+    def draw(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        particles, other = hadronize.sets(partons, rng=rng)
+        return particles, {"fallback_partons": other}
+
+    def draw_latent(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        if not model.domain.contains(partons).all():
+            raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
+        drawn = model.latent(partons, rng=rng)
+        particles = model.sample(partons, rng=rng, latent=drawn)
+        more = {f"latent/{key}": np.asarray(values) for key, values in drawn.items()}
+        return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
+
+    total = gun.num if span.num_events is None else min(gun.num - span.first_event, span.num_events)
+    run = RunInfo(provenance={**_provenance(model, span), "gun": str(gun)})
+    summary = Summary(output=os.fspath(output), source=model.name)
+    chunks = gun_in_chunks(gun, draw_latent if latent else draw, **span.range)
+    with open_gun_writer(output, run, force=span.force) as writer:
+        for partons, particles, more in chunks:
+            writer.write(partons, particles)
+            other = int(more.pop("fallback_partons").sum())
+            if more:
+                writer.write_extras(more)  # type: ignore[attr-defined]
+            notes = {"fallback_partons": other} if other else {}
+            summary.add(len(partons), len(partons), len(particles.pdg_id), np.ones(len(partons)), notes)
+            span.report(summary, total)
+    return summary
+
+
+def _full(input: Input, output: PathLike, span: _Span) -> Summary:
+    from generators.reference.full import full_events
+
+    if _as_gun(input) is not None:
+        raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
+    provenance = {**_tool(span), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
+    with _opened(input) as stream:
+        run, chunks = full_events(stream, **span.range)
+        return _drain(run, chunks, output, provenance, "pythia-full", span)
+
+
+def _as_gun(input: Input) -> Gun | None:
+    if isinstance(input, Gun):
+        return input
+    if isinstance(input, str) and ("flavour=" in input or "pt=" in input) and not os.path.exists(input):
+        return Gun.parse(input)
+    return None
+
+
+@contextmanager
+def _opened(input: Input) -> Iterator[lhe.Source]:
+    """The path or stream to read, stdin for ``-``."""
+    if isinstance(input, Gun):
+        raise FastsimError("a gun is no LHE file")
+    yield sys.stdin.buffer if isinstance(input, str) and input == "-" else input
+
+
+def _tool(span: _Span) -> dict[str, str]:
+    from fastsim import __version__
+
+    return {"tool": "fastsim", "version": __version__, "seed": str(span.seed)}
+
+
+def _provenance(model: Model, span: _Span) -> dict[str, str]:
+    """What a file says about how it was made: tool, version, seed, model and the hash of its weights."""
+    values = {**_tool(span), "model": model.name}
+    if model.card is not None:
+        values |= {"model_version": model.card.version, "model_sha256": model.card.sha256}
+    steps = getattr(model.source, "num_inference_steps", None)
+    return values if steps is None else {**values, "num_inference_steps": str(steps)}
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """Runs torch with that many threads, and puts the number back."""
+    if threads is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,156 @@
+"""Production: events in chunks of fixed size, one seed a chunk, summaries.
+
+A chunk is the unit of computation and of randomness: chunk c of a run draws everything from
+``default_rng(SeedSequence([seed, c]))`` and is always computed whole, then cut to the events asked for. So an event
+depends on the run's seed and its own number alone, not on slices, restarts or workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, HardEvents, ParticleSet, Partons, RunInfo
+from fastsim.formats import lhe
+from fastsim.gun import Gun
+from fastsim.pipeline import Step
+
+EVENTS_PER_CHUNK = 512
+"""Events of an LHE file that are computed together."""
+PARTONS_PER_CHUNK = 1024
+"""Partons of a gun that are computed together."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with the events done and their total, None where that is not known."""
+Draw = Callable[[Partons, np.random.Generator], tuple[ParticleSet, dict[str, NDArray[Any]]]]
+"""Particle sets of N gun partons, and named arrays (N, ...) of what else there is to tell or to save."""
+
+
+def chunk_rng(seed: int, chunk: int) -> np.random.Generator:
+    """The source of all randomness of one chunk of a run."""
+    return np.random.default_rng(np.random.SeedSequence([seed, chunk]))
+
+
+@dataclass
+class Summary:
+    """What a run did. ``notes`` counts the events or partons that took a special way (fallbacks, redraws...)."""
+
+    output: str = ""
+    source: str = ""
+    events: int = 0
+    partons: int = 0
+    particles: int = 0
+    seconds: float = 0.0
+    sum_weights: float = 0.0
+    cross_section: tuple[float, float] = (0.0, 0.0)
+    notes: dict[str, int] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter, repr=False)
+
+    def add(self, events: int, partons: int, particles: int, weights: Floats, notes: dict[str, int]) -> None:
+        """Counts one chunk; ``weights`` are the nominal ones of its events."""
+        self.events += events
+        self.partons += partons
+        self.particles += particles
+        self.sum_weights += float(weights.sum())
+        self.seconds = time.perf_counter() - self.started
+        for key, value in notes.items():
+            self.notes[key] = self.notes.get(key, 0) + value
+
+    def add_events(self, events: HardEvents) -> None:
+        """Counts a batch of events that have their particles."""
+        notes = events.notes
+        particles = 0 if events.particles is None else len(events.particles.pdg_id)
+        self.add(len(events), notes.pop("partons", 0), particles, events.weights[:, 0], notes)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The summary as names and formatted values, for a table."""
+        rate = 1 / self.seconds if self.seconds > 0 else 0.0
+        rates = f"{self.events * rate:,.0f} events/s, {self.partons * rate:,.0f} partons/s"
+        per_event = self.particles / self.events if self.events else 0.0
+        rows = [
+            ("output", self.output),
+            ("source", self.source),
+            ("events", f"{self.events:,}"),
+            ("partons", f"{self.partons:,}"),
+            ("final particles", f"{self.particles:,} ({per_event:.1f} an event)"),
+            ("sum of weights", f"{self.sum_weights:.6g}"),
+            (
+                "time",
+                f"{self.seconds:.1f} s ({rates})",
+            ),
+        ]
+        if self.cross_section[0]:
+            rows.insert(2, ("cross-section", "{:.5g} ± {:.2g} pb".format(*self.cross_section)))
+        return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
+
+
+def events_in_chunks(
+    source: lhe.Source, step: Step, *, seed: int, first_event: int = 0, num_events: int | None = None
+) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """The events of an LHE file after ``step``, chunk by chunk.
+
+    Args:
+        source: path of an LHE file, or a binary stream.
+        step: usually a Pipeline that provides hadrons.
+        seed: of the run; event i is the same whatever ``first_event`` and ``num_events`` are.
+        first_event: number of the first event wanted.
+        num_events: how many at most; None for all.
+
+    Raises:
+        InvalidEvent: for a bad file, after the good events before the bad one. FastsimError: if the file ends before
+            ``first_event``.
+    """
+    size = EVENTS_PER_CHUNK
+    first_chunk = first_event // size
+    stop = None if num_events is None else first_event + num_events
+    wanted = None if stop is None else (-(-stop // size) - first_chunk) * size
+    if num_events == 0:
+        wanted = 1  # to read the run information; no event is computed
+    run, batches = lhe.read(source, chunk_size=size, first_event=first_chunk * size, num_events=wanted)
+
+    def chunks() -> Iterator[HardEvents]:
+        last = -1
+        for chunk, batch in enumerate(batches if num_events != 0 else (), start=first_chunk):
+            last = int(batch.number[-1])
+            if last >= first_event:
+                done = step.step(batch, rng=chunk_rng(seed, chunk))
+                yield done[(batch.number >= first_event) & (batch.number < (last + 1 if stop is None else stop))]
+            if stop is not None and last + 1 >= stop:
+                return
+        if num_events != 0 and last < first_event:
+            raise FastsimError(f"first event {first_event} asked, but the file holds {last + 1} (numbered from 0)")
+
+    return run, chunks()
+
+
+def gun_in_chunks(
+    gun: Gun, draw: Draw, *, seed: int, first_event: int = 0, num_events: int | None = None
+) -> Iterator[tuple[Partons, ParticleSet, dict[str, NDArray[Any]]]]:
+    """A gun's partons, their particle sets and what ``draw`` tells of them, chunk by chunk.
+
+    Args:
+        gun: what to shoot; ``num`` bounds the number of events.
+        draw: makes the sets.
+        seed: of the run; set i is the same whatever ``num``, ``first_event`` and ``num_events`` are.
+        first_event: number of the first set wanted.
+        num_events: how many at most; None for all.
+
+    Raises:
+        FastsimError: if the gun shoots no parton of number ``first_event``.
+    """
+    size = PARTONS_PER_CHUNK
+    stop = gun.num if num_events is None else min(gun.num, first_event + num_events)
+    if first_event > 0 and first_event >= gun.num:
+        raise FastsimError(f"first event {first_event} asked, but the gun shoots {gun.num} (numbered from 0)")
+    for chunk in range(first_event // size, -(-stop // size) if stop > first_event else 0):
+        rng = chunk_rng(seed, chunk)
+        partons = gun.partons(rng, size)
+        particles, more = draw(partons, rng)
+        cut = slice(max(first_event - chunk * size, 0), min(stop - chunk * size, size))
+        yield partons[cut], particles[cut], {key: values[cut] for key, values in more.items()}
