@@ -144,7 +144,9 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
     path = data_folder() / "models" / f"{text}.json" if text in available() else Path(text)
     if path.suffix != ".json" or not path.is_file():
         known = ", ".join(available()) or "none"
-        raise WeightsError(f"unknown model {text!r}: shipped are {known}; or give the path of a card (.json)")
+        raise WeightsError(
+            f"unknown model {text!r}: shipped are {known}; or give pythia, or the path of a card (.json) or library (.h5)"
+        )
     try:
         return ModelCard.from_json(path.read_text(encoding="utf-8"), str(path)), path
     except (OSError, UnicodeDecodeError) as error:

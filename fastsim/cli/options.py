@@ -27,7 +27,10 @@ debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
 )
 model_option = click.option(
-    "--model", metavar="NAME|CARD", shell_complete=_complete_model, help="Shipped model, or path of a card."
+    "--model",
+    metavar="NAME|PATH",
+    shell_complete=_complete_model,
+    help="Shipped model, path of a card (.json) or library (.h5), or pythia.",
 )
 
 
