@@ -143,9 +143,9 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
     text = os.fspath(name_or_path)
     path = data_folder() / "models" / f"{text}.json" if text in available() else Path(text)
     if path.suffix != ".json" or not path.is_file():
-        known = ", ".join(available()) or "none"
+        known = ", ".join((*available(), "pythia"))
         raise WeightsError(
-            f"unknown model {text!r}: shipped are {known}; or give pythia, or the path of a card (.json) or library (.h5)"
+            f"unknown model {text!r}: there are {known}; or give the path of a card (.json) or library (.h5)"
         )
     try:
         return ModelCard.from_json(path.read_text(encoding="utf-8"), str(path)), path

@@ -112,7 +112,7 @@ def test_text_that_is_not_json_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_unknown_model_lists_the_shipped_ones() -> None:
-    with pytest.raises(WeightsError, match="unknown model 'nope': shipped are") as caught:
+    with pytest.raises(WeightsError, match="unknown model 'nope': there are") as caught:
         cards.load("nope")
     assert all(name in str(caught.value) for name in cards.available())
 
