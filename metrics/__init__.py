@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from metrics.classifier import auc, classifier_features
 from metrics.comparison import Comparison, compare
-from metrics.features import Features, features
 from metrics.frechet import Estimate, fpd, frechet_distance
 from metrics.jets import Jets, relative
+from metrics.sample import Features, features
 from metrics.wasserstein import wasserstein_1, wasserstein_1_bootstrap
 
 __all__ = [

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.features import Features
 from metrics.frechet import Estimate
 from metrics.observables import group_counts
+from metrics.sample import Features
 
 Floats = NDArray[np.float64]
 

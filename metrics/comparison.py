@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.classifier import auc, classifier_features
-from metrics.features import Features
 from metrics.frechet import Estimate, fpd
 from metrics.observables import FLOW_EDGES, OBSERVABLES, SPECIES, SPECTRA
+from metrics.sample import Features
 from metrics.wasserstein import wasserstein_1_bootstrap
 
 RARE = 0.1

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.comparison import Comparison
-from metrics.features import Features
 from metrics.frechet import Estimate
 from metrics.observables import FLOW_EDGES, OBSERVABLES, SPECTRA
+from metrics.sample import Features
 
 Results = Mapping[str, Mapping[str, Comparison]]
 """Comparisons by cell, then by sample; the null is the sample "pythia"."""

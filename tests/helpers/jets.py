@@ -1,0 +1,31 @@
+"""Toy particle sets about partons: fast, no physics, the right shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastsim.event import ParticleSet, Partons, offsets_from_counts
+from fastsim.kinematics import eta, p4_from_pt_eta_phi_m, phi, pt
+from fastsim.species import masses
+
+
+def toy_sets(
+    num: int, mean: float, rng: np.random.Generator, *, width: float = 0.3, flavours: tuple[int, ...] = (1, -1, 2, 3)
+) -> tuple[ParticleSet, Partons]:
+    """``num`` sets of Poisson(mean) particles, exponential in pT, Gaussian of the given width about the parton."""
+    partons = Partons.from_pt_eta_phi(
+        rng.choice(flavours, num),
+        np.exp(rng.uniform(np.log(200), np.log(600), num)),
+        rng.uniform(-2, 2, num),
+        rng.uniform(-np.pi, np.pi, num),
+    )
+    counts = rng.poisson(mean, num)
+    index = np.repeat(np.arange(num), counts)
+    pdg_id = rng.choice([22, 22, 211, -211, 321, 130, 2212, -11, 12], len(index))
+    p4 = p4_from_pt_eta_phi_m(
+        pt(partons.p4)[index] * rng.exponential(1.0 / mean, len(index)),
+        eta(partons.p4)[index] + rng.normal(0.0, width, len(index)),
+        phi(partons.p4)[index] + rng.normal(0.0, width, len(index)),
+        masses(pdg_id),
+    )
+    return ParticleSet(offsets_from_counts(counts), pdg_id, p4), partons

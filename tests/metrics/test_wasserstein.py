@@ -1,0 +1,49 @@
+"""W1 against closed forms and SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from metrics import wasserstein_1, wasserstein_1_bootstrap
+
+
+@given(st.floats(-100, 100), st.integers(1, 50))
+def test_a_shift_is_its_distance(shift: float, size: int) -> None:
+    x = np.linspace(0, 1, size)
+    assert wasserstein_1(x, x + shift) == pytest.approx(abs(shift), abs=1e-9)
+
+
+def test_agrees_with_scipy_also_with_weights(rng: np.random.Generator) -> None:
+    x, y, u, v = rng.normal(size=300), rng.normal(1, 2, 170), rng.uniform(size=300), rng.uniform(size=170)
+    assert wasserstein_1(x, y) == pytest.approx(wasserstein_distance(x, y), rel=1e-12)
+    assert wasserstein_1(x, y, u, v) == pytest.approx(wasserstein_distance(x, y, u, v), rel=1e-12)
+
+
+def test_bootstrap_error_is_the_spread_over_samples(rng: np.random.Generator) -> None:
+    # a shift of 0.5 sigma, N = 500: the error of a difference of means
+    found = wasserstein_1_bootstrap(rng.normal(size=500), rng.normal(0.5, 1, 500), num_bootstrap=200)
+    assert found.value == pytest.approx(0.5, abs=0.2)
+    assert found.error == pytest.approx(np.sqrt(2 / 500), rel=0.25)
+
+
+def test_correlated_values_are_resampled_by_group(rng: np.random.Generator) -> None:
+    x, y = np.repeat(rng.normal(size=200), 25), np.repeat(rng.normal(1, 1, 200), 25)
+    groups = np.repeat(np.arange(200), 25)
+    alone = wasserstein_1_bootstrap(x, y, num_bootstrap=100)
+    grouped = wasserstein_1_bootstrap(x, y, x_groups=groups, y_groups=groups, num_bootstrap=100)
+    assert grouped.value == alone.value
+    assert grouped.error / alone.error == pytest.approx(5.0, rel=0.3)
+
+
+def test_bad_input_is_refused() -> None:
+    x = np.arange(3.0)
+    with pytest.raises(ValueError, match="non-empty"):
+        wasserstein_1(x, x[:0])
+    with pytest.raises(ValueError, match="non-negative"):
+        wasserstein_1(x, x, np.array([1.0, -1.0, 3.0]))
+    with pytest.raises(ValueError, match="finite"):
+        wasserstein_1(x, np.array([np.inf, 0.0]))
