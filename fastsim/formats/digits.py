@@ -17,7 +17,7 @@ _POWERS = np.array([float(f"1e{k}") for k in range(-130, 131)])
 
 
 def floats(values: NDArray[np.float64]) -> Bytes:
-    """Cells such as ``-1.234567890123456e+02``: 16 significant digits, relative error below 4e-16.
+    """Cells such as ``-1.234567890123456e+02``: 16 significant digits, relative error below 1e-15.
 
     Args:
         values: shape (N,); magnitudes below 1e-99 are written as zero.

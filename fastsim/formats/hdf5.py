@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -37,6 +39,8 @@ class _Tables(AtomicWriter):
         super().__init__(path, force=force)
         if self._target is None:
             raise FastsimError("HDF5 cannot be written to standard output; give a file name")
+        # tables stay open: closing one whose last rows cannot be written fails without raising
+        self._tables: dict[str, Any] = {}
         with writing(path):
             self._file = h5py.File(self._place, "w", libver="latest")
             for key, value in {"producer": "fastsim", "units": "GeV", **attributes}.items():
@@ -47,10 +51,10 @@ class _Tables(AtomicWriter):
     def _append(self, name: str, values: NDArray[Any], kind: str) -> None:
         """Adds rows to a table; the first call makes it."""
         with writing(self.path):
-            if name not in self._file:
+            if name not in self._tables:
                 shape = (0, *values.shape[1:])
                 rows = max(1, 16384 // max(1, int(np.prod(values.shape[1:]))))
-                self._file.create_dataset(
+                self._tables[name] = self._file.create_dataset(
                     name,
                     shape,
                     kind,
@@ -60,18 +64,33 @@ class _Tables(AtomicWriter):
                     compression_opts=1,
                     shuffle=True,
                 )
-            table = self._file[name]
+            table = self._tables[name]
             table.resize(len(table) + len(values), axis=0)
             table[len(table) - len(values) :] = values
 
     def _append_offsets(self, name: str, offsets: Ints) -> None:
-        last = int(self._file[name][-1]) if name in self._file else 0
-        if name not in self._file:
+        last = int(self._tables[name][-1]) if name in self._tables else 0
+        if name not in self._tables:
             self._append(name, np.zeros(1, np.int64), "i8")
         self._append(name, last + offsets[1:], "i8")
 
     def _finish(self, complete: bool) -> None:
-        self._file.close()
+        hook = sys.unraisablehook
+        try:
+            if complete:
+                self._file.flush()
+        except BaseException:
+            complete = False
+            raise
+        finally:
+            # after a failure the library tries again while closing, and would say so on many lines
+            sys.unraisablehook = hook if complete else lambda _: None
+            try:
+                with nullcontext() if complete else suppress(OSError, RuntimeError):
+                    self._tables.clear()
+                    self._file.close()
+            finally:
+                sys.unraisablehook = hook
 
 
 class Writer(_Tables):
@@ -117,8 +136,8 @@ class Writer(_Tables):
     def _widen(self) -> None:
         """From float32 to float64: what was written keeps its restored mass shell."""
         self._kind = "f8"
-        if "particle/p4" in self._file:
-            p4 = _restored(self._file["particle/p4"][:], self._file["particle/pdg_id"][:])
+        if "particle/p4" in self._tables:
+            p4 = _restored(self._tables.pop("particle/p4")[:], self._tables["particle/pdg_id"][:])
             del self._file["particle/p4"]
             self._append("particle/p4", p4, "f8")
 

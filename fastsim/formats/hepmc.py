@@ -163,7 +163,8 @@ class _Record:
         hard_p4 = events.p4.copy()
         hard_p4[source[same]] = final.p4[same]
 
-        outgoing = np.where(itself | ~has_daughters, 1, 23)
+        bare = events.particles is None
+        outgoing = np.where(itself | (~has_daughters & bare), 1, 23)
         hard_status = np.where(events.status == 1, outgoing, np.where(_decays_late(events.pdg_id), 2, 22))
         hard_status = np.where(incoming, 21, hard_status)
 
@@ -282,7 +283,8 @@ def _beam_side(rows: Ints, events: HardEvents) -> Ints:
     """The beam (0 or 1) of each incoming parton: their order in the file, unless their directions say otherwise."""
     pz = events.p4[rows, 3].reshape(-1, 2)
     swapped = pz[:, 0] < pz[:, 1]
-    return np.stack([swapped, ~swapped], axis=1).astype(np.int64).ravel()
+    side: Ints = np.stack([swapped, ~swapped], axis=1).astype(np.int64).ravel()
+    return side
 
 
 def _beams(run: RunInfo) -> tuple[Floats, Floats]:

@@ -19,7 +19,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import BinaryIO, cast
 
@@ -120,7 +120,7 @@ class _Lines:
     stream: BinaryIO
     name: str
     number: int = 0
-    buffer: list[str] = field(default_factory=list)
+    cut: bool = False
 
     def next(self) -> str | None:
         """The next line without surrounding blanks; None at the end of the file."""
@@ -136,9 +136,12 @@ class _Lines:
         self.number += 1
         if len(raw) >= MAX_LINE:
             raise InvalidEvent(f"{self.name}, line {self.number}: longer than {MAX_LINE} bytes; not an LHE file")
+        self.cut = not raw.endswith(b"\n")
         return raw.decode("utf-8", errors="replace").strip()
 
     def error(self, message: str, event: int | None = None, line: int | None = None) -> InvalidEvent:
+        if self.cut:
+            message = "the file ends in the middle of a line; it is truncated"
         place = self.name if event is None else f"{self.name}, event {event}"
         return InvalidEvent(f"{place}, line {self.number if line is None else line}: {message}")
 
@@ -410,7 +413,7 @@ def _build(events: list[_Event], weights: list[list[float]], name: str) -> tuple
         colours=integers[:, 4:6],
         p4=on_file_shell(p4, table[:, 10], integers[:, 1]),
         mass=table[:, 10],
-        weights=np.array(weights[: len(events)], dtype=np.float64).reshape(len(events), -1),
+        weights=np.array(weights, dtype=np.float64)[: len(events)],
         process=header[:, 1].astype(np.int64),
         scale=header[:, 3],
     )

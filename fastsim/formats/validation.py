@@ -76,7 +76,8 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
         quark, gluon = (np.abs(ids) <= 6) & (ids != 0), ids == 21
         wrong = quark & np.where(ids > 0, ~colour | anticolour, colour | ~anticolour)
         wrong |= gluon & (~colour | ~anticolour | (tags[:, 0] == tags[:, 1]))
-        return wrong | (np.isin(np.abs(ids), COLOURLESS) & (colour | anticolour))
+        wrong |= np.isin(np.abs(ids), COLOURLESS) & (colour | anticolour)
+        return np.asarray(wrong, dtype=np.bool_)
 
     def entry(k: int) -> str:
         return f"particle {own[k]} (PDG id {pdg_id[k]})"

@@ -1,0 +1,270 @@
+"""HepMC3 text of our own making, held field by field against what pyhepmc reads."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyhepmc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastsim import kinematics, species
+from fastsim.errors import FastsimError, InvalidEvent, PipelineError
+from fastsim.event import HardEvents, ParticleSet, RunInfo
+from fastsim.formats import digits, hepmc, lhe
+from tests.helpers.events import with_hadrons
+
+FILES = ["powheg-box-v2-W.lhe", "powheg-box-v2-hvq.lhe", "pr180.lhe", "whizard-3.1.4-eeWW.lhe"]
+
+
+def load(path: Path) -> tuple[RunInfo, HardEvents]:
+    run, batches = lhe.read(path)
+    return run, with_hadrons(HardEvents.concatenate(list(batches)))
+
+
+def write(path: Path, run: RunInfo, events: HardEvents) -> list[Any]:
+    with hepmc.Writer(path, run, force=True) as writer:
+        writer.write(events)
+    with pyhepmc.open(str(path)) as file:
+        return list(file)
+
+
+def p4(particle: Any) -> np.ndarray:
+    q = particle.momentum
+    return np.array([q.e, q.px, q.py, q.pz])
+
+
+def total(particles: list[Any]) -> np.ndarray:
+    return np.sum([p4(p) for p in particles], axis=0)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_field_comes_back(shared: Path, tmp_path: Path, name: str) -> None:
+    run, events = load(shared / "lhe" / name)
+    run = replace(run, provenance={"version": "1.2", "seed": "7", "model": "tree: a\nb\\c"})
+    assert events.particles is not None
+    read = write(tmp_path / "o.hepmc3", run, events)
+    assert len(read) == len(events)
+    for i, event in enumerate(read):
+        assert event.event_number == events.number[i]
+        assert event.weights == events.weights[i].tolist()
+        assert event.momentum_unit == pyhepmc.Units.GEV and event.length_unit == pyhepmc.Units.MM
+        assert event.cross_section.xsec() == pytest.approx(run.cross_section[0])
+        assert event.cross_section.xsec_err() == pytest.approx(run.cross_section[1])
+        assert float(event.attributes["event_scale"].astype(float)) == pytest.approx(events.scale[i])
+        assert int(event.attributes["signal_process_id"].astype(int)) == events.process[i]
+        table = event.numpy.particles
+        final = table.status == 1
+        mine = events.particles[np.array([i])]
+        order = np.argsort(table.e[final], kind="stable")
+        other = np.argsort(mine.p4[:, 0], kind="stable")
+        assert table.pid[final][order].tolist() == mine.pdg_id[other].tolist()
+        for k, column in enumerate((table.e, table.px, table.py, table.pz)):
+            np.testing.assert_allclose(column[final][order], mine.p4[other, k], rtol=2e-15, atol=0)
+    info = read[0].run_info
+    assert tuple(info.weight_names) == run.weight_names
+    assert [(t.name, t.version) for t in info.tools] == [("fastsim", "1.2")]
+    assert info.attributes["seed"].astype(str) == "7"
+    assert info.attributes["model"].astype(str) == "tree: a\nb\\c"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_vertices_tell_who_comes_from_whom(shared: Path, tmp_path: Path, name: str) -> None:
+    run, events = load(shared / "lhe" / name)
+    assert events.particles is not None and events.origin is not None
+    for i, event in enumerate(write(tmp_path / "o.hepmc3", run, events)):
+        rows = np.arange(events.offsets[i], events.offsets[i + 1])
+        beams = [p for p in event.particles if p.status == 4]
+        assert [b.pid for b in beams] == list(run.beam_pdg_id)
+        assert [b.momentum.e for b in beams] == list(run.beam_energy)
+        assert beams[0].momentum.pz > 0 > beams[1].momentum.pz
+        incoming = [p for p in event.particles if p.status == 21]
+        assert [p.pid for p in incoming] == events.pdg_id[rows][events.status[rows] == -1].tolist()
+        for beam, parton in zip(beams, incoming, strict=True):
+            assert parton.parents == [beam]
+            np.testing.assert_allclose(total(beam.children), p4(beam), rtol=1e-11)
+        (hard,) = {p.end_vertex.id for p in incoming}
+        vertex = next(v for v in event.vertices if v.id == hard)
+        expected = [k for k in rows if events.status[k] != -1 and events.mothers[k, 0] in (-1, 0, 1)]
+        assert sorted(p.pid for p in vertex.particles_out) == sorted(events.pdg_id[expected].tolist())
+        np.testing.assert_allclose(total(vertex.particles_out), total(incoming), rtol=1e-4, atol=1e-4)
+        sets = events.particles[np.array([i])]
+        origin = events.origin[events.particles.offsets[i] : events.particles.offsets[i + 1]]
+        partons = [p for p in event.particles if p.status == 23]
+        coloured = [k for k in rows if events.status[k] == 1 and (abs(events.pdg_id[k]) <= 5 or events.pdg_id[k] == 21)]
+        assert len(partons) == len(coloured)
+        for k in coloured:
+            parton = min(partons, key=lambda p: np.abs(p4(p) - events.p4[k]).max())
+            mine = origin == k - rows[0]
+            assert sorted(c.pid for c in parton.children) == sorted(sets.pdg_id[mine].tolist())
+            assert all(c.status == 1 for c in parton.children)
+            np.testing.assert_allclose(total(parton.children), sets.p4[mine].sum(axis=0), rtol=1e-12)
+        resonances = [p for p in event.particles if p.status in (2, 22)]
+        assert len(resonances) == np.sum(events.status[rows] == 2)
+        for resonance in resonances:
+            np.testing.assert_allclose(total(resonance.children), p4(resonance), rtol=1e-4, atol=1e-4)
+        assert {p.status for p in event.particles} <= {1, 2, 4, 21, 22, 23, 63}
+
+
+def test_delphes_counts_its_vertices(examples: Path, tmp_path: Path) -> None:
+    """Delphes ends an event when it has met as many parents (and the root) as the E line has vertices."""
+    run, events = load(examples / "pp_mixed.lhe.gz")
+    write(tmp_path / "o.hepmc3", run, events)
+    parents: set[str] = set()
+    seen = expected = particles = 0
+    for line in (tmp_path / "o.hepmc3").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["E"]:
+            assert len(parents) == expected and seen == particles
+            parents, seen = set(), 0
+            expected, particles = int(words[2]) + 1, int(words[3])
+        elif words[:1] == ["P"]:
+            seen += 1
+            assert int(words[1]) == seen and int(words[2]) < seen
+            parents.add(words[2])
+    assert len(parents) == expected and seen == particles
+
+
+def test_particles_that_pass_through_are_written_once_and_recoiling_ones_twice(examples: Path, tmp_path: Path) -> None:
+    run, events = load(examples / "pp_mixed.lhe.gz")
+    assert events.particles is not None
+    z_jet = events[events.process == 2]
+    for event in write(tmp_path / "same.hepmc3", run, z_jet):
+        leptons = [p for p in event.particles if abs(p.pid) in (11, 13)]
+        assert [p.status for p in leptons] == [1, 1]
+        assert {p.parents[0].pid for p in leptons} == {23}
+    assert z_jet.particles is not None
+    moved = z_jet.particles.p4.copy()
+    light = np.isin(np.abs(z_jet.particles.pdg_id), (11, 13))
+    moved[light, 1:] *= 1.01
+    moved = kinematics.on_shell(moved, species.masses(z_jet.particles.pdg_id))
+    recoiled = replace(z_jet, particles=replace(z_jet.particles, p4=moved))
+    for event in write(tmp_path / "moved.hepmc3", run, recoiled):
+        leptons = [p for p in event.particles if abs(p.pid) in (11, 13)]
+        assert sorted(p.status for p in leptons) == [1, 1, 23, 23]
+        assert all(p.parents[0].pid == p.pid for p in leptons if p.status == 1)
+
+
+def test_decayed_taus_have_status_2_and_daughters_may_come_first(tmp_path: Path) -> None:
+    ids = np.array([11, -11, 16, -211, 15, -15])
+    q = np.array([[50, 0, 0, 50], [50, 0, 0, -50], [20, 20, 0, 0], [30, 30, 0, 0], [50, 50, 0, 0], [50, -50, 0, 0.0]])
+    mothers = np.array([[-1, -1], [-1, -1], [4, 4], [4, 4], [0, 1], [0, 1]])
+    one, none = np.ones(1), np.zeros((6, 2), np.int64)
+    status = np.array([-1, -1, 1, 1, 2, 1])
+    ev = HardEvents(
+        np.arange(1), np.array([0, 6]), ids, status, mothers, none, q, np.zeros(6), one[:, None], np.ones(1, int), one
+    )
+    run = RunInfo(beam_pdg_id=(11, -11), beam_energy=(50.0, 50.0))
+    (event,) = write(tmp_path / "o.hepmc3", run, ev)
+    tau = next(p for p in event.particles if p.pid == 15)
+    assert tau.status == 2
+    assert sorted(c.pid for c in tau.children) == [-211, 16]
+    assert next(p for p in event.particles if p.pid == -15).status == 1
+    assert event.cross_section is None
+    assert not [p for p in event.particles if p.pid == hepmc.REMNANT]
+
+
+@pytest.mark.parametrize("ending", [".hepmc3", ".hepmc", ".hepmc3.gz", ".hepmc3.bz2", ".hepmc3.xz", ".hepmc3.zst"])
+def test_endings(examples: Path, tmp_path: Path, ending: str) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    assert events.particles is not None
+    path = tmp_path / f"o{ending}"
+    with hepmc.Writer(path, run) as writer:
+        for chunk in events.chunks(30):
+            writer.write(chunk)
+    batches = list(hepmc.read(path, chunk_size=64))
+    assert [len(b[0]) for b in batches] == [64, 64, 64, 8]
+    read = ParticleSet.concatenate([b[0] for b in batches])
+    assert read.counts.tolist() == events.particles.counts.tolist()
+    np.testing.assert_allclose(read.sums(), events.particles.sums(), rtol=1e-12, atol=1e-9)
+    np.testing.assert_array_equal(np.concatenate([b[1] for b in batches]), events.weights)
+
+
+def test_standard_output(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, events = load(examples / "pp_mixed.lhe.gz")
+    write(tmp_path / "o.hepmc3", run, events)
+    sink = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", sink)
+    with hepmc.Writer("-", run) as writer:
+        writer.write(events)
+    assert not sink.buffer.closed
+    assert sink.buffer.getvalue() == (tmp_path / "o.hepmc3").read_bytes()  # type: ignore[attr-defined]
+
+
+def test_chunks_change_nothing(examples: Path, tmp_path: Path) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    for size in (7, 200):
+        with hepmc.Writer(tmp_path / f"{size}.hepmc3", run) as writer:
+            for chunk in events.chunks(size):
+                writer.write(chunk)
+    assert (tmp_path / "7.hepmc3").read_bytes() == (tmp_path / "200.hepmc3").read_bytes()
+
+
+def test_memory_does_not_grow_with_events(examples: Path, tmp_path: Path) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+
+    def peak(repeats: int) -> int:
+        tracemalloc.start()
+        with hepmc.Writer(tmp_path / "o.hepmc3", run, force=True) as writer:
+            for _ in range(repeats):
+                writer.write(events)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(1)
+    assert peak(8) < 1.2 * peak(2)
+
+
+def test_what_cannot_be_written(examples: Path, tmp_path: Path) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    assert events.particles is not None
+    bad = events.particles.p4.copy()
+    bad[events.particles.offsets[3], 1] = np.nan
+    broken = replace(events, particles=replace(events.particles, p4=bad))
+    two = replace(run, weight_names=("nominal", "x"))
+    path = tmp_path / "o.hepmc3"
+    finite = pytest.raises(InvalidEvent, match="event 3: a particle's momentum is not finite")
+    with finite, hepmc.Writer(path, run) as writer:
+        writer.write(broken)
+    number = pytest.raises(PipelineError, match="1 weights an event, but the run names 2")
+    with number, hepmc.Writer(path, two) as writer:
+        writer.write(events)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(FastsimError, match="no such file"):
+        next(hepmc.read(tmp_path / "none.hepmc3"))
+    (tmp_path / "alien.hepmc3").write_text("<LesHouchesEvents>\n")
+    with pytest.raises(FastsimError, match=r"alien.hepmc3: not a readable HepMC file") as caught:
+        next(hepmc.read(tmp_path / "alien.hepmc3"))
+    assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.floats(-1e98, 1e98, allow_subnormal=False), min_size=1))
+def test_floats_have_sixteen_digits(values: list[float]) -> None:
+    x = np.array(values)
+    x[np.abs(x) < 1e-98] = 0.0
+    back = np.array([float(bytes(cell[cell != 0])) for cell in digits.floats(x)])
+    np.testing.assert_allclose(back, x, rtol=8e-16, atol=0)
+
+
+def test_floats_at_powers_of_ten() -> None:
+    x = np.array([s * m * 10.0**e for s in (1, -1) for e in range(-20, 20) for m in (1.0, 0.9999999999999999, 9.5)])
+    back = np.array([float(bytes(cell[cell != 0])) for cell in digits.floats(x)])
+    np.testing.assert_allclose(back, x, rtol=8e-16, atol=0)
+    with pytest.raises(ValueError, match="nan cannot be written"):
+        digits.floats(np.array([1.0, np.nan]))
+
+
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
+def test_integers(values: list[int]) -> None:
+    assert [int(bytes(cell[cell != 0])) for cell in digits.integers(np.array(values))] == values
