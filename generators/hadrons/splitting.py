@@ -141,7 +141,12 @@ class SplittingNet(nn.Module):
         c, a = counts.float(), counts_a.float()
         b = c - a
         summary = torch.stack(
-            [torch.log1p(a.sum(-1)), torch.log1p(b.sum(-1)), torch.log1p(a @ self.species_mass), torch.log1p(b @ self.species_mass)],
+            [
+                torch.log1p(a.sum(-1)),
+                torch.log1p(b.sum(-1)),
+                torch.log1p(a @ self.species_mass),
+                torch.log1p(b @ self.species_mass),
+            ],
             dim=-1,
         )
         hidden = hidden + self.content(torch.cat([torch.log1p(a), summary], dim=-1))
@@ -161,7 +166,10 @@ class SplittingNet(nn.Module):
     def bins(self, variables: Tensor) -> Tensor:
         """Bin of each variable (K, 4); ``num_bins`` where it is NaN."""
         found = torch.stack(
-            [torch.bucketize(variables[:, i].contiguous(), self.edges[i, 1:-1].contiguous(), right=True) for i in range(NUM_VARIABLES)],
+            [
+                torch.bucketize(variables[:, i].contiguous(), self.edges[i, 1:-1].contiguous(), right=True)
+                for i in range(NUM_VARIABLES)
+            ],
             dim=-1,
         )
         return torch.where(torch.isnan(variables), self.num_bins, found)
@@ -268,5 +276,3 @@ def _draw(log_probs: Tensor, rng: torch.Generator) -> Tensor:
     cumulative = torch.cumsum(log_probs.exp(), dim=-1)
     u = torch.rand(len(log_probs), 1, generator=rng) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=log_probs.shape[1] - 1)
-
-

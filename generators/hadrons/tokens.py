@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import Floats, Ints, Partons, ParticleSet, offsets_from_counts, ragged_indices
+from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
 from fastsim.kinematics import p4_from_pt_eta_phi_m, phi, pt
 from fastsim.species import MASSES, PARTON_MASSES, SELF_CONJUGATE, conjugate
 

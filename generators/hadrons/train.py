@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
 from generators.hadrons import data
+from generators.hadrons.branching import splittings
 from generators.hadrons.data import DataConfig
+from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.splitting import SplittingNet, Splittings
 from generators.hadrons.summary import distance
 from generators.hadrons.tokens import TokenSample, parton_energy
-from generators.hadrons.tree import make_net, sample_tree, splittings
+from generators.hadrons.tree import make_net, sample_tree
 from generators.training import FitResult, TrainingConfig, fit
 
 _PREPARE = 40_000
@@ -91,6 +93,38 @@ def fit_tree(net: SplittingNet, sample: TokenSample, config: TreeTraining, seed:
         return {"nll": -total / len(held_out), **distance(held_out, resample(model, held_out, seed))}
 
     return fit(net, tree_batches(rows, config.batch_size, seed), config.loop, run_dir, validate=validate, select="w1")
+
+
+@dataclass(frozen=True)
+class LatentTraining:
+    """How the latent model is trained: sets a step, network sizes, loop."""
+
+    batch_size: int = 2048
+    network: dict[str, int] = field(default_factory=dict)
+    loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
+
+
+def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
+    """Trains p(z | parton); the checkpoint is picked by the likelihood of held-out sets."""
+    latent = Latent.of(sample)
+    condition = model.condition(sample.flavour, sample.pt)
+    counts, features = torch.from_numpy(latent.counts), torch.from_numpy(latent.features).float()
+    num_validation = min(20_000, len(sample) // 10)
+    num_training = len(sample) - num_validation
+    model.set_scales(features[:num_training])
+
+    def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, step]))
+        rows = torch.from_numpy(rng.integers(0, num_training, config.batch_size))
+        return condition[rows], counts[rows], features[rows]
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        assert isinstance(module, LatentModel)
+        with torch.no_grad():
+            found = module.loss((condition[num_training:], counts[num_training:], features[num_training:]))
+        return {k: float(v) for k, v in found.items()}
+
+    return fit(model, batch, config.loop, run_dir, validate=validate, select="loss")
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, Ints, Partons, ParticleSet, offsets_from_counts
+from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.kinematics import on_shell
 from fastsim.pipeline import Domain
 from fastsim.species import MASSES, PARTON_MASSES, conjugate, masses
@@ -142,9 +142,7 @@ def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
     )
 
 
-def _split_crossing(
-    index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Generator
-) -> tuple[Ints, Ints, Floats]:
+def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
     """Replaces undecayed particles whose products fall into both hemispheres by those products."""
     keep = np.ones(len(pdg_id), dtype=bool)
     parts = []
@@ -192,9 +190,7 @@ def _reported(results: Iterator[Any], progress: Callable[[int], None] | None) ->
 def _jobs(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple[Ints, Floats, Ints]]:
     """Blocks of (flavour, pT, seed): the seed of each parton depends on its place only, never on the workers."""
     seeds = rng.integers(1, 900_000_000, len(pt))
-    return [
-        (flavour[i : i + _BLOCK], pt[i : i + _BLOCK], seeds[i : i + _BLOCK]) for i in range(0, len(pt), _BLOCK)
-    ]
+    return [(flavour[i : i + _BLOCK], pt[i : i + _BLOCK], seeds[i : i + _BLOCK]) for i in range(0, len(pt), _BLOCK)]
 
 
 class PythiaGun:

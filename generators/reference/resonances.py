@@ -92,11 +92,11 @@ def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: in
     """
     pythia.rndm.init(seed)
     event = pythia.event
-    # tags of the resonance are moved out of the way of those that Pythia makes
-    own = {9001: colours[0], 9002: colours[1]}
+    # Pythia's own tags start above 100
+    own = {1: colours[0], 2: colours[1]}
     for _ in range(_MAX_TRIES):
         event.reset()
-        event.append(pdg_id, 22, 9001 if colours[0] else 0, 9002 if colours[1] else 0, 0.0, 0.0, 0.0, m, m, m)
+        event.append(pdg_id, 22, 1 if colours[0] else 0, 2 if colours[1] else 0, 0.0, 0.0, 0.0, m, m, m)
         if pythia.next() and event.size() > 3:
             break
     else:

@@ -1,0 +1,305 @@
+"""The diffusion model: kinematics of a hadron set by flow matching, given its parton and latent.
+
+The latent says which species a set holds, its total four-momentum and its leading fractions
+(:mod:`generators.hadrons.latent`). The flow places the tokens in the set's jet frame, in the coordinates of
+:mod:`generators.hadrons.coordinates`, and a projection makes the total exact. Short-lived tokens then decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
+from fastsim.kinematics import mass_squared
+from generators.diffusion import Solver, integrate, interpolate, preconditioning
+from generators.hadrons.coordinates import K0, JetFrame, decode, encode, project
+from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
+from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
+
+if TYPE_CHECKING:
+    from generators.hadrons.latent import Latent
+
+_FOURIER = torch.tensor([1.0, 2.0, 4.0])
+_TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
+_NUM_TOKEN_FEATURES = 3 + 2 * 3 * len(_FOURIER) + 6
+_NUM_SET_SUMS = 8
+_NUM_SPECIES = len(SPECIES)
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Network, training distribution and sampler of a :class:`SetFlow`.
+
+    ``num_extras`` numbers of the latent beside counts and total; ``coupling`` of noise to data within (set, species):
+    "assignment" solves the optimal transport, "sorted" orders by momentum; ``time_mean`` and ``time_width`` of
+    logit(sigma) in training; each set weighs (number of tokens)^(-length_power) a token in the loss.
+    ``solver``, ``num_inference_steps`` (network evaluations at most) and ``shift``: see :mod:`generators.diffusion`.
+    ``batch_tokens`` bounds a batch when sampling.
+    """
+
+    num_extras: int
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    coupling: Literal["none", "sorted", "assignment"] = "assignment"
+    time_mean: float = 0.0
+    time_width: float = 1.0
+    length_power: float = 0.5
+    solver: Solver = "heun"
+    num_inference_steps: int = 16
+    shift: float = 1.0
+    batch_tokens: int = 8192
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
+        """The inverse of ``dataclasses.asdict``, after JSON too. Raises ValueError on unknown keys."""
+        network = dict(values.get("network", {}))
+        for owner, given in ((cls, values), (NetworkConfig, network)):
+            unknown = set(given) - {f.name for f in fields(owner)}
+            if unknown:
+                raise ValueError(f"unknown keys {sorted(unknown)} in the {owner.__name__}")
+        if "blocks" in network:
+            network["blocks"] = tuple(network["blocks"])
+        return cls(**{**values, "network": NetworkConfig(**network)})
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the flow is told of N sets with T tokens, ready for the network.
+
+    ``species`` (T,), ``context`` (N, C) standardised, ``energy`` (N,) E* in GeV, ``mean`` (T,) of the first
+    coordinate and ``spread`` (T, 3) of all: coordinates = mean + spread * x with x of unit variance.
+    """
+
+    species: Tensor
+    context: Tensor
+    energy: Tensor
+    mass: Tensor
+    mean: Tensor
+    spread: Tensor
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class FlowBatch:
+    """A training batch: data and noise (T, 3), noise level of each set (N,), and their conditions."""
+
+    x: Tensor
+    noise: Tensor
+    sigma: Tensor
+    conditions: Conditions
+
+
+def context_numbers(flavour: Ints, pt: Floats, latent: Latent) -> Floats:
+    """The condition vector (N, C) before standardisation: parton, total momentum, extras and counts."""
+    frame = JetFrame.of(latent.total)
+    mass = np.sqrt(np.maximum(mass_squared(latent.total), 1e-6))
+    parton = parton_energy(flavour, pt)
+    columns = [
+        np.log(pt),
+        np.log(frame.energy / parton),
+        np.log(mass / frame.energy),
+        np.log(frame.velocity + 1e-3),
+        frame.velocity * frame.energy,
+        np.log(latent.counts.sum(axis=1)),
+    ]
+    one_hot = np.asarray(flavour)[:, None] == np.array(FLAVOURS)
+    return np.concatenate([np.stack(columns, axis=1), one_hot, latent.extras, np.log1p(latent.counts)], axis=1)
+
+
+class SetFlow(nn.Module):
+    """Conditional flow over the coordinates of all tokens of a set."""
+
+    context_mean: Tensor
+    context_spread: Tensor
+    species_mean: Tensor
+    slopes: Tensor
+    radii: Tensor
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_context = 6 + len(FLAVOURS) + config.num_extras + _NUM_SPECIES
+        self.network = SetDenoiser(
+            _NUM_TOKEN_FEATURES,
+            _NUM_SPECIES,
+            num_context + 2 * len(_TIME_WAVES) + 1 + _NUM_SET_SUMS,
+            3,
+            config.network,
+        )
+        self.register_buffer("context_mean", torch.zeros(num_context))
+        self.register_buffer("context_spread", torch.ones(num_context))
+        # first coordinate: species mean + slopes on (log E*, log n), spread; the other two: radius in log E*
+        self.register_buffer("species_mean", torch.zeros(_NUM_SPECIES))
+        self.register_buffer("slopes", torch.zeros(2))
+        self.register_buffer("radii", torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0]))
+
+    def standardise(self, sample: TokenSample, latent: Latent) -> None:
+        """Takes means and spreads of coordinates and conditions from a training sample."""
+        numbers = context_numbers(sample.flavour, sample.pt, latent)
+        self.context_mean.copy_(torch.from_numpy(numbers.mean(axis=0)))
+        self.context_spread.copy_(torch.from_numpy(np.maximum(numbers.std(axis=0), 1e-2)))
+        x, energy, index = coordinates(sample, latent)
+        regressors = np.stack([np.log(energy), np.log(np.diff(sample.offsets))], axis=1)[index]
+        totals = np.bincount(sample.species, minlength=_NUM_SPECIES) + 1.0
+
+        def centred(values: Floats) -> tuple[Floats, Floats]:
+            means = np.bincount(sample.species, values, minlength=_NUM_SPECIES) / totals
+            return means, values - means[sample.species]
+
+        parts = [centred(column) for column in (regressors[:, 0], regressors[:, 1], x[:, 0])]
+        design = np.stack([parts[0][1], parts[1][1]], axis=1)
+        slopes = np.linalg.lstsq(design, parts[2][1], rcond=None)[0]
+        means = parts[2][0] - slopes[0] * parts[0][0] - slopes[1] * parts[1][0]
+        residual = parts[2][1] - design @ slopes
+        radii = [float(residual.std())]
+        for axis in (1, 2):
+            slope, offset = np.polyfit(regressors[:, 0], np.log(x[:, axis] ** 2 + 1e-3), 1)
+            scale = np.sqrt(np.mean(x[:, axis] ** 2 / np.exp(offset + slope * regressors[:, 0])))
+            radii += [float(np.log(scale) + offset / 2), float(slope / 2)]
+        self.species_mean.copy_(torch.from_numpy(means))
+        self.slopes.copy_(torch.from_numpy(slopes))
+        self.radii.copy_(torch.tensor(radii))
+
+    def conditions(self, context: NDArray[np.floating[Any]], energy: Floats, counts: Ints, species: Ints) -> Conditions:
+        """Conditions of sets with unscaled ``context`` (N, C), E* (N,), token ``counts`` (N,), ``species`` (T,)."""
+        numbers = torch.from_numpy(np.asarray(context, dtype=np.float32))
+        kinds, log_energy = torch.from_numpy(species), torch.from_numpy(np.log(energy).astype(np.float32))
+        layout = Layout.of(counts, self.config.network)
+        regressors = torch.stack([log_energy, layout.counts.float().log()], dim=1)
+        mean = self.species_mean[kinds] + (regressors @ self.slopes)[layout.index]
+        spread = torch.stack(
+            [
+                self.radii[0].expand(len(energy)),
+                torch.exp(self.radii[1] + self.radii[2] * log_energy),
+                torch.exp(self.radii[3] + self.radii[4] * log_energy),
+            ],
+            dim=1,
+        )
+        return Conditions(
+            kinds,
+            ((numbers - self.context_mean) / self.context_spread).clamp(-6, 6),
+            log_energy.exp(),
+            torch.from_numpy(SPECIES_MASS.astype(np.float32))[kinds],
+            mean,
+            spread[layout.index],
+            layout,
+        )
+
+    def forward(self, x: Tensor, sigma: Tensor, given: Conditions) -> Tensor:
+        """Velocity (T, 3) at noisy coordinates x (T, 3) and noise levels sigma (N,)."""
+        layout = given.layout
+        level = sigma[layout.index, None]
+        c_in, c_skip, c_out = preconditioning(level)
+        tokens, sums = _features(x, given)
+        waves = x[:, :, None] * _FOURIER
+        features = torch.cat([c_in * x, waves.sin().flatten(1), waves.cos().flatten(1), tokens], dim=1)
+        time = sigma[:, None] * _TIME_WAVES
+        log_noise = torch.log(sigma[:, None] + 1e-2)
+        context = torch.cat([given.context, time.sin(), time.cos(), log_noise, sums], dim=1)
+        result: Tensor = c_skip * x + c_out * self.network(features, given.species, context, layout)
+        return result
+
+    def loss(self, batch: FlowBatch) -> dict[str, Tensor]:
+        """Weighted squared error of the velocity; "early" and "late" are those of noise levels above and below 0.5."""
+        layout = batch.conditions.layout
+        x = interpolate(batch.x, batch.noise, batch.sigma[layout.index, None])
+        error = (self(x, batch.sigma, batch.conditions) - (batch.noise - batch.x)).square().sum(dim=1)
+        a_set = layout.sum(error) / layout.counts
+        weight = layout.counts.float() ** (1 - self.config.length_power)
+        early = (batch.sigma > 0.5).float()
+        return {
+            "loss": (a_set * weight).sum() / weight.sum(),
+            "early": (a_set * early).sum() / early.sum().clamp(min=1),
+            "late": (a_set * (1 - early)).sum() / (1 - early).sum().clamp(min=1),
+        }
+
+    def tokens(
+        self,
+        flavour: Ints,
+        pt: Floats,
+        latent: Latent,
+        noise: torch.Generator,
+        *,
+        num_inference_steps: int | None = None,
+        solver: Solver | None = None,
+        shift: float | None = None,
+    ) -> TokenSample:
+        """Token sets in the axis frame for partons (N,) and their latents; the keywords override the config."""
+        counts = latent.counts.sum(axis=1)
+        offsets = offsets_from_counts(counts)
+        species = np.repeat(np.tile(np.arange(_NUM_SPECIES), len(counts)), latent.counts.reshape(-1))
+        start = torch.randn(len(species), 3, generator=noise)
+        context, frame = context_numbers(flavour, pt, latent), JetFrame.of(latent.total)
+        x = np.zeros((len(species), 3))
+        for rows in _batches(counts, self.config.batch_tokens):
+            flat = ragged_indices(offsets, rows)
+            given = self.conditions(context[rows], frame.energy[rows], counts[rows], species[flat])
+
+            def velocity(state: Tensor, sigma: float, given: Conditions = given) -> Tensor:
+                result: Tensor = self(state, torch.full((len(given.context),), sigma), given)
+                return result
+
+            end = integrate(
+                velocity,
+                start[flat],
+                solver=solver or self.config.solver,
+                num_inference_steps=num_inference_steps or self.config.num_inference_steps,
+                shift=self.config.shift if shift is None else shift,
+            )
+            scaled = end * given.spread
+            scaled[:, 0] += given.mean
+            x[flat] = scaled.double().numpy()
+        index = np.repeat(np.arange(len(counts)), counts)
+        mass = SPECIES_MASS[species]
+        p4 = project(decode(x, frame.energy[index], mass), mass, offsets, frame)
+        return TokenSample(np.asarray(flavour), np.asarray(pt), offsets, species, frame.back(p4, index))
+
+
+def _features(x: Tensor, given: Conditions) -> tuple[Tensor, Tensor]:
+    """Physical features (T, 6) of tokens and (N, 8) of sets, from noisy coordinates read as if they were data."""
+    layout = given.layout
+    raw = x * given.spread
+    logit = raw[:, 0] + given.mean
+    stretched = raw[:, 1:].norm(dim=1).clamp(min=1e-6)
+    unit = raw[:, 1:] / stretched[:, None]
+    log_z = F.logsigmoid(logit)
+    z, log_energy = log_z.exp(), given.energy.log()[layout.index]
+    log_sinh = stretched + torch.log(-torch.expm1(-2 * stretched)) - np.log(2.0)
+    log_tan = (log_sinh + np.log(K0) - log_z - log_energy).clamp(-12, 12)
+    tangent = log_tan.exp()
+    cos = torch.rsqrt(1 + tangent**2)
+    across = z * cos * tangent
+    rapidity = torch.asinh(1 / tangent)
+    token = torch.stack([unit[:, 0], unit[:, 1], stretched / 3, log_tan / 3, rapidity / 3, log_z / 3], dim=1)
+    energy = torch.sqrt(z**2 + (given.mass / given.energy[layout.index]) ** 2)
+    sums = layout.sum(
+        torch.stack([energy, z * cos, z**2, across, across * tangent, across * unit[:, 0], across * unit[:, 1]], dim=1)
+    )
+    logs = torch.log(sums[:, :5] + 1e-6)
+    balance = torch.asinh(10 * sums[:, 5:])
+    return token, torch.cat([logs, balance, torch.log(layout.maximum(z) + 1e-6)[:, None]], dim=1)
+
+
+def coordinates(sample: TokenSample, latent: Latent) -> tuple[Floats, Floats, Ints]:
+    """Coordinates (M, 3) of a sample, E* (N,), and the set of each token (M,)."""
+    index = sample.index
+    frame = JetFrame.of(latent.total)
+    return encode(frame.into(sample.p4, index), frame.energy[index]), frame.energy, index
+
+
+def _batches(counts: Ints, limit: int) -> Iterator[Ints]:
+    """Rows of sets in batches of at most ``limit`` tokens (or one set), sets of similar length together."""
+    order = np.argsort(counts, kind="stable")
+    first = 0
+    while first < len(order):
+        ends = np.cumsum(counts[order[first:]])
+        last = first + max(1, int(np.searchsorted(ends, limit, side="right")))
+        yield order[first:last]
+        first = last

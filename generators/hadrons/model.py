@@ -1,0 +1,118 @@
+"""A trained hadron model as a source of hadrons: latent first, tokens given it, decays last."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastsim.cards import ModelCard
+from fastsim.errors import OutOfDomain, WeightsError
+from fastsim.event import Floats, Ints, ParticleSet, Partons
+from fastsim.pipeline import Domain
+from generators.hadrons.latent import Latent, LatentModel
+from generators.hadrons.tokens import TokenSample, condition, to_particles
+
+FLAVOURS_BOTH = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
+
+
+class HadronModel(ABC, nn.Module):
+    """p(hadrons | parton) = p(z | parton) p(tokens | z, parton), then exact decays; a ``HadronSource``.
+
+    A subclass gives the middle factor, :meth:`place`. Results depend on the partons, their order and ``rng``
+    only.
+    """
+
+    kind: str
+
+    def __init__(self, name: str, domain: Domain, latent: LatentModel, precision: str) -> None:
+        super().__init__()
+        self.name, self.domain, self.latent, self.precision = name, domain, latent, precision
+
+    @abstractmethod
+    def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
+        """Token sets in the axis frame for flavours (of FLAVOURS) and pT (GeV), each (N,), and their latents."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> Self:
+        """An untrained model with the sizes in ``config``."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What :meth:`build` needs to make this model again, as JSON values."""
+
+    @torch.no_grad()
+    def sample(self, partons: Partons, *, rng: np.random.Generator, latent: Latent | None = None) -> ParticleSet:
+        """Final particles of each parton's hemisphere, in the frame of ``partons.p4`` (GeV).
+
+        Args:
+            partons: N partons within ``domain``.
+            rng: all randomness.
+            latent: N latents to use instead of drawing them (of the C-conjugated parton for an antiquark).
+
+        Raises:
+            OutOfDomain: if a parton is outside the domain.
+        """
+        return self.sample_with_latent(partons, rng=rng, latent=latent)[0]
+
+    @torch.no_grad()
+    def sample_with_latent(
+        self, partons: Partons, *, rng: np.random.Generator, latent: Latent | None = None
+    ) -> tuple[ParticleSet, Latent]:
+        """As :meth:`sample`, with the latents that were used."""
+        outside = np.flatnonzero(~self.domain.contains(partons))
+        if len(outside):
+            bad = int(outside[0])
+            transverse = float(np.hypot(*partons.p4[bad, 1:3]))
+            raise OutOfDomain(
+                f"parton {bad} (PDG id {partons.pdg_id[bad]}, pT = {transverse:.4g} GeV) is outside the domain of "
+                f"{self.name}: quarks and gluons with pT {self.domain.pt_min:g}-{self.domain.pt_max:g} GeV"
+            )
+        noise = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+        if len(partons) == 0:
+            return ParticleSet.empty(), latent or Latent(*(np.zeros((0, k)) for k in (1, 4, 1)))  # type: ignore[arg-type]
+        flavour, pt, _ = condition(partons)
+        if latent is None:
+            latent = self.latent.sample(flavour, pt, noise)
+        elif len(latent) != len(partons):
+            raise ValueError(f"{len(latent)} latents for {len(partons)} partons")
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            tokens = self.place(flavour, pt, latent, noise)
+        return to_particles(tokens, partons, rng), latent
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights to save: parameters in float16, which halves the file, scales and edges as they are."""
+        small = {name for name, _ in self.named_parameters()}
+        return {k: (v.half() if k in small else v).contiguous() for k, v in self.state_dict().items()}
+
+    @classmethod
+    def from_card(cls, card: ModelCard, weights: Path, *, device: str = "cpu", **options: Any) -> Self:
+        """The model of a card and its verified weights file.
+
+        Raises:
+            WeightsError: if config and weights do not fit each other.
+        """
+        from safetensors.torch import load_file
+
+        try:
+            model = cls.build(card.name, card.domain, {**card.config, **options})
+            model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
+        except (TypeError, RuntimeError, ValueError) as error:
+            line = " ".join(str(error).split())
+            raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
+        return model.eval().to(device)
+
+    def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
+        """Writes card and weights under the model's name; the card's figures are filled by validation."""
+        from fastsim import cards
+
+        json.dumps(training)  # a card holds JSON values only
+        card = ModelCard(self.name, self.kind, version, self.config(), self.domain, training)
+        return cards.save(card, self.tensors(), folder)
