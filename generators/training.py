@@ -80,8 +80,12 @@ class _Log:
     """Long-form CSV and TensorBoard; rows past ``step`` (written after the last checkpoint) are dropped on resume."""
 
     def __init__(self, run_dir: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # the extra "train" is not installed: the CSV has it all
+            board = None
+        else:
+            board = SummaryWriter(str(run_dir), purge_step=step + 1)
         path = run_dir / "log.csv"
         kept = []
         if path.exists():
@@ -92,7 +96,7 @@ class _Log:
         self._file = path.open("w", newline="")
         self._csv = csv.writer(self._file)
         self._csv.writerows([["step", "minutes", "name", "value"], *kept])
-        self._board = SummaryWriter(str(run_dir), purge_step=step + 1)
+        self._board = board
 
     @property
     def minutes(self) -> float:
@@ -102,12 +106,14 @@ class _Log:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._csv.writerow([step, f"{self.minutes:.3f}", name, f"{value:.6g}"])
-            self._board.add_scalar(name, value, step)
+            if self._board is not None:
+                self._board.add_scalar(name, value, step)
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
 
 def _optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -167,7 +173,8 @@ def fit(
     checkpoint, best_file = folder / "checkpoint.pt", folder / "best.pt"
     parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     average = copy.deepcopy(model).eval().requires_grad_(False)
-    averaged: list[Tensor] = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
+    trained = zip(average.parameters(), model.parameters(), strict=True)
+    averaged: list[Tensor] = [own for own, other in trained if other.requires_grad]
     optimizers = _optimizers(model, config)
     step, best_step, best_value = 0, -1, math.inf
     if checkpoint.exists():

@@ -8,8 +8,8 @@ The latent says which species a set holds, its total four-momentum and its leadi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from fastsim.kinematics import mass_squared
+from fastsim.pipeline import Domain
 from generators.diffusion import Solver, integrate, interpolate, preconditioning
 from generators.hadrons.coordinates import K0, JetFrame, decode, encode, project
+from generators.hadrons.latent import Latent, LatentModel
+from generators.hadrons.model import HadronModel
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
 from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
-
-if TYPE_CHECKING:
-    from generators.hadrons.latent import Latent
 
 _FOURIER = torch.tensor([1.0, 2.0, 4.0])
 _TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
@@ -220,6 +220,7 @@ class SetFlow(nn.Module):
             "late": (a_set * (1 - early)).sum() / (1 - early).sum().clamp(min=1),
         }
 
+    @torch.no_grad()
     def tokens(
         self,
         flavour: Ints,
@@ -303,3 +304,47 @@ def _batches(counts: Ints, limit: int) -> Iterator[Ints]:
         last = first + max(1, int(np.searchsorted(ends, limit, side="right")))
         yield order[first:last]
         first = last
+
+
+class DiffusionModel(HadronModel):
+    """The diffusion model as a source of hadrons.
+
+    Args:
+        flow: the set flow; latent: draws counts, total momentum and extras.
+        num_inference_steps: network evaluations at most, instead of the flow config's.
+    """
+
+    kind = "diffusion"
+
+    def __init__(
+        self,
+        name: str,
+        domain: Domain,
+        latent: LatentModel,
+        flow: SetFlow,
+        *,
+        latent_config: Mapping[str, Any] | None = None,
+        num_inference_steps: int | None = None,
+    ) -> None:
+        super().__init__(name, domain, latent, "float32")  # the network lowers its own precision
+        self.flow, self._latent_config = flow, dict(latent_config or {})
+        self.num_inference_steps = num_inference_steps or flow.config.num_inference_steps
+
+    @classmethod
+    def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> DiffusionModel:
+        unknown = set(config) - {"latent", "flow", "num_inference_steps"}
+        if unknown:
+            raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a diffusion model takes latent, flow")
+        sizes = config.get("latent", {})
+        flow = SetFlow(FlowConfig.from_dict(config["flow"]))
+        steps = config.get("num_inference_steps")
+        return cls(name, domain, LatentModel(**sizes), flow, latent_config=sizes, num_inference_steps=steps)
+
+    def config(self) -> dict[str, Any]:
+        flow = asdict(self.flow.config)
+        flow["network"]["blocks"] = list(flow["network"]["blocks"])
+        return {"latent": self._latent_config, "flow": flow}
+
+    def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
+        """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
+        return self.flow.tokens(flavour, pt, latent, rng, num_inference_steps=self.num_inference_steps)

@@ -1,0 +1,1 @@
+"""Neural networks that know nothing of physics: equivariant set blocks."""

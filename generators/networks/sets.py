@@ -1,0 +1,228 @@
+"""A permutation-equivariant network on packed (jagged) batches of sets.
+
+Tokens of all sets lie one after another in one array (T, width): nothing is padded but the score matrices of
+attention, for which sets of similar lengths share a bucket. A block mixes the tokens of each set, by self-attention
+with a few register tokens that carry the set's context ("attention") or by a pooled message ("mean"), and is
+followed by a token-wise MLP; both are modulated by the context (adaLN).
+
+References:
+    Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
+    Zaheer et al., Deep sets, 2017, arXiv:1703.06114. Peebles, Xie, DiT (adaLN), 2022, arXiv:2212.09748.
+    Darcet et al., Vision transformers need registers, 2023, arXiv:2309.16588.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_GROWTH, _SLACK = 1.3, 6
+"""A bucket holds lengths up to 1.3 times its shortest plus 6: about 15% padding, 8 buckets for 3 to 200 tokens."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of a :class:`SetDenoiser`; ``blocks`` names the mixing of each block in turn."""
+
+    width: int = 128
+    heads: int = 4
+    expansion: float = 2.0
+    registers: int = 2
+    context_width: int = 128
+    blocks: tuple[Literal["attention", "mean"], ...] = ("attention", "mean", "attention", "mean", "attention", "mean")
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of a packed batch belong: set ``index`` (T,) and attention buckets.
+
+    ``queries`` and ``keys`` are flat rows of the padded buckets; a key row >= T is a register. ``shapes`` are
+    (sets, length) of the buckets, ``bias`` their additive masks (sets, 1, 1, length + registers), and ``place`` (T,)
+    finds each token in the padded rows.
+    """
+
+    index: Tensor
+    counts: Tensor
+    queries: Tensor
+    keys: Tensor
+    place: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    bias: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, counts: NDArray[np.int64], config: NetworkConfig) -> Layout:
+        """Layout of sets with the given numbers of tokens, each at least one."""
+        counts = np.asarray(counts, dtype=np.int64)
+        num, total, extra = len(counts), int(counts.sum()), config.registers
+        starts = np.cumsum(counts) - counts
+        order = np.argsort(counts, kind="stable")
+        queries, keys, shapes, bias = [], [], [], []
+        place = np.zeros(total, dtype=np.int64)
+        first = row = 0
+        while first < num:
+            limit = _GROWTH * counts[order[first]] + _SLACK
+            last = first + int(np.searchsorted(counts[order[first:]], limit, side="right"))
+            sets = order[first:last]
+            length = int(counts[sets[-1]])
+            column = np.arange(length)
+            inside = column < counts[sets][:, None]
+            flat = np.where(inside, starts[sets][:, None] + column, starts[sets][:, None])
+            place[flat[inside]] = row + np.flatnonzero(inside)
+            row += flat.size
+            registers = total + sets[:, None] * extra + np.arange(extra)
+            queries.append(flat.reshape(-1))
+            keys.append(np.concatenate([flat, registers], axis=1).reshape(-1))
+            shapes.append((len(sets), length))
+            open_ = np.concatenate([inside, np.ones((len(sets), extra), dtype=bool)], axis=1)
+            bias.append(torch.from_numpy(np.where(open_, 0.0, -1e4)[:, None, None, :]).to(config.dtype))
+            first = last
+        return cls(
+            torch.from_numpy(np.repeat(np.arange(num), counts)),
+            torch.from_numpy(counts),
+            torch.from_numpy(np.concatenate(queries)),
+            torch.from_numpy(np.concatenate(keys)),
+            torch.from_numpy(place),
+            tuple(shapes),
+            tuple(bias),
+        )
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sums (N, ...) of token values (T, ...) over each set, in float32."""
+        out = values.new_zeros((len(self.counts), *values.shape[1:]), dtype=torch.float32)
+        return out.index_add(0, self.index, values.float())
+
+    def maximum(self, values: Tensor) -> Tensor:
+        """Largest of token values (T,) in each set, (N,)."""
+        out = values.new_full((len(self.counts),), -torch.inf)
+        return out.scatter_reduce(0, self.index, values, "amax")
+
+
+class Linear(nn.Linear):
+    """A linear layer with float32 weights that computes in the precision of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.linear(input, self.weight.to(input.dtype), bias)
+
+
+def _zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _modulated(x: Tensor, shift_scale: Tensor, layout: Layout) -> Tensor:
+    """Layer norm of x (T, width), scaled by 1 + scale and shifted as its set says, (N, 2 width)."""
+    shift, scale = shift_scale.chunk(2, dim=1)
+    index = layout.index
+    return torch.addcmul(
+        shift.index_select(0, index), F.layer_norm(x, (x.shape[1],)), (1 + scale).index_select(0, index)
+    )
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.heads, width = config.heads, config.width
+        self.query = Linear(width, width, bias=False)
+        self.key_value = Linear(width, 2 * width, bias=False)
+        self.out = _zero(Linear(width, width))
+
+    def forward(self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout) -> Tensor:
+        width, heads = x.shape[1], self.heads
+        size = width // heads
+        q = (self.query(x) * size**-0.5).index_select(0, layout.queries)
+        kv = self.key_value(torch.cat([x, registers])).index_select(0, layout.keys)
+        extra = registers.shape[0] // len(layout.counts)
+        mixed, q_row, k_row = [], 0, 0
+        for (sets, length), bias in zip(layout.shapes, layout.bias, strict=True):
+            q_end, k_end = q_row + sets * length, k_row + sets * (length + extra)
+            query = q[q_row:q_end].view(sets, length, heads, size).transpose(1, 2)
+            key, value = kv[k_row:k_end].view(sets, length + extra, 2, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
+            weights = (query @ key.transpose(-1, -2) + bias).softmax(-1)
+            mixed.append((weights @ value).transpose(1, 2).reshape(sets * length, width))
+            q_row, k_row = q_end, k_end
+        result: Tensor = self.out(torch.cat(mixed).index_select(0, layout.place))
+        return result
+
+
+class _Mean(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.value = Linear(config.width, config.width)
+        self.message = nn.Sequential(
+            Linear(config.width + config.context_width, config.width),
+            nn.GELU(),
+            _zero(Linear(config.width, config.width)),
+        )
+
+    def forward(self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout) -> Tensor:
+        mean = layout.sum(F.gelu(self.value(x))) / layout.counts[:, None]
+        message: Tensor = self.message(torch.cat([mean.to(x.dtype), context], dim=1))
+        return message.index_select(0, layout.index)
+
+
+class _Block(nn.Module):
+    def __init__(self, kind: str, config: NetworkConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, int(config.width * config.expansion)
+        self.mix = _Attention(config) if kind == "attention" else _Mean(config)
+        self.modulation = _zero(Linear(config.context_width, 4 * width))
+        self.up, self.down = Linear(width, hidden), _zero(Linear(hidden, width))
+
+    def forward(self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout) -> Tensor:
+        first, second = self.modulation(context).chunk(2, dim=1)
+        x = x + self.mix(_modulated(x, first, layout), context, registers, layout)
+        result: Tensor = x + self.down(F.gelu(self.up(_modulated(x, second, layout))))
+        return result
+
+
+class SetDenoiser(nn.Module):
+    """Token features, kinds and a context a set -> one output vector a token, equivariant under permutations.
+
+    Args:
+        num_features: numbers that describe a token; num_kinds: token kinds (species), each with an embedding.
+        num_context: numbers that describe a set (condition, latent, time).
+        num_outputs: numbers predicted for each token.
+    """
+
+    def __init__(
+        self, num_features: int, num_kinds: int, num_context: int, num_outputs: int, config: NetworkConfig
+    ) -> None:
+        super().__init__()
+        self.config = config
+        width, context_width = config.width, config.context_width
+        self.embedding = nn.Embedding(num_kinds, width)
+        self.enter = Linear(num_features, width)
+        self.context = nn.Sequential(
+            Linear(num_context, 2 * context_width), nn.SiLU(), Linear(2 * context_width, context_width)
+        )
+        self.registers = Linear(context_width, config.registers * width) if config.registers else None
+        self.blocks = nn.ModuleList(_Block(kind, config) for kind in config.blocks)
+        self.leave_modulation = _zero(Linear(context_width, 2 * width))
+        self.leave = _zero(Linear(width, num_outputs))
+
+    def forward(self, features: Tensor, kinds: Tensor, context: Tensor, layout: Layout) -> Tensor:
+        """Outputs (T, num_outputs) in float32 of features (T, F), kinds (T,), context (N, C)."""
+        dtype = self.config.dtype
+        c = F.silu(self.context(context)).to(dtype)
+        registers = c.new_zeros(0, self.config.width)
+        if self.registers is not None:
+            registers = F.layer_norm(self.registers(c).view(-1, self.config.width), (self.config.width,))
+        x = (self.enter(features) + self.embedding(kinds)).to(dtype)
+        for block in self.blocks:
+            x = block(x, c, registers, layout)
+        result: Tensor = self.leave(_modulated(x, self.leave_modulation(c), layout).float())
+        return result
