@@ -68,14 +68,11 @@ class Model:
         """Whether the model draws a named latent first (:meth:`latent`)."""
         return hasattr(self.source, "latent")
 
-    def latent(
-        self, partons: Partons, *, seed: int = 0, rng: np.random.Generator | None = None
-    ) -> Mapping[str, NDArray[Any]]:
+    def latent(self, partons: Partons, *, seed: int = 0, rng: np.random.Generator | None = None) -> Any:
         """What the model draws first, shared by the whole set of each parton: named arrays (N, ...)."""
         if not self.has_latent:
             raise FastsimError(f"model {self.name!r} has no latent")
-        drawn: Mapping[str, NDArray[Any]] = self.source.latent(partons, rng=_rng(seed, rng))  # type: ignore[attr-defined]
-        return drawn
+        return self.source.latent(partons, rng=_rng(seed, rng))  # type: ignore[attr-defined]
 
     def sample(
         self,
@@ -83,7 +80,7 @@ class Model:
         *,
         seed: int = 0,
         rng: np.random.Generator | None = None,
-        latent: Mapping[str, NDArray[Any]] | None = None,
+        latent: Any = None,
     ) -> ParticleSet:
         """Hadrons of N partons: one set of final particles each, in the frame of ``partons.p4``.
 
@@ -313,7 +310,8 @@ def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span
             raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
         drawn = model.latent(partons, rng=rng)
         particles = model.sample(partons, rng=rng, latent=drawn)
-        more = {f"latent/{key}": np.asarray(values) for key, values in drawn.items()}
+        arrays = drawn if isinstance(drawn, Mapping) else vars(drawn)
+        more = {f"latent/{key}": np.asarray(values) for key, values in arrays.items()}
         return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
 
     total = gun.num if span.num_events is None else min(gun.num - span.first_event, span.num_events)

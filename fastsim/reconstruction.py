@@ -49,7 +49,7 @@ def is_parton(pdg_id: Ints) -> Bools:
 
 def _add(values: Floats, groups: Ints, num_groups: int) -> Floats:
     """Sum of the rows of ``values`` (N,) or (N, 4) in each group."""
-    columns = values.reshape(len(values), -1).T
+    columns = values[:, None].T if values.ndim == 1 else values.T
     sums: Floats = np.stack([np.bincount(groups, weights=v, minlength=num_groups) for v in columns], axis=-1)
     return sums.reshape((num_groups, *values.shape[1:]))
 

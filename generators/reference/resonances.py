@@ -92,11 +92,12 @@ def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: in
     """
     pythia.rndm.init(seed)
     event = pythia.event
-    # Pythia's own tags start above 100
-    own = {1: colours[0], 2: colours[1]}
+    # the tags that Pythia makes are above those it is given
+    given = [101 if colours[0] else 0, 102 if colours[1] else 0]
+    own = {tag: colour for tag, colour in zip(given, colours, strict=True) if tag}
     for _ in range(_MAX_TRIES):
         event.reset()
-        event.append(pdg_id, 22, 1 if colours[0] else 0, 2 if colours[1] else 0, 0.0, 0.0, 0.0, m, m, m)
+        event.append(pdg_id, 22, *given, 0.0, 0.0, 0.0, m, m, m)
         if pythia.next() and event.size() > 3:
             break
     else:
