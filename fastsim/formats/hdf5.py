@@ -42,7 +42,7 @@ class _Tables(AtomicWriter):
         # tables stay open: closing one whose last rows cannot be written fails without raising
         self._tables: dict[str, Any] = {}
         with writing(path):
-            self._file = h5py.File(self._place, "w", libver="latest")
+            self._file = h5py.File(self._place, "w")
             for key, value in {"producer": "fastsim", "units": "GeV", **attributes}.items():
                 self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
             self._file.attrs["layout"] = layout

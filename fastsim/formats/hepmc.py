@@ -28,20 +28,15 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastsim import kinematics, species
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, PipelineError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats import digits
-from fastsim.formats.output import AtomicWriter, PathLike, final_masses, split_ending, writing
+from fastsim.formats.output import AtomicWriter, PathLike, split_ending, writing
+from fastsim.formats.record import Record
 
-REMNANT = 82
-"""PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
 PART = 128
 """Events formatted at once: their text then stays in the processor's cache."""
-ROOT, HARD_VERTEX = -1, -2
-"""Parents that are no particle: none at all, and the hard process."""
 
 
 class Writer(AtomicWriter):
@@ -59,7 +54,6 @@ class Writer(AtomicWriter):
     def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
         super().__init__(path, force=force)
         self.run = run
-        self._beams, self._beam_masses = _beams(run)
         with writing(path):
             if os.fspath(path) == "-":
                 self._file = cast("IO[bytes]", sys.stdout.buffer)
@@ -82,7 +76,7 @@ class Writer(AtomicWriter):
             self.num_written += len(part)
 
     def _text(self, events: HardEvents) -> Iterator[bytes]:
-        record = _Record(events, self._beams, self._beam_masses, self.run)
+        record = Record(events, self.run)
         p4 = record.p4
         if not np.isfinite(p4).all():
             event = int(events.number[record.event[np.argmin(np.isfinite(p4).all(axis=1))]])
@@ -107,7 +101,7 @@ class Writer(AtomicWriter):
             yield text[start:middle]
             if record.num_incoming[i]:
                 incoming = b",".join(b"%d" % k for k in record.incoming_numbers(i))
-                yield b"V %d 0 [%s]\n" % (-record.num_beams - 1, incoming)
+                yield b"V %d 0 [%s]\n" % (-1 - record.num_beams[i], incoming)
             yield text[middle:end]
 
     def _finish(self, complete: bool) -> None:
@@ -117,188 +111,6 @@ class Writer(AtomicWriter):
             self._file.flush()
         else:
             self._file.close()
-
-
-class _Record:
-    """The particles of a batch of events in HepMC order, as columns.
-
-    Within an event: beams, incoming partons, beam remnants | hard vertex | the rest of the hard process (mothers
-    first), final particles by origin. ``number`` counts from 1 in each event; ``parent`` is the number of the
-    particle whose decay makes this one, 0 for none, negative for the hard vertex (as Asciiv3 has it).
-    """
-
-    def __init__(self, events: HardEvents, beams: Floats, beam_masses: Floats, run: RunInfo) -> None:
-        size = len(events)
-        index = events.index
-        entries = np.arange(len(index))
-        incoming = events.status == -1
-        self.num_incoming = np.bincount(index[incoming], minlength=size)
-        collides = (self.num_incoming == 2).all() and bool((beams[:, 0] > 0).all())
-        self.num_beams = 2 if collides else 0
-
-        kept = np.isin(events.status, (1, 2, -2))
-        mother = np.where(events.mothers[:, 0] >= 0, events.mothers[:, 0] + events.offsets[index], -1)
-        top = np.where(self.num_incoming[index] > 0, HARD_VERTEX, ROOT)
-        from_hard = (mother < 0) | ~kept[mother]
-        hard_parent = np.where(from_hard, top, mother)
-        has_daughters = np.zeros(len(index), dtype=bool)
-        has_daughters[mother[kept & ~from_hard]] = True
-
-        if events.particles is not None and events.origin is not None:
-            final, origin = events.particles, events.origin
-        else:
-            final, origin = ParticleSet.empty(size), np.zeros(0, np.int64)
-        owner = final.index
-        source = np.where(origin >= 0, origin + events.offsets[owner], -1)
-        num_finals = np.bincount(source[source >= 0], minlength=len(index))
-        # a hard particle that is itself final is written once
-        same = (source >= 0) & (num_finals[source] == 1) & ~has_daughters[source]
-        same &= events.pdg_id[source] == final.pdg_id if len(index) else False
-        if same.any():
-            difference = np.abs(events.p4[source[same]] - final.p4[same]).max(axis=1)
-            same[same] = difference <= 1e-9 * final.p4[same, 0]
-        itself = np.zeros(len(index), dtype=bool)
-        itself[source[same]] = True
-        has_daughters[source[(source >= 0) & ~same]] = True
-        hard_p4 = events.p4.copy()
-        hard_p4[source[same]] = final.p4[same]
-
-        bare = events.particles is None
-        outgoing = np.where(itself | (~has_daughters & bare), 1, 23)
-        hard_status = np.where(events.status == 1, outgoing, np.where(_decays_late(events.pdg_id), 2, 22))
-        hard_status = np.where(incoming, 21, hard_status)
-
-        left = np.flatnonzero(~same)
-        final_parent = source[left]
-        unowned = (final_parent < 0) | ~kept[final_parent]
-        final_top = np.where(self.num_incoming[owner[left]] > 0, HARD_VERTEX, ROOT)
-        final_parent = np.where(unowned, final_top, final_parent)
-
-        rows_in = entries[incoming]
-        rows_hard = entries[kept]
-        blocks: list[tuple[int, Ints, Ints, Floats, Floats, Ints, Ints]] = []  # class, event, id, p4, mass, status, key
-        if collides:
-            side = _beam_side(rows_in, events)
-            remnant = beams[side] - events.p4[rows_in]
-            some = np.abs(remnant).max(axis=1) > 1e-6 * beams[side, 0]
-            ids = np.array(run.beam_pdg_id)
-            every = np.repeat(np.arange(size), 2)
-            both = np.tile([0, 1], size)
-            blocks.append((0, every, ids[both], beams[both], beam_masses[both], np.full(2 * size, 4), both))
-        blocks.append(
-            (
-                1,
-                index[rows_in],
-                events.pdg_id[rows_in],
-                events.p4[rows_in],
-                final_masses(events.pdg_id[rows_in], events.p4[rows_in]),
-                hard_status[rows_in],
-                np.zeros(len(rows_in), np.int64),
-            )
-        )
-        if collides:
-            rows_remnant = rows_in[some]
-            blocks.append(
-                (
-                    2,
-                    index[rows_remnant],
-                    np.full(len(rows_remnant), REMNANT),
-                    remnant[some],
-                    kinematics.mass(remnant[some]),
-                    np.full(len(rows_remnant), 63),
-                    np.zeros(len(rows_remnant), np.int64),
-                )
-            )
-        depth = _depths(hard_parent, kept)
-        hard_mass = final_masses(events.pdg_id[rows_hard], hard_p4[rows_hard])
-        blocks.append(
-            (
-                3,
-                index[rows_hard],
-                events.pdg_id[rows_hard],
-                hard_p4[rows_hard],
-                hard_mass,
-                hard_status[rows_hard],
-                depth[rows_hard],
-            )
-        )
-        left_mass = final_masses(final.pdg_id[left], final.p4[left])
-        blocks.append(
-            (4, owner[left], final.pdg_id[left], final.p4[left], left_mass, np.ones(len(left), np.int64), origin[left])
-        )
-
-        kind = np.concatenate([np.full(len(b[1]), b[0]) for b in blocks])
-        event, pdg_id, p4, mass, status, key = (np.concatenate([b[k] for b in blocks]) for k in range(1, 7))
-        order = np.lexsort((key, kind, event))
-        self.event, self.pdg_id, self.p4 = event[order], pdg_id[order], p4[order]
-        self.mass, self.status = mass[order], status[order]
-        self.start = offsets_from_counts(np.bincount(event, minlength=size))
-        self.middle = self.start[:-1] + np.bincount(event[kind < 3], minlength=size)
-        self.number = np.arange(len(order)) - self.start[self.event] + 1
-
-        # parents, as rows of the blocks first, then as numbers
-        number = np.empty(len(order), np.int64)
-        number[order] = self.number
-        row_of_entry = np.zeros(len(index), np.int64)
-        row_of_entry[rows_in] = np.flatnonzero(kind == 1)
-        row_of_entry[rows_hard] = np.flatnonzero(kind == 3)
-        parent = np.zeros(len(order), np.int64)
-        if collides:
-            parent[kind == 1] = side + 1
-            parent[kind == 2] = side[some] + 1
-        for which, rows in ((3, hard_parent[rows_hard]), (4, final_parent)):
-            numbers = np.where(rows >= 0, number[row_of_entry[np.maximum(rows, 0)]], 0) if len(index) else rows
-            parent[kind == which] = np.where(rows == HARD_VERTEX, -self.num_beams - 1, numbers)
-        self.parent = parent[order]
-        pairs = np.unique(np.stack([self.event, self.parent], axis=1)[self.parent > 0], axis=0)
-        self.num_vertices = np.bincount(pairs[:, 0], minlength=size) + (self.num_incoming > 0)
-
-    def incoming_numbers(self, event: int) -> range:
-        """Numbers of an event's incoming particles."""
-        return range(self.num_beams + 1, self.num_beams + 1 + int(self.num_incoming[event]))
-
-
-def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:
-    """Whether species are decayed particles (tau, muon, hadrons: status 2) rather than resonances (status 22)."""
-    from particle import PDGID
-
-    unique, inverse = np.unique(pdg_id, return_inverse=True)
-    late = np.array([abs(int(k)) in (13, 15) or PDGID(int(k)).is_hadron for k in unique], dtype=bool)
-    flags: NDArray[np.bool_] = late[inverse.ravel()]
-    return flags
-
-
-def _depths(parent: Ints, kept: NDArray[np.bool_]) -> Ints:
-    """Generations since the hard vertex, so that sorting by it puts mothers first."""
-    depth: Ints = np.zeros(len(parent), np.int64)
-    inner = kept & (parent >= 0)
-    while True:
-        deeper: Ints = np.where(inner, depth[np.maximum(parent, 0)] + 1, 0)
-        if (deeper == depth).all():
-            return depth
-        depth = deeper
-
-
-def _beam_side(rows: Ints, events: HardEvents) -> Ints:
-    """The beam (0 or 1) of each incoming parton: their order in the file, unless their directions say otherwise."""
-    pz = events.p4[rows, 3].reshape(-1, 2)
-    swapped = pz[:, 0] < pz[:, 1]
-    side: Ints = np.stack([swapped, ~swapped], axis=1).astype(np.int64).ravel()
-    return side
-
-
-def _beams(run: RunInfo) -> tuple[Floats, Floats]:
-    """Four-momenta (2, 4) and masses (2,) of the beams along +z and -z."""
-    masses = np.zeros(2)
-    p4 = np.zeros((2, 4))
-    for k in range(2):
-        try:
-            masses[k] = species.mass(run.beam_pdg_id[k])
-        except KeyError:
-            masses[k] = 0.0
-        energy = run.beam_energy[k]
-        p4[k] = energy, 0.0, 0.0, (1 - 2 * k) * np.sqrt(max(energy**2 - masses[k] ** 2, 0.0))
-    return p4, masses
 
 
 def _escape(text: str) -> str:

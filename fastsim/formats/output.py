@@ -162,14 +162,16 @@ class AtomicPath:
         self.path = Path(path)
         self.force = force
         self._refuse_existing()
-        token = secrets.token_hex(4)
-        self.temporary = self.path.with_name(f".{self.path.name}.{token}.tmp")
+        real = Path(os.path.realpath(path))  # a link stays a link
+        self.temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}.tmp")
         with writing(self.path):
             os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def _refuse_existing(self) -> None:
         if self.path.is_dir():
             raise OutputError(f"{self.path}: is a folder; give the name of a file")
+        if self.path.exists() and not self.path.is_file():
+            raise OutputError(f"{self.path}: is a device or pipe; give the name of a file, or - for standard output")
         if self.path.exists() and not self.force:
             raise OutputError(f"{self.path}: exists already; use --force to replace it, or another name")
 
@@ -178,7 +180,7 @@ class AtomicPath:
         try:
             self._refuse_existing()
             with writing(self.path):
-                os.replace(self.temporary, self.path)
+                os.replace(self.temporary, os.path.realpath(self.path))
         except BaseException:
             self.discard()
             raise
@@ -225,7 +227,7 @@ class AtomicWriter:
         except BaseException:
             if self._target is not None:
                 self._target.discard()
-            if error is None or isinstance(error, OutputError):
+            if error is None:
                 raise
             return
         if self._target is None:

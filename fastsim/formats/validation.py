@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
     def p4_text(k: int) -> str:
         return f"(E, px, py, pz) = ({table[k, 9]:g}, {table[k, 6]:g}, {table[k, 7]:g}, {table[k, 8]:g}) GeV"
 
-    checks = [
+    checks: list[tuple[NDArray[np.bool_], Callable[[int], str]]] = [
         (~finite, lambda k: f"particle {own[k]} holds a number that is not finite: {p4_text(k)}"),
         (~whole, lambda k: f"particle {own[k]}: ids, status, mothers and colours must be integers"),
         (pdg_id == 0, lambda k: f"particle {own[k]} has PDG id 0"),
@@ -132,12 +133,12 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
     return min((p for p in problems if p is not None), key=lambda p: p.event, default=None)
 
 
-def _first(bad: NDArray[np.bool_], message: object, index: Ints, offsets: Ints) -> Problem | None:
+def _first(bad: NDArray[np.bool_], message: Callable[[int], str], index: Ints, offsets: Ints) -> Problem | None:
     """The first flagged entry as a Problem."""
     if not bad.any():
         return None
     k = int(np.argmax(bad))
-    return Problem(int(index[k]), int(k - offsets[index[k]]), message(k))  # type: ignore[operator]
+    return Problem(int(index[k]), int(k - offsets[index[k]]), message(k))
 
 
 def _unpaired_colour(status: Ints, colours: Ints, index: Ints, offsets: Ints) -> Problem | None:

@@ -19,6 +19,7 @@ from fastsim import kinematics, species
 from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import HardEvents, ParticleSet, RunInfo
 from fastsim.formats import digits, hepmc, lhe
+from fastsim.formats.record import REMNANT
 from tests.helpers.events import with_hadrons
 
 FILES = ["powheg-box-v2-W.lhe", "powheg-box-v2-hvq.lhe", "pr180.lhe", "whizard-3.1.4-eeWW.lhe"]
@@ -168,7 +169,7 @@ def test_decayed_taus_have_status_2_and_daughters_may_come_first(tmp_path: Path)
     assert sorted(c.pid for c in tau.children) == [-211, 16]
     assert next(p for p in event.particles if p.pid == -15).status == 1
     assert event.cross_section is None
-    assert not [p for p in event.particles if p.pid == hepmc.REMNANT]
+    assert not [p for p in event.particles if p.pid == REMNANT]
 
 
 @pytest.mark.parametrize("ending", [".hepmc3", ".hepmc", ".hepmc3.gz", ".hepmc3.bz2", ".hepmc3.xz", ".hepmc3.zst"])

@@ -118,6 +118,20 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["o.h5"]
 
 
+def test_pipes_and_devices_are_never_replaced_and_links_stay(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(OutputError, match=r"pipe.h5: is a device or pipe; give the name of a file"):
+        AtomicPath(tmp_path / "pipe.h5", force=True)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "o.h5").write_text("old")
+    (tmp_path / "link.h5").symlink_to(tmp_path / "real" / "o.h5")
+    target = AtomicPath(tmp_path / "link.h5", force=True)
+    target.temporary.write_text("new")
+    target.commit()
+    assert (tmp_path / "link.h5").is_symlink()
+    assert (tmp_path / "real" / "o.h5").read_text() == "new"
+
+
 def test_impossible_places(tmp_path: Path, sample: tuple[RunInfo, HardEvents], monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = sample
     (tmp_path / "file").write_text("")

@@ -1,0 +1,189 @@
+"""The slim event record of a batch of events, as columns in HepMC order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim import kinematics, species
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
+from fastsim.formats.output import final_masses
+
+REMNANT = 82
+"""PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
+ROOT, HARD_VERTEX, BEAM_A, BEAM_B = -1, -2, -3, -4
+"""Origins that are no entry of the hard record; entries have their row, from 0."""
+SAME = 1e-9
+"""Relative momentum difference below which a hard entry and its only final particle are one."""
+
+
+class _Block(NamedTuple):
+    """Particles of one kind: event, species, momentum, status, where from, and the hard entry they are (or -1)."""
+
+    event: Ints
+    pdg_id: Ints
+    p4: Floats
+    mass: Floats
+    status: Ints
+    source: Ints
+    entry: Ints
+    key: Ints
+
+
+class Record:
+    """The particles of a batch of events, event after event.
+
+    Within an event: beams, incoming partons, beam remnants | hard vertex | the rest of the hard process (mothers
+    first), final particles by origin. ``number`` counts from 1 in each event; ``parent`` is the number of the
+    particle whose decay makes this one, 0 for none, negative for the hard vertex (as Asciiv3 has it). Event i is
+    the rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``.
+    """
+
+    def __init__(self, events: HardEvents, run: RunInfo) -> None:
+        size = len(events)
+        self.num_incoming = np.bincount(events.index[events.status == -1], minlength=size)
+        self.num_beams = np.where((self.num_incoming == 2) & (min(run.beam_energy) > 0), 2, 0)
+        blocks = [*self._initial(events, run), *self._hard_and_final(events)]
+        kind = np.repeat(np.arange(len(blocks)), [len(block.event) for block in blocks])
+        event, pdg_id, p4, mass, status, source, entry, key = (np.concatenate(c) for c in zip(*blocks, strict=True))
+        order = np.lexsort((key, kind, event))
+        self.event, self.pdg_id, self.p4 = event[order], pdg_id[order], p4[order]
+        self.mass, self.status = mass[order], status[order]
+        self.start = offsets_from_counts(np.bincount(event, minlength=size))
+        self.middle = self.start[:-1] + np.bincount(event[kind < 3], minlength=size)
+        self.number = np.arange(len(order)) - self.start[self.event] + 1
+        number_of_entry = np.zeros(len(events.pdg_id) + 1, np.int64)
+        number_of_entry[entry[order]] = self.number  # the last place takes what is no entry
+        special = np.stack([0 * self.event, -1 - self.num_beams[self.event], 0 * self.event + 1, 0 * self.event + 2])
+        source = source[order]
+        of_special = special[np.maximum(-1 - source, 0), np.arange(len(source))]
+        self.parent = np.where(source >= 0, number_of_entry[np.maximum(source, 0)], of_special)
+        pairs = np.unique(np.stack([self.event, self.parent], axis=1)[self.parent > 0], axis=0)
+        self.num_vertices = np.bincount(pairs[:, 0], minlength=size) + (self.num_incoming > 0)
+
+    def incoming_numbers(self, event: int) -> range:
+        """Numbers of an event's incoming particles."""
+        first = int(self.num_beams[event]) + 1
+        return range(first, first + int(self.num_incoming[event]))
+
+    def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Block, _Block, _Block]:
+        """Beams (status 4), incoming partons (21), and what remains of the beams (63)."""
+        beams, beam_masses = _beams(run)
+        event = np.repeat(np.flatnonzero(self.num_beams), 2)
+        side = np.tile([0, 1], len(event) // 2)
+        none = np.full(len(event), -1)
+        ids = np.array(run.beam_pdg_id)[side]
+        first = _Block(event, ids, beams[side], beam_masses[side], 0 * event + 4, none, none, side)
+
+        rows = np.flatnonzero(events.status == -1)
+        event, ids, p4 = events.index[rows], events.pdg_id[rows], events.p4[rows]
+        collides = self.num_beams[event] > 0
+        # the order in the file tells the beam, unless the directions say otherwise
+        pz = p4[collides, 3].reshape(-1, 2)
+        swapped = pz[:, 0] < pz[:, 1]
+        side = np.stack([swapped, ~swapped], axis=1).astype(np.int64).ravel()
+        source = np.full(len(rows), ROOT)
+        source[collides] = BEAM_A - side
+        incoming = _Block(event, ids, p4, final_masses(ids, p4), 0 * rows + 21, source, rows, 0 * rows)
+
+        rest = beams[side] - p4[collides]
+        some = np.abs(rest).max(axis=1) > 1e-6 * beams[side, 0]
+        rest, event = rest[some], event[collides][some]
+        remnants = _Block(
+            event,
+            0 * event + REMNANT,
+            rest,
+            kinematics.mass(rest),
+            0 * event + 63,
+            source[collides][some],
+            0 * event - 1,
+            0 * event,
+        )
+        return first, incoming, remnants
+
+    def _hard_and_final(self, events: HardEvents) -> tuple[_Block, _Block]:
+        """The outgoing and intermediate entries (23, 22, 2; 1 where nothing follows), and the final particles (1)."""
+        index = events.index
+        kept = np.isin(events.status, (1, 2, -2))
+        top = np.where(self.num_incoming > 0, HARD_VERTEX, ROOT)
+        mother = np.where(events.mothers[:, 0] >= 0, events.mothers[:, 0] + events.offsets[index], 0)
+        inner = (events.mothers[:, 0] >= 0) & kept[mother]
+        mother = np.where(inner, mother, top[index])
+        ends = np.ones(len(index), dtype=bool)
+        ends[mother[kept & inner]] = False
+
+        final = events.particles if events.particles is not None else ParticleSet.empty(len(events))
+        origin = events.origin if events.origin is not None else np.full(len(final.pdg_id), -1)
+        source = np.where(origin >= 0, origin + events.offsets[final.index], 0)
+        owned = (origin >= 0) & kept[source]
+        # a hard particle that is itself final is written once
+        num_finals = np.bincount(source[owned], minlength=len(index))
+        same = owned & (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id)
+        same &= np.abs(events.p4[source] - final.p4).max(axis=1, initial=0.0) <= SAME * final.p4[:, 0]
+        p4 = events.p4.copy()
+        p4[source[same]] = final.p4[same]
+        itself = np.zeros(len(index), dtype=bool)
+        itself[source[same]] = True
+
+        decayed = np.where(_decays_late(events.pdg_id), 2, 22)
+        status = np.where(events.status == 1, 23, decayed)
+        status[itself | ((events.particles is None) & ends & (events.status == 1))] = 1
+        rows = np.flatnonzero(kept)
+        hard = _Block(
+            index[rows],
+            events.pdg_id[rows],
+            p4[rows],
+            final_masses(events.pdg_id[rows], p4[rows]),
+            status[rows],
+            mother[rows],
+            rows,
+            _depths(mother, kept & inner)[rows],
+        )
+        left = np.flatnonzero(~same)
+        event = final.index[left]
+        return hard, _Block(
+            event,
+            final.pdg_id[left],
+            final.p4[left],
+            final_masses(final.pdg_id[left], final.p4[left]),
+            0 * left + 1,
+            np.where(owned[left], source[left], top[event]),
+            0 * left - 1,
+            origin[left],
+        )
+
+
+def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:
+    """Whether species are decayed particles (tau, muon, hadrons: status 2) rather than resonances (status 22)."""
+    from particle import PDGID
+
+    unique, inverse = np.unique(pdg_id, return_inverse=True)
+    late = np.array([abs(int(k)) in (13, 15) or PDGID(int(k)).is_hadron for k in unique], dtype=np.bool_)
+    flags: NDArray[np.bool_] = late[inverse.ravel()]
+    return flags
+
+
+def _depths(mother: Ints, inner: NDArray[np.bool_]) -> Ints:
+    """Generations since the hard vertex, so that sorting by it puts mothers first."""
+    depth: Ints = np.zeros(len(mother), np.int64)
+    while True:
+        deeper: Ints = np.where(inner, depth[np.maximum(mother, 0)] + 1, 0)
+        if (deeper == depth).all():
+            return depth
+        depth = deeper
+
+
+def _beams(run: RunInfo) -> tuple[Floats, Floats]:
+    """Four-momenta (2, 4) and masses (2,) of the beams along +z and -z."""
+    masses = np.zeros(2)
+    p4 = np.zeros((2, 4))
+    for k in range(2):
+        try:
+            masses[k] = species.mass(run.beam_pdg_id[k])
+        except KeyError:
+            masses[k] = 0.0
+        energy = run.beam_energy[k]
+        p4[k] = energy, 0.0, 0.0, (1 - 2 * k) * np.sqrt(max(energy**2 - masses[k] ** 2, 0.0))
+    return p4, masses
