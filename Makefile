@@ -2,7 +2,7 @@
 # make test      install, run the tests
 # make lint      ruff, mypy, import-linter
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached)
-# make bench     docs/speed.md: speed beside Pythia
+# make bench     the speed table of docs/models.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,7 +39,7 @@ validate: $(STAMP)
 	$(BIN)/python bench/validate.py run --num $(NUM) $(if $(MODEL),--models $(MODEL))
 
 bench: $(STAMP)
-	$(BIN)/python bench/speed.py
+	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))
 
 clean:
 	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
