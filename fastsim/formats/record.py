@@ -60,8 +60,9 @@ class Record:
         source = source[order]
         of_special = special[np.maximum(-1 - source, 0), np.arange(len(source))]
         self.parent = np.where(source >= 0, number_of_entry[np.maximum(source, 0)], of_special)
-        pairs = np.unique(np.stack([self.event, self.parent], axis=1)[self.parent > 0], axis=0)
-        self.num_vertices = np.bincount(pairs[:, 0], minlength=size) + (self.num_incoming > 0)
+        decays = np.zeros(len(order), dtype=bool)
+        decays[(self.start[self.event] + self.parent - 1)[self.parent > 0]] = True
+        self.num_vertices = np.bincount(self.event[decays], minlength=size) + (self.num_incoming > 0)
 
     def incoming_numbers(self, event: int) -> range:
         """Numbers of an event's incoming particles."""
