@@ -9,7 +9,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MODEL ?=
 NUM ?= 50000
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint validate bench install clean
 .DEFAULT_GOAL := test
@@ -28,7 +27,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/compare_with_pythia.py demo/generated.hepmc3 demo/reference.hepmc3 -o demo/comparison.png
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
