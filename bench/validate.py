@@ -7,7 +7,7 @@ same partons as B, against each model. Everything is made in blocks of 5,000 par
 --num reuses what is there.
 
     python bench/validate.py truth --num 50000            # Pythia only: the slow, once-only part
-    python bench/validate.py run --num 50000 --models NAME CARD.json ...
+    python bench/validate.py run --num 50000 --models NAME CARD.json LIBRARY.h5
     python bench/validate.py report                       # docs/validation.md and plots again from the results
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+import fastsim
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
@@ -107,20 +108,14 @@ def truth(cell: str, sample: str, num: int, folder: Path, workers: int, keep_set
 
 
 def model_source(name: str) -> tuple[str, Any]:
-    """A model and the key of its samples, which holds the weights' hash.
+    """A model by ``fastsim.load_model`` (a shipped name, a card file, a library's .h5), and the key of its samples.
 
-    ``name`` is a shipped model, a card file, or ``library=FILE.h5`` for the resampled library of a file that
-    ``fastsim reference --gun`` made.
+    The key holds the hash of the weights, so that samples of retrained weights are never taken for these.
     """
-    if name.startswith("library="):
-        from generators.hadrons.library import Library
-
-        path = Path(name.removeprefix("library="))
-        return f"library-{cards.digest(path)[:8]}", Library(path)
-    import fastsim
-
-    card, _ = cards.load(name)
-    return f"{card.name}-{card.sha256[:8]}", fastsim.load_model(name)
+    model = fastsim.load_model(name)
+    if model.card is not None:
+        return f"{model.card.name}-{model.card.sha256[:8]}", model
+    return f"{model.name}-{cards.digest(Path(name))[:8]}", model
 
 
 def result_path(folder: Path, key: str, cell: str, num: int) -> Path:
@@ -169,10 +164,9 @@ def write_report(cells: list[str], keys: list[str], num: int, folder: Path, docs
             samples[names[key]] = load_features(name, cell, "B", num, folder)
         plots.append(images / f"validation-{cell}.png")
         report.plot_cell(plots[-1], cell, load_features("pythia", cell, "A", num, folder), samples)
-    speed = docs / "speed.md"
-    timing = speed.read_text(encoding="utf-8").split("\n", 2)[2] if speed.exists() else ""
-    text = report.markdown(named, list(names.values()), plots, timing)
+    text = report.markdown(named, list(names.values()), plots)
     (docs / "validation.md").write_text(text, encoding="utf-8")
+    report.fill(docs / "models.md", "validation", report.summary_table(named, list(names.values())))
     values = {cell: {k: c.to_dict() for k, c in by_name.items()} for cell, by_name in named.items()}
     (folder / "validation.json").write_text(json.dumps(values, indent=1))
 
@@ -187,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("truth", "run", "report"), default="run")
     parser.add_argument("--num", type=int, default=50_000, help=f"partons a cell and sample, a multiple of {BLOCK}")
-    parser.add_argument("--models", nargs="*", help="names, cards or library=FILE.h5; default: all that ship")
+    parser.add_argument("--models", nargs="*", help="names, cards or libraries (.h5); default: all that ship")
     parser.add_argument("--cells", default="", help="regular expression, for example 'g-' or '600'")
     parser.add_argument("--plot", nargs="*", default=["light-200-600", "b-60-200", "g-600-2000"], help="cells to plot")
     parser.add_argument("--workers", type=int, default=0, help="Pythia worker processes")

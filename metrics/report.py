@@ -86,14 +86,43 @@ def means_table(results: Results, samples: Sequence[str]) -> str:
     return table(["cell", *(_title(s) for s in samples)], rows)
 
 
-def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path], speed: str = "") -> str:
+def summary_table(results: Results, samples: Sequence[str]) -> str:
+    """One row a sample: FPD and AUC, median over the cells and worst cell, and how many cells keep all means."""
+    rows = []
+    for sample in samples:
+        cells = {cell: by_sample[sample] for cell, by_sample in results.items() if sample in by_sample}
+        if not cells:
+            continue
+        row = [_title(sample), str(len(cells))]
+        for name, scale, digits in (("fpd", 1e4, 1), ("auc", 1.0, 3)):
+            worst = max(cells, key=lambda cell: cells[cell].figures[name].value)
+            median = np.median([c.figures[name].value for c in cells.values()])
+            row += [f"{scale * median:.{digits}f}", f"{_text(cells[worst].figures[name], scale, digits)} ({worst})"]
+        species = sum(not c.species_outside() for c in cells.values())
+        flow = sum(max(r.excess(0.02) for r in c.flow) <= 0 for c in cells.values())
+        rows.append([*row, f"{species}", f"{flow}"])
+    header = ("sample", "cells", "FPD, 1e-4: median", "worst cell", "AUC: median", "worst cell")
+    return table([*header, "cells with species means kept", "cells with energy flow kept"], rows)
+
+
+def fill(document: Path, marker: str, text: str) -> None:
+    """Put ``text`` between ``<!-- marker -->`` and ``<!-- /marker -->`` of a document that has these."""
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    if not document.exists():
+        return
+    whole = document.read_text(encoding="utf-8")
+    if start in whole and end in whole:
+        before, rest = whole.split(start, 1)
+        document.write_text(f"{before}{start}\n{text}{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
+def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) -> str:
     """The whole document.
 
     Args:
         results: comparisons by cell and sample.
         samples: names of the samples in the order of the columns; the null first.
         plots: image files beside the document.
-        speed: Markdown of the speed table, if it has been measured.
     """
     first = next(c for by_sample in results.values() for c in by_sample.values())
     lines = [
@@ -133,8 +162,6 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path], sp
         ]
         lines += [f"## W1 of particle spectra, 1e-4 (times the null): {title}", ""]
         lines += [w1_table(results, sample, spectrum_names)]
-    if speed:
-        lines += ["## Speed", "", speed]
     if plots:
         lines += ["## Plots", ""]
         lines += [f"![{path.stem}]({path.parent.name}/{path.name})\n" for path in plots]
