@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,6 +238,13 @@ def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, res
     return path
 
 
+@runtime_checkable
+class _ExtrasWriter(Protocol):
+    """A gun writer that takes named arrays (N, ...) beside each batch."""
+
+    def write_extras(self, arrays: Mapping[str, NDArray[Any]]) -> None: ...
+
+
 class _Span:
     """Which events of a run, and how it reports."""
 
@@ -319,11 +326,13 @@ def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span
     summary = Summary(output=os.fspath(output), source=model.name)
     chunks = gun_in_chunks(gun, draw_latent if latent else draw, **span.range)
     with open_gun_writer(output, run, force=span.force) as writer:
+        if latent and not isinstance(writer, _ExtrasWriter):
+            raise FastsimError(f"{os.fspath(output)}: this format does not hold the latent")
         for partons, particles, more in chunks:
             writer.write(partons, particles)
             other = int(more.pop("fallback_partons").sum())
-            if more:
-                writer.write_extras(more)  # type: ignore[attr-defined]
+            if more and isinstance(writer, _ExtrasWriter):
+                writer.write_extras(more)
             notes = {"fallback_partons": other} if other else {}
             summary.add(len(partons), len(partons), len(particles.pdg_id), np.ones(len(partons)), notes)
             span.report(summary, total)
