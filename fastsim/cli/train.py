@@ -26,8 +26,8 @@ def command(config: Path, output: Path | None, restart: bool) -> None:
 
     \b
     Examples:
-      fastsim train examples/tiny.json -o runs/tiny
-      fastsim train docs/configs/hadron-tree.json
+      fastsim train data/configs/hadron-tree.json
+      fastsim train my-model.json -o runs/my-model --restart
     """
     from fastsim.api import train
 

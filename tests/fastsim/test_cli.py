@@ -158,6 +158,17 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
     assert all(name in listed for name in available())
 
 
+def test_figures_of_a_card_show_the_worst_cell() -> None:
+    from fastsim.cards import Figure, ModelCard
+    from fastsim.cli.models import figures
+    from fastsim.pipeline import Domain
+
+    metrics = {f"auc/{cell}": Figure(value, 0.01, 0.5, 0.02) for cell, value in [("b", 0.55), ("g", 0.57), ("c", 0.52)]}
+    metrics["multiplicity"] = Figure(0.25, 0.1, 0.2, 0.1)
+    card = ModelCard("tiny", "tree", "1", {}, Domain(frozenset({21}), 20.0, 2000.0), {}, metrics)
+    assert figures(card) == ["auc/g: 0.57 ± 0.01 (0.5 ± 0.02)", "multiplicity: 0.25 ± 0.1 (0.2 ± 0.1)"]
+
+
 def test_progress_draws_on_a_terminal_only(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from fastsim.cli.progress import progress
 
