@@ -315,10 +315,8 @@ def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span
     def draw_latent(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
         if not model.domain.contains(partons).all():
             raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
-        drawn = model.latent(partons, rng=rng)
-        particles = model.sample(partons, rng=rng, latent=drawn)
-        arrays = drawn if isinstance(drawn, Mapping) else vars(drawn)
-        more = {f"latent/{key}": np.asarray(values) for key, values in arrays.items()}
+        particles, drawn = model.source.sample_with_latent(partons, rng=rng)  # type: ignore[attr-defined]
+        more = {f"latent/{key}": np.asarray(values) for key, values in vars(drawn).items()}
         return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
 
     total = gun.num if span.num_events is None else min(gun.num - span.first_event, span.num_events)

@@ -79,4 +79,5 @@ class SplineFlow(nn.Module):
             x, _ = double.inverse(noise, context.double())
         finally:
             self.transform.float()
-        return x * self.std.double() + self.mean.double()
+        result: Tensor = x * self.std.double() + self.mean.double()
+        return result

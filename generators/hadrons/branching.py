@@ -46,7 +46,8 @@ class Frontier:
 
 
 def _norm(p: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(p, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(p, dim=-1, keepdim=True)
+    return length
 
 
 def _unit(p: Tensor) -> Tensor:

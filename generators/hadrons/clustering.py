@@ -66,7 +66,7 @@ def _cluster(offsets, species, p4, node_p4, counts, left, right, parent):  # typ
                     distance[b], near[b] = d, a
         num = n
         for step in range(n - 1):
-            a = np.argmin(distance[:num])
+            a = int(np.argmin(distance[:num]))
             b = near[a]
             if b < a:
                 a, b = b, a
@@ -122,7 +122,7 @@ def cluster(sample: TokenSample) -> Nodes:
     sizes = np.diff(sample.offsets)
     if np.any(sizes == 0):
         raise ValueError(f"set {int(np.flatnonzero(sizes == 0)[0])} is empty: it has no tree")
-    total = int(2 * sample.offsets[-1] - len(sample))
+    total: int = int(2 * sample.offsets[-1] - len(sample))
     node_p4 = np.zeros((total, 4))
     counts = np.zeros((total, len(SPECIES)), dtype=np.uint8)
     left, right, parent = (np.full(total, -1, dtype=np.int64) for _ in range(3))

@@ -42,7 +42,8 @@ def _isotropic(num: int, rng: np.random.Generator) -> Floats:
 def breakup_momentum(mass: Floats, m1: Floats, m2: Floats) -> Floats:
     """Momentum p* = sqrt((M^2 - (m1+m2)^2)(M^2 - (m1-m2)^2)) / 2M of a two-body decay, in GeV."""
     factors = (mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
-    return np.sqrt(np.maximum(factors, 0.0)) / (2 * np.maximum(mass, 1e-300))
+    momentum: Floats = np.sqrt(np.maximum(factors, 0.0)) / (2 * np.maximum(mass, 1e-300))
+    return momentum
 
 
 def _two_body(mass: Floats, m1: Floats, m2: Floats, direction: Floats) -> tuple[Floats, Floats]:
@@ -103,7 +104,8 @@ def _one_plus_cos_squared(num: int, rng: np.random.Generator) -> Floats:
     """cos(theta) with density 3/8 (1 + cos^2): the cubic u^3 + 3u = 8r - 4 solved by Cardano."""
     r = 4 * rng.uniform(0, 1, num) - 2
     root = np.sqrt(r**2 + 1)
-    return np.clip(np.cbrt(r + root) + np.cbrt(r - root), -1, 1)
+    cos: Floats = np.clip(np.cbrt(r + root) + np.cbrt(r - root), -1, 1)
+    return cos
 
 
 def _decay_once(parent: int, p4: Floats, rng: np.random.Generator) -> list[tuple[Ints, tuple[int, ...], Floats]]:
@@ -154,7 +156,8 @@ def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[In
         pending = pending[outside]
         if len(pending) == 0:
             break
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+    rows, ids, products = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return rows, ids, products
 
 
 def decay(

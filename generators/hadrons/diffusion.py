@@ -29,8 +29,8 @@ from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
 
 _FOURIER = torch.tensor([1.0, 2.0, 4.0])
 _TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
-_NUM_TOKEN_FEATURES = 3 + 2 * 3 * len(_FOURIER) + 6
-_NUM_SET_SUMS = 8
+_NUM_TOKEN_FEATURES = 3 + 2 * 3 * len(_FOURIER) + 10
+_NUM_SET_SUMS = 9
 _NUM_SPECIES = len(SPECIES)
 
 
@@ -73,13 +73,15 @@ class FlowConfig:
 class Conditions:
     """What the flow is told of N sets with T tokens, ready for the network.
 
-    ``species`` (T,), ``context`` (N, C) standardised, ``energy`` (N,) E* in GeV, ``mean`` (T,) of the first
-    coordinate and ``spread`` (T, 3) of all: coordinates = mean + spread * x with x of unit variance.
+    ``species`` (T,) with ``mass`` (T,) in GeV, ``context`` (N, C) standardised, ``energy`` (N,) E* in GeV, ``leading``
+    (N, 2) log of the two leading energies over E*, ``mean`` (T,) of the first coordinate and ``spread`` (T, 3) of all:
+    coordinates = mean + spread * x with x of unit variance.
     """
 
     species: Tensor
     context: Tensor
     energy: Tensor
+    leading: Tensor
     mass: Tensor
     mean: Tensor
     spread: Tensor
@@ -111,6 +113,18 @@ def context_numbers(flavour: Ints, pt: Floats, latent: Latent) -> Floats:
     ]
     one_hot = np.asarray(flavour)[:, None] == np.array(FLAVOURS)
     return np.concatenate([np.stack(columns, axis=1), one_hot, latent.extras, np.log1p(latent.counts)], axis=1)
+
+
+def _leading(numbers: Tensor) -> Tensor:
+    """Log of the two leading energies in the jet frame over E* (N, 2), for tokens along the axis.
+
+    From columns of :func:`context_numbers`; the first two extras are log z1 and logit z2/z1
+    (:data:`generators.hadrons.latent.FEATURES`).
+    """
+    extras = 6 + len(FLAVOURS)
+    velocity = numbers[:, 3].exp() - 1e-3
+    first = numbers[:, extras] - numbers[:, 1] + 0.5 * torch.log1p(-(velocity**2))
+    return torch.stack([first, first + F.logsigmoid(numbers[:, extras + 1])], dim=1)
 
 
 class SetFlow(nn.Module):
@@ -186,6 +200,7 @@ class SetFlow(nn.Module):
             kinds,
             ((numbers - self.context_mean) / self.context_spread).clamp(-6, 6),
             log_energy.exp(),
+            _leading(numbers),
             torch.from_numpy(SPECIES_MASS.astype(np.float32))[kinds],
             mean,
             spread[layout.index],
@@ -264,7 +279,7 @@ class SetFlow(nn.Module):
 
 
 def _features(x: Tensor, given: Conditions) -> tuple[Tensor, Tensor]:
-    """Physical features (T, 6) of tokens and (N, 8) of sets, from noisy coordinates read as if they were data."""
+    """Physical features (T, 10) of tokens and (N, 9) of sets, from noisy coordinates read as if they were data."""
     layout = given.layout
     raw = x * given.spread
     logit = raw[:, 0] + given.mean
@@ -278,14 +293,17 @@ def _features(x: Tensor, given: Conditions) -> tuple[Tensor, Tensor]:
     cos = torch.rsqrt(1 + tangent**2)
     across = z * cos * tangent
     rapidity = torch.asinh(1 / tangent)
-    token = torch.stack([unit[:, 0], unit[:, 1], stretched / 3, log_tan / 3, rapidity / 3, log_z / 3], dim=1)
     energy = torch.sqrt(z**2 + (given.mass / given.energy[layout.index]) ** 2)
+    ratio = (energy.log()[:, None] - given.leading[layout.index]).clamp(-9, 9)
+    columns = [unit[:, 0], unit[:, 1], stretched / 3, log_tan / 3, rapidity / 3, log_z / 3]
+    token = torch.cat([torch.stack(columns, dim=1), ratio / 3, torch.tanh(4 * ratio)], dim=1)
     sums = layout.sum(
         torch.stack([energy, z * cos, z**2, across, across * tangent, across * unit[:, 0], across * unit[:, 1]], dim=1)
     )
     logs = torch.log(sums[:, :5] + 1e-6)
     balance = torch.asinh(10 * sums[:, 5:])
-    return token, torch.cat([logs, balance, torch.log(layout.maximum(z) + 1e-6)[:, None]], dim=1)
+    largest = torch.log(layout.maximum(z) + 1e-6)[:, None]
+    return token, torch.cat([logs, balance, largest, (largest - given.leading[:, :1]).clamp(-3, 3)], dim=1)
 
 
 def coordinates(sample: TokenSample, latent: Latent) -> tuple[Floats, Floats, Ints]:

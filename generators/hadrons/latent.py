@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from fastsim.event import Floats, Ints
 from generators.flows import SplineFlow
@@ -54,8 +55,8 @@ class Latent:
         """The latents of known token sets (each with at least one token)."""
         index, num = sample.index, len(sample)
         energy = parton_energy(sample.flavour, sample.pt)
-        total = np.stack([np.bincount(index, sample.p4[:, k], num) for k in range(4)], -1)
-        counts = sample.counts()
+        total: Floats = np.stack([np.bincount(index, sample.p4[:, k], num) for k in range(4)], -1).astype(np.float64)
+        counts: Ints = sample.counts()
         p = np.sqrt((total[:, 1:] ** 2).sum(-1))
         mass = np.sqrt(np.maximum((total[:, 0] - p) * (total[:, 0] + p), 0))
         least = counts @ SPECIES_MASS
@@ -84,7 +85,8 @@ class Latent:
 
 def _logit(x: Floats) -> Floats:
     x = np.clip(x, 1e-7, 1 - 1e-7)
-    return np.log(x) - np.log1p(-x)
+    result: Floats = np.log(x) - np.log1p(-x)
+    return result
 
 
 def total_momentum(features: Floats, counts: Ints, energy: Floats, azimuth: Floats) -> Floats:
@@ -122,20 +124,31 @@ def total_log_jacobian(latent: Latent, energy: Floats) -> Floats:
 
 
 class CountModel(nn.Module):
-    """Autoregressive categoricals p(c_s | c_<s, condition), one small network a species."""
+    """Autoregressive categoricals p(c_s | c_<s, condition), one small network a species.
+
+    Args:
+        num_condition: C; width: of each network; max_pions: largest count of pi+, pi- and pi0;
+        max_others: of every other species.
+    """
 
     mask: Tensor
 
-    def __init__(self, num_condition: int, num_species: int, *, width: int, max_count: int) -> None:
+    def __init__(self, num_condition: int, *, width: int, max_pions: int, max_others: int) -> None:
         super().__init__()
-        self.max_count, self.num_species = max_count, num_species
+        num_species = len(SPECIES)
+        self.limits = np.where(np.isin(np.abs(SPECIES), (111, 211)), max_pions, max_others)
         num_inputs = num_condition + 2 * num_species
         self.first = nn.Parameter(torch.randn(num_species, num_inputs, width) / num_inputs**0.5)
         self.first_bias = nn.Parameter(torch.zeros(num_species, width))
         self.second = nn.Parameter(torch.randn(num_species, width, width) / width**0.5)
         self.second_bias = nn.Parameter(torch.zeros(num_species, width))
-        self.last = nn.Parameter(torch.zeros(num_species, width, max_count + 1))
-        self.last_bias = nn.Parameter(-0.05 * torch.arange(max_count + 1.0).repeat(num_species, 1))
+        # species with the same number of outputs share a batched product
+        groups = [(limit, np.flatnonzero(self.limits == limit)) for limit in np.unique(self.limits)]
+        self._groups = [(int(limit), torch.from_numpy(rows)) for limit, rows in groups]
+        self.last = nn.ParameterList([torch.zeros(len(rows), width, limit + 1) for limit, rows in self._groups])
+        self.last_bias = nn.ParameterList(
+            [-0.05 * torch.arange(limit + 1.0).repeat(len(rows), 1) for limit, rows in self._groups]
+        )
         mask = torch.ones(num_species, num_inputs, 1)
         place = np.argsort(_ORDER)
         for s in range(num_species):
@@ -144,30 +157,42 @@ class CountModel(nn.Module):
             mask[s, num_condition + num_species :][hidden] = 0
         self.register_buffer("mask", mask, persistent=False)
 
-    def _inputs(self, condition: Tensor, counts: Tensor) -> Tensor:
+    @staticmethod
+    def _inputs(condition: Tensor, counts: Tensor) -> Tensor:
         c = counts.float()
         return torch.cat([condition, torch.log1p(c), c / 16], -1)
 
     def log_prob(self, condition: Tensor, counts: Tensor) -> Tensor:
         """log p(counts | condition), shape (N,)."""
-        x = self._inputs(condition, counts).expand(self.num_species, -1, -1)
-        x = nn.functional.silu(torch.baddbmm(self.first_bias[:, None], x, self.first * self.mask))
-        x = nn.functional.silu(torch.baddbmm(self.second_bias[:, None], x, self.second))
-        logits = torch.log_softmax(torch.baddbmm(self.last_bias[:, None], x, self.last).float(), -1)
-        chosen = counts.clamp(max=self.max_count).T[..., None]
-        return logits.gather(-1, chosen)[..., 0].sum(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
+            x = self._inputs(condition, counts).expand(len(SPECIES), -1, -1)
+            x = silu(torch.bmm(x, self.first * self.mask) + self.first_bias[:, None])
+            x = silu(torch.bmm(x, self.second) + self.second_bias[:, None])
+            total = torch.zeros(len(counts))
+            for (limit, rows), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
+                logits = (torch.bmm(x[rows], weight) + bias[:, None]).float()
+                chosen = counts[:, rows].clamp(max=limit).T[..., None]
+                log_probs = logits.gather(-1, chosen)[..., 0] - torch.logsumexp(logits, -1)
+                total = total + log_probs.sum(0)
+        return total
 
     @torch.no_grad()
     def sample(self, condition: Tensor, rng: torch.Generator) -> Tensor:
         """Counts (N, S) given the condition (N, C)."""
-        counts = torch.zeros(len(condition), self.num_species, dtype=torch.long)
+        counts = torch.zeros(len(condition), len(SPECIES), dtype=torch.long)
+        outputs = {
+            int(s): (weight[k], bias[k])
+            for (_, rows), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True)
+            for k, s in enumerate(rows)
+        }
         for s in _ORDER.tolist():
             x = self._inputs(condition, counts)
-            x = nn.functional.silu(torch.addmm(self.first_bias[s], x, self.first[s] * self.mask[s]))
-            x = nn.functional.silu(torch.addmm(self.second_bias[s], x, self.second[s]))
-            cumulative = torch.softmax(torch.addmm(self.last_bias[s], x, self.last[s]), -1).cumsum(-1)
+            x = silu(torch.addmm(self.first_bias[s], x, self.first[s] * self.mask[s]))
+            x = silu(torch.addmm(self.second_bias[s], x, self.second[s]))
+            weight, bias = outputs[s]
+            cumulative = torch.softmax(torch.addmm(bias, x, weight), -1).cumsum(-1)
             u = torch.rand(len(x), 1, generator=rng) * cumulative[:, -1:]
-            counts[:, s] = torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=self.max_count)
+            counts[:, s] = torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=bias.shape[0] - 1)
         return counts
 
 
@@ -176,7 +201,8 @@ class LatentModel(nn.Module):
 
     Args:
         num_extra: further inputs of the condition vector (for example tune parameters).
-        count_width, flow_width: network sizes; max_count: largest count of one species.
+        count_width, flow_width: network sizes; max_pions, max_others: largest counts of a
+            pion species and of any other.
     """
 
     def __init__(
@@ -185,14 +211,15 @@ class LatentModel(nn.Module):
         num_extra: int = 0,
         count_width: int = 48,
         flow_width: int = 96,
-        max_count: int = 160,
+        max_pions: int = 160,
+        max_others: int = 47,
         num_bins: int = 12,
     ) -> None:
         super().__init__()
         self.num_extra = num_extra
         num_condition = len(FLAVOURS) + 3 + num_extra
         num_species = len(SPECIES)
-        self.count_model = CountModel(num_condition, num_species, width=count_width, max_count=max_count)
+        self.count_model = CountModel(num_condition, width=count_width, max_pions=max_pions, max_others=max_others)
         self.context = nn.Sequential(
             nn.Linear(num_condition + 2 * num_species + 2, flow_width), nn.SiLU(), nn.Linear(flow_width, flow_width)
         )

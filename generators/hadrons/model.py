@@ -22,6 +22,12 @@ from generators.hadrons.tokens import TokenSample, condition, to_particles
 FLAVOURS_BOTH = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
 
 
+def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
+    """Generators of tokens and latents: two, so that a given latent leaves the tokens' noise as it is."""
+    tokens, latents = rng.integers(2**63 - 1, size=2)
+    return torch.Generator().manual_seed(int(tokens)), torch.Generator().manual_seed(int(latents))
+
+
 class HadronModel(ABC, nn.Module):
     """p(hadrons | parton) = p(z | parton) p(tokens | z, parton), then exact decays; a ``HadronSource``.
 
@@ -33,7 +39,7 @@ class HadronModel(ABC, nn.Module):
 
     def __init__(self, name: str, domain: Domain, latent: LatentModel, precision: str) -> None:
         super().__init__()
-        self.name, self.domain, self.latent, self.precision = name, domain, latent, precision
+        self.name, self.domain, self.latent_model, self.precision = name, domain, latent, precision
 
     @abstractmethod
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
@@ -67,6 +73,27 @@ class HadronModel(ABC, nn.Module):
         self, partons: Partons, *, rng: np.random.Generator, latent: Latent | None = None
     ) -> tuple[ParticleSet, Latent]:
         """As :meth:`sample`, with the latents that were used."""
+        self._check(partons)
+        noise, latent_noise = _noise(rng)
+        flavour, pt, _ = condition(partons)
+        if latent is None:
+            latent = self.latent_model.sample(flavour, pt, latent_noise)
+        elif len(latent) != len(partons):
+            raise ValueError(f"{len(latent)} latents for {len(partons)} partons")
+        if len(partons) == 0:
+            return ParticleSet.empty(), latent
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            tokens = self.place(flavour, pt, latent, noise)
+        return to_particles(tokens, partons, rng), latent
+
+    @torch.no_grad()
+    def latent(self, partons: Partons, *, rng: np.random.Generator) -> Latent:
+        """The latents that :meth:`sample` would draw with the same ``rng``."""
+        self._check(partons)
+        flavour, pt, _ = condition(partons)
+        return self.latent_model.sample(flavour, pt, _noise(rng)[1])
+
+    def _check(self, partons: Partons) -> None:
         outside = np.flatnonzero(~self.domain.contains(partons))
         if len(outside):
             bad = int(outside[0])
@@ -75,17 +102,6 @@ class HadronModel(ABC, nn.Module):
                 f"parton {bad} (PDG id {partons.pdg_id[bad]}, pT = {transverse:.4g} GeV) is outside the domain of "
                 f"{self.name}: quarks and gluons with pT {self.domain.pt_min:g}-{self.domain.pt_max:g} GeV"
             )
-        noise = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
-        if len(partons) == 0:
-            return ParticleSet.empty(), latent or Latent(*(np.zeros((0, k)) for k in (1, 4, 1)))  # type: ignore[arg-type]
-        flavour, pt, _ = condition(partons)
-        if latent is None:
-            latent = self.latent.sample(flavour, pt, noise)
-        elif len(latent) != len(partons):
-            raise ValueError(f"{len(latent)} latents for {len(partons)} partons")
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            tokens = self.place(flavour, pt, latent, noise)
-        return to_particles(tokens, partons, rng), latent
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights to save: parameters in float16, which halves the file, scales and edges as they are."""

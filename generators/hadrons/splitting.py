@@ -55,7 +55,8 @@ class _Residual(nn.Module):
         nn.init.zeros_(self.outer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.outer(silu(self.inner(self.norm(x))))
+        result: Tensor = x + self.outer(silu(self.inner(self.norm(x))))
+        return result
 
 
 class SplittingNet(nn.Module):

@@ -43,7 +43,9 @@ CONJUGATE: NDArray[np.int64] = np.array([_INDEX[int(i)] for i in conjugate(SPECI
 def species_index(pdg_id: Ints) -> Ints:
     """Index into :data:`SPECIES` of each PDG id. Raises KeyError on a species that is no token."""
     unique, inverse = np.unique(pdg_id, return_inverse=True)
-    return np.array([_INDEX[int(i)] for i in unique], dtype=np.int64)[inverse.reshape(-1)]
+    table: Ints = np.array([_INDEX[int(i)] for i in unique], dtype=np.int64)
+    index: Ints = table[inverse.reshape(-1)]
+    return index
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def _gun_rapidity(partons: Partons) -> Floats:
     """Rapidity of partons put on the gun's mass shell along their own direction."""
     m = np.array([PARTON_MASSES[abs(int(i))] for i in partons.pdg_id])
     transverse = pt(partons.p4)
-    return np.arcsinh(partons.p4[:, 3] / np.hypot(transverse, m))
+    y: Floats = np.arcsinh(partons.p4[:, 3] / np.hypot(transverse, m))
+    return y
 
 
 def to_lab(p4: Floats, offsets: Ints, partons: Partons) -> Floats:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
+from fastsim.pipeline import Domain
 from generators.hadrons import data
 from generators.hadrons.branching import splittings
 from generators.hadrons.data import DataConfig
 from generators.hadrons.latent import Latent, LatentModel
+from generators.hadrons.model import FLAVOURS_BOTH, HadronModel
 from generators.hadrons.splitting import SplittingNet, Splittings
 from generators.hadrons.summary import distance
 from generators.hadrons.tokens import TokenSample, parton_energy
-from generators.hadrons.tree import make_net, sample_tree
+from generators.hadrons.tree import TreeModel, sample_tree
 from generators.training import FitResult, TrainingConfig, fit
 
 _PREPARE = 40_000
@@ -89,7 +93,9 @@ def fit_tree(net: SplittingNet, sample: TokenSample, config: TreeTraining, seed:
     def validate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, SplittingNet)
         with torch.no_grad():
-            total = sum(float(model.log_prob(check.rows(r)).sum()) for r in torch.arange(len(check)).split(16384))
+            total = sum(
+                float(model.log_prob(check.rows(r)).sum()) for r in torch.split(torch.arange(len(check)), 16384)
+            )
         return {"nll": -total / len(held_out), **distance(held_out, resample(model, held_out, seed))}
 
     return fit(net, tree_batches(rows, config.batch_size, seed), config.loop, run_dir, validate=validate, select="w1")
@@ -127,6 +133,85 @@ def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, 
     return fit(model, batch, config.loop, run_dir, validate=validate, select="loss")
 
 
+_COMMON = ("name", "kind", "version", "seed", "pt_min", "pt_max", "data", "latent")
+_SECTION = {"tree": "tree", "diffusion": "flow"}
+
+
+def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
+    """Trains the model of a JSON config: its data, its latent, its particles; then writes card and weights.
+
+    The data are cached in ``data`` beside ``output``; the parts train in ``output/latent`` and
+    ``output/particles``, each of which resumes from its last checkpoint.
+
+    Args:
+        config_path: JSON with name, kind ("tree" or "diffusion"), seed, pt_min, pt_max (GeV), data, latent,
+            and the kind's own section ("tree" or "flow").
+        output: run folder.
+        resume: go on from checkpoints found there; otherwise they are removed first.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        FastsimError: if the config is not understood.
+    """
+    config = read_config(config_path)
+    kind = config.get("kind")
+    if kind not in _SECTION:
+        raise FastsimError(f"{config_path}: kind {kind!r}: allowed are {', '.join(_SECTION)}")
+    section = _SECTION[kind]
+    known = (*_COMMON, section)
+    for key in config:
+        if key not in known:
+            raise FastsimError(f"{config_path}: unknown key {key!r}; known are {', '.join(known)}")
+    for key in ("name", "data", "latent", section):
+        if key not in config:
+            raise FastsimError(f"{config_path}: missing key {key!r}")
+    seed = int(config.get("seed", 1))
+    data_config = from_dict(DataConfig, config["data"], f"{config_path}: data")
+    latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
+    domain = Domain(FLAVOURS_BOTH, float(config.get("pt_min", 20.0)), float(config.get("pt_max", 2000.0)))
+    parts = {name: output / name for name in ("latent", "particles")}
+    if not resume:
+        for folder in parts.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    torch.manual_seed(seed)
+    model: HadronModel
+    try:
+        if kind == "tree":
+            tree_config = from_dict(TreeTraining, config["tree"], f"{config_path}: tree")
+            sizes = {"latent": latent_config.network, "splitting": tree_config.network}
+            model = tree = TreeModel.build(config["name"], domain, sizes)
+        else:
+            from generators.hadrons.diffusion import DiffusionModel
+            from generators.hadrons.flow_training import FlowTraining, fit_flow
+
+            flow_config = FlowTraining.from_dict(config["flow"])
+            sizes = {"latent": latent_config.network, "flow": asdict(flow_config.flow)}
+            model = diffusion = DiffusionModel.build(config["name"], domain, sizes)
+    except (TypeError, ValueError) as error:
+        raise FastsimError(f"{config_path}: {error}") from error
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    sample = data.load(data_config, output.parent / "data", workers=workers)
+    fit_latent(model.latent_model, sample, latent_config, seed, parts["latent"])
+    if kind == "tree":
+        result = fit_tree(tree.net, sample, tree_config, seed, parts["particles"])
+    else:
+        result = fit_flow(diffusion.flow, sample, flow_config, seed, parts["particles"])
+    return model.save(
+        output,
+        version=str(config.get("version", "1")),
+        training={
+            "command": f"fastsim train {config_path.name}",
+            "config": config,
+            "sets": len(sample),
+            "steps": result.step,
+            "best_step": result.best_step,
+            "validation_w1": result.best_value,
+        },
+    )
+
+
 def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
     """A config dataclass from JSON values, nested ones included; unknown keys are refused.
 
@@ -157,6 +242,3 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise FastsimError(f"{path}: a config is a JSON object")
     return config
-
-
-__all__ = ["DataConfig", "Tensor", "TreeTraining", "data", "fit_tree", "from_dict", "make_net", "read_config"]

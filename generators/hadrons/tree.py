@@ -41,6 +41,7 @@ from generators.hadrons.tokens import TokenSample, parton_energy
 
 _EPS = 1e-300
 _MAX_REDRAWS = 12
+_MIN_FREE = 1e-7  # GeV left to the masses of composite children, so that photons never share a mass of zero
 
 
 def make_net(settings: Mapping[str, int]) -> SplittingNet:
@@ -112,7 +113,7 @@ def sample_tree(
                     nodes.sibling[inner],
                     torch.zeros(int(inner.sum()), dtype=torch.bool),
                     nodes.set_index[inner],
-                )  # fmt: skip
+                )
             )
         nodes = Frontier(*(torch.cat([getattr(f, k) for f in following]) for k in Frontier.__dataclass_fields__))
     where = torch.cat(out_index)
@@ -135,11 +136,11 @@ def _split_once(
     rows = torch.nonzero(counts_b.sum(-1) >= 2)[:, 0]
     if len(rows):
         value, bins[rows, 0] = net.sample_variable(heads[0][rows], bins[rows], 0, rng)
-        m_b[rows] += torch.sigmoid(value) * (nodes.mass - least_a - least_b).clamp_min(0)[rows]
+        m_b[rows] += torch.sigmoid(value) * (nodes.mass - least_a - least_b).clamp_min(_MIN_FREE)[rows]
     rows = torch.nonzero(counts_a.sum(-1) >= 2)[:, 0]
     if len(rows):
         value, bins[rows, 1] = net.sample_variable(heads[1][rows], bins[rows], 1, rng)
-        m_a[rows] += torch.sigmoid(value) * (nodes.mass - least_a - m_b).clamp_min(0)[rows]
+        m_a[rows] += torch.sigmoid(value) * (nodes.mass - least_a - m_b).clamp_min(_MIN_FREE)[rows]
     a, b = torch.zeros_like(nodes.p4), torch.zeros_like(nodes.p4)
     pending = torch.arange(len(nodes.mass))
     for _ in range(_MAX_REDRAWS):
@@ -196,13 +197,15 @@ class TreeModel(HadronModel):
             sample: N sets of at least one token each, in the axis frame.
         """
         rows, index, nodes = splittings(sample)
-        log_q = torch.cat([self.net.log_prob(rows.rows(r)) for r in torch.arange(len(rows)).split(16384)]).double()
+        log_q = torch.cat(
+            [self.net.log_prob(rows.rows(r)) for r in torch.split(torch.arange(len(rows)), 16384)]
+        ).double()
         result = torch.zeros(len(sample), dtype=torch.float64)
         result.index_add_(0, index, log_q + log_jacobian(rows, nodes))
         latent = Latent.of(sample)
-        condition = self.latent.condition(sample.flavour, sample.pt)
+        condition = self.latent_model.condition(sample.flavour, sample.pt)
         features = torch.from_numpy(latent.features).float()
-        parts = self.latent.log_prob(condition, torch.from_numpy(latent.counts), features)
+        parts = self.latent_model.log_prob(condition, torch.from_numpy(latent.counts), features)
         energy = parton_energy(sample.flavour, sample.pt)
         # labels of equal tokens: n! / prod of the orderings the tree already sums over
         return np.asarray(

@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -166,25 +167,24 @@ def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Genera
 
 
 def _run(
-    function: Callable[[Any], Any], jobs: list[Any], workers: int, progress: Callable[[int], None] | None
+    function: Callable[[Any], Any],
+    jobs: list[Any],
+    pool: ProcessPoolExecutor | None,
+    progress: Callable[[int], None] | None,
 ) -> Iterator[Any]:
-    """Results of the jobs in order, in this process (workers = 0) or in worker processes."""
-    if workers == 0:
-        results: Iterator[Any] = map(function, jobs)
-        yield from _reported(results, progress)
-        return
-    import multiprocessing
-
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from _reported(pool.map(function, jobs), progress)
-
-
-def _reported(results: Iterator[Any], progress: Callable[[int], None] | None) -> Iterator[Any]:
+    """Results of the jobs in order, in this process or in the pool's."""
+    results = map(function, jobs) if pool is None else pool.map(function, jobs)
     for number, result in enumerate(results):
         if progress is not None:
             progress(number + 1)
         yield result
+
+
+def _pool(workers: int) -> ProcessPoolExecutor | None:
+    """Worker processes, none for 0. Not forked: the parent may hold torch threads."""
+    if workers == 0:
+        return None
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
 
 
 def _jobs(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple[Ints, Floats, Ints]]:
@@ -205,6 +205,7 @@ class PythiaGun:
 
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
     def sample(
         self, partons: Partons, *, rng: np.random.Generator, progress: Callable[[int], None] | None = None
@@ -220,7 +221,9 @@ class PythiaGun:
             return ParticleSet.empty()
         transverse = np.hypot(partons.p4[:, 1], partons.p4[:, 2])
         jobs = _jobs(partons.pdg_id, transverse, rng)
-        parts = list(_run(_gun_block, jobs, self.workers, progress))
+        if self._pool is None:  # kept: starting workers costs more than a chunk of events
+            self._pool = _pool(self.workers)
+        parts = list(_run(_gun_block, jobs, self._pool, progress))
         offsets = offsets_from_counts(np.concatenate([p[0] for p in parts]))
         pdg_id = np.concatenate([p[1] for p in parts])
         p4 = to_lab(np.concatenate([p[2] for p in parts]), offsets, partons)
@@ -237,4 +240,9 @@ def token_sample(
         seed: decides every event; workers do not.
     """
     jobs = _jobs(np.asarray(flavour), np.asarray(pt, dtype=np.float64), np.random.default_rng(seed))
-    return TokenSample.concatenate(list(_run(_token_block, jobs, workers, progress)))
+    pool = _pool(workers)
+    try:
+        return TokenSample.concatenate(list(_run(_token_block, jobs, pool, progress)))
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
