@@ -17,25 +17,29 @@ def p4_from_pt_eta_phi_m(pt: ArrayLike, eta: ArrayLike, phi: ArrayLike, m: Array
 
 def pt(p4: Floats) -> Floats:
     """Transverse momentum in GeV."""
-    return np.hypot(p4[..., 1], p4[..., 2])
+    value: Floats = np.hypot(p4[..., 1], p4[..., 2])
+    return value
 
 
 def phi(p4: Floats) -> Floats:
     """Azimuth in (-pi, pi]."""
-    return np.arctan2(p4[..., 2], p4[..., 1])
+    value: Floats = np.arctan2(p4[..., 2], p4[..., 1])
+    return value
 
 
 def eta(p4: Floats) -> Floats:
     """Pseudorapidity asinh(pz / pT); infinite along the beam."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.arcsinh(p4[..., 3] / pt(p4))
+        value: Floats = np.arcsinh(p4[..., 3] / pt(p4))
+    return value
 
 
 def rapidity(p4: Floats) -> Floats:
     """Rapidity y = asinh(pz / mT) with mT^2 = E^2 - pz^2: stable for large |y|."""
     mt = np.sqrt(np.maximum(pt(p4) ** 2 + mass_squared(p4), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.arcsinh(p4[..., 3] / mt)
+        value: Floats = np.arcsinh(p4[..., 3] / mt)
+    return value
 
 
 def mass_squared(p4: Floats) -> Floats:
@@ -46,12 +50,14 @@ def mass_squared(p4: Floats) -> Floats:
 
 def mass(p4: Floats) -> Floats:
     """Invariant mass in GeV; rounding below zero is cut to zero."""
-    return np.sqrt(np.maximum(mass_squared(p4), 0.0))
+    value: Floats = np.sqrt(np.maximum(mass_squared(p4), 0.0))
+    return value
 
 
 def delta_phi(a: Floats, b: Floats) -> Floats:
     """Azimuthal difference a - b in (-pi, pi]."""
-    return -((-(a - b) + np.pi) % (2 * np.pi) - np.pi)
+    value: Floats = -((-(a - b) + np.pi) % (2 * np.pi) - np.pi)
+    return value
 
 
 def boost(p4: Floats, beta: Floats) -> Floats:

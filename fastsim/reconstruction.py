@@ -98,7 +98,7 @@ def rotate_between(vectors: Floats, start: Floats, end: Floats) -> Floats:
         across = np.cross(start, helper)
         across /= np.linalg.norm(across, axis=-1, keepdims=True)
         turned = np.where(opposite, 2 * np.sum(across * vectors, axis=-1, keepdims=True) * across - vectors, turned)
-    return turned
+    return np.asarray(turned)
 
 
 def _unit(vectors: Floats, fallback: Floats) -> Floats:
