@@ -140,8 +140,27 @@ def run(cells: list[str], sources: dict[str, Any], num: int, folder: Path, worke
             print(f"{key} {cell}: {result.headline()}", file=sys.stderr, flush=True)
 
 
-def write_report(cells: list[str], keys: list[str], num: int, folder: Path, docs: Path, plotted: list[str]) -> None:
-    """docs/validation.md, validation.json and the plots, from the results on disk."""
+def card_figures(results: dict[str, dict[str, Comparison]], key: str) -> dict[str, cards.Figure]:
+    """FPD and AUC of a model in every cell, with their nulls, as its card holds them."""
+    found = {}
+    for cell, by_key in results.items():
+        if key in by_key and NULL in by_key:
+            for name in ("fpd", "auc"):
+                value, null = by_key[key].figures[name], by_key[NULL].figures[name]
+                found[f"{name}/{cell}"] = cards.Figure(value.value, value.error, null.value, null.error)
+    return found
+
+
+def write_report(
+    cells: list[str],
+    keys: list[str],
+    num: int,
+    folder: Path,
+    docs: Path,
+    plotted: list[str],
+    shipped: dict[str, Path],
+) -> None:
+    """docs/validation.md, validation.json, the plots, and the figures in the cards of ``shipped`` models by key."""
     results: dict[str, dict[str, Comparison]] = {}
     for cell in cells:
         paths = {key: result_path(folder, key, cell, num) for key in (NULL, *keys)}
@@ -166,7 +185,11 @@ def write_report(cells: list[str], keys: list[str], num: int, folder: Path, docs
         report.plot_cell(plots[-1], cell, load_features("pythia", cell, "A", num, folder), samples)
     text = report.markdown(named, list(names.values()), plots)
     (docs / "validation.md").write_text(text, encoding="utf-8")
-    report.fill(docs / "models.md", "validation", report.summary_table(named, list(names.values())))
+    figures = report.summary_table(named, list(names.values()))
+    for document in (docs / "models.md", docs.parent / "README.md"):
+        report.fill(document, "validation", figures)
+    for key, card in shipped.items():
+        cards.add_figures(card, card_figures(results, key))
     values = {cell: {k: c.to_dict() for k, c in by_name.items()} for cell, by_name in named.items()}
     (folder / "validation.json").write_text(json.dumps(values, indent=1))
 
@@ -203,7 +226,12 @@ def main() -> None:
     sources = dict(model_source(m) for m in models)
     if options.command == "run":
         run(cells, sources, options.num, options.folder, options.workers)
-    write_report(cells, list(sources), options.num, options.folder, options.docs, options.plot)
+    shipped = {
+        key: cards.data_folder() / "models" / f"{source.name}.json"
+        for key, source in sources.items()
+        if source.name in cards.available()
+    }
+    write_report(cells, list(sources), options.num, options.folder, options.docs, options.plot, shipped)
 
 
 if __name__ == "__main__":

@@ -205,8 +205,17 @@ def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], 
         )
     complete = replace(card, weights=weights.name, sha256=digest(partial))
     os.replace(partial, weights)
-    path = folder / f"{card.name}.json"
+    return _write(complete, folder / f"{card.name}.json")
+
+
+def add_figures(path: Path, figures: Mapping[str, Figure]) -> None:
+    """Puts validation figures, named ``METRIC/CELL``, into the card at ``path``; others of the same name go."""
+    card, _ = read(path)
+    _write(replace(card, metrics={**card.metrics, **figures}), path)
+
+
+def _write(card: ModelCard, path: Path) -> Path:
     draft = path.with_suffix(".json.partial")
-    draft.write_text(complete.to_json(), encoding="utf-8")
+    draft.write_text(card.to_json(), encoding="utf-8")
     os.replace(draft, path)
     return path

@@ -101,7 +101,9 @@ def context(nodes: Frontier, axes: Tensor, of_set: Tensor, energy: Tensor) -> Te
     axis[:, 2] = 1.0
 
     def local(v: Tensor) -> Tensor:
-        return torch.einsum("kij,kj->ki", axes, v)
+        # components in the local frame, and the azimuth by itself: a collimated node sees directions by it alone
+        inside = torch.einsum("kij,kj->ki", axes, v)
+        return torch.cat([inside, _unit(inside[:, :2])], dim=-1)
 
     angle_sib, angle_unc, angle_axis = _angle(own, sib), _angle(own, unc), _angle(own, axis)
     free = (m - least).clamp_min(1e-6)
@@ -128,7 +130,7 @@ def context(nodes: Frontier, axes: Tensor, of_set: Tensor, energy: Tensor) -> Te
     return torch.cat([torch.stack(scalars, -1), local(unc), local(axis), of_set[nodes.set_index]], dim=-1).float()
 
 
-NUM_CONTEXT = 18 + 3 + 3 + len(FLAVOURS) + 6
+NUM_CONTEXT = 18 + 5 + 5 + len(FLAVOURS) + 6
 
 
 def recoil(total: Tensor, energy: Tensor) -> Tensor:

@@ -104,11 +104,17 @@ class SplittingNet(nn.Module):
             nn.init.zeros_(table.weight)  # type: ignore[arg-type]
         self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
 
+    def lower_precision(self) -> None:
+        """Weights in bfloat16, scales and edges as they are: sampling then casts no weights at every call."""
+        for module in self.modules():
+            if not list(module.children()):
+                module.bfloat16()
+
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Hidden state of each splitting, shape (K, width)."""
         c = counts.float()
         x = torch.cat([(context - self.mean) / self.std, torch.log1p(c), (c > 0).float()], dim=-1)
-        return self.trunk(self.embed(x))  # type: ignore[no-any-return]
+        return self.trunk(self.embed(x.to(self.embed.weight.dtype)))  # type: ignore[no-any-return]
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """Log-probabilities (K, 1 + S): composite (needs four tokens), or A a single token of each species."""
@@ -150,7 +156,8 @@ class SplittingNet(nn.Module):
             ],
             dim=-1,
         )
-        hidden = hidden + self.content(torch.cat([torch.log1p(a), summary], dim=-1))
+        features = torch.cat([torch.log1p(a), summary], dim=-1)
+        hidden = hidden + self.content(features.to(self.content.weight.dtype))
         return self.heads(self.content_block(hidden)).split(self.head_width, dim=-1)  # type: ignore[no-any-return]
 
     def bin_log_probs(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:

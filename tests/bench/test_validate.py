@@ -64,7 +64,7 @@ def test_blocks_on_disk_are_reused_and_extended(tmp_path: Path) -> None:
 def test_report_needs_results_and_writes_document_and_summary(tmp_path: Path) -> None:
     cell = "g-20-60"
     with pytest.raises(FastsimError, match=r"run 'bench/validate\.py run' first"):
-        validate.write_report([cell], [], 600, tmp_path, tmp_path / "docs", [])
+        validate.write_report([cell], [], 600, tmp_path, tmp_path / "docs", [], {})
     sets = {s: validate.sample_features(Toy(), "pythia", cell, s, 600, tmp_path) for s in "AB"}
     result = compare(sets["A"], sets["B"])
     path = validate.result_path(tmp_path, "pythia", cell, 600)
@@ -73,7 +73,7 @@ def test_report_needs_results_and_writes_document_and_summary(tmp_path: Path) ->
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "models.md").write_text("before\n<!-- validation -->\nold\n<!-- /validation -->\nafter\n")
-    validate.write_report([cell], [], 600, tmp_path, docs, [])
+    validate.write_report([cell], [], 600, tmp_path, docs, [], {})
     assert f"| {cell} |" in (docs / "validation.md").read_text()
     summary = (docs / "models.md").read_text()
     assert "| Pythia | 1 |" in summary
