@@ -13,7 +13,7 @@ from fastsim.cli.options import as_path, event_input, event_options, model_optio
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
-@click.option("--device", default="cpu", show_default=True, help="Torch device of the model.")
+@click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
 @click.option(
     "--threads", metavar="N", type=click.IntRange(1), help="Threads of the model; results do not depend on it."
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.cards import ModelCard
-from fastsim.errors import OutOfDomain, WeightsError
+from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons
 from fastsim.pipeline import Domain
 from generators.hadrons.latent import Latent, LatentModel
@@ -114,16 +114,19 @@ class HadronModel(ABC, nn.Module):
 
         Raises:
             WeightsError: if config and weights do not fit each other.
+            FastsimError: if ``device`` is not "cpu", the only one they were tried on.
         """
         from safetensors.torch import load_file
 
+        if device != "cpu":
+            raise FastsimError(f"device {device!r}: {card.name} runs on cpu only")
         try:
             model = cls.build(card.name, card.domain, {**card.config, **options})
             model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
         except (TypeError, RuntimeError, ValueError) as error:
             line = " ".join(str(error).split())
             raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
-        return model.eval().to(device)
+        return model.eval()
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
         """Writes card and weights under the model's name; the card's figures are filled by validation."""
