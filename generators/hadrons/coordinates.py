@@ -22,6 +22,7 @@ from fastsim.kinematics import boost_to
 K0 = 0.4
 """GeV: the transverse momentum of hadronisation, where the map turns from linear to logarithmic."""
 _LARGEST = 40.0
+_LARGEST_PIN = 3.0
 _NEWTON_STEPS = 60
 
 
@@ -124,6 +125,39 @@ def project(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame) -> Floats:
         hard = ~possible[index]
         result[hard] = _reshuffle(centred, mass, starts, index, frame)[hard]
     return result
+
+
+def pin_leading(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame, leading: Floats) -> Floats:
+    """Sets in the jet frame whose most energetic tokens take given energies along their own directions.
+
+    All other momenta of a set are multiplied by one factor that restores its pz. Where a factor would leave
+    [1/3, 3], or fewer than two other tokens are there to balance, the set stays as it is.
+
+    Args:
+        p4: tokens (M, 4); mass: (M,); offsets: (N+1,) without empty sets.
+        leading: log of the K leading energies over E*, descending, (N, K).
+    """
+    starts, counts = offsets[:-1], np.diff(offsets)
+    index = np.repeat(np.arange(len(starts)), counts)
+    order = np.lexsort((-p4[:, 0], index))
+    num = leading.shape[1]
+    enough = counts >= num + 2
+    factor, others = np.ones(len(p4)), np.ones(len(p4), dtype=bool)
+    pinned = np.zeros(len(starts))
+    for place in range(num):
+        rows = order[starts + np.where(enough, place, 0)]
+        wanted = frame.energy * np.exp(leading[:, place])
+        old = np.sqrt(np.sum(p4[rows, 1:] ** 2, axis=1))
+        change = np.sqrt(np.maximum(wanted**2 - mass[rows] ** 2, 0.0)) / np.maximum(old, 1e-300)
+        enough &= (change > 1 / _LARGEST_PIN) & (change < _LARGEST_PIN)
+        factor[rows], others[rows] = change, False
+        pinned += change * p4[rows, 3]
+    rest = np.add.reduceat(np.where(others, p4[:, 3], 0.0), starts)
+    balance = (frame.pz - pinned) / np.maximum(rest, 1e-300)
+    enough &= (balance > 1 / _LARGEST_PIN) & (balance < _LARGEST_PIN)
+    factor = np.where(enough[index], np.where(others, balance[index], factor), 1.0)
+    momenta = p4[:, 1:] * factor[:, None]
+    return np.concatenate([np.sqrt(np.sum(momenta**2, axis=1) + mass**2)[:, None], momenta], axis=1)
 
 
 def _reshuffle(p4: Floats, mass: Floats, starts: Ints, index: Ints, frame: JetFrame) -> Floats:

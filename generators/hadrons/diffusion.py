@@ -21,7 +21,7 @@ from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from fastsim.kinematics import mass_squared
 from fastsim.pipeline import Domain
 from generators.diffusion import Solver, integrate, interpolate, preconditioning
-from generators.hadrons.coordinates import K0, JetFrame, decode, encode, project
+from generators.hadrons.coordinates import K0, JetFrame, decode, encode, pin_leading, project
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.model import HadronModel
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
@@ -41,6 +41,7 @@ class FlowConfig:
     ``num_extras`` numbers of the latent beside counts and total; ``coupling`` of noise to data within (set, species):
     "assignment" solves the optimal transport, "sorted" orders by momentum; ``time_mean`` and ``time_width`` of
     logit(sigma) in training; each set weighs (number of tokens)^(-length_power) a token in the loss.
+    When sampling, the ``pinned`` (0 to 2) most energetic tokens take the energies that the latent gives them;
     ``solver``, ``num_inference_steps`` (network evaluations at most) and ``shift``: see :mod:`generators.diffusion`.
     ``batch_tokens`` bounds a batch when sampling.
     """
@@ -54,6 +55,7 @@ class FlowConfig:
     solver: Solver = "heun"
     num_inference_steps: int = 16
     shift: float = 1.0
+    pinned: int = 1
     batch_tokens: int = 8192
 
     @classmethod
@@ -274,7 +276,11 @@ class SetFlow(nn.Module):
             x[flat] = scaled.double().numpy()
         index = np.repeat(np.arange(len(counts)), counts)
         mass = SPECIES_MASS[species]
-        p4 = project(decode(x, frame.energy[index], mass), mass, offsets, frame)
+        p4 = decode(x, frame.energy[index], mass)
+        if self.config.pinned:
+            leading = _leading(torch.from_numpy(context))[:, : self.config.pinned].numpy()
+            p4 = pin_leading(p4, mass, offsets, frame, leading)
+        p4 = project(p4, mass, offsets, frame)
         return TokenSample(np.asarray(flavour), np.asarray(pt), offsets, species, frame.back(p4, index))
 
 

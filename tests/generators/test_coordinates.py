@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.kinematics import boost_to, mass_squared, on_shell
-from generators.hadrons.coordinates import JetFrame, decode, encode, project
+from generators.hadrons.coordinates import JetFrame, decode, encode, pin_leading, project
 
 MASSES = np.array([0.0, 0.00051, 0.13957, 0.49368, 0.93827, 1.67245])
 
@@ -108,3 +108,20 @@ def test_projection_of_a_single_token_and_of_sets_too_heavy_for_their_pz() -> No
     moved = project(start, mass, offsets, JetFrame.of(total))
     assert np.allclose(sums(moved, offsets), total, rtol=1e-9, atol=1e-9)
     assert np.allclose(mass_squared(moved), mass**2, atol=1e-8)
+
+
+def test_pinned_tokens_take_their_energies_and_pz_is_restored() -> None:
+    p4, mass, offsets = hemispheres(6, 100)
+    index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    frame = JetFrame.of(sums(p4, offsets))
+    inside = frame.into(p4, index)
+    order = np.lexsort((-inside[:, 0], index))[offsets[:-1]]
+    wanted = np.log(inside[order, 0] / frame.energy) + np.random.default_rng(7).uniform(-0.2, 0.0, len(order))
+    moved = pin_leading(inside, mass, offsets, frame, wanted[:, None])
+    pinned = ~np.isclose(moved[order, 0], inside[order, 0], rtol=1e-9)
+    assert pinned.mean() > 0.5
+    assert np.allclose(moved[order, 0][pinned], (np.exp(wanted) * frame.energy)[pinned], rtol=1e-9)
+    assert np.allclose(sums(moved, offsets)[:, 3], frame.pz, rtol=1e-9)
+    assert np.allclose(mass_squared(moved), mass**2, atol=1e-9 * moved[:, 0].max() ** 2)
+    same = pin_leading(inside, mass, offsets, frame, np.full((len(order), 1), 5.0))
+    assert np.allclose(same, inside, rtol=1e-9)
