@@ -25,6 +25,7 @@ from generators.hadrons.coordinates import K0, JetFrame, decode, encode, pin_lea
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.model import HadronModel
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
+from generators.networks.quantise import pack, unpack
 from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
 
 _FOURIER = torch.tensor([1.0, 2.0, 4.0])
@@ -372,3 +373,13 @@ class DiffusionModel(HadronModel):
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
         """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
         return self.flow.tokens(flavour, pt, latent, rng, num_inference_steps=self.num_inference_steps)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights to save: the flow's matrices in eight bits, the rest as in :meth:`HadronModel.tensors`."""
+        packed = {f"flow.{n}" for n, p in self.flow.named_parameters() if p.dim() == 2 and p.shape[1] >= 64}
+        exact = {name: value for name, value in self.state_dict().items() if name in packed}
+        return {name: value.contiguous() for name, value in pack({**super().tensors(), **exact}, packed).items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As for any module, from packed tensors too."""
+        return super().load_state_dict(unpack(state_dict), strict, assign)

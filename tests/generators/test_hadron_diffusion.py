@@ -20,6 +20,7 @@ from generators.hadrons.flow_training import FlowTraining, TrainingSet, couple, 
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.model import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES, SPECIES_MASS, TokenSample
+from generators.networks.quantise import pack, unpack
 from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
 from generators.reference.pythia import token_sample
 from generators.training import TrainingConfig
@@ -195,13 +196,24 @@ def test_card_and_weights_round_trip(flow: SetFlow, tmp_path: Path) -> None:
     loaded = DiffusionModel.from_card(card, weights)
     assert loaded.flow.config == flow.config
     for name, value in made.state_dict().items():
-        assert torch.allclose(loaded.state_dict()[name].double(), value.double(), rtol=1e-3, atol=1e-6), name
+        rounding = value.abs().amax() / 250 if name.startswith("flow.network") else 1e-6
+        assert torch.allclose(loaded.state_dict()[name].double(), value.double(), rtol=1e-3, atol=float(rounding)), name
     again = DiffusionModel.from_card(card, weights)
     first, second = (m.sample(PARTONS, rng=np.random.default_rng(1)) for m in (loaded, again))
     assert np.array_equal(first.p4, second.p4)
     few = DiffusionModel.from_card(card, weights, num_inference_steps=2)
     assert few.num_inference_steps == 2
     assert few.config() == loaded.config()
+
+
+def test_eight_bits_hold_every_row_to_its_scale() -> None:
+    weight = torch.randn(5, 200, generator=torch.Generator().manual_seed(11)) * torch.tensor([[1e-3, 0, 1, 1e3, 1]]).T
+    packed = pack({"a": weight, "b": weight}, {"a"})
+    assert packed["a"].dtype == torch.int8
+    error = (unpack(packed)["a"] - weight).abs().amax(dim=1)
+    assert (error <= 1.001 * weight.abs().amax(dim=1) / 254).all()
+    assert set(unpack(packed)) == {"a", "b"}
+    assert torch.equal(unpack(packed)["b"], weight)
 
 
 def test_unknown_keys_are_refused(flow: SetFlow, tmp_path: Path) -> None:
