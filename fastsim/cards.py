@@ -203,6 +203,7 @@ def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], 
         save_tensors(
             {key: torch.as_tensor(value).detach().cpu().contiguous() for key, value in tensors.items()}, partial
         )
+    partial.chmod(0o644)  # safetensors writes for its owner alone
     complete = replace(card, weights=weights.name, sha256=digest(partial))
     os.replace(partial, weights)
     return _write(complete, folder / f"{card.name}.json")
