@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import Floats, HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
 from fastsim.gun import Gun
@@ -116,6 +116,14 @@ def events_in_chunks(
 
     def chunks() -> Iterator[HardEvents]:
         last = -1
+        try:
+            yield from cut(last)
+        except InvalidEvent:
+            raise
+        except FastsimError as error:  # the reader was asked for the start of the chunk
+            raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first_event} ")) from None
+
+    def cut(last: int) -> Iterator[HardEvents]:
         for chunk, batch in enumerate(batches if num_events != 0 else (), start=first_chunk):
             last = int(batch.number[-1])
             if last >= first_event:

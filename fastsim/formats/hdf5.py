@@ -133,6 +133,11 @@ class Writer(_Tables):
             self._append("event/weights", np.asarray(weights, np.float64).reshape(len(partons), -1), "f8")
         self.num_written += len(partons)
 
+    def write_extras(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Adds rows of further tables, by name: arrays (N, ...) that belong to the partons just written."""
+        for name, values in arrays.items():
+            self._append(name, values, "f8" if values.dtype.kind == "f" else "i4")
+
     def _widen(self) -> None:
         """From float32 to float64: what was written keeps its restored mass shell."""
         self._kind = "f8"

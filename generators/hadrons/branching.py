@@ -73,6 +73,7 @@ def basis(nodes: Frontier) -> Tensor:
         fallback = other - (other * z).sum(-1, keepdim=True) * z
         x = torch.where(tiny[:, None], fallback, x)
     x = _unit(x)
+    x = _unit(x - (x * z).sum(-1, keepdim=True) * z)  # again: nearly parallel vectors leave rounding along z
     return torch.stack([x, torch.linalg.cross(z, x), z], dim=1)
 
 
@@ -103,7 +104,10 @@ def context(nodes: Frontier, axes: Tensor, of_set: Tensor, energy: Tensor) -> Te
     def local(v: Tensor) -> Tensor:
         # components in the local frame, and the azimuth by itself: a collimated node sees directions by it alone
         inside = torch.einsum("kij,kj->ki", axes, v)
-        return torch.cat([inside, _unit(inside[:, :2])], dim=-1)
+        # (none for a root's uncle, which flies exactly backwards)
+        across = inside[:, :2]
+        azimuth = torch.where(_norm(across) > 1e-9, _unit(across), torch.zeros_like(across))
+        return torch.cat([inside, azimuth], dim=-1)
 
     angle_sib, angle_unc, angle_axis = _angle(own, sib), _angle(own, unc), _angle(own, axis)
     free = (m - least).clamp_min(1e-6)

@@ -41,7 +41,7 @@ from generators.hadrons.tokens import TokenSample, parton_energy
 
 _EPS = 1e-300
 _MAX_REDRAWS = 12
-_MIN_FREE = 1e-7  # GeV left to the masses of composite children, so that photons never share a mass of zero
+_MIN_MASS = 1e-6  # of a composite child over its parent's, so that photons never share a mass of zero
 
 
 def make_net(settings: Mapping[str, int]) -> SplittingNet:
@@ -136,11 +136,13 @@ def _split_once(
     rows = torch.nonzero(counts_b.sum(-1) >= 2)[:, 0]
     if len(rows):
         value, bins[rows, 0] = net.sample_variable(heads[0][rows], bins[rows], 0, rng)
-        m_b[rows] += torch.sigmoid(value) * (nodes.mass - least_a - least_b).clamp_min(_MIN_FREE)[rows]
+        m_b[rows] += torch.sigmoid(value) * (nodes.mass - least_a - least_b).clamp_min(0)[rows]
+        m_b[rows] = torch.maximum(m_b[rows], _MIN_MASS * nodes.mass[rows])
     rows = torch.nonzero(counts_a.sum(-1) >= 2)[:, 0]
     if len(rows):
         value, bins[rows, 1] = net.sample_variable(heads[1][rows], bins[rows], 1, rng)
-        m_a[rows] += torch.sigmoid(value) * (nodes.mass - least_a - m_b).clamp_min(_MIN_FREE)[rows]
+        m_a[rows] += torch.sigmoid(value) * (nodes.mass - least_a - m_b).clamp_min(0)[rows]
+        m_a[rows] = torch.maximum(m_a[rows], _MIN_MASS * nodes.mass[rows])
     a, b = torch.zeros_like(nodes.p4), torch.zeros_like(nodes.p4)
     pending = torch.arange(len(nodes.mass))
     for _ in range(_MAX_REDRAWS):
