@@ -45,7 +45,8 @@ def rapidity(p4: Floats) -> Floats:
 def mass_squared(p4: Floats) -> Floats:
     """Invariant mass squared E^2 - p^2 in GeV^2, as (E - |p|)(E + |p|)."""
     p = np.sqrt(np.sum(p4[..., 1:] ** 2, axis=-1))
-    return (p4[..., 0] - p) * (p4[..., 0] + p)
+    value: Floats = (p4[..., 0] - p) * (p4[..., 0] + p)
+    return value
 
 
 def mass(p4: Floats) -> Floats:

@@ -28,6 +28,7 @@ The first ``NUM_TOTAL`` fix the total four-momentum up to its azimuth; the other
 # counts are drawn in this order: frequent species first, so that the rare ones know the size of the set
 _ORDER = np.argsort([(0 if abs(s) == 211 else 1 if s == 111 else 2) for s in SPECIES], kind="stable")
 _SMALL = 1e-6
+_MAX_REDRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -275,9 +276,27 @@ class LatentModel(nn.Module):
             empty = empty[counts[empty].sum(-1) == 0]
         with torch.no_grad():
             context = self._context(condition, counts)
-            total = self.total_flow.sample(context, rng)
+            total = self._sample_total(context, counts.numpy(), parton_energy(flavour, pt), rng)
             extras = self.extras_flow.sample(self._with_total(context, total), rng)
         features = torch.cat([total, extras], -1).numpy()
         azimuth = 2 * np.pi * torch.rand(len(counts), generator=rng, dtype=torch.float64).numpy()
         energy = parton_energy(flavour, pt)
         return Latent(counts.numpy(), total_momentum(features, counts.numpy(), energy, azimuth), features)
+
+    def _sample_total(self, context: Tensor, counts: Ints, energy: Floats, rng: torch.Generator) -> Tensor:
+        """Features of the total momentum, redrawn where no opposite hemisphere could balance it.
+
+        That one has the four-momentum (2E, 0) - P, so that E_P + |p_P| <= 2E: the far tails of a flow do not know.
+        """
+        total = self.total_flow.sample(context, rng)
+        pending = np.arange(len(counts))
+        for _ in range(_MAX_REDRAWS):
+            rows = torch.from_numpy(pending)
+            p = total_momentum(total[rows].numpy(), counts[pending], energy[pending], np.zeros(len(pending)))
+            reach = p[:, 0] + np.sqrt((p[:, 1:] ** 2).sum(-1))
+            pending = pending[reach > 2 * energy[pending]]
+            if len(pending) == 0:
+                break
+            rows = torch.from_numpy(pending)
+            total[rows] = self.total_flow.sample(context[rows], rng)
+        return total

@@ -138,13 +138,15 @@ def test_interrupt_leaves_no_half_written_file(number: int, status: int, tmp_pat
     process = subprocess.Popen(
         [sys.executable, "-m", "fastsim.cli", "reference", "--gun", gun, "-o", str(tmp_path / "a.h5")],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # a shell starts background jobs, and so their children, with SIGINT ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 30
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(number)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=120)
     assert process.returncode == status, error
     assert "interrupted" in one_line(error)
     assert {path.name for path in tmp_path.iterdir()} <= {"a.partial.h5"}

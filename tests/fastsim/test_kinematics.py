@@ -50,7 +50,9 @@ def test_boosts_keep_invariants(p: Floats, q: Floats, frame: Floats) -> None:
 @given(vectors, betas)
 def test_longitudinal_boosts_shift_rapidity(p: Floats, beta: float) -> None:
     moved = kin.boost(p, np.array([0.0, 0.0, beta]))
-    assert kin.rapidity(moved) == pytest.approx(kin.rapidity(p) + np.arctanh(beta), abs=1e-6)
+    # E^2 - p^2 of a light, fast particle has lost (E/m)^2 of the double's precision before rapidity sees it
+    lost = 1e-14 * float(moved[0] ** 2 / max(kin.pt(p) ** 2 + kin.mass_squared(p), 1e-12))
+    assert kin.rapidity(moved) == pytest.approx(kin.rapidity(p) + np.arctanh(beta), abs=1e-6 + lost)
     assert kin.pt(moved) == pytest.approx(kin.pt(p))
     assert kin.phi(moved) == pytest.approx(kin.phi(p))
 
