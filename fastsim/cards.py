@@ -120,7 +120,8 @@ def _check_keys(values: object, owner: type, place: str) -> None:
 
 def data_folder() -> Path:
     """Folder of the files that ship with the package, in wheel and editable installs alike."""
-    return Path(str(resources.files(DATA_PACKAGE)))
+    # beside fastsim, not by name: a folder called data in the working directory must not shadow it
+    return Path(str(resources.files("fastsim"))).parent / DATA_PACKAGE
 
 
 def available() -> list[str]:
