@@ -1,9 +1,9 @@
 """Speed of every source of hadrons in one run on the same partons (``make bench``), for docs/models.md.
 
-Sets a second with two threads (two processes for Pythia), by range of the partons' pT; flavours u d s c b and g in
-equal parts. Each figure is the median of three rounds, and the rounds of all sources alternate, so that a busy moment
-of the machine hits all alike. Pythia makes two hemispheres an event: both are counted in the first two rows,
-which is the most favourable to it; ``fastsim reference`` keeps one.
+Sets a second of two processes with one thread each, Pythia and models alike, by range of the partons' pT; flavours
+u d s c b and g in equal parts. Each figure is the median of three rounds, and the rounds of all sources alternate, so
+that a busy moment of the machine hits all alike. Pythia makes two hemispheres an event: both are counted in the first
+two rows, which is the most favourable to it; ``fastsim reference`` keeps one.
 
     python bench/speed.py --models NAME CARD.json LIBRARY.h5 --seconds 5
 """
@@ -25,12 +25,12 @@ import fastsim
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import Partons
+from fastsim.production import PARTONS_PER_CHUNK
 from fastsim.species import PARTON_MASSES
 from metrics.report import fill, table
 
 PT_RANGES = ((20.0, 60.0), (60.0, 200.0), (200.0, 600.0), (600.0, 2000.0))
 FLAVOURS = (1, 2, 3, 4, 5, 21)
-BATCH = 4_000
 ROUNDS = 3
 
 
@@ -75,35 +75,39 @@ def _shower_only(pythia: Any, flavour: int, pt: float) -> None:
     pythia.next()
 
 
-def source_rate(source: Any, lo: float, hi: float, seconds: float, seed: int) -> float:
-    """Sets a second of a source in this process, in batches."""
-    partons = bench_partons(lo, hi, BATCH, seed)
+_loaded: dict[str, Any] = {}
+
+
+def source_rate(job: tuple[str, float, float, float, int]) -> float:
+    """Sets a second of a source in one process and thread, in the chunks of a production."""
+    import torch
+
+    torch.set_num_threads(1)
+    name, lo, hi, seconds, seed = job
+    if name not in _loaded:
+        _loaded[name] = fastsim.load_model(name)
+    source, partons = _loaded[name], bench_partons(lo, hi, PARTONS_PER_CHUNK, seed)
+    source.sample(partons[:64], rng=np.random.default_rng(seed))
     done, start = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - start < seconds:
-        source.sample(partons, rng=np.random.default_rng(seed + done))
-        done += BATCH
+        done += len(source.sample(partons, rng=np.random.default_rng([seed, done])))
     return done / (time.perf_counter() - start)
 
 
-def measure(models: list[str], seconds: float, threads: int, log: Callable[[str], None]) -> dict[str, list[float]]:
+def measure(models: list[str], seconds: float, processes: int, log: Callable[[str], None]) -> dict[str, list[float]]:
     """Rates by source, one for each range of pT: the median of the rounds."""
-    import torch
-
-    torch.set_num_threads(threads)
-    sources = {name: fastsim.load_model(name) for name in models}
     rates: dict[str, list[list[float]]] = {}
-    with ProcessPoolExecutor(threads, mp_context=multiprocessing.get_context("forkserver")) as pool:
-        for round_number in range(ROUNDS):
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        for number in range(ROUNDS):
             for cell, (lo, hi) in enumerate(PT_RANGES):
+                seeds = [100 * number + k for k in range(processes)]
                 for label, read_out in (("Pythia, nothing read", False), ("Pythia, read into arrays", True)):
-                    jobs = [(lo, hi, seconds, read_out, 100 * round_number + k) for k in range(threads)]
-                    rate = sum(pool.map(pythia_rate, jobs))
+                    rate = sum(pool.map(pythia_rate, [(lo, hi, seconds, read_out, seed) for seed in seeds]))
                     rates.setdefault(label, [[] for _ in PT_RANGES])[cell].append(rate)
-                for name, source in sources.items():
-                    rate = source_rate(source, lo, hi, seconds, round_number)
-                    label = f"{source.name} ({Path(name).name})" if name.endswith(".h5") else source.name
-                    rates.setdefault(label, [[] for _ in PT_RANGES])[cell].append(rate)
-                log(f"round {round_number + 1} of {ROUNDS}, pT {lo:.0f}-{hi:.0f} GeV done")
+                for name in models:
+                    rate = sum(pool.map(source_rate, [(name, lo, hi, seconds, seed) for seed in seeds]))
+                    rates.setdefault(Path(name).name, [[] for _ in PT_RANGES])[cell].append(rate)
+                log(f"round {number + 1} of {ROUNDS}, pT {lo:.0f}-{hi:.0f} GeV done")
     return {label: [float(np.median(r)) for r in by_cell] for label, by_cell in rates.items()}
 
 
@@ -111,12 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", help="names, cards or libraries (.h5); default: all that ship")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of models.md")
     options = parser.parse_args()
     models = cards.available() if options.models is None else options.models
-    rates = measure(models, options.seconds, options.threads, lambda text: print(text, file=sys.stderr, flush=True))
-    header = [f"sets/s, {options.threads} threads", *(f"{lo:.0f}-{hi:.0f} GeV" for lo, hi in PT_RANGES)]
+    rates = measure(models, options.seconds, options.processes, lambda text: print(text, file=sys.stderr, flush=True))
+    header = [f"sets/s, {options.processes} processes", *(f"{lo:.0f}-{hi:.0f} GeV" for lo, hi in PT_RANGES)]
     text = table(header, [[label, *(f"{r:,.0f}" for r in values)] for label, values in rates.items()])
     print(text, end="")
     fill(options.docs / "models.md", "speed", text)

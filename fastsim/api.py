@@ -28,7 +28,7 @@ from fastsim.formats import lhe
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
 from fastsim.gun import Gun
 from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
-from fastsim.production import Progress, Summary, events_in_chunks, gun_in_chunks
+from fastsim.production import Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
 
 __all__ = ["Model", "Summary", "generate", "load_model", "reference", "train"]
 
@@ -176,7 +176,8 @@ def generate(
         num_events: how many events at most.
         first_event: number of the first event, from 0.
         num_inference_steps, device: see :func:`load_model`.
-        threads: of torch, while this runs.
+        threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result does not
+            depend on it.
         workers: worker processes of Pythia for partons outside the domain.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         force: replace an output that exists.
@@ -185,14 +186,16 @@ def generate(
     Raises:
         FastsimError: its subclasses say what is wrong with input, output or model.
     """
-    with _threads(threads):
+    with _one_torch_thread():
         loaded = (
             model
             if isinstance(model, Model)
             else load_model(model, num_inference_steps=num_inference_steps, device=device, workers=workers)
         )
         fallback = load_model(REFERENCE, workers=workers)
-        span = _Span(seed, first_event, num_events, force, progress)
+        span = _Span(
+            seed, first_event, num_events, force, progress, min(available_cpus(), 4) if threads is None else threads
+        )
         return _produce(input, output, loaded, fallback, span, latent)
 
 
@@ -249,15 +252,24 @@ class _Span:
     """Which events of a run, and how it reports."""
 
     def __init__(
-        self, seed: int, first_event: int, num_events: int | None, force: bool, progress: Progress | None
+        self,
+        seed: int,
+        first_event: int,
+        num_events: int | None,
+        force: bool,
+        progress: Progress | None,
+        threads: int = 1,
     ) -> None:
         if seed < 0 or first_event < 0 or (num_events is not None and num_events < 0):
             raise FastsimError(f"seed={seed}, first_event={first_event}, num_events={num_events}: none may be negative")
+        if threads < 1:
+            raise FastsimError(f"threads={threads}: one at least")
         self.seed = seed
         self.first_event = first_event
         self.num_events = num_events
         self.force = force
         self.progress = progress
+        self.threads = threads
 
     @property
     def range(self) -> dict[str, Any]:
@@ -287,7 +299,7 @@ def _write_events(
     input: Input, output: PathLike, step: Step, provenance: dict[str, str], source: str, span: _Span
 ) -> Summary:
     with _opened(input) as stream:
-        run, chunks = events_in_chunks(stream, step, **span.range)
+        run, chunks = events_in_chunks(stream, step, **span.range, threads=span.threads)
         return _drain(run, chunks, output, provenance, source, span)
 
 
@@ -322,7 +334,7 @@ def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span
     total = gun.num if span.num_events is None else min(gun.num - span.first_event, span.num_events)
     run = RunInfo(provenance={**_provenance(model, span), "gun": str(gun)})
     summary = Summary(output=os.fspath(output), source=model.name)
-    chunks = gun_in_chunks(gun, draw_latent if latent else draw, **span.range)
+    chunks = gun_in_chunks(gun, draw_latent if latent else draw, **span.range, threads=span.threads)
     with open_gun_writer(output, run, force=span.force) as writer:
         if latent and not isinstance(writer, _ExtrasWriter):
             raise FastsimError(f"{os.fspath(output)}: this format does not hold the latent")
@@ -380,15 +392,12 @@ def _provenance(model: Model, span: _Span) -> dict[str, str]:
 
 
 @contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """Runs torch with that many threads, and puts the number back."""
-    if threads is None:
-        yield
-        return
+def _one_torch_thread() -> Iterator[None]:
+    """Runs torch with one thread an operation, since chunks run side by side, and puts the number back."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -236,8 +236,6 @@ class HardEvents:
             offsets=offsets_from_counts(np.concatenate([np.diff(p.offsets) for p in parts])),
             particles=ParticleSet.concatenate(sets) if len(sets) == len(parts) else None,
             origin=np.concatenate(origins) if len(origins) == len(parts) else None,
-            tallies={
-                k: np.concatenate([p.tallies.get(k, z) for p, z in zip(parts, zeros, strict=True)]) for k in keys
-            },
+            tallies={k: np.concatenate([p.tallies.get(k, z) for p, z in zip(parts, zeros, strict=True)]) for k in keys},
             **joined,
         )

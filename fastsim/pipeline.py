@@ -34,7 +34,8 @@ class HadronSource(Protocol):
     """Anything that turns partons into hadrons: Pythia, a library of its jets, a trained model.
 
     ``sample`` gives one set of final particles for each parton, in the frame of ``partons.p4``. A set is a
-    gun hemisphere: it does not conserve momentum by itself, :mod:`fastsim.reconstruction` does that.
+    gun hemisphere: it does not conserve momentum by itself, :mod:`fastsim.reconstruction` does that. Chunks of events
+    are sampled in threads: a source keeps no state from one call to the next.
     """
 
     @property

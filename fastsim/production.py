@@ -2,15 +2,20 @@
 
 A chunk is the unit of computation and of randomness: chunk c of a run draws everything from
 ``default_rng(SeedSequence([seed, c]))`` and is always computed whole, then cut to the events asked for. So an event
-depends on the run's seed and its own number alone, not on slices, restarts or workers.
+depends on the run's seed and its own number alone, not on slices, restarts, threads or workers.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +28,20 @@ from fastsim.pipeline import Step
 
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""
-PARTONS_PER_CHUNK = 1024
+PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
+J = TypeVar("J")
+R = TypeVar("R")
 Progress = Callable[[int, int | None], None]
 """Called with the events done and their total, None where that is not known."""
 Draw = Callable[[Partons, np.random.Generator], tuple[ParticleSet, dict[str, NDArray[Any]]]]
 """Particle sets of N gun partons, and named arrays (N, ...) of what else there is to tell or to save."""
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chunk_rng(seed: int, chunk: int) -> np.random.Generator:
@@ -90,8 +102,51 @@ class Summary:
         return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
 
 
+def _alone() -> None:
+    """Keeps torch, where it is in use, to one thread for each operation of this thread: jobs run side by side."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Iterator[R]:
+    """Results of independent jobs in their order, from ``threads`` threads (1: this one), with one job more in hand.
+
+    What the iterator of the jobs raises comes after the results of the jobs before.
+    """
+    if threads == 1:
+        yield from map(function, jobs)
+        return
+    pending: deque[Future[R]] = deque()
+    failure: Exception | None = None
+    with ThreadPoolExecutor(threads, initializer=_alone) as pool:
+        try:
+            while failure is None:
+                try:
+                    pending.append(pool.submit(function, next(jobs)))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                if len(pending) > threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+    if failure is not None:
+        raise failure
+
+
 def events_in_chunks(
-    source: lhe.Source, step: Step, *, seed: int, first_event: int = 0, num_events: int | None = None
+    source: lhe.Source,
+    step: Step,
+    *,
+    seed: int,
+    first_event: int = 0,
+    num_events: int | None = None,
+    threads: int = 1,
 ) -> tuple[RunInfo, Iterator[HardEvents]]:
     """The events of an LHE file after ``step``, chunk by chunk.
 
@@ -101,6 +156,7 @@ def events_in_chunks(
         seed: of the run; event i is the same whatever ``first_event`` and ``num_events`` are.
         first_event: number of the first event wanted.
         num_events: how many at most; None for all.
+        threads: chunks that are computed at a time.
 
     Raises:
         InvalidEvent: for a bad file, after the good events before the bad one. FastsimError: if the file ends before
@@ -124,21 +180,35 @@ def events_in_chunks(
             raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first_event} ")) from None
 
     def cut(last: int) -> Iterator[HardEvents]:
-        for chunk, batch in enumerate(batches if num_events != 0 else (), start=first_chunk):
-            last = int(batch.number[-1])
-            if last >= first_event:
-                done = step.step(batch, rng=chunk_rng(seed, chunk))
-                yield done[(batch.number >= first_event) & (batch.number < (last + 1 if stop is None else stop))]
-            if stop is not None and last + 1 >= stop:
-                return
-        if num_events != 0 and last < first_event:
-            raise FastsimError(f"first event {first_event} asked, but the file holds {last + 1} (numbered from 0)")
+        def wanted_batches() -> Iterator[tuple[int, HardEvents]]:
+            nonlocal last
+            for chunk, batch in enumerate(batches if num_events != 0 else (), start=first_chunk):
+                last = int(batch.number[-1])
+                if last >= first_event:
+                    yield chunk, batch
+                if stop is not None and last + 1 >= stop:
+                    return
+            if num_events != 0 and last < first_event:
+                raise FastsimError(f"first event {first_event} asked, but the file holds {last + 1} (numbered from 0)")
+
+        def compute(job: tuple[int, HardEvents]) -> HardEvents:
+            chunk, batch = job
+            inside = (batch.number >= first_event) & (batch.number < (math.inf if stop is None else stop))
+            return step.step(batch, rng=chunk_rng(seed, chunk))[inside]
+
+        yield from in_order(compute, wanted_batches(), threads)
 
     return run, chunks()
 
 
 def gun_in_chunks(
-    gun: Gun, draw: Draw, *, seed: int, first_event: int = 0, num_events: int | None = None
+    gun: Gun,
+    draw: Draw,
+    *,
+    seed: int,
+    first_event: int = 0,
+    num_events: int | None = None,
+    threads: int = 1,
 ) -> Iterator[tuple[Partons, ParticleSet, dict[str, NDArray[Any]]]]:
     """A gun's partons, their particle sets and what ``draw`` tells of them, chunk by chunk.
 
@@ -148,6 +218,7 @@ def gun_in_chunks(
         seed: of the run; set i is the same whatever ``num``, ``first_event`` and ``num_events`` are.
         first_event: number of the first set wanted.
         num_events: how many at most; None for all.
+        threads: chunks that are computed at a time.
 
     Raises:
         FastsimError: if the gun shoots no parton of number ``first_event``.
@@ -156,9 +227,13 @@ def gun_in_chunks(
     stop = gun.num if num_events is None else min(gun.num, first_event + num_events)
     if first_event > 0 and first_event >= gun.num:
         raise FastsimError(f"first event {first_event} asked, but the gun shoots {gun.num} (numbered from 0)")
-    for chunk in range(first_event // size, -(-stop // size) if stop > first_event else 0):
+    chunks = range(first_event // size, -(-stop // size) if stop > first_event else 0)
+
+    def compute(chunk: int) -> tuple[Partons, ParticleSet, dict[str, NDArray[Any]]]:
         rng = chunk_rng(seed, chunk)
         partons = gun.partons(rng, size)
         particles, more = draw(partons, rng)
         cut = slice(max(first_event - chunk * size, 0), min(stop - chunk * size, size))
-        yield partons[cut], particles[cut], {key: values[cut] for key, values in more.items()}
+        return partons[cut], particles[cut], {key: values[cut] for key, values in more.items()}
+
+    return in_order(compute, iter(chunks), threads)

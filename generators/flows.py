@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,13 +72,19 @@ class SplineFlow(nn.Module):
     def sample(self, context: Tensor, rng: torch.Generator) -> Tensor:
         """Features (N, D) in float64 drawn given context (N, C).
 
-        The inverse runs in float64: in float32 its discriminant can round below zero, an AssertionError in nflows.
+        Splines are inverted in float64: in float32 their discriminant can round below zero, an AssertionError in
+        nflows. Its own inverse evaluates all D splines D times; here each is evaluated once, when its turn comes.
         """
-        noise = torch.randn(len(context), self.num_features, generator=rng, dtype=torch.float64)
-        double = self.transform.double()
-        try:
-            x, _ = double.inverse(noise, context.double())
-        finally:
-            self.transform.float()
+        x = torch.randn(len(context), self.num_features, generator=rng, dtype=torch.float64)
+        for layer in reversed(self.transform._transforms):
+            x = self._inverse(layer, x, context) if hasattr(layer, "autoregressive_net") else layer.inverse(x)[0]
         result: Tensor = x * self.std.double() + self.mean.double()
         return result
+
+    def _inverse(self, layer: Any, y: Tensor, context: Tensor) -> Tensor:
+        x = torch.zeros_like(y)
+        for column in range(self.num_features):
+            params = layer.autoregressive_net(x.float(), context).double()
+            own = params.unflatten(-1, (self.num_features, -1))[:, column].contiguous()
+            x[:, column : column + 1], _ = layer._elementwise_inverse(y[:, column : column + 1], own)
+        return x

@@ -15,7 +15,10 @@ from fastsim.cli.options import as_path, event_input, event_options, model_optio
 )
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
 @click.option(
-    "--threads", metavar="N", type=click.IntRange(1), help="Threads of the model; results do not depend on it."
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Default: one a CPU, four at most; results do not depend on it.",
 )
 @click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
 def command(

@@ -2,268 +2,324 @@
 
 A node X of the tree goes to A and B. This module turns trees into rows for
 :class:`generators.hadrons.splitting.SplittingNet` and back: what a splitting may know (:func:`context`), the
-coordinates it is described by (:func:`variables`), and the children's momenta from them (:func:`split`).
+coordinates it is described by (:func:`splittings`), and the children's momenta from them (:func:`split`).
+Compiled, because training and sampling go through it row by row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from math import atan2, hypot, log, sqrt, tan
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from fastsim.event import Floats, Ints
+from generators.compiled import compiled
 from generators.hadrons.clustering import Nodes, cluster
 from generators.hadrons.splitting import Splittings
 from generators.hadrons.tokens import FLAVOURS, SPECIES_MASS, TokenSample, parton_energy
 
-_EPS = 1e-300
 _LOGIT_LIMIT = 16.0
-MASS = torch.from_numpy(SPECIES_MASS)
+_EPS = 1e-300
+Vector = tuple[float, float, float]
+_AXIS = (0.0, 0.0, 1.0)
+_NUM_SCALARS = 18
+NUM_CONTEXT = _NUM_SCALARS + 5 + 5 + len(FLAVOURS) + 6
 
 
-@dataclass(frozen=True)
-class Frontier:
-    """K nodes about to split, and what is known of their surroundings.
-
-    ``p4`` (K, 4), ``mass`` (K,), ``counts`` (K, S); the sibling's ``sibling`` (K, 4), ``sibling_mass``,
-    ``sibling_n``; ``uncle`` (K, 4) is the parent's sibling; ``is_root`` (K,); ``set_index`` (K,) into the
-    per-set features ``of_set`` (N, G). For a root, sibling and uncle are the recoiling hemisphere.
-    """
-
-    p4: Tensor
-    mass: Tensor
-    counts: Tensor
-    sibling: Tensor
-    sibling_mass: Tensor
-    sibling_n: Tensor
-    uncle: Tensor
-    is_root: Tensor
-    set_index: Tensor
-
-    def rows(self, rows: Tensor) -> Frontier:
-        return Frontier(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+@compiled
+def _least_mass(counts: NDArray[np.uint8], masses: Floats) -> Floats:
+    out = np.zeros(len(counts))
+    for k in range(len(counts)):
+        for s in range(counts.shape[1]):
+            out[k] += counts[k, s] * masses[s]
+    return out
 
 
-def _norm(p: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(p, dim=-1, keepdim=True)
-    return length
+def least_mass(counts: NDArray[np.uint8]) -> Floats:
+    """Sum of the masses (K,) of the tokens in ``counts`` (K, S), GeV."""
+    return _least_mass(counts, SPECIES_MASS)
 
 
-def _unit(p: Tensor) -> Tensor:
-    return p / _norm(p).clamp_min(_EPS)
+@compiled
+def _frame(own: Floats, towards: Vector) -> tuple[Vector, Vector, Vector]:
+    """Local axes x, y, z of a node: z along its momentum, x in the plane of ``towards``."""
+    at_rest = own[1] ** 2 + own[2] ** 2 + own[3] ** 2 == 0
+    z = _AXIS if at_rest else _unit(own[1], own[2], own[3])
+    x = _across(towards, z)
+    if _dot(x, x) < 1e-24:  # exactly parallel: any direction across will do
+        smallest = min(abs(z[0]), abs(z[1]), abs(z[2]))
+        if abs(z[0]) == smallest:
+            x = _across((1.0, 0.0, 0.0), z)
+        elif abs(z[1]) == smallest:
+            x = _across((0.0, 1.0, 0.0), z)
+        else:
+            x = _across((0.0, 0.0, 1.0), z)
+    x = _unit(x[0], x[1], x[2])
+    x = _across(x, z)  # again: nearly parallel vectors leave rounding along z
+    x = _unit(x[0], x[1], x[2])
+    y = (z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0])
+    return x, y, z
 
 
-def _angle(a: Tensor, b: Tensor) -> Tensor:
+@compiled
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@compiled
+def _unit(x: float, y: float, z: float) -> Vector:
+    length = max(sqrt(x * x + y * y + z * z), _EPS)
+    return x / length, y / length, z / length
+
+
+@compiled
+def _across(v: Vector, z: Vector) -> Vector:
+    """The part of a vector across a unit vector."""
+    along = _dot(v, z)
+    return v[0] - along * z[0], v[1] - along * z[1], v[2] - along * z[2]
+
+
+@compiled
+def _angle(a: Vector, b: Vector) -> float:
     """Angle between unit vectors, accurate when small."""
-    return 2 * torch.atan2(_norm(a - b)[:, 0], _norm(a + b)[:, 0])
+    minus = sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
+    plus = sqrt((a[0] + b[0]) ** 2 + (a[1] + b[1]) ** 2 + (a[2] + b[2]) ** 2)
+    return 2 * atan2(minus, plus)
 
 
-def basis(nodes: Frontier) -> Tensor:
-    """Local axes (K, 3, 3), rows x, y, z: z along the node, x towards its sibling (the root: the parton axis)."""
-    z = _unit(nodes.p4[:, 1:])
-    axis = torch.zeros_like(z)
-    axis[:, 2] = 1.0
-    towards = torch.where(nodes.is_root[:, None], axis, _unit(nodes.sibling[:, 1:]))
-    x = towards - (towards * z).sum(-1, keepdim=True) * z
-    tiny = _norm(x)[:, 0] < 1e-12
-    if tiny.any():  # exactly parallel: any direction across will do
-        other = torch.zeros_like(z)
-        other.scatter_(1, z.abs().argmin(-1, keepdim=True), 1.0)
-        fallback = other - (other * z).sum(-1, keepdim=True) * z
-        x = torch.where(tiny[:, None], fallback, x)
-    x = _unit(x)
-    x = _unit(x - (x * z).sum(-1, keepdim=True) * z)  # again: nearly parallel vectors leave rounding along z
-    return torch.stack([x, torch.linalg.cross(z, x), z], dim=1)
+@compiled
+def _local(out: Floats, x: Vector, y: Vector, z: Vector, v: Vector) -> None:
+    """Components in the local frame, and the azimuth by itself: a collimated node sees directions by it alone.
+
+    None for a root's uncle, which flies exactly backwards.
+    """
+    out[0], out[1], out[2] = _dot(x, v), _dot(y, v), _dot(z, v)
+    across = hypot(out[0], out[1])
+    if across > 1e-9:
+        out[3], out[4] = out[0] / across, out[1] / across
+    else:
+        out[3], out[4] = 0.0, 0.0
 
 
-def set_features(flavour: Tensor, energy: Tensor, total: Tensor, n: Tensor) -> Tensor:
-    """What all nodes of a set see: flavour, log E of the parton, and the latent's total momentum, (N, G)."""
-    onehot = (flavour[:, None] == torch.tensor(FLAVOURS)).double()
-    scaled = total / energy[:, None]
-    across = torch.hypot(scaled[:, 1], scaled[:, 2])
-    mass2 = (scaled[:, 0] ** 2 - (scaled[:, 1:] ** 2).sum(-1)).clamp_min(1e-12)
-    columns = [energy.log(), n.log(), scaled[:, 0], scaled[:, 3], 0.5 * mass2.log(), (across + 1e-4).log()]
-    return torch.cat([onehot, torch.stack(columns, -1)], dim=-1)
+@compiled
+def _context(
+    p4: Floats,
+    mass: Floats,
+    counts: NDArray[np.uint8],
+    size: Ints,
+    left: Ints,
+    right: Ints,
+    parent: Ints,
+    set_index: Ints,
+    energy: Floats,
+    masses: Floats,
+    rows: Ints,
+    axes: Floats,
+    out: NDArray[np.float32],
+) -> None:
+    other = np.empty(4)
+    local = np.empty(5)
+    for k in range(len(rows)):
+        i = rows[k]
+        own, m, n, e_parton = p4[i], mass[i], size[i], energy[set_index[i]]
+        least = 0.0
+        for s in range(counts.shape[1]):
+            least += counts[i, s] * masses[s]
+        # the recoiling hemisphere is the sibling of a root, and the uncle of its children
+        up = parent[i]
+        above = parent[up] if up >= 0 else -1
+        top = i if up < 0 else up
+        if above < 0:
+            other[0] = 2 * e_parton - p4[top, 0]
+            other[1:] = -p4[top, 1:]
+        sib = other
+        if up < 0:
+            sib_mass, sib_n = sqrt(max(other[0] ** 2 - (other[1] ** 2 + other[2] ** 2 + other[3] ** 2), 0.0)), 1
+        else:
+            j = right[up] if left[up] == i else left[up]
+            sib, sib_mass, sib_n = p4[j], mass[j], size[j]
+        unc = other
+        if above >= 0:
+            unc = p4[right[above] if left[above] == up else left[above]]
+        to_sib, to_unc = _unit(sib[1], sib[2], sib[3]), _unit(unc[1], unc[2], unc[3])
+        x, y, z = _frame(own, _AXIS if up < 0 else to_sib)
+        for i in range(3):
+            axes[k, 0, i], axes[k, 1, i], axes[k, 2, i] = x[i], y[i], z[i]
+        angle_sib, angle_unc, angle_axis = _angle(z, to_sib), _angle(z, to_unc), _angle(z, _AXIS)
+        free = max(m - least, 1e-6)
+        e = own[0]
+        out[k, 0] = log(e / e_parton)
+        out[k, 1] = log(e)
+        out[k, 2] = log(m)
+        out[k, 3] = log(m / e)
+        out[k, 4] = log(n)
+        out[k, 5] = log(free)
+        out[k, 6] = log(free / m)
+        out[k, 7] = log(max(sib[0] / e_parton, 1e-9))
+        out[k, 8] = log(sib_mass + 0.01)
+        out[k, 9] = log(sib_n)
+        out[k, 10] = log(angle_sib + 1e-6)
+        out[k, 11] = log(e * angle_sib + 1e-4)
+        out[k, 12] = log(max(unc[0] / e_parton, 1e-9))
+        out[k, 13] = log(angle_unc + 1e-6)
+        out[k, 14] = log(angle_axis + 1e-6)
+        out[k, 15] = own[3] / e
+        out[k, 16] = log(m / (e * angle_sib + 1e-3))
+        out[k, 17] = 1.0 if up < 0 else 0.0
+        _local(local, x, y, z, to_unc)
+        out[k, 18:23] = local
+        _local(local, x, y, z, _AXIS)
+        out[k, 23:28] = local
 
 
-def context(nodes: Frontier, axes: Tensor, of_set: Tensor, energy: Tensor) -> Tensor:
-    """Features (K, F) in float32 that a splitting is conditioned on.
+def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArray[np.float32]:
+    """What all nodes of a set see: flavour, log E of the parton, and the latent's total momentum, (N, G).
 
     Args:
-        nodes: K nodes; axes: their :func:`basis`; of_set: :func:`set_features` (N, G);
-        energy: of the partons (N,), GeV.
+        flavour: (N,) of FLAVOURS; energy: (N,) of the partons, GeV; total: (N, 4), GeV; n: (N,) tokens.
     """
-    e_parton = energy[nodes.set_index]
-    e, m, n = nodes.p4[:, 0], nodes.mass, nodes.counts.sum(-1).double()
-    least = nodes.counts.double() @ MASS
-    own, sib, unc = _unit(nodes.p4[:, 1:]), _unit(nodes.sibling[:, 1:]), _unit(nodes.uncle[:, 1:])
-    axis = torch.zeros_like(own)
-    axis[:, 2] = 1.0
-
-    def local(v: Tensor) -> Tensor:
-        # components in the local frame, and the azimuth by itself: a collimated node sees directions by it alone
-        inside = torch.einsum("kij,kj->ki", axes, v)
-        # (none for a root's uncle, which flies exactly backwards)
-        across = inside[:, :2]
-        azimuth = torch.where(_norm(across) > 1e-9, _unit(across), torch.zeros_like(across))
-        return torch.cat([inside, azimuth], dim=-1)
-
-    angle_sib, angle_unc, angle_axis = _angle(own, sib), _angle(own, unc), _angle(own, axis)
-    free = (m - least).clamp_min(1e-6)
-    scalars = [
-        (e / e_parton).log(),
-        e.log(),
-        m.log(),
-        (m / e).log(),
-        n.log(),
-        free.log(),
-        (free / m).log(),
-        (nodes.sibling[:, 0] / e_parton).clamp_min(1e-9).log(),
-        (nodes.sibling_mass + 0.01).log(),
-        nodes.sibling_n.double().log(),
-        (angle_sib + 1e-6).log(),
-        (e * angle_sib + 1e-4).log(),
-        (nodes.uncle[:, 0] / e_parton).clamp_min(1e-9).log(),
-        (angle_unc + 1e-6).log(),
-        (angle_axis + 1e-6).log(),
-        nodes.p4[:, 3] / e,
-        (m / (e * angle_sib + 1e-3)).log(),
-        nodes.is_root.double(),
-    ]
-    return torch.cat([torch.stack(scalars, -1), local(unc), local(axis), of_set[nodes.set_index]], dim=-1).float()
+    onehot = flavour[:, None] == np.array(FLAVOURS)
+    scaled = total / energy[:, None]
+    mass2 = np.maximum(scaled[:, 0] ** 2 - (scaled[:, 1:] ** 2).sum(-1), 1e-12)
+    across = np.hypot(scaled[:, 1], scaled[:, 2])
+    columns = [np.log(energy), np.log(n), scaled[:, 0], scaled[:, 3], 0.5 * np.log(mass2), np.log(across + 1e-4)]
+    return np.concatenate([onehot, np.stack(columns, -1)], axis=-1, dtype=np.float32)
 
 
-NUM_CONTEXT = 18 + 5 + 5 + len(FLAVOURS) + 6
+def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats]:
+    """What the splittings of nodes are conditioned on, and the frames they are described in.
+
+    Scalars and directions of the node, its sibling and its parent's sibling ("uncle"); for a root these are the
+    recoiling hemisphere, as is the uncle of its children.
+
+    Args:
+        tree: with the nodes' ancestors and their children in place; rows: (K,) nodes of two tokens or more;
+        energy: of the partons (N,), GeV; of_set: :func:`set_features`.
+
+    Returns:
+        Features (K, NUM_CONTEXT), and local axes (K, 3, 3), rows x, y, z: z along the node, x towards its sibling (of a
+        root: the parton's axis).
+    """
+    out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
+    links = (tree.left, tree.right, tree.parent, tree.set_index)
+    _context(tree.p4, tree.mass, tree.counts, tree.size, *links, energy, SPECIES_MASS, rows, axes, out)
+    out[:, _NUM_SCALARS + 10 :] = of_set[tree.set_index[rows]]
+    return out, axes
 
 
-def recoil(total: Tensor, energy: Tensor) -> Tensor:
-    """Four-momentum of the opposite hemisphere, (2E, 0, 0, 0) - total, shape (N, 4)."""
-    other = -total
-    other[:, 0] = other[:, 0] + 2 * energy
-    return other
+@compiled
+def _breakup(mass: float, m1: float, m2: float) -> float:
+    product = (mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
+    return sqrt(max(product, 0.0)) / (2 * max(mass, _EPS))
 
 
-def breakup(mass: Tensor, m1: Tensor, m2: Tensor) -> Tensor:
-    """Momentum p* of a two-body decay in GeV; zero at and below threshold."""
-    factors = (mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
-    return factors.clamp_min(0).sqrt() / (2 * mass.clamp_min(_EPS))
+@compiled
+def breakup(mass: Floats, m1: Floats, m2: Floats) -> Floats:
+    """Momentum p* (K,) of two-body decays in GeV; zero at and below threshold."""
+    out = np.empty(len(mass))
+    for k in range(len(mass)):
+        out[k] = _breakup(mass[k], m1[k], m2[k])
+    return out
 
 
-def split(nodes: Frontier, axes: Tensor, m_a: Tensor, m_b: Tensor, cos: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-    """Four-momenta of A and B, each (K, 4), from the two-body kinematics in the rest frame of the node."""
-    p = breakup(nodes.mass, m_a, m_b)
-    sin = (1 - cos**2).clamp_min(0).sqrt()
-    star = torch.stack([p * sin * phi.cos(), p * sin * phi.sin(), p * cos], -1)
-    momentum = _norm(nodes.p4[:, 1:])[:, 0]
-    gamma, gamma_beta = nodes.p4[:, 0] / nodes.mass, momentum / nodes.mass
-    children = []
-    for sign, mass in ((1.0, m_a), (-1.0, m_b)):
-        q = sign * star
-        e = (p**2 + mass**2).sqrt()
-        along = gamma * q[:, 2] + gamma_beta * e
-        lab = torch.einsum("kij,ki->kj", axes, torch.stack([q[:, 0], q[:, 1], along], -1))
-        children.append(torch.cat([((lab**2).sum(-1) + mass**2).sqrt()[:, None], lab], -1))
-    return children[0], children[1]
+@compiled
+def split(
+    p4: Floats, mass: Floats, axes: Floats, m_a: Floats, m_b: Floats, cos: Floats, phi: Floats
+) -> tuple[Floats, Floats]:
+    """Four-momenta of A and B, each (K, 4), from the two-body kinematics in the rest frames of nodes.
+
+    Args:
+        p4: (K, 4) of the nodes; mass, m_a, m_b: (K,) in GeV; axes: (K, 3, 3) of :func:`context`; cos, phi: (K,)
+            direction of A in them.
+    """
+    a, b = np.empty_like(p4), np.empty_like(p4)
+    for k in range(len(p4)):
+        momentum = sqrt(p4[k, 1] ** 2 + p4[k, 2] ** 2 + p4[k, 3] ** 2)
+        star = _breakup(mass[k], m_a[k], m_b[k])
+        sin = sqrt(max(1 - cos[k] ** 2, 0.0))
+        qx, qy, qz = star * sin * np.cos(phi[k]), star * sin * np.sin(phi[k]), star * cos[k]
+        gamma, gamma_beta = p4[k, 0] / mass[k], momentum / mass[k]
+        for child, sign, m in ((a, 1.0, m_a[k]), (b, -1.0, m_b[k])):
+            along = sign * gamma * qz + gamma_beta * sqrt(star**2 + m**2)
+            square = m**2
+            for i in range(3):
+                child[k, 1 + i] = sign * (qx * axes[k, 0, i] + qy * axes[k, 1, i]) + along * axes[k, 2, i]
+                square += child[k, 1 + i] ** 2
+            child[k, 0] = sqrt(square)
+    return a, b
 
 
-def _logit(x: Tensor) -> Tensor:
-    return (x.log() - (1 - x).log()).clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+@compiled
+def _logit(x: float) -> float:
+    x = min(max(x, 1e-9), 1 - 1e-9)
+    return min(max(log(x) - log(1 - x), -_LOGIT_LIMIT), _LOGIT_LIMIT)
 
 
-def variables(nodes: Frontier, axes: Tensor, a: Tensor, m_a: Tensor, m_b: Tensor, n_a: Tensor, least: Tensor) -> Tensor:
-    """The coordinates (K, 4) of splittings into ``a`` (K, 4) and the rest; NaN where one does not exist.
+@compiled
+def _variables(
+    p4: Floats,
+    mass: Floats,
+    size: Ints,
+    axes: Floats,
+    rows: Ints,
+    a: Ints,
+    b: Ints,
+    m_a: Floats,
+    m_b: Floats,
+    least_a: Floats,
+    least_b: Floats,
+) -> NDArray[np.float32]:
+    out = np.full((len(rows), 4), np.nan, dtype=np.float32)
+    for k in range(len(rows)):
+        own, m, one = p4[rows[k]], mass[rows[k]], p4[a[k]]
+        if size[b[k]] >= 2:
+            out[k, 0] = _logit((m_b[k] - least_b[k]) / max(m - least_a[k] - least_b[k], _EPS))
+        if size[a[k]] >= 2:
+            out[k, 1] = _logit((m_a[k] - least_a[k]) / max(m - m_b[k] - least_a[k], _EPS))
+        q = (one[1], one[2], one[3])
+        x = (axes[k, 0, 0], axes[k, 0, 1], axes[k, 0, 2])
+        y = (axes[k, 1, 0], axes[k, 1, 1], axes[k, 1, 2])
+        z = (axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2])
+        qx, qy = _dot(x, q), _dot(y, q)
+        p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
+        theta = atan2(hypot(qx, qy), (own[0] * _dot(z, q) - p * one[0]) / m)
+        logit = -2 * log(max(tan(theta / 2), _EPS))
+        out[k, 2] = min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+        out[k, 3] = atan2(qy, qx)
+    return out
 
+
+def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splittings, Nodes, Ints]:
+    """All splittings of the clustering trees of a sample, with the trees and the nodes (K,) that split.
+
+    With a ``seed``, each set is mirrored with probability 1/2, an exact symmetry (rotations about the axis leave
+    the rows as they are). The variables of a row, NaN where one does not exist:
     logit t_B = (m_B - min m_B) / (M - min m_A - min m_B), logit t_A = (m_A - min m_A) / (M - m_B - min m_A),
-    logit (1 + cos theta*) / 2, phi*. ``least`` (K, 2) holds min m_A, min m_B.
+    logit (1 + cos theta*) / 2, phi*, both in the local axes of :func:`context`.
     """
-    n_b = nodes.counts.sum(-1).double() - n_a
-    free = (nodes.mass - least.sum(-1)).clamp_min(_EPS)
-    t_b = (m_b - least[:, 1]) / free
-    t_a = (m_a - least[:, 0]) / (nodes.mass - m_b - least[:, 0]).clamp_min(_EPS)
-    q = torch.einsum("kij,kj->ki", axes, a[:, 1:])
-    momentum = _norm(nodes.p4[:, 1:])[:, 0]
-    along = (nodes.p4[:, 0] * q[:, 2] - momentum * a[:, 0]) / nodes.mass
-    across = torch.hypot(q[:, 0], q[:, 1])
-    theta = torch.atan2(across, along)
-    logit_cos = (-2 * (torch.tan(theta / 2).clamp_min(_EPS)).log()).clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
-    nan = torch.full_like(t_a, torch.nan)
-    return torch.stack(
-        [
-            torch.where(n_b >= 2, _logit(t_b.clamp(1e-9, 1 - 1e-9)), nan),
-            torch.where(n_a >= 2, _logit(t_a.clamp(1e-9, 1 - 1e-9)), nan),
-            logit_cos,
-            torch.atan2(q[:, 1], q[:, 0]),
-        ],
-        -1,
-    )
-
-
-def _surroundings(tree: Nodes, inner: Tensor, total: Tensor, energy: Tensor) -> Frontier:
-    """Frontier of the inner nodes of whole trees, as sampling meets them."""
-    p4, mass = torch.from_numpy(tree.p4), torch.from_numpy(tree.mass)
-    parent, left, right = (torch.from_numpy(x) for x in (tree.parent, tree.left, tree.right))
-    size = torch.from_numpy(tree.counts.sum(1, dtype=np.int64))
-    index = torch.from_numpy(tree.set_index)[inner]
-    other = recoil(total, energy)
-    other_mass = (other[:, 0] ** 2 - (other[:, 1:] ** 2).sum(-1)).clamp_min(0).sqrt()
-    up = parent[inner]
-    is_root = up < 0
-    up = up.clamp_min(0)
-    sibling = torch.where(left[up] == inner, right[up], left[up]).clamp_min(0)
-    above = parent[up]
-    below_root = (above < 0) | is_root
-    above = above.clamp_min(0)
-    uncle = torch.where(left[above] == up, right[above], left[above]).clamp_min(0)
-    return Frontier(
-        p4=p4[inner],
-        mass=mass[inner],
-        counts=torch.from_numpy(tree.counts)[inner],
-        sibling=torch.where(is_root[:, None], other[index], p4[sibling]),
-        sibling_mass=torch.where(is_root, other_mass[index], mass[sibling]),
-        sibling_n=torch.where(is_root, torch.ones_like(index), size[sibling]),
-        uncle=torch.where(below_root[:, None], other[index], p4[uncle]),
-        is_root=is_root,
-        set_index=index,
-    )
-
-
-def splittings(sample: TokenSample, *, seed: int = 0) -> tuple[Splittings, Tensor, Frontier]:
-    """All splittings of the clustering trees of a sample, with their set (K,) and nodes.
-
-    Each set is mirrored with probability 1/2, an exact symmetry (rotations about the axis leave the rows as
-    they are); ``seed`` draws the mirrors.
-    """
-    mirror = np.random.default_rng(seed).integers(0, 2, len(sample)) * 2.0 - 1.0
     p4 = sample.p4.copy()
-    p4[:, 2] *= mirror[sample.index]
-    sample = TokenSample(sample.flavour, sample.pt, sample.offsets, sample.species, p4)
-    tree = cluster(sample)
-    inner = torch.from_numpy(np.flatnonzero(tree.left >= 0))
-    energy = torch.from_numpy(parton_energy(sample.flavour, sample.pt))
-    total = torch.from_numpy(tree.p4[tree.roots])
-    nodes = _surroundings(tree, inner, total, energy)
-    n = torch.from_numpy(np.diff(sample.offsets)).double()
-    of_set = set_features(torch.from_numpy(sample.flavour), energy, total, n)
-    axes = basis(nodes)
-    left, right = torch.from_numpy(tree.left)[inner], torch.from_numpy(tree.right)[inner]
-    all_counts, all_p4 = torch.from_numpy(tree.counts), torch.from_numpy(tree.p4)
-    all_mass = torch.from_numpy(tree.mass)
-    size = all_counts.sum(-1, dtype=torch.int64)
-    species = all_counts.int().argmax(-1)
-    pair = (size[left] == 1) & (size[right] == 1)
-    by_energy = all_p4[left, 0] <= all_p4[right, 0]
-    same = species[left] == species[right]
-    first_is_a = torch.where(
-        pair,
-        torch.where(same, by_energy, species[left] < species[right]),
-        torch.where((size[left] == 1) | (size[right] == 1), size[left] == 1, by_energy),
-    )
-    a, b = torch.where(first_is_a, left, right), torch.where(first_is_a, right, left)
-    least = torch.stack([all_counts[a].double() @ MASS, all_counts[b].double() @ MASS], -1)
+    if seed is not None:
+        mirror = np.random.default_rng(seed).integers(0, 2, len(sample)) * 2.0 - 1.0
+        p4[:, 2] *= mirror[sample.index]
+    tree = cluster(TokenSample(sample.flavour, sample.pt, sample.offsets, sample.species, p4))
+    rows = np.flatnonzero(tree.left >= 0)
+    energy = parton_energy(sample.flavour, sample.pt)
+    of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], np.diff(sample.offsets))
+    left, right = tree.left[rows], tree.right[rows]
+    n_left, n_right = tree.size[left], tree.size[right]
+    species = tree.counts.argmax(-1)
+    by_energy = tree.p4[left, 0] <= tree.p4[right, 0]
+    by_species = np.where(species[left] == species[right], by_energy, species[left] < species[right])
+    one_single = np.where((n_left == 1) | (n_right == 1), n_left == 1, by_energy)
+    left_is_a = np.where((n_left == 1) & (n_right == 1), by_species, one_single)
+    a, b = np.where(left_is_a, left, right), np.where(left_is_a, right, left)
+    least_a, least_b = least_mass(tree.counts[a]), least_mass(tree.counts[b])
     # a leaf's mass is its species', not the rounding of E^2 - p^2
-    m_a = torch.where(size[a] == 1, least[:, 0], torch.maximum(all_mass[a], least[:, 0]))
-    m_b = torch.where(size[b] == 1, least[:, 1], torch.maximum(all_mass[b], least[:, 1]))
-    values = variables(nodes, axes, all_p4[a], m_a, m_b, size[a].double(), least)
-    rows = Splittings(context(nodes, axes, of_set, energy), nodes.counts, all_counts[a], values.float())
-    return rows, nodes.set_index, nodes
+    m_a = np.where(tree.size[a] == 1, least_a, np.maximum(tree.mass[a], least_a))
+    m_b = np.where(tree.size[b] == 1, least_b, np.maximum(tree.mass[b], least_b))
+    features, axes = context(tree, rows, energy, of_set)
+    values = _variables(tree.p4, tree.mass, tree.size, axes, rows, a, b, m_a, m_b, least_a, least_b)
+    columns = (features, tree.counts[rows], tree.counts[a], values)
+    return Splittings(*(torch.from_numpy(column) for column in columns)), tree, rows

@@ -12,24 +12,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
+from generators.compiled import compiled
 from generators.hadrons.tokens import SPECIES, TokenSample
+
+LEAST_MASS = 1e-9
+"""Mass of a node over its energy, at least: collinear photons have none, and no rest frame."""
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """All tree nodes of N token sets: per set its n leaves, then its n - 1 inner nodes, the root last.
+    """All tree nodes of N token sets.
 
-    ``p4`` (K, 4) and ``mass`` (K,) in GeV; ``counts`` (K, S) tokens of each species below;
-    ``left``, ``right``, ``parent`` (K,) global node numbers, -1 where there is none; ``set_index`` (K,).
+    ``p4`` (K, 4) and ``mass`` (K,) in GeV; ``counts`` (K, S) tokens of each species below, ``size`` (K,) of all;
+    ``left``, ``right``, ``parent`` (K,) global node numbers, -1 where there is none; ``set_index`` (K,);
+    ``roots`` (N,).
     """
 
     p4: Floats
     mass: Floats
     counts: NDArray[np.uint8]
+    size: Ints
     left: Ints
     right: Ints
     parent: Ints
@@ -37,8 +42,17 @@ class Nodes:
     roots: Ints
 
 
-@njit(cache=True)
-def _cluster(offsets, species, p4, node_p4, counts, left, right, parent):  # type: ignore[no-untyped-def]
+@compiled
+def _cluster(
+    offsets: Ints,
+    species: Ints,
+    p4: Floats,
+    node_p4: Floats,
+    counts: NDArray[np.uint8],
+    left: Ints,
+    right: Ints,
+    parent: Ints,
+) -> None:
     for row in range(len(offsets) - 1):
         start, n = offsets[row], offsets[row + 1] - offsets[row]
         if n == 0:
@@ -114,7 +128,7 @@ def _cluster(offsets, species, p4, node_p4, counts, left, right, parent):  # typ
 
 
 def cluster(sample: TokenSample) -> Nodes:
-    """Trees of all sets. A set of n > 0 tokens has 2n - 1 nodes, an empty one none.
+    """Trees of all sets, one after another: of each its n leaves, then its n - 1 inner nodes, the root last.
 
     Raises:
         ValueError: if a set is empty (it has no tree).
@@ -128,6 +142,9 @@ def cluster(sample: TokenSample) -> Nodes:
     left, right, parent = (np.full(total, -1, dtype=np.int64) for _ in range(3))
     _cluster(sample.offsets, sample.species, sample.p4, node_p4, counts, left, right, parent)
     momentum = np.sqrt(np.sum(node_p4[:, 1:] ** 2, axis=1))
-    mass = np.sqrt(np.maximum((node_p4[:, 0] - momentum) * (node_p4[:, 0] + momentum), 0.0))
+    square = (node_p4[:, 0] - momentum) * (node_p4[:, 0] + momentum)
+    mass = np.maximum(np.sqrt(np.maximum(square, 0.0)), LEAST_MASS * node_p4[:, 0])
     roots = np.cumsum(2 * sizes - 1) - 1
-    return Nodes(node_p4, mass, counts, left, right, parent, np.repeat(np.arange(len(sample)), 2 * sizes - 1), roots)
+    size = counts.sum(1, dtype=np.int64)
+    index = np.repeat(np.arange(len(sample)), 2 * sizes - 1)
+    return Nodes(node_p4, mass, counts, size, left, right, parent, index, roots)

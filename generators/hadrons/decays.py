@@ -30,7 +30,7 @@ CHANNELS: dict[int, tuple[tuple[float, tuple[int, ...]], ...]] = {
 }
 """Decay channels (branching ratio, products) of each short-lived species."""
 
-_MAX_TRIES = 200
+_COPIES = (1, 8, 64, 512)  # trials of a decay that must stay in the hemisphere, round by round
 
 
 def _isotropic(num: int, rng: np.random.Generator) -> Floats:
@@ -146,14 +146,18 @@ def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[In
     """Decays redrawn until all products have pz > 0 (kept as they fall after a bound of tries)."""
     pending = np.arange(len(p4))
     parts: list[tuple[Ints, Ints, Floats]] = []
-    for attempt in range(_MAX_TRIES):
-        rows, ids, products = decay_tree(parent, p4[pending], rng)
-        outside = np.zeros(len(pending), dtype=bool)
-        if attempt < _MAX_TRIES - 1:
-            outside[rows[products[:, 3] <= 0]] = True
-        keep = ~outside[rows]
-        parts.append((pending[rows[keep]], ids[keep], products[keep]))
-        pending = pending[outside]
+    for copies in _COPIES:  # of each decay that is still to succeed; its first good one counts
+        trial = np.repeat(pending, copies)
+        rows, ids, products = decay_tree(parent, p4[trial], rng)
+        good = np.ones(len(trial), dtype=bool)
+        good[rows[products[:, 3] <= 0]] = False
+        good = good.reshape(len(pending), copies)
+        done = good.any(1) if copies != _COPIES[-1] else np.ones(len(pending), dtype=bool)
+        taken = np.zeros(len(trial), dtype=bool)
+        taken[(np.arange(len(pending)) * copies + good.argmax(1))[done]] = True
+        keep = taken[rows]
+        parts.append((trial[rows[keep]], ids[keep], products[keep]))
+        pending = pending[~done]
         if len(pending) == 0:
             break
     rows, ids, products = (np.concatenate(column) for column in zip(*parts, strict=True))

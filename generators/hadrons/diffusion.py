@@ -361,9 +361,10 @@ class DiffusionModel(HadronModel):
         if unknown:
             raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a diffusion model takes latent, flow")
         sizes = config.get("latent", {})
+        latent = LatentModel(**sizes)  # first: a seed then gives it the same weights in every model
         flow = SetFlow(FlowConfig.from_dict(config["flow"]))
         steps = config.get("num_inference_steps")
-        return cls(name, domain, LatentModel(**sizes), flow, latent_config=sizes, num_inference_steps=steps)
+        return cls(name, domain, latent, flow, latent_config=sizes, num_inference_steps=steps)
 
     def config(self) -> dict[str, Any]:
         flow = asdict(self.flow.config)

@@ -36,6 +36,8 @@ class HadronModel(ABC, nn.Module):
     """
 
     kind: str
+    has_extras = True
+    """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
 
     def __init__(self, name: str, domain: Domain, latent: LatentModel, precision: str) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class HadronModel(ABC, nn.Module):
         noise, latent_noise = _noise(rng)
         flavour, pt, _ = condition(partons)
         if latent is None:
-            latent = self.latent_model.sample(flavour, pt, latent_noise)
+            latent = self.latent_model.sample(flavour, pt, latent_noise, extras=self.has_extras)
         elif len(latent) != len(partons):
             raise ValueError(f"{len(latent)} latents for {len(partons)} partons")
         if len(partons) == 0:
@@ -91,7 +93,7 @@ class HadronModel(ABC, nn.Module):
         """The latents that :meth:`sample` would draw with the same ``rng``."""
         self._check(partons)
         flavour, pt, _ = condition(partons)
-        return self.latent_model.sample(flavour, pt, _noise(rng)[1])
+        return self.latent_model.sample(flavour, pt, _noise(rng)[1], extras=self.has_extras)
 
     def _check(self, partons: Partons) -> None:
         outside = np.flatnonzero(~self.domain.contains(partons))

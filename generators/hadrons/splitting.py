@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, silu
+from torch.nn.functional import embedding, linear, logsigmoid, silu
 
 NUM_VARIABLES = 4  # m_B, m_A, cos theta*, phi*
 _MAX_LOGIT = 12.0
@@ -104,17 +104,14 @@ class SplittingNet(nn.Module):
             nn.init.zeros_(table.weight)  # type: ignore[arg-type]
         self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
 
-    def lower_precision(self) -> None:
-        """Weights in bfloat16, scales and edges as they are: sampling then casts no weights at every call."""
-        for module in self.modules():
-            if not list(module.children()):
-                module.bfloat16()
+    def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
+        """What the network sees of a node, shape (K, F + 2S)."""
+        c = counts.float()
+        return torch.cat([(context - self.mean) / self.std, torch.log1p(c), (c > 0).float()], dim=-1)
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Hidden state of each splitting, shape (K, width)."""
-        c = counts.float()
-        x = torch.cat([(context - self.mean) / self.std, torch.log1p(c), (c > 0).float()], dim=-1)
-        return self.trunk(self.embed(x.to(self.embed.weight.dtype)))  # type: ignore[no-any-return]
+        return self.trunk(self.embed(self.inputs(context, counts)))  # type: ignore[no-any-return]
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """Log-probabilities (K, 1 + S): composite (needs four tokens), or A a single token of each species."""
@@ -143,33 +140,36 @@ class SplittingNet(nn.Module):
         normaliser = torch.logsumexp(weights + inside.log(), dim=-1)
         return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
 
-    def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> tuple[Tensor, ...]:
-        """Input (K, head_width) of each variable's head once the content of A is known."""
-        c, a = counts.float(), counts_a.float()
-        b = c - a
-        summary = torch.stack(
-            [
-                torch.log1p(a.sum(-1)),
-                torch.log1p(b.sum(-1)),
-                torch.log1p(a @ self.species_mass),
-                torch.log1p(b @ self.species_mass),
-            ],
-            dim=-1,
-        )
-        features = torch.cat([torch.log1p(a), summary], dim=-1)
-        hidden = hidden + self.content(features.to(self.content.weight.dtype))
-        return self.heads(self.content_block(hidden)).split(self.head_width, dim=-1)  # type: ignore[no-any-return]
+    def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
+        """What the network sees of a content of A, shape (K, S + 4)."""
+        a = counts_a.float()
+        b = counts.float() - a
+        sums = [a.sum(-1), b.sum(-1), a @ self.species_mass, b @ self.species_mass]
+        return torch.cat([torch.log1p(a), torch.log1p(torch.stack(sums, dim=-1))], dim=-1)
 
-    def bin_log_probs(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
-        """Log-probabilities (K, num_bins) of one variable given the bins of those before it.
+    def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
+        """Hidden state (K, width) once the content of A is known."""
+        return self.content_block(hidden + self.content(self.content_features(counts, counts_a)))  # type: ignore[no-any-return]
+
+    def head(self, hidden: Tensor, variable: int) -> Tensor:
+        """Input (K, head_width) of one variable's density, from :meth:`with_content`."""
+        rows = slice(variable * self.head_width, (variable + 1) * self.head_width)
+        return linear(hidden, self.heads.weight[rows], self.heads.bias[rows])
+
+    def tables(self, variable: int) -> list[Tensor]:
+        """What the bins of each variable before it add to the head of a variable, (num_bins + 1, head_width) each."""
+        return [t.weight for (_, after), t in zip(_PAIRS, self.previous, strict=True) if after == variable]  # type: ignore[misc]
+
+    def bin_logits(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
+        """Logits (K, num_bins) of one variable given the bins of those before it.
 
         Args:
             x: head input (K, head_width); bins: (K, 4), ``num_bins`` where a variable does not exist.
         """
-        for (before, after), table in zip(_PAIRS, self.previous, strict=True):
-            if after == variable:
-                x = x + table(bins[:, before])
-        return torch.log_softmax(self.outputs[variable](silu(x)).float(), dim=-1)
+        for k, table in enumerate(self.tables(variable)):
+            x = x + embedding(bins[:, k], table)
+        logits: Tensor = self.outputs[variable](silu(x)).float()
+        return logits
 
     def bins(self, variables: Tensor) -> Tensor:
         """Bin of each variable (K, 4); ``num_bins`` where it is NaN."""
@@ -195,70 +195,26 @@ class SplittingNet(nn.Module):
         total = total.index_add(0, open_rows, kinds.gather(1, choice[:, None].long())[:, 0])
         both = torch.nonzero(n_a >= 2)[:, 0]
         total = total.index_add(0, both, self.content_log_prob(hidden[both], counts[both], counts_a[both]))
-        heads = self.with_content(hidden, counts, counts_a)
+        hidden = self.with_content(hidden, counts, counts_a)
         bins = self.bins(batch.variables)
         widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
         for variable in range(NUM_VARIABLES):
             if variable >= 2:  # angles exist for every splitting
-                total = total + self._bin_density(heads[variable], bins, widths, variable)
+                total = total + self._bin_density(self.head(hidden, variable), bins, widths, variable)
                 continue
             rows = torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
-            density = self._bin_density(heads[variable][rows], bins[rows], widths, variable)
+            density = self._bin_density(self.head(hidden[rows], variable), bins[rows], widths, variable)
             total = total.index_add(0, rows, density)
         return total
 
     def _bin_density(self, x: Tensor, bins: Tensor, log_widths: Tensor, variable: int) -> Tensor:
         chosen = bins[:, variable]
-        log_probs = self.bin_log_probs(x, bins, variable)
+        log_probs = torch.log_softmax(self.bin_logits(x, bins, variable), dim=-1)
         return log_probs.gather(1, chosen[:, None])[:, 0] - log_widths[variable][chosen]
 
     def loss(self, batch: Splittings) -> Tensor:
         """Negative log-likelihood a splitting."""
         return -self.log_prob(batch).mean()
-
-    def sample_content(self, hidden: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
-        """Content of A (K, S). A node of two tokens gives its first species to A."""
-        n = counts.sum(-1)
-        counts_a = torch.zeros_like(counts)
-        pair = torch.nonzero(n == 2)[:, 0]
-        counts_a[pair, counts[pair].argmax(-1)] = 1
-        # argmax of a pair (2 of one species) finds that species, of (1, 1) the first
-        open_rows = torch.nonzero(n >= 3)[:, 0]
-        if len(open_rows):
-            kind = _draw(self.kind_log_probs(hidden[open_rows], counts[open_rows]), rng)
-            single = open_rows[kind > 0]
-            counts_a[single, kind[kind > 0] - 1] = 1
-            both = open_rows[kind == 0]
-            if len(both):
-                counts_a[both] = self._sample_composite(hidden[both], counts[both], rng)
-        return counts_a
-
-    def _sample_composite(self, hidden: Tensor, counts: Tensor, rng: torch.Generator) -> Tensor:
-        weights, logits = self.components(hidden)
-        probs = torch.sigmoid(logits)
-        n = counts.sum(-1)
-        result = torch.zeros_like(counts)
-        pending = torch.arange(len(counts))
-        for _ in range(1000):
-            component = _draw(weights[pending], rng)
-            p = probs[pending, component]
-            k = torch.binomial(counts[pending].float(), p, generator=rng).to(counts.dtype)
-            size = k.sum(-1)
-            good = (size >= 2) & (size <= n[pending] - 2)
-            result[pending[good]] = k[good]
-            pending = pending[~good]
-            if len(pending) == 0:
-                return result
-        # a mixture that all but never gives two tokens a side: the first two tokens, so that sampling ends
-        order = torch.cumsum(counts[pending], -1).clamp(max=2)
-        result[pending] = torch.diff(order, dim=-1, prepend=torch.zeros_like(order[:, :1]))
-        return result
-
-    def sample_variable(self, x: Tensor, bins: Tensor, variable: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Value (K,) in float64 and bin (K,) of one variable given the bins of those before it."""
-        chosen = _draw(self.bin_log_probs(x, bins, variable), rng)
-        low, high = self.edges[variable][chosen].double(), self.edges[variable][chosen + 1].double()
-        return low + (high - low) * torch.rand(len(chosen), generator=rng, dtype=torch.float64), chosen
 
     def set_scales(self, batch: Splittings) -> None:
         """Fixes normalisation and bin edges from training rows.
@@ -277,10 +233,3 @@ class SplittingNet(nn.Module):
             steps = torch.diff(edges).clamp_min(1e-4)
             self.edges[variable] = torch.cat([edges[:1], edges[0] + torch.cumsum(steps, 0)])
         self.edges[-1] = torch.linspace(-torch.pi, torch.pi, self.num_bins + 1)
-
-
-def _draw(log_probs: Tensor, rng: torch.Generator) -> Tensor:
-    """One index a row by inversion of the cumulative distribution."""
-    cumulative = torch.cumsum(log_probs.exp(), dim=-1)
-    u = torch.rand(len(log_probs), 1, generator=rng) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=log_probs.shape[1] - 1)

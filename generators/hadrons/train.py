@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -15,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
+from fastsim.event import Floats
 from fastsim.pipeline import Domain
+from fastsim.production import available_cpus
 from generators.hadrons import data
 from generators.hadrons.branching import splittings
 from generators.hadrons.data import DataConfig
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.model import FLAVOURS_BOTH, HadronModel
 from generators.hadrons.splitting import SplittingNet, Splittings
+from generators.hadrons.splitting_sampler import SplittingSampler
 from generators.hadrons.summary import distance
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.hadrons.tree import TreeModel, sample_tree
@@ -46,7 +48,7 @@ def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenS
 
 
 def prepare(sample: TokenSample) -> Splittings:
-    """All splittings of a sample, in compact types (float16 context): 160 bytes each."""
+    """All splittings of a sample, in compact types (float16 context): 174 bytes each."""
     parts = []
     for start in range(0, len(sample), _PREPARE):
         rows, _, _ = splittings(sample[start : start + _PREPARE], seed=start)
@@ -67,17 +69,16 @@ def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int]
 
 def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
     """Sets with the true latents (counts and total momentum) of ``sample`` and new trees."""
-    total = np.stack([np.bincount(sample.index, sample.p4[:, k], len(sample)) for k in range(4)], -1)
-    energy = torch.from_numpy(parton_energy(sample.flavour, sample.pt))
-    counts = torch.from_numpy(sample.counts())
-    rng = torch.Generator().manual_seed(seed)
+    total: Floats = np.stack([np.bincount(sample.index, sample.p4[:, k], len(sample)) for k in range(4)], -1)
+    energy, counts = parton_energy(sample.flavour, sample.pt), sample.counts()
+    rng, sampler = np.random.default_rng(seed), SplittingSampler(net)
     parts = []
     for start in range(0, len(sample), 2000):
         rows = slice(start, start + 2000)
-        flavour, latent = torch.from_numpy(sample.flavour[rows]), torch.from_numpy(total[rows])
-        _, species, p4 = sample_tree(net, flavour, energy[rows], counts[rows], latent, rng)
+        flavour = sample.flavour[rows]
+        _, species, p4 = sample_tree(sampler, flavour, energy[rows], counts[rows], total[rows], rng)
         offsets = sample.offsets[start : start + 2001] - sample.offsets[start]
-        parts.append(TokenSample(sample.flavour[rows], sample.pt[rows], offsets, species.numpy(), p4.numpy()))
+        parts.append(TokenSample(flavour, sample.pt[rows], offsets, species, p4))
     return TokenSample.concatenate(parts)
 
 
@@ -191,8 +192,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             model = diffusion = DiffusionModel.build(config["name"], domain, sizes)
     except (TypeError, ValueError) as error:
         raise FastsimError(f"{config_path}: {error}") from error
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    sample = data.load(data_config, output.parent / "data", workers=workers)
+    sample = data.load(data_config, output.parent / "data", workers=available_cpus())
     fit_latent(model.latent_model, sample, latent_config, seed, parts["latent"])
     if kind == "tree":
         result = fit_tree(tree.net, sample, tree_config, seed, parts["particles"])

@@ -14,177 +14,197 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.pipeline import Domain
 from generators.hadrons.branching import (
-    MASS,
     NUM_CONTEXT,
-    Frontier,
-    basis,
     breakup,
     context,
-    recoil,
+    least_mass,
     set_features,
     split,
     splittings,
 )
+from generators.hadrons.clustering import LEAST_MASS, Nodes
 from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
 from generators.hadrons.model import HadronModel
 from generators.hadrons.splitting import NUM_VARIABLES, SplittingNet, Splittings
-from generators.hadrons.tokens import TokenSample, parton_energy
+from generators.hadrons.splitting_sampler import SplittingSampler
+from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
 
 _EPS = 1e-300
-_MAX_REDRAWS = 12
-_MIN_MASS = 1e-6  # of a composite child over its parent's, so that photons never share a mass of zero
+_REDRAWS = 12
+_BLOCK = 2048  # rows at a time: their activations stay in the processor's cache
+_MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: where there is room, and at all
 
 
 def make_net(settings: Mapping[str, int]) -> SplittingNet:
     """A network with the sizes of a config; unknown names are refused by its constructor."""
-    return SplittingNet(NUM_CONTEXT, MASS, **settings)
+    return SplittingNet(NUM_CONTEXT, torch.from_numpy(SPECIES_MASS), **settings)
+
+
+def _planted(counts: Ints, total: Floats) -> Nodes:
+    """Trees that are roots only, the first N nodes, with room for all that will grow from them."""
+    size = counts.sum(-1)
+    num_nodes = int((2 * size - 1).sum())
+    roots = np.arange(len(size))
+    tree = Nodes(
+        p4=np.empty((num_nodes, 4)),
+        mass=np.empty(num_nodes),
+        counts=np.empty((num_nodes, counts.shape[1]), dtype=np.uint8),
+        size=np.zeros(num_nodes, dtype=np.int64),
+        left=np.full(num_nodes, -1),
+        right=np.full(num_nodes, -1),
+        parent=np.full(num_nodes, -1),
+        set_index=np.empty(num_nodes, dtype=np.int64),
+        roots=roots,
+    )
+    momentum = np.sqrt((total[:, 1:] ** 2).sum(-1))
+    tree.p4[roots], tree.counts[roots], tree.size[roots], tree.set_index[roots] = total, counts, size, roots
+    square = (total[:, 0] - momentum) * (total[:, 0] + momentum)
+    tree.mass[roots] = np.maximum(np.sqrt(np.maximum(square, 0.0)), LEAST_MASS * total[:, 0])
+    return tree
 
 
 @torch.no_grad()
 def sample_tree(
-    net: SplittingNet, flavour: Tensor, energy: Tensor, counts: Tensor, total: Tensor, rng: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+    net: SplittingSampler, flavour: Ints, energy: Floats, counts: Ints, total: Floats, rng: np.random.Generator
+) -> tuple[Ints, Ints, Floats]:
     """Token sets with the given species counts and total four-momenta.
 
     Args:
-        net: the splitting density; flavour: (N,) of FLAVOURS; energy: (N,) of the partons in GeV;
+        net: draws from the splitting density; flavour: (N,) of FLAVOURS; energy: (N,) of the partons in GeV;
         counts: (N, S) with at least one token a set; total: (N, 4) in GeV, massive enough for its tokens.
 
     Returns:
         Set index (M,), species (M,) and p4 (M, 4) of the tokens, grouped by set.
+
+    Raises:
+        ValueError: if a set holds more than 255 tokens of one species.
     """
-    size = counts.sum(-1)
-    of_set = set_features(flavour, energy, total, size.double())
-    mass = (total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1)).clamp_min(0).sqrt()
-    other = recoil(total, energy)
-    other_mass = (other[:, 0] ** 2 - (other[:, 1:] ** 2).sum(-1)).clamp_min(0).sqrt()
-    index = torch.arange(len(total))
-    nodes = Frontier(
-        total,
-        mass,
-        counts,
-        other,
-        other_mass,
-        torch.ones_like(index),
-        other,
-        torch.ones(len(index), dtype=torch.bool),
-        index,
-    )
-    out_index, out_species, out_p4 = [], [], []
-
-    def emit(p4: Tensor, content: Tensor, where: Tensor) -> None:
-        out_index.append(where)
-        out_species.append(content.int().argmax(-1))
-        out_p4.append(p4)
-
-    lone = size == 1
-    if lone.any():
-        emit(total[lone], counts[lone], index[lone])
-        nodes = nodes.rows(torch.nonzero(~lone)[:, 0])
-    while len(nodes.mass):
-        a, b, m_a, m_b, counts_a = _split_once(net, nodes, of_set, energy, rng)
-        counts_b = nodes.counts - counts_a
-        n_a, n_b = counts_a.sum(-1), counts_b.sum(-1)
-        following = []
-        for p4, m, c, n, sib, sib_m, sib_n in (
-            (a, m_a, counts_a, n_a, b, m_b, n_b),
-            (b, m_b, counts_b, n_b, a, m_a, n_a),
-        ):
-            leaf = n == 1
-            emit(p4[leaf], c[leaf], nodes.set_index[leaf])
-            inner = ~leaf
-            following.append(
-                Frontier(
-                    p4[inner],
-                    m[inner],
-                    c[inner],
-                    sib[inner],
-                    sib_m[inner],
-                    sib_n[inner],
-                    nodes.sibling[inner],
-                    torch.zeros(int(inner.sum()), dtype=torch.bool),
-                    nodes.set_index[inner],
-                )
-            )
-        nodes = Frontier(*(torch.cat([getattr(f, k) for f in following]) for k in Frontier.__dataclass_fields__))
-    where = torch.cat(out_index)
-    order = torch.argsort(where, stable=True)
-    return where[order], torch.cat(out_species)[order], torch.cat(out_p4)[order]
+    if counts.max(initial=0) > 255:
+        raise ValueError(f"a set holds {counts.max()} tokens of one species: 255 at most")
+    tree = _planted(counts, total)
+    of_set = set_features(flavour, energy, total, tree.size[tree.roots])
+    front, grown = tree.roots[tree.size[tree.roots] >= 2], len(tree.roots)
+    while len(front):
+        start = grown
+        for block in range(0, len(front), _BLOCK):
+            rows = front[block : block + _BLOCK]
+            a = grown + np.arange(len(rows))
+            b = a + len(rows)
+            grown += 2 * len(rows)
+            _split_once(net, tree, rows, a, b, *context(tree, rows, energy, of_set), rng)
+        front = start + np.flatnonzero(tree.size[start:grown] >= 2)
+    leaves = np.flatnonzero(tree.size == 1)
+    leaves = leaves[np.argsort(tree.set_index[leaves], kind="stable")]
+    return tree.set_index[leaves], tree.counts[leaves].argmax(-1), tree.p4[leaves]
 
 
 def _split_once(
-    net: SplittingNet, nodes: Frontier, of_set: Tensor, energy: Tensor, rng: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Children of every node: p4 and mass of A and B, and the content of A."""
-    axes = basis(nodes)
-    hidden = net.encode(context(nodes, axes, of_set, energy), nodes.counts)
-    counts_a = net.sample_content(hidden, nodes.counts, rng)
-    heads = net.with_content(hidden, nodes.counts, counts_a)
-    counts_b = nodes.counts - counts_a
-    least_a, least_b = counts_a.double() @ MASS, counts_b.double() @ MASS
-    bins = torch.full((len(nodes.mass), NUM_VARIABLES), net.num_bins, dtype=torch.long)
-    m_b, m_a = least_b.clone(), least_a.clone()
-    rows = torch.nonzero(counts_b.sum(-1) >= 2)[:, 0]
-    if len(rows):
-        value, bins[rows, 0] = net.sample_variable(heads[0][rows], bins[rows], 0, rng)
-        m_b[rows] += torch.sigmoid(value) * (nodes.mass - least_a - least_b).clamp_min(0)[rows]
-        m_b[rows] = torch.maximum(m_b[rows], _MIN_MASS * nodes.mass[rows])
-    rows = torch.nonzero(counts_a.sum(-1) >= 2)[:, 0]
-    if len(rows):
-        value, bins[rows, 1] = net.sample_variable(heads[1][rows], bins[rows], 1, rng)
-        m_a[rows] += torch.sigmoid(value) * (nodes.mass - least_a - m_b).clamp_min(0)[rows]
-        m_a[rows] = torch.maximum(m_a[rows], _MIN_MASS * nodes.mass[rows])
-    a, b = torch.zeros_like(nodes.p4), torch.zeros_like(nodes.p4)
-    pending = torch.arange(len(nodes.mass))
-    for _ in range(_MAX_REDRAWS):
-        value, bins[pending, 2] = net.sample_variable(heads[2][pending], bins[pending], 2, rng)
-        cos = torch.tanh(value / 2)
-        phi, bins[pending, 3] = net.sample_variable(heads[3][pending], bins[pending], 3, rng)
-        a[pending], b[pending] = split(nodes.rows(pending), axes[pending], m_a[pending], m_b[pending], cos, phi)
-        # the hemisphere is pz > 0: both children must keep to it
-        pending = pending[(a[pending, 3] <= 0) | (b[pending, 3] <= 0)]
-        if len(pending) == 0:
-            break
-    return a, b, m_a, m_b, counts_a
+    net: SplittingSampler,
+    tree: Nodes,
+    rows: Ints,
+    a: Ints,
+    b: Ints,
+    features: NDArray[np.float32],
+    axes: Floats,
+    rng: np.random.Generator,
+) -> None:
+    """Splits the nodes ``rows`` of a tree into the new nodes ``a`` and ``b``, each (K,)."""
+    counts, p4, mass = tree.counts[rows], tree.p4[rows], tree.mass[rows]
+    hidden = net.encode(features, counts)
+    counts_a = net.content(hidden, counts, rng)
+    counts_b = counts - counts_a
+    hidden = net.with_content(hidden, counts, counts_a)
+    n_a, n_b = counts_a.sum(-1, dtype=np.int64), counts_b.sum(-1, dtype=np.int64)
+    least_a, least_b = least_mass(counts_a), least_mass(counts_b)
+    m_a, m_b = least_a.copy(), least_b.copy()
+    bins = np.full((len(rows), NUM_VARIABLES), net.num_bins)
+    for variable, m, other, least, n in ((0, m_b, m_a, least_b, n_b), (1, m_a, m_b, least_a, n_a)):
+        inner = np.flatnonzero(n >= 2)
+        if len(inner):
+            known = bins[inner]
+            value = net.variable(net.head(hidden[inner], variable), known, variable, rng)
+            bins[inner] = known
+            free = np.maximum((mass - other - least)[inner], 0.0)
+            # photons never share a mass of zero
+            floor = np.maximum(np.minimum(_MIN_MASS * mass[inner], 0.5 * free), _EPS_MASS * mass[inner])
+            m[inner] = np.maximum(least[inner] + free / (1 + np.exp(-value)), floor)
+    first, second = _directions(net, hidden, bins, p4, mass, axes, m_a, m_b, rng)
+    # the hemisphere is pz > 0: both children must keep to it. The first good one of some more counts, if there is one
+    outside = np.flatnonzero((first[:, 3] <= 0) | (second[:, 3] <= 0))
+    if len(outside):
+        t = np.repeat(outside, _REDRAWS)
+        again = _directions(net, hidden[t], bins[t], p4[t], mass[t], axes[t], m_a[t], m_b[t], rng)
+        good = ((again[0][:, 3] > 0) & (again[1][:, 3] > 0)).reshape(len(outside), _REDRAWS)
+        chosen = np.arange(len(outside)) * _REDRAWS + good.argmax(1)
+        first[outside], second[outside] = again[0][chosen], again[1][chosen]
+    tree.p4[a], tree.p4[b] = first, second
+    tree.left[rows], tree.right[rows] = a, b
+    for child, m, c, n in ((a, m_a, counts_a, n_a), (b, m_b, counts_b, n_b)):
+        tree.parent[child], tree.set_index[child] = rows, tree.set_index[rows]
+        tree.mass[child], tree.counts[child], tree.size[child] = m, c, n
+
+
+def _directions(
+    net: SplittingSampler,
+    hidden: torch.Tensor,
+    bins: Ints,
+    p4: Floats,
+    mass: Floats,
+    axes: Floats,
+    m_a: Floats,
+    m_b: Floats,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """Four-momenta of A and B, each (K, 4), given everything but their direction."""
+    cos = np.tanh(net.variable(net.head(hidden, 2), bins, 2, rng) / 2)
+    phi = net.variable(net.head(hidden, 3), bins, 3, rng)
+    return split(p4, mass, axes, m_a, m_b, cos, phi)
 
 
 class TreeModel(HadronModel):
     """The tree model as a source of hadrons, with the likelihood of a set."""
 
     kind = "tree"
+    has_extras = False
 
     def __init__(
         self, name: str, domain: Domain, latent: LatentModel, net: SplittingNet, settings: Mapping[str, Any]
     ) -> None:
         super().__init__(name, domain, latent, settings.get("precision", "bfloat16"))
         self.net, self._settings = net, dict(settings)
+        self._sampler: SplittingSampler | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module. Call it, or ``eval()``, after a change of weights: the sampler holds a copy."""
+        self._sampler = None
+        return super().train(mode)
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> TreeModel:
         unknown = set(config) - {"latent", "splitting", "precision"}
         if unknown:
             raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a tree model takes latent, splitting, precision")
-        net = make_net(config.get("splitting", {}))
-        return cls(name, domain, LatentModel(**config.get("latent", {})), net, config)
+        latent = LatentModel(**config.get("latent", {}))  # first: a seed then gives it the same weights in every model
+        return cls(name, domain, latent, make_net(config.get("splitting", {})), config)
 
     def config(self) -> dict[str, Any]:
         return dict(self._settings)
 
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
         """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
-        energy = torch.from_numpy(parton_energy(flavour, pt))
-        counts, total = torch.from_numpy(latent.counts), torch.from_numpy(latent.total)
-        _, species, p4 = sample_tree(self.net, torch.from_numpy(flavour), energy, counts, total, rng)
-        return TokenSample(flavour, pt, offsets_from_counts(latent.counts.sum(-1)), species.numpy(), p4.numpy())
+        sampler = self._sampler = self._sampler or SplittingSampler(self.net, self.precision)
+        numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
+        _, species, p4 = sample_tree(sampler, flavour, parton_energy(flavour, pt), latent.counts, latent.total, numbers)
+        return TokenSample(flavour, pt, offsets_from_counts(latent.counts.sum(-1)), species, p4)
 
     @torch.no_grad()
     def log_prob(self, sample: TokenSample) -> Floats:
@@ -196,49 +216,46 @@ class TreeModel(HadronModel):
         tokens inside the hemisphere, and other trees that sum to the same set, are not in it.
 
         Args:
-            sample: N sets of at least one token each, in the axis frame.
+            sample: N sets in the axis frame, of at least two tokens each (of a single one, the value holds the
+                density of a mass that is not free).
         """
-        rows, index, nodes = splittings(sample)
-        log_q = torch.cat(
-            [self.net.log_prob(rows.rows(r)) for r in torch.split(torch.arange(len(rows)), 16384)]
-        ).double()
-        result = torch.zeros(len(sample), dtype=torch.float64)
-        result.index_add_(0, index, log_q + log_jacobian(rows, nodes))
+        rows, tree, nodes = splittings(sample)
+        log_q = torch.cat([self.net.log_prob(rows.rows(r)) for r in torch.split(torch.arange(len(rows)), 16384)])
+        terms = log_q.double().numpy() + log_jacobian(rows, tree, nodes)
         latent = Latent.of(sample)
         condition = self.latent_model.condition(sample.flavour, sample.pt)
         features = torch.from_numpy(latent.features).float()
         parts = self.latent_model.log_prob(condition, torch.from_numpy(latent.counts), features)
         energy = parton_energy(sample.flavour, sample.pt)
-        # labels of equal tokens: n! / prod of the orderings the tree already sums over
-        return np.asarray(
-            result.numpy() + (parts["counts"] + parts["total"]).double().numpy() + total_log_jacobian(latent, energy)
-        )
+        of_splittings = np.asarray(np.bincount(tree.set_index[nodes], terms, len(sample)), dtype=np.float64)
+        of_latent = (parts["counts"] + parts["total"]).double().numpy() + total_log_jacobian(latent, energy)
+        return of_splittings + of_latent
 
 
-def log_jacobian(rows: Splittings, nodes: Frontier) -> Tensor:
+def log_jacobian(rows: Splittings, tree: Nodes, nodes: Ints) -> Floats:
     """log of d(coordinates) / [(p*/4M) dcos dphi dm^2 of composite children] for each splitting, (K,).
 
-    Coordinates are those of :func:`variables`; masses in GeV.
+    Args:
+        rows, tree, nodes: from :func:`generators.hadrons.branching.splittings`; masses in GeV.
     """
-    x = rows.variables.double()
-    counts_b = nodes.counts - rows.counts_a
-    least_a, least_b = rows.counts_a.double() @ MASS, counts_b.double() @ MASS
-    free = (nodes.mass - least_a - least_b).clamp_min(_EPS)
-    has_b, has_a = counts_b.sum(-1) >= 2, rows.counts_a.sum(-1) >= 2
-    t_b = torch.where(has_b, torch.sigmoid(x[:, 0]), torch.zeros_like(free))
+    x, mass = rows.variables.double().numpy(), tree.mass[nodes]
+    counts_a = rows.counts_a.numpy()
+    counts_b = tree.counts[nodes] - counts_a
+    least_a, least_b = least_mass(counts_a), least_mass(counts_b)
+    free = np.maximum(mass - least_a - least_b, _EPS)
+    t_b, t_a = (np.where(np.isnan(x[:, k]), 0.0, 1 / (1 + np.exp(-x[:, k]))) for k in (0, 1))
     m_b = least_b + t_b * free
     left = free - t_b * free
-    t_a = torch.where(has_a, torch.sigmoid(x[:, 1]), torch.zeros_like(free))
     m_a = least_a + t_a * left
-    half = torch.tensor(0.5).log()
 
-    def mass_term(present: Tensor, t: Tensor, m: Tensor, span: Tensor) -> Tensor:
+    def mass_term(t: Floats, m: Floats, span: Floats) -> Floats:
         # logit t = x, m = least + t span: dx / dm^2 = 1 / [t (1 - t) span 2m]
-        safe = t.clamp(1e-12, 1 - 1e-12)
-        term = -(safe.log() + (1 - safe).log() + span.clamp_min(_EPS).log() + m.clamp_min(_EPS).log()) + half
-        return torch.where(present, term, torch.zeros_like(term))
+        safe = np.clip(t, 1e-12, 1 - 1e-12)
+        product = 2 * safe * (1 - safe) * np.maximum(span, _EPS) * np.maximum(m, _EPS)
+        return np.where(t > 0, -np.log(product), 0.0)
 
     # x = logit((1 + cos)/2): dx / dcos = 2 / (1 - cos^2) = 1 / (2 s (1 - s)), s = (1 + cos)/2
-    angle = half - nn.functional.logsigmoid(x[:, 2]) - nn.functional.logsigmoid(-x[:, 2])
-    phase_space = (breakup(nodes.mass, m_a, m_b).clamp_min(_EPS) / (4 * nodes.mass)).log()
-    return mass_term(has_b, t_b, m_b, free) + mass_term(has_a, t_a, m_a, left) + angle - phase_space
+    angle = np.logaddexp(0, x[:, 2]) + np.logaddexp(0, -x[:, 2]) - np.log(2)
+    phase_space = np.log(np.maximum(breakup(mass, m_a, m_b), _EPS) / (4 * mass))
+    result: Floats = mass_term(t_b, m_b, free) + mass_term(t_a, m_a, left) + angle - phase_space
+    return result

@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -94,19 +95,21 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
     raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
 
 
-_worker_pythia: dict[bool, Any] = {}
+_of_thread = threading.local()
 
 
-def _pythia(undecayed: bool) -> Any:
-    """One Pythia a process: starting it costs 50 ms and it keeps no state between seeded events."""
-    if undecayed not in _worker_pythia:
-        _worker_pythia[undecayed] = make_pythia(undecayed=undecayed)
-    return _worker_pythia[undecayed]
+def own_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
+    """One :func:`make_pythia` a thread: starting it costs 50 ms and it keeps no state between seeded events."""
+    made = _of_thread.__dict__
+    key = " ".join((str(undecayed), *settings))
+    if key not in made:
+        made[key] = make_pythia(undecayed=undecayed, settings=settings)
+    return made[key]
 
 
 def _gun_block(job: tuple[Ints, Floats, Ints]) -> tuple[Ints, Ints, Floats]:
     """Hemispheres of a block of partons in the axis frame: counts, PDG ids, p4."""
-    pythia = _pythia(False)
+    pythia = own_pythia()
     counts, ids, momenta = [], [], []
     for flavour, pt, seed in zip(*job, strict=True):
         pdg_id, p4 = shoot(pythia, int(flavour), float(pt), int(seed))
@@ -119,7 +122,7 @@ def _gun_block(job: tuple[Ints, Floats, Ints]) -> tuple[Ints, Ints, Floats]:
 
 def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
     """Both hemispheres of each pair as token sets, conjugated to quarks: pair i gives sets 2i and 2i + 1."""
-    pythia = _pythia(True)
+    pythia = own_pythia(undecayed=True)
     flavour, pt, seeds = job
     events = [shoot(pythia, int(f), float(p), int(s)) for f, p, s in zip(*job, strict=True)]
     index = np.repeat(np.arange(len(events)), [len(ids) for ids, _ in events])
@@ -206,6 +209,7 @@ class PythiaGun:
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
 
     def sample(
         self, partons: Partons, *, rng: np.random.Generator, progress: Callable[[int], None] | None = None
@@ -221,8 +225,9 @@ class PythiaGun:
             return ParticleSet.empty()
         transverse = np.hypot(partons.p4[:, 1], partons.p4[:, 2])
         jobs = _jobs(partons.pdg_id, transverse, rng)
-        if self._pool is None:  # kept: starting workers costs more than a chunk of events
-            self._pool = _pool(self.workers)
+        with self._lock:
+            if self._pool is None:  # kept: starting workers costs more than a chunk of events
+                self._pool = _pool(self.workers)
         parts = list(_run(_gun_block, jobs, self._pool, progress))
         offsets = offsets_from_counts(np.concatenate([p[0] for p in parts]))
         pdg_id = np.concatenate([p[1] for p in parts])

@@ -43,9 +43,6 @@ class DecayResonances:
     requires = frozenset({"partons"})
     provides = frozenset({"partons"})
 
-    def __init__(self) -> None:
-        self._pythia: Any = None
-
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
         """The events with all resonances decayed.
 
@@ -55,10 +52,9 @@ class DecayResonances:
         chosen = np.flatnonzero((events.status == 1) & np.isin(np.abs(events.pdg_id), sorted(RESONANCES)))
         if len(chosen) == 0:
             return events
-        if self._pythia is None:
-            from generators.reference.pythia import make_pythia
+        from generators.reference.pythia import own_pythia
 
-            self._pythia = make_pythia(settings=SETTINGS)
+        pythia = own_pythia(settings=SETTINGS)
         seeds = rng.integers(1, 900_000_000, len(chosen))
         event = events.index[chosen]
         at_rest = mass(events.p4[chosen])
@@ -69,7 +65,7 @@ class DecayResonances:
         for i, row in enumerate(chosen):
             e = event[i]
             colours = (int(events.colours[row, 0]), int(events.colours[row, 1]))
-            decayed = decay(self._pythia, int(events.pdg_id[row]), float(at_rest[i]), colours, int(seeds[i]))
+            decayed = decay(pythia, int(events.pdg_id[row]), float(at_rest[i]), colours, int(seeds[i]))
             if decayed is None:
                 raise InvalidEvent(
                     f"event {events.number[e]}: Pythia cannot decay particle {events.pdg_id[row]} of mass "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from fastsim import production
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, ParticleSet, Partons
 from fastsim.gun import Gun
-from fastsim.production import Summary, chunk_rng, events_in_chunks, gun_in_chunks
+from fastsim.production import Summary, chunk_rng, events_in_chunks, gun_in_chunks, in_order
 from generators.hadrons.step import Hadronize
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray
@@ -46,6 +49,51 @@ def test_slices_are_bitwise_the_whole(first: int, num: int | None) -> None:
     assert np.array_equal(part.particles.p4, wanted.particles.p4)
     assert np.array_equal(part.particles.pdg_id, wanted.particles.pdg_id)
     assert part.notes == wanted.notes
+
+
+def test_threads_change_nothing() -> None:
+    text = file(*[event()] * 30)
+    one, three = (
+        HardEvents.concatenate(
+            list(events_in_chunks(io.BytesIO(text.encode()), STEP, seed=5, first_event=3, threads=threads)[1])
+        )
+        for threads in (1, 3)
+    )
+    assert one.number.tolist() == three.number.tolist() == list(range(3, 30))
+    assert one.particles is not None and three.particles is not None
+    assert np.array_equal(one.particles.p4, three.particles.p4)
+
+
+def test_jobs_come_in_order_and_a_bad_one_after_the_good() -> None:
+    def jobs() -> Iterator[int]:
+        yield from range(5)
+        raise InvalidEvent("event 5: bad")
+
+    def slow_first(number: int) -> int:
+        time.sleep(0.05 if number == 0 else 0.0)
+        return number
+
+    for threads in (1, 2, 4):
+        results = []
+        with pytest.raises(InvalidEvent, match="event 5"):
+            for result in in_order(slow_first, jobs(), threads):
+                results.append(result)
+        assert results == [0, 1, 2, 3, 4]
+    names = set(in_order(lambda _: threading.current_thread().name, iter(range(8)), 2))
+    assert threading.current_thread().name not in names
+
+
+def test_what_a_job_raises_is_raised() -> None:
+    def fail(number: int) -> int:
+        if number == 2:
+            raise FastsimError("job 2")
+        return number
+
+    results = []
+    with pytest.raises(FastsimError, match="job 2"):
+        for result in in_order(fail, iter(range(9)), 2):
+            results.append(result)
+    assert results == [0, 1]
 
 
 def test_equal_events_differ_and_seeds_matter() -> None:

@@ -13,13 +13,14 @@ from fastsim.event import Partons
 from fastsim.kinematics import mass
 from fastsim.pipeline import Domain
 from fastsim.species import masses
-from generators.hadrons.branching import MASS, split, splittings
+from generators.hadrons.branching import breakup, context, set_features, split, splittings
 from generators.hadrons.clustering import cluster
 from generators.hadrons.latent import Latent
 from generators.hadrons.model import FLAVOURS_BOTH
 from generators.hadrons.splitting import Splittings
-from generators.hadrons.tokens import TokenSample
-from generators.hadrons.tree import TreeModel, make_net
+from generators.hadrons.splitting_sampler import SplittingSampler
+from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
+from generators.hadrons.tree import TreeModel, log_jacobian, make_net, sample_tree
 from generators.reference.pythia import token_sample
 
 SMALL = {
@@ -68,33 +69,28 @@ def test_clustering_is_the_definition(sample: TokenSample) -> None:
 
 
 def test_coordinates_and_kinematics_are_inverse(sample: TokenSample) -> None:
-    rows, _, nodes = splittings(sample)
-    from generators.hadrons.branching import basis
-
-    counts_b = nodes.counts - rows.counts_a
-    least_a, least_b = rows.counts_a.double() @ MASS, counts_b.double() @ MASS
-    x = rows.variables.double()
-    free = nodes.mass - least_a - least_b
-    m_b = torch.where(counts_b.sum(-1) >= 2, least_b + torch.sigmoid(x[:, 0]) * free, least_b)
-    m_a = torch.where(
-        rows.counts_a.sum(-1) >= 2, least_a + torch.sigmoid(x[:, 1]) * (nodes.mass - least_a - m_b), least_a
-    )
-    a, b = split(nodes, basis(nodes), m_a, m_b, torch.tanh(x[:, 2] / 2), x[:, 3])
-    assert float(((a + b - nodes.p4).abs().amax(-1) / nodes.p4[:, 0]).max()) < 1e-12
-    tree = cluster(sample)
-    inner = np.flatnonzero(tree.left >= 0)
-    left = torch.from_numpy(tree.p4[tree.left[inner]])
-    right = torch.from_numpy(tree.p4[tree.right[inner]])
-    mirrored = torch.tensor([1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
-    error = torch.stack([(a - side * sign).abs().amax(-1) for side in (left, right) for sign in (1.0, mirrored)])
-    # the rows hold float32 coordinates
-    assert float((error.amin(0) / nodes.p4[:, 0]).quantile(0.99)) < 1e-4
+    rows, tree, nodes = splittings(sample)
+    p4, mass = tree.p4[nodes], tree.mass[nodes]
+    counts_a = rows.counts_a.numpy()
+    counts_b = tree.counts[nodes] - counts_a
+    least_a, least_b = counts_a @ SPECIES_MASS, counts_b @ SPECIES_MASS
+    x = rows.variables.double().numpy()
+    t_b, t_a = (1 / (1 + np.exp(-x[:, k])) for k in (0, 1))
+    m_b = np.where(counts_b.sum(-1) >= 2, least_b + t_b * (mass - least_a - least_b), least_b)
+    m_a = np.where(counts_a.sum(-1) >= 2, least_a + t_a * (mass - least_a - m_b), least_a)
+    energy = parton_energy(sample.flavour, sample.pt)
+    of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], np.diff(sample.offsets))
+    a, b = split(p4, mass, context(tree, nodes, energy, of_set)[1], m_a, m_b, np.tanh(x[:, 2] / 2), x[:, 3])
+    assert (np.abs(a + b - p4).max(-1) / p4[:, 0]).max() < 1e-12
+    # either child may be A; the rows hold float32 coordinates
+    error = [np.abs(a - tree.p4[child[nodes]]).max(-1) for child in (tree.left, tree.right)]
+    assert np.quantile(np.minimum(*error) / p4[:, 0], 0.99) < 1e-4
 
 
 def test_density_is_normalised_over_all_discrete_outcomes(sample: TokenSample, model: TreeModel) -> None:
     """Kinds and contents of a five-token node sum to one."""
     net = model.net
-    counts = torch.zeros(1, len(MASS), dtype=torch.long)
+    counts = torch.zeros(1, len(SPECIES_MASS), dtype=torch.long)
     counts[0, 1], counts[0, 3], counts[0, 4] = 2, 2, 1
     torch.manual_seed(2)
     for weight in net.parameters():
@@ -111,18 +107,48 @@ def test_density_is_normalised_over_all_discrete_outcomes(sample: TokenSample, m
     assert total == pytest.approx(1, abs=1e-4)
 
 
-def test_sampled_frequencies_follow_the_density(model: TreeModel) -> None:
+def test_sampled_contents_follow_the_density(model: TreeModel) -> None:
     net, num = model.net, 20_000
-    counts = torch.zeros(1, len(MASS), dtype=torch.long)
-    counts[0, 1], counts[0, 3] = 2, 2
-    rng = torch.Generator().manual_seed(3)
+    counts = np.zeros((num, len(SPECIES_MASS)), dtype=np.uint8)
+    counts[:, 1], counts[:, 3] = 2, 2
+    context = np.zeros((num, len(net.mean)), dtype=np.float32)
+    sampler = SplittingSampler(net, "float32")
     with torch.no_grad():
-        hidden = net.encode(torch.zeros(1, len(net.mean)), counts)
-        drawn = net.sample_content(hidden.expand(num, -1), counts.expand(num, -1), rng)
-        kinds = net.kind_log_probs(hidden, counts).exp()[0]
-    single = float((drawn.sum(-1) == 1).float().mean())
+        drawn = sampler.content(sampler.encode(context, counts), counts, np.random.default_rng(3))
+        hidden = net.encode(torch.zeros(1, len(net.mean)), torch.from_numpy(counts[:1]))
+        kinds = net.kind_log_probs(hidden, torch.from_numpy(counts[:1])).exp()[0]
+    single = float((drawn.sum(-1) == 1).mean())
     expected = float(kinds[1:].sum())
     assert abs(single - expected) < 5 * np.sqrt(expected * (1 - expected) / num)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_sampled_variables_follow_the_density(sample: TokenSample, model: TreeModel, precision: str) -> None:
+    """Every bin of cos theta*, and of phi* given it, for one node: the sampler's own arithmetic is the network's."""
+    torch.manual_seed(5)
+    net = make_net(SMALL["splitting"]).eval()
+    rows, _, _ = splittings(sample)
+    net.set_scales(rows)
+    for weight in net.parameters():
+        weight.data += 0.15 * torch.randn_like(weight)
+    chosen = torch.nonzero(rows.counts.sum(-1) - rows.counts_a.sum(-1) >= 2)[:1, 0]
+    row, num = rows.rows(chosen), 40_000
+    many = [np.repeat(x.numpy(), num, 0) for x in (row.context, row.counts, row.counts_a)]
+    known = net.bins(row.variables)
+    sampler, rng = SplittingSampler(net, precision), np.random.default_rng(6)
+    with torch.no_grad():
+        hidden = sampler.with_content(sampler.encode(many[0], many[1]), many[1], many[2])
+        exact = net.with_content(net.encode(row.context, row.counts), row.counts, row.counts_a)
+        for variable in (2, 3):
+            bins = np.repeat(known.numpy(), num, 0)
+            values = sampler.variable(sampler.head(hidden, variable), bins, variable, rng)
+            found = np.bincount(bins[:, variable], minlength=net.num_bins) / num
+            probs = torch.softmax(net.bin_logits(net.head(exact, variable), known, variable), -1)[0].numpy()
+            tolerance = 5 * np.sqrt(probs / num) + (0.05 * probs if precision == "bfloat16" else 0)
+            assert (np.abs(found - probs) < tolerance + 1e-4).all()
+            edges = net.edges[variable].numpy()
+            assert (values >= edges[bins[:, variable]] - 1e-6).all()
+            assert (values <= edges[bins[:, variable] + 1] + 1e-6).all()
 
 
 def test_sets_have_the_latents_counts_and_momentum(sample: TokenSample, model: TreeModel) -> None:
@@ -133,7 +159,7 @@ def test_sets_have_the_latents_counts_and_momentum(sample: TokenSample, model: T
     assert (tokens.counts() == latent.counts).all()
     total = np.stack([np.bincount(tokens.index, tokens.p4[:, k]) for k in range(4)], -1)
     assert (np.abs(total - latent.total).max(-1) / latent.total[:, 0]).max() < 1e-9
-    assert np.abs(mass(tokens.p4) - MASS.numpy()[tokens.species]).max() < 1e-3
+    assert np.abs(mass(tokens.p4) - SPECIES_MASS[tokens.species]).max() < 1e-3
 
 
 def test_same_seed_same_hadrons_and_mirror_of_antiquarks(sample: TokenSample, model: TreeModel) -> None:
@@ -182,14 +208,29 @@ def test_log_prob_ignores_order_and_azimuth(sample: TokenSample, model: TreeMode
     assert np.median(np.abs(model.log_prob(other) - base)) < 0.05
 
 
-def test_jacobian_against_a_numerical_one() -> None:
-    """Two tokens: coordinates (cos, phi) against the Lorentz-invariant measure, by Monte Carlo volume."""
-    from generators.hadrons.branching import breakup
+def test_jacobian_of_two_tokens_against_derivatives() -> None:
+    """d(coordinate)/dcos by differences, over the two-body phase space p*/4M of its definition."""
+    p4 = np.array([[9.0, 0.5, 0.2, 8.0], [90.0, 9.0, 3.0, 85.0], [5.0, 1e-3, 0.0, 4.9]])
+    mass = np.sqrt(p4[:, 0] ** 2 - (p4[:, 1:] ** 2).sum(-1))
+    m_a, m_b = np.full(3, SPECIES_MASS[3]), np.full(3, SPECIES_MASS[5])
+    direction = p4[:, 1:] / np.linalg.norm(p4[:, 1:], axis=1, keepdims=True)
+    across = np.cross(direction, [0.0, 1.0, 0.0])
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    axes = np.stack([across, np.cross(direction, across), direction], 1)
+    for cos in (-0.98, -0.3, 0.6, 0.999):
 
-    m = torch.tensor([1.3], dtype=torch.float64)
-    p = breakup(m, MASS[3:4] * 0 + 0.13957, MASS[3:4] * 0 + 0.49368)
-    expected = np.sqrt((1.3**2 - (0.13957 + 0.49368) ** 2) * (1.3**2 - (0.13957 - 0.49368) ** 2)) / 2.6
-    assert float(p) == pytest.approx(expected, rel=1e-12)
+        def rows(value: float) -> tuple[Splittings, object, np.ndarray]:
+            a, b = split(p4, mass, axes, m_a, m_b, np.full(3, value), np.full(3, 0.4))
+            species = np.array([3, 5] * 3)
+            pairs = TokenSample(
+                np.ones(3, int), np.full(3, 100.0), np.arange(0, 8, 2), species, np.stack([a, b], 1).reshape(-1, 4)
+            )
+            return splittings(pairs)
+
+        up, down = (rows(cos + sign * 1e-5 * (1 - cos**2))[0].variables[:, 2].double().numpy() for sign in (1, -1))
+        found, tree, nodes = rows(cos)
+        expected = (up - down) / (2e-5 * (1 - cos**2)) * 4 * mass / breakup(mass, m_a, m_b)
+        np.testing.assert_allclose(np.exp(log_jacobian(found, tree, nodes)), expected, rtol=0.05)
 
 
 def test_weights_round_trip(model: TreeModel, tmp_path: Path) -> None:
@@ -219,7 +260,37 @@ def test_latent_can_be_given_and_is_returned(model: TreeModel) -> None:
 
 
 def test_splittings_are_plain_rows(sample: TokenSample) -> None:
-    rows, index, _ = splittings(sample)
+    rows, tree, nodes = splittings(sample)
     assert isinstance(rows, Splittings) and len(rows) == (np.diff(sample.offsets) - 1).sum()
     assert torch.isfinite(rows.context).all()
-    assert (torch.bincount(index) == torch.from_numpy(np.diff(sample.offsets) - 1)).all()
+    assert (np.bincount(tree.set_index[nodes]) == np.diff(sample.offsets) - 1).all()
+
+
+def test_no_partons_give_no_sets(model: TreeModel) -> None:
+    none = Partons.from_pt_eta_phi(*(np.zeros(0),) * 4)
+    sets, latent = model.sample_with_latent(none, rng=np.random.default_rng(1))
+    assert len(sets) == 0 and latent.counts.shape == (0, len(SPECIES_MASS)) and latent.total.shape == (0, 4)
+
+
+def test_log_prob_does_not_depend_on_the_batch(sample: TokenSample, model: TreeModel) -> None:
+    np.testing.assert_allclose(model.log_prob(sample)[3:5], model.log_prob(sample[3:5]), rtol=1e-4)
+
+
+def test_collinear_photons_and_nodes_at_rest() -> None:
+    photon = np.array([20.0, 0.0, 0.0, 20.0])
+    pair = TokenSample(
+        np.array([1]), np.array([50.0]), np.array([0, 2]), np.array([0, 0]), np.stack([photon, 2 * photon])
+    )
+    rows, _, _ = splittings(pair)
+    assert torch.isfinite(rows.context).all() and torch.isfinite(rows.variables[:, 2:]).all()
+    at_rest = np.array([[10.0, 0.0, 0.0, 0.0]])
+    a, b = split(at_rest, np.array([10.0]), np.eye(3)[None], *(np.array([x]) for x in (1.0, 2.0, 0.3, 1.0)))
+    np.testing.assert_allclose(a + b, at_rest, atol=1e-12)
+
+
+def test_more_tokens_than_a_byte_holds_are_refused(model: TreeModel) -> None:
+    counts = np.zeros((1, len(SPECIES_MASS)), dtype=np.int64)
+    counts[0, 1] = 256
+    sampler, energy = SplittingSampler(model.net), np.array([200.0])
+    with pytest.raises(ValueError, match="256 tokens of one species"):
+        sample_tree(sampler, np.array([1]), energy, counts, np.array([[200.0, 0, 0, 150.0]]), np.random.default_rng(1))
