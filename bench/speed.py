@@ -32,6 +32,7 @@ from metrics.report import fill, table
 PT_RANGES = ((20.0, 60.0), (60.0, 200.0), (200.0, 600.0), (600.0, 2000.0))
 FLAVOURS = (1, 2, 3, 4, 5, 21)
 ROUNDS = 3
+_TRIAL = 128
 
 
 def bench_partons(lo: float, hi: float, num: int, seed: int) -> Partons:
@@ -86,8 +87,12 @@ def source_rate(job: tuple[str, float, float, float, int]) -> float:
     name, lo, hi, seconds, seed = job
     if name not in _loaded:
         _loaded[name] = fastsim.load_model(name)
-    source, partons = _loaded[name], bench_partons(lo, hi, PARTONS_PER_CHUNK, seed)
-    source.sample(partons[:64], rng=np.random.default_rng(seed))
+    source = _loaded[name]
+    start = time.perf_counter()
+    source.sample(bench_partons(lo, hi, _TRIAL, seed), rng=np.random.default_rng(seed))
+    # a slow source gets a part of a chunk
+    num = int(_TRIAL / (time.perf_counter() - start) * seconds)
+    partons = bench_partons(lo, hi, min(max(num, _TRIAL), PARTONS_PER_CHUNK), seed)
     done, start = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - start < seconds:
         done += len(source.sample(partons, rng=np.random.default_rng([seed, done])))

@@ -24,7 +24,7 @@ _LOGIT_LIMIT = 16.0
 _EPS = 1e-300
 Vector = tuple[float, float, float]
 _AXIS = (0.0, 0.0, 1.0)
-_NUM_SCALARS = 18
+_NUM_SCALARS = 24
 NUM_CONTEXT = _NUM_SCALARS + 5 + 5 + len(FLAVOURS) + 6
 
 
@@ -43,12 +43,10 @@ def least_mass(counts: NDArray[np.uint8]) -> Floats:
 
 
 @compiled
-def _frame(own: Floats, towards: Vector) -> tuple[Vector, Vector, Vector]:
-    """Local axes x, y, z of a node: z along its momentum, x in the plane of ``towards``."""
-    at_rest = own[1] ** 2 + own[2] ** 2 + own[3] ** 2 == 0
-    z = _AXIS if at_rest else _unit(own[1], own[2], own[3])
+def _across_axes(towards: Vector, z: Vector) -> tuple[Vector, Vector]:
+    """Axes x, y across a unit vector z, x in the plane of ``towards``."""
     x = _across(towards, z)
-    if _dot(x, x) < 1e-24:  # exactly parallel: any direction across will do
+    if _dot(x, x) < 1e-20:  # parallel: any direction across will do
         smallest = min(abs(z[0]), abs(z[1]), abs(z[2]))
         if abs(z[0]) == smallest:
             x = _across((1.0, 0.0, 0.0), z)
@@ -59,7 +57,15 @@ def _frame(own: Floats, towards: Vector) -> tuple[Vector, Vector, Vector]:
     x = _unit(x[0], x[1], x[2])
     x = _across(x, z)  # again: nearly parallel vectors leave rounding along z
     x = _unit(x[0], x[1], x[2])
-    y = (z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0])
+    return x, (z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0])
+
+
+@compiled
+def _frame(own: Floats, towards: Vector) -> tuple[Vector, Vector, Vector]:
+    """Local axes x, y, z of a node: z along its momentum, x in the plane of ``towards``."""
+    at_rest = own[1] ** 2 + own[2] ** 2 + own[3] ** 2 == 0
+    z = _AXIS if at_rest else _unit(own[1], own[2], own[3])
+    x, y = _across_axes(towards, z)
     return x, y, z
 
 
@@ -87,6 +93,18 @@ def _angle(a: Vector, b: Vector) -> float:
     minus = sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
     plus = sqrt((a[0] + b[0]) ** 2 + (a[1] + b[1]) ** 2 + (a[2] + b[2]) ** 2)
     return 2 * atan2(minus, plus)
+
+
+@compiled
+def _tangent(e: float, p: float, m: float, angle: float) -> float:
+    """tan(theta*/2) of a massless direction, as a node sees it in its rest frame, at a lab angle from its own."""
+    return min(max(tan(0.5 * angle), 1e-12), 1e12) * (e + p) / m
+
+
+@compiled
+def _seen(tangent: float) -> tuple[float, float]:
+    """sin and cos of theta* from tan(theta*/2)."""
+    return 2 * tangent / (1 + tangent**2), (1 - tangent**2) / (1 + tangent**2)
 
 
 @compiled
@@ -145,8 +163,6 @@ def _context(
             unc = p4[right[above] if left[above] == up else left[above]]
         to_sib, to_unc = _unit(sib[1], sib[2], sib[3]), _unit(unc[1], unc[2], unc[3])
         x, y, z = _frame(own, _AXIS if up < 0 else to_sib)
-        for i in range(3):
-            axes[k, 0, i], axes[k, 1, i], axes[k, 2, i] = x[i], y[i], z[i]
         angle_sib, angle_unc, angle_axis = _angle(z, to_sib), _angle(z, to_unc), _angle(z, _AXIS)
         free = max(m - least, 1e-6)
         e = own[0]
@@ -169,9 +185,33 @@ def _context(
         out[k, 16] = log(m / (e * angle_sib + 1e-3))
         out[k, 17] = 1.0 if up < 0 else 0.0
         _local(local, x, y, z, to_unc)
-        out[k, 18:23] = local
+        out[k, 24:29] = local
         _local(local, x, y, z, _AXIS)
-        out[k, 23:28] = local
+        out[k, 29:34] = local
+        # the rest frame: z* along the node's flight, or along the parton's axis where that is seen ahead
+        p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
+        tangent = _tangent(e, p, m, angle_axis)
+        sin_axis, cos_axis = _seen(tangent)
+        core = cos_axis > 0
+        if up < 0:
+            to_sib_star = (0.0, 0.0, -1.0)
+        else:
+            sin_sib, cos_sib = _seen(_tangent(e, p, m, angle_sib))
+            to_sib_star = (sin_sib, 0.0, cos_sib)
+        z_star = (sin_axis * local[3], sin_axis * local[4], cos_axis) if core else _AXIS
+        x_star, y_star = _across_axes(to_sib_star if core else (1.0, 0.0, 0.0), z_star)
+        for i in range(3):
+            axes[k, 0, i] = x_star[0] * x[i] + x_star[1] * y[i] + x_star[2] * z[i]
+            axes[k, 1, i] = y_star[0] * x[i] + y_star[1] * y[i] + y_star[2] * z[i]
+            axes[k, 2, i] = z_star[0] * x[i] + z_star[1] * y[i] + z_star[2] * z[i]
+        across = hypot(x_star[2], y_star[2])
+        seen = core and across > 1e-9
+        out[k, 18] = min(max(-2 * log(tangent), -12.0), 12.0)
+        out[k, 19] = 1.0 if core else 0.0
+        out[k, 20] = _dot(to_sib_star, z_star)
+        out[k, 21] = z_star[2]
+        out[k, 22] = x_star[2] / across if seen else 0.0
+        out[k, 23] = y_star[2] / across if seen else 0.0
 
 
 def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArray[np.float32]:
@@ -199,8 +239,10 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
         energy: of the partons (N,), GeV; of_set: :func:`set_features`.
 
     Returns:
-        Features (K, NUM_CONTEXT), and local axes (K, 3, 3), rows x, y, z: z along the node, x towards its sibling (of a
-        root: the parton's axis).
+        Features (K, NUM_CONTEXT), and axes (K, 3, 3) of the nodes' rest frames, rows x, y, z, in lab orientation. z is
+        the node's direction of flight, x towards its sibling (of a root: the parton's axis). Where the parton's axis
+        is seen ahead in the rest frame, z is that direction: hadrons crowd about the axis, whatever the node's own
+        direction, and so they do it at the pole.
     """
     out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
@@ -237,15 +279,22 @@ def split(
     a, b = np.empty_like(p4), np.empty_like(p4)
     for k in range(len(p4)):
         momentum = sqrt(p4[k, 1] ** 2 + p4[k, 2] ** 2 + p4[k, 3] ** 2)
+        z = _AXIS if momentum == 0 else _unit(p4[k, 1], p4[k, 2], p4[k, 3])
         star = _breakup(mass[k], m_a[k], m_b[k])
         sin = sqrt(max(1 - cos[k] ** 2, 0.0))
-        qx, qy, qz = star * sin * np.cos(phi[k]), star * sin * np.sin(phi[k]), star * cos[k]
+        u = (star * sin * np.cos(phi[k]), star * sin * np.sin(phi[k]), star * cos[k])
+        q = (
+            u[0] * axes[k, 0, 0] + u[1] * axes[k, 1, 0] + u[2] * axes[k, 2, 0],
+            u[0] * axes[k, 0, 1] + u[1] * axes[k, 1, 1] + u[2] * axes[k, 2, 1],
+            u[0] * axes[k, 0, 2] + u[1] * axes[k, 1, 2] + u[2] * axes[k, 2, 2],
+        )
+        across, parallel = _across(q, z), _dot(q, z)
         gamma, gamma_beta = p4[k, 0] / mass[k], momentum / mass[k]
         for child, sign, m in ((a, 1.0, m_a[k]), (b, -1.0, m_b[k])):
-            along = sign * gamma * qz + gamma_beta * sqrt(star**2 + m**2)
+            along = sign * gamma * parallel + gamma_beta * sqrt(star**2 + m**2)
             square = m**2
             for i in range(3):
-                child[k, 1 + i] = sign * (qx * axes[k, 0, i] + qy * axes[k, 1, i]) + along * axes[k, 2, i]
+                child[k, 1 + i] = sign * across[i] + along * z[i]
                 square += child[k, 1 + i] ** 2
             child[k, 0] = sqrt(square)
     return a, b
@@ -278,16 +327,18 @@ def _variables(
             out[k, 0] = _logit((m_b[k] - least_b[k]) / max(m - least_a[k] - least_b[k], _EPS))
         if size[a[k]] >= 2:
             out[k, 1] = _logit((m_a[k] - least_a[k]) / max(m - m_b[k] - least_a[k], _EPS))
+        p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
+        z = _AXIS if p == 0 else _unit(own[1], own[2], own[3])
         q = (one[1], one[2], one[3])
+        along, across = (own[0] * _dot(z, q) - p * one[0]) / m, _across(q, z)
+        q = (across[0] + along * z[0], across[1] + along * z[1], across[2] + along * z[2])
         x = (axes[k, 0, 0], axes[k, 0, 1], axes[k, 0, 2])
         y = (axes[k, 1, 0], axes[k, 1, 1], axes[k, 1, 2])
-        z = (axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2])
-        qx, qy = _dot(x, q), _dot(y, q)
-        p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
-        theta = atan2(hypot(qx, qy), (own[0] * _dot(z, q) - p * one[0]) / m)
+        pole = (axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2])
+        theta = atan2(hypot(_dot(x, q), _dot(y, q)), _dot(pole, q))
         logit = -2 * log(max(tan(theta / 2), _EPS))
         out[k, 2] = min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
-        out[k, 3] = atan2(qy, qx)
+        out[k, 3] = atan2(_dot(y, q), _dot(x, q))
     return out
 
 
@@ -297,7 +348,7 @@ def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splitti
     With a ``seed``, each set is mirrored with probability 1/2, an exact symmetry (rotations about the axis leave
     the rows as they are). The variables of a row, NaN where one does not exist:
     logit t_B = (m_B - min m_B) / (M - min m_A - min m_B), logit t_A = (m_A - min m_A) / (M - m_B - min m_A),
-    logit (1 + cos theta*) / 2, phi*, both in the local axes of :func:`context`.
+    logit (1 + cos theta*) / 2, phi*, both in the axes of :func:`context`.
     """
     p4 = sample.p4.copy()
     if seed is not None:

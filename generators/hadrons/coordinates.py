@@ -114,7 +114,7 @@ def project(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame) -> Floats:
     u = np.zeros(len(starts))
     for _ in range(_NEWTON_STEPS):
         energy = np.sqrt(fixed + u[index] * across2)
-        slope = np.add.reduceat(across2 / (2.0 * energy), starts)
+        slope = np.add.reduceat(across2 / np.maximum(2.0 * energy, 1e-300), starts)
         move = (target - np.add.reduceat(energy, starts)) / np.maximum(slope, 1e-300)
         u = np.where(possible, np.maximum(u + move, 0.0), 0.0)
         if np.all(np.abs(move[possible]) <= 1e-14 * np.maximum(u[possible], 1e-30)):

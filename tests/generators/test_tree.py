@@ -14,7 +14,7 @@ from fastsim.kinematics import mass
 from fastsim.pipeline import Domain
 from fastsim.species import masses
 from generators.hadrons.branching import breakup, context, set_features, split, splittings
-from generators.hadrons.clustering import cluster
+from generators.hadrons.clustering import Nodes, cluster
 from generators.hadrons.latent import Latent
 from generators.hadrons.model import FLAVOURS_BOTH
 from generators.hadrons.splitting import Splittings
@@ -213,24 +213,41 @@ def test_jacobian_of_two_tokens_against_derivatives() -> None:
     p4 = np.array([[9.0, 0.5, 0.2, 8.0], [90.0, 9.0, 3.0, 85.0], [5.0, 1e-3, 0.0, 4.9]])
     mass = np.sqrt(p4[:, 0] ** 2 - (p4[:, 1:] ** 2).sum(-1))
     m_a, m_b = np.full(3, SPECIES_MASS[3]), np.full(3, SPECIES_MASS[5])
-    direction = p4[:, 1:] / np.linalg.norm(p4[:, 1:], axis=1, keepdims=True)
-    across = np.cross(direction, [0.0, 1.0, 0.0])
-    across /= np.linalg.norm(across, axis=1, keepdims=True)
-    axes = np.stack([across, np.cross(direction, across), direction], 1)
+    flavour, pt = np.ones(3, int), np.full(3, 100.0)
+
+    def rows(value: float, axes: np.ndarray) -> tuple[Splittings, Nodes, np.ndarray]:
+        a, b = split(p4, mass, axes, m_a, m_b, np.full(3, value), np.full(3, 0.4))
+        both = np.stack([a, b], 1).reshape(-1, 4)
+        return splittings(TokenSample(flavour, pt, np.arange(0, 8, 2), np.array([3, 5] * 3), both))
+
+    # the axes depend on the node alone: those of any pair of children will do
+    _, tree, nodes = rows(0.0, np.repeat(np.eye(3)[None], 3, 0))
+    energy = parton_energy(flavour, pt)
+    axes = context(tree, nodes, energy, set_features(flavour, energy, p4, np.full(3, 2)))[1]
     for cos in (-0.98, -0.3, 0.6, 0.999):
-
-        def rows(value: float) -> tuple[Splittings, object, np.ndarray]:
-            a, b = split(p4, mass, axes, m_a, m_b, np.full(3, value), np.full(3, 0.4))
-            species = np.array([3, 5] * 3)
-            pairs = TokenSample(
-                np.ones(3, int), np.full(3, 100.0), np.arange(0, 8, 2), species, np.stack([a, b], 1).reshape(-1, 4)
-            )
-            return splittings(pairs)
-
-        up, down = (rows(cos + sign * 1e-5 * (1 - cos**2))[0].variables[:, 2].double().numpy() for sign in (1, -1))
-        found, tree, nodes = rows(cos)
+        up, down = (
+            rows(cos + sign * 1e-5 * (1 - cos**2), axes)[0].variables[:, 2].double().numpy() for sign in (1, -1)
+        )
+        found, tree, nodes = rows(cos, axes)
         expected = (up - down) / (2e-5 * (1 - cos**2)) * 4 * mass / breakup(mass, m_a, m_b)
         np.testing.assert_allclose(np.exp(log_jacobian(found, tree, nodes)), expected, rtol=0.05)
+
+
+def test_hadrons_on_the_axis_are_at_the_pole() -> None:
+    """One photon on the parton's axis: a node that it leads sees the axis ahead, and the photon at the pole."""
+    for energy_on_axis, ahead in ((40.0, True), (4.0, False)):
+        b = np.array([energy_on_axis, 0.0, 0.0, energy_on_axis])
+        a = np.array([np.sqrt(109.0), 3.0, 0.0, 10.0])
+        pair = TokenSample(np.array([1]), np.array([60.0]), np.array([0, 2]), np.array([0, 0]), np.stack([a, b]))
+        rows, tree, nodes = splittings(pair)
+        energy = parton_energy(pair.flavour, pair.pt)
+        _, axes = context(tree, nodes, energy, set_features(pair.flavour, energy, a[None] + b, np.array([2])))
+        np.testing.assert_allclose(axes[0] @ axes[0].T, np.eye(3), atol=1e-12)
+        flight = tree.p4[nodes[0], 1:] / np.linalg.norm(tree.p4[nodes[0], 1:])
+        is_flight = abs(axes[0, 2] @ flight - 1) < 1e-9
+        assert is_flight != ahead
+        if ahead:  # the softer is A
+            assert float(rows.variables[0, 2]) < -12
 
 
 def test_weights_round_trip(model: TreeModel, tmp_path: Path) -> None:
