@@ -54,7 +54,7 @@ def test_longitudinal_boosts_shift_rapidity(p: Floats, beta: float) -> None:
     lost = 1e-14 * float(moved[0] ** 2 / max(kin.pt(p) ** 2 + kin.mass_squared(p), 1e-12))
     assert kin.rapidity(moved) == pytest.approx(kin.rapidity(p) + np.arctanh(beta), abs=1e-6 + lost)
     assert kin.pt(moved) == pytest.approx(kin.pt(p))
-    assert kin.phi(moved) == pytest.approx(kin.phi(p))
+    assert moved[1:3] == pytest.approx(p[1:3])
 
 
 @given(frames, betas, betas)
