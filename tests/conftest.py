@@ -9,7 +9,8 @@ import pytest
 from hypothesis import settings
 
 # the machine may be busy with a training: time says nothing about correctness
-settings.register_profile("fastsim", deadline=None, max_examples=50)
+# the same examples in every run: a gate that fails one day in ten teaches to run it again
+settings.register_profile("fastsim", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("fastsim")
 
 ROOT = Path(__file__).parents[1]
