@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,17 @@ def means_table(results: Results, samples: Sequence[str]) -> str:
     return table(["cell", *(_title(s) for s in samples)], rows)
 
 
+def flow_table(results: Results, sample: str) -> str:
+    """Deviation of the mean energy flow in every bin of Delta R, by cell."""
+    rows = [
+        [cell, *(f"{100 * (r.ratio - 1):+.1f} ± {100 * r.error:.1f}" for r in by_sample[sample].flow)]
+        for cell, by_sample in results.items()
+        if sample in by_sample
+    ]
+    bins = [f"{low:g}-{high:g}" for low, high in pairwise(FLOW_EDGES)]
+    return table(["cell", *bins], rows)
+
+
 def summary_table(results: Results, samples: Sequence[str]) -> str:
     """One row a sample: FPD and AUC, median over the cells and worst cell, and how many cells keep all means."""
     rows = []
@@ -128,9 +140,10 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
     lines = [
         "# Validation",
         "",
-        "Made by `make validate`; definitions in [metrics.md](metrics.md). Test partons were never used in training or "
-        f"selection. Each cell (parton, pT range in GeV) holds {first.num:,} partons a sample: real sample A is held "
-        "against an independent real sample B (the column Pythia, the null of every figure) and against each model.",
+        "Made by `bench/validate.py` ([models.md](models.md#validation) has the commands); definitions in "
+        "[metrics.md](metrics.md). Test partons were never used in training or selection. Each cell (parton, pT range "
+        f"in GeV) holds {first.num:,} partons a sample: real sample A is held against an independent real sample B "
+        "(the column Pythia, the null of every figure) and against each model.",
         "",
         "## Frechet physics distance, 1e-4",
         "",
@@ -155,6 +168,7 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
     spectrum_names = {f"w1_{q}_{k}": f"{q} {k}" for k in SPECTRA for q in ("pt", "eta")}
     for sample in samples:
         title = "Pythia against Pythia" if sample == NULL else f"`{sample}`"
+        lines += [f"## Mean energy flow by Delta R, deviation in %: {title}", "", flow_table(results, sample)]
         lines += [
             f"## W1 of observables, 1e-4 (times the null): {title}",
             "",

@@ -15,10 +15,15 @@ each conditioned on the ones before. Momentum conservation and mass shells hold 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, logsigmoid, silu
+
+from generators.compiled import compiled
 
 NUM_VARIABLES = 4  # m_B, m_A, cos theta*, phi*
 _MAX_LOGIT = 12.0
@@ -43,6 +48,47 @@ class Splittings:
 
     def rows(self, rows: Tensor) -> Splittings:
         return Splittings(self.context[rows], self.counts[rows], self.counts_a[rows], self.variables[rows])
+
+
+_LOG1P = np.log1p(np.arange(256)).astype(np.float32)
+
+
+@compiled
+def _inputs(
+    context: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    log1p: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Standardised context, log(1 + counts), and which counts are not zero, (K, F + 2S)."""
+    width, species = context.shape[1], counts.shape[1]
+    out = np.empty((len(context), width + 2 * species), dtype=np.float32)
+    for k in range(len(context)):
+        for i in range(width):
+            out[k, i] = (context[k, i] - mean[i]) / std[i]
+        for s in range(species):
+            out[k, width + s] = log1p[counts[k, s]]
+            out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
+    return out
+
+
+@compiled
+def _content(
+    counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], masses: NDArray[np.float32], log1p: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """log(1 + x) of the counts of A, and of the sizes and least masses (GeV) of A and B, (K, S + 4)."""
+    species = counts.shape[1]
+    out = np.empty((len(counts), species + 4), dtype=np.float32)
+    for k in range(len(counts)):
+        n_a, n_b, m_a, m_b = 0, 0, 0.0, 0.0
+        for s in range(species):
+            a, b = counts_a[k, s], counts[k, s] - counts_a[k, s]
+            out[k, s] = log1p[a]
+            n_a, n_b, m_a, m_b = n_a + a, n_b + b, m_a + a * masses[s], m_b + b * masses[s]
+        out[k, species], out[k, species + 1] = log(1 + n_a), log(1 + n_b)
+        out[k, species + 2], out[k, species + 3] = log(1 + m_a), log(1 + m_b)
+    return out
 
 
 class _Residual(nn.Module):
@@ -101,17 +147,15 @@ class SplittingNet(nn.Module):
         # one table for each (earlier variable, variable) pair, in the order of _PAIRS
         self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in _PAIRS])
         for table in self.previous:
-            nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(table.get_parameter("weight"))
         self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
-
-    def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
-        """What the network sees of a node, shape (K, F + 2S)."""
-        c = counts.float()
-        return torch.cat([(context - self.mean) / self.std, torch.log1p(c), (c > 0).float()], dim=-1)
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Hidden state of each splitting, shape (K, width)."""
-        return self.trunk(self.embed(self.inputs(context, counts)))  # type: ignore[no-any-return]
+        scales = (self.mean.numpy(), self.std.numpy(), _LOG1P)
+        inputs = torch.from_numpy(_inputs(context.numpy(), counts.numpy(), *scales))
+        hidden: Tensor = self.trunk(self.embed(inputs.to(self.embed.weight.dtype)))
+        return hidden
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """Log-probabilities (K, 1 + S): composite (needs four tokens), or A a single token of each species."""
@@ -140,16 +184,11 @@ class SplittingNet(nn.Module):
         normaliser = torch.logsumexp(weights + inside.log(), dim=-1)
         return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
 
-    def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
-        """What the network sees of a content of A, shape (K, S + 4)."""
-        a = counts_a.float()
-        b = counts.float() - a
-        sums = [a.sum(-1), b.sum(-1), a @ self.species_mass, b @ self.species_mass]
-        return torch.cat([torch.log1p(a), torch.log1p(torch.stack(sums, dim=-1))], dim=-1)
-
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Hidden state (K, width) once the content of A is known."""
-        return self.content_block(hidden + self.content(self.content_features(counts, counts_a)))  # type: ignore[no-any-return]
+        features = torch.from_numpy(_content(counts.numpy(), counts_a.numpy(), self.species_mass.numpy(), _LOG1P))
+        known: Tensor = self.content_block(hidden + self.content(features.to(self.content.weight.dtype)))
+        return known
 
     def head(self, hidden: Tensor, variable: int) -> Tensor:
         """Input (K, head_width) of one variable's density, from :meth:`with_content`."""
@@ -158,7 +197,7 @@ class SplittingNet(nn.Module):
 
     def tables(self, variable: int) -> list[Tensor]:
         """What the bins of each variable before it add to the head of a variable, (num_bins + 1, head_width) each."""
-        return [t.weight for (_, after), t in zip(_PAIRS, self.previous, strict=True) if after == variable]  # type: ignore[misc]
+        return [t.get_parameter("weight") for (_, k), t in zip(_PAIRS, self.previous, strict=True) if k == variable]
 
     def bin_logits(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
         """Logits (K, num_bins) of one variable given the bins of those before it.

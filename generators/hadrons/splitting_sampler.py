@@ -1,63 +1,22 @@
 """Draws from a :class:`generators.hadrons.splitting.SplittingNet`, as fast as a processor allows.
 
-Matrix products in torch, in bfloat16 if asked; everything between them compiled and in one pass.
+Matrix products in torch, in bfloat16 if asked; what is drawn between them compiled.
 """
 
 from __future__ import annotations
 
 import copy
-from math import log
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 
 from fastsim.event import Floats, Ints
 from generators.compiled import compiled
 from generators.draws import pick, share
 from generators.hadrons.splitting import NUM_VARIABLES, SplittingNet
-
-_LOG1P = np.log1p(np.arange(256)).astype(np.float32)
-
-
-@compiled
-def _inputs(
-    context: NDArray[np.float32],
-    counts: NDArray[np.uint8],
-    mean: NDArray[np.float32],
-    std: NDArray[np.float32],
-    log1p: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """As :meth:`SplittingNet.inputs`."""
-    width, species = context.shape[1], counts.shape[1]
-    out = np.empty((len(context), width + 2 * species), dtype=np.float32)
-    for k in range(len(context)):
-        for i in range(width):
-            out[k, i] = (context[k, i] - mean[i]) / std[i]
-        for s in range(species):
-            out[k, width + s] = log1p[counts[k, s]]
-            out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
-    return out
-
-
-@compiled
-def _content(
-    counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], masses: NDArray[np.float32], log1p: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """As :meth:`SplittingNet.content_features`."""
-    species = counts.shape[1]
-    out = np.empty((len(counts), species + 4), dtype=np.float32)
-    for k in range(len(counts)):
-        n_a, n_b, m_a, m_b = 0, 0, 0.0, 0.0
-        for s in range(species):
-            a, b = counts_a[k, s], counts[k, s] - counts_a[k, s]
-            out[k, s] = log1p[a]
-            n_a, n_b, m_a, m_b = n_a + a, n_b + b, m_a + a * masses[s], m_b + b * masses[s]
-        out[k, species], out[k, species + 1] = log(1 + n_a), log(1 + n_b)
-        out[k, species + 2], out[k, species + 3] = log(1 + m_a), log(1 + m_b)
-    return out
 
 
 @compiled
@@ -75,10 +34,10 @@ class SplittingSampler:
 
     def __init__(self, net: SplittingNet, precision: str = "bfloat16") -> None:
         self.num_bins = net.num_bins
+        self._net = copy.deepcopy(net).requires_grad_(False)
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self._net = copy.deepcopy(net).requires_grad_(False).to(self._dtype)
-        self._mean, self._std = net.mean.numpy(), net.std.numpy()
-        self._masses = net.species_mass.numpy()
+        for weight in self._net.parameters():  # scales and edges stay as they are
+            weight.data = weight.data.to(self._dtype)
         self._edges = net.edges.double().numpy()
         self._tables = [
             np.stack(tables) if tables else np.empty((0, 0, 0), np.float32)
@@ -87,8 +46,7 @@ class SplittingSampler:
 
     def encode(self, context: NDArray[np.float32], counts: NDArray[np.uint8]) -> Tensor:
         """Hidden states (K, width) of nodes with the given context (K, F) and counts (K, S)."""
-        inputs = torch.from_numpy(_inputs(context, counts, self._mean, self._std, _LOG1P))
-        return self._net.trunk(self._net.embed(inputs.to(self._dtype)))  # type: ignore[no-any-return]
+        return self._net.encode(torch.from_numpy(context), torch.from_numpy(counts))
 
     def content(self, hidden: Tensor, counts: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Content of A (K, S). A node of two tokens gives its first species to A."""
@@ -111,9 +69,7 @@ class SplittingSampler:
 
     def with_content(self, hidden: Tensor, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Tensor:
         """Hidden states (K, width) once the content of A is known."""
-        features = torch.from_numpy(_content(counts, counts_a, self._masses, _LOG1P))
-        content = self._net.content(features.to(self._dtype))
-        return self._net.content_block(content.add_(hidden))  # type: ignore[no-any-return]
+        return self._net.with_content(hidden, torch.from_numpy(counts), torch.from_numpy(counts_a))
 
     def head(self, hidden: Tensor, variable: int) -> NDArray[np.float32]:
         """Input (K, head_width) of one variable's density, from :meth:`with_content`."""
@@ -127,8 +83,8 @@ class SplittingSampler:
         if variable > 0:
             _add(head, bins, self._tables[variable])
         x = silu(torch.from_numpy(head), inplace=True).to(self._dtype)
-        output = self._net.outputs[variable]
-        probs = torch.softmax(linear(x, output.weight, output.bias).float(), -1).numpy()  # type: ignore[arg-type]
+        logits: Tensor = self._net.outputs[variable](x)
+        probs = torch.softmax(logits.float(), -1).numpy()
         bins[:, variable], fraction = pick(probs, rng.random(len(bins)))
         edges = self._edges[variable]
         low, high = edges[bins[:, variable]], edges[bins[:, variable] + 1]
