@@ -27,7 +27,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Partons
 from fastsim.production import PARTONS_PER_CHUNK
 from fastsim.species import PARTON_MASSES
-from metrics.report import fill, table
+from metrics.report.validation import fill, table
 
 PT_RANGES = ((20.0, 60.0), (60.0, 200.0), (200.0, 600.0), (600.0, 2000.0))
 FLAVOURS = (1, 2, 3, 4, 5, 21)

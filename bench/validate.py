@@ -29,8 +29,9 @@ from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.kinematics import on_shell
 from fastsim.species import masses
-from metrics import Comparison, Features, compare, features, report
-from metrics.report import NULL
+from metrics import Comparison, Features, compare, features
+from metrics.report import validation as report
+from metrics.report.validation import NULL
 
 FLAVOURS = {"light": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}
 PT_RANGES = ((20, 60), (60, 200), (200, 600), (600, 2000))

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from metrics.classifier import auc, classifier_features
-from metrics.comparison import Comparison, compare
-from metrics.frechet import Estimate, fpd, frechet_distance
-from metrics.jets import Jets, relative
-from metrics.sample import Features, features
+from metrics.frechet import fpd, frechet_distance
+from metrics.hadrons.comparison import Comparison, compare
+from metrics.hadrons.jets import Jets, relative
+from metrics.hadrons.sample import Features, features
+from metrics.result import Estimate, MetricResult
 from metrics.wasserstein import wasserstein_1, wasserstein_1_bootstrap
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Estimate",
     "Features",
     "Jets",
+    "MetricResult",
     "auc",
     "classifier_features",
     "compare",

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.frechet import Estimate
-from metrics.observables import group_counts
-from metrics.sample import Features
+from metrics.hadrons.observables import group_counts
+from metrics.hadrons.sample import Features
+from metrics.result import Estimate
 
 Floats = NDArray[np.float64]
 

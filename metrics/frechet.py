@@ -13,21 +13,14 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.result import Estimate
+
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its one-sigma statistical error."""
-
-    value: float
-    error: float
 
 
 def frechet_distance(mean_1: Floats, cov_1: Floats, mean_2: Floats, cov_2: Floats) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.frechet import Estimate
+from metrics.result import Estimate
 
 Floats = NDArray[np.float64]
 

@@ -28,7 +28,7 @@ def test_round_trip_and_join(tmp_path: Path, rng: np.random.Generator) -> None:
 
 def test_old_definitions_are_refused(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     features(*toy_sets(3, 5.0, rng)).save(tmp_path / "a.npz")
-    monkeypatch.setattr("metrics.sample.VERSION", 99)
+    monkeypatch.setattr("metrics.hadrons.sample.VERSION", 99)
     with pytest.raises(ValueError, match="delete it and rerun"):
         Features.load(tmp_path / "a.npz")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from metrics.jets import relative
-from metrics.subjettiness import subjettiness, subjettiness_padded
+from metrics.hadrons.jets import relative
+from metrics.hadrons.subjettiness import subjettiness, subjettiness_padded
 from tests.helpers.jets import toy_sets
 
 

@@ -8,8 +8,8 @@ import pytest
 from fastsim.event import ParticleSet, Partons
 from fastsim.kinematics import boost, pt
 from fastsim.species import conjugate
-from metrics.efp import efps
-from metrics.jets import padded_batches, relative
+from metrics.hadrons.efp import efps
+from metrics.hadrons.jets import padded_batches, relative
 from tests.helpers.jets import toy_sets
 
 

@@ -7,10 +7,18 @@ import pytest
 
 from fastsim.event import ParticleSet, Partons
 from fastsim.kinematics import mass, p4_from_pt_eta_phi_m
-from metrics import efp
-from metrics.jets import relative
-from metrics.observables import FLOW_EDGES, GROUPS, OBSERVABLES, SPECIES, energy_flow, group_counts, species_counts
-from metrics.sample import Features, features
+from metrics.hadrons import efp
+from metrics.hadrons.jets import relative
+from metrics.hadrons.observables import (
+    FLOW_EDGES,
+    GROUPS,
+    OBSERVABLES,
+    SPECIES,
+    energy_flow,
+    group_counts,
+    species_counts,
+)
+from metrics.hadrons.sample import Features, features
 from tests.helpers.jets import toy_sets
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.comparison import Comparison
-from metrics.frechet import Estimate
-from metrics.observables import FLOW_EDGES, OBSERVABLES, SPECTRA
-from metrics.sample import Features
+from metrics.hadrons.comparison import Comparison
+from metrics.hadrons.observables import FLOW_EDGES, OBSERVABLES, SPECTRA
+from metrics.hadrons.sample import Features
+from metrics.result import Estimate
 
 Results = Mapping[str, Mapping[str, Comparison]]
 """Comparisons by cell, then by sample; the null is the sample "pythia"."""

@@ -1,6 +1,6 @@
 r"""Observables of a parton's particle set: what the table, the classifier and the plots look at.
 
-All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.jets`).
+All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.hadrons.jets`).
 
 References:
     girth and pTD: Gallicchio, Schwartz 2012, arXiv:1211.7038; CMS-PAS-JME-13-002. C2: Larkoski, Salam, Thaler
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.species import charges
-from metrics.efp import DOT, EDGE, TRIANGLE
-from metrics.jets import Jets
+from metrics.hadrons.efp import DOT, EDGE, TRIANGLE
+from metrics.hadrons.jets import Jets
 
 OBSERVABLES: dict[str, str] = {
     "multiplicity": "particles",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.jets import Jets, padded_batches
+from metrics.hadrons.jets import Jets, padded_batches
 
 
 def subjettiness_padded(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any], num_axes: int = 3) -> NDArray[Any]:

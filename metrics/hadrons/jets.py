@@ -77,7 +77,8 @@ class Jets:
         total = np.bincount(self.index, weights=values, minlength=len(self))
         return total.astype(np.float64)
 
-    def __getitem__(self, rows: slice) -> Jets:
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Jets:
+        """The sets of a slice, a mask or an array of indices."""
         chosen = np.arange(len(self))[rows]
         flat = ragged_indices(self.offsets, chosen)
         return Jets(

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.classifier import auc, classifier_features
-from metrics.frechet import Estimate, fpd
-from metrics.observables import FLOW_EDGES, OBSERVABLES, SPECIES, SPECTRA
-from metrics.sample import Features
+from metrics.frechet import fpd
+from metrics.hadrons.observables import FLOW_EDGES, OBSERVABLES, SPECIES, SPECTRA
+from metrics.hadrons.sample import Features
+from metrics.result import Estimate
 from metrics.wasserstein import wasserstein_1_bootstrap
 
 RARE = 0.1

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.jets import Jets, padded_batches
+from metrics.hadrons.jets import Jets, padded_batches
 
 NUM_EFPS = 36
 DOT, EDGE, TRIANGLE = 0, 1, 9

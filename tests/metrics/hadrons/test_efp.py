@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics.efp import efps, efps_padded
-from metrics.jets import Jets, relative
+from metrics.hadrons.efp import efps, efps_padded
+from metrics.hadrons.jets import Jets, relative
 from tests.helpers.jets import toy_sets
 
 # energyflow.EFPSet("d<=4").graphs()

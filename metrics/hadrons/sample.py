@@ -1,0 +1,120 @@
+"""Everything the metrics need of one sample, small enough to keep on disk: the truth is read once, used often."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.hadrons import efp, observables, subjettiness
+from metrics.hadrons.jets import Conditions, Ragged, relative
+
+VERSION = 1
+"""Bumped whenever a definition changes, so that an old file is never compared with a new sample."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of N particle sets.
+
+    ``efps`` (N, 36); ``observables`` (N, 13), columns :data:`OBSERVABLES`; ``counts`` (N, 34), columns ``SPECIES`` and "other"; ``flow`` (N, 13) pT_rel in bins of Delta R; ``condition`` (N, 2) = parton id in
+    {1..5, 21} and log pT_parton/GeV. ``particles`` (K, 4) = set index, PDG id, pT_rel, eta_rel of the particles
+    of the first sets, for the spectra. ``max_particles``: the leading particles kept by EFPs, tau21, C2, D2.
+    """
+
+    efps: NDArray[np.float32]
+    observables: NDArray[np.float64]
+    counts: NDArray[np.uint16]
+    flow: NDArray[np.float32]
+    condition: NDArray[np.float64]
+    particles: NDArray[np.float32]
+    max_particles: int
+
+    def __len__(self) -> int:
+        return len(self.observables)
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """One observable by its name, shape (N,)."""
+        return self.observables[:, list(observables.OBSERVABLES).index(name)]
+
+    @staticmethod
+    def concatenate(parts: Sequence[Features]) -> Features:
+        """One sample of several, in order.
+
+        Raises:
+            ValueError: if they keep different numbers of leading particles.
+        """
+        if len({p.max_particles for p in parts}) != 1:
+            raise ValueError("features with different max_particles cannot be joined")
+        start = np.cumsum([0, *(len(p) for p in parts)])
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
+        first = np.repeat(start[:-1], [len(p.particles) for p in parts])
+        joined["particles"][:, 0] += first
+        return Features(**joined, max_particles=parts[0].max_particles)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to an .npz file, under a temporary name first, so that a killed run leaves no half file."""
+        target = Path(path)
+        partial = target.with_suffix(".partial.npz")
+        meta = json.dumps({"version": VERSION, "max_particles": self.max_particles})
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        np.savez(partial, meta=np.array(meta), **arrays)
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Features:
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            ValueError: if the file was written with other definitions.
+        """
+        with np.load(path, allow_pickle=False) as data:
+            meta = json.loads(str(data["meta"]))
+            if meta["version"] != VERSION:
+                raise ValueError(f"{path}: feature version {meta['version']}, this is {VERSION}: delete it and rerun")
+            return cls(**{name: data[name] for name in _ARRAYS}, max_particles=int(meta["max_particles"]))
+
+
+_ARRAYS = ("efps", "observables", "counts", "flow", "condition", "particles")
+
+
+def features(
+    particles: Ragged,
+    partons: Conditions,
+    *,
+    max_particles: int = 50,
+    num_spectra: int = 1_000,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> Features:
+    """Features of N particle sets and the partons they come from.
+
+    Args:
+        particles: ragged sets, p4 in GeV.
+        partons: their partons, p4 in GeV.
+        max_particles: leading particles kept for EFPs, tau21, C2 and D2 (everything else takes all).
+        num_spectra: keep the particles of this many sets for the spectra.
+        dtype: precision of the pairwise sums.
+
+    Raises:
+        ValueError: if sets and partons differ in number, or a momentum is not finite.
+    """
+    jets = relative(particles, partons)
+    powers = efp.efps(jets, max_particles=max_particles, dtype=dtype)
+    tau = subjettiness.subjettiness(jets, num_axes=2, max_particles=max_particles, dtype=dtype)
+    first = jets[:num_spectra]
+    spectra = np.stack([first.index, first.pdg_id, first.pt_rel, first.eta_rel], axis=1)
+    return Features(
+        efps=powers.astype(np.float32),
+        observables=observables.observables(jets, powers, tau),
+        counts=observables.species_counts(jets),
+        flow=observables.energy_flow(jets),
+        condition=np.stack([jets.parton_id.astype(np.float64), np.log(jets.parton_pt)], axis=1),
+        particles=spectra.astype(np.float32),
+        max_particles=max_particles,
+    )

@@ -1,0 +1,1 @@
+"""What readers see: tables, pictures, the HTML page."""

@@ -1,0 +1,58 @@
+"""What a metric answers with: a value, its error, and what equal samples would have given."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its one-sigma statistical error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric of a generated sample against a real one.
+
+    ``value`` and its one-sigma ``error``; ``null_value`` and ``null_error``, the mean and standard deviation of the
+    same metric between samples of these sizes that are equal in distribution; ``num_real`` and ``num_generated``
+    events; the ``seed`` of everything drawn. ``p_value`` is the probability of a value at least as bad between equal
+    samples, where a permutation test gives it.
+
+    >>> MetricResult("fpd", 5e-4, 1e-4, 0.0, 2e-4, 1000, 1000, 0).sigmas
+    2.5
+    """
+
+    name: str
+    value: float
+    error: float
+    null_value: float
+    null_error: float
+    num_real: int
+    num_generated: int
+    seed: int
+    p_value: float | None = None
+
+    @property
+    def sigmas(self) -> float:
+        """(value - null_value) / null_error: how unlike equal samples, in null standard deviations."""
+        excess = self.value - self.null_value
+        if self.null_error > 0:
+            return excess / self.null_error
+        return float(np.sign(excess)) * np.inf if excess else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} {self.value:.4g} ± {self.error:.2g} (null {self.null_value:.4g} ± {self.null_error:.2g}, "
+            f"{self.sigmas:+.1f} sigma)"
+        )

@@ -1,0 +1,1 @@
+"""Calorimeter showers: the CaloChallenge format and binning, high-level features."""
