@@ -23,8 +23,9 @@ VERSION = 1
 class Features:
     """Features of N particle sets.
 
-    ``efps`` (N, 36); ``observables`` (N, 13), columns :data:`OBSERVABLES`; ``counts`` (N, 34), columns ``SPECIES`` and "other"; ``flow`` (N, 13) pT_rel in bins of Delta R; ``condition`` (N, 2) = parton id in
-    {1..5, 21} and log pT_parton/GeV. ``particles`` (K, 4) = set index, PDG id, pT_rel, eta_rel of the particles
+    ``efps`` (N, 36); ``observables`` (N, 13), columns :data:`metrics.hadrons.observables.OBSERVABLES`; ``counts``
+    (N, 34), columns ``SPECIES`` and "other"; ``flow`` (N, 13) pT_rel in bins of Delta R; ``condition`` (N, 2) = parton
+    id in {1..5, 21} and log pT_parton/GeV. ``particles`` (K, 4) = set index, PDG id, pT_rel, eta_rel of the particles
     of the first sets, for the spectra. ``max_particles``: the leading particles kept by EFPs, tau21, C2, D2.
     """
 
