@@ -1,31 +1,36 @@
-"""Metrics that hold generated particle sets against real ones; needs numpy, and sklearn or matplotlib when used.
+"""A judge of generated events: distances, classifiers and observables, each with its error and its null.
 
->>> from metrics import features, fpd, auc
+NumPy and SciPy are enough; scikit-learn, torch, fastjet, POT and Matplotlib are imported by what needs them.
+
+>>> from metrics import classifier_test, fpd, kpd, w1
 """
 
 from __future__ import annotations
 
-from metrics.classifier import auc, classifier_features
+from metrics.classifier import ClassifierTest, classifier_test
 from metrics.frechet import fpd, frechet_distance
 from metrics.hadrons.comparison import Comparison, compare
 from metrics.hadrons.jets import Jets, relative
 from metrics.hadrons.sample import Features, features
-from metrics.result import Estimate, MetricResult
-from metrics.wasserstein import wasserstein_1, wasserstein_1_bootstrap
+from metrics.kernel import kpd
+from metrics.result import MetricResult
+from metrics.sample import Sample
+from metrics.wasserstein import w1, wasserstein_1
 
 __all__ = [
+    "ClassifierTest",
     "Comparison",
-    "Estimate",
     "Features",
     "Jets",
     "MetricResult",
-    "auc",
-    "classifier_features",
+    "Sample",
+    "classifier_test",
     "compare",
     "features",
     "fpd",
     "frechet_distance",
+    "kpd",
     "relative",
+    "w1",
     "wasserstein_1",
-    "wasserstein_1_bootstrap",
 ]

@@ -1,65 +1,221 @@
-"""The two-sample classifier test: can gradient-boosted trees tell generated sets from real ones?
+r"""The two-sample classifier test: can a classifier tell generated events from real ones?
 
-Features: the 13 observables, the counts of 17 groups of species, and the condition (parton flavour, log pT), so that a
-model that is right only on average over the condition is found out. Two thirds train, a held-out third gives the
-area under the ROC curve (AUC): 0.5 where the classifier sees no difference, 1 where it always does.
+A classifier is trained on part of both samples; on events that it has not seen, its area under the ROC curve (AUC) is
+0.5 where it sees no difference and 1 where it always does. A score is only as good as the classifier: the test can
+show that samples differ, never that they are equal. Its output D, the probability of being real, also gives each
+generated event the weight w = D / (1 - D), an estimate of p_real / p_generated: a narrow distribution about 1 says that
+the samples agree everywhere, a tail to small w that the model makes events which do not exist, and one to large w that
+it leaves some out.
+
+References:
+    Lopez-Paz, Oquab 2017, arXiv:1610.06545 (two-sample test). Krause, Shih 2021, arXiv:2106.05285 (in calorimeter
+    simulation). Das, Favaro et al. 2023, arXiv:2305.16774 (weights).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.hadrons.observables import group_counts
-from metrics.hadrons.sample import Features
-from metrics.result import Estimate
+from metrics.permutation import permutation_null
+from metrics.result import MetricResult
 
 Floats = NDArray[np.float64]
 
+MIN_EVENTS = 30
+"""Fewer events of a sample cannot be split into training and held-out parts."""
+CLIP = 1e-6
+"""Scores are kept this far from 0 and 1 where they become weights."""
 
-def classifier_features(sample: Features) -> Floats:
-    """Classifier inputs, shape (N, 32): observables, species counts, condition."""
-    return np.concatenate([sample.observables, group_counts(sample.counts), sample.condition], axis=1)
+
+@dataclass(frozen=True)
+class ClassifierTest:
+    """A classifier between real (label 1) and generated (label 0) events, judged on held-out events.
+
+    ``auc``; ``real_scores`` and ``generated_scores``, the probability of being real that held-out events were given,
+    for classes of equal total weight; ``real_weights`` and ``generated_weights``, their event weights, if any.
+    """
+
+    auc: MetricResult
+    real_scores: Floats
+    generated_scores: Floats
+    real_weights: Floats | None = None
+    generated_weights: Floats | None = None
+
+    def weights(self) -> Floats:
+        """w = D / (1 - D) of the held-out generated events."""
+        score = np.clip(self.generated_scores, CLIP, 1.0 - CLIP)
+        return np.asarray(score / (1.0 - score))
+
+    def calibration(self, num_bins: int = 10) -> tuple[Floats, Floats, Floats]:
+        """Mean score, share of real events and its error, in bins of the score; each (bins,).
+
+        Bins without events of both classes have no error to give and are left out.
+
+        A calibrated classifier has the first two equal within the third; otherwise its weights are not to be trusted.
+        """
+        edges = np.linspace(0.0, 1.0, num_bins + 1)
+        columns = []
+        for scores, weights in (
+            (self.real_scores, self.real_weights),
+            (self.generated_scores, self.generated_weights),
+        ):
+            w = np.ones(len(scores)) if weights is None else weights
+            w = w / w.sum()
+            place = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, num_bins - 1)
+            columns.append([np.bincount(place, v, num_bins) for v in (w, w * scores, w**2)])
+        (real, real_score, real_2), (generated, generated_score, generated_2) = columns
+        filled = (real > 0) & (generated > 0)
+        total = np.where(filled, real + generated, 1.0)
+        error = np.sqrt(generated**2 * real_2 + real**2 * generated_2) / total**2
+        return ((real_score + generated_score) / total)[filled], (real / total)[filled], error[filled]
 
 
-def auc(real: Floats, generated: Floats, *, num_bootstrap: int = 50, seed: int = 0) -> Estimate:
-    """AUC of gradient-boosted trees on a held-out third, with its bootstrap error.
+def classifier_test(
+    real: NDArray[Any],
+    generated: NDArray[Any],
+    *,
+    real_weights: NDArray[Any] | None = None,
+    generated_weights: NDArray[Any] | None = None,
+    name: str = "auc",
+    seed: int = 0,
+) -> ClassifierTest:
+    """Gradient-boosted trees on event observables; two thirds train, a held-out third is judged.
+
+    Give the condition among the inputs, so that a model that is right only on average over it is found out.
 
     Args:
-        real, generated: classifier inputs, shapes (N, D) and (N', D); the longer one is cut to the shorter.
-        num_bootstrap: resamples of the held-out third.
-        seed: of the split, the trees and the bootstrap.
-
-    Returns:
-        The AUC (oriented by the training: it can fall below 0.5 by chance) and its error.
+        real, generated: inputs, shapes (N, D) and (N', D); NaN counts as missing.
+        real_weights, generated_weights: event weights (N,) and (N',), none negative.
+        name: of the result.
+        seed: of the split, the trees, bootstrap and permutations.
 
     Raises:
-        ValueError: if a sample has fewer than 30 sets.
+        ValueError: if a sample has fewer than 30 events, the inputs do not fit, or a weight is negative.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    n = min(len(real), len(generated))
-    if n < 30:
-        raise ValueError(f"the classifier test needs at least 30 sets a sample, got {len(real)} and {len(generated)}")
+    if real.ndim != 2 or real.shape[1:] != generated.shape[1:]:
+        raise ValueError(f"inputs of shapes {real.shape} and {generated.shape}: expected (N, D) and (N', D)")
+    if min(len(real), len(generated)) < MIN_EVENTS:
+        raise ValueError(
+            f"the classifier test needs at least {MIN_EVENTS} events a sample, got {len(real)} and {len(generated)}"
+        )
     rng = np.random.default_rng(seed)
-    inputs = np.concatenate([real[:n], generated[:n]])
-    labels = np.repeat([0, 1], n)
-    order = rng.permutation(2 * n)
-    held_out, kept = order[: 2 * n // 3], order[2 * n // 3 :]
+    weights = [check_weights(w, len(x)) for w, x in ((real_weights, real), (generated_weights, generated))]
+    held_out, kept = zip(*(_split(len(x), rng) for x in (real, generated)), strict=True)
+    inputs = np.concatenate([real[kept[0]], generated[kept[1]]])
+    labels = np.repeat([1, 0], [len(kept[0]), len(kept[1])])
+    # classes of equal total weight, and weights of about 1: trees count them as events when they regularise
+    shares = [w[k] / w[k].sum() * len(labels) / 2 for w, k in zip(weights, kept, strict=True)]
+    order = rng.permutation(len(labels))
     model = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.1, early_stopping=True, n_iter_no_change=10, random_state=seed
     )
-    model.fit(inputs[kept], labels[kept])
-    scores = model.predict_proba(inputs[held_out])[:, 1]
-    truth = labels[held_out]
-    draws = [_area(scores[i], truth[i]) for i in rng.integers(len(truth), size=(num_bootstrap, len(truth)))]
-    return Estimate(_area(scores, truth), float(np.std(draws, ddof=1)))
+    model.fit(inputs[order], labels[order], sample_weight=np.concatenate(shares)[order])
+    scores = [model.predict_proba(x[h])[:, 1] for x, h in zip((real, generated), held_out, strict=True)]
+    return judge(
+        name,
+        scores[0],
+        scores[1],
+        num_real=len(real),
+        num_generated=len(generated),
+        seed=seed,
+        real_weights=None if real_weights is None else weights[0][held_out[0]],
+        generated_weights=None if generated_weights is None else weights[1][held_out[1]],
+    )
 
 
-def _area(scores: Floats, labels: NDArray[np.int64]) -> float:
-    """Area under the ROC curve: the Mann-Whitney statistic with ties counted half."""
-    _, inverse, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - 0.5 * (count - 1))[inverse]
-    positive = labels == 1
-    n_1, n_0 = int(positive.sum()), int((~positive).sum())
-    return float((rank[positive].sum() - n_1 * (n_1 + 1) / 2) / (n_1 * n_0))
+def judge(
+    name: str,
+    real_scores: Floats,
+    generated_scores: Floats,
+    *,
+    num_real: int,
+    num_generated: int,
+    seed: int,
+    real_weights: Floats | None = None,
+    generated_weights: Floats | None = None,
+    num_bootstrap: int = 50,
+    num_permutations: int = 200,
+) -> ClassifierTest:
+    """The outcome of a classifier from its scores of held-out events.
+
+    The error is a bootstrap over held-out events. Scores of events that the classifier has not seen are exchangeable
+    between equal samples, so permuting their labels gives the null and an exact p-value without training again.
+
+    Args:
+        name: of the result.
+        real_scores, generated_scores: probability of being real, shapes (H,) and (H',).
+        num_real, num_generated: sizes of the whole samples.
+        seed: of everything drawn.
+        real_weights, generated_weights: event weights of the held-out events.
+        num_bootstrap, num_permutations: resamples for the error, and for the null.
+    """
+    scores = np.concatenate([real_scores, generated_scores])
+    weights = np.concatenate(
+        [check_weights(w, len(s)) for w, s in ((real_weights, real_scores), (generated_weights, generated_scores))]
+    )
+    positive = np.arange(len(scores)) < len(real_scores)
+    rank = np.unique(scores, return_inverse=True)[1]
+    value = _area(rank, weights, positive)
+    rng = np.random.default_rng([seed, 1])
+    draws = []
+    for _ in range(num_bootstrap):
+        times = [np.bincount(rng.integers(n, size=n), minlength=n) for n in (len(real_scores), len(generated_scores))]
+        draws.append(_area(rank, weights * np.concatenate(times), positive))
+    null = permutation_null(
+        lambda chosen: _area(rank, weights, chosen),
+        len(real_scores),
+        len(generated_scores),
+        num_permutations=num_permutations,
+        rng=rng,
+    )
+    result = MetricResult(
+        name,
+        value,
+        float(np.std(draws, ddof=1)),
+        null.mean,
+        null.std,
+        num_real,
+        num_generated,
+        seed,
+        null.p_value(value),
+    )
+    return ClassifierTest(result, real_scores, generated_scores, real_weights, generated_weights)
+
+
+def check_weights(weights: NDArray[Any] | None, num: int) -> Floats:
+    """Event weights of ``num`` events as an array (num,); ones where none are given.
+
+    Raises:
+        ValueError: if their number differs, or one is negative or not finite: a classifier needs probabilities.
+    """
+    if weights is None:
+        return np.ones(num)
+    if len(weights) != num:
+        raise ValueError(f"{num} events but {len(weights)} weights")
+    if not np.isfinite(weights).all() or np.min(weights) < 0 or np.sum(weights) <= 0:
+        raise ValueError(
+            f"a classifier needs finite, non-negative weights, the least is {np.min(weights)}: unweight the events, "
+            "or use a metric that takes weights of both signs (FPD, KPD, W1)"
+        )
+    return np.asarray(weights, dtype=np.float64)
+
+
+def _split(num: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A random third of the rows, and the others."""
+    order = rng.permutation(num)
+    return order[: num // 3], order[num // 3 :]
+
+
+def _area(rank: NDArray[np.int64], weights: Floats, positive: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: the weighted Mann-Whitney statistic, ties counted half."""
+    size = int(rank.max()) + 1
+    above = np.bincount(rank[positive], weights[positive], size)
+    below = np.bincount(rank[~positive], weights[~positive], size)
+    before = np.cumsum(below) - 0.5 * below
+    return float(above @ before / (above.sum() * below.sum()))

@@ -5,7 +5,10 @@ biased upwards by c/N. Each sample is cut at random into k = 1 ... num_sizes dis
 1/N); the mean FD over parts is fitted by a straight line in 1/N (weighted least squares, weight 1/k), and the
 intercept is FPD. Draws are disjoint, hence without replacement: drawing with replacement leaves the bias c/N_total in
 the intercept. The error is a delete-a-group jackknife of the whole procedure, which holds the finite samples
-themselves and not only the spread of the draws (about twice too large where FPD is compatible with 0).
+themselves and not only the spread of the draws (about twice too large where FPD is compatible with 0). The null
+comes from random exchanges of blocks of events between the samples.
+
+Weighted events enter through weighted moments, with 1/N = sum w^2 / (sum w)^2.
 
 References:
     Kansal et al. 2022, arXiv:2211.10295. Chong, Forsyth 2019, arXiv:1911.07023 (extrapolation in 1/N).
@@ -13,122 +16,194 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.result import Estimate
+from metrics.permutation import permutation_null
+from metrics.result import MetricResult
 
 Floats = NDArray[np.float64]
 
+GROUPS = 12
+"""Groups of the jackknife."""
+BLOCKS = 60
+"""Blocks of events, a multiple of every number of parts up to 6 and of the groups."""
+MIN_EVENTS = 4 * BLOCKS
 
-def frechet_distance(mean_1: Floats, cov_1: Floats, mean_2: Floats, cov_2: Floats) -> float:
-    """Squared Frechet (2-Wasserstein) distance of two Gaussians with means (D,) and covariances (D, D).
 
-    Symmetric eigen-decompositions keep it real and defined for singular covariances.
+def frechet_distance(mean_1: Floats, cov_1: Floats, mean_2: Floats, cov_2: Floats) -> Any:
+    """Squared Frechet (2-Wasserstein) distance of Gaussians with means (..., D) and covariances (..., D, D).
 
-    >>> round(frechet_distance(np.zeros(1), np.eye(1), np.full(1, 3.0), 4 * np.eye(1)), 12)
+    It is real and defined for singular covariances; eigenvalues below 0 (from weights of both signs) count as 0.
+
+    >>> float(frechet_distance(np.zeros(1), np.eye(1), np.full(1, 3.0), 4 * np.eye(1)))
     10.0
     """
-    values, vectors = np.linalg.eigh(cov_1)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ cov_2 @ root)
-    shift = mean_1 - mean_2
-    overlap = np.sum(np.sqrt(np.maximum(cross, 0.0)))
-    return float(shift @ shift + np.trace(cov_1) + np.trace(cov_2) - 2.0 * overlap)
+    root = _root(cov_1)
+    cross = np.linalg.eigvalsh(np.swapaxes(root, -1, -2) @ cov_2 @ root)
+    trace = np.trace(cov_1, axis1=-2, axis2=-1) + np.trace(cov_2, axis1=-2, axis2=-1)
+    return np.sum((mean_1 - mean_2) ** 2, axis=-1) + trace - 2.0 * np.sum(np.sqrt(np.maximum(cross, 0.0)), axis=-1)
+
+
+def _root(cov: Floats) -> Floats:
+    """A matrix R with R R^T = S; any does, since the spectrum of R^T S_2 R is that of S_1^(1/2) S_2 S_1^(1/2)."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(cov)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
 
 
 def fpd(
     real: NDArray[Any],
     generated: NDArray[Any],
     *,
+    real_weights: NDArray[Any] | None = None,
+    generated_weights: NDArray[Any] | None = None,
     scale: NDArray[Any] | None = None,
     num_sizes: int = 5,
-    num_partitions: int = 10,
-    num_groups: int = 16,
+    num_partitions: int = 2,
+    num_permutations: int = 24,
     seed: int = 0,
-) -> Estimate:
+) -> MetricResult:
     """Frechet distance of two feature samples, extrapolated to infinite size.
 
     Args:
         real, generated: features, shapes (N, D) and (N', D).
+        real_weights, generated_weights: event weights of either sign, (N,) and (N',).
         scale: divide the features by this, shape (D,); default the largest absolute value in ``real``.
         num_sizes: sizes N, N/2, ... N/num_sizes.
         num_partitions: random partitions at each size.
-        num_groups: groups of the jackknife.
-        seed: of the partitions.
+        num_permutations: exchanges of blocks, for the null and the p-value.
+        seed: of blocks, partitions and permutations.
 
     Returns:
-        The intercept and its error. The intercept can be negative: 0 within errors for equal distributions.
+        The intercept. It can be negative: 0 within errors for equal distributions.
 
     Raises:
-        ValueError: if the samples differ in the number of features, hold NaN, or are too small.
+        ValueError: if the samples differ in the number of features, hold NaN, are too small, or have weights that
+            cancel.
     """
-    blocks = num_groups * 12
-    if real.shape[1:] != generated.shape[1:] or real.ndim != 2:
-        raise ValueError(f"features of shapes {real.shape} and {generated.shape}: expected (N, D) and (N', D)")
-    if min(len(real), len(generated)) < 2 * blocks:
-        raise ValueError(f"FPD needs at least {2 * blocks} sets a sample, got {len(real)} and {len(generated)}")
-    if not (np.isfinite(real).all() and np.isfinite(generated).all()):
-        raise ValueError("features hold NaN or infinity: FPD needs finite features")
-    if scale is None:
-        scale = np.abs(real).max(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
+    check_features("FPD", real, generated, MIN_EVENTS)
+    divisor = scales(real) if scale is None else np.where(scale > 0, scale, 1.0)
     rng = np.random.default_rng(seed)
-    moments = [_block_moments(x / scale, blocks, rng) for x in (np.float64(real), np.float64(generated))]
-    # part[k][partition, block]: which of the k disjoint parts a block of jets belongs to
+    sides = [
+        _Moments.of(np.asarray(x, dtype=np.float64) / divisor, w, rng)
+        for x, w in ((real, real_weights), (generated, generated_weights))
+    ]
+    for name, side in zip(("real", "generated"), sides, strict=True):
+        if not float(side.weight.sum()) > 0:
+            raise ValueError(f"the {name} weights sum to {side.weight.sum():g}: FPD needs a positive sum")
     parts = [
-        np.stack([_shuffled(blocks, k, rng) for _ in range(num_partitions if k > 1 else 1)])
+        np.stack([rng.permutation(np.arange(BLOCKS) % k) for _ in range(num_partitions if k > 1 else 1)])
         for k in range(1, num_sizes + 1)
     ]
-    group = np.arange(blocks) % num_groups
-    value = _intercept(moments, parts, np.ones(blocks, dtype=bool))
-    left_out = np.array([_intercept(moments, parts, group != g) for g in range(num_groups)])
+    everything = np.ones(BLOCKS, dtype=bool)
+    value = _intercept(sides[0], sides[1], parts, everything)
+    group = rng.permutation(np.arange(BLOCKS) % GROUPS)
+    left_out = np.array([_intercept(sides[0], sides[1], parts, group != g) for g in range(GROUPS)])
     spread = np.sum((left_out - left_out.mean()) ** 2)
-    return Estimate(value, float(np.sqrt((num_groups - 1) / num_groups * spread)))
+    pooled = sides[0].join(sides[1])
+
+    def exchanged(chosen: NDArray[np.bool_]) -> float:
+        return _intercept(pooled.take(chosen), pooled.take(~chosen), parts, everything)
+
+    null = permutation_null(exchanged, BLOCKS, BLOCKS, num_permutations=num_permutations, rng=rng)
+    return MetricResult(
+        "fpd",
+        value,
+        float(np.sqrt((GROUPS - 1) / GROUPS * spread)),
+        null.mean,
+        null.std,
+        len(real),
+        len(generated),
+        seed,
+        null.p_value(value),
+    )
 
 
-_Moments = tuple[Floats, Floats, Floats]
+def check_features(name: str, real: NDArray[Any], generated: NDArray[Any], least: int) -> None:
+    """Raises ValueError unless two samples are (N, D) and (N', D), finite, with at least ``least`` events each."""
+    if real.ndim != 2 or real.shape[1:] != generated.shape[1:] or real.shape[1] == 0:
+        raise ValueError(f"features of shapes {real.shape} and {generated.shape}: expected (N, D) and (N', D)")
+    if min(len(real), len(generated)) < least:
+        raise ValueError(f"{name} needs at least {least} events a sample, got {len(real)} and {len(generated)}")
+    for side, x in (("real", real), ("generated", generated)):
+        if not np.isfinite(x).all():
+            row, column = np.argwhere(~np.isfinite(x))[0]
+            raise ValueError(
+                f"{side} feature {column} of event {row} is {x[row, column]}: {name} needs finite features"
+            )
 
 
-def _block_moments(x: Floats, blocks: int, rng: np.random.Generator) -> _Moments:
-    """Counts (B,), sums (B, D) and sums of outer products (B, D, D) of randomly assigned blocks of rows."""
-    pieces = np.array_split(rng.permutation(len(x)), blocks)
-    count = np.array([len(p) for p in pieces], dtype=np.float64)
-    total = np.stack([x[p].sum(axis=0) for p in pieces])
-    outer = np.stack([x[p].T @ x[p] for p in pieces])
-    return count, total, outer
+def scales(real: NDArray[Any]) -> Floats:
+    """Largest absolute value of every feature, shape (D,); 1 for features that are always 0."""
+    largest = np.abs(real).max(axis=0).astype(np.float64)
+    return np.where(largest > 0, largest, 1.0)
 
 
-def _shuffled(blocks: int, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.permutation(np.arange(blocks) % k)
+@dataclass(frozen=True)
+class _Moments:
+    """Weighted sums over blocks of events: ``weight`` (B,) of w, ``weight_2`` (B,) of w^2, ``total`` (B, D) of w x,
+    ``outer`` (B, D, D) of w x x^T."""
+
+    weight: Floats
+    weight_2: Floats
+    total: Floats
+    outer: Floats
+
+    @staticmethod
+    def of(x: Floats, weights: NDArray[Any] | None, rng: np.random.Generator) -> _Moments:
+        """Of randomly assigned blocks of rows."""
+        w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if w.shape != (len(x),) or not np.isfinite(w).all():
+            raise ValueError(f"weights of shape {w.shape} for {len(x)} events: expected one finite weight an event")
+        columns: list[list[Any]] = [[], [], [], []]
+        for rows in np.array_split(rng.permutation(len(x)), BLOCKS):
+            block, share = x[rows], w[rows]
+            weighted = block if weights is None else share[:, None] * block
+            for column, value in zip(
+                columns, (share.sum(), np.sum(share**2), weighted.sum(axis=0), weighted.T @ block), strict=True
+            ):
+                column.append(value)
+        return _Moments(*(np.array(c) for c in columns))
+
+    def join(self, other: _Moments) -> _Moments:
+        """The blocks of both."""
+        return _Moments(*(np.concatenate([getattr(self, k), getattr(other, k)]) for k in self.__dataclass_fields__))
+
+    def take(self, chosen: NDArray[np.bool_]) -> _Moments:
+        """The chosen blocks."""
+        return _Moments(*(getattr(self, k)[chosen] for k in self.__dataclass_fields__))
+
+    def gaussians(self, shares: Floats) -> tuple[Floats, Floats, Floats]:
+        """1/N (P,), means (P, D), unbiased covariances (P, D, D) of P sums of blocks; ``shares`` (P, B) are 0 or 1."""
+        dimension = self.total.shape[1]
+        weight = shares @ self.weight
+        mean = shares @ self.total / weight[:, None]
+        outer = (shares @ self.outer.reshape(len(self.outer), -1)).reshape(-1, dimension, dimension)
+        inverse = shares @ self.weight_2 / weight**2
+        cov = outer / weight[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        return inverse, mean, cov / (1.0 - inverse)[:, None, None]
 
 
-def _gaussian(moments: _Moments, chosen: NDArray[np.bool_]) -> tuple[float, Floats, Floats]:
-    """Count, mean (D,) and unbiased covariance (D, D) of the rows of the chosen blocks."""
-    count, total, outer = moments
-    n = float(count[chosen].sum())
-    mean = total[chosen].sum(axis=0) / n
-    return n, mean, (np.tensordot(chosen.astype(np.float64), outer, axes=1) - n * np.outer(mean, mean)) / (n - 1.0)
-
-
-def _intercept(moments: list[_Moments], parts: list[NDArray[np.int64]], kept: NDArray[np.bool_]) -> float:
+def _intercept(real: _Moments, generated: _Moments, parts: list[NDArray[np.int64]], kept: NDArray[np.bool_]) -> float:
     """Intercept at 1/N = 0 of the weighted straight line through the mean distances of each size."""
-    inverse, distance, weight = [], [], []
-    for k, assignment in enumerate(parts, start=1):
-        values, sizes = [], []
-        for row in assignment:
-            for part in range(k):
-                chosen = (row == part) & kept
-                n_1, mean_1, cov_1 = _gaussian(moments[0], chosen)
-                n_2, mean_2, cov_2 = _gaussian(moments[1], chosen)
-                values.append(frechet_distance(mean_1, cov_1, mean_2, cov_2))
-                sizes.append(0.5 / n_1 + 0.5 / n_2)
-        inverse.append(np.mean(sizes))
-        distance.append(np.mean(values))
-        weight.append(1.0 / k)
-    x, y, w = np.array(inverse), np.array(distance), np.array(weight)
+    sizes = [k for k, rows in enumerate(parts, start=1) for _ in range(k * len(rows))]
+    shares = np.concatenate(
+        [(rows[:, None, :] == np.arange(k)[None, :, None]).reshape(-1, BLOCKS) for k, rows in enumerate(parts, start=1)]
+    )
+    shares = (shares & kept).astype(np.float64)
+    inverse_1, mean_1, cov_1 = real.gaussians(shares)
+    inverse_2, mean_2, cov_2 = generated.gaussians(shares)
+    distance = frechet_distance(mean_1, cov_1, mean_2, cov_2)
+    number = np.bincount(sizes)[1:]
+    x = np.bincount(sizes, 0.5 * (inverse_1 + inverse_2))[1:] / number
+    y = np.bincount(sizes, distance)[1:] / number
+    w = 1.0 / np.arange(1, len(parts) + 1)
     x0, y0 = np.average(x, weights=w), np.average(y, weights=w)
     slope = np.sum(w * (x - x0) * (y - y0)) / np.sum(w * (x - x0) ** 2)
     return float(y0 - slope * x0)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its one-sigma statistical error."""
-
-    value: float
-    error: float
 
 
 @dataclass(frozen=True)
@@ -23,7 +15,7 @@ class MetricResult:
     ``value`` and its one-sigma ``error``; ``null_value`` and ``null_error``, the mean and standard deviation of the
     same metric between samples of these sizes that are equal in distribution; ``num_real`` and ``num_generated``
     events; the ``seed`` of everything drawn. ``p_value`` is the probability of a value at least as bad between equal
-    samples, where a permutation test gives it.
+    samples, where a permutation test gives it. ``worse`` says on which side of the null worse samples lie.
 
     >>> MetricResult("fpd", 5e-4, 1e-4, 0.0, 2e-4, 1000, 1000, 0).sigmas
     2.5
@@ -38,6 +30,7 @@ class MetricResult:
     num_generated: int
     seed: int
     p_value: float | None = None
+    worse: Literal["high", "low"] = "high"
 
     @property
     def sigmas(self) -> float:
@@ -47,9 +40,15 @@ class MetricResult:
             return excess / self.null_error
         return float(np.sign(excess)) * np.inf if excess else 0.0
 
+    @property
+    def excess(self) -> float:
+        """``sigmas``, positive where the sample is worse than equal samples."""
+        return self.sigmas if self.worse == "high" else -self.sigmas
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; what is not finite is None."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 
     def __str__(self) -> str:
         return (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.hadrons.jets import Jets
+from metrics.showers.binning import Binning
 from metrics.showers.showers import Showers
 
 Floats = NDArray[np.float64]
@@ -24,15 +25,16 @@ class Sample:
     ``embedding``: (N, D), what FPD, KPD, precision and recall are computed in (EFPs of jets, features of showers).
     ``condition``: what the events were generated for, (N,) each: bins, and input of every classifier.
     ``weights``: (N,), of either sign, or None where all are 1.
-    ``events``: the events themselves, for metrics of low-level data.
+    ``events``: the events themselves, for metrics of low-level data; ``binning``: where the voxels of showers lie.
     """
 
     kind: Kind
     observables: Mapping[str, Floats]
-    embedding: Floats
+    embedding: NDArray[np.floating[Any]]
     condition: Mapping[str, Floats] = field(default_factory=dict)
     weights: Floats | None = None
     events: Jets | Showers | None = None
+    binning: Binning | None = None
 
     def __post_init__(self) -> None:
         lengths = {"embedding": len(self.embedding)}
@@ -54,6 +56,7 @@ class Sample:
             {k: v[rows] for k, v in self.condition.items()},
             None if self.weights is None else self.weights[rows],
             None if self.events is None else self.events[rows],
+            self.binning,
         )
 
     def classifier_inputs(self) -> Floats:
@@ -62,11 +65,11 @@ class Sample:
 
 
 def check_alike(real: Sample, generated: Sample) -> None:
-    """Raises ValueError if two samples differ in kind, observables or condition, so that nothing is compared amiss."""
-    for name in ("kind", *(f.name for f in fields(Sample) if f.name in ("observables", "condition"))):
+    """Raises ValueError if two samples differ in kind, observables, condition or binning: nothing is compared amiss."""
+    for name in ("kind", "observables", "condition", "binning"):
         one, other = getattr(real, name), getattr(generated, name)
-        if (one != other) if name == "kind" else (list(one) != list(other)):
-            raise ValueError(
-                f"the samples differ in {name}: {one if name == 'kind' else list(one)} and "
-                f"{other if name == 'kind' else list(other)}"
-            )
+        if isinstance(one, Mapping):
+            one, other = list(one), list(other)
+        if one != other:
+            shown = "" if name == "binning" else f": {one} and {other}"
+            raise ValueError(f"the samples differ in {name}{shown}")

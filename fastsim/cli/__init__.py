@@ -16,7 +16,7 @@ from fastsim import __version__
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError
 
-COMMANDS = ("generate", "reference", "train", "models", "completion")
+COMMANDS = ("generate", "reference", "evaluate", "train", "models", "completion")
 
 
 class Terminated(KeyboardInterrupt):

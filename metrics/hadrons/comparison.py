@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.classifier import auc, classifier_features
-from metrics.frechet import fpd
-from metrics.hadrons.observables import FLOW_EDGES, OBSERVABLES, SPECIES, SPECTRA
+from metrics.evaluation import evaluate
+from metrics.hadrons.observables import FLOW_EDGES, SPECIES, SPECTRA
 from metrics.hadrons.sample import Features
-from metrics.result import Estimate
-from metrics.wasserstein import wasserstein_1_bootstrap
+from metrics.result import MetricResult
+from metrics.wasserstein import w1
 
 RARE = 0.1
 """Species with fewer particles than this a set may deviate by 5% in their mean; the others by 1%."""
@@ -39,14 +38,14 @@ class Ratio:
 class Comparison:
     """Figures of one sample.
 
-    ``figures``: "fpd", "auc", "w1_OBSERVABLE", and "w1_pt_SPECIES", "w1_eta_SPECIES" of the particle spectra.
+    ``figures``: "fpd", "kpd", "auc", "w1 OBSERVABLE", and "w1 pt of SPECIES", "w1 eta of SPECIES" of spectra.
     ``species``: ratios of mean multiplicities by |PDG id|, with "all" and "charged". ``flow``: ratios of the mean
     energy flow in bins of Delta R. ``num`` sets on each side.
     """
 
     num: int
     max_particles: int
-    figures: dict[str, Estimate]
+    figures: dict[str, MetricResult]
     species: dict[str, Ratio]
     flow: list[Ratio]
 
@@ -68,7 +67,7 @@ class Comparison:
         return cls(
             values["num"],
             values["max_particles"],
-            {k: Estimate(**v) for k, v in values["figures"].items()},
+            {k: MetricResult(**v) for k, v in values["figures"].items()},
             {k: Ratio(**v) for k, v in values["species"].items()},
             [Ratio(**v) for v in values["flow"]],
         )
@@ -83,13 +82,12 @@ class Comparison:
         )
 
 
-def compare(real: Features, sample: Features, *, scale: NDArray[Any] | None = None, seed: int = 0) -> Comparison:
+def compare(real: Features, sample: Features, *, seed: int = 0) -> Comparison:
     """All figures of ``sample`` against ``real``.
 
     Args:
         real: features of the real sets.
         sample: features of generated sets, or of other real sets for the null.
-        scale: divisors of the EFPs for FPD, shape (36,); default their largest value in ``real``.
         seed: of partitions, bootstrap and classifier.
 
     Raises:
@@ -97,22 +95,20 @@ def compare(real: Features, sample: Features, *, scale: NDArray[Any] | None = No
     """
     if real.max_particles != sample.max_particles:
         raise ValueError(f"EFPs of {real.max_particles} and {sample.max_particles} leading particles do not compare")
-    figures = {
-        "fpd": fpd(real.efps, sample.efps, scale=scale, seed=seed),
-        "auc": auc(classifier_features(real), classifier_features(sample), seed=seed),
-    }
-    for name in OBSERVABLES:
-        figures[f"w1_{name}"] = wasserstein_1_bootstrap(real.column(name), sample.column(name), seed=seed)
+    evaluation, _ = evaluate(real.sample(), {"sample": sample.sample()}, metrics=("fpd", "kpd", "w1", "auc"), seed=seed)
+    figures = dict(evaluation.results["sample"])
     for name, ids in SPECTRA.items():
         chosen = [s.particles[np.isin(s.particles[:, 1], ids)] for s in (real, sample)]
         if min(len(c) for c in chosen) == 0:
             continue
         for column, quantity in ((2, "pt"), (3, "eta")):
-            figures[f"w1_{quantity}_{name}"] = wasserstein_1_bootstrap(
+            figure = f"w1 {quantity} of {name}"
+            figures[figure] = w1(
                 chosen[0][:, column],
                 chosen[1][:, column],
-                x_groups=chosen[0][:, 0],
-                y_groups=chosen[1][:, 0],
+                real_groups=chosen[0][:, 0],
+                generated_groups=chosen[1][:, 0],
+                name=figure,
                 seed=seed,
             )
     return Comparison(

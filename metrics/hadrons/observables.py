@@ -1,10 +1,12 @@
 r"""Observables of a parton's particle set: what the table, the classifier and the plots look at.
 
-All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.hadrons.jets`).
+All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.hadrons.jets`). Those of
+soft drop, which need FastJet, are in :mod:`metrics.hadrons.grooming`.
 
 References:
     girth and pTD: Gallicchio, Schwartz 2012, arXiv:1211.7038; CMS-PAS-JME-13-002. C2: Larkoski, Salam, Thaler
-    2013, arXiv:1305.0007. D2: Larkoski, Moult, Neill 2014, arXiv:1409.6298.
+    2013, arXiv:1305.0007. D2: Larkoski, Moult, Neill 2014, arXiv:1409.6298. N2: Moult, Necib, Thaler 2016,
+    arXiv:1609.07483. tau21, tau32: Thaler, Van Tilburg 2011, arXiv:1011.2268.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.species import charges
-from metrics.hadrons.efp import DOT, EDGE, TRIANGLE
+from metrics.hadrons.correlators import energy_correlations, generalized_e3
+from metrics.hadrons.histograms import histogram_per_set
 from metrics.hadrons.jets import Jets
+from metrics.hadrons.subjettiness import subjettiness
 
 OBSERVABLES: dict[str, str] = {
     "multiplicity": "particles",
@@ -32,8 +36,12 @@ OBSERVABLES: dict[str, str] = {
     "sum_pt": "sum of pT / pT of the parton",
     "net_phi": "net momentum across the parton in azimuth / pT of the parton",
     "net_y": "net momentum along the beam, in the parton's y = 0 frame / pT of the parton",
+    "e2": "two-point energy correlation, beta = 1",
+    "e3": "three-point energy correlation, beta = 1",
+    "n2": "2e3 / e2^2, beta = 1",
+    "tau32": "tau3 / tau2, winner-take-all kt axes, beta = 1",
 }
-"""Names and meanings; tau21, C2 and D2 use the leading particles that the EFPs use."""
+"""Names and meanings; tau_N and the energy correlations use the leading particles that the EFPs use."""
 
 _SIGNED = (211, 321, 2212, 2112, 3122, 3222, 3112, 3322, 3312, 3334, 11, 13, 12, 14, 16)
 SPECIES: tuple[int, ...] = (22, 130, 310, *(sign * pdg for pdg in _SIGNED for sign in (1, -1)))
@@ -76,17 +84,27 @@ FLOW_EDGES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7,
 """Edges in Delta R of the energy flow about the parton."""
 
 
-def observables(jets: Jets, efps: NDArray[Any], subjettiness: NDArray[Any]) -> NDArray[np.float64]:
+def observables(
+    jets: Jets,
+    efps: NDArray[Any],
+    *,
+    max_particles: int = 50,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> NDArray[np.float64]:
     """The observables of each set, in the order of :data:`OBSERVABLES`.
 
     Args:
         jets: N sets relative to their partons.
         efps: their EFPs, shape (N, 36).
-        subjettiness: their tau_1 and tau_2, shape (N, >= 2).
+        max_particles: leading particles that the EFPs were computed from.
+        dtype: precision of the pairwise sums.
 
     Returns:
-        Observables, shape (N, 13). A ratio whose denominator vanishes (sets of one or no particle) is 0.
+        Observables, shape (N, 17). A ratio whose denominator vanishes (sets of one or no particle) is 0.
     """
+    tau = subjettiness(jets, num_axes=3, max_particles=max_particles, dtype=dtype)
+    e2, e3 = energy_correlations(efps)
+    n2 = _ratio(generalized_e3(jets, max_particles=max_particles, dtype=dtype), e2**2)
     pt_rel = jets.pt_rel
     sum_pt = jets.sum(pt_rel)
     momentum = np.stack([jets.sum(jets.p4_rel[:, k]) for k in range(4)], axis=1)
@@ -95,9 +113,6 @@ def observables(jets: Jets, efps: NDArray[Any], subjettiness: NDArray[Any]) -> N
     for k in range(2):
         has = jets.counts > k
         leading[has, k] = pt_rel[jets.offsets[:-1][has] + k]
-    z = efps[:, DOT].astype(np.float64)
-    e2 = _ratio(efps[:, EDGE] / 2.0, z**2)
-    e3 = _ratio(efps[:, TRIANGLE] / 6.0, z**3)
     return np.stack(
         [
             jets.counts.astype(np.float64),
@@ -107,12 +122,16 @@ def observables(jets: Jets, efps: NDArray[Any], subjettiness: NDArray[Any]) -> N
             _ratio(np.sqrt(jets.sum(pt_rel**2)), sum_pt),
             leading[:, 0],
             leading[:, 1],
-            _ratio(subjettiness[:, 1], subjettiness[:, 0]),
+            _ratio(tau[:, 1], tau[:, 0]),
             _ratio(e3, e2**2),
             _ratio(e3, e2**3),
             sum_pt,
             momentum[:, 2],
             momentum[:, 3],
+            e2,
+            e3,
+            n2,
+            _ratio(tau[:, 2], tau[:, 1]),
         ],
         axis=1,
     )
@@ -138,13 +157,8 @@ def group_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
 
 def energy_flow(jets: Jets) -> NDArray[np.float32]:
     """Sum of pT_rel in bins of Delta R about the parton (:data:`FLOW_EDGES`), shape (N, 13)."""
-    bins = len(FLOW_EDGES) - 1
-    place = np.searchsorted(FLOW_EDGES, np.hypot(jets.eta_rel, jets.phi_rel), side="right") - 1
-    inside = place < bins
-    flat = np.bincount(
-        jets.index[inside] * bins + place[inside], weights=jets.pt_rel[inside], minlength=len(jets) * bins
-    )
-    return flat.reshape(len(jets), bins).astype(np.float32)
+    distance = np.hypot(jets.eta_rel, jets.phi_rel)
+    return histogram_per_set(jets.index, distance, FLOW_EDGES, len(jets), jets.pt_rel).astype(np.float32)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.hadrons import efp, observables, subjettiness
-from metrics.hadrons.jets import Conditions, Ragged, relative
+from metrics.hadrons import efp, observables
+from metrics.hadrons.jets import Conditions, Jets, Ragged, relative
+from metrics.sample import Sample
 
-VERSION = 1
+VERSION = 2
 """Bumped whenever a definition changes, so that an old file is never compared with a new sample."""
+CHUNK = 20_000
+"""Sets whose features are computed at a time."""
 
 
 @dataclass(frozen=True)
 class Features:
     """Features of N particle sets.
 
-    ``efps`` (N, 36); ``observables`` (N, 13), columns :data:`metrics.hadrons.observables.OBSERVABLES`; ``counts``
+    ``efps`` (N, 36); ``observables`` (N, 17), columns :data:`metrics.hadrons.observables.OBSERVABLES`; ``counts``
     (N, 34), columns ``SPECIES`` and "other"; ``flow`` (N, 13) pT_rel in bins of Delta R; ``condition`` (N, 2) = parton
     id in {1..5, 21} and log pT_parton/GeV. ``particles`` (K, 4) = set index, PDG id, pT_rel, eta_rel of the particles
     of the first sets, for the spectra. ``max_particles``: the leading particles kept by EFPs, tau21, C2, D2.
@@ -59,6 +62,19 @@ class Features:
         joined["particles"][:, 0] += first
         return Features(**joined, max_particles=parts[0].max_particles)
 
+    def sample(self, jets: Jets | None = None, weights: NDArray[Any] | None = None) -> Sample:
+        """As every metric takes it: observables and species counts, embedded by EFPs, given flavour and pT (GeV).
+
+        Args:
+            jets: the sets themselves, for metrics of particles.
+            weights: of the sets, (N,).
+        """
+        named = {name: self.observables[:, k] for k, name in enumerate(observables.OBSERVABLES)}
+        groups = observables.group_counts(self.counts)
+        named |= {f"number of {name}": groups[:, k] for k, name in enumerate(observables.GROUPS)}
+        condition = {"flavour": self.condition[:, 0], "pt": np.exp(self.condition[:, 1])}
+        return Sample("jets", named, self.efps, condition, weights, jets)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, under a temporary name first, so that a killed run leaves no half file."""
         target = Path(path)
@@ -85,6 +101,37 @@ class Features:
 _ARRAYS = ("efps", "observables", "counts", "flow", "condition", "particles")
 
 
+def jet_sample(
+    particles: Ragged,
+    partons: Conditions,
+    *,
+    weights: NDArray[Any] | None = None,
+    max_particles: int = 50,
+    groomed: bool = False,
+) -> Sample:
+    """N particle sets, or jets, as every metric takes them.
+
+    Args:
+        particles: ragged sets, p4 in GeV.
+        partons: what they are relative to: their partons, or their own axes; p4 in GeV.
+        weights: of the sets, (N,), of either sign.
+        max_particles: leading particles kept for EFPs and ratios of correlators.
+        groomed: add the observables of soft drop (:data:`metrics.hadrons.grooming.GROOMED`), through FastJet.
+
+    Raises:
+        ValueError: if sets, partons and weights differ in number, or a momentum is not finite.
+    """
+    jets = relative(particles, partons)
+    parts = [_features(jets[k : k + CHUNK], max_particles, 0, np.float32) for k in range(0, max(len(jets), 1), CHUNK)]
+    given = None if weights is None else np.asarray(weights, dtype=np.float64)
+    sample = Features.concatenate(parts).sample(jets, given)
+    if groomed:
+        from metrics.hadrons.grooming import soft_drop
+
+        return replace(sample, observables={**sample.observables, **soft_drop(jets)})
+    return sample
+
+
 def features(
     particles: Ragged,
     partons: Conditions,
@@ -105,14 +152,16 @@ def features(
     Raises:
         ValueError: if sets and partons differ in number, or a momentum is not finite.
     """
-    jets = relative(particles, partons)
+    return _features(relative(particles, partons), max_particles, num_spectra, dtype)
+
+
+def _features(jets: Jets, max_particles: int, num_spectra: int, dtype: type[np.floating[Any]]) -> Features:
     powers = efp.efps(jets, max_particles=max_particles, dtype=dtype)
-    tau = subjettiness.subjettiness(jets, num_axes=2, max_particles=max_particles, dtype=dtype)
     first = jets[:num_spectra]
     spectra = np.stack([first.index, first.pdg_id, first.pt_rel, first.eta_rel], axis=1)
     return Features(
         efps=powers.astype(np.float32),
-        observables=observables.observables(jets, powers, tau),
+        observables=observables.observables(jets, powers, max_particles=max_particles, dtype=dtype),
         counts=observables.species_counts(jets),
         flow=observables.energy_flow(jets),
         condition=np.stack([jets.parton_id.astype(np.float64), np.log(jets.parton_pt)], axis=1),

@@ -13,28 +13,14 @@ from numpy.typing import NDArray
 from metrics.hadrons.comparison import Comparison
 from metrics.hadrons.observables import FLOW_EDGES, OBSERVABLES, SPECTRA
 from metrics.hadrons.sample import Features
-from metrics.result import Estimate
+from metrics.report.plots_jets import LABELS
+from metrics.result import MetricResult
 
 Results = Mapping[str, Mapping[str, Comparison]]
 """Comparisons by cell, then by sample; the null is the sample "pythia"."""
 
 NULL = "pythia"
 _COLOURS = ("#d1495b", "#00798c", "#edae49", "#66a182", "#8d6a9f")
-_LABELS = {
-    "multiplicity": "particles",
-    "charged": "charged particles",
-    "mass": r"$m/p_T^{parton}$",
-    "girth": "girth",
-    "ptd": r"$p_TD$",
-    "z1": r"$z_1$",
-    "z2": r"$z_2$",
-    "tau21": r"$\tau_{21}$",
-    "c2": r"$C_2$",
-    "d2": r"$D_2$",
-    "sum_pt": r"$\sum p_T/p_T^{parton}$",
-    "net_phi": r"net $p_\phi/p_T^{parton}$",
-    "net_y": r"net $p_y/p_T^{parton}$",
-}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -150,9 +136,14 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
         f"36 energy flow polynomials of the leading {first.max_particles} particles, extrapolated to infinite samples.",
         "",
         figure_table(results, samples, "fpd", 1e4, 1),
+        "## Kernel physics distance, 1e-6",
+        "",
+        "Of the same polynomials.",
+        "",
+        figure_table(results, samples, "kpd", 1e6, 2),
         "## AUC of a gradient-boosted classifier",
         "",
-        "On 13 observables, 17 species counts and the condition (flavour, log pT); 0.5 is perfect. For scale: u "
+        "On 17 observables, 17 species counts and the condition (flavour, pT); 0.5 is perfect. For scale: u "
         "against s quarks is 0.62.",
         "",
         figure_table(results, samples, "auc", 1.0, 3),
@@ -164,8 +155,8 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
         "",
         means_table(results, samples),
     ]
-    observable_names = {f"w1_{k}": k for k in OBSERVABLES}
-    spectrum_names = {f"w1_{q}_{k}": f"{q} {k}" for k in SPECTRA for q in ("pt", "eta")}
+    observable_names = {f"w1 {k}": k for k in OBSERVABLES}
+    spectrum_names = {f"w1 {q} of {k}": f"{q} {k}" for k in SPECTRA for q in ("pt", "eta")}
     for sample in samples:
         title = "Pythia against Pythia" if sample == NULL else f"`{sample}`"
         lines += [f"## Mean energy flow by Delta R, deviation in %: {title}", "", flow_table(results, sample)]
@@ -218,7 +209,7 @@ def plot_cell(path: Path, cell: str, real: Features, samples: Mapping[str, Featu
         top.set_xticklabels([])
         top.set_yticks([])
         top.set_ylim(bottom=0)
-        ratio.set_xlabel(r"energy flow against $\Delta R$" if name == "flow" else _LABELS[name], fontsize=9)
+        ratio.set_xlabel(r"energy flow against $\Delta R$" if name == "flow" else LABELS[name], fontsize=9)
         ratio.tick_params(labelsize=7)
         if number == 0:
             top.legend(fontsize=7, frameon=False)
@@ -261,11 +252,11 @@ def _title(sample: str) -> str:
     return "Pythia" if sample == NULL else sample
 
 
-def _text(value: Estimate | None, scale: float, digits: int) -> str:
+def _text(value: MetricResult | None, scale: float, digits: int) -> str:
     return "" if value is None else f"{scale * value.value:.{digits}f} ± {scale * value.error:.{digits}f}"
 
 
-def _with_null(value: Estimate, null: Estimate | None) -> str:
+def _with_null(value: MetricResult, null: MetricResult | None) -> str:
     text = f"{1e4 * value.value:.3g}"
     return text if null is None or null.value <= 0 else f"{text} (×{value.value / null.value:.1f})"
 

@@ -1,1 +1,1 @@
-"""Calorimeter showers: the CaloChallenge format and binning, high-level features."""
+"""Calorimeter showers: the CaloChallenge format and binning, high-level features, separation powers, response."""

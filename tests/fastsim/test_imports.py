@@ -14,7 +14,12 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "pythia8mc", "fastjet", "diffusers", "nflows", "sklearn", "matplotlib")
 PACKAGES = ("fastsim", "generators", "metrics")
 # what pip calls the packages that are imported under another name
-DISTRIBUTIONS = {"backports": "backports.zstd", "sklearn": "scikit-learn", "geant4_pybind": "geant4-pybind"}
+DISTRIBUTIONS = {
+    "backports": "backports.zstd",
+    "sklearn": "scikit-learn",
+    "geant4_pybind": "geant4-pybind",
+    "ot": "POT",
+}
 
 
 @pytest.mark.parametrize("module", ["fastsim", "metrics", "fastsim.cli", "fastsim.cards", "fastsim.event"])
@@ -22,6 +27,13 @@ def test_import_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({HEAVY}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "", f"import {module} loads {done.stdout}"
+
+
+def test_metrics_need_numpy_and_scipy_only() -> None:
+    others = sorted(name for name in third_party_imports() if name not in ("numpy", "scipy"))
+    code = f"import sys, metrics, metrics.evaluation, metrics.files; print(*sorted(set({others}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_every_public_name_exists() -> None:

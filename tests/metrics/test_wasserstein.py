@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from metrics import wasserstein_1, wasserstein_1_bootstrap
+from metrics import w1, wasserstein_1
 
 
 @given(st.floats(-100, 100), st.integers(1, 50))
@@ -25,7 +25,7 @@ def test_agrees_with_scipy_also_with_weights(rng: np.random.Generator) -> None:
 
 def test_bootstrap_error_is_the_spread_over_samples(rng: np.random.Generator) -> None:
     # a shift of 0.5 sigma, N = 500: the error of a difference of means
-    found = wasserstein_1_bootstrap(rng.normal(size=500), rng.normal(0.5, 1, 500), num_bootstrap=200)
+    found = w1(rng.normal(size=500), rng.normal(0.5, 1, 500), num_bootstrap=200)
     assert found.value == pytest.approx(0.5, abs=0.2)
     assert found.error == pytest.approx(np.sqrt(2 / 500), rel=0.25)
 
@@ -33,17 +33,39 @@ def test_bootstrap_error_is_the_spread_over_samples(rng: np.random.Generator) ->
 def test_correlated_values_are_resampled_by_group(rng: np.random.Generator) -> None:
     x, y = np.repeat(rng.normal(size=200), 25), np.repeat(rng.normal(1, 1, 200), 25)
     groups = np.repeat(np.arange(200), 25)
-    alone = wasserstein_1_bootstrap(x, y, num_bootstrap=100)
-    grouped = wasserstein_1_bootstrap(x, y, x_groups=groups, y_groups=groups, num_bootstrap=100)
+    alone = w1(x, y, num_bootstrap=100)
+    grouped = w1(x, y, real_groups=groups, generated_groups=groups, num_bootstrap=100)
     assert grouped.value == alone.value
     assert grouped.error / alone.error == pytest.approx(5.0, rel=0.3)
+
+
+def test_negative_weights_count_on_the_other_side(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=300), rng.normal(1, 2, 170)
+    u, v = rng.normal(0.5, 1, 300), rng.normal(0.5, 1, 170)
+    p, q = u / u.sum(), v / v.sum()
+    ends, places = np.concatenate([p, -q]), np.concatenate([x, y])
+    positive = ends > 0
+    mass = ends[positive].sum()
+    expected = mass * wasserstein_distance(places[positive], places[~positive], ends[positive], -ends[~positive])
+    assert wasserstein_1(x, y, u, v) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_null_is_what_equal_samples_give(rng: np.random.Generator) -> None:
+    found = [w1(rng.normal(size=300), rng.normal(size=900), seed=s) for s in range(40)]
+    values = np.array([f.value for f in found])
+    assert np.mean([f.null_value for f in found]) == pytest.approx(values.mean(), rel=0.15)
+    assert np.mean([f.null_error for f in found]) == pytest.approx(values.std(), rel=0.35)
+    assert 0.02 < np.mean([f.p_value < 0.2 for f in found]) < 0.4
+    assert (found[0].num_real, found[0].num_generated) == (300, 900)
 
 
 def test_bad_input_is_refused() -> None:
     x = np.arange(3.0)
     with pytest.raises(ValueError, match="non-empty"):
         wasserstein_1(x, x[:0])
-    with pytest.raises(ValueError, match="non-negative"):
-        wasserstein_1(x, x, np.array([1.0, -1.0, 3.0]))
+    with pytest.raises(ValueError, match="positive sum"):
+        wasserstein_1(x, x, np.array([1.0, -2.0, 1.0]))
+    with pytest.raises(ValueError, match="3 values but 2 weights"):
+        wasserstein_1(x, x, np.ones(2))
     with pytest.raises(ValueError, match="finite"):
         wasserstein_1(x, np.array([np.inf, 0.0]))

@@ -42,8 +42,8 @@ def test_the_null_is_compatible_with_no_difference(results: dict[str, Comparison
 def test_a_wrong_sample_is_found_out(results: dict[str, Comparison]) -> None:
     null, wrong = results["pythia"], results["wrong"]
     assert wrong.figures["auc"].value > 0.55 + null.figures["auc"].error
-    for name in ("multiplicity", "girth", "eta_pi"):
-        assert wrong.figures[f"w1_{name}"].value > 2 * null.figures[f"w1_{name}"].value
+    for name in ("multiplicity", "girth", "eta of pi"):
+        assert wrong.figures[f"w1 {name}"].value > 2 * null.figures[f"w1 {name}"].value
     assert wrong.species["all"].ratio == pytest.approx(1.1, abs=0.02)
     assert {"all", "charged", "22"} <= set(wrong.species_outside())
     assert wrong.flow_deviation().excess(0.02) > 0.02
@@ -61,7 +61,7 @@ def test_different_truncations_do_not_compare(samples: dict[str, Features]) -> N
 
 def test_document_has_a_row_for_each_cell_and_states_the_null(results: dict[str, Comparison]) -> None:
     text = report.markdown({CELL: results}, ["pythia", "wrong"], [Path("images/a.png")])
-    assert text.count(f"| {CELL} |") == 3 + 2 * 3
+    assert text.count(f"| {CELL} |") == 4 + 2 * 3
     assert "| 0.02-0.05 |" in text
     assert "| cell | Pythia | wrong |" in text
     assert "leading 50 particles" in text

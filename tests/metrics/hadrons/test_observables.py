@@ -16,9 +16,11 @@ from metrics.hadrons.observables import (
     SPECIES,
     energy_flow,
     group_counts,
+    observables,
     species_counts,
 )
 from metrics.hadrons.sample import Features, features
+from metrics.hadrons.subjettiness import subjettiness
 from tests.helpers.jets import toy_sets
 
 
@@ -47,6 +49,10 @@ def test_two_particles(pair: Features) -> None:
         "sum_pt": 0.9,
         "net_phi": 0.3 * np.sin(0.4) - 0.6 * np.sin(0.1),
         "net_y": 0.0,
+        "e2": 60 * 30 / 90**2 * 0.5,
+        "e3": 0.0,
+        "n2": 0.0,
+        "tau32": 0.0,
     }
     for name, number in expected.items():
         assert value[name] == pytest.approx(number, abs=1e-9), name
@@ -57,7 +63,7 @@ def test_an_empty_set_has_zeros_and_no_nan(pair: Features) -> None:
     assert not pair.efps[1].any()
 
 
-def test_three_equal_particles_have_the_c2_and_d2_of_a_triangle() -> None:
+def test_three_equal_particles_have_the_ratios_of_a_triangle() -> None:
     angle = 0.1
     p4 = p4_from_pt_eta_phi_m(30.0, [0.0, angle, angle / 2], [0.0, 0.0, angle * np.sqrt(0.75)], 0.0)
     sets = ParticleSet(np.array([0, 3]), [22, 22, 22], p4)
@@ -65,6 +71,17 @@ def test_three_equal_particles_have_the_c2_and_d2_of_a_triangle() -> None:
     e2, e3 = 3 * angle / 9, angle**3 / 27
     assert found.column("c2")[0] == pytest.approx(e3 / e2**2)
     assert found.column("d2")[0] == pytest.approx(e3 / e2**3)
+    assert found.column("e2")[0] == pytest.approx(e2)
+    assert found.column("e3")[0] == pytest.approx(e3)
+    assert found.column("n2")[0] == pytest.approx((angle**2 / 27) / e2**2)
+
+
+def test_ratios_of_subjettiness(rng: np.random.Generator) -> None:
+    jets = relative(*toy_sets(50, 30.0, rng))
+    tau = subjettiness(jets, num_axes=3)
+    columns = dict(zip(OBSERVABLES, observables(jets, efp.efps(jets)).T, strict=True))
+    np.testing.assert_allclose(columns["tau21"], tau[:, 1] / tau[:, 0])
+    np.testing.assert_allclose(columns["tau32"], tau[:, 2] / tau[:, 1])
 
 
 def test_counts_flow_and_sums_agree(rng: np.random.Generator) -> None:

@@ -1,0 +1,198 @@
+"""``fastsim evaluate``: generated files held against a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastsim.cli.options import as_path, debug_option
+from fastsim.errors import FastsimError
+
+if TYPE_CHECKING:
+    from metrics.evaluation import Evaluation
+
+GATE_STATUS = 3
+"""Exit status where a gate fails."""
+
+_file = click.Path(exists=True, dir_okay=False)
+
+
+@click.command("evaluate", short_help="Hold generated files against a real one.")
+@click.argument("real", type=_file)
+@click.argument("generated", type=_file, nargs=-1, required=True)
+@click.option("--null", type=_file, help="A second, independent real file: gives every null, in place of permutations.")
+@click.option("--metrics", metavar="NAMES", help="Names by comma, or all. Default: the quick ones.")
+@click.option(
+    "--bins", metavar="TEXT", help='Bins of the condition: "flavour pt=20:60:200"; without edges, bins of its own.'
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(("fastsim", "jetnet")),
+    default="fastsim",
+    show_default=True,
+    help="Definitions and random draws; jetnet: those of JetNet 0.2.5.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, allow_dash=True), help="Results as JSON; -: to stdout.")
+@click.option("--report", metavar="DIR", type=click.Path(file_okay=False), help="Write a page with pictures there.")
+@click.option("--max-events", metavar="N", type=click.IntRange(1), help="Read no more than N events of a file.")
+@click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside REAL.")
+@click.option("--radius", type=float, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
+@click.option("--pt-min", type=float, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
+@click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
+@click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads; results stay the same.")
+@click.option("--force", is_flag=True, help="Replace outputs that exist.")
+@debug_option
+def command(
+    real: str,
+    generated: tuple[str, ...],
+    null: str | None,
+    metrics: str | None,
+    bins: str | None,
+    protocol: str,
+    output: str | None,
+    report: str | None,
+    max_events: int | None,
+    binning: str | None,
+    radius: float,
+    pt_min: float,
+    fail_above: tuple[str, ...],
+    fail_below: tuple[str, ...],
+    seed: int,
+    workers: int,
+    force: bool,
+) -> int:
+    """Compare the events of GENERATED files with those of REAL: a table of metrics with errors and nulls.
+
+    Files: particle sets in HDF5; events in HepMC, HDF5 or ROOT, clustered into jets; CaloChallenge showers in HDF5.
+
+    \b
+    Examples:
+      fastsim evaluate reference.h5 generated.h5 --bins flavour
+      fastsim evaluate pythia.hepmc3 model.hepmc3 other.hepmc3 --report report
+      fastsim evaluate geant4.h5 gen.h5 --binning binning.xml --metrics all -o result.json
+      fastsim evaluate reference.h5 generated.h5 --fail-above auc=0.6 --fail-above fpd=1e-3
+    """
+    gates = [(*_gate(text, "--fail-above"), 1.0) for text in fail_above]
+    gates += [(*_gate(text, "--fail-below"), -1.0) for text in fail_below]
+    names = sample_names((real, *generated))
+    from rich.console import Console
+
+    from fastsim.cli.progress import progress
+    from fastsim.formats.output import AtomicPath
+    from metrics.evaluation import evaluate
+    from metrics.files import Reading, load
+
+    place = None if output in (None, "-") else AtomicPath(as_path(str(output)), force=force)
+    try:
+        how = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+        samples = {}
+        with progress("reading", "files") as tell:
+            for path, name in names.items():
+                samples[name] = load(path, how)
+                tell(len(samples), len(names))
+            second = None if null is None else load(null, how)
+        chosen = None if metrics is None else [m.strip() for m in metrics.split(",")]
+        with progress("comparing", "metrics") as tell:
+            try:
+                evaluation, tests = evaluate(
+                    samples[names[real]],
+                    {names[path]: samples[names[path]] for path in generated},
+                    real_name=names[real],
+                    metrics=chosen,
+                    bins=parse_bins(bins),
+                    null=second,
+                    protocol=protocol,
+                    seed=seed,
+                    workers=workers,
+                    progress=tell,
+                )
+            except ValueError as error:
+                raise FastsimError(str(error)) from error
+        text = json.dumps(evaluation.to_dict(), indent=1)
+        if place is not None:
+            place.temporary.write_text(text + "\n", encoding="utf-8")
+            place.commit()
+    except BaseException:
+        if place is not None:
+            place.discard()
+        raise
+    from metrics.report.terminal import table
+
+    if output == "-":
+        click.echo(text)
+    console = Console(stderr=output == "-")
+    console = console if console.is_terminal else Console(stderr=output == "-", width=120)
+    console.print(table(evaluation))
+    if report is not None:
+        from metrics.report.html import write
+
+        click.echo(f"report: {write(report, evaluation, samples, tests)}", err=True)
+    failed = broken_gates(evaluation, gates)
+    for line in failed:
+        click.echo(f"fastsim: {line}", err=True)
+    return GATE_STATUS if failed else 0
+
+
+def sample_names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each file: without its folder, where that tells them apart.
+
+    Raises:
+        click.UsageError: if a file is given twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise click.UsageError("a file is given twice")
+    short = [Path(p).name for p in paths]
+    return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
+
+
+def parse_bins(text: str | None) -> dict[str, list[float] | None]:
+    """Conditions and edges of "flavour pt=20:60:200".
+
+    Raises:
+        click.BadParameter: if an edge is no number.
+    """
+    found: dict[str, list[float] | None] = {}
+    for word in (text or "").split():
+        name, equals, edges = word.partition("=")
+        try:
+            found[name] = [float(edge) for edge in edges.split(":")] if equals else None
+        except ValueError as error:
+            raise click.BadParameter(f"{word!r}: expected NAME or NAME=EDGE:EDGE:...", param_hint="--bins") from error
+    return found
+
+
+def _gate(text: str, option: str) -> tuple[str, float]:
+    name, equals, value = text.rpartition("=")
+    try:
+        if not (equals and name):
+            raise ValueError
+        return name, float(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: expected METRIC=VALUE, as auc=0.6", param_hint=option) from error
+
+
+def broken_gates(evaluation: Evaluation, gates: Sequence[tuple[str, float, float]]) -> list[str]:
+    """A line for each sample and limit (metric, value, +1 above or -1 below) that is not met, or cannot be judged.
+
+    Raises:
+        FastsimError: if no sample has the metric.
+    """
+    lines = []
+    for metric, limit, sign in gates:
+        results: Mapping[str, Mapping[str, object]] = evaluation.results
+        if not any(metric in found for found in results.values()):
+            known = ", ".join(sorted({m for found in results.values() for m in found}))
+            raise FastsimError(f"no result {metric!r} to hold against {limit:g}; there are {known}")
+        for sample, found in evaluation.results.items():
+            if metric not in found:
+                lines.append(f"{sample}: {metric} was not computed")
+            elif not sign * found[metric].value <= sign * limit:
+                side = "above" if sign > 0 else "below"
+                lines.append(f"{sample}: {metric} = {found[metric].value:.4g} is {side} {limit:g}")
+    return lines

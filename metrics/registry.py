@@ -1,0 +1,212 @@
+"""The metrics by name: what each is computed from, for which kind of events, and whether it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from metrics import jetnet
+from metrics.classifier import ClassifierTest, classifier_test
+from metrics.frechet import fpd
+from metrics.hadrons.jets import Jets
+from metrics.kernel import kpd
+from metrics.manifold import check_unweighted, prdc
+from metrics.result import MetricResult
+from metrics.sample import Kind, Sample
+from metrics.showers.correlation import correlation_distance
+from metrics.showers.features import binning_of, observable_groups
+from metrics.showers.response import response_differences
+from metrics.showers.separation import histogram_edges, separations, voxel_separation
+from metrics.showers.showers import Showers
+from metrics.transport import coverage_and_mmd
+from metrics.wasserstein import w1
+
+Events = TypeVar("Events", Jets, Showers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The results of one metric, and the classifier behind them, if there is one."""
+
+    results: Sequence[MetricResult]
+    test: ClassifierTest | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """``compute(real, generated, seed)`` for events of ``kinds``; ``quick`` ones run by default and in every bin."""
+
+    meaning: str
+    kinds: tuple[Kind, ...]
+    quick: bool
+    compute: Callable[[Sample, Sample, int], Found]
+
+
+def _weights(real: Sample, generated: Sample) -> dict[str, Any]:
+    return {"real_weights": real.weights, "generated_weights": generated.weights}
+
+
+def _events(kind: type[Events], *samples: Sample) -> list[Events]:
+    """The low-level events of samples.
+
+    Raises:
+        ValueError: if a sample was made without them.
+    """
+    found = [s.events for s in samples if isinstance(s.events, kind)]
+    if len(found) < len(samples):
+        raise ValueError("this metric needs the events themselves, which the sample does not hold")
+    return found
+
+
+def _fpd(real: Sample, generated: Sample, seed: int) -> Found:
+    return Found([fpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed)])
+
+
+def _kpd(real: Sample, generated: Sample, seed: int) -> Found:
+    return Found([kpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed)])
+
+
+def _w1(real: Sample, generated: Sample, seed: int) -> Found:
+    weights = _weights(real, generated)
+    return Found(
+        [w1(x, generated.observables[k], **weights, name=f"w1 {k}", seed=seed) for k, x in real.observables.items()]
+    )
+
+
+def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
+    one, other = _events(Jets, real, generated)
+    weights = [None if s.weights is None else s.weights[e.index] for s, e in ((real, one), (generated, other))]
+    return Found(
+        [
+            w1(
+                getattr(one, name),
+                getattr(other, name),
+                real_weights=weights[0],
+                generated_weights=weights[1],
+                real_groups=one.index,
+                generated_groups=other.index,
+                name=f"w1p {name}",
+                seed=seed,
+            )
+            for name in ("eta_rel", "phi_rel", "pt_rel")
+        ]
+    )
+
+
+def _auc(real: Sample, generated: Sample, seed: int) -> Found:
+    inputs = real.classifier_inputs(), generated.classifier_inputs()
+    test = classifier_test(*inputs, **_weights(real, generated), seed=seed)
+    return Found([test.auc], test)
+
+
+def _auc_low(real: Sample, generated: Sample, seed: int) -> Found:
+    weights = _weights(real, generated)
+    if real.kind == "showers":
+        from metrics.voxel_classifier import voxel_auc
+
+        test = voxel_auc(*_events(Showers, real, generated), **weights, seed=seed)
+    else:
+        from metrics.set_classifier import set_auc
+
+        test = set_auc(*_events(Jets, real, generated), **weights, seed=seed)
+    return Found([test.auc], test)
+
+
+def _auc_pairs(real: Sample, generated: Sample, seed: int) -> Found:
+    from metrics.set_classifier import set_auc
+
+    test = set_auc(*_events(Jets, real, generated), **_weights(real, generated), pairwise=True, seed=seed)
+    return Found([test.auc], test)
+
+
+def _prdc(real: Sample, generated: Sample, seed: int) -> Found:
+    return Found(list(prdc(real.embedding, generated.embedding, **_weights(real, generated), seed=seed).values()))
+
+
+def _emd(real: Sample, generated: Sample, seed: int) -> Found:
+    one, other = _events(Jets, real, generated)
+    return Found(list(coverage_and_mmd(one, other, **_weights(real, generated), seed=seed).values()))
+
+
+def _separation(real: Sample, generated: Sample, seed: int) -> Found:
+    groups = observable_groups(binning_of(real))
+    found = separations(real, generated, histogram_edges(real), groups=groups, seed=seed)
+    return Found([found[name] for name in groups] + [voxel_separation(real, generated, seed=seed)])
+
+
+def _response(real: Sample, generated: Sample, seed: int) -> Found:
+    return Found(list(response_differences(real, generated, seed=seed).values()))
+
+
+def _correlation(real: Sample, generated: Sample, seed: int) -> Found:
+    return Found([correlation_distance(real, generated, seed=seed)])
+
+
+EVERY: tuple[Kind, ...] = ("jets", "showers", "arrays")
+METRICS: dict[str, Metric] = {
+    "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
+    "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
+    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "arrays"), True, _w1),
+    "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
+    "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
+    "response": Metric("differences of response and resolution against energy", ("showers",), True, _response),
+    "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),
+    "auc": Metric("boosted trees on observables and condition", EVERY, True, _auc),
+    "prdc": Metric("precision, recall, density, coverage of the embedding", EVERY, False, _prdc),
+    "emd": Metric("coverage and minimum matching distance under the EMD", ("jets",), False, _emd),
+    "auc-low": Metric("network on particles or voxels", ("jets", "showers"), False, _auc_low),
+    "auc-pairs": Metric("network on Lorentz invariants of particles", ("jets",), False, _auc_pairs),
+}
+"""All metrics by name."""
+
+
+def _jetnet(metric: Callable[..., Any], features: Callable[[Jets], Any]) -> Callable[[Sample, Sample, int], Found]:
+    """A metric of :mod:`metrics.jetnet` of the leading 30 particles."""
+
+    def compute(real: Sample, generated: Sample, seed: int) -> Found:
+        check_unweighted("the protocol of JetNet", real.weights, generated.weights)
+        one, other = (features(jets) for jets in _events(Jets, real, generated))
+        found = metric(one, other, seed=seed)
+        return Found([found] if isinstance(found, MetricResult) else list(found.values()))
+
+    return compute
+
+
+def _jetnet_efps(jets: Jets) -> Any:
+    return jetnet.jet_efps(jetnet.padded(jets))
+
+
+JETNET: dict[str, Metric] = {
+    "fpd": Metric("Frechet physics distance of the 36 EFPs", ("jets",), True, _jetnet(jetnet.fpd, _jetnet_efps)),
+    "kpd": Metric("kernel physics distance of the 36 EFPs", ("jets",), True, _jetnet(jetnet.kpd, _jetnet_efps)),
+    "w1m": Metric("Wasserstein-1 distance of the mass", ("jets",), True, _jetnet(jetnet.w1m, jetnet.padded)),
+    "w1p": Metric("Wasserstein-1 distances of particles", ("jets",), True, _jetnet(jetnet.w1p, jetnet.padded)),
+    "w1efp": Metric("Wasserstein-1 distances of EFPs", ("jets",), True, _jetnet(jetnet.w1efp, jetnet.padded)),
+    "cov_mmd": Metric("coverage and MMD under the EMD", ("jets",), False, _jetnet(jetnet.cov_mmd, jetnet.padded)),
+}
+"""The metrics of JetNet 0.2.5, with its draws and without nulls."""
+PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": METRICS, "jetnet": JETNET}
+"""The metrics by protocol, then by name."""
+
+
+def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsim") -> list[str]:
+    """The chosen metrics of one kind of events: the quick ones by default, "all", or those named.
+
+    Raises:
+        ValueError: if a name or the protocol is not known or not defined for these events.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    metrics = PROTOCOLS[protocol]
+    known = [name for name, metric in metrics.items() if kind in metric.kinds]
+    if not known:
+        raise ValueError(f"the protocol {protocol} has no metric for {kind}")
+    if names is None:
+        return [name for name in known if metrics[name].quick]
+    if list(names) == ["all"]:
+        return known
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no metric {name!r} for {kind}; there are {', '.join(known)}")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,89 @@
+"""Pictures of a classifier between real and generated events: scores, weights, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+
+from metrics.classifier import ClassifierTest
+from metrics.report.histograms import Axis, density
+from metrics.report.pictures import Look, Picture, new_figure, styled
+from metrics.report.plots import band, headroom, legend_above, logarithmic
+
+
+@styled
+def scores(sample: str, test: ClassifierTest, real: str, look: Mapping[str, Look]) -> Picture:
+    """The classifier's scores of held-out real and generated events."""
+    axis = Axis(np.linspace(0.0, 1.0, 26))
+    found = {
+        real: density(test.real_scores, test.real_weights, axis),
+        sample: density(test.generated_scores, test.generated_weights, axis),
+    }
+    figure = new_figure(4.2, 3.3)
+    at = figure.subplots()
+    for name, histogram in found.items():
+        style = look[name]
+        at.stairs(histogram.value, axis.edges, color=style.colour, ls=style.dash, label=style.label)
+        band(at, axis, histogram.value, histogram.error, style.colour)
+    at.axvline(0.5, color="0.6", lw=0.8, ls=":")
+    at.set_xlim(0, 1)
+    at.set_xlabel("classifier's probability of being real, D")
+    at.set_ylabel("density")
+    headroom(at, [h.value + h.error for h in found.values()])
+    legend_above(figure, at)
+    caption = (
+        f"AUC {test.auc.value:.3f} ± {test.auc.error:.3f}. Equal samples give one curve, narrow about 0.5; the more "
+        "the two part, the better a classifier tells them apart."
+    )
+    return Picture.of(figure, f"Scores: {sample}", caption, f"Classifier scores of {real} and {sample}.")
+
+
+@styled
+def weights(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> Picture:
+    """The classifier weights of all generated samples on logarithmic axes."""
+    spread = max(float(np.quantile(np.abs(np.log10(test.weights())), 0.999)) for test in classifiers.values())
+    decades = next((d for d in (0.5, 1.0, 2.0) if d > spread), 3.0)
+    axis = Axis(np.logspace(-decades, decades, 41), logarithmic=True)
+    figure = new_figure(4.2, 3.3)
+    at = figure.subplots()
+    for name, test in classifiers.items():
+        w = np.clip(test.weights(), axis.edges[0], axis.edges[-1])
+        share = np.ones(len(w)) if test.generated_weights is None else test.generated_weights
+        share = share / share.sum()
+        value = np.histogram(w, axis.edges, weights=share)[0]
+        error = np.sqrt(np.histogram(w, axis.edges, weights=share**2)[0])
+        at.stairs(value, axis.edges, color=look[name].colour, ls=look[name].dash, label=look[name].label)
+        band(at, axis, value, error, look[name].colour)
+    at.axvline(1.0, color="0.6", lw=0.8, ls=":")
+    logarithmic(at, axis)
+    at.set(yscale="log", xlim=(axis.edges[0], axis.edges[-1]))
+    smallest = min(1 / len(test.generated_scores) for test in classifiers.values())
+    at.set_ylim(bottom=0.5 * smallest)
+    at.set_xlabel("classifier weight, w = D / (1 − D)")
+    at.set_ylabel("share of generated events")
+    legend_above(figure, at)
+    caption = (
+        "Narrow about 1: generated events are as frequent as real ones. Tail to the left: events that reality "
+        "lacks; to the right: real events that are too rare. The outermost bins hold everything beyond."
+    )
+    return Picture.of(figure, "Weights", caption, f"Classifier weights of {', '.join(classifiers)}.")
+
+
+@styled
+def calibration(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> Picture:
+    """Whether a score D means that a share D of the events is real."""
+    figure = new_figure(4.2, 3.3)
+    at = figure.subplots()
+    at.plot([0, 1], [0, 1], color="0.6", lw=0.8, ls=":")
+    for marker, (name, test) in zip(cycle("osD^v"), classifiers.items(), strict=False):
+        predicted, observed, error = test.calibration()
+        style = look[name]
+        at.errorbar(predicted, observed, error, color=style.colour, ls="", marker=marker, ms=4, lw=1, label=style.label)
+    at.set(xlim=(0, 1), ylim=(0, 1))
+    at.set_xlabel("mean score in the bin")
+    at.set_ylabel("share of real events")
+    legend_above(figure, at)
+    caption = "Points off the diagonal by more than their errors: do not trust the weights."
+    return Picture.of(figure, "Calibration", caption, f"Classifier calibration for {', '.join(classifiers)}.")

@@ -1,0 +1,79 @@
+"""Projections of a vector of voxels, on axes that all layers share whatever their rings and sectors are."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.showers.binning import Binning, Layer
+from metrics.showers.showers import Showers
+
+Floats = NDArray[np.float64]
+
+
+def ring_edges(binning: Binning) -> Floats:
+    """The edges in r of all layers together, in mm, shape (R+1,)."""
+    return np.asarray(np.unique(np.concatenate([layer.r_edges for layer, _ in binning.parts])))
+
+
+def ring_shares(layer: Layer, edges: Floats) -> Floats:
+    """Share of each of the layer's rings in each common ring, as if its energy were even in r, (rings, R)."""
+    own = np.array(layer.r_edges)
+    low, high = np.maximum(own[:-1, None], edges[:-1]), np.minimum(own[1:, None], edges[1:])
+    return np.asarray(np.maximum(high - low, 0.0) / np.diff(own)[:, None])
+
+
+def mean_voxels(showers: Showers, weights: Floats | None) -> Floats:
+    """Weighted mean energy of every voxel, in MeV, shape (V,)."""
+    w = np.ones(len(showers)) if weights is None else weights
+    total, first = np.zeros(showers.voxels.shape[1]), 0
+    for chunk in showers.chunks():
+        total += w[first : first + len(chunk)] @ np.float64(chunk.voxels)
+        first += len(chunk)
+    return np.asarray(total / w.sum())
+
+
+def along_and_across(voxels: Floats, binning: Binning) -> Floats:
+    """Energy by layer and common ring of one vector of voxels, dE/dr in MeV/mm, (L, R)."""
+    edges = ring_edges(binning)
+    rows = []
+    for layer, part in binning.parts:
+        rows.append(voxels[part].reshape(layer.num_alpha, layer.num_r).sum(axis=0) @ ring_shares(layer, edges))
+    return np.asarray(np.stack(rows) / np.diff(edges))
+
+
+def along_and_around(voxels: Floats, binning: Binning) -> Floats:
+    """Energy by layer and angle of one vector of voxels, dE/dalpha in MeV/rad, (L, A).
+
+    Sectors of all layers are whole numbers of the A common ones.
+    """
+    common = int(np.lcm.reduce([layer.num_alpha for layer, _ in binning.parts]))
+    rows = []
+    for layer, part in binning.parts:
+        sectors = voxels[part].reshape(layer.num_alpha, layer.num_r).sum(axis=1)
+        rows.append(np.repeat(sectors, common // layer.num_alpha) * layer.num_alpha / (2 * np.pi))
+    return np.stack(rows)
+
+
+def face_on(voxels: Floats, binning: Binning, half: float, pixels: int = 121) -> Floats:
+    """Energy per area summed over the layers, in MeV/mm^2, on pixels of +-half mm, rows in phi, (P, P)."""
+    middle = (np.arange(pixels) + 0.5) / pixels * 2 * half - half
+    eta, phi = np.meshgrid(middle, middle)
+    r, alpha = np.hypot(eta, phi), np.arctan2(phi, eta)
+    total = np.zeros((pixels, pixels))
+    for layer, part in binning.parts:
+        edges = np.array(layer.r_edges)
+        ring = np.searchsorted(edges, r, side="right") - 1
+        sector = np.minimum(((alpha + np.pi) / (2 * np.pi) * layer.num_alpha).astype(int), layer.num_alpha - 1)
+        inside = (ring >= 0) & (ring < layer.num_r)
+        area = np.pi * np.diff(edges**2) / layer.num_alpha
+        grid = voxels[part].reshape(layer.num_alpha, layer.num_r) / area
+        total[inside] += grid[sector[inside], ring[inside]]
+    return total
+
+
+def reach(voxels: Floats, binning: Binning) -> float:
+    """The edge in r, in mm, within which 98% of the energy is."""
+    edges = ring_edges(binning)
+    held = np.cumsum((along_and_across(voxels, binning) * np.diff(edges)).sum(axis=0))
+    return float(edges[1 + min(int(np.searchsorted(held, 0.98 * held[-1])), len(held) - 1)])

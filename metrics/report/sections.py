@@ -1,0 +1,160 @@
+"""What the report's page shows below its tables: pictures by section, with the words that say how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metrics.classifier import ClassifierTest
+from metrics.evaluation import Evaluation
+from metrics.hadrons.jets import Jets
+from metrics.hadrons.observables import OBSERVABLES
+from metrics.report import plots, plots_classifier, plots_jets, plots_showers
+from metrics.report.pictures import DASHES, Look, Picture, label
+from metrics.report.projections import mean_voxels
+from metrics.sample import Sample
+from metrics.showers.features import binning_of
+from metrics.showers.showers import Showers
+
+CLOSE_UP = 20_000
+"""Events of each sample at most whose particles or voxels are drawn: pictures need no more."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Pictures under a heading: ``anchor``, ``title``, a ``text`` on how to read them, and their ``rows``."""
+
+    anchor: str
+    title: str
+    text: str
+    rows: Sequence[Sequence[Picture]]
+
+
+def sections(
+    evaluation: Evaluation,
+    samples: Mapping[str, Sample],
+    classifiers: Mapping[str, ClassifierTest],
+    look: Mapping[str, Look],
+) -> list[Section]:
+    """Every section that these samples give; arguments as those of :func:`metrics.report.html.write`."""
+    found = [_distributions(samples, look)]
+    if classifiers:
+        found.append(_classifier(classifiers, evaluation.real, look))
+    close = {name: sample[:CLOSE_UP] for name, sample in samples.items()}
+    events = [sample.events for sample in close.values()]
+    if all(isinstance(e, Jets) for e in events):
+        found += _jets(close)
+    if all(s.kind == "showers" and s.binning is not None for s in samples.values()):
+        found += _profiles(samples, look)
+    if all(isinstance(e, Showers) for e in events):
+        found += _showers(close)
+    if evaluation.seconds:
+        found.append(Section("time", "Time", "Where the evaluation's time went.", [[plots.timing(evaluation)]]))
+    return found
+
+
+def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> Section:
+    pictures, left_out = plots.distributions(samples, look, plots_jets.LABELS, OBSERVABLES)
+    text = (
+        "Above, the share of events per unit of the observable with bands of one standard error (negative weights "
+        "included); below, the ratio to the real sample, whose own error is the grey band. Triangles at the rim are "
+        "bins beyond the panel."
+    )
+    if left_out:
+        text += f" Shown are the {len(pictures)} observables that differ most; {left_out} others are left out."
+    return Section("distributions", "Distributions", text, [pictures])
+
+
+def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapping[str, Look]) -> Section:
+    own = {real: look[real], **_looks_of_tests(classifiers, look)}
+    scores = [plots_classifier.scores(name, test, real, own) for name, test in classifiers.items()]
+    judged = [plots_classifier.weights(classifiers, own), plots_classifier.calibration(classifiers, own)]
+    text = (
+        "A classifier learns to tell real from generated events; shown are events that it has not seen. It can show "
+        "that samples differ, never that they are equal."
+    )
+    return Section("classifier", "Classifier", text, [scores, judged])
+
+
+def _looks_of_tests(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> dict[str, Look]:
+    """The look of each test, named "sample" or "sample: metric": its sample's colour, with a dash of its own."""
+    found: dict[str, Look] = {}
+    for name in classifiers:
+        of = max((s for s in look if name == s or name.startswith(f"{s}: ")), key=len, default=None)
+        if of is None:
+            raise ValueError(f"the classifier {name!r} is of none of the samples {list(look)}")
+        before = sum(other.colour == look[of].colour for other in found.values())
+        alone = sum(other == of or other.startswith(f"{of}: ") for other in classifiers) == 1
+        found[name] = Look(look[of].label if alone else label(name), look[of].colour, DASHES[before % len(DASHES)])
+    return found
+
+
+def _jets(samples: Mapping[str, Sample]) -> list[Section]:
+    jets = {name: s.events for name, s in samples.items() if isinstance(s.events, Jets)}
+    weights = {name: s.weights for name, s in samples.items()}
+    return [
+        Section(
+            "images",
+            "Average jets",
+            "Where the transverse momentum is, averaged over all sets and partons.",
+            plots_jets.averages(jets, weights),
+        ),
+        Section(
+            "jets",
+            "Single jets",
+            "Partons of rising pT, drawn from the real sample; of every generated sample, the sets whose partons are "
+            "most alike. Single jets differ by nature: look for shapes that the real ones never have.",
+            [plots_jets.displays(jets)],
+        ),
+    ]
+
+
+def _profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Section]:
+    return [
+        Section(
+            "profiles",
+            "Shower profiles",
+            "Means with their standard errors, above, and their ratio to the real sample, below.",
+            [plots_showers.profiles(samples, look)],
+        ),
+        Section(
+            "correlations",
+            "Correlations of layers",
+            "How the layers' shares of the incident energy vary together.",
+            plots_showers.correlations(samples),
+        ),
+    ]
+
+
+def _showers(samples: Mapping[str, Sample]) -> list[Section]:
+    showers = {name: s.events for name, s in samples.items() if isinstance(s.events, Showers)}
+    means = {name: mean_voxels(s, samples[name].weights) for name, s in showers.items()}
+    incident = next(iter(showers.values())).incident
+    binning = binning_of(next(iter(samples.values())))
+    middle = float(np.sort(incident)[len(incident) // 2])
+    rows = {name: int(np.argmin(np.abs(np.log(s.incident / middle)))) for name, s in showers.items()}
+    singles = {name: s.voxels[rows[name]].astype(np.float64) for name, s in showers.items()}
+    return [
+        Section(
+            "average-showers",
+            "Average showers",
+            "The mean energy of every voxel, seen along the shower, around it, across it and in space; one colour "
+            "scale for all samples.",
+            plots_showers.projections(
+                means, binning, {name: f"Mean of {len(s):,} showers." for name, s in showers.items()}
+            ),
+        ),
+        Section(
+            "showers",
+            "Single showers",
+            "A real shower of median incident energy, and of every generated sample the one nearest to it in incident "
+            "energy. Single showers differ by nature: look for shapes that the real ones never have.",
+            plots_showers.projections(
+                singles,
+                binning,
+                {name: f"Incident energy {s.incident[rows[name]] / 1e3:.4g} GeV." for name, s in showers.items()},
+            ),
+        ),
+    ]

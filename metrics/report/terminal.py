@@ -1,0 +1,98 @@
+"""The table that ends an evaluation on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from metrics.evaluation import Evaluation
+from metrics.report.verdict import VERDICTS, metric_names, plus_minus, sigmas_text, verdict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NUM_OBSERVABLES = 8
+"""Observables of which the table shows W1: those that differ most."""
+COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red"}
+
+
+def table(evaluation: Evaluation) -> Table:
+    """Every metric of every generated sample, the samples of one metric beside one another.
+
+    Args:
+        evaluation: what was found.
+
+    Returns:
+        A rich table for 120 columns: value and error, null and its error, the distance in sigmas with its verdict in
+        words and colour, p-value where there is one, worst bin where there are bins; below, what could not be computed.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    samples = list(evaluation.results)
+    heading = f"{samples[0]} against {evaluation.real}" if len(samples) == 1 else f"against {evaluation.real}"
+    words = "; ".join(f"{word}: {meaning}" for word, meaning in VERDICTS.items())
+    reasons: dict[str, list[str]] = {}
+    for what, why in evaluation.skipped.items():
+        reasons.setdefault(why, []).append(what)
+    skipped = [
+        f"not computed: {found[0]}{f' and {len(found) - 1} more' if found[1:] else ''}: {why}"
+        for why, found in reasons.items()
+    ]
+    names, left_out = _shown(evaluation)
+    if left_out:
+        most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
+        skipped.insert(0, f"w1 of {len(left_out)} more observables: {sigmas_text(most)} sigma at most.")
+    found = Table(
+        title=escape(f"{heading} ({evaluation.kind}, {evaluation.protocol}, seed {evaluation.seed})"),
+        caption=escape("\n".join([f"null: the same metric between equal samples of these sizes. {words}.", *skipped])),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
+    )
+    found.add_column("metric", style="bold", overflow="fold")
+    if len(samples) > 1:
+        found.add_column("sample", overflow="fold", max_width=28)
+    found.add_column("value", no_wrap=True)
+    found.add_column("null", no_wrap=True)
+    found.add_column("sigmas", no_wrap=True, justify="right")
+    found.add_column("verdict", no_wrap=True)
+    p_values = any(r.p_value is not None for by_name in evaluation.results.values() for r in by_name.values())
+    if p_values:
+        found.add_column("p", no_wrap=True)
+    if evaluation.bins:
+        found.add_column("worst bin", overflow="fold")
+    for name in names:
+        having = [sample for sample in samples if name in evaluation.results[sample]]
+        for sample in having:
+            result = evaluation.results[sample][name]
+            word = verdict(result.excess)
+            # Text, not strings: a file name may hold what rich reads as markup
+            row = [Text(name if sample == having[0] else "")]
+            row += [Text(sample)] if len(samples) > 1 else []
+            row += [
+                Text(plus_minus(result.value, result.error)),
+                Text(plus_minus(result.null_value, result.null_error)),
+                Text(sigmas_text(result.excess)),
+                Text(word, style=COLOURS[word]),
+            ]
+            row += [Text("" if result.p_value is None else f"{result.p_value:.2g}")] if p_values else []
+            if evaluation.bins:
+                at = evaluation.worst_bin(sample, name)
+                row.append(Text("" if at is None else f"{at[0]} ({sigmas_text(at[1].excess)})"))
+            found.add_row(*row, end_section=len(samples) > 1 and sample == having[-1])
+    return found
+
+
+def _shown(evaluation: Evaluation) -> tuple[list[str], set[str]]:
+    """The metrics of the table, in order, and those left out: W1 of the observables that differ least."""
+    names = metric_names(evaluation)
+
+    def size(name: str) -> float:
+        return max(abs(by[name].excess) for by in evaluation.results.values() if name in by)
+
+    family = sorted((name for name in names if name.startswith("w1 ")), key=size, reverse=True)
+    left_out = set(family[NUM_OBSERVABLES:])
+    return [name for name in names if name not in left_out], left_out

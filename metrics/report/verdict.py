@@ -1,0 +1,90 @@
+"""Results in words and figures for a reader: verdicts by significance, values rounded to their errors."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from metrics.evaluation import Evaluation
+from metrics.result import MetricResult
+
+Verdict = Literal["agrees", "tension", "differs"]
+
+VERDICTS: dict[Verdict, str] = {
+    "agrees": "within 2 sigma of what equal samples give",
+    "tension": "2 to 5 sigma from it",
+    "differs": "beyond 5 sigma",
+}
+"""Words and their meaning; 2 and 5 sigma are the field's customs for exclusion and discovery."""
+
+
+def verdict(excess: float) -> Verdict:
+    """The word for a result's excess, of either sign: far better than equal samples give is no agreement.
+
+    >>> verdict(-0.5), verdict(3.0), verdict(-7.0)
+    ('agrees', 'tension', 'differs')
+    """
+    size = abs(excess)
+    return "agrees" if size < 2 else "tension" if size < 5 else "differs"
+
+
+def sigmas_text(sigmas: float) -> str:
+    """A significance with one digit, or none where it is large.
+
+    >>> sigmas_text(2.345), sigmas_text(-123.4), sigmas_text(float("inf"))
+    ('+2.3', '-123', '+∞')
+    """
+    if math.isnan(sigmas):
+        return "–"
+    if math.isinf(sigmas):
+        return "+∞" if sigmas > 0 else "-∞"
+    text = f"{sigmas:+.1f}" if abs(sigmas) < 99.95 else f"{sigmas:+.0f}"
+    return text if len(text) < 7 else f"{sigmas:+.0e}"
+
+
+def plus_minus(value: float, error: float) -> str:
+    """A value and its error, rounded to two digits of the error.
+
+    >>> plus_minus(0.51234, 0.0123), plus_minus(2132.0, 1932.0), plus_minus(1.234e-4, 2.3e-5), plus_minus(3.0, 0.0)
+    ('0.512 ± 0.012', '2100 ± 1900', '(1.23 ± 0.23)e-4', '3')
+    """
+    if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}"
+    size = max(abs(value), error)
+    power = math.floor(math.log10(size))
+    if -3 <= power <= 4:
+        digits = 1 - math.floor(math.log10(error))
+        return f"{round(value, digits):.{max(digits, 0)}f} ± {round(error, digits):.{max(digits, 0)}f}"
+    digits = max(0, power - math.floor(math.log10(error)) + 1)
+    return f"({value / 10**power:.{digits}f} ± {error / 10**power:.{digits}f})e{power}"
+
+
+def metric_names(evaluation: Evaluation) -> list[str]:
+    """Every metric that some sample has, in the order of the results."""
+    return list(dict.fromkeys(name for by_name in evaluation.results.values() for name in by_name))
+
+
+def wins(evaluation: Evaluation) -> dict[str, list[str]]:
+    """The metrics in which each sample is the closest to the real one: fewest sigmas from the null, of either sign."""
+    won: dict[str, list[str]] = {sample: [] for sample in evaluation.results}
+    for name in metric_names(evaluation):
+        having = {s: by_name[name] for s, by_name in evaluation.results.items() if name in by_name}
+        won[min(having, key=lambda s: abs(having[s].excess))].append(name)
+    return won
+
+
+def closest(evaluation: Evaluation) -> str:
+    """The sample that is closest in most metrics; among equals, the one with the smaller sum of sigmas."""
+    won = wins(evaluation)
+
+    def rank(sample: str) -> tuple[int, float]:
+        return -len(won[sample]), sum(abs(r.excess) for r in evaluation.results[sample].values())
+
+    return min(won, key=rank)
+
+
+def worst(evaluation: Evaluation, sample: str) -> tuple[str, str, MetricResult] | None:
+    """Bin, metric and result of the sample's most significant difference in any bin, or None without bins."""
+    found = [(name, evaluation.worst_bin(sample, name)) for name in evaluation.results[sample]]
+    bins = [(at[0], name, at[1]) for name, at in found if at is not None]
+    return max(bins, key=lambda entry: entry[2].excess, default=None)

@@ -1,0 +1,112 @@
+"""``fastsim evaluate``: tables, JSON, gates, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from fastsim.cli import main
+from fastsim.cli.evaluate import parse_bins, sample_names
+from fastsim.formats import hdf5
+from tests.helpers.jets import toy_sets
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Three files of 300 sets: real, equal, and wider ones."""
+    rng = np.random.default_rng(5)
+    paths = {}
+    for name, width in (("real", 0.3), ("equal", 0.3), ("wide", 0.6)):
+        particles, partons = toy_sets(300, 10.0, rng, width=width)
+        paths[name] = str(tmp_path / f"{name}.h5")
+        with hdf5.Writer(paths[name]) as file:
+            file.write(partons, particles)
+    return paths
+
+
+def test_json_table_and_report(files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", files["real"], files["equal"], files["wide"], "--metrics", "fpd,w1,auc", "--bins", "flavour"]
+    assert main([*words, "-o", str(tmp_path / "r.json"), "--report", str(tmp_path / "page")]) == 0
+    out, err = capsys.readouterr()
+    assert "wide.h5" in out and "w1 girth" in out
+    assert "index.html" in err
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["schema"] == "fastsim-evaluation"
+    assert found["results"]["wide.h5"]["w1 girth"]["value"] > found["results"]["equal.h5"]["w1 girth"]["value"]
+    assert set(found["bins"]) == {"flavour 1", "flavour 2", "flavour 3"}
+    assert (tmp_path / "page" / "index.html").stat().st_size > 10_000
+
+
+def test_standard_output_is_only_json(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main(["evaluate", files["real"], files["wide"], "--metrics", "w1", "--seed", "3", "-o", "-"]) == 0
+    text = capsys.readouterr().out
+    first, second = text[: len(text) // 2], text[len(text) // 2 :]
+    one, two = (json.loads(part) for part in (first, second))
+    assert one.pop("seconds") and two.pop("seconds")
+    assert one == two
+
+
+def test_gates(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", files["real"], files["equal"], files["wide"], "--metrics", "w1,auc"]
+    assert main([*words, "--fail-above", "w1 girth=0.05"]) == 3
+    assert "wide.h5: w1 girth = " in capsys.readouterr().err
+    assert main([*words, "--fail-above", "w1 girth=9", "--fail-below", "auc=0.3"]) == 0
+    assert main([*words, "--fail-above", "girth=9"]) == 1
+    assert "no result 'girth' to hold against 9" in capsys.readouterr().err
+    assert main([*words, "--fail-above", "auc"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--metrics", "fid"], 1, "no metric 'fid' for jets"),
+        (["--bins", "mass"], 1, "no condition 'mass'; these events have flavour, pt"),
+        (["--bins", "pt=1:x"], 2, "expected NAME or NAME=EDGE:EDGE"),
+        (["--protocol", "other"], 2, "other"),
+    ],
+)
+def test_bad_options_are_one_line(
+    words: list[str], status: int, message: str, files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", files["real"], files["wide"], *words]) == status
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.count("\n") == 1
+
+
+def test_an_output_that_exists_is_kept(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.json").write_text("mine")
+    assert main(["evaluate", files["real"], files["wide"], "-o", str(tmp_path / "r.json")]) == 1
+    assert (tmp_path / "r.json").read_text() == "mine"
+    assert "--force" in capsys.readouterr().err
+    assert main(["evaluate", files["real"], files["wide"], "--metrics", "x", "-o", str(tmp_path / "new.json")]) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["equal.h5", "r.json", "real.h5", "wide.h5"]
+
+
+def test_files_of_different_kinds_are_refused(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from metrics.showers.showers import write_showers
+    from tests.helpers.showers import mixed_binning, toy_showers
+
+    binning = mixed_binning()
+    write_showers(tmp_path / "s.h5", toy_showers(20, binning, np.random.default_rng(1)))
+    (tmp_path / "s.xml").write_text(binning.to_xml())
+    assert main(["evaluate", files["real"], str(tmp_path / "s.h5")]) == 1
+    assert "the samples differ in kind: jets and showers" in capsys.readouterr().err
+
+
+def test_names_and_bins() -> None:
+    assert sample_names(("a/x.h5", "b/y.h5")) == {"a/x.h5": "x.h5", "b/y.h5": "y.h5"}
+    assert sample_names(("a/x.h5", "b/x.h5")) == {"a/x.h5": "a/x.h5", "b/x.h5": "b/x.h5"}
+    with pytest.raises(click.UsageError, match="twice"):
+        sample_names(("a.h5", "a.h5"))
+    assert parse_bins("flavour pt=20:60:200") == {"flavour": None, "pt": [20.0, 60.0, 200.0]}
+    assert parse_bins(None) == {}

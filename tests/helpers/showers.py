@@ -1,0 +1,79 @@
+"""Toy calorimeter showers: fast, seeded, with the shapes of electromagnetic ones.
+
+A gamma profile along the depth whose maximum grows with log E and fluctuates, two exponentials across that widen with
+depth, a small transverse kick of the whole shower, and sampling by Poisson-many gamma-distributed deposits, which gives
+a resolution of sqrt(2 quantum / E) and many empty voxels. Deposits below the readout threshold are 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammainc
+
+from metrics.showers.binning import Binning, Layer
+from metrics.showers.showers import Showers
+
+READOUT = 0.5e-3 / 0.033
+"""MeV, the readout threshold of CaloChallenge datasets 2 and 3."""
+
+
+def electron_binning(num_layers: int = 45, num_r: int = 9, num_alpha: int = 16) -> Binning:
+    """Dataset 2 of the CaloChallenge, or a coarser calorimeter of the same radius."""
+    edges = tuple(np.round(np.linspace(0.0, 41.85, num_r + 1), 6).tolist())
+    return Binning("electron", 11, tuple(Layer(i, edges, num_alpha) for i in range(num_layers)))
+
+
+def mixed_binning() -> Binning:
+    """A small calorimeter with what dataset 1 has: unequal layers, one without voxels, one with a single sector."""
+    layers = (
+        Layer(0, (0.0, 5.0, 10.0, 30.0), 1),
+        Layer(1, (0.0, 2.0, 8.0, 20.0), 6),
+        Layer(2, (0.0,), 1),
+        Layer(3, (0.0, 4.0, 10.0, 40.0), 4),
+        Layer(12, (0.0, 50.0), 1),
+    )
+    return Binning("photon", 22, layers)
+
+
+def toy_showers(
+    num: int,
+    binning: Binning,
+    rng: np.random.Generator,
+    *,
+    energy: tuple[float, float] = (1e3, 1e6),
+    depth: float = 1.0,
+    width: float = 1.0,
+    response: float = 1.0,
+    quantum: float = 10.0,
+) -> Showers:
+    """``num`` showers.
+
+    Args:
+        binning: of the voxels; the layers with voxels share 38 radiation lengths.
+        energy: incident energies in MeV, log-uniform between these.
+        depth, width, response: factors on the depth of the maximum, the radius, and the visible energy.
+        quantum: MeV of one sampled deposit.
+    """
+    incident = np.exp(rng.uniform(*np.log(energy), num))
+    layers = len(binning.parts)
+    # Longo-Sestili: fractions from the incomplete gamma function, b = 0.5, critical energy of tungsten
+    maximum = depth * (np.log(incident / 8.0) + 0.5) * np.exp(rng.normal(0.0, 0.08, num))
+    reach = gammainc(1.0 + 0.5 * maximum[:, None], 0.5 * np.linspace(0.0, 38.0, layers + 1))
+    along = np.diff(reach, axis=1)
+    direction, kick = rng.uniform(-np.pi, np.pi, num), rng.rayleigh(0.08, num)
+    voxels = np.zeros((num, binning.num_voxels), dtype=np.float32)
+    for number, (layer, part) in enumerate(binning.parts):
+        spread = width * (1.0 + number / layers)
+        edges = np.array(layer.r_edges)
+        core, tail = (1.0 - np.exp(-edges / s) * (1.0 + edges / s) for s in (2.0 * spread, 9.0 * spread))
+        ring = np.diff(0.85 * core + 0.15 * tail)
+        sectors = layer.alpha[:: layer.num_r]
+        around = np.ones((num, layer.num_alpha)) / layer.num_alpha
+        if layer.binned_in_alpha:
+            around *= 1.0 + np.minimum(2 * kick, 0.9)[:, None] * np.cos(sectors - direction[:, None])
+        mean = (response * incident * along[:, number])[:, None, None] * around[:, :, None] * ring
+        hits = rng.poisson(mean.reshape(num, -1) / quantum)
+        deposit = np.zeros(hits.shape)
+        deposit[hits > 0] = quantum * rng.standard_gamma(hits[hits > 0])
+        voxels[:, part] = np.where(deposit > READOUT, deposit, 0.0)
+    return Showers(incident, voxels)

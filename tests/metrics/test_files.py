@@ -1,0 +1,81 @@
+"""Samples from files of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import fastsim
+from fastsim.errors import FastsimError
+from fastsim.formats import hdf5, hepmc, root
+from metrics.files import Reading, load
+from metrics.showers.showers import write_showers
+from tests.helpers.jets import toy_sets
+from tests.helpers.showers import mixed_binning, toy_showers
+
+
+def test_particle_sets_with_weights(tmp_path: Path, rng: np.random.Generator) -> None:
+    particles, partons = toy_sets(40, 20.0, rng)
+    with hdf5.Writer(tmp_path / "a.h5") as file:
+        file.write(partons, particles, rng.normal(size=(40, 1)))
+    sample = load(tmp_path / "a.h5", Reading(max_events=30))
+    assert len(sample) == 30
+    assert sample.kind == "jets"
+    assert sample.weights is not None
+    assert (sample.weights < 0).any()
+    np.testing.assert_array_equal(sample.observables["multiplicity"], particles.counts[:30])
+    assert {"groomed_mass", "number of photon"} <= set(sample.observables)
+    assert list(sample.condition) == ["flavour", "pt"]
+
+
+def test_events_of_all_formats_give_the_same_jets(tmp_path: Path) -> None:
+    example = Path(fastsim.__file__).parents[1] / "data" / "examples" / "pp_dijet.lhe.gz"
+    names = ("e.h5", "e.hepmc3", "e.root")
+    fastsim.generate(example, tmp_path / names[0], num_events=12, seed=1, threads=1)
+    run, batches = hdf5.read_events(tmp_path / names[0])
+    events = next(batches)
+    for name, module in ((names[1], hepmc), (names[2], root)):
+        with module.Writer(tmp_path / name, run) as file:
+            file.write(events)
+    first, *others = (load(tmp_path / name) for name in names)
+    assert 12 <= len(first) <= 24
+    for other in others:
+        np.testing.assert_allclose(other.observables["mass"], first.observables["mass"], rtol=1e-5)
+        np.testing.assert_array_equal(other.observables["multiplicity"], first.observables["multiplicity"])
+    assert len(load(tmp_path / names[1], Reading(max_events=5))) < len(first)
+    with pytest.raises(FastsimError, match=r"no jet of R = 0\.4 above 9000 GeV"):
+        load(tmp_path / names[1], Reading(pt_min=9000))
+
+
+def test_showers_find_their_binning(tmp_path: Path, rng: np.random.Generator) -> None:
+    binning = mixed_binning()
+    write_showers(tmp_path / "s.h5", toy_showers(20, binning, rng))
+    with pytest.raises(FastsimError, match=r"none beside it \(s.xml or binning.xml\)"):
+        load(tmp_path / "s.h5")
+    (tmp_path / "s.xml").write_text(binning.to_xml())
+    sample = load(tmp_path / "s.h5")
+    assert sample.kind == "showers"
+    assert len(sample) == 20
+    assert list(sample.condition) == ["energy"]
+
+
+def test_what_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(FastsimError, match="no such file"):
+        load(tmp_path / "none.h5")
+    (tmp_path / "bad.h5").write_bytes(b"no HDF5")
+    with pytest.raises(FastsimError, match="not a readable HDF5 file"):
+        load(tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.arange(3)
+    with pytest.raises(FastsimError, match="layout"):
+        load(tmp_path / "other.h5")
+    (tmp_path / "bad.hepmc3").write_text("nothing")
+    with pytest.raises(FastsimError):
+        load(tmp_path / "bad.hepmc3")
+    with hdf5.Writer(tmp_path / "empty.h5"):
+        pass
+    with pytest.raises(FastsimError, match="holds no events"):
+        load(tmp_path / "empty.h5")
