@@ -33,7 +33,7 @@ COLUMNS = (
     "w1 multiplicity",
     "w1p pt_rel",
     "auc",
-    "auc-low",
+    "auc_set",
     "precision",
     "recall",
     "density",
@@ -156,7 +156,7 @@ def main() -> None:
     evaluation, _ = evaluate(
         real,
         samples,
-        metrics=("fpd", "kpd", "w1", "w1p", "auc", "prdc", "emd", "auc-low"),
+        metrics=("fpd", "kpd", "w1", "w1p", "auc", "prdc", "emd", "auc_set"),
         bins={"pt": (PT_RANGE[0], WRONG_BIN[1], 160, 240, PT_RANGE[1])},
         seed=SEED,
         progress=lambda done, total: print(f"{done} of {total}", file=sys.stderr, end="\r", flush=True),

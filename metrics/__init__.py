@@ -1,6 +1,6 @@
 """A judge of generated events: distances, classifiers and observables, each with its error and its null.
 
-NumPy and SciPy are enough; scikit-learn, torch, fastjet, POT and Matplotlib are imported by what needs them.
+NumPy and SciPy are enough; scikit-learn, torch, FastJet, POT and Matplotlib are imported by what needs them.
 
 >>> from metrics import classifier_test, fpd, kpd, w1
 """
@@ -8,29 +8,62 @@ NumPy and SciPy are enough; scikit-learn, torch, fastjet, POT and Matplotlib are
 from __future__ import annotations
 
 from metrics.classifier import ClassifierTest, classifier_test
+from metrics.evaluation import Evaluation, evaluate
+from metrics.files import load
 from metrics.frechet import fpd, frechet_distance
+from metrics.hadrons.clustering import cluster
 from metrics.hadrons.comparison import Comparison, compare
+from metrics.hadrons.efp import efps
+from metrics.hadrons.graphs import Graph, graphs
 from metrics.hadrons.jets import Jets, relative
-from metrics.hadrons.sample import Features, features
+from metrics.hadrons.sample import Features, features, jet_sample
 from metrics.kernel import kpd
+from metrics.manifold import prdc
+from metrics.posterior import multiclass_posterior
 from metrics.result import MetricResult
 from metrics.sample import Sample
+from metrics.set_classifier import set_auc
+from metrics.showers.binning import Binning, read_binning
+from metrics.showers.features import showers_sample
+from metrics.showers.showers import Showers, read_showers, write_showers
+from metrics.transport import coverage_and_mmd, emd
+from metrics.voxel_classifier import voxel_auc
 from metrics.wasserstein import w1, wasserstein_1
 
 __all__ = [
+    "Binning",
     "ClassifierTest",
     "Comparison",
+    "Evaluation",
     "Features",
+    "Graph",
     "Jets",
     "MetricResult",
     "Sample",
+    "Showers",
     "classifier_test",
+    "cluster",
     "compare",
+    "coverage_and_mmd",
+    "efps",
+    "emd",
+    "evaluate",
     "features",
     "fpd",
     "frechet_distance",
+    "graphs",
+    "jet_sample",
     "kpd",
+    "load",
+    "multiclass_posterior",
+    "prdc",
+    "read_binning",
+    "read_showers",
     "relative",
+    "set_auc",
+    "showers_sample",
+    "voxel_auc",
     "w1",
     "wasserstein_1",
+    "write_showers",
 ]

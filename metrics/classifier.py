@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 
 MIN_EVENTS = 30
 """Fewer events of a sample cannot be split into training and held-out parts."""
+MAX_INPUTS = 64
+"""Inputs that a split looks at, at most."""
 CLIP = 1e-6
 """Scores are kept this far from 0 and 1 where they become weights."""
 
@@ -113,7 +115,13 @@ def classifier_test(
     shares = [w[k] / w[k].sum() * len(labels) / 2 for w, k in zip(weights, kept, strict=True)]
     order = rng.permutation(len(labels))
     model = HistGradientBoostingClassifier(
-        max_iter=200, learning_rate=0.1, early_stopping=True, n_iter_no_change=10, random_state=seed
+        max_iter=200,
+        learning_rate=0.1,
+        early_stopping=True,
+        n_iter_no_change=10,
+        # of hundreds of inputs, such as those of showers, every split looks at some: time grows with their number
+        max_features=min(1.0, MAX_INPUTS / real.shape[1]),
+        random_state=seed,
     )
     model.fit(inputs[order], labels[order], sample_weight=np.concatenate(shares)[order])
     scores = [model.predict_proba(x[h])[:, 1] for x, h in zip((real, generated), held_out, strict=True)]

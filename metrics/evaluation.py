@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.classifier import ClassifierTest
-from metrics.registry import PROTOCOLS, Found, metrics_for
+from metrics.registry import POSTERIOR, PROTOCOLS, Found, metrics_for
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, check_alike
 
@@ -110,6 +110,8 @@ def evaluate(
     known = PROTOCOLS[protocol]
     chosen = metrics_for(real.kind, metrics, protocol)
     cells = condition_bins(real, bins)
+    joint = POSTERIOR in chosen
+    chosen = [metric for metric in chosen if metric != POSTERIOR]
     tasks = [(name, "", metric) for name in generated for metric in chosen]
     tasks += [(name, label, m) for label in cells for name in generated for m in chosen if known[m].quick]
     masks = {name: {label: inside(sample) for label, inside in cells.items()} for name, sample in generated.items()}
@@ -148,9 +150,29 @@ def evaluate(
                     tests[f"{name}: {metric}"] = found.test
             if progress:
                 progress(done, len(tasks))
+    if joint:
+        start = time.perf_counter()
+        try:
+            for name, result in _posterior(real, generated, seed).items():
+                results[name][result.name] = result
+        except ValueError as error:
+            skipped[f"all samples: {POSTERIOR}"] = str(error)
+        seconds[POSTERIOR] = time.perf_counter() - start
     sizes = {real_name: len(real), **{name: len(sample) for name, sample in generated.items()}}
     found_all = Evaluation(real.kind, real_name, sizes, protocol, seed, results, binned, seconds, skipped)
     return found_all, tests
+
+
+def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict[str, MetricResult]:
+    from metrics.posterior import multiclass_posterior
+
+    return multiclass_posterior(
+        real.classifier_inputs(),
+        {name: sample.classifier_inputs() for name, sample in generated.items()},
+        real_weights=real.weights,
+        generated_weights={name: s.weights for name, s in generated.items() if s.weights is not None},
+        seed=seed,
+    )
 
 
 def _against(found: Found, null: Found) -> Found:

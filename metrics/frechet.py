@@ -65,7 +65,7 @@ def fpd(
     generated_weights: NDArray[Any] | None = None,
     scale: NDArray[Any] | None = None,
     num_sizes: int = 5,
-    num_partitions: int = 2,
+    num_partitions: int | None = None,
     num_permutations: int = 24,
     seed: int = 0,
 ) -> MetricResult:
@@ -76,7 +76,7 @@ def fpd(
         real_weights, generated_weights: event weights of either sign, (N,) and (N',).
         scale: divide the features by this, shape (D,); default the largest absolute value in ``real``.
         num_sizes: sizes N, N/2, ... N/num_sizes.
-        num_partitions: random partitions at each size.
+        num_partitions: random partitions at each size; default 2, or 1 in more than 64 dimensions, to save time.
         num_permutations: exchanges of blocks, for the null and the p-value.
         seed: of blocks, partitions and permutations.
 
@@ -97,8 +97,9 @@ def fpd(
     for name, side in zip(("real", "generated"), sides, strict=True):
         if not float(side.weight.sum()) > 0:
             raise ValueError(f"the {name} weights sum to {side.weight.sum():g}: FPD needs a positive sum")
+    repeats = num_partitions or (2 if real.shape[1] <= 64 else 1)
     parts = [
-        np.stack([rng.permutation(np.arange(BLOCKS) % k) for _ in range(num_partitions if k > 1 else 1)])
+        np.stack([rng.permutation(np.arange(BLOCKS) % k) for _ in range(repeats if k > 1 else 1)])
         for k in range(1, num_sizes + 1)
     ]
     everything = np.ones(BLOCKS, dtype=bool)

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 BLOCKS = 16
 """Blocks of the smaller sample; the larger one has more, of the same size, up to four times as many."""
 MIN_EVENTS = 8
-_ROWS = 2048
+_ROWS = 1024
 _MAX_PRODUCTS = 1_000
 
 
@@ -148,27 +148,35 @@ def _gram_of_moments(rows: list[Floats], weights: list[Floats]) -> Floats:
     dimension = rows[0].shape[1]
     products = (dimension + 1) * (dimension + 2) // 2
     moments = np.zeros((len(rows), products, products))
+    # one piece of memory for all products: fresh pages would cost as much as the arithmetic
+    place = np.empty(products * min(_ROWS, max(len(x) for x in rows)))
+    part = np.empty((products, products))
     for moment, x, w in zip(moments, rows, weights, strict=True):
         plain = bool((w == 1.0).all())
         for start in range(0, len(x), _ROWS):
-            p = _products(x[start : start + _ROWS])
+            p = _products(x[start : start + _ROWS], place)
             # a product with its own transpose takes half the work in BLAS
-            moment += p.T @ p if plain else p.T @ (w[start : start + _ROWS, None] * p)
+            np.matmul(p, p.T if plain else (w[start : start + _ROWS] * p).T, out=part)
+            moment += part
     flat = moments.reshape(len(rows), -1)
     return np.asarray(flat @ flat.T)
 
 
-def _products(x: Floats) -> Floats:
-    """p(x) with p(x).p(y) = (x.y / D + 1)^2: all products of two of (x / sqrt(D), 1), mixed ones times sqrt(2)."""
-    dimension = x.shape[1]
-    extended = np.concatenate([x / np.sqrt(dimension), np.ones((len(x), 1))], axis=1)
-    out = np.empty((len(x), (dimension + 1) * (dimension + 2) // 2))
+def _products(x: Floats, place: Floats) -> Floats:
+    """p(x) with p(x).p(y) = (x.y / D + 1)^2: all products of two of (x / sqrt(D), 1), mixed ones times sqrt(2).
+
+    Shape (D', rows), in the memory of ``place``.
+    """
+    num, dimension = x.shape
+    extended = np.concatenate([x.T / np.sqrt(dimension), np.ones((1, num))])
+    mixed = np.sqrt(2.0) * extended
+    products = (dimension + 1) * (dimension + 2) // 2
+    out = place[: products * num].reshape(products, num)
     start = 0
     for k in range(dimension + 1):
-        stop = start + dimension + 1 - k
-        np.multiply(extended[:, k : k + 1], np.sqrt(2.0) * extended[:, k:], out=out[:, start:stop])
-        out[:, start] /= np.sqrt(2.0)
-        start = stop
+        np.multiply(extended[k], mixed[k:], out=out[start : start + dimension + 1 - k])
+        np.square(extended[k], out=out[start])
+        start += dimension + 1 - k
     return out
 
 

@@ -100,6 +100,7 @@ def multiclass_posterior(
             len(real),
             len(x),
             seed,
+            worse="low",
         )
         for k, (name, x) in enumerate(generated.items())
     }

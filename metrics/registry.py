@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from metrics import jetnet
@@ -100,23 +101,19 @@ def _auc(real: Sample, generated: Sample, seed: int) -> Found:
     return Found([test.auc], test)
 
 
-def _auc_low(real: Sample, generated: Sample, seed: int) -> Found:
-    weights = _weights(real, generated)
-    if real.kind == "showers":
-        from metrics.voxel_classifier import voxel_auc
+def _auc_set(real: Sample, generated: Sample, seed: int, *, pairwise: bool = False) -> Found:
+    from metrics.set_classifier import set_auc
 
-        test = voxel_auc(*_events(Showers, real, generated), **weights, seed=seed)
-    else:
-        from metrics.set_classifier import set_auc
-
-        test = set_auc(*_events(Jets, real, generated), **weights, seed=seed)
+    one, other = _events(Jets, real, generated)
+    test = set_auc(one, other, **_weights(real, generated), pairwise=pairwise, seed=seed)
     return Found([test.auc], test)
 
 
-def _auc_pairs(real: Sample, generated: Sample, seed: int) -> Found:
-    from metrics.set_classifier import set_auc
+def _auc_voxels(real: Sample, generated: Sample, seed: int) -> Found:
+    from metrics.voxel_classifier import voxel_auc
 
-    test = set_auc(*_events(Jets, real, generated), **_weights(real, generated), pairwise=True, seed=seed)
+    one, other = _events(Showers, real, generated)
+    test = voxel_auc(one, other, **_weights(real, generated), seed=seed)
     return Found([test.auc], test)
 
 
@@ -132,7 +129,7 @@ def _emd(real: Sample, generated: Sample, seed: int) -> Found:
 def _separation(real: Sample, generated: Sample, seed: int) -> Found:
     groups = observable_groups(binning_of(real))
     found = separations(real, generated, histogram_edges(real), groups=groups, seed=seed)
-    return Found([found[name] for name in groups] + [voxel_separation(real, generated, seed=seed)])
+    return Found([found[f"separation {name}"] for name in groups] + [voxel_separation(real, generated, seed=seed)])
 
 
 def _response(real: Sample, generated: Sample, seed: int) -> Found:
@@ -155,10 +152,13 @@ METRICS: dict[str, Metric] = {
     "auc": Metric("boosted trees on observables and condition", EVERY, True, _auc),
     "prdc": Metric("precision, recall, density, coverage of the embedding", EVERY, False, _prdc),
     "emd": Metric("coverage and minimum matching distance under the EMD", ("jets",), False, _emd),
-    "auc-low": Metric("network on particles or voxels", ("jets", "showers"), False, _auc_low),
-    "auc-pairs": Metric("network on Lorentz invariants of particles", ("jets",), False, _auc_pairs),
+    "auc_set": Metric("network on sets of particles", ("jets",), False, _auc_set),
+    "auc_pairs": Metric("network on Lorentz invariants", ("jets",), False, partial(_auc_set, pairwise=True)),
+    "auc_voxels": Metric("network on voxels", ("showers",), False, _auc_voxels),
 }
-"""All metrics by name."""
+"""The metrics of one generated sample, by name."""
+POSTERIOR = "posterior"
+"""The one metric of several generated samples together, for every kind of events; never quick."""
 
 
 def _jetnet(metric: Callable[..., Any], features: Callable[[Jets], Any]) -> Callable[[Sample, Sample, int], Found]:
@@ -202,8 +202,9 @@ def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsi
     known = [name for name, metric in metrics.items() if kind in metric.kinds]
     if not known:
         raise ValueError(f"the protocol {protocol} has no metric for {kind}")
+    known += [POSTERIOR] if protocol == "fastsim" else []
     if names is None:
-        return [name for name in known if metrics[name].quick]
+        return [name for name in known if name != POSTERIOR and metrics[name].quick]
     if list(names) == ["all"]:
         return known
     for name in names:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metrics.evaluation import Evaluation
 from metrics.report.histograms import Axis, Histogram, choose_axis, density, distance
 from metrics.report.pictures import PALETTE, REAL, Look, Picture, label, new_figure, styled
-from metrics.report.verdict import metric_names, sigmas_text
+from metrics.report.verdict import main_metrics, sigmas_text
 from metrics.sample import Sample
 
 if TYPE_CHECKING:
@@ -164,10 +164,11 @@ def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats
 
 @styled
 def heat_map(evaluation: Evaluation, sample: str) -> Picture:
-    """Every metric in every bin of the condition, in sigmas from its null."""
+    """The main metrics in every bin of the condition, in sigmas from their nulls."""
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    bins, names = list(evaluation.bins), metric_names(evaluation)
+    names, left_out = main_metrics(evaluation)
+    bins = list(evaluation.bins)
     grid = np.full((len(names), len(bins)), np.nan)
     for j, by_sample in enumerate(evaluation.bins.values()):
         for i, name in enumerate(names):
@@ -195,6 +196,8 @@ def heat_map(evaluation: Evaluation, sample: str) -> Picture:
     bar.ax.minorticks_off()
     bar.set_label("|value − null| / σ(null)", fontsize=8, loc="center")
     caption = "Every cell: sigmas from what equal samples of that bin's size give; darker is further."
+    if left_out:
+        caption += f" W1 of the observables that differ most; {len(left_out)} others are in the table below."
     return Picture.of(figure, sample, caption, f"Metrics of {sample} by bin, in sigmas.", wide=len(columns) > 8)
 
 

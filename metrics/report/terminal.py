@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metrics.evaluation import Evaluation
-from metrics.report.verdict import VERDICTS, metric_names, plus_minus, sigmas_text, verdict
+from metrics.report.verdict import VERDICTS, main_metrics, plus_minus, sigmas_text, verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-NUM_OBSERVABLES = 8
-"""Observables of which the table shows W1: those that differ most."""
 COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red"}
 
 
@@ -40,7 +38,7 @@ def table(evaluation: Evaluation) -> Table:
         f"not computed: {found[0]}{f' and {len(found) - 1} more' if found[1:] else ''}: {why}"
         for why, found in reasons.items()
     ]
-    names, left_out = _shown(evaluation)
+    names, left_out = main_metrics(evaluation)
     if left_out:
         most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
         skipped.insert(0, f"w1 of {len(left_out)} more observables: {sigmas_text(most)} sigma at most.")
@@ -84,15 +82,3 @@ def table(evaluation: Evaluation) -> Table:
                 row.append(Text("" if at is None else f"{at[0]} ({sigmas_text(at[1].excess)})"))
             found.add_row(*row, end_section=len(samples) > 1 and sample == having[-1])
     return found
-
-
-def _shown(evaluation: Evaluation) -> tuple[list[str], set[str]]:
-    """The metrics of the table, in order, and those left out: W1 of the observables that differ least."""
-    names = metric_names(evaluation)
-
-    def size(name: str) -> float:
-        return max(abs(by[name].excess) for by in evaluation.results.values() if name in by)
-
-    family = sorted((name for name in names if name.startswith("w1 ")), key=size, reverse=True)
-    left_out = set(family[NUM_OBSERVABLES:])
-    return [name for name in names if name not in left_out], left_out

@@ -18,6 +18,10 @@ VERDICTS: dict[Verdict, str] = {
 """Words and their meaning; 2 and 5 sigma are the field's customs for exclusion and discovery."""
 
 
+NUM_OBSERVABLES = 8
+"""Observables whose W1 a table shows: those that differ most."""
+
+
 def verdict(excess: float) -> Verdict:
     """The word for a result's excess, of either sign: far better than equal samples give is no agreement.
 
@@ -62,6 +66,19 @@ def plus_minus(value: float, error: float) -> str:
 def metric_names(evaluation: Evaluation) -> list[str]:
     """Every metric that some sample has, in the order of the results."""
     return list(dict.fromkeys(name for by_name in evaluation.results.values() for name in by_name))
+
+
+def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
+    """The metrics that fit a table, in order, and those left out: W1 of the observables that differ least anywhere."""
+    names = metric_names(evaluation)
+
+    def size(name: str) -> float:
+        everywhere = (evaluation.results, *evaluation.bins.values())
+        return max(abs(by[name].excess) for results in everywhere for by in results.values() if name in by)
+
+    family = sorted((name for name in names if name.startswith("w1 ")), key=size, reverse=True)
+    left_out = set(family[NUM_OBSERVABLES:])
+    return [name for name in names if name not in left_out], left_out
 
 
 def wins(evaluation: Evaluation) -> dict[str, list[str]]:

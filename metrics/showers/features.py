@@ -214,7 +214,10 @@ def _of_chunk(showers: Showers, binning: Binning, threshold: float) -> ShowerFea
         energy = np.where(sums[:, :1] > 0, sums[:, :1], 1.0)
         centre = sums[:, 1::2] / energy
         # the difference of two nearly equal numbers may come out below 0
-        width = np.sqrt(np.maximum(sums[:, 2::2] / energy - centre**2, 0.0))
+        square = sums[:, 2::2] / energy
+        # the difference of equal numbers is their rounding: one voxel has no width
+        variance = square - centre**2
+        width = np.sqrt(np.where(variance > 1e-12 * square, variance, 0.0))
         radial.append(np.stack([sums[:, 0], centre[:, 0], width[:, 0]]))
         if layer.binned_in_alpha:
             across.append(np.stack([centre[:, 1], centre[:, 2], width[:, 1], width[:, 2]]))

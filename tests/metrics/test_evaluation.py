@@ -79,6 +79,16 @@ def test_jets_have_every_metric_but_those_that_weights_forbid(rng: np.random.Gen
     assert "non-negative" in found.skipped["signed: auc"]
 
 
+def test_generators_are_ranked_together(samples: dict[str, Sample]) -> None:
+    real = samples.pop("real")
+    found, _ = evaluate(real, samples, metrics=["posterior"])
+    ranked = sorted(samples, key=lambda name: found.results[name]["log_posterior"].value)
+    assert ranked == ["bad", "corner", "good"]
+    assert found.results["bad"]["log_posterior"].excess > 5
+    alone, _ = evaluate(real, {"bad": samples["bad"]}, metrics=["posterior"])
+    assert "at least 2" in alone.skipped["all samples: posterior"]
+
+
 def test_what_cannot_be_computed_is_said(rng: np.random.Generator) -> None:
     found, _ = evaluate(arrays(1000, rng), {"few": arrays(20, rng)})
     assert found.skipped["few: fpd"] == "FPD needs at least 240 events a sample, got 1000 and 20"
@@ -105,7 +115,7 @@ def test_what_does_not_fit_is_refused(samples: dict[str, Sample]) -> None:
         metrics_for("arrays", ["fid"])
     with pytest.raises(ValueError, match="no metric for arrays"):
         metrics_for("arrays", None, "jetnet")
-    assert metrics_for("jets", ["all"]) == [n for n, m in METRICS.items() if "jets" in m.kinds]
+    assert metrics_for("jets", ["all"]) == [*(n for n, m in METRICS.items() if "jets" in m.kinds), "posterior"]
     other = replace(samples["bad"], observables={"c": samples["bad"].observables["a"]})
     with pytest.raises(ValueError, match="differ in observables"):
         evaluate(samples["real"], {"other": other})
