@@ -11,6 +11,7 @@ from metrics import jetnet
 from metrics.classifier import ClassifierTest, classifier_test
 from metrics.frechet import fpd
 from metrics.hadrons.jets import Jets
+from metrics.hadrons.spectra import spectrum_distances
 from metrics.kernel import kpd
 from metrics.manifold import check_unweighted, prdc
 from metrics.result import MetricResult
@@ -95,6 +96,11 @@ def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
     )
 
 
+def _spectra(real: Sample, generated: Sample, seed: int) -> Found:
+    one, other = _events(Jets, real, generated)
+    return Found(list(spectrum_distances(one, other, **_weights(real, generated), seed=seed).values()))
+
+
 def _auc(real: Sample, generated: Sample, seed: int) -> Found:
     inputs = real.classifier_inputs(), generated.classifier_inputs()
     test = classifier_test(*inputs, **_weights(real, generated), seed=seed)
@@ -146,6 +152,7 @@ METRICS: dict[str, Metric] = {
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
     "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
+    "spectra": Metric("fragmentation functions, energy flow, energy-energy correlator", ("jets",), True, _spectra),
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
     "response": Metric("differences of response and resolution against energy", ("showers",), True, _response),
     "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),

@@ -143,8 +143,7 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
         figure_table(results, samples, "kpd", 1e6, 2),
         "## AUC of a gradient-boosted classifier",
         "",
-        "On 17 observables, 17 species counts and the condition (flavour, pT); 0.5 is perfect. For scale: u "
-        "against s quarks is 0.62.",
+        "On 17 observables, 17 species counts and the condition (flavour, pT); 0.5 is perfect.",
         "",
         figure_table(results, samples, "auc", 1.0, 3),
         "## Multiplicity, species and energy flow",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.resampling import Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
-from metrics.showers.resampling import Resampling
 
 Floats = NDArray[np.float64]
 

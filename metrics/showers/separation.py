@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.resampling import Draws, Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.binning import Binning
 from metrics.showers.features import binning_of, observable_groups, showers_of
-from metrics.showers.resampling import Draws, Resampling
 
 Floats = NDArray[np.float64]
 
