@@ -19,6 +19,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from metrics.hadrons.efp import efps_of_arrays
 from metrics.hadrons.graphs import Graph
-from metrics.report.validation import table
+from metrics.report.validation import fill, table
 
 Array = NDArray[Any]
 ROUNDS = 3
@@ -133,7 +134,9 @@ def main() -> None:
     sizes = [options.particles, *([options.large] if options.large else [])]
     rows = [row for particles in sizes for condition in options.sets for row in measure(particles, condition, options)]
     header = ["particles", "graphs", f"{options.threads} threads", "us a jet", f"s for {options.num:,}", "ratio"]
-    print(table([*header, "jets timed"], rows), end="")
+    text = table([*header, "jets timed"], rows)
+    print(text, end="")
+    fill(Path(__file__).parents[1] / "docs" / "metrics.md", "efp", text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 METRICS = ("FPD", "KPD")
@@ -72,6 +73,8 @@ def main() -> None:
     import numpy as np
     import scipy
 
+    from metrics.report.validation import fill, table
+
     warnings.simplefilter("ignore", RuntimeWarning)
     rows = programs(options.threads)
     small, real, generated = features(0, 5_000, 0.0), features(1, options.num, 0.0), features(2, options.num, 0.02)
@@ -91,17 +94,18 @@ def main() -> None:
             print(f"round {number + 1} of {options.rounds}: {name} {sum(times):.1f} s", file=sys.stderr, flush=True)
     median = {name: np.median(times, axis=0) for name, times in seconds.items()}
     slowest = float(median["JetNet 0.2.5"].sum())
-    print(
-        f"FPD + KPD on {options.num:,} x 36, {options.threads} thread(s) of {os.cpu_count()} CPUs, "
-        f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}; "
-        f"median of {options.rounds} rounds\n"
-    )
-    header = ["program", *(f"{m}, s" for m in METRICS), "both, s", "times as fast", *METRICS]
-    for cells in (header, ["---"] * len(header)):
-        print("| " + " | ".join(cells) + " |")
+    rows_of_table = []
     for name, times in median.items():
         numbers = [f"{t:.2f}" for t in (*times, times.sum())]
-        print("| " + " | ".join([name, *numbers, f"{slowest / times.sum():.1f}", *values[name]]) + " |")
+        rows_of_table.append([name, *numbers, f"{slowest / times.sum():.1f}", *values[name]])
+    header = ["program", *(f"{m}, s" for m in METRICS), "both, s", "times as fast", *METRICS]
+    text = (
+        f"FPD + KPD on {options.num:,} x 36, {options.threads} thread(s) of {os.cpu_count()} CPUs, "
+        f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}; "
+        f"median of {options.rounds} rounds\n\n{table(header, rows_of_table)}"
+    )
+    print(text, end="")
+    fill(Path(__file__).parents[1] / "docs" / "metrics.md", "kernel", text)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ NumPy and SciPy are enough; scikit-learn, torch, FastJet, POT and Matplotlib are
 
 from __future__ import annotations
 
+from fastsim.formats.binning import Binning, read_binning
+from fastsim.formats.calochallenge import Showers, read_showers, write_showers
 from metrics.classifier import ClassifierTest, classifier_test
 from metrics.evaluation import Evaluation, evaluate
 from metrics.files import load
@@ -23,9 +25,7 @@ from metrics.posterior import multiclass_posterior
 from metrics.result import MetricResult
 from metrics.sample import Sample
 from metrics.set_classifier import set_auc
-from metrics.showers.binning import Binning, read_binning
 from metrics.showers.features import showers_sample
-from metrics.showers.showers import Showers, read_showers, write_showers
 from metrics.transport import coverage_and_mmd, emd
 from metrics.voxel_classifier import voxel_auc
 from metrics.wasserstein import w1, wasserstein_1

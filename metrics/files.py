@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
+from fastsim.formats.binning import read_binning
+from fastsim.formats.calochallenge import read_showers
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.sample import jet_sample
 from metrics.sample import Sample
-from metrics.showers.binning import read_binning
 from metrics.showers.features import showers_sample
-from metrics.showers.showers import read_showers
 
 PathLike = str | os.PathLike[str]
 Batch = tuple[ParticleSet, NDArray[Any]]

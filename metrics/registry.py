@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
 from metrics.classifier import ClassifierTest, classifier_test
 from metrics.frechet import fpd
@@ -20,7 +21,6 @@ from metrics.showers.correlation import correlation_distance
 from metrics.showers.features import binning_of, observable_groups
 from metrics.showers.response import response_differences
 from metrics.showers.separation import histogram_edges, separations, voxel_separation
-from metrics.showers.showers import Showers
 from metrics.transport import coverage_and_mmd
 from metrics.wasserstein import w1
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.formats.binning import Binning
+from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
-from metrics.showers.binning import Binning
-from metrics.showers.showers import Showers
 
 Floats = NDArray[np.float64]
 Kind = Literal["jets", "showers", "arrays"]

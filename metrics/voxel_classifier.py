@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.formats.calochallenge import Showers, check_showers
 from metrics.classifier import ClassifierTest
-from metrics.showers.showers import Showers, check_showers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

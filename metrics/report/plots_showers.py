@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.formats.binning import Binning
 from metrics.report.histograms import Axis, Histogram
 from metrics.report.pictures import Look, Picture, new_figure, styled
 from metrics.report.plots import panel
 from metrics.report.projections import along_and_across, along_and_around, face_on, reach, ring_edges
 from metrics.sample import Sample
-from metrics.showers.binning import Binning
 from metrics.showers.correlation import layer_correlations
 from metrics.showers.features import binning_of
 from metrics.showers.profiles import longitudinal_profile, radial_profile

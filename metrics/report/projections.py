@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.showers.binning import Binning, Layer
-from metrics.showers.showers import Showers
+from fastsim.formats.binning import Binning, Layer
+from fastsim.formats.calochallenge import Showers
 
 Floats = NDArray[np.float64]
 

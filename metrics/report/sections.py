@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastsim.formats.calochallenge import Showers
 from metrics.classifier import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import Jets
@@ -16,7 +17,6 @@ from metrics.report.pictures import DASHES, Look, Picture, label
 from metrics.report.projections import mean_voxels
 from metrics.sample import Sample
 from metrics.showers.features import binning_of
-from metrics.showers.showers import Showers
 
 CLOSE_UP = 20_000
 """Events of each sample at most whose particles or voxels are drawn: pictures need no more."""

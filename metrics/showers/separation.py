@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.formats.binning import Binning
 from metrics.resampling import Draws, Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
-from metrics.showers.binning import Binning
 from metrics.showers.features import binning_of, observable_groups, showers_of
 
 Floats = NDArray[np.float64]

@@ -93,7 +93,7 @@ def test_an_output_that_exists_is_kept(
 def test_files_of_different_kinds_are_refused(
     files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from metrics.showers.showers import write_showers
+    from fastsim.formats.calochallenge import write_showers
     from tests.helpers.showers import mixed_binning, toy_showers
 
     binning = mixed_binning()

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammainc
 
-from metrics.showers.binning import Binning, Layer
-from metrics.showers.showers import Showers
+from fastsim.formats.binning import Binning, Layer
+from fastsim.formats.calochallenge import Showers
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""

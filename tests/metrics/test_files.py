@@ -11,8 +11,8 @@ import pytest
 import fastsim
 from fastsim.errors import FastsimError
 from fastsim.formats import hdf5, hepmc, root
+from fastsim.formats.calochallenge import write_showers
 from metrics.files import Reading, load
-from metrics.showers.showers import write_showers
 from tests.helpers.jets import toy_sets
 from tests.helpers.showers import mixed_binning, toy_showers
 

@@ -9,12 +9,12 @@ from scipy.stats import norm
 
 from fastsim.errors import FastsimError
 from fastsim.event import offsets_from_counts
+from fastsim.formats.calochallenge import Showers
 from fastsim.kinematics import boost
 from metrics.hadrons import classifier_inputs
 from metrics.hadrons.jets import Jets, relative
 from metrics.set_classifier import _join, _prepare, set_auc
 from metrics.set_network import Pairs, SetNetwork
-from metrics.showers.showers import Showers
 from metrics.training import _inverse_temperature
 from metrics.voxel_classifier import mlp_auc, voxel_auc
 from tests.helpers.jets import toy_sets

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.formats.binning import Binning, Layer
 from metrics.classifier import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import relative
 from metrics.report import html
 from metrics.result import MetricResult
 from metrics.sample import Sample
-from metrics.showers.binning import Binning, Layer
 from metrics.showers.features import showers_sample
 from tests.helpers.jets import toy_sets
 from tests.helpers.showers import toy_showers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastsim.formats.binning import Layer
 from metrics.hadrons.jets import relative
 from metrics.report.pictures import label, looks
 from metrics.report.plots_jets import PIXELS, image
@@ -17,7 +18,6 @@ from metrics.report.projections import (
     ring_edges,
     ring_shares,
 )
-from metrics.showers.binning import Layer
 from tests.helpers.jets import toy_sets
 from tests.helpers.showers import mixed_binning, toy_showers
 

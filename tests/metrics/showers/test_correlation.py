@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
 from metrics.showers.correlation import correlation_distance, layer_correlations
 from metrics.showers.features import layer_energies, showers_sample
-from metrics.showers.showers import Showers
 from tests.helpers.showers import electron_binning, toy_showers
 
 BINNING = electron_binning(6, 2, 2)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from fastsim.errors import FastsimError
+from fastsim.formats import calochallenge as module
+from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
-from metrics.showers import showers as module
 from metrics.showers.features import (
     ShowerFeatures,
     binning_of,
@@ -21,7 +22,6 @@ from metrics.showers.features import (
     showers_of,
     showers_sample,
 )
-from metrics.showers.showers import Showers
 from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
 
 BINNING = mixed_binning()

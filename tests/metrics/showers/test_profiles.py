@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastsim.formats import calochallenge as module
+from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
-from metrics.showers import showers as module
 from metrics.showers.features import showers_sample
 from metrics.showers.profiles import longitudinal_profile, radial_profile
-from metrics.showers.showers import Showers
 from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
 
 

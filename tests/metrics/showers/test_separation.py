@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.formats.binning import Binning, Layer, read_binning
+from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
-from metrics.showers.binning import Binning, Layer, read_binning
 from metrics.showers.features import observable_groups, showers_sample
 from metrics.showers.separation import (
     histogram_edges,
@@ -17,7 +18,6 @@ from metrics.showers.separation import (
     voxel_edges,
     voxel_separation,
 )
-from metrics.showers.showers import Showers
 from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
 
 EDGES = np.linspace(-3.0, 3.0, 31)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastsim.errors import FastsimError
-from metrics.showers import binning as module
-from metrics.showers.binning import Binning, Layer, read_binning
+from fastsim.formats import binning as module
+from fastsim.formats.binning import Binning, Layer, read_binning
 from tests.helpers.showers import electron_binning, mixed_binning
 
 DATASETS = {

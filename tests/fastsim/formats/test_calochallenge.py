@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastsim.errors import FastsimError
-from metrics.showers import showers as module
-from metrics.showers.showers import Showers, check_showers, read_chunks, read_showers, write_showers
+from fastsim.formats import calochallenge as module
+from fastsim.formats.calochallenge import Showers, check_showers, read_chunks, read_showers, write_showers
 from tests.helpers.showers import mixed_binning, toy_showers
 
 BINNING = mixed_binning()

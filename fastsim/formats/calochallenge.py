@@ -1,7 +1,7 @@
 """Calorimeter showers in the CaloChallenge layout, in memory and in its HDF5 files.
 
 A file holds ``incident_energies`` (N, 1) and ``showers`` (N, V), both in MeV, voxels in the order of
-:mod:`metrics.showers.binning`. Deposits are zero or positive: what lies below the readout threshold is 0.
+:mod:`fastsim.formats.binning`. Deposits are zero or positive: what lies below the readout threshold is 0.
 
 References:
     Krause et al. 2024, arXiv:2410.21611 (CaloChallenge 2022).
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
-from metrics.showers.binning import Binning
+from fastsim.formats.binning import Binning
 
 CHUNK_VALUES = 4_000_000
 """Voxels handled at once: 32 MB in float64."""
