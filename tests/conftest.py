@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -35,3 +36,9 @@ def shared() -> Path:
 def examples() -> Path:
     """Folder of the example events that ship with the package."""
     return ROOT / "data" / "examples"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A fixed seed for every test."""
+    return np.random.default_rng(20_261)
