@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from metrics.permutation import permutation_null
 from metrics.result import MetricResult
+from metrics.weights import event_weights, units
 
 Floats = NDArray[np.float64]
 
@@ -107,7 +108,10 @@ def classifier_test(
             f"the classifier test needs at least {MIN_EVENTS} events a sample, got {len(real)} and {len(generated)}"
         )
     rng = np.random.default_rng(seed)
-    weights = [check_weights(w, len(x)) for w, x in ((real_weights, real), (generated_weights, generated))]
+    weights = [
+        event_weights("a classifier", "real", real_weights, len(real), negative=False),
+        event_weights("a classifier", "generated", generated_weights, len(generated), negative=False),
+    ]
     held_out, kept = zip(*(_split(len(x), rng) for x in (real, generated)), strict=True)
     inputs = np.concatenate([real[kept[0]], generated[kept[1]]])
     labels = np.repeat([1, 0], [len(kept[0]), len(kept[1])])
@@ -164,9 +168,11 @@ def judge(
         num_bootstrap, num_permutations: resamples for the error, and for the null.
     """
     scores = np.concatenate([real_scores, generated_scores])
-    weights = np.concatenate(
-        [check_weights(w, len(s)) for w, s in ((real_weights, real_scores), (generated_weights, generated_scores))]
+    sides = (
+        event_weights("a classifier", "real", real_weights, len(real_scores), negative=False),
+        event_weights("a classifier", "generated", generated_weights, len(generated_scores), negative=False),
     )
+    weights = np.concatenate(sides)
     positive = np.arange(len(scores)) < len(real_scores)
     rank = np.unique(scores, return_inverse=True)[1]
     value = _area(rank, weights, positive)
@@ -175,10 +181,11 @@ def judge(
     for _ in range(num_bootstrap):
         times = [np.bincount(rng.integers(n, size=n), minlength=n) for n in (len(real_scores), len(generated_scores))]
         draws.append(_area(rank, weights * np.concatenate(times), positive))
+    unit, num_units, num_others = units(*sides, rng)
     null = permutation_null(
-        lambda chosen: _area(rank, weights, chosen),
-        len(real_scores),
-        len(generated_scores),
+        lambda chosen: _area(rank, weights, chosen[unit]),
+        num_units,
+        num_others,
         num_permutations=num_permutations,
         rng=rng,
     )
@@ -194,24 +201,6 @@ def judge(
         null.p_value(value),
     )
     return ClassifierTest(result, real_scores, generated_scores, real_weights, generated_weights)
-
-
-def check_weights(weights: NDArray[Any] | None, num: int) -> Floats:
-    """Event weights of ``num`` events as an array (num,); ones where none are given.
-
-    Raises:
-        ValueError: if their number differs, or one is negative or not finite: a classifier needs probabilities.
-    """
-    if weights is None:
-        return np.ones(num)
-    if len(weights) != num:
-        raise ValueError(f"{num} events but {len(weights)} weights")
-    if not np.isfinite(weights).all() or np.min(weights) < 0 or np.sum(weights) <= 0:
-        raise ValueError(
-            f"a classifier needs finite, non-negative weights, the least is {np.min(weights)}: unweight the events, "
-            "or use a metric that takes weights of both signs (FPD, KPD, W1)"
-        )
-    return np.asarray(weights, dtype=np.float64)
 
 
 def _split(num: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -93,7 +93,8 @@ def evaluate(
         metrics: names among :data:`metrics.registry.PROTOCOLS`; default the quick ones, or "all".
         bins: conditions to bin in, each with its edges, or None for bins of its own; several conditions give
             every combination. Only metrics that are quick are computed in bins.
-        null: a second real sample. It then gives the nulls, in place of permutations: same recipe, its own training.
+        null: a second real sample, cut to the size of the one judged. It then gives the nulls, in place of
+            permutations: same recipe, its own training. Their errors hold those of both values, and so are cautious.
         protocol: "fastsim", or "jetnet" for the definitions and draws of JetNet 0.2.5.
         seed: of everything drawn.
         workers: threads; they do not change a result.
@@ -107,8 +108,8 @@ def evaluate(
     """
     for sample in (*generated.values(), *([] if null is None else [null])):
         check_alike(real, sample)
-    known = PROTOCOLS[protocol]
     chosen = metrics_for(real.kind, metrics, protocol)
+    known = PROTOCOLS[protocol]
     cells = condition_bins(real, bins)
     joint = POSTERIOR in chosen
     chosen = [metric for metric in chosen if metric != POSTERIOR]
@@ -128,8 +129,12 @@ def evaluate(
         try:
             found = known[metric].compute(one, other, seed)
             if second is not None:
-                found = _against(found, known[metric].compute(one, second, seed))
-        except ValueError as error:
+                if len(second) < len(other):
+                    raise ValueError(
+                        f"the second real sample has {len(second)} events, fewer than the {len(other)} here"
+                    )
+                found = _against(found, known[metric].compute(one, second[: len(other)], seed))
+        except (ValueError, ImportError) as error:
             return time.perf_counter() - start, str(error)
         return time.perf_counter() - start, found
 
@@ -139,7 +144,9 @@ def evaluate(
     tests: dict[str, ClassifierTest] = {}
     skipped: dict[str, str] = {}
     with ThreadPoolExecutor(workers) as pool:
-        for done, (task, (spent, found)) in enumerate(zip(tasks, pool.map(run, tasks), strict=True), start=1):
+        # one worker runs here, so that an interrupt stops it at once
+        outcomes = map(run, tasks) if workers == 1 else pool.map(run, tasks)
+        for done, (task, (spent, found)) in enumerate(zip(tasks, outcomes, strict=True), start=1):
             name, label, metric = task
             seconds[metric] = seconds.get(metric, 0.0) + spent
             if isinstance(found, str):
@@ -178,12 +185,13 @@ def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict
 def _against(found: Found, null: Found) -> Found:
     """The results with values and errors of the second real sample as nulls."""
     nulls = {r.name: r for r in null.results}
-    results = [
-        replace(r, null_value=nulls[r.name].value, null_error=float(np.hypot(r.error, nulls[r.name].error)))
-        if r.name in nulls
-        else r
-        for r in found.results
-    ]
+    results = []
+    for r in found.results:
+        if r.name in nulls:
+            other = nulls[r.name]
+            error = float(np.hypot(r.error, other.error))
+            r = replace(r, null_value=other.value, null_error=error, p_value=None)
+        results.append(r)
     test = None if found.test is None else replace(found.test, auc=results[0])
     return Found(results, test)
 
@@ -227,10 +235,13 @@ def _bins_of(
             return [(f"{name} {v:g}", name, float(v), float(np.nextafter(v, np.inf))) for v in found]
         edges = [float(f"{e:.3g}") for e in np.quantile(values, np.linspace(0, 1, NUM_BINS + 1))]
         edges[0], edges[-1] = min(edges[0], float(values.min())), max(edges[-1], float(values.max()))
+        edges = sorted(set(edges))
+        if len(edges) < 2:
+            raise ValueError(f"all events have {name} = {values[0]:g}: there is nothing to bin in")
     if len(edges) < 2 or not np.all(np.diff(edges) > 0):
         raise ValueError(f"bin edges of {name}: {', '.join(f'{e:g}' for e in edges)}: expected two or more, rising")
     upper = [*edges[1:-1], float(np.nextafter(edges[-1], np.inf))]
     return [
-        (f"{name} {low:.4g}-{shown:.4g}", name, float(low), float(high))
+        (f"{name} {low:.7g}-{shown:.7g}", name, float(low), float(high))
         for low, shown, high in zip(edges[:-1], edges[1:], upper, strict=True)
     ]

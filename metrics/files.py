@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def _sets(name: str, how: Reading) -> Sample:
 
     rows = slice(0, how.max_events)
     partons, particles, _ = hdf5.read(name, rows)
-    return _jet_sample(name, particles, partons, _one_weight(hdf5.read_weights(name, rows)))
+    return _jet_sample(name, particles, partons, _one_weight(name, hdf5.read_weights(name, rows)))
 
 
 def _showers(name: str, how: Reading) -> Sample:
@@ -111,14 +111,17 @@ def _jets(name: str, how: Reading) -> Sample:
         if left is not None:
             particles, columns = particles[:left], columns[:left]
             left -= len(particles)
-        jets = cluster(
-            particles,
-            radius=how.radius,
-            pt_min=how.pt_min,
-            eta_max=how.eta_max,
-            max_jets=how.max_jets,
-            weights=columns[:, 0] if columns.shape[1:] != (0,) else None,
-        )
+        try:
+            jets = cluster(
+                particles,
+                radius=how.radius,
+                pt_min=how.pt_min,
+                eta_max=how.eta_max,
+                max_jets=how.max_jets,
+                weights=columns[:, 0] if columns.shape[1:] != (0,) else None,
+            )
+        except ValueError as error:
+            raise FastsimError(f"{name}: {error}") from error
         constituents.append(jets.constituents)
         axes.append(jets.axes)
         weights.append(np.ones(len(jets)) if jets.weights is None else jets.weights)
@@ -127,7 +130,10 @@ def _jets(name: str, how: Reading) -> Sample:
     if not sum(len(a) for a in axes):
         raise FastsimError(f"{name}: no jet of R = {how.radius:g} above {how.pt_min:g} GeV in its events")
     weight = np.concatenate(weights)
-    return _jet_sample(name, ParticleSet.concatenate(constituents), Partons.concatenate(axes), _one_weight(weight))
+    sets, partons = ParticleSet.concatenate(constituents), Partons.concatenate(axes)
+    sample = _jet_sample(name, sets, partons, _one_weight(name, weight))
+    # nobody knows what a jet comes from; and its pT is an outcome here, not what it was generated for
+    return replace(sample, condition={"jet pt": sample.condition["pt"]})
 
 
 def _jet_sample(name: str, particles: ParticleSet, partons: Partons, weights: NDArray[Any] | None) -> Sample:
@@ -156,9 +162,11 @@ def _events(name: str) -> Iterator[Batch]:
         yield events.particles, events.weights
 
 
-def _one_weight(weights: NDArray[Any] | None) -> NDArray[Any] | None:
+def _one_weight(name: str, weights: NDArray[Any] | None) -> NDArray[Any] | None:
     """The first weight of every event, or None where all are equal."""
     if weights is None or weights.size == 0:
         return None
     first = weights if weights.ndim == 1 else weights[:, 0]
+    if not np.isfinite(first).all() or not first.sum() > 0:
+        raise FastsimError(f"{name}: event weights sum to {first.sum():g}; a sample needs a positive sum")
     return None if np.ptp(first) == 0 else first

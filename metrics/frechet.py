@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,16 @@ from numpy.typing import NDArray
 
 from metrics.permutation import permutation_null
 from metrics.result import MetricResult
+from metrics.weights import block_numbers, event_weights
 
 Floats = NDArray[np.float64]
 
-GROUPS = 12
+GROUPS = 10
 """Groups of the jackknife."""
 BLOCKS = 60
-"""Blocks of events, a multiple of every number of parts up to 6 and of the groups."""
+"""Blocks of events of the sample with less weight; a multiple of every number of parts up to 6 and of the groups."""
+MAX_BLOCKS = 600
+"""Blocks of the other sample, at most; it has as many more as it has more weight."""
 MIN_EVENTS = 4 * BLOCKS
 
 
@@ -88,31 +92,46 @@ def fpd(
             cancel.
     """
     check_features("FPD", real, generated, MIN_EVENTS)
+    if not 2 <= num_sizes <= 6:
+        raise ValueError(f"num_sizes is {num_sizes}: a straight line needs 2 to 6 sizes")
     divisor = scales(real) if scale is None else np.where(scale > 0, scale, 1.0)
     rng = np.random.default_rng(seed)
+    given = (
+        event_weights("FPD", "real", real_weights, len(real)),
+        event_weights("FPD", "generated", generated_weights, len(generated)),
+    )
+    numbers = block_numbers(given[0], given[1], BLOCKS, MAX_BLOCKS)
     sides = [
-        _Moments.of(np.asarray(x, dtype=np.float64) / divisor, w, rng)
-        for x, w in ((real, real_weights), (generated, generated_weights))
+        _Moments.of(np.asarray(x, dtype=np.float64) / divisor, w, number, rng)
+        for x, w, number in zip((real, generated), given, numbers, strict=True)
     ]
-    for name, side in zip(("real", "generated"), sides, strict=True):
-        if not float(side.weight.sum()) > 0:
-            raise ValueError(f"the {name} weights sum to {side.weight.sum():g}: FPD needs a positive sum")
     repeats = num_partitions or (2 if real.shape[1] <= 64 else 1)
     parts = [
-        np.stack([rng.permutation(np.arange(BLOCKS) % k) for _ in range(repeats if k > 1 else 1)])
-        for k in range(1, num_sizes + 1)
+        [
+            np.stack([rng.permutation(np.arange(number) % k) for _ in range(repeats if k > 1 else 1)])
+            for k in range(1, num_sizes + 1)
+        ]
+        for number in numbers
     ]
-    everything = np.ones(BLOCKS, dtype=bool)
-    value = _intercept(sides[0], sides[1], parts, everything)
-    group = rng.permutation(np.arange(BLOCKS) % GROUPS)
-    left_out = np.array([_intercept(sides[0], sides[1], parts, group != g) for g in range(GROUPS)])
+    shares = [_shares(rows) for rows in parts]
+    of_size = [k for k in range(1, num_sizes + 1) for _ in range(k * (repeats if k > 1 else 1))]
+    value = _intercept(sides, shares, of_size)
+    groups = [rng.permutation(np.arange(number) % GROUPS) for number in numbers]
+    left_out = np.array(
+        [
+            _intercept(sides, [x * (group != g) for x, group in zip(shares, groups, strict=True)], of_size)
+            for g in range(GROUPS)
+        ]
+    )
     spread = np.sum((left_out - left_out.mean()) ** 2)
     pooled = sides[0].join(sides[1])
-
-    def exchanged(chosen: NDArray[np.bool_]) -> float:
-        return _intercept(pooled.take(chosen), pooled.take(~chosen), parts, everything)
-
-    null = permutation_null(exchanged, BLOCKS, BLOCKS, num_permutations=num_permutations, rng=rng)
+    null = permutation_null(
+        lambda chosen: _intercept([pooled.take(chosen), pooled.take(~chosen)], shares, of_size),
+        numbers[0],
+        numbers[1],
+        num_permutations=num_permutations,
+        rng=rng,
+    )
     return MetricResult(
         "fpd",
         value,
@@ -157,15 +176,13 @@ class _Moments:
     outer: Floats
 
     @staticmethod
-    def of(x: Floats, weights: NDArray[Any] | None, rng: np.random.Generator) -> _Moments:
-        """Of randomly assigned blocks of rows."""
-        w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if w.shape != (len(x),) or not np.isfinite(w).all():
-            raise ValueError(f"weights of shape {w.shape} for {len(x)} events: expected one finite weight an event")
+    def of(x: Floats, w: Floats, number: int, rng: np.random.Generator) -> _Moments:
+        """Of randomly assigned blocks of rows with weights (N,)."""
         columns: list[list[Any]] = [[], [], [], []]
-        for rows in np.array_split(rng.permutation(len(x)), BLOCKS):
+        plain = bool((w == 1.0).all())
+        for rows in np.array_split(rng.permutation(len(x)), number):
             block, share = x[rows], w[rows]
-            weighted = block if weights is None else share[:, None] * block
+            weighted = block if plain else share[:, None] * block
             for column, value in zip(
                 columns, (share.sum(), np.sum(share**2), weighted.sum(axis=0), weighted.T @ block), strict=True
             ):
@@ -191,20 +208,25 @@ class _Moments:
         return inverse, mean, cov / (1.0 - inverse)[:, None, None]
 
 
-def _intercept(real: _Moments, generated: _Moments, parts: list[NDArray[np.int64]], kept: NDArray[np.bool_]) -> float:
-    """Intercept at 1/N = 0 of the weighted straight line through the mean distances of each size."""
-    sizes = [k for k, rows in enumerate(parts, start=1) for _ in range(k * len(rows))]
-    shares = np.concatenate(
-        [(rows[:, None, :] == np.arange(k)[None, :, None]).reshape(-1, BLOCKS) for k, rows in enumerate(parts, start=1)]
+def _shares(parts: list[NDArray[np.int64]]) -> Floats:
+    """Which blocks (B,) make up each part of each partition, (P, B) of 0 and 1: P = sum of k partitions into k."""
+    rows = [x[:, None, :] == np.arange(k)[None, :, None] for k, x in enumerate(parts, start=1)]
+    return np.asarray(np.concatenate([r.reshape(-1, r.shape[-1]) for r in rows]), dtype=np.float64)
+
+
+def _intercept(sides: Sequence[_Moments], shares: Sequence[Floats], parts: Sequence[int]) -> float:
+    """Intercept at 1/N = 0 of the weighted straight line through the mean distances of each size.
+
+    ``parts`` (P,): the number of parts of the partition that each row of ``shares`` belongs to.
+    """
+    (inverse_1, mean_1, cov_1), (inverse_2, mean_2, cov_2) = (
+        side.gaussians(x) for side, x in zip(sides, shares, strict=True)
     )
-    shares = (shares & kept).astype(np.float64)
-    inverse_1, mean_1, cov_1 = real.gaussians(shares)
-    inverse_2, mean_2, cov_2 = generated.gaussians(shares)
     distance = frechet_distance(mean_1, cov_1, mean_2, cov_2)
-    number = np.bincount(sizes)[1:]
-    x = np.bincount(sizes, 0.5 * (inverse_1 + inverse_2))[1:] / number
-    y = np.bincount(sizes, distance)[1:] / number
-    w = 1.0 / np.arange(1, len(parts) + 1)
+    number = np.bincount(parts)[1:]
+    x = np.bincount(parts, 0.5 * (inverse_1 + inverse_2))[1:] / number
+    y = np.bincount(parts, distance)[1:] / number
+    w = 1.0 / np.arange(1, len(number) + 1)
     x0, y0 = np.average(x, weights=w), np.average(y, weights=w)
     slope = np.sum(w * (x - x0) * (y - y0)) / np.sum(w * (x - x0) ** 2)
     return float(y0 - slope * x0)

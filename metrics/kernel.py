@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from metrics.frechet import check_features, scales
 from metrics.permutation import permutation_null
 from metrics.result import MetricResult
+from metrics.weights import block_numbers, event_weights
 
 Floats = NDArray[np.float64]
 
 BLOCKS = 16
-"""Blocks of the smaller sample; the larger one has more, of the same size, up to four times as many."""
+"""Blocks of the sample with less weight; the other has as many more as it has more weight, up to ``MAX_BLOCKS``."""
+MAX_BLOCKS = 80
 MIN_EVENTS = 8
 _ROWS = 1024
 _MAX_PRODUCTS = 1_000
@@ -78,19 +80,18 @@ def kpd(
         ValueError: if the samples do not fit each other, hold NaN, have fewer than 8 events, or weights that cancel.
     """
     check_features("KPD", real, generated, MIN_EVENTS)
-    divisor = scales(real) if scale is None else scale
+    divisor = scales(real) if scale is None else np.where(scale > 0, scale, 1.0)
     rng = np.random.default_rng(seed)
-    size = -(-min(len(real), len(generated)) // min(BLOCKS, min(len(real), len(generated)) // 2))
-    rows, weights, counts = [], [], []
-    for x, w in ((real, real_weights), (generated, generated_weights)):
-        given = np.ones(len(x)) if w is None else np.asarray(w, dtype=np.float64)
-        if given.shape != (len(x),) or not np.isfinite(given).all():
-            raise ValueError(f"weights of shape {given.shape} for {len(x)} events: expected one finite weight an event")
-        number = int(np.clip(round(len(x) / size), 2, 4 * BLOCKS))
-        counts.append(number)
+    given = (
+        event_weights("KPD", "real", real_weights, len(real)),
+        event_weights("KPD", "generated", generated_weights, len(generated)),
+    )
+    counts = block_numbers(given[0], given[1], min(BLOCKS, min(len(real), len(generated)) // 2), MAX_BLOCKS)
+    rows, weights = [], []
+    for x, w, number in zip((real, generated), given, counts, strict=True):
         for chosen in np.array_split(rng.permutation(len(x)), number):
             rows.append(np.asarray(x[chosen] / divisor, dtype=np.float64))
-            weights.append(given[chosen])
+            weights.append(w[chosen])
     blocks = _block_sums(rows, weights)
     first = np.arange(len(rows)) < counts[0]
     for side, name in ((first, "real"), (~first, "generated")):

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.classifier import MIN_EVENTS, check_weights
+from metrics.classifier import MIN_EVENTS
 from metrics.result import MetricResult
+from metrics.weights import event_weights
 
 Floats = NDArray[np.float64]
 
@@ -75,8 +76,11 @@ def multiclass_posterior(
             raise ValueError(f"the log-posterior needs at least {MIN_EVENTS} events a sample, {name} has {len(x)}")
     if num_permutations < 2:
         raise ValueError(f"num_permutations is {num_permutations}: a null needs at least 2 trainings")
-    weights = {name: check_weights(known.get(name), len(x)) for name, x in generated.items()}
-    judged = check_weights(real_weights, len(real))
+    weights = {
+        name: event_weights(f"{name}: a classifier", "generated", known.get(name), len(x), negative=False)
+        for name, x in generated.items()
+    }
+    judged = event_weights("a classifier", "real", real_weights, len(real), negative=False)
     inputs = np.concatenate(list(generated.values()))
     labels = np.repeat(np.arange(len(generated)), [len(x) for x in generated.values()])
     flat = np.concatenate(list(weights.values()))

@@ -135,7 +135,9 @@ def _emd(real: Sample, generated: Sample, seed: int) -> Found:
 def _separation(real: Sample, generated: Sample, seed: int) -> Found:
     groups = observable_groups(binning_of(real))
     found = separations(real, generated, histogram_edges(real), groups=groups, seed=seed)
-    return Found([found[f"separation {name}"] for name in groups] + [voxel_separation(real, generated, seed=seed)])
+    # a group of one observable has no mean of its own
+    names = [f"separation {name if len(members) > 1 else members[0]}" for name, members in groups.items() if members]
+    return Found([found[name] for name in names if name in found] + [voxel_separation(real, generated, seed=seed)])
 
 
 def _response(real: Sample, generated: Sample, seed: int) -> Found:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from torch import Tensor, nn
 
-from metrics.classifier import MIN_EVENTS, ClassifierTest, check_weights, judge
+from metrics.classifier import MIN_EVENTS, ClassifierTest, judge
+from metrics.weights import event_weights
+
+_ONE_AT_A_TIME = threading.Lock()
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -96,7 +100,10 @@ def network_test(
         raise ValueError(
             f"the classifier test needs at least {MIN_EVENTS} events a sample, got {num_real} and {num_generated}"
         )
-    weights = [check_weights(w, n) for w, n in zip((real_weights, generated_weights), sizes, strict=True)]
+    weights = [
+        event_weights("a classifier", "real", real_weights, sizes[0], negative=False),
+        event_weights("a classifier", "generated", generated_weights, sizes[1], negative=False),
+    ]
     rng = np.random.default_rng(seed)
     orders = [np.split(rng.permutation(n), (np.cumsum(PARTS) * n).astype(int)) for n in sizes]
     train, stop = (np.concatenate([orders[0][k], num_real + orders[1][k]]) for k in (0, 1))
@@ -104,7 +111,8 @@ def network_test(
     balanced *= len(train) / 2.0
     labels = np.repeat([1.0, 0.0], sizes)
     before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
+    # threads share torch's generator and number of threads: one training at a time
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         torch.set_num_threads(num_threads or before)
         try:

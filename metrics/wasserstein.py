@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from metrics.permutation import permutation_null
 from metrics.result import MetricResult
+from metrics.weights import event_weights, units
 
 Floats = NDArray[np.float64]
 
@@ -74,14 +75,22 @@ def w1(
         counts.append(int(labels.max()) + 1)
     event = np.concatenate(groups)[pooled.order]
     rng = np.random.default_rng(seed)
+    # an event's weight is that of its values, on average
+    per_event = np.bincount(event, pooled.weights) / np.maximum(np.bincount(event), 1)
+    unit, num_real, num_generated = units(
+        event_weights("W1", "real", per_event[: counts[0]], counts[0]),
+        event_weights("W1", "generated", per_event[counts[0] :], counts[1]),
+        rng,
+    )
+    unit = unit[event]
     draws = []
     for _ in range(num_bootstrap):
         times = [np.bincount(rng.integers(n, size=n), minlength=n) for n in counts]
         draws.append(pooled.distance(times=np.concatenate(times)[event]))
     null = permutation_null(
-        lambda chosen: pooled.distance(chosen[event]),
-        counts[0],
-        counts[1],
+        lambda chosen: pooled.distance(chosen[unit]),
+        num_real,
+        num_generated,
         num_permutations=num_permutations,
         rng=rng,
     )
@@ -114,7 +123,8 @@ class _Sorted:
         self.order = np.argsort(pooled, kind="stable")
         self.steps = np.diff(pooled[self.order])
         self.real = self.order < len(x)
-        self.weights = np.concatenate([_checked(x, x_weights), _checked(y, y_weights)])[self.order]
+        weights = event_weights("W1", "real", x_weights, len(x)), event_weights("W1", "generated", y_weights, len(y))
+        self.weights = np.concatenate(weights)[self.order]
 
     def distance(self, real: NDArray[np.bool_] | None = None, times: NDArray[Any] | None = None) -> float:
         """W1 with other values on the real side, or every value taken so many times, both in rising order."""
@@ -123,13 +133,3 @@ class _Sorted:
         total = float(weights[side].sum())
         signed = np.where(side, weights / total, -weights / (float(weights.sum()) - total))
         return float(np.abs(np.cumsum(signed)[:-1]) @ self.steps)
-
-
-def _checked(values: NDArray[Any], weights: NDArray[Any] | None) -> Floats:
-    if weights is None:
-        return np.ones(len(values))
-    if len(weights) != len(values):
-        raise ValueError(f"{len(values)} values but {len(weights)} weights")
-    if not np.isfinite(weights).all() or not np.sum(weights) > 0:
-        raise ValueError(f"weights sum to {np.sum(weights):g}: W1 needs finite weights with a positive sum")
-    return np.asarray(weights, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ GATE_STATUS = 3
 """Exit status where a gate fails."""
 
 _file = click.Path(exists=True, dir_okay=False)
+_positive = click.FloatRange(0.0, min_open=True)
 
 
 @click.command("evaluate", short_help="Hold generated files against a real one.")
@@ -39,9 +41,9 @@ _file = click.Path(exists=True, dir_okay=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, allow_dash=True), help="Results as JSON; -: to stdout.")
 @click.option("--report", metavar="DIR", type=click.Path(file_okay=False), help="Write a page with pictures there.")
 @click.option("--max-events", metavar="N", type=click.IntRange(1), help="Read no more than N events of a file.")
-@click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside REAL.")
-@click.option("--radius", type=float, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
-@click.option("--pt-min", type=float, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
+@click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside each.")
+@click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
+@click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
 @click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
@@ -81,13 +83,24 @@ def command(
     gates = [(*_gate(text, "--fail-above"), 1.0) for text in fail_above]
     gates += [(*_gate(text, "--fail-below"), -1.0) for text in fail_below]
     names = sample_names((real, *generated))
+    inputs = {os.path.realpath(path) for path in (*names, *([] if null is None else [null]))}
+    if len(inputs) < len(names) + (null is not None):
+        raise click.UsageError("a file is given twice: every sample has to be independent of the others")
+    page = None if report is None else Path(report) / "index.html"
+    for target in (output, page):
+        if target not in (None, "-") and os.path.realpath(str(target)) in inputs:
+            raise click.UsageError(f"{target} is an input")
     from rich.console import Console
 
     from fastsim.cli.progress import progress
-    from fastsim.formats.output import AtomicPath
+    from fastsim.formats.output import AtomicPath, writing
     from metrics.evaluation import evaluate
     from metrics.files import Reading, load
 
+    if page is not None:
+        with writing(page):
+            page.parent.mkdir(parents=True, exist_ok=True)
+        AtomicPath(page, force=force).discard()  # what cannot be written is said before the work, not after
     place = None if output in (None, "-") else AtomicPath(as_path(str(output)), force=force)
     try:
         how = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
@@ -114,6 +127,8 @@ def command(
                 )
             except ValueError as error:
                 raise FastsimError(str(error)) from error
+        if not any(evaluation.results.values()):
+            raise FastsimError("nothing could be computed: " + "; ".join(sorted(set(evaluation.skipped.values()))))
         text = json.dumps(evaluation.to_dict(), indent=1)
         if place is not None:
             place.temporary.write_text(text + "\n", encoding="utf-8")
@@ -140,13 +155,7 @@ def command(
 
 
 def sample_names(paths: Sequence[str]) -> dict[str, str]:
-    """A name for each file: without its folder, where that tells them apart.
-
-    Raises:
-        click.UsageError: if a file is given twice.
-    """
-    if len(set(paths)) < len(paths):
-        raise click.UsageError("a file is given twice")
+    """A name for each file: without its folder, where that tells them apart."""
     short = [Path(p).name for p in paths]
     return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
 
@@ -186,12 +195,14 @@ def broken_gates(evaluation: Evaluation, gates: Sequence[tuple[str, float, float
     lines = []
     for metric, limit, sign in gates:
         results: Mapping[str, Mapping[str, object]] = evaluation.results
-        if not any(metric in found for found in results.values()):
+        unknown = not any(metric in found for found in results.values())
+        if unknown and not any(what.endswith(f": {metric.split()[0]}") for what in evaluation.skipped):
             known = ", ".join(sorted({m for found in results.values() for m in found}))
             raise FastsimError(f"no result {metric!r} to hold against {limit:g}; there are {known}")
         for sample, found in evaluation.results.items():
             if metric not in found:
-                lines.append(f"{sample}: {metric} was not computed")
+                why = evaluation.skipped.get(f"{sample}: {metric.split()[0]}", "it has none")
+                lines.append(f"{sample}: {metric} was not computed: {why}")
             elif not sign * found[metric].value <= sign * limit:
                 side = "above" if sign > 0 else "below"
                 lines.append(f"{sample}: {metric} = {found[metric].value:.4g} is {side} {limit:g}")

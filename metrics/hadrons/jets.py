@@ -109,6 +109,8 @@ def relative(particles: Ragged, partons: Conditions) -> Jets:
         raise ValueError(f"{len(offsets) - 1} particle sets but {len(parton_p4)} partons")
     if not (np.isfinite(p4).all() and np.isfinite(parton_p4).all()):
         raise ValueError("particle or parton momenta hold NaN or infinity: metrics need finite momenta")
+    if not (pt(parton_p4) > 0).all():
+        raise ValueError(f"parton {int(np.argmin(pt(parton_p4) > 0))} has no transverse momentum to be relative to")
     counts = np.diff(offsets)
     index = np.repeat(np.arange(len(counts)), counts)
     scale = pt(parton_p4)

@@ -24,6 +24,8 @@ from metrics.result import MetricResult
 
 Floats = NDArray[np.float64]
 
+MIN_SETS = 20
+"""Real sets that have to hold a species for its spectrum to be compared."""
 MAX_PARTICLES = 50
 """Leading particles whose pairs enter the correlator."""
 
@@ -46,7 +48,7 @@ def spectrum_distances(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Distances D of the mean spectra of two samples, by name; those of species that no real set has are left out.
+    """Distances D of the mean spectra of two samples, by name; without species that hardly any real set has.
 
     Args:
         real, generated: N and N' sets.
@@ -69,7 +71,8 @@ def spectrum_distances(
     sides = [spectra(jets) for jets in (real, generated)]
     found = {}
     for name in sides[0]:
-        if not sides[0][name].any():
+        # species that a resample may not hold have no distance relative to it
+        if int((sides[0][name] > 0).any(axis=1).sum()) < MIN_SETS:
             continue
         # the sum of weights is one more bin, so that resamples are normalised to their own events
         columns = [np.concatenate([s[name], np.ones((len(w), 1))], axis=1) for s, w in zip(sides, weights, strict=True)]

@@ -16,7 +16,17 @@ from metrics.evaluation import Evaluation
 from metrics.report import plots
 from metrics.report.pictures import Look, Picture, looks
 from metrics.report.sections import Section, sections
-from metrics.report.verdict import VERDICTS, closest, metric_names, plus_minus, sigmas_text, verdict, wins, worst
+from metrics.report.verdict import (
+    VERDICTS,
+    closest,
+    disagreement,
+    metric_names,
+    plus_minus,
+    sigmas_text,
+    verdict,
+    wins,
+    worst,
+)
 from metrics.result import MetricResult
 from metrics.sample import Sample
 
@@ -188,9 +198,10 @@ def _summary(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
         lines.append(f"<p>{_name(best, look)} held against {_name(evaluation.real, look)}:</p>")
     items = []
     for sample, by_name in evaluation.results.items():
-        words = [verdict(r.excess) for r in by_name.values()]
+        words = [verdict(disagreement(r)) for r in by_name.values()]
         counts = ", ".join(f'<span class="{w}">{w}</span> in {words.count(w)}' for w in VERDICTS if w in words)
-        furthest = max(by_name, key=lambda name: abs(by_name[name].excess), default=None)
+        judged = {name: disagreement(r) for name, r in by_name.items() if verdict(r.excess) != "no null"}
+        furthest = max(judged, key=judged.__getitem__, default=None)
         item = f"{_name(sample, look)}: {counts or 'no metric'}"
         if furthest is not None:
             item += f"; furthest in {escape(furthest)} ({sigmas_text(by_name[furthest].excess)} σ)"
@@ -249,7 +260,7 @@ def _run_table(evaluation: Evaluation, samples: Mapping[str, Sample], look: Mapp
 
 
 def _cell(result: MetricResult) -> str:
-    word = verdict(result.excess)
+    word = verdict(disagreement(result))
     p_value = "" if result.p_value is None else f", p = {result.p_value:.2g}"
     return (
         f'{plus_minus(result.value, result.error)} <span class="{word}">{word}</span>'

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metrics.evaluation import Evaluation
-from metrics.report.verdict import VERDICTS, main_metrics, plus_minus, sigmas_text, verdict
+from metrics.report.verdict import VERDICTS, disagreement, main_metrics, plus_minus, sigmas_text, verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red"}
+COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red", "no null": "dim"}
 
 
 def table(evaluation: Evaluation) -> Table:
@@ -66,7 +66,7 @@ def table(evaluation: Evaluation) -> Table:
         having = [sample for sample in samples if name in evaluation.results[sample]]
         for sample in having:
             result = evaluation.results[sample][name]
-            word = verdict(result.excess)
+            word = verdict(disagreement(result))
             # Text, not strings: a file name may hold what rich reads as markup
             row = [Text(name if sample == having[0] else "")]
             row += [Text(sample)] if len(samples) > 1 else []

@@ -8,7 +8,7 @@ from typing import Literal
 from metrics.evaluation import Evaluation
 from metrics.result import MetricResult
 
-Verdict = Literal["agrees", "tension", "differs"]
+Verdict = Literal["agrees", "tension", "differs", "no null"]
 
 VERDICTS: dict[Verdict, str] = {
     "agrees": "within 2 sigma of what equal samples give",
@@ -22,6 +22,14 @@ NUM_OBSERVABLES = 8
 """Observables whose W1 a table shows: those that differ most."""
 
 
+def disagreement(result: MetricResult) -> float:
+    """How many sigmas a result is from equal samples, of either sign; NaN without a null.
+
+    A generator of higher log-posterior than its equals is closer to real events, which is no disagreement.
+    """
+    return max(result.excess, 0.0) if result.name == "log_posterior" else abs(result.excess)
+
+
 def verdict(excess: float) -> Verdict:
     """The word for a result's excess, of either sign: far better than equal samples give is no agreement.
 
@@ -29,6 +37,8 @@ def verdict(excess: float) -> Verdict:
     ('agrees', 'tension', 'differs')
     """
     size = abs(excess)
+    if math.isnan(size):
+        return "no null"
     return "agrees" if size < 2 else "tension" if size < 5 else "differs"
 
 
@@ -74,7 +84,7 @@ def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
 
     def size(name: str) -> float:
         everywhere = (evaluation.results, *evaluation.bins.values())
-        return max(abs(by[name].excess) for results in everywhere for by in results.values() if name in by)
+        return max(disagreement(by[name]) for results in everywhere for by in results.values() if name in by)
 
     family = sorted((name for name in names if name.startswith("w1 ")), key=size, reverse=True)
     left_out = set(family[NUM_OBSERVABLES:])
@@ -86,7 +96,10 @@ def wins(evaluation: Evaluation) -> dict[str, list[str]]:
     won: dict[str, list[str]] = {sample: [] for sample in evaluation.results}
     for name in metric_names(evaluation):
         having = {s: by_name[name] for s, by_name in evaluation.results.items() if name in by_name}
-        won[min(having, key=lambda s: abs(having[s].excess))].append(name)
+        judged = {s: r.excess if name == "log_posterior" else abs(r.excess) for s, r in having.items()}
+        judged = {s: size for s, size in judged.items() if not math.isnan(size)}
+        if judged:
+            won[min(judged, key=judged.__getitem__)].append(name)
     return won
 
 
@@ -95,7 +108,8 @@ def closest(evaluation: Evaluation) -> str:
     won = wins(evaluation)
 
     def rank(sample: str) -> tuple[int, float]:
-        return -len(won[sample]), sum(abs(r.excess) for r in evaluation.results[sample].values())
+        sizes = [disagreement(r) for r in evaluation.results[sample].values()]
+        return -len(won[sample]), sum(size for size in sizes if not math.isnan(size))
 
     return min(won, key=rank)
 
@@ -103,5 +117,5 @@ def closest(evaluation: Evaluation) -> str:
 def worst(evaluation: Evaluation, sample: str) -> tuple[str, str, MetricResult] | None:
     """Bin, metric and result of the sample's most significant difference in any bin, or None without bins."""
     found = [(name, evaluation.worst_bin(sample, name)) for name in evaluation.results[sample]]
-    bins = [(at[0], name, at[1]) for name, at in found if at is not None]
+    bins = [(at[0], name, at[1]) for name, at in found if at is not None and not math.isnan(at[1].excess)]
     return max(bins, key=lambda entry: entry[2].excess, default=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 
@@ -68,6 +67,8 @@ def test_gates(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Non
         (["--bins", "mass"], 1, "no condition 'mass'; these events have flavour, pt"),
         (["--bins", "pt=1:x"], 2, "expected NAME or NAME=EDGE:EDGE"),
         (["--protocol", "other"], 2, "other"),
+        (["--radius", "-1"], 2, "--radius"),
+        (["--max-events", "100", "--metrics", "fpd"], 1, "nothing could be computed: FPD needs at least 240 events"),
     ],
 )
 def test_bad_options_are_one_line(
@@ -103,10 +104,27 @@ def test_files_of_different_kinds_are_refused(
     assert "the samples differ in kind: jets and showers" in capsys.readouterr().err
 
 
+def test_the_same_file_twice_and_inputs_as_outputs(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.h5").symlink_to(files["real"])
+    for words in ([files["real"], str(tmp_path / "link.h5")], [files["real"], files["wide"], "--null", files["wide"]]):
+        assert main(["evaluate", *words]) == 2
+        assert "given twice" in capsys.readouterr().err
+    assert main(["evaluate", files["real"], files["wide"], "-o", files["wide"], "--force"]) == 2
+    assert "is an input" in capsys.readouterr().err
+
+
+def test_a_gate_on_what_could_not_be_computed_fails_with_the_reason(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", files["real"], files["wide"], "--max-events", "100", "--metrics", "fpd,w1"]
+    assert main([*words, "--fail-above", "fpd=1"]) == 3
+    assert "fpd was not computed: FPD needs at least 240 events" in capsys.readouterr().err
+
+
 def test_names_and_bins() -> None:
     assert sample_names(("a/x.h5", "b/y.h5")) == {"a/x.h5": "x.h5", "b/y.h5": "y.h5"}
     assert sample_names(("a/x.h5", "b/x.h5")) == {"a/x.h5": "a/x.h5", "b/x.h5": "b/x.h5"}
-    with pytest.raises(click.UsageError, match="twice"):
-        sample_names(("a.h5", "a.h5"))
     assert parse_bins("flavour pt=20:60:200") == {"flavour": None, "pt": [20.0, 60.0, 200.0]}
     assert parse_bins(None) == {}

@@ -20,7 +20,7 @@ from tests.helpers.showers import mixed_binning, toy_showers
 def test_particle_sets_with_weights(tmp_path: Path, rng: np.random.Generator) -> None:
     particles, partons = toy_sets(40, 20.0, rng)
     with hdf5.Writer(tmp_path / "a.h5") as file:
-        file.write(partons, particles, rng.normal(size=(40, 1)))
+        file.write(partons, particles, rng.normal(1.0, 1.0, size=(40, 1)))
     sample = load(tmp_path / "a.h5", Reading(max_events=30))
     assert len(sample) == 30
     assert sample.kind == "jets"

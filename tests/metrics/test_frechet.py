@@ -100,7 +100,7 @@ def test_weights_of_both_signs_are_as_events_added_and_taken_away(rng: np.random
     assert abs(cancelled.value) < 4 * cancelled.error
     with pytest.raises(ValueError, match="positive sum"):
         fpd(real, generated, real_weights=-np.ones(12_000))
-    with pytest.raises(ValueError, match="one finite weight"):
+    with pytest.raises(ValueError, match="one weight an event"):
         fpd(real, generated, real_weights=np.ones(3))
 
 

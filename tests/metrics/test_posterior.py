@@ -64,7 +64,7 @@ def test_bad_input(rng: np.random.Generator) -> None:
         multiclass_posterior(real, {"a": other, "b": other[:29]})
     with pytest.raises(ValueError, match="weights of c: no such sample among a, b"):
         multiclass_posterior(real, {"a": other, "b": other}, generated_weights={"c": np.ones(50)})
-    with pytest.raises(ValueError, match="the least is -1"):
+    with pytest.raises(ValueError, match="go down to -1"):
         multiclass_posterior(real, {"a": other, "b": other}, generated_weights={"a": np.full(50, -1.0)})
     with pytest.raises(ValueError, match="num_permutations is 1"):
         multiclass_posterior(real, {"a": other, "b": other}, num_permutations=1)
