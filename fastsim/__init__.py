@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fastsim.api import Summary, generate, load_model, reference, train
+    from fastsim.api import Summary, generate, load_model, reference, reference_showers, train
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
     from fastsim.pipeline import Pipeline
@@ -23,6 +23,7 @@ _HOMES = {
     "generate": "fastsim.api",
     "load_model": "fastsim.api",
     "reference": "fastsim.api",
+    "reference_showers": "fastsim.api",
     "train": "fastsim.api",
     "FastsimError": "fastsim.errors",
     "HardEvents": "fastsim.event",
@@ -41,6 +42,7 @@ __all__ = [
     "generate",
     "load_model",
     "reference",
+    "reference_showers",
     "train",
 ]
 

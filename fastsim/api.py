@@ -1,4 +1,5 @@
-"""The library's face: :func:`generate`, :func:`reference`, :func:`load_model`, :func:`train`.
+"""The library's face: :func:`generate`, :func:`reference`, :func:`reference_showers`, :func:`load_model`,
+:func:`train`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -30,7 +31,7 @@ from fastsim.gun import Gun
 from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
 from fastsim.production import Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
 
-__all__ = ["Model", "Summary", "generate", "load_model", "reference", "train"]
+__all__ = ["Model", "Summary", "generate", "load_model", "reference", "reference_showers", "train"]
 
 REFERENCE = "pythia"
 """The name of the reference, where a model's is expected."""
@@ -224,6 +225,49 @@ def reference(
         return _full(input, output, span)
     gun = load_model(REFERENCE, workers=workers)
     return _produce(input, output, gun, gun, span, False)
+
+
+def reference_showers(
+    output: PathLike,
+    *,
+    detector: str | os.PathLike[str],
+    particle: str,
+    energy: float | tuple[float, float],
+    num: int,
+    theta: float = 0.0,
+    phi: float = 0.0,
+    seed: int = 0,
+    workers: int = 1,
+    data: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Calorimeter showers from Geant4, as a CaloChallenge HDF5 file with the binning as XML beside it.
+
+    Args:
+        output: path that ends in .h5; chunks of an unfinished run are in OUTPUT.parts.
+        detector: a detector that ships (pb-si-ecal, copper), or the path of a .toml file.
+        particle: e-, e+, gamma, pi+, pi-, K+, K-, K0L, p, pbar, n, nbar, mu- or mu+, as the detector allows.
+        energy: kinetic energy in GeV, or the lowest and highest, log-uniform between.
+        num: how many showers.
+        theta, phi: direction in rad; theta = 0 is perpendicular to the layers.
+        seed: of the run; a shower depends on it and its own number alone.
+        workers: worker processes; the result does not depend on them.
+        data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
+        resume: go on with a run of the same settings that was stopped.
+        force: replace an output that exists, and drop a run that was stopped.
+        progress: called with (showers done, num) after each chunk.
+
+    Raises:
+        FastsimError: if something is wrong with what is given, or Geant4 or its data is missing.
+    """
+    from generators.reference.detectors import load_detector
+    from generators.reference.showers import ShowerGun, make_showers
+
+    low, high = energy if isinstance(energy, tuple) else (energy, energy)
+    gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
+    return make_showers(gun, output, num=num, workers=workers, data=data, resume=resume, force=force, progress=progress)
 
 
 def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, resume: bool = True) -> Path:

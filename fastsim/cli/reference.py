@@ -1,14 +1,18 @@
-"""``fastsim reference``: hadrons from Pythia, for the same input."""
+"""``fastsim reference``: hadrons from Pythia, for the same input; calorimeter showers from Geant4."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from fastsim.cli import shower
 from fastsim.cli.options import as_path, event_input, event_options
 
 
-@click.command("reference", short_help="Hadrons from Pythia.")
+@click.command("reference", short_help="Hadrons from Pythia, showers from Geant4.")
 @event_options
+@shower.shower_options
 @click.option(
     "--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Worker processes; 0: none."
 )
@@ -23,18 +27,33 @@ def command(
     force: bool,
     workers: int,
     full: bool,
+    **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with Pythia.
 
     Each parton goes through the Pythia gun that the models learn from, and events are built just as for a
     model, so that the two outputs differ in the model alone. --full runs ordinary Pythia instead.
 
+    With --detector, --particle, --energy and --num: showers of Geant4 in a calorimeter instead, as a CaloChallenge
+    HDF5 file with its binning (.xml) beside it.
+
     \b
     Examples:
       fastsim reference events.lhe.gz -o reference.hepmc3.gz --workers 2
       fastsim reference events.lhe.gz -o pythia.hepmc3 --full
       fastsim reference --gun "flavour=u,g pt=20:2000 num=100000" -o reference.h5
+      fastsim reference --detector pb-si-ecal --particle e- --energy 1:100 --num 20000 -o showers.h5 --workers 2
     """
+    events_only = {
+        "input": input,
+        "gun": gun,
+        "full": full,
+        "num_events": num_events,
+        "first_event": first_event,
+    }
+    if shower.asked(showers, events_only):
+        shower.run(showers, output, seed=seed, workers=workers, force=force)
+        return
     source = event_input(input, gun)
     if full and gun is not None:
         raise click.UsageError("--full needs an LHE file, not --gun")

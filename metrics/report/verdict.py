@@ -67,7 +67,7 @@ def plus_minus(value: float, error: float) -> str:
     size = max(abs(value), error)
     power = math.floor(math.log10(size))
     if -3 <= power <= 4:
-        digits = 1 - math.floor(math.log10(error))
+        digits = min(8, 1 - math.floor(math.log10(error)))
         return f"{round(value, digits):.{max(digits, 0)}f} ± {round(error, digits):.{max(digits, 0)}f}"
     digits = max(0, power - math.floor(math.log10(error)) + 1)
     return f"({value / 10**power:.{digits}f} ± {error / 10**power:.{digits}f})e{power}"

@@ -1,0 +1,104 @@
+"""The options of ``fastsim reference`` that make calorimeter showers instead of hadrons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NEEDED = ("detector", "particle", "energy", "num")
+
+
+class EnergyRange(click.ParamType[tuple[float, float]]):
+    """``LOW:HIGH``, or one energy, in GeV."""
+
+    name = "GeV"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        low, colon, high = str(value).partition(":")
+        try:
+            return float(low), float(high if colon else low)
+        except ValueError:
+            self.fail(f"{value!r} is not LOW:HIGH or one energy in GeV, for example 1:100", param, ctx)
+
+
+def shower_options(function: F) -> F:
+    """Detector, particle, energies, direction, and where Geant4's data is."""
+    decorators: list[Callable[[Any], Any]] = [
+        click.option("--detector", metavar="NAME|PATH", help="Showers in pb-si-ecal, copper or a .toml file."),
+        click.option("--particle", metavar="NAME", help="What hits the detector: e-, gamma, pi+, K0L, pbar..."),
+        click.option(
+            "--energy", metavar="LOW:HIGH", type=EnergyRange(), help="Its kinetic energy in GeV, log-uniform."
+        ),
+        click.option("--num", metavar="N", type=click.IntRange(1), help="How many showers."),
+        click.option("--theta", metavar="RAD", type=float, help="Angle to the detector's axis.  [default: 0]"),
+        click.option("--phi", metavar="RAD", type=float, help="Azimuth of the direction.  [default: 0]"),
+        click.option(
+            "--geant4-data",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
+        ),
+        click.option("--resume", is_flag=True, help="Go on with showers that were interrupted."),
+    ]
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def asked(shower: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether showers are wanted.
+
+    Args:
+        shower: values of :func:`shower_options`, by name.
+        other: values, by name, that are for events only.
+
+    Raises:
+        click.UsageError: if an option that is needed is not given, or one that does not go with the others is.
+    """
+    given = [name for name, value in shower.items() if value not in (None, False)]
+    if shower["detector"] is None:
+        if given:
+            raise click.UsageError(f"{_option(given[0])} needs --detector")
+        return False
+    missing = [_option(name) for name in NEEDED if shower[name] is None]
+    if missing:
+        raise click.UsageError(f"--detector needs {', '.join(missing)} too")
+    wrong = [name for name, value in other.items() if value not in (None, False, 0)]
+    if wrong:
+        name = wrong[0].upper() if wrong[0] == "input" else _option(wrong[0])
+        raise click.UsageError(f"{name} does not go with --detector")
+    return True
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def run(shower: Mapping[str, Any], output: str, *, seed: int, workers: int, force: bool) -> None:
+    """Makes the showers, with progress and a summary."""
+    from fastsim import api
+    from fastsim.cli.progress import progress
+    from fastsim.cli.summary import show
+
+    with progress("running Geant4", "showers") as report:
+        summary = api.reference_showers(
+            output,
+            detector=shower["detector"],
+            particle=shower["particle"],
+            energy=shower["energy"],
+            num=shower["num"],
+            theta=shower["theta"] or 0.0,
+            phi=shower["phi"] or 0.0,
+            seed=seed,
+            workers=max(1, workers),
+            data=shower["geant4_data"],
+            resume=shower["resume"],
+            force=force,
+            progress=report,
+        )
+    show(summary)

@@ -1,0 +1,290 @@
+"""The reference of calorimeter showers: Geant4 through geant4-pybind, one particle onto one detector.
+
+A process initialises Geant4 once, for one detector and one particle, and never twice; so this module is used by worker
+processes only (:mod:`generators.reference.showers`). The particle starts on the front face's axis, 1 um before it.
+Deposits are scored by Geant4's own scorers, so Python runs once a shower, not once a step. What surrounds the detector
+is its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
+
+References:
+    Agostinelli et al., Geant4: a simulation toolkit, 2003, Nucl. Instrum. Meth. A 506, 250.
+    Allison et al., Recent developments in Geant4, 2016, Nucl. Instrum. Meth. A 835, 186.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.errors import FastsimError
+from generators.reference.detectors import PARTICLES, Detector, Section
+
+DATA_VARIABLE = "FASTSIM_GEANT4_DATA"
+"""Environment variable that names a folder of Geant4's data sets."""
+
+DATA_SETS = {
+    "G4LEDATA": "G4EMLOW",
+    "G4ENSDFSTATEDATA": "G4ENSDFSTATE",
+    "G4PARTICLEXSDATA": "G4PARTICLEXS",
+    "G4LEVELGAMMADATA": "PhotonEvaporation",
+    "G4SAIDXSDATA": "G4SAIDDATA",
+    "G4NEUTRONHPDATA": "G4NDL",
+    "G4PARTICLEHPDATA": "G4TENDL",
+    "G4RADIOACTIVEDATA": "RadioactiveDecay",
+    "G4PIIDATA": "G4PII",
+    "G4REALSURFACEDATA": "RealSurface",
+    "G4ABLADATA": "G4ABLA",
+    "G4INCLDATA": "G4INCL",
+    "G4CHANNELINGDATA": "G4CHANNELING",
+    "G4NUDEXLIBDATA": "G4NUDEXLIB",
+    "G4URRPTDATA": "G4URRPT",
+}
+"""Geant4's environment variables, and how the folder of each data set begins (its version follows)."""
+
+REQUIRED = {"em": ("G4LEDATA", "G4ENSDFSTATEDATA"), "FTFP_BERT": ("G4LEDATA", "G4ENSDFSTATEDATA", "G4PARTICLEXSDATA")}
+"""Data sets that a physics list does not start without."""
+
+_GAP_MM = 1e-3
+"""Between the particle's start and the front face."""
+
+
+def data_environment(
+    physics: str, folder: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """A path for every data variable of Geant4: the bindings ask to download what has none.
+
+    Args:
+        physics: of the detector; decides what has to be there.
+        folder: holds the data sets; without it, what ``FASTSIM_GEANT4_DATA`` names, else Geant4's own variables and
+            ``GEANT4_DATA_DIR`` count.
+        environment: where variables are looked up.
+
+    Raises:
+        FastsimError: if a data set that the physics needs is not found; the message says what to install.
+    """
+    given = folder or environment.get(DATA_VARIABLE)
+    if given is not None and not Path(given).is_dir():
+        raise FastsimError(f"Geant4 data: {os.fspath(given)} is not a folder; give the one that holds G4EMLOW...")
+    root = Path(given or environment.get("GEANT4_DATA_DIR") or ".")
+    searched = given is not None or "GEANT4_DATA_DIR" in environment
+    paths = {"GEANT4_DATA_DIR": str(root)}
+    for variable, start in DATA_SETS.items():
+        own = environment.get(variable) if given is None else None
+        found = sorted(path for path in root.glob(f"{start}*") if path.is_dir()) if searched and not own else []
+        paths[variable] = own or str(found[-1] if found else root / start)
+    missing = [variable for variable in REQUIRED[physics] if not Path(paths[variable]).is_dir()]
+    if missing:
+        names = " and ".join(f"{DATA_SETS[variable]} ({variable})" for variable in missing)
+        raise FastsimError(
+            f"Geant4 data sets not found: {names}; install Geant4's data (geant4-config --install-datasets) and give "
+            f"their folder by --geant4-data or {DATA_VARIABLE}, or set Geant4's own variables"
+        )
+    return paths
+
+
+class Calorimeter:
+    """Geant4, initialised for one detector and one particle: one a process.
+
+    The environment has to hold :func:`data_environment` before.
+
+    Args:
+        detector: what is built.
+        particle: a name from ``PARTICLES``.
+    """
+
+    def __init__(self, detector: Detector, particle: str) -> None:
+        import geant4_pybind as g4
+
+        self.detector = detector
+        self._run = g4.G4RunManager()
+        self._geometry = _geometry(g4, detector)
+        self._run.SetUserInitialization(self._geometry)
+        self._run.SetUserInitialization(_physics(g4, detector.physics))
+        self._shooter, self._readout = _actions(g4, detector, particle)
+        self._actions = _initialization(g4, self._shooter, self._readout)
+        self._run.SetUserInitialization(self._actions)
+        commands = g4.G4UImanager.GetUIpointer()
+        for line in (
+            f"/process/eLoss/StepFunction {detector.step_fraction} {detector.step_mm} mm",
+            f"/process/msc/StepLimit {detector.msc_step_limit}",
+            f"/process/msc/RangeFactor {detector.msc_range_factor}",
+            "/process/em/applyCuts false",
+            f"/run/setCut {detector.cut_mm} mm",
+        ):
+            commands.ApplyCommand(line)
+        self._run.Initialize()
+        self._run.BeamOn(0)  # builds the tables of cross-sections
+
+    def shoot(
+        self, energies: NDArray[np.float64], seeds: Sequence[int], theta: float = 0.0, phi: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Deposits in MeV of N showers, shape (N, V).
+
+        Args:
+            energies: kinetic energies in GeV, shape (N,).
+            seeds: one a shower.
+            theta, phi: direction of flight in rad; theta = 0 is perpendicular to the layers.
+        """
+        way = (math.sin(theta) * math.cos(phi), math.sin(theta) * math.sin(phi), math.cos(theta))
+        self._shooter.aim(energies, seeds, way)
+        self._readout.voxels = np.zeros((len(energies), self.detector.num_voxels), dtype=np.float64)
+        self._run.BeamOn(len(energies))
+        return np.asarray(self._readout.voxels, dtype=np.float32)
+
+
+def _physics(g4: Any, name: str) -> Any:
+    """The physics list. Photoelectric tables are Livermore's; without fluorescence, as in Geant4's option1."""
+    modules = [g4.G4EmStandardPhysics_option1()]
+    if name == "FTFP_BERT":
+        modules += [
+            g4.G4DecayPhysics(),
+            g4.G4HadronElasticPhysics(),
+            g4.G4HadronPhysicsFTFP_BERT(),
+            g4.G4StoppingPhysics(),
+        ]
+    parameters = g4.G4EmParameters.Instance()  # the constructor above sets its own defaults
+    parameters.SetLivermoreDataDir("livermore")
+    parameters.SetFluo(False)
+    physics = g4.G4VModularPhysicsList()
+    for module in modules:
+        physics.RegisterPhysics(module)
+    return physics
+
+
+def _geometry(g4: Any, detector: Detector) -> Any:
+    """The detector's volumes, and a scorer ``section-I`` for each section."""
+
+    class Geometry(g4.G4VUserDetectorConstruction):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept: list[Any] = []  # Geant4 does not own what Python made
+
+        def keep(self, made: Any) -> Any:
+            self.kept.append(made)
+            return made
+
+        def Construct(self) -> Any:
+            nist = g4.G4NistManager.Instance()
+            absorber, active = (nist.FindOrBuildMaterial(name) for name in (detector.absorber, detector.active))
+            for name, material in ((detector.absorber, absorber), (detector.active, active)):
+                if material is None:
+                    raise FastsimError(f"{detector.name}: Geant4 has no material {name!r}")
+            thin = self.keep(g4.G4Material("vacuum", 1e-25 * g4.g / g4.cm3, 1, g4.kStateGas))
+            thin.AddMaterial(absorber, 1.0)
+            half = detector.depth_mm + 1.0
+            side = max(section.radius_mm for section in detector.sections) + 1.0
+            world = self.volume("world", g4.G4Box("world", side, side, half), thin)
+            place = self.keep(g4.G4PVPlacement(None, g4.G4ThreeVector(), world, "world", None, False, 0))
+            front = 0.0
+            for number, section in enumerate(detector.sections):
+                self.section(number, section, world, front, absorber, active)
+                front += section.depth_mm
+            return place
+
+        def volume(self, name: str, solid: Any, material: Any) -> Any:
+            return self.keep(g4.G4LogicalVolume(self.keep(solid), material, name))
+
+        def slab(self, name: str, section: Section, depth: float, material: Any) -> Any:
+            """The section's cross-section, ``depth`` mm long."""
+            if section.polar:
+                solid = g4.G4Tubs(name, 0.0, section.radius_mm, depth / 2, -math.pi, 2 * math.pi)
+            else:
+                half_x, half_y = (count * section.cell_mm / 2 for count in (section.num_x, section.num_y))
+                solid = g4.G4Box(name, half_x, half_y, depth / 2)
+            return self.volume(name, solid, material)
+
+        def section(self, number: int, section: Section, world: Any, front: float, absorber: Any, active: Any) -> None:
+            name = f"section-{number}"
+            pitch = section.absorber_mm + section.active_mm
+            stack = self.slab(name, section, section.depth_mm, absorber)
+            middle = g4.G4ThreeVector(0.0, 0.0, front + section.depth_mm / 2)
+            self.keep(g4.G4PVPlacement(None, middle, stack, name, world, False, 0))
+            layer = self.slab(f"{name}-layer", section, pitch, absorber)
+            self.keep(g4.G4PVReplica(f"{name}-layer", layer, stack, g4.kZAxis, section.num_layers, pitch))
+            medium = self.slab(f"{name}-active", section, section.active_mm, active)
+            behind = g4.G4ThreeVector(0.0, 0.0, section.absorber_mm / 2)
+            self.keep(g4.G4PVPlacement(None, behind, medium, f"{name}-active", layer, False, 0))
+            depth, cell = section.active_mm / 2, section.cell_mm
+            if section.polar:
+                angle = 2 * math.pi / section.num_alpha
+                wedge = g4.G4Tubs(f"{name}-row", 0.0, section.radius_mm, depth, -angle / 2, angle)
+                box = g4.G4Tubs(f"{name}-cell", 0.0, cell, depth, -angle / 2, angle)
+                axes = (g4.kPhi, section.num_alpha, angle, -math.pi), (g4.kRho, sum(section.rings), cell, 0.0)
+            else:
+                wedge = g4.G4Box(f"{name}-row", section.num_x * cell / 2, cell / 2, depth)
+                box = g4.G4Box(f"{name}-cell", cell / 2, cell / 2, depth)
+                axes = (g4.kYAxis, section.num_y, cell, 0.0), (g4.kXAxis, section.num_x, cell, 0.0)
+            row = self.volume(f"{name}-row", wedge, active)
+            self.keep(g4.G4PVReplica(f"{name}-row", row, medium, *axes[0]))
+            leaf = self.volume(f"{name}-cell", box, active)
+            self.keep(g4.G4PVReplica(f"{name}-cell", leaf, row, *axes[1]))
+
+        def ConstructSDandField(self) -> None:
+            manager = g4.G4SDManager.GetSDMpointer()
+            for number, section in enumerate(detector.sections):
+                name = f"section-{number}"
+                scorers = self.keep(g4.G4MultiFunctionalDetector(name))
+                # copy numbers: the layer 3 levels above the cell, its row 1 above
+                scorers.RegisterPrimitive(self.keep(g4.G4PSEnergyDeposit3D("deposit", *section.cells, 3, 1, 0)))
+                manager.AddNewDetector(scorers)
+                self.SetSensitiveDetector(f"{name}-cell", scorers)
+
+    return Geometry()
+
+
+def _actions(g4: Any, detector: Detector, particle: str) -> tuple[Any, Any]:
+    """What shoots a particle, and what reads its shower."""
+
+    class Shooter(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.gun = g4.G4ParticleGun(1)
+            table = g4.G4ParticleTable.GetParticleTable()
+            self.gun.SetParticleDefinition(table.FindParticle(PARTICLES[particle][1]))
+
+        def aim(self, energies: NDArray[np.float64], seeds: Sequence[int], way: tuple[float, float, float]) -> None:
+            self.energies, self.seeds = energies, seeds
+            self.gun.SetParticleMomentumDirection(g4.G4ThreeVector(*way))
+            self.gun.SetParticlePosition(g4.G4ThreeVector(*(-_GAP_MM * part for part in way)))
+
+        def GeneratePrimaries(self, event: Any) -> None:
+            number = event.GetEventID()
+            g4.HepRandom.setTheSeed(int(self.seeds[number]))
+            self.gun.SetParticleEnergy(float(self.energies[number]) * g4.GeV)
+            self.gun.GeneratePrimaryVertex(event)
+
+    class Readout(g4.G4UserEventAction):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.voxels = np.zeros((0, detector.num_voxels))
+            self.parts: list[tuple[int, NDArray[np.int64]]] = []
+
+        def EndOfEventAction(self, event: Any) -> None:
+            if not self.parts:
+                manager, first = g4.G4SDManager.GetSDMpointer(), 0
+                for number, section in enumerate(detector.sections):
+                    table = section.voxel_of_cell() + first
+                    self.parts.append((manager.GetCollectionID(f"section-{number}/deposit"), table))
+                    first += math.prod(section.voxels)
+            shower = self.voxels[event.GetEventID()]
+            hits = event.GetHCofThisEvent()
+            for collection, voxel_of_cell in self.parts:
+                found = list(hits.GetHC(collection))
+                cells = np.array([cell for cell, _ in found], dtype=np.int64)
+                np.add.at(shower, voxel_of_cell[cells], [float(deposit) for _, deposit in found])
+
+    return Shooter(), Readout()
+
+
+def _initialization(g4: Any, shooter: Any, readout: Any) -> Any:
+    class Initialization(g4.G4VUserActionInitialization):  # type: ignore[misc]
+        def Build(self) -> None:
+            self.SetUserAction(shooter)
+            self.SetUserAction(readout)
+
+    return Initialization()
