@@ -85,7 +85,8 @@ def main(args: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except Interrupted as error:
-        return _fail("interrupted; what is complete, if anything, is in .partial or, with --resume, goes on", error.args[0], state)
+        kept = "what is complete, if anything, is in .partial or goes on with --resume"
+        return _fail(f"interrupted; {kept}", error.args[0], state)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130, state)
     except click.UsageError as error:
