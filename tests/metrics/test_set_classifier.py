@@ -138,7 +138,7 @@ def test_weights_undo_a_bias_and_negative_ones_are_refused(rng: np.random.Genera
     assert plain.auc.value == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.04)
     undone = mlp_auc(x, y, hidden=32, num_epochs=10, generated_weights=weights)
     assert abs(undone.auc.value - 0.5) < 3.5 * undone.auc.null_error
-    with pytest.raises(ValueError, match="non-negative weights, the least is -1"):
+    with pytest.raises(ValueError, match="go down to -1: a classifier needs non-negative"):
         set_auc(toys(40, 1), toys(40, 2), real_weights=np.full(40, -1.0))
 
 

@@ -77,11 +77,13 @@ def test_the_browser_reads_a_file_name_as_text(jets_page: Page, tmp_path: Path) 
     assert "<b>x</b>" not in dom
 
 
-def test_a_missing_browser_fails_in_ci_and_is_skipped_with_a_reason_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_browser_fails_where_required_and_is_skipped_with_a_reason_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("FASTSIM_BROWSER", "required")
     with pytest.raises(pytest.fail.Exception, match="no browser on PATH"):
         browser()
-    monkeypatch.delenv("CI")
+    monkeypatch.delenv("FASTSIM_BROWSER")
     with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
         browser()
