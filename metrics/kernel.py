@@ -16,6 +16,9 @@ References:
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +36,9 @@ BLOCKS = 16
 """Blocks of the sample with less weight; the other has as many more as it has more weight, up to ``MAX_BLOCKS``."""
 MAX_BLOCKS = 80
 MIN_EVENTS = 8
-_ROWS = 1024
+_ROWS = 4096
 _MAX_PRODUCTS = 1_000
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -149,18 +153,36 @@ def _gram_of_moments(rows: list[Floats], weights: list[Floats]) -> Floats:
     dimension = rows[0].shape[1]
     products = (dimension + 1) * (dimension + 2) // 2
     moments = np.zeros((len(rows), products, products))
-    # one piece of memory for all products: fresh pages would cost as much as the arithmetic
-    place = np.empty(products * min(_ROWS, max(len(x) for x in rows)))
-    part = np.empty((products, products))
-    for moment, x, w in zip(moments, rows, weights, strict=True):
-        plain = bool((w == 1.0).all())
-        for start in range(0, len(x), _ROWS):
-            p = _products(x[start : start + _ROWS], place)
-            # a product with its own transpose takes half the work in BLAS
-            np.matmul(p, p.T if plain else (w[start : start + _ROWS] * p).T, out=part)
-            moment += part
+    longest = min(_ROWS, max(len(x) for x in rows))
+
+    def fill(blocks: range) -> None:
+        # one piece of memory for all products: fresh pages would cost as much as the arithmetic
+        place, part = np.empty(products * longest), np.empty((products, products))
+        for b in blocks:
+            x, w = rows[b], weights[b]
+            plain = bool((w == 1.0).all())
+            for start in range(0, len(x), _ROWS):
+                p = _products(x[start : start + _ROWS], place)
+                # a product with its own transpose takes half the work in BLAS
+                np.matmul(p, p.T if plain else (w[start : start + _ROWS] * p).T, out=part)
+                moments[b] += part
+
+    # blocks side by side scale better than BLAS does within one; each is computed alike by any thread
+    threads = min(_THREADS, os.cpu_count() or 1)
+    with _one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, [range(k, len(rows), threads) for k in range(threads)]))
     flat = moments.reshape(len(rows), -1)
     return np.asarray(flat @ flat.T)
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Keeps BLAS from starting threads of its own beside ours, where threadpoolctl (of scikit-learn) is installed."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def _products(x: Floats, place: Floats) -> Floats:
