@@ -68,14 +68,14 @@ class Latent:
         rest = 2 * energy - total[:, 0]
         recoil = np.sqrt(np.maximum((rest - p) * (rest + p), 0))
         least = counts @ SPECIES_MASS
-        angle = np.arctan2(np.hypot(total[:, 1], total[:, 2]), total[:, 3])
+        angle = np.arctan2(np.hypot(total[:, 1], total[:, 2]), total[:, 3].copy())
         z = sample.p4[:, 0] / energy[index]
         order = np.lexsort((-z, index))
         rank = np.arange(len(z)) - sample.offsets[index]
         z1, z2 = np.full(num, _SMALL), np.zeros(num)
         z1[index[rank == 0]] = z[order][rank == 0]
         z2[index[rank == 1]] = z[order][rank == 1]
-        theta = np.arctan2(np.hypot(sample.p4[:, 1], sample.p4[:, 2]), sample.p4[:, 3])
+        theta = np.arctan2(np.hypot(sample.p4[:, 1], sample.p4[:, 2]), sample.p4[:, 3].copy())
         sum_z = np.bincount(index, z, num)
         features = np.stack(
             [

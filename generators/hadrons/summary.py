@@ -16,7 +16,7 @@ def observables(sample: TokenSample) -> dict[str, Floats]:
     z = sample.p4[:, 0] / energy[index]
     total = np.stack([np.bincount(index, sample.p4[:, k], num) for k in range(4)], -1)
     mass = np.sqrt(np.maximum(total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1), 0))
-    theta = np.arctan2(np.hypot(sample.p4[:, 1], sample.p4[:, 2]), sample.p4[:, 3])
+    theta = np.arctan2(np.hypot(sample.p4[:, 1], sample.p4[:, 2]), sample.p4[:, 3].copy())
     order = np.lexsort((-z, index))
     rank = np.arange(len(z)) - sample.offsets[index]
     first, second = np.zeros(num), np.zeros(num)

@@ -72,7 +72,7 @@ class Features:
         named = {name: self.observables[:, k] for k, name in enumerate(observables.OBSERVABLES)}
         groups = observables.group_counts(self.counts)
         named |= {f"number of {name}": groups[:, k] for k, name in enumerate(observables.GROUPS)}
-        condition = {"flavour": self.condition[:, 0], "pt": np.exp(self.condition[:, 1])}
+        condition = {"flavour": self.condition[:, 0], "pt": np.exp(self.condition[:, 1].copy())}
         return Sample("jets", named, self.efps, condition, weights, jets)
 
     def save(self, path: str | os.PathLike[str]) -> None:
