@@ -134,6 +134,8 @@ def load_model(
         from fastsim import cards
 
         card, weights = cards.load(name)
+        if card.kind in cards.SHOWER_KINDS:
+            raise FastsimError(f"model {card.name!r} makes calorimeter showers: fastsim generate --detector NAME ...")
         if card.kind not in _CLASSES:
             raise FastsimError(f"model {card.name!r}: a {card.kind} is given as the path of its .h5 file")
         module, cls = _CLASSES[card.kind]

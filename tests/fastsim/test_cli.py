@@ -160,6 +160,18 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
     assert all(name in listed for name in available())
 
 
+def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
+    from fastsim.cards import ModelCard
+    from fastsim.cli.models import limits
+    from fastsim.pipeline import Domain
+    from fastsim.showers import ShowerDomain
+
+    hadrons = ModelCard("tiny", "tree", "1", {}, Domain(frozenset({1, -1, 21}), 20.0, 2000.0), {})
+    assert limits(hadrons) == ("d g", "20 - 2000")
+    showers = ModelCard("s", "cascade", "1", {"detector": "ecal"}, ShowerDomain(frozenset({22, -11}), 1.0, 100.0), {})
+    assert limits(showers) == ("e+ gamma in ecal", "1 - 100")
+
+
 def test_figures_of_a_card_show_the_worst_cell() -> None:
     from fastsim.cards import Figure, ModelCard
     from fastsim.cli.models import figures
