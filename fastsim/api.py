@@ -1,5 +1,5 @@
-"""The library's face: :func:`generate`, :func:`reference`, :func:`reference_showers`, :func:`load_model`,
-:func:`train`.
+"""The library's face: :func:`generate`, :func:`generate_showers`, :func:`reference`, :func:`reference_showers`,
+:func:`load_model`, :func:`train`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -30,8 +30,9 @@ from fastsim.formats.output import PathLike, open_gun_writer, open_writer
 from fastsim.gun import Gun
 from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
 from fastsim.production import Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
+from fastsim.showers import ShowerSource
 
-__all__ = ["Model", "Summary", "generate", "load_model", "reference", "reference_showers", "train"]
+__all__ = ["Model", "Summary", "generate", "generate_showers", "load_model", "reference", "reference_showers", "train"]
 
 REFERENCE = "pythia"
 """The name of the reference, where a model's is expected."""
@@ -270,6 +271,63 @@ def reference_showers(
     low, high = energy if isinstance(energy, tuple) else (energy, energy)
     gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
     return make_showers(gun, output, num=num, workers=workers, data=data, resume=resume, force=force, progress=progress)
+
+
+def generate_showers(
+    output: PathLike,
+    *,
+    detector: str | os.PathLike[str],
+    particle: str,
+    energy: float | tuple[float, float],
+    num: int,
+    theta: float = 0.0,
+    phi: float = 0.0,
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ShowerSource | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Calorimeter showers from a model, in the files of :func:`reference_showers`.
+
+    Of one seed, shower i has the same incident energy in both.
+
+    Args:
+        output: path that ends in .h5; the binning (.xml) is written beside it.
+        model: a shipped model, the path of a card (.json) or library (.h5), the paths of a library's files, or any
+            :class:`fastsim.showers.ShowerSource`; default the model that ships for the detector.
+        seed: with the model it decides the result.
+        threads: chunks that are computed at a time; None for one a CPU, four at most. The result does not depend on it.
+        force: replace an output that exists.
+
+    The other arguments are those of :func:`reference_showers`.
+
+    Raises:
+        OutOfDomain: if the model is not valid for this detector, particle, energy or direction.
+        FastsimError: if something else given is wrong.
+    """
+    from generators.reference.detectors import PARTICLES, load_detector
+    from generators.reference.showers import ShowerGun
+    from generators.showers.produce import produce
+    from generators.showers.sources import default_model, load_source
+
+    low, high = energy if isinstance(energy, tuple) else (energy, energy)
+    gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
+    if model is None:
+        model = default_model(gun.detector.name, PARTICLES[particle][0])
+    source, card = (model, None) if isinstance(model, ShowerSource) else load_source(model)
+    provenance = {} if card is None else {"model_version": card.version, "model_sha256": card.sha256}
+    with nullcontext() if card is None else _one_torch_thread():
+        return produce(
+            source,
+            gun,
+            output,
+            num=num,
+            provenance=provenance,
+            threads=min(available_cpus(), 4) if threads is None else threads,
+            force=force,
+            progress=progress,
+        )
 
 
 def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, resume: bool = True) -> Path:

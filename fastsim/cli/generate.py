@@ -1,14 +1,18 @@
-"""``fastsim generate``: hadrons from a model."""
+"""``fastsim generate``: hadrons, or calorimeter showers, from a model."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from fastsim.cli import shower
 from fastsim.cli.options import as_path, event_input, event_options, model_option
 
 
-@click.command("generate", short_help="Hadrons from a model.")
+@click.command("generate", short_help="Hadrons or showers from a model.")
 @event_options
+@shower.gun_options
 @model_option
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
@@ -34,18 +38,34 @@ def command(
     device: str,
     threads: int | None,
     latent: bool,
+    **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
 
     Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
     counted in the summary.
 
+    With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
+    its binning (.xml) beside it.
+
     \b
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
+      fastsim generate --detector pb-si-ecal --particle gamma --energy 1:100 --num 10000 -o gen.h5 --model library.h5
     """
+    events_only = {
+        "input": input,
+        "gun": gun,
+        "num_events": num_events,
+        "first_event": first_event,
+        "num_inference_steps": num_inference_steps,
+        "latent": latent,
+    }
+    if shower.asked(showers, events_only):
+        shower.generate(showers, output, model=model, seed=seed, threads=threads, force=force)
+        return
     source = event_input(input, gun)
     from fastsim import api
     from fastsim.cards import DEFAULT_MODEL
