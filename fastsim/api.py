@@ -22,7 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.cards import DEFAULT_MODEL, ModelCard
+from fastsim.cards import DEFAULT_MODEL, SHOWER_KINDS, ModelCard
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
@@ -331,7 +331,7 @@ def generate_showers(
 
 
 def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, resume: bool = True) -> Path:
-    """Trains the model that a JSON config describes; see ``generators.hadrons.train``.
+    """Trains the model that a JSON config describes: see ``generators.hadrons.train`` and ``generators.showers.train``.
 
     Args:
         config: path of the config.
@@ -341,7 +341,11 @@ def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, res
     Returns:
         the path of the model's card.
     """
-    path: Path = import_module("generators.hadrons.train").train(Path(config), Path(output), resume=resume)
+    from generators.hadrons.train import read_config
+
+    of_showers = read_config(Path(config)).get("kind") in SHOWER_KINDS
+    module = import_module("generators.showers.train" if of_showers else "generators.hadrons.train")
+    path: Path = module.train(Path(config), Path(output), resume=resume)
     return path
 
 
