@@ -56,7 +56,7 @@ def padded(jets: Jets, *, num_particles: int = 30) -> Floats:
     """Leading particles of sets in JetNet's layout: eta, phi, pT relative to the parton, (N, num_particles, 3).
 
     >>> sets = Jets(np.array([0, 2]), np.array([22, 22]), np.array([0.6, 0.4]), np.array([0.1, -0.1]), np.zeros(2),
-    ...             np.zeros((2, 4)), np.array([21]), np.array([100.0]))
+    ...             np.zeros(2), np.zeros(2), np.array([21]), np.array([100.0]))
     >>> padded(sets, num_particles=3)[0].tolist()
     [[0.1, 0.0, 0.6], [-0.1, 0.0, 0.4], [0.0, 0.0, 0.0]]
     """

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
 from metrics.classifier import ClassifierTest, classifier_test
@@ -78,7 +80,8 @@ def _w1(real: Sample, generated: Sample, seed: int) -> Found:
 
 def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
     one, other = _events(Jets, real, generated)
-    weights = [None if s.weights is None else s.weights[e.index] for s, e in ((real, one), (generated, other))]
+    sets = [np.repeat(np.arange(len(e), dtype=np.int32), e.counts) for e in (one, other)]
+    weights = [None if s.weights is None else s.weights[rows] for s, rows in zip((real, generated), sets, strict=True)]
     return Found(
         [
             w1(
@@ -86,8 +89,8 @@ def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
                 getattr(other, name),
                 real_weights=weights[0],
                 generated_weights=weights[1],
-                real_groups=one.index,
-                generated_groups=other.index,
+                real_groups=sets[0],
+                generated_groups=sets[1],
                 name=f"w1p {name}",
                 seed=seed,
             )

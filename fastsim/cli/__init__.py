@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from fastsim import __version__
+from fastsim.cli.encoding import any_characters
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError
 
@@ -75,6 +76,11 @@ def _sigterm_unwinds() -> Iterator[None]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM)."""
+    with any_characters():
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     state = {"debug": False}
     try:
         with _sigterm_unwinds():

@@ -36,6 +36,7 @@ from metrics.resampling import Draws, Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.features import binning_of, observable_groups, showers_of
+from metrics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 
@@ -132,7 +133,7 @@ def separations(
     resampling = Resampling(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )
-    weights = [_weights(sample) for sample in (real, generated)]
+    weights = _weights(real, generated)
     found: dict[str, Draws] = {}
     for name, bins in edges.items():
         if name not in real.observables:
@@ -183,15 +184,16 @@ def voxel_separation(
     showers = [showers_of(sample) for sample in (real, generated)]
     edges = voxel_edges(real, readout=readout)
     contents = []
-    for side, sample in enumerate((real, generated)):
-        weights, first = _weights(sample), 0
+    weights = _weights(real, generated)
+    for side in (0, 1):
+        first = 0
         total = np.zeros((resampling.num_blocks[side], len(edges) - 1))
         for chunk in showers[side].chunks():
             # voxels below the first edge are most of them and never counted
             counted = chunk.voxels >= np.float32(edges[0])
             event = first + np.repeat(np.arange(len(chunk)), np.count_nonzero(counted, axis=1))
             values = chunk.voxels[counted].astype(np.float64)
-            total += _block_histogram(resampling, side, event, values, edges, weights)
+            total += _block_histogram(resampling, side, event, values, edges, weights[side])
             first += len(chunk)
         contents.append(total)
     draws = _separate("voxel energy", resampling, contents)
@@ -219,7 +221,7 @@ def _separate(name: str, resampling: Resampling, contents: Sequence[Floats]) -> 
 
 
 def _block_histogram(
-    resampling: Resampling, side: int, event: NDArray[np.int64], values: Floats, edges: Floats, weights: Floats | None
+    resampling: Resampling, side: int, event: NDArray[np.int64], values: Floats, edges: Floats, weights: Floats
 ) -> Floats:
     """Bin contents in every block, (blocks, bins), of values that belong to the given events."""
     bins, blocks = len(edges) - 1, resampling.num_blocks[side]
@@ -228,14 +230,15 @@ def _block_histogram(
     inside = (place >= 0) & (place < bins)
     event = event[inside]
     cell = resampling.blocks[side][event] * bins + place[inside]
-    content = np.bincount(cell, None if weights is None else weights[event], blocks * bins)
-    return content.reshape(blocks, bins).astype(np.float64)
+    content = np.bincount(cell, weights[event], blocks * bins)
+    return np.asarray(content.reshape(blocks, bins), dtype=np.float64)
 
 
-def _weights(sample: Sample) -> Floats | None:
-    if sample.weights is not None and not np.isfinite(sample.weights).all():
-        raise ValueError("weights hold NaN or infinity")
-    return sample.weights
+def _weights(real: Sample, generated: Sample) -> tuple[Floats, Floats]:
+    return (
+        checked_weights("the separation power", "real", real.weights, len(real)),
+        checked_weights("the separation power", "generated", generated.weights, len(generated)),
+    )
 
 
 def _dataset(binning: Binning) -> int | None:

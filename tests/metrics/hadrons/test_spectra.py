@@ -47,7 +47,7 @@ def test_weights_take_events_away(rng: np.random.Generator) -> None:
         ),
         *(
             np.concatenate([getattr(real, k), getattr(wide, k), getattr(wide, k)])
-            for k in ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "p4_rel", "parton_id", "parton_pt")
+            for k in ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel", "parton_id", "parton_pt")
         ),
     )
     weights = np.repeat([1.0, 1.0, -1.0], [600, 300, 300])

@@ -105,10 +105,10 @@ def test_weights_of_either_sign(rng: np.random.Generator) -> None:
     assert cancelled.value == pytest.approx(plain.value, rel=1e-12)
     assert cancelled.error > plain.error
     with pytest.raises(ValueError, match="x: negative weights outweigh the others in a bin"):
-        separations(_arrays(x), _arrays(y, np.where(np.abs(y) < 0.2, -9.0, 1.0)), {"x": EDGES})
-    with pytest.raises(ValueError, match="negative weights outweigh"):
+        separations(_arrays(x), _arrays(y, np.where(np.abs(y) < 0.2, -2.0, 1.0)), {"x": EDGES})
+    with pytest.raises(ValueError, match="generated weights sum to -600: the separation power needs a positive sum"):
         separations(_arrays(x), _arrays(y, np.full(600, -1.0)), {"x": EDGES})
-    with pytest.raises(ValueError, match="weights hold NaN"):
+    with pytest.raises(ValueError, match="generated weight of event 0 is not finite"):
         separations(_arrays(x), _arrays(y, np.full(600, np.nan)), {"x": EDGES})
 
 
