@@ -167,8 +167,8 @@ def draw(showers: Mapping[str, Showers], binning: Binning, readout: float) -> li
     rows = {n: int(np.argmin(np.abs(np.log(s.incident / (1e3 * DISPLAYED))))) for n, s in showers.items()}
     singles = {n: showers_of(samples[n]).voxels[row].astype(np.float64) for n, row in rows.items()}
     captions = {n: f"Incident energy {showers[n].incident[row] / 1e3:.4g} GeV." for n, row in rows.items()}
-    along, _, across, _ = projections(singles, binning, captions)
-    return [*pictures, *along, *across]
+    along = projections(singles, binning, captions)[0]
+    return [*pictures, *along]
 
 
 def voxel_spectrum(samples: Mapping[str, Sample], readout: float) -> Picture:
@@ -197,7 +197,7 @@ def voxel_spectrum(samples: Mapping[str, Sample], readout: float) -> Picture:
 
 
 def write_pictures(pictures: Sequence[Picture], folder: Path, stem: str) -> dict[Path, str]:
-    """Image files named after the pictures; their alternative texts by path."""
+    """Image files named after the pictures; their titles by path."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for picture in pictures:
@@ -205,5 +205,5 @@ def write_pictures(pictures: Sequence[Picture], folder: Path, stem: str) -> dict
         name = "-".join(word for word in words.split("-") if word)
         path = folder / f"{stem}-{name}.{'svg' if 'svg' in picture.media else 'png'}"
         path.write_bytes(picture.data)
-        found[path] = f"{picture.alt} {picture.caption}".replace("\n", " ")
+        found[path] = picture.title
     return found
