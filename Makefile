@@ -1,7 +1,8 @@
 # make demo      install, run the shipped example, compare it with Pythia
 # make test      install, run the tests
 # make lint      ruff, mypy, import-linter
-# make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached)
+# make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
+#                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached)
 # make bench     the speed table of docs/models.md
 PYTHON ?= python3
 VENV := .venv
@@ -9,8 +10,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MODEL ?=
 NUM ?= 50000
+SHOWERS ?= 4000
 
-.PHONY: demo test lint validate bench install clean
+.PHONY: demo test lint validate validate-hadrons validate-showers bench install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -35,8 +37,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-validate: $(STAMP)
+validate: validate-hadrons validate-showers
+
+validate-hadrons: $(STAMP)
 	$(BIN)/python bench/validate.py run --num $(NUM) $(if $(MODEL),--models $(MODEL))
+
+validate-showers: $(STAMP)
+	$(BIN)/python bench/validate_showers.py all --num $(SHOWERS)
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))

@@ -22,6 +22,7 @@ class StoredShowers:
         pdg_id: of the incident particle.
         energy: lowest and highest kinetic energy that was asked for, in GeV.
         theta: angle to the normal of the layers, in rad.
+        seed: of the run; one detector, particle, range and seed always give the same showers.
         model: what generated them; None for Geant4.
         binning: of the voxels, from the XML beside the file.
         showers: the showers.
@@ -32,6 +33,7 @@ class StoredShowers:
     pdg_id: int
     energy: tuple[float, float]
     theta: float
+    seed: int
     model: str | None
     binning: Binning
     showers: Showers
@@ -58,10 +60,10 @@ def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) 
         settings = json.loads(text)
         low, high = settings["energy"]
         detector, theta = str(settings["detector"]["name"]), float(settings["theta"])
-        energy = float(low), float(high)
+        energy, seed = (float(low), float(high)), int(settings["seed"])
     except (TypeError, ValueError, KeyError) as error:
         raise FastsimError(
             f"{path}: does not say which detector and energies it is of; give a file that fastsim reference made"
         ) from error
     model = settings.get("model")
-    return StoredShowers(path, detector, binning.pid, energy, theta, model, binning, showers)
+    return StoredShowers(path, detector, binning.pid, energy, theta, seed, model, binning, showers)

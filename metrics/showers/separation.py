@@ -119,12 +119,13 @@ def separations(
         edges: of the bins, by observable: increasing, may begin with -inf and end with inf; the last bin holds its
             upper edge.
         groups: names of observables by group (:func:`metrics.showers.features.observable_groups`); a group of more
-            than one gives the mean over it as a result "separation GROUP".
+            than one gives the mean over it as a result "separation GROUP", and the largest as "largest separation
+            GROUP".
         num_bootstrap, num_permutations: resamples of events for the error, and of labels for the null.
         seed: of all that is drawn.
 
     Returns:
-        Results named "separation OBSERVABLE", the means of groups first.
+        Results named "separation OBSERVABLE", the means and the largest of groups first.
 
     Raises:
         ValueError: if the samples differ in their observables, hold NaN, are too small, or a bin is negative.
@@ -147,15 +148,15 @@ def separations(
                 raise ValueError(f"{name!r} holds NaN or infinity: separation powers need finite values")
             contents.append(_block_histogram(resampling, side, np.arange(len(x)), x, bins, weights[side]))
         found[name] = _separate(name, resampling, contents)
-    means = {
-        group: Draws.mean([found[name] for name in names])
+    together = {
+        group: [found[name] for name in names]
         for group, names in (groups or {}).items()
         if len(names) > 1 and all(name in found for name in names)
     }
-    return {
-        f"separation {name}": resampling.result(f"separation {name}", draws)
-        for name, draws in {**means, **found}.items()
-    }
+    named = {f"separation {group}": Draws.mean(parts) for group, parts in together.items()}
+    named |= {f"largest separation {group}": Draws.largest(parts) for group, parts in together.items()}
+    named |= {f"separation {name}": draws for name, draws in found.items()}
+    return {name: resampling.result(name, draws) for name, draws in named.items()}
 
 
 def voxel_separation(
