@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fastsim.cli import shower
 from fastsim.cli.options import as_path, event_input, event_options, model_option
+from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
 
 @click.command("generate", short_help="Hadrons or showers from a model.")
 @event_options
 @shower.gun_options
 @model_option
+@stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
@@ -38,12 +41,19 @@ def command(
     device: str,
     threads: int | None,
     latent: bool,
+    steps: tuple[str, ...],
+    shower_model: Any,
+    geant4_data: Path | None,
+    workers: int,
     **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
 
     Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
     counted in the summary.
+
+    --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
+    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
 
     With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
     its binning (.xml) beside it.
@@ -53,6 +63,7 @@ def command(
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
+      fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
       fastsim generate --detector pb-si-ecal --particle gamma --energy 1:100 --num 10000 -o gen.h5 --model library.h5
     """
     events_only = {
@@ -62,6 +73,10 @@ def command(
         "first_event": first_event,
         "num_inference_steps": num_inference_steps,
         "latent": latent,
+        "steps": None if steps == DEFAULT_STEPS else steps,
+        "shower_model": shower_model,
+        "geant4_data": geant4_data,
+        "workers": workers,
     }
     if shower.asked(showers, events_only):
         shower.generate(showers, output, model=model, seed=seed, threads=threads, force=force)
@@ -77,6 +92,10 @@ def command(
             source,
             as_path(output),
             model=model or DEFAULT_MODEL,
+            steps=steps,
+            shower_model=shower_model,
+            geant4_data=geant4_data,
+            workers=workers,
             seed=seed,
             num_events=num_events,
             first_event=first_event,
