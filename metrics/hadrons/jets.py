@@ -194,3 +194,17 @@ def padded_batches(
             columns = [np.zeros(flat.shape, dtype) for _ in range(3)]
         yield rows, columns[0], columns[1], columns[2]
         first += len(rows)
+
+
+def padded(jets: Jets, *, num_particles: int = 30) -> Floats:
+    """Leading particles of sets in JetNet's layout: eta, phi, pT relative to the parton, (N, num_particles, 3).
+
+    >>> sets = Jets(np.array([0, 2]), np.array([22, 22]), np.array([0.6, 0.4]), np.array([0.1, -0.1]), np.zeros(2),
+    ...             np.zeros(2), np.zeros(2), np.array([21]), np.array([100.0]))
+    >>> padded(sets, num_particles=3)[0].tolist()
+    [[0.1, 0.0, 0.6], [-0.1, 0.0, 0.4], [0.0, 0.0, 0.0]]
+    """
+    rows, slots = np.nonzero(np.arange(num_particles) < jets.counts[:, None])
+    out = np.zeros((len(jets), num_particles, 3))
+    out[rows, slots] = np.stack([jets.eta_rel, jets.phi_rel, jets.pt_rel], axis=1)[jets.offsets[rows] + slots]
+    return out
