@@ -107,6 +107,9 @@ def _run(args: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            # Ctrl-C while a compiled module was loading, which makes its own error of it
+            return _fail("interrupted", 130, state)
         return _fail(f"{error}; install the extra that has it (pip install 'fastsim-hep[...]')", 1, state)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
