@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from fastsim.cli.options import as_path, event_input, event_options, model_option
+from fastsim.cli.stages import stage_options
 
 
 @click.command("generate", short_help="Hadrons from a model.")
 @event_options
 @model_option
+@stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
@@ -34,17 +38,22 @@ def command(
     device: str,
     threads: int | None,
     latent: bool,
+    **stages: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
 
     Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
     counted in the summary.
 
+    --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
+    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
+
     \b
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
+      fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
     """
     source = event_input(input, gun)
     from fastsim import api
@@ -66,5 +75,6 @@ def command(
             latent=latent,
             force=force,
             progress=report,
+            **stages,
         )
     show(summary, to_stderr=output == "-")

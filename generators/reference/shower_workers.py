@@ -80,7 +80,7 @@ class Crew(Generic[J]):
                     connection, worker = answered, self._workers[answered]
                     try:
                         problem = connection.recv()
-                    except EOFError:
+                    except (EOFError, ConnectionResetError):
                         problem = _last_words(worker.log)
                     if problem:
                         raise FastsimError(f"{problem}; its log is {worker.log}")
