@@ -22,14 +22,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim import stages
 from fastsim.cards import DEFAULT_MODEL, SHOWER_KINDS, ModelCard
 from fastsim.errors import FastsimError
-from fastsim.event import ParticleSet, Partons, RunInfo
+from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
+from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
-from fastsim.gun import Gun
+from fastsim.gun import Gun, events_from_partons
 from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
-from fastsim.production import Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
+from fastsim.production import Progress, Summary, available_cpus, event_by_event, events_in_chunks, gun_in_chunks
 from fastsim.showers import ShowerSource
 
 __all__ = ["Model", "Summary", "generate", "generate_showers", "load_model", "reference", "reference_showers", "train"]
@@ -154,6 +156,9 @@ def generate(
     output: PathLike,
     *,
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    steps: Sequence[str] = ("hadrons",),
+    shower_model: stages.ShowerModel | ShowerSource | None = None,
+    geant4_data: str | os.PathLike[str] | None = None,
     seed: int = 0,
     num_events: int | None = None,
     first_event: int = 0,
@@ -168,21 +173,27 @@ def generate(
     """Turns the partons of an LHE file, or of a gun, into hadrons and writes them.
 
     Undecayed t, W, Z, H and tau are decayed by Pythia first; partons outside the model's domain go to the Pythia gun;
-    every hard system keeps its four-momentum. A gun's sets are written as drawn.
+    every hard system keeps its four-momentum. A gun's sets are written as drawn. With the step ``calorimeter`` the
+    hadrons go on into the copper calorimeter (:class:`generators.showers.step.Deposit`).
 
     Args:
         input: path of an LHE file (plain or .gz), ``"-"`` for stdin, a binary stream, a :class:`Gun`, or its text
-            (``"flavour=u,g pt=20:2000 num=1000"``).
+            (``"flavour=u,g pt=20:2000 num=1000"``). For the step ``calorimeter`` alone: a HepMC file of any origin, or
+            events that fastsim wrote as .h5 or .root.
         output: path; its ending names the format (.hepmc3 and .gz .bz2 .xz .zst of it, .h5, .root); ``"-"`` for
             HepMC3 on stdout.
         model: name, card or :class:`Model`; see :func:`load_model`.
+        steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
+        shower_model: of the step calorimeter: ``"geant4"``, the path of a library (.h5) or the paths of its files, or a
+            :class:`fastsim.showers.ShowerSource`. What is outside its limits goes to Geant4, if that is installed.
+        geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
         num_events: how many events at most.
         first_event: number of the first event, from 0.
         num_inference_steps, device: see :func:`load_model`.
         threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result does not
             depend on it.
-        workers: worker processes of Pythia for partons outside the domain.
+        workers: worker processes of Pythia for partons outside the domain, and of Geant4 (one at least).
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         force: replace an output that exists.
         progress: called with (events done, total or None) after each chunk.
@@ -190,6 +201,9 @@ def generate(
     Raises:
         FastsimError: its subclasses say what is wrong with input, output or model.
     """
+    words = stages.parse(steps)
+    if stages.HADRONS not in words:
+        model = REFERENCE
     with _one_torch_thread():
         loaded = (
             model
@@ -200,7 +214,14 @@ def generate(
         span = _Span(
             seed, first_event, num_events, force, progress, min(available_cpus(), 4) if threads is None else threads
         )
-        return _produce(input, output, loaded, fallback, span, latent)
+        if stages.CALORIMETER not in words:
+            if shower_model is not None:
+                raise FastsimError("a shower model is given, but the steps do not end with calorimeter")
+            return _produce(input, output, loaded, fallback, span, latent)
+        if latent:
+            raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
+        with stages.depositing(shower_model, data=geant4_data, workers=max(1, workers)) as deposit:
+            return _fill_cells(input, output, words, loaded, fallback, deposit, span)
 
 
 def reference(
@@ -401,6 +422,54 @@ def _produce(input: Input, output: PathLike, model: Model, fallback: Model, span
 
     pipeline = Pipeline([DecayResonances(), hadronize])
     return _write_events(input, output, pipeline, _provenance(model, span), model.name, span)
+
+
+def _fill_cells(
+    input: Input, output: PathLike, words: Sequence[str], model: Model, fallback: Model, deposit: Any, span: _Span
+) -> Summary:
+    """Writes the cells of events whose hadrons are made first, or read."""
+    stages.check_output(output)
+    before: list[Any] = []
+    provenance, source = _tool(span), deposit.source.name
+    if words != (stages.CALORIMETER,):
+        from generators.hadrons.step import Hadronize
+        from generators.reference.resonances import DecayResonances
+
+        before = [DecayResonances(), Hadronize(model, fallback)]
+        provenance, source = _provenance(model, span), f"{model.name}, {source}"
+    held = isinstance(input, str | os.PathLike) and _as_gun(input) is None and holds_particles(input)
+    Pipeline([*before, deposit], given=frozenset({"hadrons" if held else "partons"}))  # says what does not fit
+    run, batches = _hadron_events(input, before, span)
+    chunks = event_by_event(batches, deposit, seed=span.seed, threads=stages.threads(deposit, span.threads))
+    provenance |= {"steps": ",".join(words), **stages.provenance(deposit)}
+    return _drain(run, chunks, output, provenance, source, span)
+
+
+def _hadron_events(input: Input, steps: list[Any], span: _Span) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """Events with hadrons: from a file that holds them where there are no steps, else made by the steps."""
+    gun = _as_gun(input)
+    if gun is not None:
+        return RunInfo(provenance={"gun": str(gun)}), _gun_events(gun, steps[-1], span)
+    with _opened(input) as stream:
+        if steps:
+            return events_in_chunks(stream, Pipeline(steps), **span.range, threads=span.threads)
+        assert isinstance(stream, str | os.PathLike)
+        return read_events(stream, first_event=span.first_event, num_events=span.num_events)
+
+
+def _gun_events(gun: Gun, hadronize: Any, span: _Span) -> Iterator[HardEvents]:
+    """A gun's sets as events of one parton each."""
+
+    def draw(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        particles, other = hadronize.sets(partons, rng=rng)
+        return particles, {"fallback_partons": other}
+
+    number = span.first_event
+    for partons, particles, more in gun_in_chunks(gun, draw, **span.range, threads=span.threads):
+        events = events_from_partons(partons, particles, first_number=number)
+        number += len(events)
+        events = events.tally("partons", np.arange(len(events)))
+        yield events.tally("fallback_partons", np.flatnonzero(more["fallback_partons"]))
 
 
 def _write_events(

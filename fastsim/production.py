@@ -28,6 +28,8 @@ from fastsim.pipeline import Step
 
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""
+EVENTS_PER_BLOCK = 16
+"""Events that :func:`event_by_event` gives at once."""
 PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
@@ -51,13 +53,19 @@ def chunk_rng(seed: int, chunk: int) -> np.random.Generator:
 
 @dataclass
 class Summary:
-    """What a run did. ``notes`` counts the events or partons that took a special way (fallbacks, redraws...)."""
+    """What a run did.
+
+    ``notes`` counts the events or partons that took a special way (fallbacks, redraws...); ``visible`` is the energy of
+    the calorimeter's ``cells`` in MeV.
+    """
 
     output: str = ""
     source: str = ""
     events: int = 0
     partons: int = 0
     particles: int = 0
+    cells: int = 0
+    visible: float = 0.0
     seconds: float = 0.0
     sum_weights: float = 0.0
     cross_section: tuple[float, float] = (0.0, 0.0)
@@ -78,12 +86,15 @@ class Summary:
         """Counts a batch of events that have their particles."""
         notes = events.notes
         particles = 0 if events.particles is None else len(events.particles.pdg_id)
+        if events.cells is not None:
+            self.cells += len(events.cells.id)
+            self.visible += float(events.cells.sums().sum())
         self.add(len(events), notes.pop("partons", 0), particles, events.weights[:, 0], notes)
 
     def rows(self) -> list[tuple[str, str]]:
         """The summary as names and formatted values, for a table."""
         rate = 1 / self.seconds if self.seconds > 0 else 0.0
-        rates = f"{self.events * rate:,.0f} events/s, {self.partons * rate:,.0f} partons/s"
+        rates = f"{_rounded(self.events * rate)} events/s, {_rounded(self.partons * rate)} partons/s"
         per_event = self.particles / self.events if self.events else 0.0
         rows = [
             ("output", self.output),
@@ -99,7 +110,14 @@ class Summary:
         ]
         if self.cross_section[0]:
             rows.insert(2, ("cross-section", "{:.5g} ± {:.2g} pb".format(*self.cross_section)))
+        if self.cells:
+            visible = f"{1e-3 * self.visible / self.events:.4g} GeV"
+            rows.insert(-2, ("cells", f"{self.cells:,} ({self.cells / self.events:.1f} with {visible} an event)"))
         return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _alone() -> None:
@@ -199,6 +217,29 @@ def events_in_chunks(
         yield from in_order(compute, wanted_batches(), threads)
 
     return run, chunks()
+
+
+def event_by_event(batches: Iterator[HardEvents], step: Step, *, seed: int, threads: int = 1) -> Iterator[HardEvents]:
+    """Batches of events after a Step that takes each event by itself, ``EVENTS_PER_BLOCK`` at a time.
+
+    This is for Steps that cost seconds an event, as Geant4 does: no event is computed that was not asked for. Event i
+    draws everything from (seed, i, 1), the last number setting it apart from the chunks.
+
+    Args:
+        batches: the events.
+        step: what is done to them.
+        seed: of the run.
+        threads: blocks that are computed at a time.
+    """
+
+    def alone(event: HardEvents) -> HardEvents:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, int(event.number[0]), 1]))
+        return step.step(event, rng=rng)
+
+    def compute(block: HardEvents) -> HardEvents:
+        return HardEvents.concatenate([alone(event) for event in block.chunks(1)])
+
+    return in_order(compute, (block for batch in batches for block in batch.chunks(EVENTS_PER_BLOCK)), threads)
 
 
 def gun_in_chunks(

@@ -8,12 +8,14 @@ import click
 
 from fastsim.cli import shower
 from fastsim.cli.options import as_path, event_input, event_options, model_option
+from fastsim.cli.stages import stage_options
 
 
 @click.command("generate", short_help="Hadrons or showers from a model.")
 @event_options
 @shower.gun_options
 @model_option
+@stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
@@ -38,7 +40,7 @@ def command(
     device: str,
     threads: int | None,
     latent: bool,
-    **showers: Any,
+    **more: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
 
@@ -48,12 +50,16 @@ def command(
     With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
     its binning (.xml) beside it.
 
+    --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
+    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
+
     \b
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
       fastsim generate --detector pb-si-ecal --particle gamma --energy 1:100 --num 10000 -o gen.h5 --model library.h5
+      fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
     """
     events_only = {
         "input": input,
@@ -62,9 +68,13 @@ def command(
         "first_event": first_event,
         "num_inference_steps": num_inference_steps,
         "latent": latent,
+        "steps": None if more["steps"] == ("hadrons",) else more["steps"],
+        "shower_model": more["shower_model"],
+        "geant4_data": more["geant4_data"],
     }
-    if shower.asked(showers, events_only):
-        shower.generate(showers, output, model=model, seed=seed, threads=threads, force=force)
+    shot = {name: more.pop(name) for name in shower.GUN}
+    if shower.asked(shot, events_only):
+        shower.generate(shot, output, model=model, seed=seed, threads=threads, force=force)
         return
     source = event_input(input, gun)
     from fastsim import api
@@ -86,5 +96,6 @@ def command(
             latent=latent,
             force=force,
             progress=report,
+            **more,
         )
     show(summary, to_stderr=output == "-")
