@@ -108,3 +108,11 @@ def test_small_cells_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[
     }
     results, _ = validate.run(truths, {}, options(tmp_path))
     assert results == {} and "240 are needed: left out" in capsys.readouterr().err
+
+
+def test_halves_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
+    whole = validate.read_truth(files["real"])[11]
+    one, other = validate.halves(whole)
+    both = np.concatenate([one.showers.incident, other.showers.incident])
+    assert len(one.showers) == len(other.showers) == 450
+    assert np.array_equal(np.sort(both), np.sort(whole.showers.incident)) and len(np.unique(both)) == 900
