@@ -202,13 +202,13 @@ def run(
 
 
 def card_figures(results: Mapping[str, Mapping[str, ShowerComparison]], key: str) -> dict[str, cards.Figure]:
-    """Main figures of a model in every cell, with Geant4's own, as its card holds them."""
+    """Figures of which larger is worse, in every cell and with Geant4's own, as a model's card holds them."""
     found = {}
     for cell, by_key in results.items():
-        for name in ("response", "resolution", *CLASSIFIERS):
+        for name in ("separation E_layer", *CLASSIFIERS):
             if key in by_key and name in by_key[key].figures and name in by_key[NULL].figures:
                 value, null = (by_key[k].figures[name] for k in (key, NULL))
-                place = f"{name}/{cell}".replace(" ", "-")
+                place = f"{name}/{cell}".replace(" ", "-").lower()
                 found[place] = cards.Figure(value.value, value.error, null.value, null.error)
     return found
 

@@ -71,6 +71,7 @@ def command(
         "steps": None if more["steps"] == ("hadrons",) else more["steps"],
         "shower_model": more["shower_model"],
         "geant4_data": more["geant4_data"],
+        "device": None if device == "cpu" else device,
     }
     shot = {name: more.pop(name) for name in shower.GUN}
     if shower.asked(shot, events_only):

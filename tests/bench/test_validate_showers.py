@@ -98,7 +98,8 @@ def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: py
     assert all((docs / part.split(")")[0]).is_file() for part in text.split("](")[1:] if "images/" in part)
     assert "| library | 3 |" in (docs / "calorimeter.md").read_text()
     figures = validate.card_figures(results, "library-0")
-    assert figures["response/e--1-4.64"].null == results["e- 1-4.64"]["Geant4"].figures["response"].value
+    expected = results["e- 1-4.64"]["Geant4"].figures["separation E_layer"].value
+    assert figures["separation-e_layer/e--1-4.64"].null == expected
 
 
 def test_small_cells_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
