@@ -306,6 +306,9 @@ def main() -> None:
     if options.real is None:
         given |= {k: truth_paths(options.folder, options.particles, k) for k, v in given.items() if v is None}
     paths = {name: files for name, files in given.items() if files}
+    for path in (path for files in paths.values() for path in files):
+        if not path.is_file():
+            raise FastsimError(f"{path}: no such file; 'bench/validate_showers.py truth' makes the default ones")
     truths = {name: read_truth(files) for name, files in paths.items()}
     if "real" not in truths or ("null" in truths and set(truths["real"]) != set(truths["null"])):
         parser.error("give --real, and --null for the same particles or not at all")
