@@ -96,12 +96,15 @@ def markdown(costs: dict[tuple[str, int], list[float]], particle: str) -> str:
     reference = costs[GEANT4, 0]
     rows = []
     for (name, batch), values in costs.items():
-        cells = [
-            f"{v:,.3g}" if name == GEANT4 else f"{v:,.3g} (×{r / v:,.3g})"
-            for v, r in zip(values, reference, strict=True)
-        ]
+        faster = [f" (×{_short(r / v)})" if name != GEANT4 else "" for v, r in zip(values, reference, strict=True)]
+        cells = [_short(value) + more for value, more in zip(values, faster, strict=True)]
         rows.append([name, str(batch or ""), *cells])
     return table([f"{particle}, CPU ms a shower", "batch", *(f"{e:g} GeV" for e in ENERGIES)], rows)
+
+
+def _short(value: float) -> str:
+    """Three digits: 0.0231, 551, 12,800."""
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def main() -> None:

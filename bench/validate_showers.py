@@ -11,7 +11,7 @@ sample of a cell is cut to the same number of showers. A readout threshold of 0.
 
 ``truth`` makes files of three seeds a particle (A, B and the library's) under runs/validation-showers/; ``run`` takes
 them unless others are named, refuses samples that share showers, and keeps its results there: an interrupted run goes
-on where it stopped.
+on where it stopped. With --real alone, every other shower of it is sample B.
 """
 
 from __future__ import annotations
@@ -114,6 +114,13 @@ def refuse_shared(truths: Mapping[str, Mapping[int, Truth]]) -> None:
                     )
 
 
+def halves(whole: Truth) -> tuple[Truth, Truth]:
+    """Every other shower of a sample, and those between."""
+    parts = (whole.showers[first::2] for first in (0, 1))
+    one, other = (Truth(whole.pdg_id, whole.binning, showers, whole.seeds) for showers in parts)
+    return one, other
+
+
 def cells(particles: Sequence[int]) -> dict[str, tuple[int, float, float]]:
     """Particle and limits of the incident energy in GeV, by name."""
     return {f"{NAMES[p]} {low:g}-{high:g}": (p, low, high) for p in particles for low, high in pairwise(EDGES)}
@@ -195,13 +202,13 @@ def run(
 
 
 def card_figures(results: Mapping[str, Mapping[str, ShowerComparison]], key: str) -> dict[str, cards.Figure]:
-    """Main figures of a model in every cell, with Geant4's own, as its card holds them."""
+    """Figures of which larger is worse, in every cell and with Geant4's own, as a model's card holds them."""
     found = {}
     for cell, by_key in results.items():
-        for name in ("response", "resolution", *CLASSIFIERS):
+        for name in ("separation E_layer", *CLASSIFIERS):
             if key in by_key and name in by_key[key].figures and name in by_key[NULL].figures:
                 value, null = (by_key[k].figures[name] for k in (key, NULL))
-                place = f"{name}/{cell}".replace(" ", "-")
+                place = f"{name}/{cell}".replace(" ", "-").lower()
                 found[place] = cards.Figure(value.value, value.error, null.value, null.error)
     return found
 
@@ -280,7 +287,7 @@ def main() -> None:
     parser.add_argument("command", nargs="?", choices=("truth", "run", "all"), default="run", help="all: one, then two")
     parser.add_argument("--models", nargs="*", help="names or cards; default: all that ship for the detector")
     parser.add_argument("--real", nargs="*", type=Path, help="Geant4 sample A (.h5), any particles")
-    parser.add_argument("--null", nargs="*", type=Path, help="Geant4 sample B, of other seeds")
+    parser.add_argument("--null", nargs="*", type=Path, help="Geant4 sample B, of other seeds; default: half of A")
     parser.add_argument("--library", nargs="*", type=Path, help="Geant4 files of the frozen showers, of other seeds")
     parser.add_argument("--particles", nargs="*", default=["e-", "gamma"], help="of the files that truth makes")
     parser.add_argument("--num", type=int, help="showers a cell at most; truth: showers a file (default 4000)")
@@ -296,11 +303,20 @@ def main() -> None:
     if options.command == "truth":
         return
     given = {"real": options.real, "null": options.null, "library": options.library}
-    paths = {k: v if v is not None else truth_paths(options.folder, options.particles, k) for k, v in given.items()}
-    truths = {name: read_truth(files) for name, files in paths.items() if files}
-    if set(truths) < {"real", "null"} or set(truths["real"]) != set(truths["null"]):
-        parser.error("--real and --null need files of the same particles")
+    if options.real is None:
+        given |= {k: truth_paths(options.folder, options.particles, k) for k, v in given.items() if v is None}
+    paths = {name: files for name, files in given.items() if files}
+    for path in (path for files in paths.values() for path in files):
+        if not path.is_file():
+            raise FastsimError(f"{path}: no such file; 'bench/validate_showers.py truth' makes the default ones")
+    truths = {name: read_truth(files) for name, files in paths.items()}
+    if "real" not in truths or ("null" in truths and set(truths["real"]) != set(truths["null"])):
+        parser.error("give --real, and --null for the same particles or not at all")
     refuse_shared(truths)
+    if "null" not in truths:
+        split = {pdg_id: halves(whole) for pdg_id, whole in truths["real"].items()}
+        for place, name in enumerate(("real", "null")):
+            truths[name] = {pdg_id: parts[place] for pdg_id, parts in split.items()}
     models = options.models
     if models is None:
         shipped = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]

@@ -58,6 +58,9 @@ def command(
     With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
     its binning (.xml) beside it.
 
+    --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
+    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
+
     \b
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
@@ -77,6 +80,7 @@ def command(
         "shower_model": shower_model,
         "geant4_data": geant4_data,
         "workers": workers,
+        "device": None if device == "cpu" else device,
     }
     if shower.asked(showers, events_only):
         shower.generate(showers, output, model=model, seed=seed, threads=threads, force=force)
@@ -105,5 +109,6 @@ def command(
             latent=latent,
             force=force,
             progress=report,
+            **more,
         )
     show(summary, to_stderr=output == "-")

@@ -11,6 +11,8 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 NEEDED = ("detector", "particle", "energy", "num")
+GUN = (*NEEDED, "theta", "phi")
+"""Names of :func:`gun_options`."""
 
 
 class EnergyRange(click.ParamType[tuple[float, float]]):

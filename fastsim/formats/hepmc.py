@@ -275,3 +275,46 @@ def _open_to_read(name: str) -> IO[bytes]:
     if name.endswith((".zst", ".zstd")):
         return cast("IO[bytes]", _zstd().open(name, "rb"))
     return open(name, "rb")
+
+
+def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """The run and the final particles of the events of a HepMC file of any origin, in batches.
+
+    Events are numbered from 0 in the file. They have no hard record; the run is what the first event tells: beams
+    (status 4), cross-section, names of weights.
+
+    Raises:
+        FastsimError: if the file cannot be read, now or in the iteration.
+    """
+
+    def batches() -> Iterator[HardEvents]:
+        number = 0
+        for particles, weights in read(path, chunk_size=chunk_size):
+            numbers = np.arange(number, number + len(particles))
+            yield HardEvents.of_particles(particles, weights if weights.size else np.ones((len(numbers), 1)), numbers)
+            number += len(numbers)
+
+    return _run_of(path), batches()
+
+
+def _run_of(path: PathLike) -> RunInfo:
+    """What the first event of a file tells about the run."""
+    import pyhepmc
+
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise FastsimError(f"{name}: no such file")
+    try:
+        with pyhepmc.open(name) as file:
+            event = file.read()
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
+    if event is None:
+        raise FastsimError(f"{name}: holds no event that can be read")
+    scale = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
+    beams = [(int(p.pid), float(p.momentum.e) * scale) for p in event.particles if p.status == 4]
+    ids, energies = zip(*beams, strict=True) if len(beams) == 2 else ((0, 0), (0.0, 0.0))
+    measured = event.cross_section
+    process = () if measured is None else ((measured.xsec(), measured.xsec_err(), 0.0, 0),)
+    names = tuple(event.weight_names) if event.weights else ()
+    return RunInfo(ids, energies, process, names or ("nominal",))

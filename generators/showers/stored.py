@@ -52,6 +52,8 @@ def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) 
     import h5py
 
     path = Path(path)
+    if not path.is_file():
+        raise FastsimError(f"{path}: no such file")
     binning = read_binning(path.with_suffix(".xml"))
     showers = read_showers(path, binning, max_events=max_events)
     with h5py.File(path, "r") as file:

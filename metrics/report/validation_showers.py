@@ -30,6 +30,14 @@ DISPLAYED = 10.0
 SHOWN_LAYERS = (2, 10, 25)
 """Places of the layers whose energies are drawn: before, at and after the maximum of a shower in pb-si-ecal."""
 
+_SUMMARY = (
+    ("response", "response", 1.0, 4),
+    ("core resolution", "core resolution", 1.0, 3),
+    ("separation of layers, 1e-3", "separation E_layer", 1e3, 1),
+    ("separation of voxels, 1e-3", "separation voxel energy", 1e3, 2),
+    *((f"AUC, {name.removeprefix('auc ')}", name, 1.0, 3) for name in CLASSIFIERS),
+)
+_RATIOS = ("response", "resolution", "core resolution")
 # title, what it says, columns as (heading, figure, scale, digits)
 _TABLES: tuple[tuple[str, str, tuple[tuple[str, str, float, int], ...]], ...] = (
     (
@@ -56,12 +64,14 @@ _TABLES: tuple[tuple[str, str, tuple[tuple[str, str, float, int], ...]], ...] = 
     ),
     (
         "Response",
-        "Ratios to Geant4 of the mean visible fraction and of its relative spread; Wasserstein-1 distances in standard "
+        "Ratios to Geant4 of the mean visible fraction, of its relative standard deviation, and of half its central "
+        "68.27% interval over the median, which rare leaks do not move; Wasserstein-1 distances in standard "
         "deviations of Geant4, that of the layers' energies a mean over the layers; distance of the correlations "
         "between layers.",
         (
             ("response", "response", 1.0, 4),
             ("resolution", "resolution", 1.0, 3),
+            ("core resolution", "core resolution", 1.0, 3),
             ("W1 E_tot/E_inc", "w1 E_tot/E_inc", 1.0, 3),
             ("W1 layers", "w1 E_layer", 1.0, 3),
             ("correlations", "layer correlations", 1.0, 3),
@@ -119,27 +129,24 @@ def markdown(results: Results, samples: Sequence[str], notes: Sequence[str], pic
 
 
 def summary(results: Results, samples: Sequence[str]) -> str:
-    """One row a sample: the worst cell of the main figures."""
-    columns = [("response", 1.0, 4), ("resolution", 1.0, 3), *((name, 1.0, 3) for name in CLASSIFIERS)]
-    columns = [c for c in columns if any(c[0] in f.figures for by in results.values() for f in by.values())]
+    """One row a sample: the worst cell of the main figures.
+
+    Worst is the ratio furthest from 1, the largest AUC, the largest separation power.
+    """
+    columns = [c for c in _SUMMARY if any(c[1] in f.figures for by in results.values() for f in by.values())]
     rows = []
     for sample in samples:
         cells = {cell: by[sample].figures for cell, by in results.items() if sample in by}
         if not cells:
             continue
         row = [sample, str(len(cells))]
-        for name, scale, digits in columns:
-            middle = 1.0 if name in ("response", "resolution") else 0.5
-            known = [cell for cell in cells if name in cells[cell]]
-            # an AUC below 0.5 is luck, a ratio may be off to either side
-            worst = max(
-                known,
-                key=lambda c: abs(cells[c][name].value - 1) if middle == 1.0 else cells[c][name].value,
-            )
-            row.append(f"{_text(cells[worst][name], scale, digits)} ({worst})")
+        for _, name, scale, digits in columns:
+            known = {cell: figures[name] for cell, figures in cells.items() if name in figures}
+            far = {c: abs(r.value - 1) if name in _RATIOS else r.value for c, r in known.items()}
+            worst = max(far, key=far.__getitem__, default="")
+            row.append(f"{_text(known[worst], scale, digits)} ({worst})" if worst else "")
         rows.append(row)
-    heads = [f"{'AUC ' + name.removeprefix('auc ') if name.startswith('auc') else name}, worst" for name, *_ in columns]
-    return table(["sample", "cells", *heads], rows)
+    return table(["sample", "cells", *(f"{heading}, worst cell" for heading, *_ in columns)], rows)
 
 
 def _text(value: MetricResult | None, scale: float, digits: int) -> str:

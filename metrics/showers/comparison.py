@@ -80,7 +80,8 @@ def compare_showers(
     "fpd", "kpd" and "precision", "recall", "density", "coverage" of the challenge's feature vector; "separation GROUP"
     (mean over the layers) and "largest separation GROUP" (the worst layer), "separation E_tot/E_inc" and "separation
     voxel energy"; "layer correlations"; "w1 E_tot/E_inc" and "w1 E_layer" (mean over the layers), in standard
-    deviations of the real sample; "response" and "resolution", ratios of generated to real; the chosen classifiers.
+    deviations of the real sample; "response", "resolution" and "core resolution", ratios of generated to real; the
+    chosen classifiers.
 
     Args:
         real, generated: N and N' showers, with incident energies from one distribution.
@@ -156,15 +157,15 @@ def _w1(real: Sample, generated: Sample, binning: Binning, seed: int) -> list[Me
 
 
 def _response(real: Sample, generated: Sample, seed: int) -> list[MetricResult]:
-    """Ratios of generated to real mean response and resolution, of all energies of the samples together."""
+    """Ratios of generated to real response and resolutions, of all energies of the samples together."""
     energy = np.concatenate([real.condition["energy"], generated.condition["energy"]])
     edges = np.array([energy.min(), energy.max() * (1 + 1e-9)])
     if edges[0] * (1 + 1e-6) >= edges[1]:  # one energy
         edges = np.array([edges[0] / 2, edges[0] * 2])
-    one, other = (response(s, edges, num_bootstrap=2) for s in (real, generated))
+    one, other = (response(s, edges, seed=seed) for s in (real, generated))
     results = []
-    for name in ("response", "resolution"):
-        value, error = ([float(getattr(r, part)[0]) for r in (one, other)] for part in (name, f"{name}_error"))
+    for name, column in (("response", "response"), ("resolution", "resolution"), ("core resolution", "robust")):
+        value, error = ([float(getattr(r, part)[0]) for r in (one, other)] for part in (column, f"{column}_error"))
         relative = float(np.hypot(error[0] / value[0], error[1] / value[1]))
         ratio = value[1] / value[0]
         results.append(MetricResult(name, ratio, ratio * relative, 1.0, relative, len(real), len(generated), seed))

@@ -140,6 +140,8 @@ def test_files_that_make_no_library(paths: list[Path], tmp_path: Path) -> None:
     (tmp_path / "fewer.xml").unlink()
     with pytest.raises(FastsimError, match=r"fewer\.xml: cannot be read: No such file"):
         ShowerLibrary(tmp_path / "fewer.h5")
+    with pytest.raises(FastsimError, match=r"nothing\.h5: no such file"):
+        ShowerLibrary(tmp_path / "nothing.h5")
     empty = store(tmp_path / "empty.h5", toys(1)[:0], ELECTRON)
     with pytest.raises(FastsimError, match=r"empty\.h5: no showers to read"):
         ShowerLibrary(empty)
