@@ -109,6 +109,5 @@ def command(
             latent=latent,
             force=force,
             progress=report,
-            **more,
         )
     show(summary, to_stderr=output == "-")
