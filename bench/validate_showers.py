@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 import fastsim
 from fastsim import cards
+from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError
 from fastsim.formats.binning import Binning
 from fastsim.formats.calochallenge import Showers
@@ -54,8 +55,12 @@ EDGES = (1.0, 4.64, 21.5, 100.0)
 """GeV; equal in the logarithm, and so in the number of log-uniform showers."""
 SEEDS = {"real": 9101, "null": 9102, "library": 9103}
 """Seeds of the files that ``truth`` makes; a photon's is higher by 1000, since a seed gives the same energies."""
+PICTURED = 2_000
+"""Showers of each sample and particle in the pictures."""
 MIN_SHOWERS = 240
 """FPD needs as many."""
+Run = tuple[int, int]
+"""PDG id and seed of a run of Geant4: the same ones always give the same showers."""
 NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 
 
@@ -96,22 +101,31 @@ def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
     return found
 
 
-def refuse_shared(truths: Mapping[str, Mapping[int, Truth]]) -> None:
-    """Refuses samples with showers in common: a library of its own test showers, a null that is the sample itself.
+def runs_of(sample: Mapping[int, Truth]) -> set[Run]:
+    """Particle and seed of the Geant4 runs that a sample holds."""
+    return {(pdg_id, seed) for pdg_id, truth in sample.items() for seed in truth.seeds}
+
+
+def trained_on(card: ModelCard | None) -> set[Run]:
+    """Particle and seed of the Geant4 runs that a model was trained on, as its card says."""
+    sets = [] if card is None else card.training.get("config", {}).get("data", [])
+    return {(PARTICLES[values["particle"]][0], int(values["seed"])) for values in sets}
+
+
+def refuse_shared(tests: Mapping[str, set[Run]], others: Mapping[str, set[Run]]) -> None:
+    """Refuses test samples that share showers with each other, or with what a library or a model was made of.
 
     Raises:
         FastsimError: naming the samples and the seed.
     """
-    owners: dict[tuple[int, int], str] = {}
-    for name, by_particle in truths.items():
-        for pdg_id, truth in by_particle.items():
-            for seed in truth.seeds:
-                other = owners.setdefault((pdg_id, seed), name)
-                if other != name:
-                    raise FastsimError(
-                        f"the samples {other!r} and {name!r} both hold Geant4's showers of {NAMES[pdg_id]} with seed "
-                        f"{seed}: give files of other seeds"
-                    )
+    for name, runs in {**tests, **others}.items():
+        for test, held in tests.items():
+            if test != name and (shared := sorted(runs & held)):
+                pdg_id, seed = shared[0]
+                raise FastsimError(
+                    f"the samples {test!r} and {name!r} both hold Geant4's showers of {NAMES[pdg_id]} with seed "
+                    f"{seed}: give files of other seeds"
+                )
 
 
 def halves(whole: Truth) -> tuple[Truth, Truth]:
@@ -142,11 +156,11 @@ def draw(source: ShowerSource, pdg_id: int, energy: NDArray[np.float64], place: 
     return Showers(1e3 * energy, np.concatenate(parts))
 
 
-def load(name: str) -> tuple[str, ShowerSource]:
-    """A model and the key of its results: its name with the hash of its weights."""
+def load(name: str) -> tuple[str, ShowerSource, set[Run]]:
+    """A model, with the key of its results (its name with the hash of its weights), and what it was trained on."""
     source, card = load_source(name)
     digest = card.sha256 if card is not None else cards.digest(Path(name))
-    return f"{source.name}-{digest[:8]}", source
+    return f"{source.name}-{digest[:8]}", source, trained_on(card)
 
 
 def key_of(parts: Mapping[int, Truth], options: Sequence[Any]) -> str:
@@ -226,7 +240,7 @@ def write_report(
     pictures: dict[str, str] = {}
     for place, (pdg_id, real) in enumerate(truths["real"].items()):
         null = truths["null"][pdg_id]
-        num = min(len(real.showers), len(null.showers))
+        num = min(len(real.showers), len(null.showers), PICTURED)
         samples = {"Geant4 A": real.showers[:num], "Geant4 B": null.showers[:num]}
         for key, source in sources.items():
             if pdg_id in source.domain.particles:
@@ -282,6 +296,12 @@ def make_truth(options: argparse.Namespace) -> None:
                 )
 
 
+def shipped() -> list[str]:
+    """Models of the detector that ship."""
+    every = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]
+    return [card.name for card in every if card.detector == DETECTOR]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("truth", "run", "all"), default="run", help="all: one, then two")
@@ -312,16 +332,14 @@ def main() -> None:
     truths = {name: read_truth(files) for name, files in paths.items()}
     if "real" not in truths or ("null" in truths and set(truths["real"]) != set(truths["null"])):
         parser.error("give --real, and --null for the same particles or not at all")
-    refuse_shared(truths)
+    loaded = [load(name) for name in (shipped() if options.models is None else options.models)]
+    sources = {key: source for key, source, _ in loaded}
+    tests = {name: runs_of(sample) for name, sample in truths.items() if name != "library"}
+    refuse_shared(tests, {"library": runs_of(truths.get("library", {}))} | {key: runs for key, _, runs in loaded})
     if "null" not in truths:
         split = {pdg_id: halves(whole) for pdg_id, whole in truths["real"].items()}
         for place, name in enumerate(("real", "null")):
             truths[name] = {pdg_id: parts[place] for pdg_id, parts in split.items()}
-    models = options.models
-    if models is None:
-        shipped = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]
-        models = [card.name for card in shipped if card.detector == DETECTOR]
-    sources = dict(load(name) for name in models)
     if "library" in truths:
         digest = key_of(truths["library"], [len(t.showers) for t in truths["library"].values()])
         sources[f"library-{digest}"] = ShowerLibrary(paths["library"])

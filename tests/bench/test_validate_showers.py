@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bench import validate_showers as validate
+from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError
-from fastsim.showers import Incidents
+from fastsim.showers import Incidents, ShowerDomain
 from generators.showers.library import ShowerLibrary
 from tests.helpers.showers import electron_binning, store, toy_showers
 
@@ -45,10 +46,18 @@ def test_cells_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
 
 
 def test_samples_that_share_showers_are_refused(files: dict[str, list[Path]], tmp_path: Path) -> None:
-    truths = {name: validate.read_truth(paths) for name, paths in files.items()}
-    validate.refuse_shared(truths)
-    with pytest.raises(FastsimError, match=r"'real' and 'library' both hold Geant4's showers of e- with seed 0"):
-        validate.refuse_shared({"real": truths["real"], "library": truths["real"]})
+    real, null, library = (validate.runs_of(validate.read_truth(paths)) for paths in files.values())
+    tests = {"real": real, "null": null}
+    validate.refuse_shared(tests, {"library": library, "model": library})
+    for others in ({"library": real}, {"library": library, "model": library | real}):
+        with pytest.raises(FastsimError, match=r"'real' and '(library|model)' both hold Geant4's showers of e- with"):
+            validate.refuse_shared(tests, others)
+    with pytest.raises(FastsimError, match=r"'null' and 'real' both hold .* with seed 0"):
+        validate.refuse_shared({"real": real, "null": real}, {})
+    config = {"data": [{"particle": "e-", "num": 9, "seed": 4}, {"particle": "gamma", "num": 9, "seed": 5}]}
+    domain = ShowerDomain(frozenset({11}), 1.0, 100.0)
+    card = ModelCard("m", "cascade", "1", {"detector": "pb-si-ecal"}, domain, {"config": config})
+    assert validate.trained_on(card) == {(11, 4), (22, 5)} and validate.trained_on(None) == set()
     with pytest.raises(FastsimError, match="two have one seed"):
         validate.read_truth([*files["real"], *files["real"]])
     made = write(tmp_path / "model.h5", 7, 5, model="cascade")
