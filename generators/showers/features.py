@@ -330,26 +330,3 @@ def all_nodes(deposits: Numbers) -> Ints:
                                 rows[total, 0], rows[total, 1], rows[total, 2], rows[total, 3] = n, layer, r, q
                             total += 1
     return rows
-
-
-@compiled
-def energies(deposits: Numbers, rows: Ints) -> Numbers:
-    """Energies (K,) of the blocks in rows (K, 4)."""
-    out = np.empty(len(rows), np.float32)
-    for k in range(len(rows)):
-        out[k] = deposits[rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3]]
-    return out
-
-
-@compiled
-def place_halves(
-    rows: Ints, swapped: NDArray[np.bool_], part_a: Numbers, part_b: Numbers, deposits: Numbers, known: Numbers
-) -> None:
-    """Writes the halves (K,) of blocks (K, 4), in MeV to ``deposits`` and compressed to ``known``, (N, L, R, 2A)."""
-    for k in range(len(rows)):
-        n, layer, ring, node = rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3]
-        first = 2 * node + (1 if swapped[k] else 0)
-        second = 4 * node + 1 - first
-        deposits[n, layer, ring, first], deposits[n, layer, ring, second] = part_a[k], part_b[k]
-        known[n, layer, ring, first] = 0.25 * log1p(part_a[k] / 0.01)
-        known[n, layer, ring, second] = 0.25 * log1p(part_b[k] / 0.01)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from math import log1p
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
+from generators.compiled import compiled
 from generators.showers.cascade import Cascade, with_response
 from generators.showers.features import (
     active_nodes,
     compressed,
-    energies,
     layer_features,
-    place_halves,
     remember,
     ring_features,
     sector_features,
 )
-from generators.showers.splits import FastNet, draw_splits
+from generators.showers.splits import FastNet, draw_split, draw_splits
 
 
 class CascadeSampler:
@@ -26,8 +27,8 @@ class CascadeSampler:
 
     Args:
         cascade: the trained networks.
-        precision: of the sectors' network, "bfloat16" or "float32"; the other stages, which have few splits and decide
-            the energy scale, are computed in float32 always.
+        precision: of the networks of rings and sectors, "bfloat16" or "float32"; the response and the layers, which
+            decide the energy scale, are computed in float32 always, and so is the last layer of the rings' network.
     """
 
     def __init__(self, cascade: Cascade, precision: str) -> None:
@@ -35,8 +36,13 @@ class CascadeSampler:
             raise ValueError(f"precision {precision!r}: bfloat16 or float32")
         self.cascade, self.grid = cascade, cascade.grid
         fast = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        kinds = {"response": torch.float32, "layers": torch.float32, "rings": torch.float32, "sectors": fast}
-        self._nets = {stage: FastNet(cascade.net(stage), kind) for stage, kind in kinds.items()}
+        kinds = {
+            "response": (torch.float32, torch.float32),
+            "layers": (torch.float32, torch.float32),
+            "rings": (fast, torch.float32),
+            "sectors": (fast, fast),
+        }
+        self._nets = {stage: FastNet(cascade.net(stage), *kind) for stage, kind in kinds.items()}
 
     def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
         """Deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
@@ -53,10 +59,8 @@ class CascadeSampler:
         self, stage: str, features: NDArray[np.float32], energy: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Both parts (K,) of energies (K,)."""
-        parameters = self._nets[stage](features)
-        part_a, part_b = np.empty_like(energy), np.empty_like(energy)
-        draw_splits(parameters, energy, rng.random((len(energy), 3)), part_a, part_b)
-        return part_a, part_b
+        a, b = draw_splits(self._nets[stage](features), energy, rng.random((len(energy), 3)))
+        return a, b
 
     def _layers(
         self, given: NDArray[np.float32], visible: NDArray[np.float32], rng: np.random.Generator
@@ -113,6 +117,30 @@ class CascadeSampler:
                         continue
                     features, swapped = np.empty((len(nodes), length), np.float32), np.empty(len(nodes), np.bool_)
                     sector_features(nodes, known, packed, grid.neighbours, given, features, swapped)
-                    a, b = self._draw("sectors", features, energies(heaps, nodes), rng)
-                    place_halves(nodes, swapped, a, b, heaps, known)
+                    parameters = self._nets["sectors"](features)
+                    draw_halves(parameters, nodes, swapped, rng.random((len(nodes), 3)), heaps, known)
         return heaps
+
+
+@compiled
+def draw_halves(
+    parameters: NDArray[np.float32],
+    rows: Ints,
+    swapped: NDArray[np.bool_],
+    u: Floats,
+    deposits: NDArray[np.float32],
+    known: NDArray[np.float32],
+) -> None:
+    """Draws the halves of blocks (K, 4) of ``deposits`` (N, L, R, 2A) into it, in MeV, and into ``known``, compressed.
+
+    Parameters (K, 3 + 3C) and uniform numbers (K, 3) as :func:`draw_splits` takes them; ``swapped`` (K,) says where
+    part A is the second half.
+    """
+    for k in range(len(rows)):
+        n, layer, ring, node = rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3]
+        a, b = draw_split(parameters[k], deposits[n, layer, ring, node], u[k])
+        first = 2 * node + (1 if swapped[k] else 0)
+        second = 4 * node + 1 - first
+        deposits[n, layer, ring, first], deposits[n, layer, ring, second] = a, b
+        known[n, layer, ring, first] = 0.25 * log1p(a / 0.01) if a > 0 else 0.0
+        known[n, layer, ring, second] = 0.25 * log1p(b / 0.01) if b > 0 else 0.0

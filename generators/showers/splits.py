@@ -95,21 +95,21 @@ class FastNet:
 
     Args:
         net: whose weights are copied.
-        dtype: of the matrix products, torch.float32 or torch.bfloat16.
+        dtype: of the matrix products, torch.float32 or torch.bfloat16; head: of the last one.
     """
 
-    def __init__(self, net: SplitNet, dtype: torch.dtype) -> None:
+    def __init__(self, net: SplitNet, dtype: torch.dtype, head: torch.dtype) -> None:
         weight = (net.first.weight * net.scale).detach()
         bias = (net.first.bias - weight @ net.shift).detach()
         self._first = weight.to(dtype), bias.to(dtype)
         layers = [layer for layer in net.hidden if isinstance(layer, nn.Linear)]
         self._hidden = [(layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)) for layer in layers]
-        self._head = net.head.weight.detach().to(dtype), net.head.bias.detach().to(dtype)
+        self._head = net.head.weight.detach().to(head), net.head.bias.detach().to(head)
         self._skip = None
         if net.skip is not None:
             direct = net.skip.weight.detach() * net.scale
             self._skip = direct, -(direct @ net.shift)
-        self._dtype = dtype
+        self._dtype, self._last = dtype, head
 
     @torch.no_grad()
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ class FastNet:
         x = nn.functional.linear(given.to(self._dtype), *self._first).relu_()
         for weight, bias in self._hidden:
             x += nn.functional.linear(x, weight, bias).relu_()
-        result = nn.functional.linear(x, *self._head).float()
+        result = nn.functional.linear(x.to(self._last), *self._head).float()
         if self._skip is not None:
             result += nn.functional.linear(given, *self._skip)
         return result[:num].numpy()
@@ -142,40 +142,39 @@ def _log_scale(x: Tensor) -> Tensor:
 
 
 @compiled
+def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) -> tuple[float, float]:
+    """Both parts of an energy from parameters (3 + 3C,) of a :class:`SplitNet`, with u (3,) uniform."""
+    num = (len(p) - 3) // 3
+    top = max(p[0], p[1], p[2])
+    both, only_a, only_b = exp(p[0] - top), exp(p[1] - top), exp(p[2] - top)
+    left = u[0] * (both + only_a + only_b)
+    if left >= both:
+        return (energy, 0.0) if left < both + only_a else (0.0, energy)
+    top = p[3]
+    for c in range(1, num):
+        top = max(top, p[3 + c])
+    total = 0.0
+    for c in range(num):
+        total += exp(p[3 + c] - top)
+    left, chosen = u[1] * total, num - 1
+    for c in range(num):
+        left -= exp(p[3 + c] - top)
+        if left < 0:
+            chosen = c
+            break
+    scale = exp(5 * np.tanh(p[3 + 2 * num + chosen] / 5) - 0.5)
+    v = min(max(u[2], 1e-15), 1 - 1e-15)
+    x = 3.0 * p[3 + num + chosen] + scale * log(v / (1 - v))
+    x = min(max(x, -30.0), 30.0)
+    return energy / (1 + exp(-x)), energy / (1 + exp(x))
+
+
+@compiled
 def draw_splits(
-    parameters: NDArray[np.float32],
-    energy: NDArray[np.float32],
-    u: NDArray[np.float64],
-    part_a: NDArray[np.float32],
-    part_b: NDArray[np.float32],
-) -> None:
-    """Draws both parts of energies (K,) from parameters (K, 3 + 3C) of a :class:`SplitNet`, with u (K, 3) uniform."""
-    num = (parameters.shape[1] - 3) // 3
+    parameters: NDArray[np.float32], energy: NDArray[np.float32], u: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both parts of energies (K,) from parameters (K, 3 + 3C), with u (K, 3) uniform."""
+    part_a, part_b = np.empty_like(energy), np.empty_like(energy)
     for k in range(len(energy)):
-        p = parameters[k]
-        top = max(p[0], p[1], p[2])
-        both, only_a, only_b = exp(p[0] - top), exp(p[1] - top), exp(p[2] - top)
-        left = u[k, 0] * (both + only_a + only_b)
-        if left >= both:
-            has = left < both + only_a
-            part_a[k] = energy[k] if has else 0.0
-            part_b[k] = 0.0 if has else energy[k]
-            continue
-        top = p[3]
-        for c in range(1, num):
-            top = max(top, p[3 + c])
-        total = 0.0
-        for c in range(num):
-            total += exp(p[3 + c] - top)
-        left, chosen = u[k, 1] * total, num - 1
-        for c in range(num):
-            left -= exp(p[3 + c] - top)
-            if left < 0:
-                chosen = c
-                break
-        scale = exp(5 * np.tanh(p[3 + 2 * num + chosen] / 5) - 0.5)
-        v = min(max(u[k, 2], 1e-15), 1 - 1e-15)
-        x = 3.0 * p[3 + num + chosen] + scale * log(v / (1 - v))
-        x = min(max(x, -30.0), 30.0)
-        part_a[k] = energy[k] / (1 + exp(-x))
-        part_b[k] = energy[k] / (1 + exp(x))
+        part_a[k], part_b[k] = draw_split(parameters[k], energy[k], u[k])
+    return part_a, part_b

@@ -141,8 +141,8 @@ def test_density_integrates_to_one_and_draws_follow_it() -> None:
     assert total + sum(only) == pytest.approx(1, abs=1e-4)
     num = 20_000
     rng = np.random.default_rng(1)
-    energy, a, b = np.full(num, 2.0, np.float32), np.empty(num, np.float32), np.empty(num, np.float32)
-    draw_splits(FastNet(net, torch.float32)(features.repeat(num, 1).numpy()), energy, rng.random((num, 3)), a, b)
+    parameters = FastNet(net, torch.float32, torch.float32)(features.repeat(num, 1).numpy())
+    a, b = draw_splits(parameters, np.full(num, 2.0, np.float32), rng.random((num, 3)))
     np.testing.assert_allclose(a + b, 2.0, rtol=1e-6)
     for found, expected in ((b == 0, only[0]), (a == 0, only[1])):
         assert found.mean() == pytest.approx(expected, abs=5 * np.sqrt(expected / num) + 1e-4)
