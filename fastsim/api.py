@@ -12,24 +12,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim import cards, production
 from fastsim.cards import DEFAULT_MODEL, ModelCard
 from fastsim.errors import FastsimError
-from fastsim.event import ParticleSet, Partons, RunInfo
+from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
 from fastsim.gun import Gun
-from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
-from fastsim.production import Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
+from fastsim.manifest import versions
+from fastsim.pipeline import Domain, HadronSource, Pipeline
+from fastsim.production import Chunk, Draw, Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
+from fastsim.runs import Plan, Run
+
+if TYPE_CHECKING:
+    from generators.hadrons.step import Hadronize
 
 __all__ = ["Model", "Summary", "generate", "load_model", "reference", "reference_showers", "train"]
 
@@ -47,13 +53,15 @@ Input = str | os.PathLike[str] | Gun | lhe.Source
 class Model:
     """A source of hadrons with its card: ``sample(partons, seed=...)``.
 
-    ``source`` is the generator itself, ``card`` is None for the reference and for libraries. A Model is a HadronSource:
-    it goes into ``generators.hadrons.step.Hadronize`` and so into a Pipeline.
+    ``source`` is the generator itself, ``card`` is None for the reference and for libraries, ``sha256`` is of the file
+    of its weights or sets. A Model is a HadronSource: it goes into ``generators.hadrons.step.Hadronize`` and so into a
+    Pipeline.
     """
 
-    def __init__(self, source: HadronSource, card: ModelCard | None = None) -> None:
+    def __init__(self, source: HadronSource, card: ModelCard | None = None, *, sha256: str | None = None) -> None:
         self.source = source
         self.card = card
+        self.sha256 = sha256 if card is None else card.sha256
 
     @property
     def name(self) -> str:
@@ -122,6 +130,7 @@ def load_model(
     text = os.fspath(name)
     card: ModelCard | None = None
     source: HadronSource | None = None
+    sha256: str | None = None
     if text == REFERENCE:
         from generators.reference.pythia import PythiaGun
 
@@ -130,9 +139,8 @@ def load_model(
         from generators.hadrons.library import Library
 
         source = Library(text)
+        sha256 = cards.digest(Path(text))
     if source is None:
-        from fastsim import cards
-
         card, weights = cards.load(name)
         if card.kind not in _CLASSES:
             raise FastsimError(f"model {card.name!r}: a {card.kind} is given as the path of its .h5 file")
@@ -143,7 +151,7 @@ def load_model(
         source = getattr(import_module(module), cls).from_card(card, weights, **options)
     if num_inference_steps is not None and (card is None or card.kind != "diffusion"):
         raise FastsimError(f"model {text!r} takes no --num-inference-steps: only diffusion models do")
-    return Model(source, card)
+    return Model(source, card, sha256=sha256)
 
 
 def generate(
@@ -158,14 +166,21 @@ def generate(
     device: str = "cpu",
     threads: int | None = None,
     workers: int = 0,
+    scheduler: str | None = None,
+    part: tuple[int, int] | None = None,
     latent: bool = False,
+    resume: bool = False,
     force: bool = False,
+    log: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Turns the partons of an LHE file, or of a gun, into hadrons and writes them.
 
     Undecayed t, W, Z, H and tau are decayed by Pythia first; partons outside the model's domain go to the Pythia gun;
     every hard system keeps its four-momentum. A gun's sets are written as drawn.
+
+    While a run goes on, OUTPUT.parts holds its finished chunks; after it, OUTPUT.manifest.json says what was written
+    (docs/production.md).
 
     Args:
         input: path of an LHE file (plain or .gz), ``"-"`` for stdin, a binary stream, a :class:`Gun`, or its text
@@ -177,27 +192,43 @@ def generate(
         num_events: how many events at most.
         first_event: number of the first event, from 0.
         num_inference_steps, device: see :func:`load_model`.
-        threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result does not
-            depend on it.
-        workers: worker processes of Pythia for partons outside the domain.
+        threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result depends
+            neither on it nor on the next two.
+        workers: worker processes to compute the chunks instead of threads; 0 for threads.
+        scheduler: address of a Dask cluster to compute them (``tcp://host:8786``).
+        part: (i, n) for part i, from 0, of n parts of about as many events: what the range given above has is cut at
+            borders of chunks. The n outputs are the whole, one after the other.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
-        force: replace an output that exists.
+        resume: go on with a run of the same settings that was stopped; what is complete is left as it is.
+        force: replace an output that exists, and drop a run that was stopped.
+        log: file to which JSON lines of what happens are added.
         progress: called with (events done, total or None) after each chunk.
 
     Raises:
         FastsimError: its subclasses say what is wrong with input, output or model.
     """
+    if part is not None:
+        first_event, num_events = _part_range(input, part, first_event, num_events)
+    plan = Plan(
+        seed=seed,
+        first_event=first_event,
+        num_events=num_events,
+        threads=min(available_cpus(), 4) if threads is None else threads,
+        workers=workers,
+        scheduler=scheduler,
+        keep=True,
+        resume=resume,
+        force=force,
+        log=log,
+        progress=progress,
+    )
     with _one_torch_thread():
         loaded = (
             model
             if isinstance(model, Model)
-            else load_model(model, num_inference_steps=num_inference_steps, device=device, workers=workers)
+            else load_model(model, num_inference_steps=num_inference_steps, device=device)
         )
-        fallback = load_model(REFERENCE, workers=workers)
-        span = _Span(
-            seed, first_event, num_events, force, progress, min(available_cpus(), 4) if threads is None else threads
-        )
-        return _produce(input, output, loaded, fallback, span, latent)
+        return _produce(input, output, loaded, load_model(REFERENCE), plan, latent)
 
 
 def reference(
@@ -220,11 +251,11 @@ def reference(
 
     The other arguments, and what is raised, are those of :func:`generate`.
     """
-    span = _Span(seed, first_event, num_events, force, progress)
+    plan = Plan(seed=seed, first_event=first_event, num_events=num_events, force=force, progress=progress)
     if full:
-        return _full(input, output, span)
+        return _full(input, output, plan)
     gun = load_model(REFERENCE, workers=workers)
-    return _produce(input, output, gun, gun, span, False)
+    return _produce(input, output, gun, gun, plan, False)
 
 
 def reference_showers(
@@ -292,116 +323,123 @@ class _ExtrasWriter(Protocol):
     def write_extras(self, arrays: Mapping[str, NDArray[Any]]) -> None: ...
 
 
-class _Span:
-    """Which events of a run, and how it reports."""
+@dataclass(frozen=True)
+class _Sets:
+    """What a gun's chunk has beside its partons: a :data:`fastsim.production.Draw`."""
 
-    def __init__(
-        self,
-        seed: int,
-        first_event: int,
-        num_events: int | None,
-        force: bool,
-        progress: Progress | None,
-        threads: int = 1,
-    ) -> None:
-        if seed < 0 or first_event < 0 or (num_events is not None and num_events < 0):
-            raise FastsimError(f"seed={seed}, first_event={first_event}, num_events={num_events}: none may be negative")
-        if threads < 1:
-            raise FastsimError(f"threads={threads}: one at least")
-        self.seed = seed
-        self.first_event = first_event
-        self.num_events = num_events
-        self.force = force
-        self.progress = progress
-        self.threads = threads
+    hadronize: Hadronize
 
-    @property
-    def range(self) -> dict[str, Any]:
-        return {"seed": self.seed, "first_event": self.first_event, "num_events": self.num_events}
-
-    def report(self, summary: Summary, total: int | None) -> None:
-        if self.progress is not None:
-            self.progress(summary.events, total)
+    def __call__(self, partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        particles, other = self.hadronize.sets(partons, rng=rng)
+        return particles, {"fallback_partons": other}
 
 
-def _produce(input: Input, output: PathLike, model: Model, fallback: Model, span: _Span, latent: bool) -> Summary:
+@dataclass(frozen=True)
+class _LatentSets:
+    """The same with the model's latent."""
+
+    model: Model
+
+    def __call__(self, partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        if not self.model.domain.contains(partons).all():
+            raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
+        particles, drawn = self.model.source.sample_with_latent(partons, rng=rng)  # type: ignore[attr-defined]
+        more = {f"latent/{key}": np.asarray(values) for key, values in vars(drawn).items()}
+        return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
+
+
+def _produce(input: Input, output: PathLike, model: Model, fallback: Model, plan: Plan, latent: bool) -> Summary:
     from generators.hadrons.step import Hadronize
 
     hadronize = Hadronize(model, fallback)
     gun = _as_gun(input)
     if latent and (gun is None or not os.fspath(output).lower().endswith((".h5", ".hdf5"))):
         raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
+    settings = None if gun is None and not _is_file(input) else _settings(input, gun, model, plan, latent)
     if gun is not None:
-        return _shoot(gun, output, hadronize, model, span, latent)
+        with Run(output, settings, plan) as run:
+            return run.summary() or _shoot(gun, _LatentSets(model) if latent else _Sets(hadronize), model, run)
     from generators.reference.resonances import DecayResonances
 
     pipeline = Pipeline([DecayResonances(), hadronize])
-    return _write_events(input, output, pipeline, _provenance(model, span), model.name, span)
+    with _opened(input) as stream, Run(output, settings, plan) as run:
+        if (done := run.summary()) is not None:
+            return done
+        info, chunks = events_in_chunks(stream, pipeline, seed=plan.seed, **plan.range, crew=run.crew)
+        return _drain(info, chunks, _provenance(model, plan), model.name, run)
 
 
-def _write_events(
-    input: Input, output: PathLike, step: Step, provenance: dict[str, str], source: str, span: _Span
-) -> Summary:
-    with _opened(input) as stream:
-        run, chunks = events_in_chunks(stream, step, **span.range, threads=span.threads)
-        return _drain(run, chunks, output, provenance, source, span)
+def _part_range(input: Input, part: tuple[int, int], first: int, num: int | None) -> tuple[int, int]:
+    """First event and number of events of part (i, n) of a range."""
+    gun = _as_gun(input)
+    if num is None or gun is not None:
+        if gun is None and not _is_file(input):
+            raise FastsimError("a part of standard input cannot be had: give a file, or --num-events")
+        held = lhe.count(input) if gun is None else gun.num  # type: ignore[arg-type]
+        num = held - first if num is None else min(num, held - first)
+    size = production.EVENTS_PER_CHUNK if gun is None else production.PARTONS_PER_CHUNK
+    return production.part_range(part, first, max(num, 0), size)
+
+
+def _settings(input: Input, gun: Gun | None, model: Model, plan: Plan, latent: bool) -> dict[str, Any]:
+    """All that decides the content of a chunk, but not which chunks are wanted."""
+    if gun is not None:
+        source: dict[str, Any] = {"gun": str(replace(gun, num=1)).removesuffix(" num=1"), "latent": latent}
+        source["chunk"] = production.PARTONS_PER_CHUNK
+    else:
+        assert isinstance(input, str | os.PathLike)
+        path = Path(input)
+        source = {"input": path.name, "input_sha256": cards.digest(path), "chunk": production.EVENTS_PER_CHUNK}
+    made = {key: value for key, value in _provenance(model, plan).items() if key not in ("tool", "version")}
+    return {**source, **made, "seed": plan.seed, "versions": versions()}
 
 
 def _drain(
-    run: RunInfo, chunks: Iterator[Any], output: PathLike, provenance: dict[str, str], source: str, span: _Span
+    info: RunInfo, chunks: Generator[Chunk[HardEvents]], provenance: dict[str, str], source: str, run: Run
 ) -> Summary:
     """Writes batches of events as they come."""
-    run = replace(run, provenance={**run.provenance, **provenance})
-    summary = Summary(output=os.fspath(output), source=source, cross_section=run.cross_section)
-    with open_writer(output, run, force=span.force) as writer:
-        for events in chunks:
+    info = replace(info, provenance={**info.provenance, **provenance})
+    summary = Summary(output=run.output, source=source, cross_section=info.cross_section)
+    with (
+        open_writer(run.output, info, force=run.replaces) as writer,
+        run.contents(chunks, summary, run.plan.num_events) as batches,
+    ):
+        for events in batches:
             writer.write(events)
-            summary.add_events(events)
-            span.report(summary, span.num_events)
+    run.commit(summary)
     return summary
 
 
-def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span, latent: bool) -> Summary:
+def _shoot(gun: Gun, draw: Draw, model: Model, run: Run) -> Summary:
     """Writes a gun's sets as drawn."""
-
-    def draw(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
-        particles, other = hadronize.sets(partons, rng=rng)
-        return particles, {"fallback_partons": other}
-
-    def draw_latent(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
-        if not model.domain.contains(partons).all():
-            raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
-        particles, drawn = model.source.sample_with_latent(partons, rng=rng)  # type: ignore[attr-defined]
-        more = {f"latent/{key}": np.asarray(values) for key, values in vars(drawn).items()}
-        return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
-
-    total = gun.num if span.num_events is None else min(gun.num - span.first_event, span.num_events)
-    run = RunInfo(provenance={**_provenance(model, span), "gun": str(gun)})
-    summary = Summary(output=os.fspath(output), source=model.name)
-    chunks = gun_in_chunks(gun, draw_latent if latent else draw, **span.range, threads=span.threads)
-    with open_gun_writer(output, run, force=span.force) as writer:
-        if latent and not isinstance(writer, _ExtrasWriter):
-            raise FastsimError(f"{os.fspath(output)}: this format does not hold the latent")
-        for partons, particles, more in chunks:
-            writer.write(partons, particles)
-            other = int(more.pop("fallback_partons").sum())
+    plan = run.plan
+    total = gun.num if plan.num_events is None else min(gun.num - plan.first_event, plan.num_events)
+    info = RunInfo(provenance={**_provenance(model, plan), "gun": str(gun)})
+    summary = Summary(output=run.output, source=model.name)
+    chunks = gun_in_chunks(gun, draw, seed=plan.seed, **plan.range, crew=run.crew)
+    with (
+        open_gun_writer(run.output, info, force=run.replaces) as writer,
+        run.contents(chunks, summary, total) as batches,
+    ):
+        for shots in batches:
+            writer.write(shots.partons, shots.particles)
+            more = {key: values for key, values in shots.extras.items() if key.startswith("latent/")}
             if more and isinstance(writer, _ExtrasWriter):
                 writer.write_extras(more)
-            notes = {"fallback_partons": other} if other else {}
-            summary.add(len(partons), len(partons), len(particles.pdg_id), np.ones(len(partons)), notes)
-            span.report(summary, total)
+    run.commit(summary)
     return summary
 
 
-def _full(input: Input, output: PathLike, span: _Span) -> Summary:
+def _full(input: Input, output: PathLike, plan: Plan) -> Summary:
     from generators.reference.full import full_events
 
     if _as_gun(input) is not None:
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
-    provenance = {**_tool(span), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
-    with _opened(input) as stream:
-        run, chunks = full_events(stream, **span.range)
-        return _drain(run, chunks, output, provenance, "pythia-full", span)
+    provenance = {**_tool(plan), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
+    with _opened(input) as stream, Run(output, None, plan) as run:
+        info, events = full_events(stream, seed=plan.seed, **plan.range)
+        chunks = (Chunk(number, batch) for number, batch in enumerate(events))
+        return _drain(info, chunks, provenance, "pythia-full", run)
 
 
 def _as_gun(input: Input) -> Gun | None:
@@ -412,6 +450,11 @@ def _as_gun(input: Input) -> Gun | None:
     return None
 
 
+def _is_file(input: Input) -> bool:
+    """Whether the input is the path of a file, which can be read again."""
+    return isinstance(input, str | os.PathLike) and os.path.isfile(input)
+
+
 @contextmanager
 def _opened(input: Input) -> Iterator[lhe.Source]:
     """The path or stream to read, stdin for ``-``."""
@@ -420,17 +463,19 @@ def _opened(input: Input) -> Iterator[lhe.Source]:
     yield sys.stdin.buffer if isinstance(input, str) and input == "-" else input
 
 
-def _tool(span: _Span) -> dict[str, str]:
+def _tool(plan: Plan) -> dict[str, str]:
     from fastsim import __version__
 
-    return {"tool": "fastsim", "version": __version__, "seed": str(span.seed)}
+    return {"tool": "fastsim", "version": __version__, "seed": str(plan.seed)}
 
 
-def _provenance(model: Model, span: _Span) -> dict[str, str]:
+def _provenance(model: Model, plan: Plan) -> dict[str, str]:
     """What a file says about how it was made: tool, version, seed, model and the hash of its weights."""
-    values = {**_tool(span), "model": model.name}
+    values = {**_tool(plan), "model": model.name}
     if model.card is not None:
-        values |= {"model_version": model.card.version, "model_sha256": model.card.sha256}
+        values["model_version"] = model.card.version
+    if model.sha256 is not None:
+        values["model_sha256"] = model.sha256
     steps = getattr(model.source, "num_inference_steps", None)
     return values if steps is None else {**values, "num_inference_steps": str(steps)}
 

@@ -100,6 +100,17 @@ def read(
     return run, batches()
 
 
+def count(path: str | os.PathLike[str]) -> int:
+    """Events of a plain or gzipped file by their opening tags, faster than reading them. Raises as :func:`read`."""
+    with ExitStack() as stack:
+        lines = _Lines(*_open(path, stack))
+        _read_preamble(lines)
+        num = 0
+        while (text := lines.next()) is not None:
+            num += text.startswith(("<event>", "<event "))
+        return num
+
+
 @dataclass
 class _Event:
     """One event as text: its number, header and particle columns, and the lines after them."""
