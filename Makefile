@@ -1,5 +1,6 @@
 # make demo      install, run the shipped example, compare it with Pythia
 # make test      install, run the tests
+# make slow      install, run the tests that take minutes
 # make lint      ruff, mypy, import-linter
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached)
 # make bench     the speed table of docs/models.md
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.installed
 MODEL ?=
 NUM ?= 50000
 
-.PHONY: demo test lint validate bench install clean
+.PHONY: demo test slow lint validate bench install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -29,6 +30,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+slow: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

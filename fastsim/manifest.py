@@ -91,6 +91,11 @@ class Manifest:
     seconds: float
     chunks: list[ChunkRow] = field(default_factory=list)
 
+    @property
+    def run(self) -> dict[str, Any]:
+        """The settings but for which events of the run were wanted."""
+        return {key: value for key, value in self.settings.items() if key not in ("first_event", "num_events")}
+
     def write(self, path: Path) -> None:
         """Writes the manifest; it replaces one that is there."""
         values = {"layout": LAYOUT, "layout_version": LAYOUT_VERSION, **asdict(self)}

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from fastsim.formats.output import AtomicPath, writing
 from fastsim.gun import Shots
 
 Arrays = dict[str, NDArray[Any]]
+SETTINGS, LOCK = "settings.json", "lock"
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
@@ -54,15 +54,15 @@ def open_parts(parts: Path, settings: Mapping[str, Any], *, resume: bool, force:
     Raises:
         FastsimError: if the folder is there without ``resume``, belongs to other settings or to a run that goes on.
     """
-    file = parts / "settings.json"
+    file = parts / SETTINGS
     with writing(parts):
         if parts.exists() and not resume:
             if not force:
                 raise FastsimError(f"{parts}: holds a run that was stopped; --resume goes on with it, --force drops it")
-            if not file.is_file() and any(path.name != "lock" for path in parts.iterdir()):
+            if not file.is_file() and any(path.name != LOCK for path in parts.iterdir()):
                 raise FastsimError(f"{parts}: is not the folder of a run; remove it, or give another output")
             _held(parts).close()  # refuses to drop a run that goes on
-            shutil.rmtree(parts)
+            remove_parts(parts)
         parts.mkdir(exist_ok=True)
         lock = _held(parts)
         for left in parts.glob(".*.tmp"):  # of a run that was killed
@@ -85,7 +85,7 @@ def open_parts(parts: Path, settings: Mapping[str, Any], *, resume: bool, force:
 
 def _held(parts: Path) -> IO[str]:
     """Locks the folder, where the file system knows locks; the kernel gives it free when the process ends."""
-    lock = open(parts / "lock", "a")  # noqa: SIM115
+    lock = open(parts / LOCK, "a")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -188,6 +188,8 @@ def digest(content: HardEvents | Shots) -> str:
 
 
 def remove_parts(parts: Path) -> None:
-    """Removes the folder of a run that is complete."""
+    """Removes the folder of a run, its settings last: what is left when this is interrupted is a run like any other."""
     with suppress(OSError):
-        shutil.rmtree(parts)
+        for path in sorted(parts.iterdir(), key=lambda path: path.name in (SETTINGS, LOCK)):
+            path.unlink()
+        parts.rmdir()

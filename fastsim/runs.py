@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Generator, Iterator
@@ -130,13 +131,21 @@ class Run:
         if store is None:
             return
         self.replaces = plan.force or (plan.resume and store.folder.exists())
-        if not self.complete:
+        if self.complete is None:
             AtomicPath(self.output, force=self.replaces).discard()  # refused now rather than after hours
+        if self.complete is None or store.folder.exists():
             lock = open_parts(store.folder, self.settings, resume=plan.resume, force=plan.force)
             self._stack.callback(lock.close)
-            path = Path(os.path.realpath(self.output))
-            for left in path.parent.glob(f".{path.name}.????????.tmp"):  # of this output, by a run that was killed
-                left.unlink()
+            self._clean()
+        if self.complete is not None:
+            remove_parts(store.folder)
+
+    def _clean(self) -> None:
+        """Removes what a run of this output that was killed left half-written."""
+        for name in (self.output, manifest_path(self.output)):
+            path = Path(os.path.realpath(name))
+            for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+                left.unlink(missing_ok=True)
 
     @cached_property
     def complete(self) -> Manifest | None:

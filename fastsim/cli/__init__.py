@@ -17,7 +17,7 @@ from fastsim import __version__
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError, Stopped
 
-COMMANDS = ("generate", "reference", "evaluate", "train", "models", "completion")
+COMMANDS = ("generate", "reference", "evaluate", "train", "models", "verify", "doctor", "completion")
 
 
 GRACE = 20.0

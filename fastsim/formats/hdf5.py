@@ -202,6 +202,14 @@ def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSe
         return partons, _particles(file, start, stop), _attributes(file)
 
 
+def layout(path: PathLike) -> str:
+    """The layout that a file of this package names: :data:`GUN` or :data:`EVENTS`. Raises as :func:`read`."""
+    if not h5py.is_hdf5(path):
+        raise FastsimError(f"{os.fspath(path)}: no such file, or not HDF5")
+    with h5py.File(path, "r") as file:
+        return str(file.attrs.get("layout"))
+
+
 def read_weights(path: PathLike, rows: slice | None = None) -> Floats | None:
     """Event weights of a gun file, shape (N, W); None where it has none."""
     with _Reader(path, GUN) as file:
