@@ -372,11 +372,10 @@ def _produce(input: Input, output: PathLike, model: Model, fallback: Model, plan
 def _part_range(input: Input, part: tuple[int, int], first: int, num: int | None) -> tuple[int, int]:
     """First event and number of events of part (i, n) of a range."""
     gun = _as_gun(input)
-    if num is None or gun is not None:
-        if gun is None and not _is_file(input):
-            raise FastsimError("a part of standard input cannot be had: give a file, or --num-events")
-        held = lhe.count(input) if gun is None else gun.num  # type: ignore[arg-type]
-        num = held - first if num is None else min(num, held - first)
+    if gun is None and not isinstance(input, str | os.PathLike) or input == "-":
+        raise FastsimError("standard input has no parts: give a file")
+    held = lhe.count(input) if gun is None else gun.num  # type: ignore[arg-type]
+    num = held - first if num is None else min(num, held - first)
     size = production.EVENTS_PER_CHUNK if gun is None else production.PARTONS_PER_CHUNK
     return production.part_range(part, first, max(num, 0), size)
 

@@ -116,7 +116,7 @@ class Summary:
         return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
 
 
-def _alone() -> None:
+def single_threaded() -> None:
     """Keeps torch, where it is in use, to one thread for each operation of this thread: jobs run side by side."""
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -134,7 +134,7 @@ def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Gen
         return
     pending: deque[Future[R]] = deque()
     failure: Exception | None = None
-    with ThreadPoolExecutor(threads, initializer=_alone) as pool:
+    with ThreadPoolExecutor(threads, initializer=single_threaded) as pool:
         try:
             while failure is None:
                 try:

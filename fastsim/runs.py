@@ -120,8 +120,8 @@ class Run:
     def __enter__(self) -> Self:
         try:
             self._begin()
-        except BaseException:
-            self._stack.close()
+        except BaseException as error:
+            self._leave(error)
             raise
         return self
 
@@ -172,7 +172,7 @@ class Run:
         """Who computes the chunks."""
         plan = self.plan
         if plan.scheduler:
-            from fastsim.cluster import Cluster  # type: ignore
+            from fastsim.cluster import Cluster
 
             cluster = Cluster(plan.scheduler, self.log)
             self._stack.callback(cluster.close)
@@ -242,9 +242,12 @@ class Run:
             remove_parts(self._store.folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # the events before a bad one are in .partial; an empty folder helps nobody
+        if error is not None and self._store is not None and (isinstance(error, InvalidEvent) or self._store.empty):
+            remove_parts(self._store.folder)
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
         if error is not None:
             self.log("error", kind=type(error).__name__, message=str(error))
-            # the events before a bad one are in .partial; an empty folder helps nobody
-            if self._store is not None and (isinstance(error, InvalidEvent) or self._store.empty):
-                remove_parts(self._store.folder)
         self._stack.close()
