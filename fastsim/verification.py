@@ -97,7 +97,7 @@ def _compare(path: Path, rows: list[ChunkRow]) -> None:
                 f"{row.events}, {row.particles}, {row.sum_weights:.6g}"
             )
         counts, weights = counts[row.events :], weights[row.events :]
-    if len(counts) or next(batches, None) is not None:
+    if len(counts) or any(len(batch[0]) for batch in batches):
         raise FastsimError(f"{path}: holds more events than its manifest says")
 
 

@@ -32,6 +32,13 @@ class Interrupted(Exception):
     """Carries a KeyboardInterrupt past click, which would print a line of its own; ``args``: exit status, message."""
 
 
+def _interrupted(error: KeyboardInterrupt) -> Interrupted:
+    kept = "what is complete, if anything, is in .partial or goes on with --resume"
+    said = str(error) if isinstance(error, Stopped) else f"interrupted; {kept}"
+    cause = error.__cause__ if isinstance(error, Stopped) else error
+    return Interrupted(143 if isinstance(cause, Terminated) else 130, said)
+
+
 class LazyGroup(click.Group):
     """Imports a subcommand's module only when that subcommand is asked for."""
 
@@ -39,10 +46,11 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            kept = "what is complete, if anything, is in .partial or goes on with --resume"
-            said = str(error) if isinstance(error, Stopped) else f"interrupted; {kept}"
-            cause = error.__cause__ if isinstance(error, Stopped) else error
-            raise Interrupted(143 if isinstance(cause, Terminated) else 130, said) from error
+            raise _interrupted(error) from error
+        except ImportError as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):  # the signal came while a compiled module was loaded
+                raise _interrupted(error.__cause__) from error
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
