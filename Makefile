@@ -3,7 +3,8 @@
 # make slow      install, run the tests that take minutes
 # make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
-# make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached)
+# make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
+#                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached)
 # make bench     the speed table of docs/models.md
 PYTHON ?= python3
 VENV := .venv
@@ -11,8 +12,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MODEL ?=
 NUM ?= 50000
+SHOWERS ?= 4000
 
-.PHONY: demo test slow fuzz lint validate bench install clean
+.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers bench install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -43,8 +45,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-validate: $(STAMP)
+validate: validate-hadrons validate-showers
+
+validate-hadrons: $(STAMP)
 	$(BIN)/python bench/validate.py run --num $(NUM) $(if $(MODEL),--models $(MODEL))
+
+validate-showers: $(STAMP)
+	$(BIN)/python bench/validate_showers.py all --num $(SHOWERS)
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))

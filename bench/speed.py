@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of models.md")
     options = parser.parse_args()
-    models = cards.available() if options.models is None else options.models
+    models = cards.available(cards.HADRON_KINDS) if options.models is None else options.models
     rates = measure(models, options.seconds, options.processes, lambda text: print(text, file=sys.stderr, flush=True))
     header = [f"sets/s, {options.processes} processes", *(f"{lo:.0f}-{hi:.0f} GeV" for lo, hi in PT_RANGES)]
     text = table(header, [[label, *(f"{r:,.0f}" for r in values)] for label, values in rates.items()])

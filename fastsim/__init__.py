@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fastsim.api import Summary, generate, load_model, reference, reference_showers, train
+    from fastsim.api import Summary, generate, generate_showers, load_model, reference, reference_showers, train
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
     from fastsim.pipeline import Pipeline
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Summary": "fastsim.api",
     "generate": "fastsim.api",
+    "generate_showers": "fastsim.api",
     "load_model": "fastsim.api",
     "reference": "fastsim.api",
     "reference_showers": "fastsim.api",
@@ -40,6 +41,7 @@ __all__ = [
     "Summary",
     "__version__",
     "generate",
+    "generate_showers",
     "load_model",
     "reference",
     "reference_showers",

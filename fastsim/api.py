@@ -1,5 +1,5 @@
-"""The library's face: :func:`generate`, :func:`reference`, :func:`reference_showers`, :func:`load_model`,
-:func:`train`.
+"""The library's face: :func:`generate`, :func:`generate_showers`, :func:`reference`, :func:`reference_showers`,
+:func:`load_model`, :func:`train`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -22,22 +22,35 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import cards, production
-from fastsim.cards import DEFAULT_MODEL, ModelCard
+from fastsim import cards, production, stages
+from fastsim.cards import DEFAULT_MODEL, SHOWER_KINDS, ModelCard
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
+from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
-from fastsim.gun import Gun
+from fastsim.gun import Gun, Shots, events_from_partons
 from fastsim.manifest import versions
-from fastsim.pipeline import Domain, HadronSource, Pipeline
-from fastsim.production import Chunk, Draw, Progress, Summary, available_cpus, events_in_chunks, gun_in_chunks
+from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
+from fastsim.production import (
+    Chunk,
+    Crew,
+    Draw,
+    Progress,
+    Summary,
+    available_cpus,
+    event_by_event,
+    events_in_chunks,
+    gun_in_chunks,
+)
 from fastsim.runs import Plan, Run
+from fastsim.showers import ShowerSource
 
 if TYPE_CHECKING:
     from generators.hadrons.step import Hadronize
+    from generators.showers.step import Deposit
 
-__all__ = ["Model", "Summary", "generate", "load_model", "reference", "reference_showers", "train"]
+__all__ = ["Model", "Summary", "generate", "generate_showers", "load_model", "reference", "reference_showers", "train"]
 
 REFERENCE = "pythia"
 """The name of the reference, where a model's is expected."""
@@ -142,6 +155,8 @@ def load_model(
         sha256 = cards.digest(Path(text))
     if source is None:
         card, weights = cards.load(name)
+        if card.kind in cards.SHOWER_KINDS:
+            raise FastsimError(f"model {card.name!r} makes calorimeter showers: fastsim generate --detector NAME ...")
         if card.kind not in _CLASSES:
             raise FastsimError(f"model {card.name!r}: a {card.kind} is given as the path of its .h5 file")
         module, cls = _CLASSES[card.kind]
@@ -159,6 +174,9 @@ def generate(
     output: PathLike,
     *,
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    steps: Sequence[str] = ("hadrons",),
+    shower_model: stages.ShowerModel | ShowerSource | None = None,
+    geant4_data: str | os.PathLike[str] | None = None,
     seed: int = 0,
     num_events: int | None = None,
     first_event: int = 0,
@@ -177,24 +195,32 @@ def generate(
     """Turns the partons of an LHE file, or of a gun, into hadrons and writes them.
 
     Undecayed t, W, Z, H and tau are decayed by Pythia first; partons outside the model's domain go to the Pythia gun;
-    every hard system keeps its four-momentum. A gun's sets are written as drawn.
+    every hard system keeps its four-momentum. A gun's sets are written as drawn. With the step ``calorimeter`` the
+    hadrons go on into the copper calorimeter (:class:`generators.showers.step.Deposit`).
 
     While a run goes on, OUTPUT.parts holds its finished chunks; after it, OUTPUT.manifest.json says what was written
     (docs/production.md).
 
     Args:
         input: path of an LHE file (plain or .gz), ``"-"`` for stdin, a binary stream, a :class:`Gun`, or its text
-            (``"flavour=u,g pt=20:2000 num=1000"``).
+            (``"flavour=u,g pt=20:2000 num=1000"``). For the step ``calorimeter`` alone: a HepMC file of any origin, or
+            events that fastsim wrote as .h5 or .root.
         output: path; its ending names the format (.hepmc3 and .gz .bz2 .xz .zst of it, .h5, .root); ``"-"`` for
             HepMC3 on stdout.
         model: name, card or :class:`Model`; see :func:`load_model`.
+        steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
+        shower_model: of the step calorimeter: a shipped model of showers, the path of a card (.json) or of a library
+            (.h5), the paths of a library's files, ``"geant4"``, or a :class:`fastsim.showers.ShowerSource`; default the
+            model that ships for copper. What is outside its limits goes to Geant4, if that is installed.
+        geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
         num_events: how many events at most.
         first_event: number of the first event, from 0.
         num_inference_steps, device: see :func:`load_model`.
         threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result depends
             neither on it nor on the next two.
-        workers: worker processes to compute the chunks instead of threads; 0 for threads.
+        workers: worker processes to compute the chunks instead of threads, 0 for threads; with the step
+            ``calorimeter``, worker processes of Geant4 (one at least).
         scheduler: address of a Dask cluster to compute them (``tcp://host:8786``).
         part: (i, n) for part i, from 0, of n parts of about as many events: what the range given above has is cut at
             borders of chunks. The n outputs are the whole, one after the other.
@@ -207,6 +233,9 @@ def generate(
     Raises:
         FastsimError: its subclasses say what is wrong with input, output or model.
     """
+    words = stages.parse(steps)
+    if stages.HADRONS not in words:
+        model = REFERENCE
     if part is not None:
         first_event, num_events = _part_range(input, part, first_event, num_events)
     plan = Plan(
@@ -228,7 +257,20 @@ def generate(
             if isinstance(model, Model)
             else load_model(model, num_inference_steps=num_inference_steps, device=device)
         )
-        return _produce(input, output, loaded, load_model(REFERENCE), plan, latent)
+        if stages.CALORIMETER not in words:
+            if shower_model is not None:
+                raise FastsimError("a shower model is given, but the steps do not end with calorimeter")
+            return _produce(input, output, loaded, load_model(REFERENCE), plan, latent)
+        if latent:
+            raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
+        if resume or scheduler:
+            raise FastsimError("the step calorimeter cannot be resumed nor go to a cluster: cut the run in slices")
+        stages.check_output(output)
+        with stages.depositing(shower_model, data=geant4_data, workers=max(1, workers)) as (deposit, told):
+            told["steps"] = ",".join(words)
+            hadrons = None if words == (stages.CALORIMETER,) else loaded
+            plan = replace(plan, workers=0, keep=False)
+            return _fill_cells(input, output, hadrons, load_model(REFERENCE), deposit, told, plan)
 
 
 def reference(
@@ -301,8 +343,65 @@ def reference_showers(
     return make_showers(gun, output, num=num, workers=workers, data=data, resume=resume, force=force, progress=progress)
 
 
+def generate_showers(
+    output: PathLike,
+    *,
+    detector: str | os.PathLike[str],
+    particle: str,
+    energy: float | tuple[float, float],
+    num: int,
+    theta: float = 0.0,
+    phi: float = 0.0,
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ShowerSource | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Calorimeter showers from a model, in the files of :func:`reference_showers`.
+
+    Of one seed, shower i has the same incident energy in both.
+
+    Args:
+        output: path that ends in .h5; the binning (.xml) is written beside it.
+        model: a shipped model, the path of a card (.json) or library (.h5), the paths of a library's files, or any
+            :class:`fastsim.showers.ShowerSource`; default the model that ships for the detector.
+        seed: with the model it decides the result.
+        threads: chunks that are computed at a time; None for one a CPU, four at most. The result does not depend on it.
+        force: replace an output that exists.
+
+    The other arguments are those of :func:`reference_showers`.
+
+    Raises:
+        OutOfDomain: if the model is not valid for this detector, particle, energy or direction.
+        FastsimError: if something else given is wrong.
+    """
+    from generators.reference.detectors import PARTICLES, load_detector
+    from generators.reference.showers import ShowerGun
+    from generators.showers.produce import produce
+    from generators.showers.sources import default_model, load_source
+
+    low, high = energy if isinstance(energy, tuple) else (energy, energy)
+    gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
+    if model is None:
+        model = default_model(gun.detector.name, PARTICLES[particle][0])
+    source, card = (model, None) if isinstance(model, ShowerSource) else load_source(model)
+    provenance = {} if card is None else {"model_version": card.version, "model_sha256": card.sha256}
+    with nullcontext() if card is None else _one_torch_thread():
+        return produce(
+            source,
+            gun,
+            output,
+            num=num,
+            provenance=provenance,
+            threads=min(available_cpus(), 4) if threads is None else threads,
+            force=force,
+            progress=progress,
+        )
+
+
 def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, resume: bool = True) -> Path:
-    """Trains the model that a JSON config describes; see ``generators.hadrons.train``.
+    """Trains the model that a JSON config describes: see ``generators.hadrons.train`` and ``generators.showers.train``.
 
     Args:
         config: path of the config.
@@ -312,7 +411,11 @@ def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, res
     Returns:
         the path of the model's card.
     """
-    path: Path = import_module("generators.hadrons.train").train(Path(config), Path(output), resume=resume)
+    from generators.hadrons.train import read_config
+
+    of_showers = read_config(Path(config)).get("kind") in SHOWER_KINDS
+    module = import_module("generators.showers.train" if of_showers else "generators.hadrons.train")
+    path: Path = module.train(Path(config), Path(output), resume=resume)
     return path
 
 
@@ -372,7 +475,7 @@ def _produce(input: Input, output: PathLike, model: Model, fallback: Model, plan
 def _part_range(input: Input, part: tuple[int, int], first: int, num: int | None) -> tuple[int, int]:
     """First event and number of events of part (i, n) of a range."""
     gun = _as_gun(input)
-    if gun is None and not isinstance(input, str | os.PathLike) or input == "-":
+    if (gun is None and not isinstance(input, str | os.PathLike)) or input == "-":
         raise FastsimError("standard input has no parts: give a file")
     held = lhe.count(input) if gun is None else gun.num  # type: ignore[arg-type]
     num = held - first if num is None else min(num, held - first)
@@ -393,6 +496,65 @@ def _settings(input: Input, gun: Gun | None, model: Model, plan: Plan, latent: b
     return {**source, **made, "seed": plan.seed, "versions": versions()}
 
 
+def _fill_cells(
+    input: Input,
+    output: PathLike,
+    model: Model | None,
+    fallback: Model,
+    deposit: Deposit,
+    told: dict[str, str],
+    plan: Plan,
+) -> Summary:
+    """Writes the cells of events whose hadrons ``model`` makes first, or the input holds."""
+    held = isinstance(input, str | os.PathLike) and _as_gun(input) is None and holds_particles(input)
+    before: list[Step] = []
+    if model is not None:
+        from generators.hadrons.step import Hadronize
+        from generators.reference.resonances import DecayResonances
+
+        if held:
+            raise FastsimError(f"{input}: has hadrons, not partons; run the step calorimeter alone")
+        before = [DecayResonances(), Hadronize(model, fallback)]
+    Pipeline([*before, deposit], given=frozenset({"hadrons" if held else "partons"}))  # says what is missing
+    info, batches = _hadron_events(input, before, plan)
+    events = event_by_event(batches, deposit, seed=plan.seed, threads=stages.threads(deposit, plan.threads))
+    provenance = (_tool(plan) if model is None else _provenance(model, plan)) | told
+    source = deposit.source.name if model is None else f"{model.name}, {deposit.source.name}"
+    with Run(output, None, plan) as run:
+        return _drain(info, _numbered(events), provenance, source, run)
+
+
+def _hadron_events(input: Input, steps: list[Step], plan: Plan) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """Events with hadrons: from a file that holds them where there are no steps, else made by the steps."""
+    gun = _as_gun(input)
+    if gun is not None:
+        return RunInfo(provenance={"gun": str(gun)}), _gun_events(gun, steps[-1], plan)
+    with _opened(input) as stream:
+        if steps:
+            crew = Crew(plan.threads)
+            info, chunks = events_in_chunks(stream, Pipeline(steps), seed=plan.seed, **plan.range, crew=crew)
+            return info, (chunk.content for chunk in chunks)
+        assert isinstance(stream, str | os.PathLike)
+        return read_events(stream, **plan.range)
+
+
+def _gun_events(gun: Gun, hadronize: Any, plan: Plan) -> Iterator[HardEvents]:
+    """A gun's sets as events of one parton each."""
+    number = plan.first_event
+    for chunk in gun_in_chunks(gun, _Sets(hadronize), seed=plan.seed, **plan.range, crew=Crew(plan.threads)):
+        shots: Shots = chunk.content
+        events = events_from_partons(shots.partons, shots.particles, first_number=number)
+        number += len(events)
+        events = events.tally("partons", np.arange(len(events)))
+        yield events.tally("fallback_partons", np.flatnonzero(shots.extras["fallback_partons"]))
+
+
+def _numbered(batches: Iterator[HardEvents]) -> Generator[Chunk[HardEvents], None, None]:
+    """Batches as chunks."""
+    for number, batch in enumerate(batches):
+        yield Chunk(number, batch)
+
+
 def _drain(
     info: RunInfo, chunks: Generator[Chunk[HardEvents]], provenance: dict[str, str], source: str, run: Run
 ) -> Summary:
@@ -405,6 +567,7 @@ def _drain(
     ):
         for events in batches:
             writer.write(events)
+            summary.add_cells(events)
     run.commit(summary)
     return summary
 
@@ -437,8 +600,7 @@ def _full(input: Input, output: PathLike, plan: Plan) -> Summary:
     provenance = {**_tool(plan), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
     with _opened(input) as stream, Run(output, None, plan) as run:
         info, events = full_events(stream, seed=plan.seed, **plan.range)
-        chunks = (Chunk(number, batch) for number, batch in enumerate(events))
-        return _drain(info, chunks, provenance, "pythia-full", run)
+        return _drain(info, _numbered(events), provenance, "pythia-full", run)
 
 
 def _as_gun(input: Input) -> Gun | None:

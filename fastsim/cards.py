@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from fastsim.errors import WeightsError
 from fastsim.pipeline import Domain
+from fastsim.showers import ShowerDomain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,11 @@ DATA_PACKAGE = "data"
 DEFAULT_MODEL = "hadron-tree"
 """The shipped model that validates best (docs/models.md)."""
 
-KINDS = ("tree", "diffusion", "library")
+HADRON_KINDS = ("tree", "diffusion", "library")
+"""Kinds of models that turn partons into hadrons."""
+SHOWER_KINDS = ("cascade",)
+"""Kinds of models that turn particles into calorimeter showers."""
+KINDS = HADRON_KINDS + SHOWER_KINDS
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ class ModelCard:
         name: how the command line calls it; also the stem of its files.
         kind: the generator class: one of ``KINDS``.
         version: version of the weights.
-        config: network and sampler settings, as the generator class takes them.
-        domain: partons it was trained and validated on; others go to the reference.
+        config: network and sampler settings, as the generator class takes them; of ``SHOWER_KINDS`` also "detector",
+            the name of what the showers are in.
+        domain: what it was trained and validated on: partons (others go to the reference), or of ``SHOWER_KINDS``
+            the particles that hit the calorimeter.
         training: how it was made: command, data, seed, steps.
         metrics: validation figures by name.
         sha256: hex digest of the weights file.
@@ -61,17 +68,23 @@ class ModelCard:
     kind: str
     version: str
     config: dict[str, Any]
-    domain: Domain
+    domain: Domain | ShowerDomain
     training: dict[str, Any]
     metrics: dict[str, Figure] = field(default_factory=dict)
     sha256: str = ""
     licence: str = "BSD-3-Clause"
     weights: str = ""
 
+    @property
+    def detector(self) -> str | None:
+        """The detector that a model of showers is for; None for models of hadrons."""
+        return str(self.config["detector"]) if self.kind in SHOWER_KINDS else None
+
     def to_json(self) -> str:
         """The card as JSON, with sorted keys so that equal cards are equal files."""
         values = asdict(self)
-        values["domain"]["flavours"] = sorted(self.domain.flavours)
+        # sets as sorted lists
+        values["domain"] = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in values["domain"].items()}
         return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -88,16 +101,17 @@ class ModelCard:
                 f"{place}:{error.lineno}: not a model card: {error.msg}; install the model again"
             ) from None
         _check_keys(values, cls, place)
-        _check_keys(values["domain"], Domain, f"{place}: domain")
         if values["kind"] not in KINDS:
             raise WeightsError(f"{place}: unknown kind {values['kind']!r}: this version knows {', '.join(KINDS)}")
+        of_showers = values["kind"] in SHOWER_KINDS
+        _check_keys(values["domain"], ShowerDomain if of_showers else Domain, f"{place}: domain")
+        config = values["config"]
+        if of_showers and not (isinstance(config, dict) and isinstance(config.get("detector"), str)):
+            raise WeightsError(f"{place}: config: missing key 'detector', the name of what the showers are in")
         for name, figure in values.get("metrics", {}).items():
             _check_keys(figure, Figure, f"{place}: metrics.{name}")
         try:
-            domain = values["domain"]
-            values["domain"] = Domain(
-                frozenset(int(i) for i in domain["flavours"]), float(domain["pt_min"]), float(domain["pt_max"])
-            )
+            values["domain"] = _shower_domain(values["domain"]) if of_showers else _parton_domain(values["domain"])
             values["metrics"] = {
                 name: Figure(**{key: float(value) for key, value in figure.items()})
                 for name, figure in values.get("metrics", {}).items()
@@ -105,6 +119,15 @@ class ModelCard:
         except (TypeError, ValueError) as error:
             raise WeightsError(f"{place}: {error}; install the model again") from None
         return cls(**values)
+
+
+def _parton_domain(values: Mapping[str, Any]) -> Domain:
+    return Domain(frozenset(int(i) for i in values["flavours"]), float(values["pt_min"]), float(values["pt_max"]))
+
+
+def _shower_domain(values: Mapping[str, Any]) -> ShowerDomain:
+    limits = {key: float(values[key]) for key in ("min_energy", "max_energy", "max_theta")}
+    return ShowerDomain(frozenset(int(i) for i in values["particles"]), **limits)
 
 
 def _check_keys(values: object, owner: type, place: str) -> None:
@@ -124,9 +147,10 @@ def data_folder() -> Path:
     return Path(str(resources.files("fastsim"))).parent / DATA_PACKAGE
 
 
-def available() -> list[str]:
-    """Names of the models that ship with the package, sorted."""
-    return sorted(path.stem for path in (data_folder() / "models").glob("*.json"))
+def available(kinds: Sequence[str] = KINDS) -> list[str]:
+    """Names of the models that ship with the package, sorted; those of some kinds only, if given."""
+    names = sorted(path.stem for path in (data_folder() / "models").glob("*.json"))
+    return names if kinds == KINDS else [name for name in names if read(name)[0].kind in kinds]
 
 
 def digest(path: Path) -> str:

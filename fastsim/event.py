@@ -126,6 +126,58 @@ class ParticleSet:
 
 
 @dataclass(frozen=True)
+class Cells:
+    """The calorimeter cells that saw energy in each of E events.
+
+    ``offsets`` (E+1,), ``id`` (M,) increasing in each event, ``energy`` (M,) in MeV, float32: event i has the slice
+    ``offsets[i]:offsets[i+1]``. What an id means is told by :class:`fastsim.calorimeter.Towers`.
+    """
+
+    offsets: Ints
+    id: Ints
+    energy: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", np.asarray(self.offsets, dtype=np.int64))
+        object.__setattr__(self, "id", np.asarray(self.id, dtype=np.int64))
+        object.__setattr__(self, "energy", np.asarray(self.energy, dtype=np.float32))
+        if len(self.offsets) < 1 or self.offsets[0] != 0 or self.offsets[-1] != len(self.id):
+            raise ValueError("offsets must start at 0 and end at the number of cells")
+        if self.id.shape != self.energy.shape or self.id.ndim != 1:
+            raise ValueError(f"{len(self.id)} cell ids but {len(self.energy)} energies")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> Ints:
+        """Cells in each event, shape (E,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def index(self) -> Ints:
+        """The event each cell belongs to, shape (M,)."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def __getitem__(self, rows: slice | NDArray[np.generic]) -> Cells:
+        chosen = np.arange(len(self), dtype=np.int64)[rows]
+        flat = ragged_indices(self.offsets, chosen)
+        return Cells(offsets_from_counts(self.counts[chosen]), self.id[flat], self.energy[flat])
+
+    def sums(self) -> Floats:
+        """Energy of each event in MeV, shape (E,)."""
+        return np.bincount(self.index, weights=self.energy, minlength=len(self)).astype(np.float64)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Cells]) -> Cells:
+        return Cells(
+            offsets_from_counts(np.concatenate([np.zeros(0, np.int64), *(p.counts for p in parts)])),
+            np.concatenate([np.zeros(0, np.int64), *(p.id for p in parts)]),
+            np.concatenate([np.zeros(0, np.float32), *(p.energy for p in parts)]),
+        )
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What a file says once for all its events (the LHE init block), and who made the file.
 
@@ -149,7 +201,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class HardEvents:
-    """A batch of E hard-process events and, after hadronisation, their final particles.
+    """A batch of E hard-process events and, after hadronisation, their final particles, and then calorimeter cells.
 
     The hard records are ragged: entry k of event i is ``offsets[i] + k``. ``status`` follows LHE: -1
     incoming, 1 outgoing, 2 intermediate (a resonance whose decay is in the record). ``mothers`` (K, 2)
@@ -157,8 +209,8 @@ class HardEvents:
     colour and anticolour tags. ``p4`` (K, 4) in GeV, ``mass`` (K,) as given by the file.
 
     ``particles`` has one set an event; ``origin`` (M,) is the index within the event of the hard entry each
-    final particle comes from. ``tallies`` count, event by event (E,), what a Step wants to tell (for
-    example fallbacks); ``notes`` are their sums.
+    final particle comes from (-1: not known). ``cells`` are those of a calorimeter. ``tallies`` count, event by event
+    (E,), what a Step wants to tell (for example fallbacks); ``notes`` are their sums.
     """
 
     number: Ints
@@ -174,6 +226,7 @@ class HardEvents:
     scale: Floats
     particles: ParticleSet | None = None
     origin: Ints | None = None
+    cells: Cells | None = None
     tallies: dict[str, Ints] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -184,9 +237,12 @@ class HardEvents:
         """The tallies summed over the batch, those above zero."""
         return {key: int(values.sum()) for key, values in self.tallies.items() if values.any()}
 
-    def tally(self, key: str, events: NDArray[np.integer[Any]]) -> HardEvents:
-        """The same batch with one more count of ``key`` for each event index listed (with repeats)."""
-        counts = np.bincount(events, minlength=len(self)).astype(np.int64)
+    def tally(self, key: str, events: NDArray[np.integer[Any]], amounts: Floats | None = None) -> HardEvents:
+        """The same batch with one more count of ``key`` for each event index listed (with repeats).
+
+        ``amounts``, one for each index, are added instead of ones, and rounded to integers event by event.
+        """
+        counts = np.rint(np.bincount(events, amounts, minlength=len(self))).astype(np.int64)
         return replace(self, tallies={**self.tallies, key: self.tallies.get(key, 0) + counts})
 
     @property
@@ -215,6 +271,7 @@ class HardEvents:
             scale=self.scale[chosen],
             particles=None if self.particles is None else self.particles[chosen],
             origin=origin,
+            cells=None if self.cells is None else self.cells[chosen],
             tallies={key: values[chosen] for key, values in self.tallies.items()},
         )
 
@@ -224,18 +281,41 @@ class HardEvents:
             yield self[start : start + size]
 
     @staticmethod
+    def of_particles(particles: ParticleSet, weights: Floats, number: Ints) -> HardEvents:
+        """Events of which only the final particles are known; ``weights`` (E, W), ``number`` (E,)."""
+        size = len(particles)
+        none, pairs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+        return HardEvents(
+            number=number,
+            offsets=np.zeros(size + 1, np.int64),
+            pdg_id=none,
+            status=none,
+            mothers=pairs,
+            colours=pairs,
+            p4=np.zeros((0, 4)),
+            mass=np.zeros(0),
+            weights=weights,
+            process=np.zeros(size, np.int64),
+            scale=np.zeros(size),
+            particles=particles,
+            origin=np.full(len(particles.pdg_id), -1),
+        )
+
+    @staticmethod
     def concatenate(parts: Sequence[HardEvents]) -> HardEvents:
-        """One batch of several; all with particles, or none."""
+        """One batch of several; particles and cells are kept where all have them."""
         names = ("number", "pdg_id", "status", "mothers", "colours", "p4", "mass", "weights", "process", "scale")
         joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
         keys = sorted({key for p in parts for key in p.tallies})
         zeros = [np.zeros(len(p), np.int64) for p in parts]
         sets = [p.particles for p in parts if p.particles is not None]
         origins = [p.origin for p in parts if p.origin is not None]
+        cells = [p.cells for p in parts if p.cells is not None]
         return HardEvents(
             offsets=offsets_from_counts(np.concatenate([np.diff(p.offsets) for p in parts])),
             particles=ParticleSet.concatenate(sets) if len(sets) == len(parts) else None,
             origin=np.concatenate(origins) if len(origins) == len(parts) else None,
+            cells=Cells.concatenate(cells) if len(cells) == len(parts) else None,
             tallies={k: np.concatenate([p.tallies.get(k, z) for p, z in zip(parts, zeros, strict=True)]) for k in keys},
             **joined,
         )

@@ -23,8 +23,8 @@ def pt(p4: Floats) -> Floats:
 
 def phi(p4: Floats) -> Floats:
     """Azimuth in (-pi, pi]."""
-    # copies: numpy takes a strided column to reach past its end, and where the result happens to lie there it leaves its
-    # vector loop for the C library's function, whose last bit differs: the same momenta would give two azimuths
+    # copies: numpy takes a strided column to reach past its end, and where the result happens to lie there it leaves
+    # its vector loop for the C library's function, whose last bit differs: the same momenta would give two azimuths
     value: Floats = np.arctan2(np.ascontiguousarray(p4[..., 2]), np.ascontiguousarray(p4[..., 1]))
     return value
 

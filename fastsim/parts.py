@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
-from fastsim.event import HardEvents, ParticleSet, Partons
+from fastsim.event import Cells, HardEvents, ParticleSet, Partons
 from fastsim.formats.output import AtomicPath, writing
 from fastsim.gun import Shots
 
@@ -159,6 +159,8 @@ def packed(content: HardEvents | Shots) -> Arrays:
     arrays |= {name: getattr(content, name) for name in _HARD}
     if content.origin is not None:
         arrays["origin"] = content.origin
+    if content.cells is not None:
+        arrays |= {f"cells.{name}": getattr(content.cells, name) for name in ("offsets", "id", "energy")}
     return arrays | {f"tally.{key}": values for key, values in content.tallies.items()}
 
 
@@ -173,7 +175,8 @@ def unpacked(arrays: Arrays) -> HardEvents | Shots:
         assert sets is not None
         return Shots(Partons(**named("partons.")), sets, named("extra."))
     hard: dict[str, Any] = {name: arrays[name] for name in _HARD}
-    return HardEvents(**hard, particles=sets, origin=arrays.get("origin"), tallies=named("tally."))
+    cells = Cells(**named("cells.")) if "cells.offsets" in arrays else None
+    return HardEvents(**hard, particles=sets, origin=arrays.get("origin"), cells=cells, tallies=named("tally."))
 
 
 def digest(content: HardEvents | Shots) -> str:

@@ -51,9 +51,9 @@ class HadronSource(Protocol):
 class Step(Protocol):
     """One stage of an event's life.
 
-    ``requires`` and ``provides`` are words: "partons" (final coloured partons in the hard record) and
-    "hadrons" (``events.particles``). A Step returns new events and leaves its input alone; all randomness
-    comes from ``rng``.
+    ``requires`` and ``provides`` are words: "partons" (final coloured partons in the hard record), "hadrons"
+    (``events.particles``) and "cells" (``events.cells``). A Step returns new events and leaves its input alone; all
+    randomness comes from ``rng``.
     """
 
     @property
@@ -107,4 +107,6 @@ class Pipeline:
                 raise PipelineError(f"step {step.name!r} was given {before} events and returned {len(events)}")
             if "hadrons" in step.provides and (events.particles is None or events.origin is None):
                 raise PipelineError(f"step {step.name!r} provides hadrons but returned events without particles")
+            if "cells" in step.provides and events.cells is None:
+                raise PipelineError(f"step {step.name!r} provides cells but returned events without any")
         return events

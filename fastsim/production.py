@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""
+EVENTS_PER_BLOCK = 16
+"""Events that :func:`event_by_event` gives at once."""
 PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
@@ -64,7 +66,8 @@ class Summary:
     """What a run did.
 
     ``notes`` counts the events or partons that took a special way (fallbacks, redraws...), ``sum_weights`` and
-    ``sum_weights2`` are of the nominal weight, ``held`` counts the events that were there from a run before.
+    ``sum_weights2`` are of the nominal weight, ``held`` counts the events that were there from a run before; ``visible``
+    is the energy of the calorimeter's ``cells`` in MeV.
     """
 
     output: str = ""
@@ -72,6 +75,8 @@ class Summary:
     events: int = 0
     partons: int = 0
     particles: int = 0
+    cells: int = 0
+    visible: float = 0.0
     seconds: float = 0.0
     sum_weights: float = 0.0
     sum_weights2: float = 0.0
@@ -92,11 +97,17 @@ class Summary:
         for key, value in chunk.notes.items():
             self.notes[key] = self.notes.get(key, 0) + value
 
+    def add_cells(self, events: HardEvents) -> None:
+        """Counts the cells of a batch of events, where it has them."""
+        if events.cells is not None:
+            self.cells += len(events.cells.id)
+            self.visible += float(events.cells.sums().sum())
+
     def rows(self) -> list[tuple[str, str]]:
         """The summary as names and formatted values, for a table."""
         new = self.events - self.held
         rate = new / self.events / self.seconds if self.events and self.seconds > 0 else 0.0
-        rates = f"{self.events * rate:,.0f} events/s, {self.partons * rate:,.0f} partons/s"
+        rates = f"{_rounded(self.events * rate)} events/s, {_rounded(self.partons * rate)} partons/s"
         resumed = f" ({new:,} in this run)" if self.held else ""
         per_event = self.particles / self.events if self.events else 0.0
         rows = [
@@ -113,7 +124,14 @@ class Summary:
         ]
         if self.cross_section[0]:
             rows.insert(2, ("cross-section", "{:.5g} ± {:.2g} pb".format(*self.cross_section)))
+        if self.cells:
+            visible = f"{1e-3 * self.visible / self.events:.4g} GeV"
+            rows.insert(-2, ("cells", f"{self.cells:,} ({self.cells / self.events:.1f} with {visible} an event)"))
         return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def single_threaded() -> None:
@@ -123,13 +141,17 @@ def single_threaded() -> None:
         torch.set_num_threads(1)
 
 
-def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Generator[R, None, None]:
-    """Results of independent jobs in their order, from ``threads`` threads (0: this one) that work ahead of the reader.
+def in_order(
+    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, aside: bool = False
+) -> Generator[R, None, None]:
+    """Results of independent jobs in their order, from threads that work ahead of the reader.
+
+    One thread is this one, unless ``aside``: a job in this thread is lost when a signal comes, one aside is finished.
 
     What the iterator of the jobs raises comes after the results of the jobs before. Jobs that have begun are ended
     when the generator is closed.
     """
-    if threads == 0:
+    if threads == 1 and not aside:
         yield from map(function, jobs)
         return
     pending: deque[Future[R]] = deque()
@@ -246,9 +268,7 @@ class Crew:
                     self.keeper.save(job[0], content, seconds)
                 return Chunk(job[0], content, seconds)
 
-            # a chunk in this thread would be lost when a signal comes, one in a thread of a pool is finished and kept
-            alone = self.num == 1 and self.keeper is None
-            with closing(in_order(chunk, jobs, 0 if alone else self.num)) as chunks:
+            with closing(in_order(chunk, jobs, self.num, aside=self.keeper is not None)) as chunks:
                 yield from chunks
 
 
@@ -307,6 +327,29 @@ def events_in_chunks(
             raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first_event} ")) from None
 
     return run, chunks()
+
+
+def event_by_event(batches: Iterator[HardEvents], step: Step, *, seed: int, threads: int = 1) -> Iterator[HardEvents]:
+    """Batches of events after a Step that takes each event by itself, ``EVENTS_PER_BLOCK`` at a time.
+
+    This is for Steps that cost seconds an event, as Geant4 does: no event is computed that was not asked for. Event i
+    draws everything from (seed, i, 1), the last number setting it apart from the chunks.
+
+    Args:
+        batches: the events.
+        step: what is done to them.
+        seed: of the run.
+        threads: blocks that are computed at a time.
+    """
+
+    def alone(event: HardEvents) -> HardEvents:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, int(event.number[0]), 1]))
+        return step.step(event, rng=rng)
+
+    def compute(block: HardEvents) -> HardEvents:
+        return HardEvents.concatenate([alone(event) for event in block.chunks(1)])
+
+    return in_order(compute, (block for batch in batches for block in batch.chunks(EVENTS_PER_BLOCK)), threads)
 
 
 def gun_in_chunks(

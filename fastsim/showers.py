@@ -16,8 +16,8 @@ from fastsim.formats.binning import Binning
 class Incidents:
     """N particles at the front face of a calorimeter.
 
-    ``pdg_id`` (N,); ``energy`` (N,) kinetic, in GeV; ``theta`` (N,) in rad from the normal of the layers; ``phi`` (N,) in
-    rad, the azimuth of the direction of flight.
+    ``pdg_id`` (N,); ``energy`` (N,) kinetic, in GeV; ``theta`` (N,) in rad from the normal of the layers; ``phi`` (N,)
+    in rad, the azimuth of the direction of flight.
 
     Raises:
         ValueError: if the arrays differ in length, or hold NaN, infinity or an energy that is not positive.
@@ -77,9 +77,9 @@ class ShowerDomain:
 class ShowerSource(Protocol):
     """Anything that turns particles into calorimeter deposits: Geant4, a library of its showers, a trained model.
 
-    ``sample`` gives the deposits of each particle in the voxels of ``binning(pdg_id)``, in MeV, float32 (N, voxels); the
-    number of voxels is the same for all particles. Chunks are sampled in threads: a source keeps no state from one call to
-    the next.
+    ``sample`` gives the deposits of each particle in the voxels of ``binning(pdg_id)``, in MeV, float32 (N, voxels);
+    the number of voxels is the same for all particles. Chunks are sampled in threads: a source keeps no state from one
+    call to the next.
     """
 
     @property

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from metrics.permutation import permutation_null
 from metrics.result import MetricResult
+from metrics.sample import Columns
 from metrics.weights import event_weights, units
 
 Floats = NDArray[np.float64]
@@ -78,8 +79,8 @@ class ClassifierTest:
 
 
 def classifier_test(
-    real: NDArray[Any],
-    generated: NDArray[Any],
+    real: NDArray[Any] | Columns,
+    generated: NDArray[Any] | Columns,
     *,
     real_weights: NDArray[Any] | None = None,
     generated_weights: NDArray[Any] | None = None,
@@ -113,11 +114,15 @@ def classifier_test(
         event_weights("a classifier", "generated", generated_weights, len(generated), negative=False),
     ]
     held_out, kept = zip(*(_split(len(x), rng) for x in (real, generated)), strict=True)
-    inputs = np.concatenate([real[kept[0]], generated[kept[1]]])
     labels = np.repeat([1, 0], [len(kept[0]), len(kept[1])])
     # classes of equal total weight, and weights of about 1: trees count them as events when they regularise
     shares = [w[k] / w[k].sum() * len(labels) / 2 for w, k in zip(weights, kept, strict=True)]
     order = rng.permutation(len(labels))
+    # the training events in that order, in one array: copies of it would be what most memory goes to
+    place = np.argsort(order)
+    inputs = np.empty((len(labels), real.shape[1]))
+    inputs[place[: len(kept[0])]] = real[kept[0]]
+    inputs[place[len(kept[0]) :]] = generated[kept[1]]
     model = HistGradientBoostingClassifier(
         max_iter=200,
         learning_rate=0.1,
@@ -127,7 +132,8 @@ def classifier_test(
         max_features=min(1.0, MAX_INPUTS / real.shape[1]),
         random_state=seed,
     )
-    model.fit(inputs[order], labels[order], sample_weight=np.concatenate(shares)[order])
+    model.fit(inputs, labels[order], sample_weight=np.concatenate(shares)[order])
+    del inputs
     scores = [model.predict_proba(x[h])[:, 1] for x, h in zip((real, generated), held_out, strict=True)]
     return judge(
         name,

@@ -174,8 +174,8 @@ def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict
     from metrics.posterior import multiclass_posterior
 
     return multiclass_posterior(
-        real.classifier_inputs(),
-        {name: sample.classifier_inputs() for name, sample in generated.items()},
+        real.classifier_inputs()[:],
+        {name: sample.classifier_inputs()[:] for name, sample in generated.items()},
         real_weights=real.weights,
         generated_weights={name: s.weights for name, s in generated.items() if s.weights is not None},
         seed=seed,

@@ -16,12 +16,14 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.formats.binning import read_binning
 from fastsim.formats.calochallenge import read_showers
 from metrics.hadrons.clustering import cluster
-from metrics.hadrons.sample import jet_sample
+from metrics.hadrons.sample import jet_sample_of
 from metrics.sample import Sample
 from metrics.showers.features import showers_sample
 
 PathLike = str | os.PathLike[str]
 Batch = tuple[ParticleSet, NDArray[Any]]
+Sets = tuple[ParticleSet, Partons, NDArray[Any] | None]
+"""Particle sets, what they are relative to, and their weights (N,)."""
 CHUNK = 20_000
 
 
@@ -84,9 +86,17 @@ def _layout(name: str) -> str:
 def _sets(name: str, how: Reading) -> Sample:
     from fastsim.formats import hdf5
 
-    rows = slice(0, how.max_events)
-    partons, particles, _ = hdf5.read(name, rows)
-    return _jet_sample(name, particles, partons, _one_weight(name, hdf5.read_weights(name, rows)))
+    def batches() -> Iterator[Sets]:
+        first, last = 0, how.max_events
+        while True:
+            rows = slice(first, first + CHUNK if last is None else min(first + CHUNK, last))
+            partons, particles, _ = hdf5.read(name, rows)
+            yield particles, partons, _first_column(hdf5.read_weights(name, rows))
+            first += len(partons)
+            if len(partons) < CHUNK:
+                return
+
+    return _jet_sample(name, batches(), "the file holds no events")
 
 
 def _showers(name: str, how: Reading) -> Sample:
@@ -105,44 +115,51 @@ def _binnings(name: str) -> tuple[Path, ...]:
 
 
 def _jets(name: str, how: Reading) -> Sample:
-    constituents, axes, weights = [], [], []
-    left = how.max_events
-    for particles, columns in _events(name):
-        if left is not None:
-            particles, columns = particles[:left], columns[:left]
-            left -= len(particles)
-        try:
+    def batches() -> Iterator[Sets]:
+        left = how.max_events
+        for particles, columns in _events(name):
+            if left is not None:
+                particles, columns = particles[:left], columns[:left]
+                left -= len(particles)
             jets = cluster(
                 particles,
                 radius=how.radius,
                 pt_min=how.pt_min,
                 eta_max=how.eta_max,
                 max_jets=how.max_jets,
-                weights=columns[:, 0] if columns.shape[1:] != (0,) else None,
+                weights=_first_column(columns),
             )
-        except ValueError as error:
-            raise FastsimError(f"{name}: {error}") from error
-        constituents.append(jets.constituents)
-        axes.append(jets.axes)
-        weights.append(np.ones(len(jets)) if jets.weights is None else jets.weights)
-        if left == 0:
-            break
-    if not sum(len(a) for a in axes):
-        raise FastsimError(f"{name}: no jet of R = {how.radius:g} above {how.pt_min:g} GeV in its events")
-    weight = np.concatenate(weights)
-    sets, partons = ParticleSet.concatenate(constituents), Partons.concatenate(axes)
-    sample = _jet_sample(name, sets, partons, _one_weight(name, weight))
+            yield jets.constituents, jets.axes, jets.weights
+            if left == 0:
+                return
+
+    sample = _jet_sample(name, batches(), f"no jet of R = {how.radius:g} above {how.pt_min:g} GeV in its events")
     # nobody knows what a jet comes from; and its pT is an outcome here, not what it was generated for
     return replace(sample, condition={"jet pt": sample.condition["pt"]})
 
 
-def _jet_sample(name: str, particles: ParticleSet, partons: Partons, weights: NDArray[Any] | None) -> Sample:
-    if len(partons) == 0:
-        raise FastsimError(f"{name}: the file holds no events")
+def _jet_sample(name: str, batches: Iterator[Sets], if_empty: str) -> Sample:
+    """The sample of all batches, of which only one is in memory as it was read.
+
+    Raises:
+        FastsimError: with the text ``if_empty`` if it has no sets; if a momentum or a weight is not allowed.
+    """
+    weights: list[NDArray[Any] | None] = []
+
+    def sets() -> Iterator[tuple[ParticleSet, Partons]]:
+        for particles, partons, given in batches:
+            if len(partons):
+                weights.append(given)
+                yield particles, partons
+        if not weights:
+            raise FastsimError(f"{name}: {if_empty}")
+
     try:
-        return jet_sample(particles, partons, weights=weights, groomed=True)
+        sample = jet_sample_of(sets(), groomed=True)
     except ValueError as error:
         raise FastsimError(f"{name}: {error}") from error
+    known = [w for w in weights if w is not None]
+    return replace(sample, weights=_one_weight(name, np.concatenate(known)) if len(known) == len(weights) else None)
 
 
 def _events(name: str) -> Iterator[Batch]:
@@ -162,11 +179,13 @@ def _events(name: str) -> Iterator[Batch]:
         yield events.particles, events.weights
 
 
-def _one_weight(name: str, weights: NDArray[Any] | None) -> NDArray[Any] | None:
-    """The first weight of every event, or None where all are equal."""
-    if weights is None or weights.size == 0:
-        return None
-    first = weights if weights.ndim == 1 else weights[:, 0]
-    if not np.isfinite(first).all() or not first.sum() > 0:
-        raise FastsimError(f"{name}: event weights sum to {first.sum():g}; a sample needs a positive sum")
-    return None if np.ptp(first) == 0 else first
+def _first_column(weights: NDArray[Any] | None) -> NDArray[Any] | None:
+    """The first, nominal weight of every event, (N,), or None where there is none."""
+    return None if weights is None or weights.shape[1:] == (0,) else weights.reshape(len(weights), -1)[:, 0]
+
+
+def _one_weight(name: str, weights: NDArray[Any]) -> NDArray[Any] | None:
+    """The weights, or None where all are equal."""
+    if not np.isfinite(weights).all() or not weights.sum() > 0:
+        raise FastsimError(f"{name}: event weights sum to {weights.sum():g}; a sample needs a positive sum")
+    return None if np.ptp(weights) == 0 else weights

@@ -18,7 +18,7 @@ Jets are padded arrays (N, P, F) of eta, phi, pT relative to the jet, and option
 all 0 are padding. JetNet computes in the precision of its input, and so does the jet mass here; all else is float64,
 so that EFPs of float32 jets agree to float32 rounding only.
 
-JetNet has no null: :func:`with_null` adds one.
+JetNet has no null: :func:`metrics.permutation.with_null` adds one.
 
 References:
     Kansal et al. 2021, arXiv:2106.11535 (W1, coverage, MMD). Kansal et al. 2022, arXiv:2211.10295 (FPD, KPD).
@@ -27,9 +27,7 @@ References:
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -39,8 +37,9 @@ from scipy.optimize import curve_fit
 from metrics.frechet import check_features, frechet_distance, scales
 from metrics.hadrons.efp import DEFAULT_GRAPHS, efps_of_arrays
 from metrics.hadrons.graphs import Graph, graphs
-from metrics.hadrons.jets import Jets
+from metrics.kernel import kernel_sum, pair_mean
 from metrics.result import MetricResult
+from metrics.transport import padded_emds
 from metrics.wasserstein import wasserstein_1
 
 Floats = NDArray[np.float64]
@@ -49,21 +48,6 @@ W1_GRAPHS = graphs("n==4", "d==4", "p==1")
 """The EFPs of W1EFP in JetNet's order, the square last: connected, four vertices, four edges."""
 
 _FEATURES = ("eta", "phi", "pt", "mass")
-_ROWS = 128
-
-
-def padded(jets: Jets, *, num_particles: int = 30) -> Floats:
-    """Leading particles of sets in JetNet's layout: eta, phi, pT relative to the parton, (N, num_particles, 3).
-
-    >>> sets = Jets(np.array([0, 2]), np.array([22, 22]), np.array([0.6, 0.4]), np.array([0.1, -0.1]), np.zeros(2),
-    ...             np.zeros((2, 4)), np.array([21]), np.array([100.0]))
-    >>> padded(sets, num_particles=3)[0].tolist()
-    [[0.1, 0.0, 0.6], [-0.1, 0.0, 0.4], [0.0, 0.0, 0.0]]
-    """
-    rows, slots = np.nonzero(np.arange(num_particles) < jets.counts[:, None])
-    out = np.zeros((len(jets), num_particles, 3))
-    out[rows, slots] = np.stack([jets.eta_rel, jets.phi_rel, jets.pt_rel], axis=1)[jets.offsets[rows] + slots]
-    return out
 
 
 def jet_efps(jets: NDArray[Any], of: Sequence[Graph] = DEFAULT_GRAPHS) -> Floats:
@@ -137,8 +121,8 @@ def kpd(
     for batch_seed in range(seed, seed + 1000 * num_batches, 1000):
         rng = np.random.RandomState(batch_seed) if parallel else np.random.default_rng(batch_seed)
         first, second = (s[rng.choice(len(s), size=batch_size)] for s in (x, y))
-        across = _kernel_sum(first, second) / batch_size**2
-        distances.append(_pair_mean(first) + _pair_mean(second) - 2 * across)
+        across = kernel_sum(first, second) / batch_size**2
+        distances.append(pair_mean(first) + pair_mean(second) - 2 * across)
     low, high = np.percentile(distances, (16.275, 83.725))
     return _result("kpd", np.median(distances), (high - low) / 2, real, generated, seed)
 
@@ -227,42 +211,13 @@ def cov_mmd(
     batches = []
     for _ in range(num_batches):
         x, y = (jets[rng.choice(len(jets), size=num_eval_samples)] for jets in (real, generated))
-        emd = _emds(y, x)
+        emd = padded_emds(y, x)
         batches.append((np.unique(np.argmin(emd, axis=1)).size / num_eval_samples, np.mean(np.min(emd, axis=0))))
     (cov, mmd), (cov_error, mmd_error) = np.mean(batches, axis=0), np.std(batches, axis=0)
     return {
         "cov": _result("cov", cov, cov_error, real, generated, seed),
         "mmd": _result("mmd", mmd, mmd_error, real, generated, seed),
     }
-
-
-def with_null(
-    metric: Callable[..., MetricResult | dict[str, MetricResult]],
-    real: NDArray[Any],
-    generated: NDArray[Any],
-    *,
-    num_cuts: int = 10,
-    **options: Any,
-) -> dict[str, MetricResult]:
-    """Results of a metric of this module by name, with the null that JetNet does not have.
-
-    ``real`` is cut into halves at random ``num_cuts`` times (2 or more); the null is mean and standard deviation of
-    the metric between halves. Biases that fall as 1/N are twice those of whole samples there. Every cut costs as much
-    as the metric itself.
-    """
-
-    def measure(real: NDArray[Any], generated: NDArray[Any]) -> dict[str, MetricResult]:
-        found = metric(real, generated, **options)
-        return {found.name: found} if isinstance(found, MetricResult) else found
-
-    rng = np.random.default_rng(0)
-    orders = [rng.permutation(len(real)) for _ in range(num_cuts)]
-    halves = [measure(real[order[::2]], real[order[1::2]]) for order in orders]
-    out = {}
-    for name, result in measure(real, generated).items():
-        values = [half[name].value for half in halves]
-        out[name] = replace(result, null_value=float(np.mean(values)), null_error=float(np.std(values, ddof=1)))
-    return out
 
 
 def _result(name: str, value: Any, error: Any, real: NDArray[Any], generated: NDArray[Any], seed: int) -> MetricResult:
@@ -280,25 +235,6 @@ def _moments(x: Floats) -> tuple[Floats, Floats]:
     mean = x.mean(axis=0)
     x -= mean
     return mean, x.T @ x / (len(x) - 1)
-
-
-def _kernel_sum(x: Floats, y: Floats) -> float:
-    """Sum over all pairs of (x.y / D + 1)^4."""
-    total = 0.0
-    for start in range(0, len(x), _ROWS):
-        kernel = x[start : start + _ROWS] @ y.T
-        kernel /= x.shape[1]
-        kernel += 1.0
-        kernel *= kernel
-        kernel *= kernel
-        total += float(kernel.sum())
-    return total
-
-
-def _pair_mean(x: Floats) -> float:
-    """Mean kernel over ordered pairs of different rows (a row drawn twice counts as two)."""
-    own = np.sum((np.sum(x * x, axis=1) / x.shape[1] + 1.0) ** 4)
-    return float((_kernel_sum(x, x) - own) / (len(x) * (len(x) - 1)))
 
 
 def _check_jets(real: NDArray[Any], generated: NDArray[Any]) -> None:
@@ -348,23 +284,3 @@ def _w1(
             x, y = x[x.any(axis=2)], y[y.any(axis=2)]
         batches.append([wasserstein_1(x[:, k], y[:, k]) for k in range(x.shape[1])])
     return np.mean(batches, axis=0), np.std(batches, axis=0)
-
-
-def _emds(x: NDArray[Any], y: NDArray[Any]) -> Floats:
-    """Energy mover's distances of jets (N, P, F) and (N', P', F), shape (N, N').
-
-    Unequal pT is balanced by a particle at distance R = 1 from all others.
-    """
-    import ot
-
-    sides = [[jet[jet[:, 2] > 0] for jet in np.asarray(side, dtype=np.float64)] for side in (x, y)]
-    out = np.zeros((len(x), len(y)))
-    for (i, one), (j, other) in itertools.product(*map(enumerate, sides)):
-        excess = one[:, 2].sum() - other[:, 2].sum()
-        distance = np.ones((len(one) + 1, len(other) + 1))
-        distance[:-1, :-1] = np.hypot(*(one[:, None, k] - other[None, :, k] for k in (0, 1)))
-        pt = np.append(one[:, 2], max(-excess, 0.0)), np.append(other[:, 2], max(excess, 0.0))
-        scale = pt[0].sum()
-        if scale > 0:
-            out[i, j] = scale * ot.emd2(pt[0] / scale, pt[1] / scale, distance)
-    return out

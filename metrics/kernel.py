@@ -37,6 +37,7 @@ BLOCKS = 16
 MAX_BLOCKS = 80
 MIN_EVENTS = 8
 _ROWS = 4096
+_FEW_ROWS = 128
 _MAX_PRODUCTS = 1_000
 _THREADS = 4
 
@@ -219,3 +220,22 @@ def _gram_of_pairs(rows: list[Floats], weights: list[Floats]) -> Floats:
                 total += float(u[start : start + _ROWS] @ (kernel @ weights[b]))
             gram[a, b] = gram[b, a] = total
     return gram
+
+
+def kernel_sum(x: Floats, y: Floats) -> float:
+    """Sum of (x.y / D + 1)^4 over all pairs of rows of (N, D) and (N', D), computed one by one."""
+    total = 0.0
+    for start in range(0, len(x), _FEW_ROWS):
+        kernel = x[start : start + _FEW_ROWS] @ y.T
+        kernel /= x.shape[1]
+        kernel += 1.0
+        kernel *= kernel
+        kernel *= kernel
+        total += float(kernel.sum())
+    return total
+
+
+def pair_mean(x: Floats) -> float:
+    """Mean kernel over ordered pairs of different rows of (N, D) (a row drawn twice counts as two)."""
+    own = np.sum((np.sum(x * x, axis=1) / x.shape[1] + 1.0) ** 4)
+    return float((kernel_sum(x, x) - own) / (len(x) * (len(x) - 1)))

@@ -14,11 +14,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from metrics.result import MetricResult
 
 Floats = NDArray[np.float64]
 
@@ -127,3 +129,32 @@ def split_error(
         values = np.array([statistic(*rows) for rows in zip(real, generated, strict=True)])
         variances.append(values.var(axis=0, ddof=1) / num_batches)
     return np.asarray(np.sqrt(np.mean(variances, axis=0)), dtype=np.float64)
+
+
+def with_null(
+    metric: Callable[..., MetricResult | dict[str, MetricResult]],
+    real: NDArray[Any],
+    generated: NDArray[Any],
+    *,
+    num_cuts: int = 10,
+    **options: Any,
+) -> dict[str, MetricResult]:
+    """Results of a metric that has no null of its own, as those of :mod:`metrics.jetnet`, by name and with a null.
+
+    ``real`` is cut into halves at random ``num_cuts`` times (2 or more); the null is mean and standard deviation of
+    the metric between halves. Biases that fall as 1/N are twice those of whole samples there. Every cut costs as much
+    as the metric itself.
+    """
+
+    def measure(real: NDArray[Any], generated: NDArray[Any]) -> dict[str, MetricResult]:
+        found = metric(real, generated, **options)
+        return {found.name: found} if isinstance(found, MetricResult) else found
+
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(len(real)) for _ in range(num_cuts)]
+    halves = [measure(real[order[::2]], real[order[1::2]]) for order in orders]
+    out = {}
+    for name, result in measure(real, generated).items():
+        values = [half[name].value for half in halves]
+        out[name] = replace(result, null_value=float(np.mean(values)), null_error=float(np.std(values, ddof=1)))
+    return out

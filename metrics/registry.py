@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
 from metrics.classifier import ClassifierTest, classifier_test
 from metrics.frechet import fpd
-from metrics.hadrons.jets import Jets
+from metrics.hadrons.jets import Jets, padded
 from metrics.hadrons.spectra import spectrum_distances
 from metrics.kernel import kpd
 from metrics.manifold import check_unweighted, prdc
@@ -78,7 +80,8 @@ def _w1(real: Sample, generated: Sample, seed: int) -> Found:
 
 def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
     one, other = _events(Jets, real, generated)
-    weights = [None if s.weights is None else s.weights[e.index] for s, e in ((real, one), (generated, other))]
+    sets = [np.repeat(np.arange(len(e), dtype=np.int32), e.counts) for e in (one, other)]
+    weights = [None if s.weights is None else s.weights[rows] for s, rows in zip((real, generated), sets, strict=True)]
     return Found(
         [
             w1(
@@ -86,8 +89,8 @@ def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
                 getattr(other, name),
                 real_weights=weights[0],
                 generated_weights=weights[1],
-                real_groups=one.index,
-                generated_groups=other.index,
+                real_groups=sets[0],
+                generated_groups=sets[1],
                 name=f"w1p {name}",
                 seed=seed,
             )
@@ -183,16 +186,16 @@ def _jetnet(metric: Callable[..., Any], features: Callable[[Jets], Any]) -> Call
 
 
 def _jetnet_efps(jets: Jets) -> Any:
-    return jetnet.jet_efps(jetnet.padded(jets))
+    return jetnet.jet_efps(padded(jets))
 
 
 JETNET: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the 36 EFPs", ("jets",), True, _jetnet(jetnet.fpd, _jetnet_efps)),
     "kpd": Metric("kernel physics distance of the 36 EFPs", ("jets",), True, _jetnet(jetnet.kpd, _jetnet_efps)),
-    "w1m": Metric("Wasserstein-1 distance of the mass", ("jets",), True, _jetnet(jetnet.w1m, jetnet.padded)),
-    "w1p": Metric("Wasserstein-1 distances of particles", ("jets",), True, _jetnet(jetnet.w1p, jetnet.padded)),
-    "w1efp": Metric("Wasserstein-1 distances of EFPs", ("jets",), True, _jetnet(jetnet.w1efp, jetnet.padded)),
-    "cov_mmd": Metric("coverage and MMD under the EMD", ("jets",), False, _jetnet(jetnet.cov_mmd, jetnet.padded)),
+    "w1m": Metric("Wasserstein-1 distance of the mass", ("jets",), True, _jetnet(jetnet.w1m, padded)),
+    "w1p": Metric("Wasserstein-1 distances of particles", ("jets",), True, _jetnet(jetnet.w1p, padded)),
+    "w1efp": Metric("Wasserstein-1 distances of EFPs", ("jets",), True, _jetnet(jetnet.w1efp, padded)),
+    "cov_mmd": Metric("coverage and MMD under the EMD", ("jets",), False, _jetnet(jetnet.cov_mmd, padded)),
 }
 """The metrics of JetNet 0.2.5, with its draws and without nulls."""
 PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": METRICS, "jetnet": JETNET}

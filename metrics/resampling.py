@@ -50,6 +50,15 @@ class Draws:
             Null(np.mean([p.null.draws for p in parts], axis=0)),
         )
 
+    @staticmethod
+    def largest(parts: Sequence[Draws]) -> Draws:
+        """The largest of several statistics, which is so in every resample too; they must share a Resampling."""
+        return Draws(
+            max(p.value for p in parts),
+            np.max([p.bootstrap for p in parts], axis=0),
+            Null(np.max([p.null.draws for p in parts], axis=0)),
+        )
+
 
 class Resampling:
     """Blocks of two samples, and what resamples are made of.

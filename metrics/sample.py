@@ -18,6 +18,24 @@ Kind = Literal["jets", "showers", "arrays"]
 
 
 @dataclass(frozen=True)
+class Columns:
+    """K columns (N,) side by side as a matrix (N, K), of which only the rows that are asked for are in memory."""
+
+    columns: tuple[Floats, ...]
+    ndim = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), len(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Floats:
+        return np.stack([column[rows] for column in self.columns], axis=1)
+
+
+@dataclass(frozen=True)
 class Sample:
     """N events of one kind.
 
@@ -59,9 +77,9 @@ class Sample:
             self.binning,
         )
 
-    def classifier_inputs(self) -> Floats:
+    def classifier_inputs(self) -> Columns:
         """Observables and condition side by side, shape (N, K)."""
-        return np.stack([*self.observables.values(), *self.condition.values()], axis=1)
+        return Columns((*self.observables.values(), *self.condition.values()))
 
 
 def check_alike(real: Sample, generated: Sample) -> None:

@@ -70,7 +70,7 @@ def set_auc(
     for label, jets in (("real", real), ("generated", generated)):
         if not (np.isfinite(jets.p4_rel).all() and np.isfinite(jets.parton_pt).all()):
             raise ValueError(f"the {label} sets hold NaN or infinity: the classifier needs finite momenta")
-    jets = _join(real, generated)
+    jets = Jets.concatenate([real, generated])
 
     def prepare(train: Ints) -> tuple[nn.Module, Inputs]:
         return _prepare(jets, train, condition, max_particles if pairwise else 0)
@@ -94,8 +94,9 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
 
     from metrics.set_network import Pairs, SetNetwork
 
+    momenta = jets.p4_rel
     if max_paired:
-        particles, sets = classifier_inputs.invariants(jets.p4_rel, jets.offsets, jets.pdg_id)
+        particles, sets = classifier_inputs.invariants(momenta, jets.offsets, jets.pdg_id)
     else:
         particles, sets = classifier_inputs.coordinates(jets)
     if condition:
@@ -103,7 +104,7 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
     x = torch.from_numpy(_standardized(particles, *_moments(particles[ragged_indices(jets.offsets, train)])))
     s = torch.from_numpy(_standardized(sets, *_moments(sets[train])))
     kinds = torch.from_numpy(classifier_inputs.species(jets))
-    total = classifier_inputs.momentum(jets.p4_rel, jets.offsets)
+    total = classifier_inputs.momentum(momenta, jets.offsets)
 
     def leading(rows: Ints) -> tuple[NDArray[np.bool_], Floats]:
         """Which of the K slots of each set are filled, (n, K), and the features of their pairs, (n, K, K, P)."""
@@ -111,7 +112,7 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
         slot = np.arange(max(1, counts.max()))
         filled = slot < counts
         p4 = np.zeros((*filled.shape, 4))
-        p4[filled] = jets.p4_rel[(jets.offsets[rows, None] + slot)[filled]]
+        p4[filled] = momenta[(jets.offsets[rows, None] + slot)[filled]]
         return filled, classifier_inputs.pair_invariants(p4, total[rows])
 
     mean = spread = np.zeros(NUM_PAIR_FEATURES)
@@ -133,13 +134,6 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
 
     width = NUM_PAIR_FEATURES if max_paired else 0
     return SetNetwork(x.shape[1], classifier_inputs.NUM_SPECIES, s.shape[1], width), inputs
-
-
-def _join(real: Jets, generated: Jets) -> Jets:
-    """All sets in a row, real ones first."""
-    names = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "p4_rel", "parton_id", "parton_pt")
-    columns = {name: np.concatenate([getattr(real, name), getattr(generated, name)]) for name in names}
-    return Jets(offsets_from_counts(np.concatenate([real.counts, generated.counts])), **columns)
 
 
 def _moments(values: Floats) -> tuple[Floats, Floats]:

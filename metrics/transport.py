@@ -23,6 +23,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import numpy as np
@@ -76,6 +77,30 @@ def emd_matrix(real: Jets, generated: Jets, *, max_particles: int | None = None,
     rows, columns = (_particle_sets(jets, max_particles) for jets in (real, generated))
     found = [[_distance(one, other, radius) for other in columns] for one in rows]
     return np.array(found, dtype=np.float64).reshape(len(rows), len(columns))
+
+
+def padded_emds(x: NDArray[Any], y: NDArray[Any]) -> Floats:
+    """Energy mover's distances (R = 1) of jets in JetNet's layout, as JetNet computes them, shape (N, N').
+
+    Unequal pT is balanced by a particle at distance R from all others. Azimuths are those of one jet, relative to its
+    axis: differences are taken as they are, not the short way round.
+
+    Args:
+        x, y: eta, phi, pT of particles in the first three columns, (N, P, F) and (N', P', F); pT 0 is padding.
+    """
+    import ot
+
+    sides = [[jet[jet[:, 2] > 0] for jet in np.asarray(side, dtype=np.float64)] for side in (x, y)]
+    out = np.zeros((len(x), len(y)))
+    for (i, one), (j, other) in itertools.product(*map(enumerate, sides)):
+        excess = one[:, 2].sum() - other[:, 2].sum()
+        distance = np.ones((len(one) + 1, len(other) + 1))
+        distance[:-1, :-1] = np.hypot(*(one[:, None, k] - other[None, :, k] for k in (0, 1)))
+        pt = np.append(one[:, 2], max(-excess, 0.0)), np.append(other[:, 2], max(excess, 0.0))
+        scale = pt[0].sum()
+        if scale > 0:
+            out[i, j] = scale * ot.emd2(pt[0] / scale, pt[1] / scale, distance)
+    return out
 
 
 def coverage_and_mmd(

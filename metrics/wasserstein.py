@@ -10,16 +10,21 @@ References:
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.permutation import permutation_null
+from metrics.permutation import Null, relabellings
 from metrics.result import MetricResult
 from metrics.weights import event_weights, units
 
 Floats = NDArray[np.float64]
+
+PIECE = 2**22
+"""Values sorted at a time: of more, only a few bytes each are in memory beside the samples."""
 
 
 def wasserstein_1(
@@ -33,7 +38,8 @@ def wasserstein_1(
     >>> wasserstein_1(np.arange(4), np.arange(4) + 0.5)
     0.5
     """
-    return _Sorted(x, y, x_weights, y_weights).distance()
+    pooled = _Pooled(x, y, x_weights, y_weights)
+    return float(pooled.distances(lambda _: pooled.shares(np.arange(len(x) + len(y)) < len(x)), 1)[0])
 
 
 def w1(
@@ -66,39 +72,41 @@ def w1(
     Raises:
         ValueError: as :func:`wasserstein_1`.
     """
-    pooled = _Sorted(real, generated, real_weights, generated_weights)
-    groups: list[NDArray[np.int64]] = []
-    counts: list[int] = []
-    for values, given in ((real, real_groups), (generated, generated_groups)):
-        labels = np.arange(len(values)) if given is None else np.unique(given, return_inverse=True)[1]
-        groups.append(labels + sum(counts))
-        counts.append(int(labels.max()) + 1)
-    event = np.concatenate(groups)[pooled.order]
+    pooled = _Pooled(real, generated, real_weights, generated_weights, real_groups, generated_groups)
     rng = np.random.default_rng(seed)
     # an event's weight is that of its values, on average
-    per_event = np.bincount(event, pooled.weights) / np.maximum(np.bincount(event), 1)
+    per_event = pooled.sums / np.maximum(pooled.numbers, 1)
+    num = pooled.num_real
     unit, num_real, num_generated = units(
-        event_weights("W1", "real", per_event[: counts[0]], counts[0]),
-        event_weights("W1", "generated", per_event[counts[0] :], counts[1]),
+        event_weights("W1", "real", per_event[:num], num),
+        event_weights("W1", "generated", per_event[num:], len(per_event) - num),
         rng,
     )
-    unit = unit[event]
-    draws = []
-    for _ in range(num_bootstrap):
-        times = [np.bincount(rng.integers(n, size=n), minlength=n) for n in counts]
-        draws.append(pooled.distance(times=np.concatenate(times)[event]))
-    null = permutation_null(
-        lambda chosen: pooled.distance(chosen[unit]),
-        num_real,
-        num_generated,
-        num_permutations=num_permutations,
-        rng=rng,
-    )
-    value = pooled.distance()
+    is_real = np.arange(len(per_event)) < num
+    counts = (num, len(per_event) - num)
+    times = [
+        np.concatenate([np.bincount(rng.integers(n, size=n), minlength=n) for n in counts]).astype(np.uint16)
+        for _ in range(num_bootstrap)
+    ]
+    labels = [
+        np.packbits(chosen)
+        for chosen in relabellings(num_real, num_generated, num_permutations=num_permutations, rng=rng)
+    ]
+
+    def shares(k: int) -> Floats:
+        if k == 0:
+            return pooled.shares(is_real)
+        if k <= num_bootstrap:
+            return pooled.shares(is_real, times[k - 1])
+        chosen = np.unpackbits(labels[k - 1 - num_bootstrap], count=num_real + num_generated).astype(bool)
+        return pooled.shares(chosen[unit])
+
+    value, *draws = pooled.distances(shares, 1 + num_bootstrap + num_permutations)
+    null = Null(np.array(draws[num_bootstrap:]))
     return MetricResult(
         name,
         value,
-        float(np.std(draws, ddof=1)),
+        float(np.std(draws[:num_bootstrap], ddof=1)),
         null.mean,
         null.std,
         counts[0],
@@ -108,28 +116,96 @@ def w1(
     )
 
 
-class _Sorted:
-    """The pooled values in rising order: ``order`` (N + N',), which are ``real``, their ``weights``, and the ``steps``
-    from each to the next."""
+class _Pooled:
+    """The values of both samples, and the events that they belong to, real ones first.
+
+    ``numbers`` and ``sums`` (E,): of the values of each event, how many and their weights; ``num_real`` events.
+    """
 
     def __init__(
-        self, x: NDArray[Any], y: NDArray[Any], x_weights: NDArray[Any] | None, y_weights: NDArray[Any] | None
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        x_weights: NDArray[Any] | None = None,
+        y_weights: NDArray[Any] | None = None,
+        x_groups: NDArray[Any] | None = None,
+        y_groups: NDArray[Any] | None = None,
     ) -> None:
         if len(x) == 0 or len(y) == 0:
             raise ValueError(f"W1 needs non-empty samples, got {len(x)} and {len(y)} values")
-        pooled = np.concatenate([x, y]).astype(np.float64)
-        if not np.isfinite(pooled).all():
+        self._values = np.asarray(x), np.asarray(y)
+        if not all(np.isfinite(v).all() for v in self._values):
             raise ValueError("a sample holds NaN or infinity: W1 needs finite values")
-        self.order = np.argsort(pooled, kind="stable")
-        self.steps = np.diff(pooled[self.order])
-        self.real = self.order < len(x)
-        weights = event_weights("W1", "real", x_weights, len(x)), event_weights("W1", "generated", y_weights, len(y))
-        self.weights = np.concatenate(weights)[self.order]
+        given = x_weights is not None, y_weights is not None
+        self._weights = (
+            event_weights("W1", "real", x_weights, len(x)) if any(given) else None,
+            event_weights("W1", "generated", y_weights, len(y)) if any(given) else None,
+        )
+        self._events = [None if g is None else _labels(g) for g in (x_groups, y_groups)]
+        numbers, sums = [], []
+        for values, weights, events in zip(self._values, self._weights, self._events, strict=True):
+            numbers.append(np.ones(len(values), np.int64) if events is None else np.bincount(events))
+            weighted = weights if events is None or weights is None else np.bincount(events, weights)
+            sums.append(numbers[-1].astype(np.float64) if weighted is None else weighted)
+        self.num_real = len(numbers[0])
+        self.numbers, self.sums = np.concatenate(numbers), np.concatenate(sums)
 
-    def distance(self, real: NDArray[np.bool_] | None = None, times: NDArray[Any] | None = None) -> float:
-        """W1 with other values on the real side, or every value taken so many times, both in rising order."""
-        side = self.real if real is None else real
-        weights = self.weights if times is None else self.weights * times
-        total = float(weights[side].sum())
-        signed = np.where(side, weights / total, -weights / (float(weights.sum()) - total))
-        return float(np.abs(np.cumsum(signed)[:-1]) @ self.steps)
+    def shares(self, is_real: NDArray[np.bool_], times: NDArray[Any] | None = None) -> Floats:
+        """What weight 1 of each event (E,) adds to F_1 - F_2, with every event taken so many times."""
+        sums = self.sums if times is None else self.sums * times
+        total = float(sums[is_real].sum())
+        share = np.where(is_real, 1.0 / total, -1.0 / (float(sums.sum()) - total))
+        return share if times is None else share * times
+
+    def distances(self, shares: Callable[[int], Floats], number: int) -> Floats:
+        """W1 of ``number`` pairs of samples, each given by the shares of the events, (number,)."""
+        found, reached, last = np.zeros(number), np.zeros(number), None
+        for values, weights, events in self._pieces():
+            steps = np.diff(values)
+            gap = 0.0 if last is None else values[0] - last
+            for k in range(number):
+                signed = shares(k)[events]
+                if weights is not None:
+                    signed *= weights
+                height = np.cumsum(signed, out=signed)
+                found[k] += abs(reached[k]) * gap
+                height += reached[k]
+                reached[k] = height[-1]
+                found[k] += np.abs(height[:-1]) @ steps
+            last = values[-1]
+        return found
+
+    def _pieces(self) -> Iterator[tuple[Floats, Floats | None, NDArray[Any]]]:
+        """Values in rising order, their weights and events: so many at a time that memory stays bounded."""
+        total = sum(len(v) for v in self._values)
+        edges = np.array([-np.inf, np.inf])
+        if total > PIECE:
+            some = np.concatenate([v[:: max(1, total // 100_000)] for v in self._values]).astype(np.float64)
+            inner = np.quantile(some, np.linspace(0.0, 1.0, -(-total // PIECE) + 1)[1:-1])
+            edges = np.concatenate([edges[:1], np.unique(inner), edges[1:]])
+        for low, high in itertools.pairwise(edges):
+            values, weights, events = [], [], []
+            for v, w, e, first in zip(self._values, self._weights, self._events, (0, self.num_real), strict=True):
+                inside = np.flatnonzero((low <= v) & (v < high))
+                values.append(v[inside].astype(np.float64))
+                weights.append(None if w is None else w[inside])
+                events.append(first + (inside if e is None else e[inside].astype(np.int64)))
+            pooled = np.concatenate(values)
+            if len(pooled):
+                order = np.argsort(pooled, kind="stable")
+                one, other = weights
+                both = None if one is None or other is None else np.concatenate([one, other])[order]
+                yield pooled[order], both, np.concatenate(events)[order]
+
+
+def _labels(groups: NDArray[Any]) -> NDArray[np.int32]:
+    """The groups, numbered from 0 without gaps."""
+    given = np.asarray(groups)
+    given = given if given.dtype.kind in "iu" else given.astype(np.int64)
+    if given.min() < 0:
+        given = np.unique(given, return_inverse=True)[1]
+    used = np.zeros(int(given.max()) + 1, dtype=bool)
+    used[given] = True
+    if used.all():
+        return given.astype(np.int32, copy=False)
+    return np.asarray((np.cumsum(used, dtype=np.int32) - 1)[given], dtype=np.int32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Side = Literal["real", "generated"]
+Side = Literal["real", "generated", "the sample's"]
 
 ALIKE = 0.02
 """Relative difference of N_eff / N up to which single events count as alike."""
@@ -23,7 +23,17 @@ MAX_UNITS = 400
 
 
 def event_weights(metric: str, side: Side, weights: NDArray[Any] | None, num: int, *, negative: bool = True) -> Floats:
-    """Weights (num,) scaled to sum to N_eff; ones where none are given.
+    """Weights (num,) scaled to sum to N_eff; ones where none are given. Raises as :func:`checked_weights`."""
+    if weights is None:
+        return np.ones(num)
+    w = checked_weights(metric, side, weights, num, negative=negative)
+    return np.asarray(w * (w.sum() / np.sum(w**2)))
+
+
+def checked_weights(
+    metric: str, side: Side, weights: NDArray[Any] | None, num: int, *, negative: bool = True
+) -> Floats:
+    """Weights (num,) as they are; ones where none are given.
 
     Raises:
         ValueError: if their number differs, one is not finite or (unless ``negative``) below 0, or their sum is not
@@ -43,7 +53,7 @@ def event_weights(metric: str, side: Side, weights: NDArray[Any] | None, num: in
         )
     if not w.sum() > 0:
         raise ValueError(f"{side} weights sum to {w.sum():g}: {metric} needs a positive sum")
-    return np.asarray(w * (w.sum() / np.sum(w**2)))
+    return w
 
 
 def block_numbers(real: Floats, generated: Floats, smallest: int, most: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from types import FrameType
 import click
 
 from fastsim import __version__
+from fastsim.cli.encoding import any_characters
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError, Stopped
 
@@ -48,8 +49,9 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt as error:
             raise _interrupted(error) from error
         except ImportError as error:
-            if isinstance(error.__cause__, KeyboardInterrupt):  # the signal came while a compiled module was loaded
-                raise _interrupted(error.__cause__) from error
+            cause = error.__cause__ or error.__context__
+            if isinstance(cause, KeyboardInterrupt):  # a compiled module that was loading made its own error of it
+                raise _interrupted(cause) from error
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -95,6 +97,11 @@ def _sigterm_unwinds() -> Iterator[None]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM)."""
+    with any_characters():
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     state = {"debug": False}
     try:
         with _sigterm_unwinds():

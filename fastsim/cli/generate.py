@@ -1,12 +1,16 @@
-"""``fastsim generate``: hadrons from a model."""
+"""``fastsim generate``: hadrons, or calorimeter showers, from a model."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import click
 
+from fastsim.cli import shower
 from fastsim.cli.options import as_path, event_input, event_options, model_option
+from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
 
 class Slice(click.ParamType[tuple[int, int]]):
@@ -21,9 +25,11 @@ class Slice(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2])
 
 
-@click.command("generate", short_help="Hadrons from a model.")
+@click.command("generate", short_help="Hadrons or showers from a model.")
 @event_options
+@shower.gun_options
 @model_option
+@stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
@@ -36,7 +42,6 @@ class Slice(click.ParamType[tuple[int, int]]):
     type=click.IntRange(1),
     help="Default: one a CPU, four at most; results do not depend on it.",
 )
-@click.option("--workers", metavar="N", type=click.IntRange(0), default=0, help="Worker processes instead of threads.")
 @click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped; the result is the same.")
 @click.option(
@@ -55,19 +60,29 @@ def command(
     device: str,
     latent: bool,
     part: tuple[int, int] | None,
-    threads: int | None,
-    workers: int,
     scheduler: str | None,
     resume: bool,
     log_json: str | None,
+    threads: int | None,
+    steps: tuple[str, ...],
+    shower_model: Any,
+    geant4_data: Path | None,
+    workers: int,
+    **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
 
     Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
     counted in the summary.
 
-    While it runs, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json tells
-    what was written (docs/production.md).
+    --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
+    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
+
+    With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
+    its binning (.xml) beside it.
+
+    While hadrons are made, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json
+    tells what was written (docs/production.md).
 
     \b
     Examples:
@@ -75,7 +90,29 @@ def command(
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
       fastsim generate events.lhe.gz -o part3.hepmc3.gz --slice 3/20 --workers 4 --resume
+      fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
+      fastsim generate --detector pb-si-ecal --particle gamma --energy 1:100 --num 10000 -o gen.h5 --model library.h5
     """
+    events_only = {
+        "input": input,
+        "gun": gun,
+        "num_events": num_events,
+        "first_event": first_event,
+        "num_inference_steps": num_inference_steps,
+        "latent": latent,
+        "steps": None if steps == DEFAULT_STEPS else steps,
+        "shower_model": shower_model,
+        "geant4_data": geant4_data,
+        "workers": workers,
+        "slice": part,
+        "scheduler": scheduler,
+        "resume": resume,
+        "log_json": log_json,
+        "device": None if device == "cpu" else device,
+    }
+    if shower.asked(showers, events_only):
+        shower.generate(showers, output, model=model, seed=seed, threads=threads, force=force)
+        return
     source = event_input(input, gun)
     from fastsim import api
     from fastsim.cards import DEFAULT_MODEL
@@ -87,6 +124,9 @@ def command(
             source,
             as_path(output),
             model=model or DEFAULT_MODEL,
+            steps=steps,
+            shower_model=shower_model,
+            geant4_data=geant4_data,
             seed=seed,
             num_events=num_events,
             first_event=first_event,

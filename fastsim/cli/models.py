@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """List the models that ship with fastsim: limits of validity, size, validation figures.
 
-    A figure is the worst of all validation cells, beside the same figure of Pythia against Pythia.
+    Models turn partons into hadrons, or particles into showers of a calorimeter. A figure is the worst of all
+    validation cells, beside the same figure of the reference (Pythia, Geant4) against itself.
 
     \b
     Examples:
@@ -36,18 +37,28 @@ def command(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fastsim.species import QUARKS
-
-    names = {pdg_id: name for name, pdg_id in QUARKS.items()} | {21: "g"}
-    table = Table("model", "kind", "partons", "pT / GeV", "size / MB", "figures (Pythia against Pythia)")
+    table = Table("model", "kind", "valid for", "pT or energy / GeV", "size / MB", "figures (reference against itself)")
     for card, path in entries:
         weights = path.parent / card.weights
         size = f"{weights.stat().st_size / 1e6:.1f}" if weights.is_file() else "missing"
         name = f"{card.name} (default)" if card.name == cards.DEFAULT_MODEL else card.name
-        flavours = " ".join(dict.fromkeys(names.get(abs(i), str(i)) for i in sorted(card.domain.flavours, key=abs)))
-        limits = f"{card.domain.pt_min:g} - {card.domain.pt_max:g}"
-        table.add_row(name, card.kind, flavours, limits, size, "\n".join(figures(card)))
+        table.add_row(name, card.kind, *limits(card), size, "\n".join(figures(card)))
     Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def limits(card: ModelCard) -> tuple[str, str]:
+    """Partons, or particles and detector, and the range of pT or kinetic energy in GeV that a model is valid for."""
+    from fastsim.showers import ShowerDomain
+    from fastsim.species import QUARKS
+    from generators.reference.detectors import PARTICLES
+
+    domain = card.domain
+    if isinstance(domain, ShowerDomain):
+        particles = " ".join(name for name, (pdg_id, _) in PARTICLES.items() if pdg_id in domain.particles)
+        return f"{particles} in {card.detector}", f"{domain.min_energy:g} - {domain.max_energy:g}"
+    names = {pdg_id: name for name, pdg_id in QUARKS.items()} | {21: "g"}
+    flavours = dict.fromkeys(names.get(abs(i), str(i)) for i in sorted(domain.flavours, key=abs))
+    return " ".join(flavours), f"{domain.pt_min:g} - {domain.pt_max:g}"
 
 
 def figures(card: ModelCard) -> list[str]:

@@ -1,4 +1,4 @@
-"""The options of ``fastsim reference`` that make calorimeter showers instead of hadrons."""
+"""The options of ``fastsim reference`` and ``fastsim generate`` that make calorimeter showers instead of hadrons."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 NEEDED = ("detector", "particle", "energy", "num")
+GUN = (*NEEDED, "theta", "phi")
+"""Names of :func:`gun_options`."""
 
 
 class EnergyRange(click.ParamType[tuple[float, float]]):
@@ -26,8 +28,8 @@ class EnergyRange(click.ParamType[tuple[float, float]]):
             self.fail(f"{value!r} is not LOW:HIGH or one energy in GeV, for example 1:100", param, ctx)
 
 
-def shower_options(function: F) -> F:
-    """Detector, particle, energies, direction, and where Geant4's data is."""
+def gun_options(function: F) -> F:
+    """Detector, particle, energies, number and direction."""
     decorators: list[Callable[[Any], Any]] = [
         click.option("--detector", metavar="NAME|PATH", help="Showers in pb-si-ecal, copper or a .toml file."),
         click.option("--particle", metavar="NAME", help="What hits the detector: e-, gamma, pi+, K0L, pbar..."),
@@ -37,6 +39,16 @@ def shower_options(function: F) -> F:
         click.option("--num", metavar="N", type=click.IntRange(1), help="How many showers."),
         click.option("--theta", metavar="RAD", type=float, help="Angle to the detector's axis.  [default: 0]"),
         click.option("--phi", metavar="RAD", type=float, help="Azimuth of the direction.  [default: 0]"),
+    ]
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def shower_options(function: F) -> F:
+    """Those of :func:`gun_options`, where Geant4's data is, and whether to go on with a run."""
+    decorators: list[Callable[[Any], Any]] = [
+        gun_options,
         click.option(
             "--geant4-data",
             metavar="DIR",
@@ -54,7 +66,7 @@ def asked(shower: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether showers are wanted.
 
     Args:
-        shower: values of :func:`shower_options`, by name.
+        shower: values of :func:`shower_options` or :func:`gun_options`, by name.
         other: values, by name, that are for events only.
 
     Raises:
@@ -98,6 +110,32 @@ def run(shower: Mapping[str, Any], output: str, *, seed: int, workers: int, forc
             workers=max(1, workers),
             data=shower["geant4_data"],
             resume=shower["resume"],
+            force=force,
+            progress=report,
+        )
+    show(summary)
+
+
+def generate(
+    shower: Mapping[str, Any], output: str, *, model: str | None, seed: int, threads: int | None, force: bool
+) -> None:
+    """Makes the showers with a model, with progress and a summary."""
+    from fastsim import api
+    from fastsim.cli.progress import progress
+    from fastsim.cli.summary import show
+
+    with progress("generating", "showers") as report:
+        summary = api.generate_showers(
+            output,
+            detector=shower["detector"],
+            particle=shower["particle"],
+            energy=shower["energy"],
+            num=shower["num"],
+            theta=shower["theta"] or 0.0,
+            phi=shower["phi"] or 0.0,
+            model=model,
+            seed=seed,
+            threads=threads,
             force=force,
             progress=report,
         )

@@ -131,7 +131,8 @@ def read_chunks(
             step = chunk_size(voxels.shape[1])
             for start in range(0, last, step):
                 rows = slice(start, min(start + step, last))
-                part = Showers(np.float64(energies[rows]).reshape(-1), np.asarray(voxels[rows], dtype=np.float32))
+                incident = np.asarray(energies[rows], dtype=np.float64).reshape(-1)
+                part = Showers(incident, np.asarray(voxels[rows], dtype=np.float32))
                 check_showers(part, place=place, first=start)
                 yield part
     except (OSError, RuntimeError) as error:  # h5py's words for a missing, foreign or cut-off file

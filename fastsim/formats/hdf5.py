@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastsim import kinematics, species
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
+from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
 from fastsim.formats.output import AtomicWriter, PathLike, writing
 
 LAYOUT_VERSION = 1
@@ -150,7 +150,7 @@ class Writer(_Tables):
 
 
 class EventWriter(_Tables):
-    """Writes hard events with their particles: ``event/``, ``hard/`` and ``particle/`` (with ``origin``)."""
+    """Writes hard events with their particles: ``event/``, ``hard/`` and ``particle/`` (with ``origin``), ``cell/``."""
 
     def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
         attributes = {k: v for k, v in run.provenance.items() if k not in ("layout", "layout_version")}
@@ -170,6 +170,10 @@ class EventWriter(_Tables):
             self._append("particle/pdg_id", events.particles.pdg_id, "i4")
             self._append("particle/p4", events.particles.p4, "f8")
             self._append("particle/origin", events.origin, "i4")
+        if events.cells is not None:
+            self._append_offsets("cell/offsets", events.cells.offsets)
+            self._append("cell/id", events.cells.id, "i4")
+            self._append("cell/energy", events.cells.energy, "f4")
         self.num_written += len(events)
 
 
@@ -248,9 +252,10 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
                     particles = _particles(file, start, stop)
                     first = int(file["particle/offsets"][start])
                     origin = file["particle/origin"][first : first + len(particles.pdg_id)].astype(np.int64)
+                cells = _cells(file, start, stop) if "cell/offsets" in file else None
                 events: dict[str, Any] = {name: file[f"event/{name}"][start:stop] for name in _EVENT}
                 _check_lengths(offsets - low, hard, events, particles, origin)
-            yield HardEvents(offsets=offsets - low, particles=particles, origin=origin, **hard, **events)
+            yield HardEvents(offsets=offsets - low, particles=particles, origin=origin, cells=cells, **hard, **events)
 
     return run, batches()
 
@@ -310,7 +315,7 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeErro
 
 
 def bomb(file: h5py.File) -> str | None:
-    """What is wrong with a file whose tables claim far more bytes than it has, so that reading would fill the memory."""
+    """What is wrong with a file whose tables claim far more bytes than it has, and would fill the memory."""
     claimed = 0
 
     def count(name: str, item: Any) -> None:
@@ -340,6 +345,14 @@ def _particles(file: h5py.File, start: int, stop: int) -> ParticleSet:
     pdg_id = file["particle/pdg_id"][low:high].astype(np.int64)
     p4 = file["particle/p4"][low:high]
     return ParticleSet(offsets - low, pdg_id, _restored(p4, pdg_id) if p4.dtype == np.float32 else p4)
+
+
+def _cells(file: h5py.File, start: int, stop: int) -> Cells:
+    offsets = file["cell/offsets"][start : stop + 1].astype(np.int64)
+    if len(offsets) != stop - start + 1 or (np.diff(offsets) < 0).any() or offsets[0] < 0:
+        raise ValueError("cell/offsets do not increase")
+    low, high = int(offsets[0]), int(offsets[-1])
+    return Cells(offsets - low, file["cell/id"][low:high], file["cell/energy"][low:high])
 
 
 def _restored(p4: NDArray[Any], pdg_id: NDArray[Any]) -> Floats:

@@ -34,6 +34,7 @@ from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offset
 from fastsim.formats import digits
 from fastsim.formats.output import AtomicWriter, PathLike, split_ending, writing
 from fastsim.formats.record import Record
+from fastsim.formats.watched import WatchedFile
 
 PART = 128
 """Events formatted at once: their text then stays in the processor's cache."""
@@ -161,16 +162,20 @@ def _zstd() -> Any:
 def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSet, Floats]]:
     """Final particles (status 1) of a HepMC file in batches, with the weights, shape (N, W).
 
-    Any HepMC version and compression that pyhepmc knows; momenta in GeV.
+    Any HepMC version and compression that pyhepmc knows; momenta in GeV. A file of HepMC3 (Asciiv3) or HepMC2 text is
+    refused at its end, after the batches before, if an event that begins in it could not be read, or if it ends without
+    the line ``...END_EVENT_LISTING``: every writer of these formats closes a file with it, so one without was cut,
+    maybe just between two events.
 
     Raises:
-        FastsimError: if the file cannot be read.
+        FastsimError: if the file cannot be read, or is cut short or damaged.
     """
     import pyhepmc
 
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
+    pyhepmc.Setup.print_errors, pyhepmc.Setup.debug_level = False, 0  # on many lines; _check_whole says it on one
     held: list[tuple[Ints, Floats, Any]] = []
 
     def batch() -> tuple[ParticleSet, Floats]:
@@ -178,18 +183,98 @@ def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSe
         particles = ParticleSet(offsets, np.concatenate([h[0] for h in held]), np.concatenate([h[1] for h in held]))
         return particles, np.array([h[2] for h in held], dtype=np.float64)
 
+    num_read = 0
     try:
-        with pyhepmc.open(name) as file:
-            for event in file:
+        with _open_to_read(name) as raw:
+            watched = WatchedFile(raw, b"E ")
+            for event in pyhepmc.open(watched):
                 scale = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
                 table = event.numpy.particles
                 final = table.status == 1
                 p4 = np.stack([table.e, table.px, table.py, table.pz], axis=1)[final] * scale
                 held.append((table.pid[final].astype(np.int64), p4, list(event.weights)))
+                num_read += 1
                 if len(held) == chunk_size:
                     yield batch()
                     held.clear()
+            watched.finish()
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
+    _check_whole(name, watched, num_read)
     if held:
         yield batch()
+
+
+def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """The run and the final particles of the events of a HepMC file of any origin, in batches.
+
+    Events are numbered from 0 in the file. They have no hard record; the run is what the first event tells: beams
+    (status 4), cross-section, names of weights.
+
+    Raises:
+        FastsimError: if the file cannot be read, now or in the iteration.
+    """
+
+    def batches() -> Iterator[HardEvents]:
+        number = 0
+        for particles, weights in read(path, chunk_size=chunk_size):
+            numbers = np.arange(number, number + len(particles))
+            yield HardEvents.of_particles(particles, weights if weights.size else np.ones((len(numbers), 1)), numbers)
+            number += len(numbers)
+
+    return _run_of(path), batches()
+
+
+def _run_of(path: PathLike) -> RunInfo:
+    """What the first event of a file tells about the run."""
+    import pyhepmc
+
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise FastsimError(f"{name}: no such file")
+    try:
+        with _open_to_read(name) as raw:
+            event = next(iter(pyhepmc.open(raw)), None)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
+    if event is None:
+        raise FastsimError(f"{name}: holds no event that can be read")
+    scale = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
+    beams = [(int(p.pid), float(p.momentum.e) * scale) for p in event.particles if p.status == 4]
+    ids, energies = zip(*beams, strict=True) if len(beams) == 2 else ((0, 0), (0.0, 0.0))
+    measured = event.cross_section
+    process = () if measured is None else ((measured.xsec(), measured.xsec_err(), 0.0, 0),)
+    names = tuple(event.weight_names) if event.weights else ()
+    return RunInfo(ids, energies, process, names or ("nominal",))
+
+
+def _check_whole(name: str, file: WatchedFile, num_read: int) -> None:
+    """Raises FastsimError unless all events that begin in the text were read, and it ends as it has to."""
+    if file.error is not None:
+        reason = f"{type(file.error).__name__}: {file.error}"
+        raise FastsimError(f"{name}: cut short or damaged, {num_read} whole events are readable ({reason})")
+    if not any(start in file.head for start in (b"HepMC::Asciiv3", b"HepMC::IO_GenEvent")):
+        return
+    if num_read < file.count:
+        raise FastsimError(
+            f"{name}: cut short or damaged, {file.count} events begin in it but the one after the first {num_read} is "
+            "not whole"
+        )
+    if not file.tail.rstrip().endswith(b"-END_EVENT_LISTING"):
+        raise FastsimError(
+            f"{name}: cut short, it does not end with the line HepMC::Asciiv3-END_EVENT_LISTING (or HepMC2's) that "
+            f"closes a file; {num_read} whole events are before the cut"
+        )
+
+
+def _open_to_read(name: str) -> IO[bytes]:
+    """A file's bytes, decompressed as the ending says."""
+    if name.endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(name, "rb"))
+    if name.endswith(".bz2"):
+        return cast("IO[bytes]", bz2.open(name, "rb"))
+    if name.endswith(".xz"):
+        return cast("IO[bytes]", lzma.open(name, "rb"))
+    if name.endswith((".zst", ".zstd")):
+        return cast("IO[bytes]", _zstd().open(name, "rb"))
+    return open(name, "rb")

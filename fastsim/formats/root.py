@@ -1,7 +1,8 @@
 """ROOT: a TTree ``events`` with jagged branches, written through uproot.
 
-Branches: ``number``, ``process``, ``scale``; ``weights``; ``hard_*`` (the hard process) and ``particle_*`` (final
-particles), with their counters ``nhard`` and ``nparticle``. The run is a JSON text under ``run``.
+Branches: ``number``, ``process``, ``scale``; ``weights``; ``hard_*`` (the hard process), ``particle_*`` (final
+particles) and, where there are any, ``cell_*`` (calorimeter cells), with their counters ``nhard``, ``nparticle`` and
+``ncell``. The run is a JSON text under ``run``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import uproot
 
 from fastsim.errors import FastsimError
-from fastsim.event import HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
+from fastsim.event import Cells, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats.output import AtomicWriter, PathLike, writing
 
 
@@ -94,7 +95,7 @@ def _branches(events: HardEvents) -> dict[str, Any]:
     final: dict[str, Any] = {"pdg_id": particles.pdg_id.astype(np.int32), "origin": origin.astype(np.int32)}
     for k, name in enumerate(("e", "px", "py", "pz")):
         hard[name], final[name] = events.p4[:, k], particles.p4[:, k]
-    return {
+    branches: dict[str, Any] = {
         "number": events.number,
         "process": events.process.astype(np.int32),
         "scale": events.scale,
@@ -102,6 +103,10 @@ def _branches(events: HardEvents) -> dict[str, Any]:
         "hard": _jagged(events.offsets, hard),
         "particle": _jagged(particles.offsets, final),
     }
+    if events.cells is not None:
+        columns = {"id": events.cells.id.astype(np.int32), "energy": events.cells.energy}
+        branches["cell"] = _jagged(events.cells.offsets, columns)
+    return branches
 
 
 def _jagged(offsets: Ints, columns: dict[str, Any]) -> Any:
@@ -155,5 +160,6 @@ def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
         scale=ak.to_numpy(tree["scale"]),
         particles=ParticleSet(offsets("particle"), column("particle_pdg_id"), p4("particle")),
         origin=column("particle_origin").astype(np.int64),
+        cells=Cells(offsets("cell"), column("cell_id"), column("cell_energy")) if "ncell" in tree.fields else None,
     )
     return info, events

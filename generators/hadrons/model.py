@@ -122,6 +122,7 @@ class HadronModel(ABC, nn.Module):
 
         if device != "cpu":
             raise FastsimError(f"device {device!r}: {card.name} runs on cpu only")
+        assert isinstance(card.domain, Domain)  # cards of these kinds have no other
         try:
             model = cls.build(card.name, card.domain, {**card.config, **options})
             model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})

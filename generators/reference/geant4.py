@@ -1,7 +1,7 @@
-"""The reference of calorimeter showers: Geant4 through geant4-pybind, one particle onto one detector.
+"""The reference of calorimeter showers: Geant4 through geant4-pybind, particles onto one detector.
 
-A process initialises Geant4 once, for one detector and one particle, and never twice; so this module is used by worker
-processes only (:mod:`generators.reference.showers`). The particle starts on the front face's axis, 1 um before it.
+A process initialises Geant4 once, for one detector, and never twice; so this module is used by worker processes only
+(:mod:`generators.reference.shower_workers`). A particle starts on the front face's axis, 1 um before it.
 Deposits are scored by Geant4's own scorers, so Python runs once a shower, not once a step. What surrounds the detector
 is its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
-from generators.reference.detectors import PARTICLES, Detector, Section
+from generators.reference.detectors import Detector, Section
 
 DATA_VARIABLE = "FASTSIM_GEANT4_DATA"
 """Environment variable that names a folder of Geant4's data sets."""
@@ -87,17 +88,33 @@ def data_environment(
     return paths
 
 
-class Calorimeter:
-    """Geant4, initialised for one detector and one particle: one a process.
+@dataclass(frozen=True)
+class Shots:
+    """N particles to shoot.
 
-    The environment has to hold :func:`data_environment` before.
-
-    Args:
-        detector: what is built.
-        particle: a name from ``PARTICLES``.
+    ``names`` (N,) as Geant4 has them; ``energy`` (N,) kinetic, in GeV; ``theta`` and ``phi`` (N,), direction of flight
+    in rad, theta = 0 perpendicular to the layers; ``seeds`` (N,), one a shower.
     """
 
-    def __init__(self, detector: Detector, particle: str) -> None:
+    names: Sequence[str]
+    energy: NDArray[np.float64]
+    theta: NDArray[np.float64]
+    phi: NDArray[np.float64]
+    seeds: Sequence[int]
+
+    def way(self, number: int) -> tuple[float, float, float]:
+        """A particle's direction of flight."""
+        theta, phi = float(self.theta[number]), float(self.phi[number])
+        return math.sin(theta) * math.cos(phi), math.sin(theta) * math.sin(phi), math.cos(theta)
+
+
+class Calorimeter:
+    """Geant4, initialised for one detector: one a process.
+
+    The environment has to hold :func:`data_environment` before.
+    """
+
+    def __init__(self, detector: Detector) -> None:
         import geant4_pybind as g4
 
         self.detector = detector
@@ -105,7 +122,7 @@ class Calorimeter:
         self._geometry = _geometry(g4, detector)
         self._run.SetUserInitialization(self._geometry)
         self._run.SetUserInitialization(_physics(g4, detector.physics))
-        self._shooter, self._readout = _actions(g4, detector, particle)
+        self._shooter, self._readout = _actions(g4, detector)
         self._actions = _initialization(g4, self._shooter, self._readout)
         self._run.SetUserInitialization(self._actions)
         commands = g4.G4UImanager.GetUIpointer()
@@ -120,20 +137,11 @@ class Calorimeter:
         self._run.Initialize()
         self._run.BeamOn(0)  # builds the tables of cross-sections
 
-    def shoot(
-        self, energies: NDArray[np.float64], seeds: Sequence[int], theta: float = 0.0, phi: float = 0.0
-    ) -> NDArray[np.float32]:
-        """Deposits in MeV of N showers, shape (N, V).
-
-        Args:
-            energies: kinetic energies in GeV, shape (N,).
-            seeds: one a shower.
-            theta, phi: direction of flight in rad; theta = 0 is perpendicular to the layers.
-        """
-        way = (math.sin(theta) * math.cos(phi), math.sin(theta) * math.sin(phi), math.cos(theta))
-        self._shooter.aim(energies, seeds, way)
-        self._readout.voxels = np.zeros((len(energies), self.detector.num_voxels), dtype=np.float64)
-        self._run.BeamOn(len(energies))
+    def shoot(self, shots: Shots) -> NDArray[np.float32]:
+        """Deposits in MeV of N showers, shape (N, V)."""
+        self._shooter.shots = shots
+        self._readout.voxels = np.zeros((len(shots.seeds), self.detector.num_voxels), dtype=np.float64)
+        self._run.BeamOn(len(shots.seeds))
         return np.asarray(self._readout.voxels, dtype=np.float32)
 
 
@@ -237,25 +245,24 @@ def _geometry(g4: Any, detector: Detector) -> Any:
     return Geometry()
 
 
-def _actions(g4: Any, detector: Detector, particle: str) -> tuple[Any, Any]:
-    """What shoots a particle, and what reads its shower."""
+def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
+    """What shoots particles, and what reads their showers."""
 
     class Shooter(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.gun = g4.G4ParticleGun(1)
-            table = g4.G4ParticleTable.GetParticleTable()
-            self.gun.SetParticleDefinition(table.FindParticle(PARTICLES[particle][1]))
-
-        def aim(self, energies: NDArray[np.float64], seeds: Sequence[int], way: tuple[float, float, float]) -> None:
-            self.energies, self.seeds = energies, seeds
-            self.gun.SetParticleMomentumDirection(g4.G4ThreeVector(*way))
-            self.gun.SetParticlePosition(g4.G4ThreeVector(*(-_GAP_MM * part for part in way)))
+            self.table = g4.G4ParticleTable.GetParticleTable()
+            self.shots: Shots
 
         def GeneratePrimaries(self, event: Any) -> None:
             number = event.GetEventID()
-            g4.HepRandom.setTheSeed(int(self.seeds[number]))
-            self.gun.SetParticleEnergy(float(self.energies[number]) * g4.GeV)
+            way = self.shots.way(number)
+            g4.HepRandom.setTheSeed(int(self.shots.seeds[number]))
+            self.gun.SetParticleDefinition(self.table.FindParticle(self.shots.names[number]))
+            self.gun.SetParticleMomentumDirection(g4.G4ThreeVector(*way))
+            self.gun.SetParticlePosition(g4.G4ThreeVector(*(-_GAP_MM * part for part in way)))
+            self.gun.SetParticleEnergy(float(self.shots.energy[number]) * g4.GeV)
             self.gun.GeneratePrimaryVertex(event)
 
     class Readout(g4.G4UserEventAction):  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""Worker processes that compute chunks of showers with Geant4.
+"""Worker processes that run Geant4.
 
-A worker is a fresh process, where Geant4 is initialised once; every chunk is computed in a fork of that state, and so
-starts from the same one whatever the worker computed before. A chunk's result is its file, which appears complete.
+A worker is a fresh process, where Geant4 is initialised once; every job is done in a fork of that state, and so starts
+from the same one whatever the worker did before. A job's result is its file, which appears complete.
 """
 
 from __future__ import annotations
@@ -10,69 +10,115 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any, Generic, TypeVar
 
 from fastsim.errors import FastsimError
-from fastsim.formats.output import AtomicPath
+from generators.reference.detectors import Detector
 from generators.reference.geant4 import Calorimeter
 
-if TYPE_CHECKING:
-    from generators.reference.showers import ShowerGun
-
-Job = tuple[int, int]
-"""A chunk's number, and how many of its showers are wanted."""
+J = TypeVar("J")
 
 
-def part_path(parts: Path, chunk: int) -> Path:
-    """The file of a chunk."""
-    return parts / f"chunk-{chunk:06d}.npz"
+@dataclass
+class _Worker:
+    process: Any
+    log: Path
+    ready: bool = False
 
 
-def computed(
-    gun: ShowerGun, environment: dict[str, str], parts: Path, jobs: list[Job], workers: int
-) -> Generator[Job, None, None]:
-    """Has the chunks computed and yields each when its file is there, in any order."""
-    context = multiprocessing.get_context("spawn")  # Geant4 is initialised once a process, in a fresh one
-    crew: dict[Connection, tuple[Any, Path, Job | None]] = {}
-    waiting = iter(jobs)
-    try:
-        for number in range(min(workers, len(jobs))):
-            here, there = context.Pipe()
-            log = parts / f"geant4-{number}.log"
-            process = context.Process(target=_work, args=(gun, environment, parts, log, there), daemon=True)
-            process.start()
-            there.close()
-            crew[here] = (process, log, None)
-        busy = list(crew)
-        while busy:
-            for connection in wait(busy):
-                assert isinstance(connection, Connection)
-                process, log, job = crew[connection]
-                try:
-                    problem = connection.recv()
-                except EOFError:
-                    problem = _last_words(log)
-                if problem:
-                    raise FastsimError(f"{problem}; its log is {log}, finished showers are kept for --resume")
-                following = next(waiting, None)
-                crew[connection] = (process, log, following)
-                if following is None:
-                    busy.remove(connection)
-                else:
-                    connection.send(following)
-                if job is not None:
-                    yield job
-    finally:
-        for process, *_ in crew.values():
-            process.terminate()
-            process.join()
+class Crew(Generic[J]):
+    """Workers that stay between calls of :meth:`done`.
+
+    Args:
+        detector: what Geant4 builds.
+        environment: of the workers: :func:`generators.reference.geant4.data_environment`.
+        work: does one job in a fork, and writes its result; it and the jobs are sent to other processes.
+        workers: how many at most; they are started when there are jobs for them.
+        logs: folder of what Geant4 prints, ``geant4-0.log``...
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        environment: dict[str, str],
+        work: Callable[[Calorimeter, J], None],
+        *,
+        workers: int,
+        logs: Path,
+    ) -> None:
+        self._start = (detector, environment, work)
+        self._size = workers
+        self._logs = logs
+        self._workers: dict[Connection, _Worker] = {}
+
+    def done(self, jobs: Sequence[J]) -> Generator[J, None, None]:
+        """Has the jobs done, and yields each when its result is there, in any order.
+
+        A crew whose jobs were not all done (an error, a loop that was left) is closed.
+
+        Raises:
+            FastsimError: if Geant4 does not start, or stops.
+        """
+        waiting, doing = iter(jobs), dict[Connection, J]()
+        finished = False
+        try:
+            while len(self._workers) < min(self._size, len(jobs)):
+                self._add()
+            busy = []
+            for connection, worker in self._workers.items():
+                if not worker.ready or self._next(connection, waiting, doing):
+                    busy.append(connection)
+            while busy:
+                for answered in wait(busy):
+                    assert isinstance(answered, Connection)
+                    connection, worker = answered, self._workers[answered]
+                    try:
+                        problem = connection.recv()
+                    except (EOFError, ConnectionResetError):
+                        problem = _last_words(worker.log)
+                    if problem:
+                        raise FastsimError(f"{problem}; its log is {worker.log}")
+                    worker.ready = True
+                    job = doing.pop(connection, None)
+                    if not self._next(connection, waiting, doing):
+                        busy.remove(connection)
+                    if job is not None:
+                        yield job
+            finished = True
+        finally:
+            if not finished:
+                self.close()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        for worker in self._workers.values():
+            worker.process.terminate()
+            worker.process.join()
+        self._workers.clear()
+
+    def _add(self) -> None:
+        context = multiprocessing.get_context("spawn")  # Geant4 is initialised once a process, in a fresh one
+        here, there = context.Pipe()
+        log = self._logs / f"geant4-{len(self._workers)}.log"
+        process = context.Process(target=_serve, args=(*self._start, log, there), daemon=True)
+        process.start()
+        there.close()
+        self._workers[here] = _Worker(process, log)
+
+    def _next(self, connection: Connection, waiting: Iterator[J], doing: dict[Connection, J]) -> bool:
+        """Sends a worker its next job, if there is one."""
+        for job in waiting:
+            doing[connection] = job
+            with suppress(BrokenPipeError):  # a worker that has died: its end of the connection says so
+                connection.send(job)
+            return True
+        return False
 
 
 def _last_words(log: Path) -> str:
@@ -83,8 +129,14 @@ def _last_words(log: Path) -> str:
     return f"Geant4 stopped: {' '.join(line.strip('* ') for line in said) or 'it said nothing'}"
 
 
-def _work(gun: ShowerGun, environment: dict[str, str], parts: Path, log: Path, jobs: Connection) -> None:
-    """A worker: answers None when ready and after each chunk, a text when something is wrong."""
+def _serve(
+    detector: Detector,
+    environment: dict[str, str],
+    work: Callable[[Calorimeter, Any], None],
+    log: Path,
+    jobs: Connection,
+) -> None:
+    """A worker: answers None when ready and after each job, a text when something is wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business, who ends the workers
     os.environ.update(environment)
     # Geant4 writes to the process's own standard output, which may be a pipe with results
@@ -92,14 +144,14 @@ def _work(gun: ShowerGun, environment: dict[str, str], parts: Path, log: Path, j
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     try:
-        calorimeter = Calorimeter(gun.detector, gun.particle)
+        calorimeter = Calorimeter(detector)
         problem = None
         while True:
             jobs.send(problem)
-            chunk, count = jobs.recv()
+            job = jobs.recv()
             child = os.fork()
             if child == 0:
-                _leave(_compute, calorimeter, gun, parts, chunk, count)
+                _leave(work, calorimeter, job)
             with _ending(child):
                 status = os.waitpid(child, 0)[1]
             problem = _last_words(log) if status else None
@@ -113,7 +165,7 @@ def _work(gun: ShowerGun, environment: dict[str, str], parts: Path, log: Path, j
 
 @contextmanager
 def _ending(child: int) -> Iterator[None]:
-    """While a chunk is computed, SIGTERM ends it with its worker."""
+    """While a job is done, SIGTERM ends it with its worker."""
 
     def end(number: int, frame: FrameType | None) -> None:
         os.kill(child, signal.SIGKILL)
@@ -136,13 +188,3 @@ def _leave(function: Any, *arguments: Any) -> None:
         traceback.print_exc()
     finally:
         os._exit(code)
-
-
-def _compute(calorimeter: Calorimeter, gun: ShowerGun, parts: Path, chunk: int, count: int) -> None:
-    """Computes one chunk and writes its file, which appears when complete."""
-    energies, seeds = gun.draw(chunk)
-    voxels = calorimeter.shoot(energies[:count], seeds[:count], gun.theta, gun.phi)
-    target = AtomicPath(part_path(parts, chunk), force=True)
-    with target.temporary.open("wb") as file:
-        np.savez_compressed(file, incident=1e3 * energies[:count], voxels=voxels)
-    target.commit()

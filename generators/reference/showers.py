@@ -15,8 +15,10 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,15 +30,18 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError
 from fastsim.formats.output import HDF5_ENDINGS, AtomicPath, PathLike, writing
 from fastsim.production import Progress, Summary, chunk_rng
-from generators.reference.detectors import Detector
-from generators.reference.geant4 import REQUIRED, data_environment
-from generators.reference.shower_workers import computed, part_path
+from generators.reference.detectors import PARTICLES, Detector
+from generators.reference.geant4 import REQUIRED, Calorimeter, Shots, data_environment
+from generators.reference.shower_workers import Crew
 
 SHOWERS_PER_CHUNK = 100
 """Showers that are computed, kept and seeded together."""
 
 MAX_SHOWERS = 100_000_000
 """More than this in one file are refused."""
+
+Job = tuple[int, int]
+"""A chunk's number, and how many of its showers are wanted."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +155,9 @@ def make_showers(
         _open_parts(parts, settings, resume=resume, force=force)
     summary = ShowerSummary(output=str(path), source=f"Geant4, {gun.detector.name}, {gun.particle}", workers=workers)
     counts = [min(SHOWERS_PER_CHUNK, num - first) for first in range(0, num, SHOWERS_PER_CHUNK)]
-    jobs = [(chunk, count) for chunk, count in enumerate(counts) if _held(part_path(parts, chunk)) < count]
+    jobs = [(chunk, count) for chunk, count in enumerate(counts) if _held(_part_path(parts, chunk)) < count]
     done = num - sum(count for _, count in jobs)
-    with closing(computed(gun, environment, parts, jobs, workers)) as chunks:
+    with closing(_computed(gun, environment, parts, jobs, workers)) as chunks:
         for chunk, count in chunks:
             done += count
             summary.computed += count
@@ -169,6 +174,38 @@ def make_showers(
         target.commit()
     shutil.rmtree(parts)
     return summary
+
+
+def _part_path(parts: Path, chunk: int) -> Path:
+    """The file of a chunk."""
+    return parts / f"chunk-{chunk:06d}.npz"
+
+
+def _computed(
+    gun: ShowerGun, environment: dict[str, str], parts: Path, jobs: list[Job], workers: int
+) -> Generator[Job, None, None]:
+    """Has the chunks computed and yields each when its file is there, in any order."""
+    crew = Crew(gun.detector, environment, partial(_compute, gun, parts), workers=workers, logs=parts)
+    try:
+        with closing(crew.done(jobs)) as done:
+            yield from done
+    except FastsimError as error:
+        raise FastsimError(f"{error}, finished showers are kept for --resume") from error
+    finally:
+        crew.close()
+
+
+def _compute(gun: ShowerGun, parts: Path, calorimeter: Calorimeter, job: Job) -> None:
+    """Computes one chunk and writes its file, which appears when complete."""
+    chunk, count = job
+    energies, seeds = gun.draw(chunk)
+    direction = (np.full(count, gun.theta), np.full(count, gun.phi))
+    names = [PARTICLES[gun.particle][1]] * count
+    voxels = calorimeter.shoot(Shots(names, energies[:count], *direction, seeds[:count]))
+    target = AtomicPath(_part_path(parts, chunk), force=True)
+    with target.temporary.open("wb") as file:
+        np.savez_compressed(file, incident=1e3 * energies[:count], voxels=voxels)
+    target.commit()
 
 
 def _settings(gun: ShowerGun, environment: dict[str, str]) -> dict[str, Any]:
@@ -228,7 +265,7 @@ def _join(
 
     from fastsim import __version__
 
-    num, num_voxels = sum(counts), np.load(part_path(parts, 0))["voxels"].shape[1]
+    num, num_voxels = sum(counts), np.load(_part_path(parts, 0))["voxels"].shape[1]
     rows = min(num, SHOWERS_PER_CHUNK)
     target = AtomicPath(path, force=force)
     try:
@@ -239,7 +276,7 @@ def _join(
             )
             first = 0
             for chunk, count in enumerate(counts):
-                with np.load(part_path(parts, chunk)) as arrays:
+                with np.load(_part_path(parts, chunk)) as arrays:
                     energies, deposits = arrays["incident"][:count], arrays["voxels"][:count]
                 incident[first : first + count, 0] = energies
                 voxels[first : first + count] = deposits

@@ -50,18 +50,18 @@ def coordinates(jets: Jets) -> tuple[Floats, Floats]:
 
     Particles: log pT, log E, sqrt pT, eta, phi, log Delta R, charge, px, py, pz. Sets: those of :func:`totals`.
     """
-    eta_rel = np.clip(jets.eta_rel, -8.0, 8.0)
+    eta_rel, p4 = np.clip(jets.eta_rel, -8.0, 8.0), jets.p4_rel
     particles = [
         np.log(jets.pt_rel + FLOOR),
-        np.log(jets.p4_rel[:, 0] + FLOOR),
+        np.log(p4[:, 0] + FLOOR),
         np.sqrt(jets.pt_rel),
         eta_rel,
         jets.phi_rel,
         np.log(np.hypot(eta_rel, jets.phi_rel) + 1e-3),
         charges(jets.pdg_id),
-        *np.clip(jets.p4_rel[:, 1:], -3.0, 3.0).T,
+        *np.clip(p4[:, 1:], -3.0, 3.0).T,
     ]
-    total = momentum(jets.p4_rel, jets.offsets)
+    total = momentum(p4, jets.offsets)
     return np.stack(particles, axis=1), np.concatenate([totals(total, jets.counts, REFERENCES), total[:, 2:3]], axis=1)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastsim.species import charges
 from metrics.hadrons.histograms import histogram_per_set
 from metrics.hadrons.jets import Jets
-from metrics.hadrons.observables import SPECTRA
+from metrics.hadrons.observables import GROUPS, SPECTRA
 
 Z_EDGES: NDArray[np.float64] = np.geomspace(1e-3, 1.0, 19)
 """Edges in z: six bins a decade."""
@@ -33,11 +33,13 @@ def fragmentation_functions(jets: Jets, *, edges: NDArray[Any] = Z_EDGES) -> dic
         edges: in z, increasing, (bins + 1,).
 
     Returns:
-        "all", "charged" and every group of :data:`metrics.hadrons.observables.SPECTRA`: counts, each (N, bins). Their
-        mean over sets divided by the widths of the bins is D(z).
+        "all", "charged", every group of :data:`metrics.hadrons.observables.SPECTRA`, "neutrino", and "other" (the
+        species of no group): counts, each (N, bins). Their mean over sets divided by the widths of the bins is D(z).
     """
     chosen = {"all": np.ones(len(jets.pdg_id), dtype=bool), "charged": charges(jets.pdg_id) != 0}
     chosen |= {name: np.isin(jets.pdg_id, ids) for name, ids in SPECTRA.items()}
+    chosen["neutrino"] = np.isin(jets.pdg_id, GROUPS["neutrino"])
+    chosen["other"] = ~np.any([chosen[name] for name in (*SPECTRA, "neutrino")], axis=0)
     index = jets.index
     return {
         name: histogram_per_set(index[mask], jets.pt_rel[mask], edges, len(jets)).astype(np.float32)

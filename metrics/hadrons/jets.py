@@ -6,15 +6,15 @@ particles kept, and padding never enters a metric: padded slots have pT_rel = 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import offsets_from_counts, ragged_indices
-from fastsim.kinematics import delta_phi, eta, phi, pt, rapidity
+from fastsim.kinematics import delta_phi, eta, mass, phi, pt, rapidity
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,7 +46,8 @@ class Jets:
 
     ``offsets`` (N+1,); ``pdg_id`` (M,), conjugated where the parton is an antiquark, so that charges are those of
     a quark's set; ``pt_rel`` = pT / pT_parton, ``eta_rel`` = eta - eta_parton, ``phi_rel`` in (-pi, pi], each (M,);
-    ``p4_rel`` (M, 4) = four-momentum / pT_parton in the frame where the parton has zero rapidity and azimuth.
+    ``pz_rel`` (M,) = longitudinal momentum / pT_parton in the frame where the parton has zero rapidity, and ``m_rel``
+    (M,) = mass / pT_parton: with pT and azimuth they make up ``p4_rel``.
     ``parton_id`` (N,) in {1..5, 21}, ``parton_pt`` (N,) in GeV.
     """
 
@@ -55,7 +56,8 @@ class Jets:
     pt_rel: Floats
     eta_rel: Floats
     phi_rel: Floats
-    p4_rel: Floats
+    pz_rel: Floats
+    m_rel: Floats
     parton_id: Ints
     parton_pt: Floats
 
@@ -72,6 +74,31 @@ class Jets:
         """The set each particle belongs to, shape (M,)."""
         return np.repeat(np.arange(len(self)), self.counts)
 
+    @property
+    def p4_rel(self) -> Floats:
+        """Four-momentum / pT_parton in the frame where the parton has zero rapidity and azimuth, shape (M, 4)."""
+        pt_rel, phi_rel, pz, m = (
+            np.asarray(x, dtype=np.float64) for x in (self.pt_rel, self.phi_rel, self.pz_rel, self.m_rel)
+        )
+        px, py = pt_rel * np.cos(phi_rel), pt_rel * np.sin(phi_rel)
+        return np.stack([np.sqrt(pt_rel**2 + pz**2 + m**2), px, py, pz], axis=1)
+
+    def compact(self) -> Jets:
+        """The same in single precision (24 bytes a particle): masses stay as good, since the energy is not stored."""
+        names = ("pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel")
+        columns: dict[str, Any] = {name: getattr(self, name).astype(np.float32) for name in names}
+        return replace(self, pdg_id=self.pdg_id.astype(np.int32), **columns)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Jets]) -> Jets:
+        """All sets in a row, in order; at least one part."""
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in Jets.__dataclass_fields__
+            if name != "offsets"
+        }
+        return Jets(offsets_from_counts(np.concatenate([part.counts for part in parts])), **columns)
+
     def sum(self, values: NDArray[Any]) -> Floats:
         """Sum of a per-particle quantity over each set, shape (N,); 0 for empty sets."""
         total = np.bincount(self.index, weights=values, minlength=len(self))
@@ -87,7 +114,8 @@ class Jets:
             self.pt_rel[flat],
             self.eta_rel[flat],
             self.phi_rel[flat],
-            self.p4_rel[flat],
+            self.pz_rel[flat],
+            self.m_rel[flat],
             self.parton_id[rows],
             self.parton_pt[rows],
         )
@@ -120,10 +148,8 @@ def relative(particles: Ragged, partons: Conditions) -> Jets:
     p4, pt_rel = p4[order], pt_rel[order]
     y, azimuth = rapidity(parton_p4)[index], phi(parton_p4)[index]
     phi_rel = delta_phi(phi(p4), azimuth)
-    energy = p4[:, 0] * np.cosh(y) - p4[:, 3] * np.sinh(y)
     pz = p4[:, 3] * np.cosh(y) - p4[:, 0] * np.sinh(y)
     unit = scale[index]
-    p4_rel = np.stack([energy / unit, pt_rel * np.cos(phi_rel), pt_rel * np.sin(phi_rel), pz / unit], axis=1)
     parton_id = np.asarray(partons.pdg_id, dtype=np.int64)
     pdg_id = np.asarray(particles.pdg_id, dtype=np.int64)[order]
     anti = (parton_id < 0)[index] & ~np.isin(pdg_id, (22, 130, 310, 111, 221))
@@ -133,7 +159,8 @@ def relative(particles: Ragged, partons: Conditions) -> Jets:
         pt_rel,
         eta(p4) - eta(parton_p4)[index],
         phi_rel,
-        p4_rel,
+        pz / unit,
+        mass(p4) / unit,
         np.abs(parton_id),
         scale,
     )
@@ -167,3 +194,17 @@ def padded_batches(
             columns = [np.zeros(flat.shape, dtype) for _ in range(3)]
         yield rows, columns[0], columns[1], columns[2]
         first += len(rows)
+
+
+def padded(jets: Jets, *, num_particles: int = 30) -> Floats:
+    """Leading particles of sets in JetNet's layout: eta, phi, pT relative to the parton, (N, num_particles, 3).
+
+    >>> sets = Jets(np.array([0, 2]), np.array([22, 22]), np.array([0.6, 0.4]), np.array([0.1, -0.1]), np.zeros(2),
+    ...             np.zeros(2), np.zeros(2), np.array([21]), np.array([100.0]))
+    >>> padded(sets, num_particles=3)[0].tolist()
+    [[0.1, 0.0, 0.6], [-0.1, 0.0, 0.4], [0.0, 0.0, 0.0]]
+    """
+    rows, slots = np.nonzero(np.arange(num_particles) < jets.counts[:, None])
+    out = np.zeros((len(jets), num_particles, 3))
+    out[rows, slots] = np.stack([jets.eta_rel, jets.phi_rel, jets.pt_rel], axis=1)[jets.offsets[rows] + slots]
+    return out

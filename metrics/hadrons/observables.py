@@ -107,7 +107,7 @@ def observables(
     n2 = _ratio(generalized_e3(jets, max_particles=max_particles, dtype=dtype), e2**2)
     pt_rel = jets.pt_rel
     sum_pt = jets.sum(pt_rel)
-    momentum = np.stack([jets.sum(jets.p4_rel[:, k]) for k in range(4)], axis=1)
+    momentum = np.stack([jets.sum(component) for component in jets.p4_rel.T], axis=1)
     mass2 = momentum[:, 0] ** 2 - np.sum(momentum[:, 1:] ** 2, axis=1)
     leading = np.zeros((len(jets), 2))
     for k in range(2):

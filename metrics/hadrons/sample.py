@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.event import ParticleSet, Partons, offsets_from_counts
 from metrics.hadrons import efp, observables
 from metrics.hadrons.jets import Conditions, Jets, Ragged, relative
 from metrics.sample import Sample
@@ -99,6 +100,7 @@ class Features:
 
 
 _ARRAYS = ("efps", "observables", "counts", "flow", "condition", "particles")
+_COLUMNS = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel", "parton_id", "parton_pt")
 
 
 def jet_sample(
@@ -121,15 +123,64 @@ def jet_sample(
     Raises:
         ValueError: if sets, partons and weights differ in number, or a momentum is not finite.
     """
-    jets = relative(particles, partons)
-    parts = [_features(jets[k : k + CHUNK], max_particles, 0, np.float32) for k in range(0, max(len(jets), 1), CHUNK)]
-    given = None if weights is None else np.asarray(weights, dtype=np.float64)
-    sample = Features.concatenate(parts).sample(jets, given)
-    if groomed:
-        from metrics.hadrons.grooming import soft_drop
+    offsets = np.asarray(particles.offsets, dtype=np.int64)
+    if len(offsets) - 1 != len(partons.pdg_id):
+        raise ValueError(f"{len(offsets) - 1} particle sets but {len(partons.pdg_id)} partons")
 
-        return replace(sample, observables={**sample.observables, **soft_drop(jets)})
-    return sample
+    def batches() -> Iterator[tuple[ParticleSet, Partons]]:
+        for first in range(0, max(len(offsets) - 1, 1), CHUNK):
+            own = offsets[first : first + CHUNK + 1]
+            rows, flat = slice(first, first + CHUNK), slice(own[0], own[-1])
+            sets = ParticleSet(own - own[0], particles.pdg_id[flat], particles.p4[flat])
+            yield sets, Partons(partons.pdg_id[rows], partons.p4[rows])
+
+    given = None if weights is None else np.asarray(weights, dtype=np.float64)
+    return jet_sample_of(batches(), weights=given, max_particles=max_particles, groomed=groomed)
+
+
+def jet_sample_of(
+    batches: Iterable[tuple[Ragged, Conditions]],
+    *,
+    weights: NDArray[np.float64] | None = None,
+    max_particles: int = 50,
+    groomed: bool = False,
+) -> Sample:
+    """As :func:`jet_sample`, of one or more batches: nothing but the sample itself is held for all of them.
+
+    Of the sets it keeps what :meth:`metrics.hadrons.jets.Jets.compact` keeps.
+
+    Raises:
+        ValueError: as :func:`jet_sample`.
+    """
+    tables = _Tables()
+    for particles, partons in batches:
+        jets = relative(particles, partons)
+        found, kept = _features(jets, max_particles, 0, np.float32), jets.compact()
+        tables.append({name: getattr(found, name) for name in _ARRAYS})
+        tables.append({f"jets {name}": getattr(kept, name) for name in _COLUMNS}, {"jets counts": kept.counts})
+        if groomed:
+            from metrics.hadrons.grooming import soft_drop
+
+            tables.append(soft_drop(jets))
+    events = Jets(
+        offsets_from_counts(tables.pop("jets counts")), **{name: tables.pop(f"jets {name}") for name in _COLUMNS}
+    )
+    sample = Features(**{name: tables.pop(name) for name in _ARRAYS}, max_particles=max_particles).sample(
+        events, weights
+    )
+    return replace(sample, observables={**sample.observables, **tables})
+
+
+class _Tables(dict[str, NDArray[Any]]):
+    """Tables by name that grow where they are: joining parts would hold all rows twice, and leave holes in memory."""
+
+    def append(self, *parts: Mapping[str, NDArray[Any]]) -> None:
+        """Adds the rows of each part to the table of its name; all but the first dimension stay the same."""
+        for name, rows in (item for part in parts for item in part.items()):
+            table = self.setdefault(name, np.empty((0, *rows.shape[1:]), rows.dtype))
+            size = len(table)
+            table.resize((size + len(rows), *rows.shape[1:]), refcheck=False)  # no other reference exists
+            table[size:] = rows
 
 
 def features(

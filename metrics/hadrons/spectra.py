@@ -5,7 +5,12 @@ Each is a histogram h_b averaged over events. The distance is the share of the r
     D = sum_b |g_b - h_b| / sum_b h_b,
 
 which sees shape and normalisation alike: 0.01 is one particle (or unit of energy, or pair) in a hundred too many
-or too few somewhere. It is positive for equal samples: read it beside its null.
+or too few somewhere. It is positive for equal samples: read it beside its null. A species that hardly any real set
+holds, but generated sets do, is relative to the mean of both spectra instead,
+
+    D = sum_b |g_b - h_b| / (1/2 sum_b (g_b + h_b)),
+
+which is 2 where only the model makes it.
 """
 
 from __future__ import annotations
@@ -21,11 +26,14 @@ from metrics.hadrons.jets import Jets
 from metrics.hadrons.observables import energy_flow
 from metrics.resampling import Resampling
 from metrics.result import MetricResult
+from metrics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 
 MIN_SETS = 20
-"""Real sets that have to hold a species for its spectrum to be compared."""
+"""Sets of either sample that have to hold a species for its spectrum to be compared."""
+CHUNK = 20_000
+"""Sets whose histograms are in memory at a time."""
 MAX_PARTICLES = 50
 """Leading particles whose pairs enter the correlator."""
 
@@ -48,7 +56,7 @@ def spectrum_distances(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Distances D of the mean spectra of two samples, by name; without species that hardly any real set has.
+    """Distances D of the mean spectra of two samples, by name; without species that hardly any set of either has.
 
     Args:
         real, generated: N and N' sets.
@@ -62,29 +70,54 @@ def spectrum_distances(
     resampling = Resampling(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )
-    weights = []
-    for name, jets, given in (("real", real, real_weights), ("generated", generated, generated_weights)):
-        w = np.ones(len(jets)) if given is None else np.asarray(given, dtype=np.float64)
-        if w.shape != (len(jets),) or not np.isfinite(w).all() or not w.sum() > 0:
-            raise ValueError(f"{name} weights: expected {len(jets)} finite weights with a positive sum")
-        weights.append(w)
-    sides = [spectra(jets) for jets in (real, generated)]
+    weights = (
+        checked_weights("a spectrum", "real", real_weights, len(real)),
+        checked_weights("a spectrum", "generated", generated_weights, len(generated)),
+    )
+    sums, sets = [], []
+    for side, jets in enumerate((real, generated)):
+        total, held = _block_sums(jets, weights[side], resampling, side)
+        sums.append(total)
+        sets.append(held)
     found = {}
-    for name in sides[0]:
+    for name in sums[0]:
         # species that a resample may not hold have no distance relative to it
-        if int((sides[0][name] > 0).any(axis=1).sum()) < MIN_SETS:
+        if max(held[name] for held in sets) < MIN_SETS:
             continue
-        # the sum of weights is one more bin, so that resamples are normalised to their own events
-        columns = [np.concatenate([s[name], np.ones((len(w), 1))], axis=1) for s, w in zip(sides, weights, strict=True)]
-        sums = [
-            np.stack([w[rows] @ x[rows] for rows in resampling.members(k)])
-            for k, (x, w) in enumerate(zip(columns, weights, strict=True))
-        ]
-        found[f"spectrum {name}"] = resampling.result(f"spectrum {name}", resampling.draws(sums[0], sums[1], _distance))
+        distance = _distance if sets[0][name] >= MIN_SETS else _symmetric_distance
+        draws = resampling.draws(sums[0][name], sums[1][name], distance)
+        found[f"spectrum {name}"] = resampling.result(f"spectrum {name}", draws)
     return found
+
+
+def _block_sums(
+    jets: Jets, weights: Floats, resampling: Resampling, side: int
+) -> tuple[dict[str, Floats], dict[str, int]]:
+    """Histograms of each block of events by name, (blocks, bins + 1), and the number of sets that fill a bin.
+
+    The sum of weights is one more bin, so that resamples are normalised to their own events.
+    """
+    sums: dict[str, Floats] = {}
+    held: dict[str, int] = {}
+    for first in range(0, len(jets), CHUNK):
+        rows = slice(first, first + CHUNK)
+        blocks, w = resampling.blocks[side][rows], weights[rows]
+        for name, counts in spectra(jets[rows]).items():
+            columns = [*(w * column for column in counts.T), w]
+            total: Floats = np.stack([np.bincount(blocks, c, resampling.num_blocks[side]) for c in columns], axis=1)
+            sums[name] = sums[name] + total if name in sums else total
+            held[name] = held.get(name, 0) + int((counts > 0).any(axis=1).sum())
+    return sums, held
 
 
 def _distance(real: Floats, generated: Floats) -> Floats:
     """D of rows of summed histograms, the sum of weights last; (R,)."""
     h, g = (x[:, :-1] / x[:, -1:] for x in (real, generated))
     return np.asarray(np.abs(g - h).sum(axis=1) / h.sum(axis=1))
+
+
+def _symmetric_distance(real: Floats, generated: Floats) -> Floats:
+    """D relative to the mean of both spectra; 0 where both are empty."""
+    h, g = (x[:, :-1] / x[:, -1:] for x in (real, generated))
+    scale = 0.5 * (g + h).sum(axis=1)
+    return np.asarray(np.divide(np.abs(g - h).sum(axis=1), scale, out=np.zeros(len(h)), where=scale > 0))

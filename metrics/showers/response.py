@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from metrics.resampling import Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
+from metrics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 
@@ -90,9 +91,8 @@ def response(sample: Sample, edges: Floats | None = None, *, num_bootstrap: int 
         ValueError: if the sample is not of showers, is empty, or has negative weights (a width needs a probability).
     """
     ratio, energy = _columns(sample)
-    weights = np.ones(len(sample)) if sample.weights is None else sample.weights
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("the resolution needs finite weights of which none is negative: unweight the events before")
+    # a width needs a probability; and this sample may be either side
+    weights = checked_weights("the resolution", "the sample's", sample.weights, len(sample), negative=False)
     edges = energy_edges(energy) if edges is None else _checked(edges)
     place = _place(energy, edges)
     rng = np.random.default_rng(seed)
@@ -141,10 +141,13 @@ def response_differences(
         raise ValueError(f"no bin of the incident energy has {MIN_EVENTS} events in both samples: use wider bins")
     middle = float(np.mean(columns[0][0]))
     sums = []
-    for side, sample in enumerate((real, generated)):
-        weights = np.ones(len(sample)) if sample.weights is None else sample.weights
+    weights = (
+        checked_weights("the response", "real", real.weights, len(real)),
+        checked_weights("the response", "generated", generated.weights, len(generated)),
+    )
+    for side in (0, 1):
         x = columns[side][0] - middle  # about 0, lest x^2 - R^2 lose its digits
-        inside = (places[side][:, None] == kept) * weights[:, None]
+        inside = (places[side][:, None] == kept) * weights[side][:, None]
         powers = np.concatenate([inside * x[:, None] ** n for n in (0, 1, 2)], axis=1)
         sums.append(resampling.sums(side, powers))
 

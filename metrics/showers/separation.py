@@ -36,6 +36,7 @@ from metrics.resampling import Draws, Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.features import binning_of, observable_groups, showers_of
+from metrics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 
@@ -118,12 +119,13 @@ def separations(
         edges: of the bins, by observable: increasing, may begin with -inf and end with inf; the last bin holds its
             upper edge.
         groups: names of observables by group (:func:`metrics.showers.features.observable_groups`); a group of more
-            than one gives the mean over it as a result "separation GROUP".
+            than one gives the mean over it as a result "separation GROUP", and the largest as "largest separation
+            GROUP".
         num_bootstrap, num_permutations: resamples of events for the error, and of labels for the null.
         seed: of all that is drawn.
 
     Returns:
-        Results named "separation OBSERVABLE", the means of groups first.
+        Results named "separation OBSERVABLE", the means and the largest of groups first.
 
     Raises:
         ValueError: if the samples differ in their observables, hold NaN, are too small, or a bin is negative.
@@ -132,7 +134,7 @@ def separations(
     resampling = Resampling(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )
-    weights = [_weights(sample) for sample in (real, generated)]
+    weights = _weights(real, generated)
     found: dict[str, Draws] = {}
     for name, bins in edges.items():
         if name not in real.observables:
@@ -146,15 +148,15 @@ def separations(
                 raise ValueError(f"{name!r} holds NaN or infinity: separation powers need finite values")
             contents.append(_block_histogram(resampling, side, np.arange(len(x)), x, bins, weights[side]))
         found[name] = _separate(name, resampling, contents)
-    means = {
-        group: Draws.mean([found[name] for name in names])
+    together = {
+        group: [found[name] for name in names]
         for group, names in (groups or {}).items()
         if len(names) > 1 and all(name in found for name in names)
     }
-    return {
-        f"separation {name}": resampling.result(f"separation {name}", draws)
-        for name, draws in {**means, **found}.items()
-    }
+    named = {f"separation {group}": Draws.mean(parts) for group, parts in together.items()}
+    named |= {f"largest separation {group}": Draws.largest(parts) for group, parts in together.items()}
+    named |= {f"separation {name}": draws for name, draws in found.items()}
+    return {name: resampling.result(name, draws) for name, draws in named.items()}
 
 
 def voxel_separation(
@@ -183,15 +185,16 @@ def voxel_separation(
     showers = [showers_of(sample) for sample in (real, generated)]
     edges = voxel_edges(real, readout=readout)
     contents = []
-    for side, sample in enumerate((real, generated)):
-        weights, first = _weights(sample), 0
+    weights = _weights(real, generated)
+    for side in (0, 1):
+        first = 0
         total = np.zeros((resampling.num_blocks[side], len(edges) - 1))
         for chunk in showers[side].chunks():
             # voxels below the first edge are most of them and never counted
             counted = chunk.voxels >= np.float32(edges[0])
             event = first + np.repeat(np.arange(len(chunk)), np.count_nonzero(counted, axis=1))
             values = chunk.voxels[counted].astype(np.float64)
-            total += _block_histogram(resampling, side, event, values, edges, weights)
+            total += _block_histogram(resampling, side, event, values, edges, weights[side])
             first += len(chunk)
         contents.append(total)
     draws = _separate("voxel energy", resampling, contents)
@@ -219,7 +222,7 @@ def _separate(name: str, resampling: Resampling, contents: Sequence[Floats]) -> 
 
 
 def _block_histogram(
-    resampling: Resampling, side: int, event: NDArray[np.int64], values: Floats, edges: Floats, weights: Floats | None
+    resampling: Resampling, side: int, event: NDArray[np.int64], values: Floats, edges: Floats, weights: Floats
 ) -> Floats:
     """Bin contents in every block, (blocks, bins), of values that belong to the given events."""
     bins, blocks = len(edges) - 1, resampling.num_blocks[side]
@@ -228,14 +231,15 @@ def _block_histogram(
     inside = (place >= 0) & (place < bins)
     event = event[inside]
     cell = resampling.blocks[side][event] * bins + place[inside]
-    content = np.bincount(cell, None if weights is None else weights[event], blocks * bins)
-    return content.reshape(blocks, bins).astype(np.float64)
+    content = np.bincount(cell, weights[event], blocks * bins)
+    return np.asarray(content.reshape(blocks, bins), dtype=np.float64)
 
 
-def _weights(sample: Sample) -> Floats | None:
-    if sample.weights is not None and not np.isfinite(sample.weights).all():
-        raise ValueError("weights hold NaN or infinity")
-    return sample.weights
+def _weights(real: Sample, generated: Sample) -> tuple[Floats, Floats]:
+    return (
+        checked_weights("the separation power", "real", real.weights, len(real)),
+        checked_weights("the separation power", "generated", generated.weights, len(generated)),
+    )
 
 
 def _dataset(binning: Binning) -> int | None:

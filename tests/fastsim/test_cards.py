@@ -13,6 +13,7 @@ from fastsim import cards
 from fastsim.cards import Figure, ModelCard
 from fastsim.errors import WeightsError
 from fastsim.pipeline import Domain
+from fastsim.showers import ShowerDomain
 
 CARD = ModelCard(
     name="tiny",
@@ -38,6 +39,26 @@ def edit(path: Path, **changes: object) -> None:
 def test_json_round_trip() -> None:
     card = replace(CARD, sha256="00", weights="tiny.safetensors")
     assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_a_card_of_showers_has_a_detector_and_their_domain(tmp_path: Path) -> None:
+    domain = ShowerDomain(frozenset({11, 22}), 1.0, 100.0)
+    card = replace(CARD, name="showers", kind="cascade", domain=domain, config={"detector": "pb-si-ecal"})
+    path = cards.save(card, TENSORS, tmp_path)
+    back, _ = cards.load(path)
+    assert back.domain == domain and back.detector == "pb-si-ecal" and CARD.detector is None
+    assert json.loads(path.read_text())["domain"]["particles"] == [11, 22]
+    edit(path, config={"width": 3})
+    with pytest.raises(WeightsError, match="config: missing key 'detector'"):
+        cards.load(path)
+    edit(path, config={"detector": "pb-si-ecal"}, kind="tree")
+    with pytest.raises(WeightsError, match="domain: unknown key 'max_energy': allowed are flavours"):
+        cards.load(path)
+
+
+def test_shipped_models_by_kind() -> None:
+    both = cards.available(cards.HADRON_KINDS) + cards.available(cards.SHOWER_KINDS)
+    assert sorted(both) == cards.available() and cards.DEFAULT_MODEL in cards.available(cards.HADRON_KINDS)
 
 
 def test_save_then_load_gives_card_and_weights(saved: Path) -> None:
@@ -90,7 +111,8 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
     ("changes", "message"),
     [
         ({"colour": "red"}, "unknown key 'colour': allowed are config, domain"),
-        ({"kind": "gan"}, "unknown kind 'gan': this version knows tree, diffusion, library"),
+        ({"kind": "gan"}, "unknown kind 'gan': this version knows tree, diffusion, library, cascade"),
+        ({"kind": "cascade"}, "domain: unknown key 'flavours': allowed are max_energy, max_theta, min_energy"),
         ({"domain": {"flavours": [1], "pt_min": 1.0}}, "domain: missing key 'pt_max'"),
         ({"domain": {"flavours": ["u"], "pt_min": 1.0, "pt_max": 2.0}}, "invalid literal"),
         ({"domain": [1, 2]}, "domain: expected an object, found list"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastsim import __version__
 from fastsim.cli import COMMANDS, main
+from fastsim.formats import hdf5
+from tests.helpers.jets import toy_sets
 
 EXAMPLE = Path(__file__).parents[2] / "data" / "examples" / "pp_dijet.lhe.gz"
 GUN = "flavour=u pt=50:60 num=4"
@@ -50,6 +54,35 @@ def test_help_answers_within_a_second(command: str) -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_that_the_terminal_cannot_show_is_made_plain(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(tmp_path / name) for name in ("réel.h5", "modèle.h5")]
+    for k, path in enumerate(files):
+        particles, partons = toy_sets(60, 5.0, np.random.default_rng(k))
+        with hdf5.Writer(path) as file:
+            file.write(partons, particles)
+    commands = {
+        "models": (["models"], 0),
+        "evaluate": (["evaluate", *files, "--metrics", "w1"], 0),
+        "summary": (["reference", str(EXAMPLE), "--num-events", "1", "-o", str(tmp_path / "é.hepmc3")], 0),
+        "error": (["evaluate", files[0], "ß.h5"], 2),
+        "help": (["--help"], 0),
+    }
+    for what, (words, status) in commands.items():
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stdout)
+            assert main(words) == status
+        stdout.flush()
+        if what in ("models", "evaluate", "summary"):
+            out = stdout.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+            assert (" +- " if encoding == "ascii" else " ± ") in out
+            assert "?" not in out or (encoding == "ascii" and what != "models")
+        assert stdout.errors == "strict"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -158,6 +191,18 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
     assert main(["models"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in available())
+
+
+def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
+    from fastsim.cards import ModelCard
+    from fastsim.cli.models import limits
+    from fastsim.pipeline import Domain
+    from fastsim.showers import ShowerDomain
+
+    hadrons = ModelCard("tiny", "tree", "1", {}, Domain(frozenset({1, -1, 21}), 20.0, 2000.0), {})
+    assert limits(hadrons) == ("d g", "20 - 2000")
+    showers = ModelCard("s", "cascade", "1", {"detector": "ecal"}, ShowerDomain(frozenset({22, -11}), 1.0, 100.0), {})
+    assert limits(showers) == ("e+ gamma in ecal", "1 - 100")
 
 
 def test_figures_of_a_card_show_the_worst_cell() -> None:

@@ -7,11 +7,16 @@ a resolution of sqrt(2 quantum / E) and many empty voxels. Deposits below the re
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
 import numpy as np
 from scipy.special import gammainc
 
 from fastsim.formats.binning import Binning, Layer
-from fastsim.formats.calochallenge import Showers
+from fastsim.formats.calochallenge import Showers, write_showers
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""
@@ -77,3 +82,13 @@ def toy_showers(
         deposit[hits > 0] = quantum * rng.standard_gamma(hits[hits > 0])
         voxels[:, part] = np.where(deposit > READOUT, deposit, 0.0)
     return Showers(incident, voxels)
+
+
+def store(path: Path, showers: Showers, binning: Binning, **settings: Any) -> Path:
+    """Writes showers as ``fastsim reference`` does: with the binning beside them and the settings of the run."""
+    write_showers(path, showers)
+    path.with_suffix(".xml").write_text(binning.to_xml(), encoding="utf-8")
+    made = {"detector": {"name": "pb-si-ecal"}, "energy": [1.0, 100.0], "theta": 0.0, "seed": 1, **settings}
+    with h5py.File(path, "a") as file:
+        file.attrs["settings"] = json.dumps(made)
+    return path

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from metrics import jetnet
-from metrics.hadrons.jets import relative
+from metrics.hadrons.jets import padded, relative
+from metrics.permutation import with_null
 from metrics.result import MetricResult
 from tests.helpers.jets import toy_sets
 from tests.metrics.jetnet import inputs
@@ -93,16 +94,16 @@ def test_null_is_the_metric_between_halves_of_the_real_sample(data: dict[str, An
     real, generated = data["features"]
     without = jetnet.kpd(real, generated, **inputs.KPD)
     assert np.isnan([without.null_value, without.null_error]).all()
-    found = jetnet.with_null(jetnet.kpd, real, generated, **inputs.KPD, num_cuts=6)["kpd"]
+    found = with_null(jetnet.kpd, real, generated, **inputs.KPD, num_cuts=6)["kpd"]
     assert numbers(found) == numbers(without)
     assert (found.num_real, found.num_generated, found.seed) == (5_000, 6_000, 42)
     assert abs(found.null_value) < 2 * found.null_error
     assert found.sigmas > 3
     real, generated = data["jets"]
-    for name, result in jetnet.with_null(jetnet.w1p, real, generated, **inputs.W1, num_cuts=4).items():
+    for name, result in with_null(jetnet.w1p, real, generated, **inputs.W1, num_cuts=4).items():
         assert result.name == name
         assert 0 < result.null_value < (2 if name == "w1p_pt" else 0.5) * result.value
-    assert jetnet.with_null(jetnet.w1p, real, real, **inputs.W1, num_cuts=4)["w1p_eta"].sigmas < 3
+    assert with_null(jetnet.w1p, real, real, **inputs.W1, num_cuts=4)["w1p_eta"].sigmas < 3
 
 
 @pytest.mark.parametrize("metric", [jetnet.w1m, jetnet.w1p, jetnet.w1efp])
@@ -133,7 +134,7 @@ def test_emd_of_two_particles_is_by_hand() -> None:
 
 def test_sets_are_padded_leading_particles_first(rng: np.random.Generator) -> None:
     sets = relative(*toy_sets(20, 6.0, rng))
-    jets = jetnet.padded(sets, num_particles=5)
+    jets = padded(sets, num_particles=5)
     assert jets.shape == (20, 5, 3)
     for k in range(20):
         kept = slice(sets.offsets[k], min(sets.offsets[k] + 5, sets.offsets[k + 1]))

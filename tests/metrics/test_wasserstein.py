@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from metrics import w1, wasserstein_1
+from metrics import w1, wasserstein, wasserstein_1
 
 
 @given(st.floats(-100, 100), st.integers(1, 50))
@@ -57,6 +59,36 @@ def test_the_null_is_what_equal_samples_give(rng: np.random.Generator) -> None:
     assert np.mean([f.null_error for f in found]) == pytest.approx(values.std(), rel=0.35)
     assert 0.02 < np.mean([f.p_value < 0.2 for f in found]) < 0.4
     assert (found[0].num_real, found[0].num_generated) == (300, 900)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_pieces_change_nothing(
+    weighted: bool, grouped: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = rng.normal(size=900), rng.normal(0.1, 1, 700).round(1)
+    options: dict[str, np.ndarray] = {}
+    if weighted:
+        options |= {"real_weights": rng.normal(0.7, 0.5, 900), "generated_weights": rng.uniform(size=700)}
+    if grouped:
+        options |= {"real_groups": rng.integers(0, 90, 900), "generated_groups": rng.integers(5, 60, 700)}
+    whole = w1(x, y, **options)
+    monkeypatch.setattr(wasserstein, "PIECE", 100)
+    parts = w1(x, y, **options)
+    for name in ("value", "error", "null_value", "null_error", "p_value"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9), name
+
+
+def test_memory_beside_the_values_is_bounded(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wasserstein, "PIECE", 2**14)
+    x, y = rng.normal(size=(2, 2**20)).astype(np.float32)
+    groups = np.repeat(np.arange(2**12, dtype=np.int32), 2**8)
+    tracemalloc.start()
+    w1(x, y, real_groups=groups, generated_groups=groups, num_bootstrap=2, num_permutations=2)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # all values sorted at once would take more than 50 bytes each
+    assert most < 12 * 2**21
 
 
 def test_bad_input_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import sys
 import tracemalloc
@@ -239,6 +240,46 @@ def test_what_cannot_be_written(examples: Path, tmp_path: Path) -> None:
     with number, hepmc.Writer(path, two) as writer:
         writer.write(events)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_cut_short_or_damaged(examples: Path, tmp_path: Path) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    write(tmp_path / "whole.hepmc3", run, events[:12])
+    text = (tmp_path / "whole.hepmc3").read_bytes()
+    starts = [at for at in range(len(text)) if text.startswith(b"\nE ", at)]
+    packed = gzip.compress(text)
+    broken = {
+        "in-event.hepmc3": (
+            text[: starts[7] + 1000],
+            "8 events begin in it but the one after the first 7 is not whole",
+        ),
+        "in-number.hepmc3": (text[: starts[7] + 3], "8 events begin in it but the one after the first 7 is not whole"),
+        "between.hepmc3": (text[: starts[7] + 1], "does not end with the line HepMC::Asciiv3-END_EVENT_LISTING"),
+        "footer.hepmc3": (text[:-10], "does not end with the line"),
+        "header.hepmc3": (text[: starts[0]], "does not end with the line"),
+        "hole.hepmc3": (text[: starts[3] + 500] + text[starts[3] + 900 :], "12 events begin in it but the one after"),
+        "cut.hepmc3.gz": (packed[: len(packed) // 2], "[1-9] whole events are readable"),
+        "cut-text.hepmc3.gz": (gzip.compress(text[: len(text) // 2]), "is not whole"),
+    }
+    for name, (data, message) in broken.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(FastsimError, match=f"{name}: cut short.*{message}") as caught:
+            list(hepmc.read(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["HepMC3", "HepMC2", "HEPEVT"])
+def test_files_of_pyhepmc_and_joined_files_are_read(examples: Path, tmp_path: Path, form: str) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    read = write(tmp_path / "ours.hepmc3", run, events[:5])
+    with pyhepmc.open(str(tmp_path / "theirs"), "w", format=form) as file:
+        for event in read:
+            file.write(event)
+    text = (tmp_path / "theirs").read_bytes()
+    (tmp_path / "theirs.gz").write_bytes(gzip.compress(text))
+    (tmp_path / "joined").write_bytes(text + text)
+    for name, num in (("theirs", 5), ("theirs.gz", 5), ("joined", 10)):
+        assert sum(len(sets) for sets, _ in hepmc.read(tmp_path / name, chunk_size=2)) == num
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -166,9 +166,9 @@ def test_memory_does_not_grow_with_the_sample(rng: np.random.Generator) -> None:
 
 def test_empty_and_single_particle_sets() -> None:
     none, one = np.zeros(0), np.ones(1)
-    empty = Jets(np.zeros(2, int), none.astype(int), none, none, none, np.zeros((0, 4)), np.ones(1, int), one)
+    empty = Jets(np.zeros(2, int), none.astype(int), none, none, none, none, none, np.ones(1, int), one)
     assert not efps(empty).any()
-    single = Jets(np.array([0, 1]), np.array([22]), one, one, one, np.ones((1, 4)), np.ones(1, int), one)
+    single = Jets(np.array([0, 1]), np.array([22]), one, one, one, one, one, np.ones(1, int), one)
     expected = np.zeros(36)
     expected[0] = 1.0
     np.testing.assert_array_equal(efps(single)[0], expected)

@@ -26,7 +26,7 @@ def test_particles_by_hand() -> None:
 def test_bins_hold_every_particle_within_the_edges(rng: np.random.Generator) -> None:
     jets = relative(*toy_sets(100, 30.0, rng))
     found = fragmentation_functions(jets)
-    assert list(found) == ["all", "charged", *SPECTRA]
+    assert list(found) == ["all", "charged", *SPECTRA, "neutrino", "other"]
     inside = (jets.pt_rel >= Z_EDGES[0]) & (jets.pt_rel < Z_EDGES[-1])
     np.testing.assert_array_equal(found["all"].sum(axis=1), jets.sum(inside))
     pooled = np.histogram(jets.pt_rel[np.isin(jets.pdg_id, (211, -211))], Z_EDGES)[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import boost, pt
+from fastsim.kinematics import boost, mass, pt
 from fastsim.species import conjugate
 from metrics.hadrons.efp import efps
 from metrics.hadrons.jets import padded_batches, relative
@@ -81,3 +81,12 @@ def test_bad_input_is_refused(rng: np.random.Generator) -> None:
     particles.p4[0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         relative(particles, partons)
+
+
+def test_compact_sets_keep_momenta_and_masses(rng: np.random.Generator) -> None:
+    jets = relative(*toy_sets(30, 20.0, rng))
+    small = jets.compact()
+    assert small.pt_rel.dtype == np.float32
+    np.testing.assert_allclose(small.p4_rel, jets.p4_rel, rtol=1e-6, atol=1e-7)
+    masses = [mass(p4) * j.parton_pt[j.index] for j in (small, jets) for p4 in (j.p4_rel,)]
+    np.testing.assert_allclose(masses[0], masses[1], rtol=1e-3, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def test_weights_take_events_away(rng: np.random.Generator) -> None:
         ),
         *(
             np.concatenate([getattr(real, k), getattr(wide, k), getattr(wide, k)])
-            for k in ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "p4_rel", "parton_id", "parton_pt")
+            for k in ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel", "parton_id", "parton_pt")
         ),
     )
     weights = np.repeat([1.0, 1.0, -1.0], [600, 300, 300])
@@ -55,3 +57,19 @@ def test_weights_take_events_away(rng: np.random.Generator) -> None:
     assert found["spectrum energy flow"].value == pytest.approx(0.0, abs=1e-5)
     with pytest.raises(ValueError, match="positive sum"):
         spectrum_distances(real, wide, generated_weights=-np.ones(300))
+
+
+@pytest.mark.parametrize("species", [321, 3122, 12, 111, 9000211])
+def test_a_species_that_only_one_sample_has_is_seen(species: int, rng: np.random.Generator) -> None:
+    (sets, partons), (others, beside) = (toy_sets(800, 12.0, rng) for _ in range(2))
+    usual = np.where(np.isin(np.abs(sets.pdg_id), (321, 12)), 211, sets.pdg_id)
+    odd = np.where(np.isin(np.abs(others.pdg_id), (321, 12)), 211, others.pdg_id)
+    odd[rng.random(len(odd)) < 0.02] = species
+    without, having = relative(replace(sets, pdg_id=usual), partons), relative(replace(others, pdg_id=odd), beside)
+    names = {321: "K", 3122: "hyperon", 12: "neutrino"}
+    name = f"spectrum D(z) {names.get(species, 'other')}"
+    invented = spectrum_distances(without, having, num_permutations=60)[name]
+    assert invented.value == pytest.approx(2.0)
+    assert invented.sigmas > 10
+    assert spectrum_distances(having, without, num_permutations=60)[name].value == pytest.approx(1.0)
+    assert name not in spectrum_distances(without, without[:400], num_permutations=10)

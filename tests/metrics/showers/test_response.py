@@ -71,7 +71,7 @@ def test_weights(rng: np.random.Generator) -> None:
     for name in ("energy", "response", "resolution"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9), name
     assert other.robust == pytest.approx(one.robust, rel=0.05)
-    with pytest.raises(ValueError, match="weights of which none is negative"):
+    with pytest.raises(ValueError, match="go down to -1: the resolution needs non-negative weights"):
         response(_sample(np.ones(4), np.ones(4), np.array([1.0, -1.0, 1.0, 1.0])))
 
 

@@ -1,0 +1,61 @@
+"""The options of ``fastsim generate`` that say which stages run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+DEFAULT_STEPS = ("hadrons",)
+
+
+def stage_options(function: F) -> F:
+    """The steps, the model of showers, where Geant4's data is, and worker processes."""
+    decorators: list[Callable[[Any], Any]] = [
+        click.option(
+            "--steps",
+            metavar="NAMES",
+            default=",".join(DEFAULT_STEPS),
+            show_default=True,
+            callback=_words,
+            help="hadrons (from the model) or pythia, then or instead calorimeter, with commas between.",
+        ),
+        click.option(
+            "--shower-model",
+            metavar="NAME|PATH",
+            multiple=True,
+            callback=_names,
+            help="Of the calorimeter: a model, a card (.json), a library (.h5; repeat for its files), or geant4.",
+        ),
+        click.option(
+            "--geant4-data",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
+        ),
+        click.option(
+            "--workers",
+            metavar="N",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Worker processes instead of threads; of Geant4 (one at least).",
+        ),
+    ]
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def _words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(","))
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """One name as it is, several as they are, none as None."""
+    return value[0] if len(value) == 1 else value or None

@@ -1,0 +1,61 @@
+"""Event files that hold final particles, whatever their format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from fastsim.errors import FastsimError
+from fastsim.event import HardEvents, RunInfo
+from fastsim.formats.output import HDF5_ENDINGS, HEPMC_ENDINGS, ROOT_ENDINGS, PathLike
+
+
+def holds_particles(path: PathLike) -> bool:
+    """Whether the ending is that of a format with final particles: HepMC, HDF5 or ROOT."""
+    return os.fspath(path).lower().endswith((*HEPMC_ENDINGS, *HDF5_ENDINGS, *ROOT_ENDINGS))
+
+
+def read_events(
+    path: PathLike, *, first_event: int = 0, num_events: int | None = None, chunk_size: int = 1000
+) -> tuple[RunInfo, Iterator[HardEvents]]:
+    """The run and the events of a HepMC file of any origin, or of an HDF5 or ROOT file that fastsim wrote.
+
+    Args:
+        path: its ending tells the format.
+        first_event: place in the file, from 0, of the first event wanted.
+        num_events: how many at most; None for all.
+        chunk_size: events in a batch.
+
+    Raises:
+        FastsimError: if the file cannot be read, now or in the iteration, or ends before ``first_event``.
+    """
+    name = os.fspath(path).lower()
+    if name.endswith(HDF5_ENDINGS):
+        from fastsim.formats import hdf5
+
+        run, batches = hdf5.read_events(path, chunk_size=chunk_size)
+    elif name.endswith(ROOT_ENDINGS):
+        from fastsim.formats import root
+
+        run, events = root.read(path)
+        batches = events.chunks(chunk_size)
+    else:
+        from fastsim.formats import hepmc
+
+        run, batches = hepmc.read_events(path, chunk_size=chunk_size)
+    return run, _cut(batches, first_event, num_events)
+
+
+def _cut(batches: Iterator[HardEvents], first: int, num: int | None) -> Iterator[HardEvents]:
+    """Those of the places ``first`` to ``first + num``, exclusive."""
+    done = 0
+    for batch in batches:
+        if num is not None and done >= first + num:
+            return
+        stop = None if num is None else first + num - done
+        chosen = batch[max(first - done, 0) : stop]
+        done += len(batch)
+        if len(chosen):
+            yield chosen
+    if first > 0 and first >= done:
+        raise FastsimError(f"first event {first} asked, but the file holds {done} (numbered from 0)")

@@ -1,0 +1,113 @@
+"""The stages of a run by name, and what stands for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+
+from fastsim.cards import ModelCard
+from fastsim.errors import FastsimError, PipelineError, WeightsError
+from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
+from fastsim.showers import ShowerSource
+from generators.reference.detectors import Detector, load_detector
+from generators.showers.geant4 import Geant4Showers
+from generators.showers.sources import default_model, load_source
+from generators.showers.step import Deposit, towers_of
+
+HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
+CHAINS = ((HADRONS,), (PYTHIA,), (HADRONS, CALORIMETER), (PYTHIA, CALORIMETER), (CALORIMETER,))
+"""What can be run: hadrons from a model or from the reference, their deposits in a calorimeter, or both."""
+
+GEANT4 = "geant4"
+"""The name of the reference of showers, where a model's is expected."""
+DETECTOR = "copper"
+"""The calorimeter of the pipeline."""
+PION = 211
+
+ShowerModel = PathLike | Sequence[PathLike]
+
+
+def parse(steps: Sequence[str]) -> tuple[str, ...]:
+    """The names of the steps.
+
+    Raises:
+        PipelineError: if they do not make a chain.
+    """
+    words = tuple(steps)
+    if words not in CHAINS:
+        chains = ", ".join(",".join(chain) for chain in CHAINS)
+        raise PipelineError(f"steps {','.join(words)!r} are none of {chains}")
+    return words
+
+
+def check_output(output: PathLike) -> None:
+    """Raises FastsimError if the output's format does not hold cells."""
+    if not os.fspath(output).lower().endswith((*HDF5_ENDINGS, *ROOT_ENDINGS)):
+        raise FastsimError(f"{os.fspath(output)}: cells are written as HDF5 (.h5) or ROOT (.root); give such a name")
+
+
+@contextmanager
+def depositing(
+    model: ShowerModel | ShowerSource | None, *, data: PathLike | None, workers: int
+) -> Iterator[tuple[Deposit, dict[str, str]]]:
+    """The Step of the calorimeter, and what a file says about it; ends Geant4's workers at the end.
+
+    What is outside the model's limits goes to Geant4, if it and its data are installed.
+
+    Args:
+        model: a shipped model of showers, the path of a card (.json) or of a library (.h5), the paths of a library's
+            files, ``"geant4"``, or a source; by default the model that ships for the detector.
+        data: folder of Geant4's data sets; if it is given, they have to be there.
+        workers: of Geant4.
+
+    Raises:
+        FastsimError: if there is no such model, or Geant4 is asked for and not there.
+    """
+    detector = load_detector(DETECTOR)
+    reference = _reference(detector, data, workers, needed=model == GEANT4 or data is not None)
+    with nullcontext() if reference is None else closing(reference):
+        if model == GEANT4:
+            assert reference is not None
+            source: ShowerSource = reference
+            fallback, card = None, None
+        else:
+            source, card = _source(model)
+            fallback = reference
+        deposit = Deposit(source, fallback, towers_of(detector))
+        told = {
+            "shower_model": source.name,
+            "shower_fallback": "none" if fallback is None else fallback.name,
+            "calorimeter": deposit.towers.to_json(),
+        }
+        if card is not None:
+            told |= {"shower_model_version": card.version, "shower_model_sha256": card.sha256}
+        yield deposit, told
+
+
+def threads(deposit: Deposit, wanted: int) -> int:
+    """How many blocks of events to compute at a time: one where Geant4's own processes do the work."""
+    return 1 if isinstance(deposit.source, Geant4Showers) else wanted
+
+
+def _reference(detector: Detector, data: PathLike | None, workers: int, *, needed: bool) -> Geant4Showers | None:
+    try:
+        return Geant4Showers(detector, data=data, workers=workers)
+    except FastsimError:
+        if needed:
+            raise
+        return None
+
+
+def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, ModelCard | None]:
+    if isinstance(model, ShowerSource):
+        return model, None
+    if model is None:
+        try:
+            model = default_model(DETECTOR, PION)
+        except WeightsError as error:
+            raise WeightsError(
+                f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
+                "or of a library (.h5) that fastsim reference made"
+            ) from error
+    return load_source(model)

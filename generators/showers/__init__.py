@@ -1,0 +1,1 @@
+"""Calorimeter showers without Geant4: libraries of its showers, trained models, and files made with either."""

@@ -1,0 +1,198 @@
+"""The cascade: a shower as a sequence of splits of its energy, from the whole to the single voxel.
+
+1. the incident energy, into what is visible and what is not;
+2. the visible energy, layer by layer from the front ("this layer | those behind");
+3. each layer's energy, ring by ring from the inside ("this ring | those outside"), given the rings in front;
+4. each ring's energy, halved in alpha until single sectors are left, given the sectors in front and the rings behind.
+
+Every split is drawn from a small network (:mod:`generators.showers.splits`) that looks at what is known by then
+(:mod:`generators.showers.features`). Energies of layers, rings and voxels add up exactly, zeros are exact, and a shower
+has a likelihood. The whole is turned by a random number of sectors and mirrored at random: the symmetries of a
+perpendicular shower hold exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastsim.event import Floats, Ints
+from generators.showers.features import (
+    all_nodes,
+    compressed,
+    layer_features,
+    num_layer_features,
+    num_ring_features,
+    num_sector_features,
+    remember,
+    ring_features,
+    sector_features,
+)
+from generators.showers.grid import Grid
+from generators.showers.splits import MAX_LOG_RATIO, SplitNet
+
+STAGES = ("response", "layers", "rings", "sectors")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Splits of one stage: features (K, F), case (K,) and log-ratio (K,) as :meth:`SplitNet.log_prob` takes them."""
+
+    features: Tensor
+    case: Tensor
+    ratio: Tensor
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+
+class Cascade(nn.Module):
+    """The networks of the four stages.
+
+    Args:
+        grid: of the voxels.
+        particles: PDG ids, in the order of their one-hot.
+        sizes: width, depth and num_components by stage, where they differ from the defaults.
+    """
+
+    def __init__(self, grid: Grid, particles: tuple[int, ...], sizes: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.grid, self.particles = grid, particles
+        num_given, num_layers = 2 + len(particles), grid.num_layers
+        num_levels = grid.num_alpha.bit_length() - 1
+        lengths = {
+            "response": num_given,
+            "layers": num_layer_features(num_layers, num_given + 1),
+            "rings": num_ring_features(num_layers, grid.max_r, num_given),
+            "sectors": num_sector_features(grid.max_r, num_levels, num_given),
+        }
+        defaults: dict[str, dict[str, Any]] = {
+            "response": {"width": 32, "depth": 2, "num_components": 4, "skip": True},
+            "layers": {"width": 128, "depth": 3, "num_components": 8, "skip": True},
+            "rings": {"width": 128, "depth": 3, "num_components": 6},
+            "sectors": {"width": 128, "depth": 3, "num_components": 6},
+        }
+        if unknown := sorted(set(sizes) - set(STAGES)):
+            raise ValueError(f"unknown stage {unknown[0]!r}: there are {', '.join(STAGES)}")
+        self.nets = nn.ModuleDict(
+            {stage: SplitNet(lengths[stage], **{**defaults[stage], **sizes.get(stage, {})}) for stage in STAGES}
+        )
+
+    def net(self, stage: str) -> SplitNet:
+        """The network of a stage."""
+        found = self.nets[stage]
+        assert isinstance(found, SplitNet)
+        return found
+
+    def given(self, pdg_id: Ints, energy: Floats) -> NDArray[np.float32]:
+        """What all splits know of the particle: two functions of its energy (GeV) and its kind, (N, 2 + P)."""
+        log_energy = 0.3 * np.log(energy)
+        kinds = pdg_id[:, None] == np.array(self.particles)
+        return np.column_stack([log_energy, log_energy**2, kinds]).astype(np.float32)
+
+    def rows(self, pdg_id: Ints, energy: Floats, heaps: NDArray[np.float32]) -> dict[str, Rows]:
+        """All splits of known showers, by stage.
+
+        Args:
+            pdg_id, energy: (N,) of the particles, GeV; heaps: (N, L, R, 2A) in MeV.
+        """
+        rings = heaps[..., 1]
+        layers = rings.sum(-1)
+        return {
+            "response": self.response_rows(pdg_id, energy, layers.sum(-1)),
+            "layers": self.layer_rows(pdg_id, energy, layers),
+            "rings": self.ring_rows(pdg_id, energy, rings),
+            "sectors": self.sector_rows(pdg_id, energy, heaps),
+        }
+
+    def response_rows(self, pdg_id: Ints, energy: Floats, visible: NDArray[np.float32]) -> Rows:
+        """Splits of the incident energy, given what is visible, (N,) in MeV."""
+        return _rows(self.given(pdg_id, energy), visible, (1e3 * energy).astype(np.float32) - visible)
+
+    def layer_rows(self, pdg_id: Ints, energy: Floats, layers: NDArray[np.float32]) -> Rows:
+        """Splits of the visible energy into layers, (N, L) in MeV."""
+        given, known = with_response(self.given(pdg_id, energy), layers.sum(-1), energy), compressed(layers)
+        rest = np.ascontiguousarray(np.cumsum(layers[:, ::-1], axis=1, dtype=np.float64)[:, ::-1].T.astype(np.float32))
+        parts = []
+        for layer in range(self.grid.num_layers - 1):
+            rows = np.flatnonzero(rest[layer] > 0)
+            out = np.empty((len(rows), self.net("layers").first.in_features), np.float32)
+            layer_features(rows, layer, layers, known, given, rest[layer], out)
+            parts.append((out, layers[rows, layer], rest[layer + 1][rows]))
+        return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def ring_rows(self, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32]) -> Rows:
+        """Splits of layers into rings, (N, L, R) in MeV."""
+        given = self.given(pdg_id, energy)
+        known, memory = compressed(rings), self._memory(rings[..., None])[..., 0]
+        layers = compressed(rings.sum(-1))
+        rest = np.cumsum(rings[..., ::-1], axis=2, dtype=np.float64)[..., ::-1].astype(np.float32)
+        parts = []
+        for layer, num_r in enumerate(self.grid.num_r):
+            for ring in range(num_r - 1):
+                left = np.ascontiguousarray(rest[:, layer, ring])
+                rows = np.flatnonzero(left > 0)
+                out = np.empty((len(rows), self.net("rings").first.in_features), np.float32)
+                ring_features(rows, layer, ring, layers, known, memory, given, left, out)
+                parts.append((out, rings[rows, layer, ring], rest[rows, layer, ring + 1]))
+        return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def sector_rows(
+        self,
+        pdg_id: Ints,
+        energy: Floats,
+        heaps: NDArray[np.float32],
+        most: int | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Rows:
+        """Splits of rings into sectors, heaps (N, L, R, 2A) in MeV; all of them, or ``most`` drawn with ``rng``."""
+        nodes, given = all_nodes(heaps), self.given(pdg_id, energy)
+        if most is not None and rng is not None and most < len(nodes):
+            nodes = nodes[rng.integers(0, len(nodes), most)]
+        out = np.empty((len(nodes), self.net("sectors").first.in_features), np.float32)
+        swapped = np.empty(len(nodes), np.bool_)
+        sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, given, out, swapped)
+        n, layer, ring, node = nodes.T
+        first, second = heaps[n, layer, ring, 2 * node], heaps[n, layer, ring, 2 * node + 1]
+        return _rows(out, np.where(swapped, second, first), np.where(swapped, first, second))
+
+    def _memory(self, deposits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What each layer remembers of those in front, compressed; deposits (N, L, R, S) in MeV."""
+        memory = np.zeros_like(deposits)
+        for layer in range(1, self.grid.num_layers):
+            remember(deposits, layer, self.grid.neighbours, memory)
+        return compressed(memory)
+
+    def loss(self, batch: Mapping[str, Rows]) -> dict[str, Tensor]:
+        """Mean negative log-likelihood of a split, summed over the stages."""
+        parts = {stage: -self.log_prob(stage, rows).mean() for stage, rows in batch.items()}
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def log_prob(self, stage: str, rows: Rows) -> Tensor:
+        """Log-density (K,) of splits; the response and the layers in float32, since they decide the energy scale."""
+        if stage in ("response", "layers"):
+            with torch.autocast("cpu", enabled=False):
+                return self.net(stage).log_prob(rows.features, rows.case, rows.ratio)
+        return self.net(stage).log_prob(rows.features, rows.case, rows.ratio)
+
+
+def with_response(given: NDArray[np.float32], visible: NDArray[np.float32], energy: Floats) -> NDArray[np.float32]:
+    """The particle's numbers, and the log of the visible fraction of its energy (GeV), (N, C + 1)."""
+    fraction = np.log(np.maximum(visible, 1e-6) / (1e3 * energy))
+    return np.column_stack([given, fraction]).astype(np.float32)
+
+
+def _rows(features: NDArray[np.float32], part_a: NDArray[np.float32], part_b: NDArray[np.float32]) -> Rows:
+    """Splits as the likelihood takes them, from their features (K, F) and energies (K,)."""
+    part_a, part_b = np.maximum(part_a, 0), np.maximum(part_b, 0)
+    case = np.where(part_b <= 0, 1, np.where(part_a <= 0, 2, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(part_a.astype(np.float64)) - np.log(part_b.astype(np.float64))
+    ratio = np.where(case == 0, np.clip(ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO), 0.0).astype(np.float32)
+    return Rows(torch.from_numpy(features), torch.from_numpy(case), torch.from_numpy(ratio))

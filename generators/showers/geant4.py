@@ -1,0 +1,200 @@
+"""The reference as a source of showers: Geant4 for any mixture of particles, energies and angles.
+
+Its limits are Geant4's, not those that a detector is meant for: what models and libraries leave out, it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.errors import FastsimError, OutOfDomain
+from fastsim.formats.binning import Binning
+from fastsim.formats.output import AtomicPath
+from fastsim.showers import Incidents, ShowerDomain
+from generators.reference.detectors import PARTICLES, Detector
+from generators.reference.geant4 import Calorimeter, Shots, data_environment
+from generators.reference.shower_workers import Crew
+
+SHORT_LIVED: dict[int, str] = {
+    310: "kaon0S",
+    3122: "lambda",
+    -3122: "anti_lambda",
+    3222: "sigma+",
+    -3222: "anti_sigma+",
+    3112: "sigma-",
+    -3112: "anti_sigma-",
+    3322: "xi0",
+    -3322: "anti_xi0",
+    3312: "xi-",
+    -3312: "anti_xi-",
+    3334: "omega-",
+    -3334: "anti_omega-",
+}
+"""Geant4's names of hadrons that event generators leave undecayed, but no detector is meant for; by PDG id."""
+
+MIN_ENERGY = 1e-3
+"""GeV: what has less stops in the first millimetres of a calorimeter."""
+MAX_ENERGY = 1e5
+"""GeV, kinetic: the end of FTFP_BERT's tables."""
+MAX_THETA = 1.5
+"""rad: a particle along the layers would never hit them."""
+
+JOB_ENERGY, JOB_SIZE = 20.0, 100
+"""GeV, and particles, that are shot in one fork of Geant4: 0.3 s of work against 0.03 s for the fork."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Particles to shoot, and the file (.npy) of their deposits."""
+
+    shots: Shots
+    result: Path
+
+
+class Geant4Showers:
+    """Geant4 as a source of showers in one detector.
+
+    Workers are started by the first call of :meth:`sample` and stay until :meth:`close`. A call's particles are shared
+    out in jobs that depend on the particles alone, each done in a fork of a freshly initialised Geant4, each particle
+    with a seed of its own: the showers do not depend on the number of workers.
+
+    Args:
+        detector: the target; its voxels have to be polar.
+        data: folder of Geant4's data sets; see :func:`generators.reference.geant4.data_environment`.
+        workers: worker processes.
+
+    Raises:
+        FastsimError: if Geant4 or its data is missing.
+    """
+
+    name = "geant4"
+
+    def __init__(self, detector: Detector, *, data: str | os.PathLike[str] | None = None, workers: int = 1) -> None:
+        if workers < 1:
+            raise FastsimError(f"workers is {workers}, must be 1 at least")
+        if not detector.sections[0].polar:
+            raise FastsimError(f"{detector.name}: its voxels lie in (x, y), which no source of showers has")
+        if find_spec("geant4_pybind") is None:
+            raise FastsimError("geant4-pybind is not installed: pip install 'fastsim-hep[geant4]'")
+        self._environment = data_environment(detector.physics, data)
+        names = dict(PARTICLES[name] for name in detector.particles)
+        self._names = names if detector.physics == "em" else {**SHORT_LIVED, **names}
+        self._particles = {PARTICLES[name][0]: name for name in detector.particles}
+        self._detector = detector
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._crew: Crew[_Job] | None = None
+        self._folder: Path | None = None
+        self._end: weakref.finalize[Any, Any] | None = None
+        self.domain = ShowerDomain(frozenset(self._names), MIN_ENERGY, MAX_ENERGY, MAX_THETA)
+
+    @property
+    def detector(self) -> str:
+        return self._detector.name
+
+    def binning(self, pdg_id: int) -> Binning:
+        """The voxels of a particle's showers, the same for all.
+
+        Raises:
+            OutOfDomain: if the particle is not in the domain.
+        """
+        if pdg_id not in self._names:
+            raise OutOfDomain(f"Geant4 takes no particle {pdg_id} in {self.detector}; it takes {sorted(self._names)}")
+        binning = self._detector.binning(self._detector.particles[0])
+        assert binning is not None
+        return Binning(self._particles.get(pdg_id, self._names[pdg_id]), pdg_id, binning.layers)
+
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Deposits in MeV of N particles, shape (N, voxels).
+
+        Raises:
+            OutOfDomain: if a particle is not in the domain.
+            FastsimError: if Geant4 does not start, or stops.
+        """
+        outside = np.flatnonzero(~self.domain.contains(incidents))
+        if len(outside):
+            i = int(outside[0])
+            raise OutOfDomain(
+                f"particle {i} (PDG id {incidents.pdg_id[i]}, {incidents.energy[i]:.4g} GeV, theta "
+                f"{incidents.theta[i]:.3g} rad) is outside Geant4's limits in {self.detector}: "
+                f"{MIN_ENERGY:g} to {MAX_ENERGY:g} GeV, theta up to {MAX_THETA:g} rad, PDG ids {sorted(self._names)}"
+            )
+        seeds = rng.integers(1, 2**62, len(incidents))
+        voxels = np.zeros((len(incidents), self._detector.num_voxels), dtype=np.float32)
+        with self._lock:
+            crew, folder = self._opened()
+            parts = shares(incidents.energy)
+            jobs = [self._job(incidents[part], seeds[part], folder / f"{part.start}.npy") for part in parts]
+            try:
+                for _ in crew.done(jobs):
+                    pass
+            except FastsimError:
+                self._forget()
+                raise
+            for part, job in zip(parts, jobs, strict=True):
+                voxels[part] = np.load(job.result)
+                job.result.unlink()
+        return voxels
+
+    def close(self) -> None:
+        """Ends the workers; :meth:`sample` starts new ones."""
+        with self._lock:
+            if self._end is not None:
+                self._end()
+            self._forget()
+
+    def _forget(self) -> None:
+        """After a failure the folder stays, for its logs; the crew has closed itself."""
+        if self._end is not None:
+            self._end.detach()
+        self._crew = self._folder = self._end = None
+
+    def _opened(self) -> tuple[Crew[_Job], Path]:
+        if self._crew is None or self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="fastsim-geant4-"))
+            self._crew = Crew(self._detector, self._environment, _shoot, workers=self._workers, logs=self._folder)
+            self._end = weakref.finalize(self, _close, self._crew, self._folder)
+        return self._crew, self._folder
+
+    def _job(self, incidents: Incidents, seeds: NDArray[np.int64], result: Path) -> _Job:
+        names = [self._names[pdg_id] for pdg_id in incidents.pdg_id.tolist()]
+        return _Job(Shots(names, incidents.energy, incidents.theta, incidents.phi, seeds.tolist()), result)
+
+
+def shares(energy: NDArray[np.float64]) -> list[slice]:
+    """Particles in a row that make one job: they end where ``JOB_ENERGY`` GeV or ``JOB_SIZE`` are reached.
+
+    >>> shares(np.array([15.0, 6.0, 1.0, 300.0, 2.0]))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    parts, first, total = [], 0, 0.0
+    for number, value in enumerate(energy.tolist(), start=1):
+        total += value
+        if total >= JOB_ENERGY or number - first == JOB_SIZE or number == len(energy):
+            parts.append(slice(first, number))
+            first, total = number, 0.0
+    return parts
+
+
+def _shoot(calorimeter: Calorimeter, job: _Job) -> None:
+    """Does a job, in a fork of a worker."""
+    target = AtomicPath(job.result, force=True)
+    with target.temporary.open("wb") as file:
+        np.save(file, calorimeter.shoot(job.shots))
+    target.commit()
+
+
+def _close(crew: Crew[_Job], folder: Path) -> None:
+    crew.close()
+    shutil.rmtree(folder, ignore_errors=True)

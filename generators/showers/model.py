@@ -1,0 +1,123 @@
+"""A trained cascade as a source of showers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastsim.cards import ModelCard
+from fastsim.errors import FastsimError, OutOfDomain, WeightsError
+from fastsim.formats.binning import Binning
+from fastsim.showers import Incidents, ShowerDomain
+from generators.reference.detectors import PARTICLES, Detector, load_detector
+from generators.showers.cascade import Cascade
+from generators.showers.grid import Grid
+from generators.showers.sampler import CascadeSampler
+
+_NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
+
+
+class CascadeModel:
+    """P(deposits | particle) of one detector; a ``ShowerSource``.
+
+    Args:
+        name: of the model.
+        detector: whose voxels it fills.
+        domain: what it was trained on; showers are perpendicular.
+        config: ``network`` (sizes by stage) and ``precision`` of rings and sectors, "bfloat16" (default) or "float32".
+    """
+
+    kind = "cascade"
+
+    def __init__(self, name: str, detector: Detector, domain: ShowerDomain, config: Mapping[str, Any]) -> None:
+        if unknown := sorted(set(config) - {"detector", "particles", "network", "precision"}):
+            raise ValueError(f"unknown key {unknown[0]!r}: a cascade takes detector, particles, network, precision")
+        self.name, self.detector, self.domain = name, detector.name, domain
+        self.particles = tuple(int(i) for i in config["particles"])
+        if set(self.particles) != domain.particles:
+            raise ValueError(f"particles {self.particles} are not those of the domain")
+        self._target, self._settings = detector, dict(config)
+        grid = Grid.of(self.binning(self.particles[0]))
+        self.cascade = Cascade(grid, self.particles, config.get("network", {}))
+        self._sampler: CascadeSampler | None = None
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        detector: Detector,
+        particles: Sequence[int],
+        energy: tuple[float, float],
+        config: Mapping[str, Any],
+    ) -> Self:
+        """An untrained model of a detector, for PDG ids and kinetic energies (GeV)."""
+        domain = ShowerDomain(frozenset(particles), float(energy[0]), float(energy[1]))
+        return cls(name, detector, domain, {"detector": detector.name, "particles": list(particles), **config})
+
+    @classmethod
+    def from_card(cls, card: ModelCard, weights: Path) -> Self:
+        """The model of a card and its verified weights file.
+
+        Raises:
+            WeightsError: if config and weights do not fit each other.
+        """
+        from safetensors.torch import load_file
+
+        assert isinstance(card.domain, ShowerDomain)
+        try:
+            model = cls(card.name, load_detector(card.config["detector"]), card.domain, card.config)
+            tensors = {k: v.float() for k, v in load_file(weights).items()}
+            model.cascade.load_state_dict(tensors)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            line = " ".join(str(error).split())
+            raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
+        model.cascade.eval()
+        return model
+
+    def binning(self, pdg_id: int) -> Binning:
+        """The voxels, for a particle of the domain."""
+        found = self._target.binning(_NAMES[pdg_id])
+        if found is None:
+            raise FastsimError(f"detector {self.detector}: its cells lie in (x, y); a cascade needs (r, alpha)")
+        return found
+
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Deposits (N, V) in MeV of N particles within the domain; all randomness from ``rng``.
+
+        Raises:
+            OutOfDomain: if a particle is outside the domain.
+        """
+        outside = np.flatnonzero(~self.domain.contains(incidents))
+        if len(outside):
+            k = int(outside[0])
+            name = _NAMES.get(int(incidents.pdg_id[k]), f"PDG id {incidents.pdg_id[k]}")
+            names = ", ".join(_NAMES[i] for i in self.particles)
+            raise OutOfDomain(
+                f"particle {k} ({name}, {incidents.energy[k]:g} GeV, theta {incidents.theta[k]:g}) is outside the "
+                f"domain of {self.name}: {names} with {self.domain.min_energy:g} to {self.domain.max_energy:g} GeV, "
+                f"theta up to {self.domain.max_theta:g}"
+            )
+        if len(incidents) == 0:
+            return np.zeros((0, self.cascade.grid.num_voxels), np.float32)
+        self._sampler = self._sampler or CascadeSampler(self.cascade, self._settings.get("precision", "bfloat16"))
+        return self._sampler.sample(incidents.pdg_id, incidents.energy, rng)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights to save: parameters of rings and sectors in float16, which halves the file, the others as they
+        are."""
+        small = {name for name, _ in self.cascade.named_parameters() if name.split(".")[1] in ("rings", "sectors")}
+        return {k: (v.half() if k in small else v).contiguous() for k, v in self.cascade.state_dict().items()}
+
+    def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
+        """Writes card and weights under the model's name; the card's figures are filled by validation."""
+        from fastsim import cards
+
+        json.dumps(training)  # a card holds JSON values only
+        card = ModelCard(self.name, self.kind, version, self._settings, self.domain, training)
+        return cards.save(card, self.tensors(), folder)

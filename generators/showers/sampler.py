@@ -1,0 +1,118 @@
+"""Draws showers from a cascade: stage by stage, all showers of a batch side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastsim.event import Floats, Ints
+from generators.showers.cascade import Cascade, with_response
+from generators.showers.features import (
+    active_nodes,
+    compressed,
+    energies,
+    layer_features,
+    place_halves,
+    remember,
+    ring_features,
+    sector_features,
+)
+from generators.showers.splits import FastNet, draw_splits
+
+
+class CascadeSampler:
+    """Draws showers from a :class:`Cascade`, whose weights it copies.
+
+    Args:
+        cascade: the trained networks.
+        precision: of the sectors' network, "bfloat16" or "float32"; the other stages, which have few splits and decide
+            the energy scale, are computed in float32 always.
+    """
+
+    def __init__(self, cascade: Cascade, precision: str) -> None:
+        if precision not in ("bfloat16", "float32"):
+            raise ValueError(f"precision {precision!r}: bfloat16 or float32")
+        self.cascade, self.grid = cascade, cascade.grid
+        fast = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        kinds = {"response": torch.float32, "layers": torch.float32, "rings": torch.float32, "sectors": fast}
+        self._nets = {stage: FastNet(cascade.net(stage), kind) for stage, kind in kinds.items()}
+
+    def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
+        grid = self.grid
+        given = self.cascade.given(pdg_id, energy)
+        incident = (1e3 * energy).astype(np.float32)
+        visible = self._draw("response", given, incident, rng)[0]
+        layers = self._layers(with_response(given, visible, energy), visible, rng)
+        rings = self._rings(given, layers, rng)
+        heaps = self._sectors(given, rings, rng)
+        return grid.turn(grid.voxels(heaps), rng)
+
+    def _draw(
+        self, stage: str, features: NDArray[np.float32], energy: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both parts (K,) of energies (K,)."""
+        parameters = self._nets[stage](features)
+        part_a, part_b = np.empty_like(energy), np.empty_like(energy)
+        draw_splits(parameters, energy, rng.random((len(energy), 3)), part_a, part_b)
+        return part_a, part_b
+
+    def _layers(
+        self, given: NDArray[np.float32], visible: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        layers = np.zeros((len(visible), self.grid.num_layers), np.float32)
+        known, rest = np.zeros_like(layers), visible.copy()
+        length = self.cascade.net("layers").first.in_features
+        for layer in range(self.grid.num_layers - 1):
+            rows = np.flatnonzero(rest > 0)
+            features = np.empty((len(rows), length), np.float32)
+            layer_features(rows, layer, layers, known, given, rest, features)
+            layers[rows, layer], rest[rows] = self._draw("layers", features, rest[rows], rng)
+            known[:, layer] = compressed(layers[:, layer])
+        layers[:, -1] = rest
+        return layers
+
+    def _rings(
+        self, given: NDArray[np.float32], layers: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        grid, num = self.grid, len(layers)
+        rings = np.zeros((num, grid.num_layers, grid.max_r), np.float32)
+        known, memory, packed = np.zeros_like(rings), np.zeros_like(rings), np.zeros_like(rings)
+        of_layers = compressed(layers)
+        length = self.cascade.net("rings").first.in_features
+        for layer, num_r in enumerate(grid.num_r):
+            remember(rings[..., None], layer, grid.neighbours, memory[..., None])
+            packed[:, layer] = compressed(memory[:, layer])
+            rest = layers[:, layer].copy()
+            for ring in range(num_r - 1):
+                rows = np.flatnonzero(rest > 0)
+                features = np.empty((len(rows), length), np.float32)
+                ring_features(rows, layer, ring, of_layers, known, packed, given, rest, features)
+                rings[rows, layer, ring], rest[rows] = self._draw("rings", features, rest[rows], rng)
+                known[:, layer, ring] = compressed(rings[:, layer, ring])
+            rings[:, layer, num_r - 1] = rest
+            known[:, layer, num_r - 1] = compressed(rest)
+        return rings
+
+    def _sectors(
+        self, given: NDArray[np.float32], rings: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        grid = self.grid
+        heaps = np.zeros((len(rings), *grid.shape), np.float32)
+        heaps[..., 1] = rings
+        known, memory, packed = compressed(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
+        length = self.cascade.net("sectors").first.in_features
+        for layer in range(grid.num_layers):
+            remember(heaps, layer, grid.neighbours, memory)
+            packed[:, layer] = compressed(memory[:, layer])
+            for level in range(grid.num_alpha.bit_length() - 1):
+                for parity in range(2):
+                    nodes = active_nodes(heaps, layer, level, parity)
+                    if len(nodes) == 0:
+                        continue
+                    features, swapped = np.empty((len(nodes), length), np.float32), np.empty(len(nodes), np.bool_)
+                    sector_features(nodes, known, packed, grid.neighbours, given, features, swapped)
+                    a, b = self._draw("sectors", features, energies(heaps, nodes), rng)
+                    place_halves(nodes, swapped, a, b, heaps, known)
+        return heaps

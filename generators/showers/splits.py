@@ -1,0 +1,181 @@
+"""The density of a split: how the energy of a node is shared between its two parts.
+
+A part may get nothing, with a probability of its own; otherwise the log of the ratio of the parts follows a mixture of
+logistic distributions. Zeros are exact, and so is the sum.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from generators.compiled import compiled
+
+MAX_LOG_RATIO = 30.0
+_SCALE = 3.0
+"""Of the means: log-ratios are of this order."""
+
+
+class SplitNet(nn.Module):
+    """p(A, B | features): residual layers, then logits of (both, only A, only B) and K logistic components.
+
+    Args:
+        num_features: F.
+        width, depth: of the hidden layers.
+        skip: whether the features reach the head directly too: for a share that goes with a fixed deposit, such as that
+            of one particle in the first layer, the log-ratio is linear in them.
+        num_components: K.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, num_features: int, *, width: int = 128, depth: int = 3, num_components: int = 6, skip: bool = False
+    ) -> None:
+        super().__init__()
+        self.first = nn.Linear(num_features, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.head = nn.Linear(width, 3 + 3 * num_components)
+        self.skip: nn.Linear | None = None
+        if skip:
+            self.skip = nn.Linear(num_features, 3 + 3 * num_components, bias=False)
+        self.num_components = num_components
+        with torch.no_grad():
+            self.head.weight *= 0.1
+            if self.skip is not None:
+                self.skip.weight.zero_()
+            self.head.bias.zero_()
+            self.head.bias[3 + num_components : 3 + 2 * num_components] = torch.linspace(-1.5, 1.5, num_components)
+        self.register_buffer("shift", torch.zeros(num_features))
+        self.register_buffer("scale", torch.ones(num_features))
+
+    def set_scales(self, features: Tensor) -> None:
+        """Fixes the standardisation from training features (N, F)."""
+        self.shift.copy_(features.mean(0))
+        self.scale.copy_(1 / features.std(0).clamp_min(0.05))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Parameters (N, 3 + 3K) in float32: logits of the cases, of the components, means, log-scales."""
+        features = (features - self.shift) * self.scale
+        x = torch.relu(self.first(features))
+        for layer in self.hidden:
+            x = x + torch.relu(layer(x))
+        # in bfloat16 a mean would be rounded by more than what is asked of the response
+        with torch.autocast("cpu", enabled=False):
+            result: Tensor = self.head(x.float())
+            if self.skip is not None:
+                result = result + self.skip(features)
+        return result
+
+    def log_prob(self, features: Tensor, case: Tensor, ratio: Tensor) -> Tensor:
+        """Log-density (N,) of splits.
+
+        Args:
+            features: (N, F); case: (N,) 0 where both parts have energy, 1 only A, 2 only B; ratio: (N,) log(A / B)
+            where both have, of which it is a density there.
+        """
+        parameters, num = self(features), self.num_components
+        result = torch.log_softmax(parameters[:, :3], -1).gather(1, case[:, None])[:, 0]
+        both = torch.nonzero(case == 0)[:, 0]
+        weights, means, scales = parameters[both, 3:].split(num, -1)
+        log_scale = _log_scale(scales)
+        z = (ratio[both, None] - _SCALE * means) * torch.exp(-log_scale)
+        logistic = -z - 2 * nn.functional.softplus(-z) - log_scale
+        mixture = torch.logsumexp(torch.log_softmax(weights, -1) + logistic, -1)
+        return result.index_add(0, both, mixture)
+
+
+class FastNet:
+    """The parameters of a :class:`SplitNet` for sampling: standardisation folded into the weights, no graph.
+
+    Args:
+        net: whose weights are copied.
+        dtype: of the matrix products, torch.float32 or torch.bfloat16.
+    """
+
+    def __init__(self, net: SplitNet, dtype: torch.dtype) -> None:
+        weight = (net.first.weight * net.scale).detach()
+        bias = (net.first.bias - weight @ net.shift).detach()
+        self._first = weight.to(dtype), bias.to(dtype)
+        layers = [layer for layer in net.hidden if isinstance(layer, nn.Linear)]
+        self._hidden = [(layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)) for layer in layers]
+        self._head = net.head.weight.detach().to(dtype), net.head.bias.detach().to(dtype)
+        self._skip = None
+        if net.skip is not None:
+            direct = net.skip.weight.detach() * net.scale
+            self._skip = direct, -(direct @ net.shift)
+        self._dtype = dtype
+
+    @torch.no_grad()
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Parameters (K, 3 + 3C) for features (K, F)."""
+        num = len(features)
+        rows = padded(num)
+        given = torch.zeros(rows, features.shape[1])
+        given[:num] = torch.from_numpy(features)
+        x = nn.functional.linear(given.to(self._dtype), *self._first).relu_()
+        for weight, bias in self._hidden:
+            x += nn.functional.linear(x, weight, bias).relu_()
+        result = nn.functional.linear(x, *self._head).float()
+        if self._skip is not None:
+            result += nn.functional.linear(given, *self._skip)
+        return result[:num].numpy()
+
+
+def padded(num: int) -> int:
+    """A number of rows, little above ``num``, out of a few: every new shape of a product costs a new kernel.
+
+    >>> padded(5), padded(1000), padded(1030)
+    (64, 1024, 1152)
+    """
+    step = max(64, 1 << max(num.bit_length() - 4, 0))
+    return -(-num // step) * step
+
+
+def _log_scale(x: Tensor) -> Tensor:
+    return 5 * torch.tanh(x / 5) - 0.5
+
+
+@compiled
+def draw_splits(
+    parameters: NDArray[np.float32],
+    energy: NDArray[np.float32],
+    u: NDArray[np.float64],
+    part_a: NDArray[np.float32],
+    part_b: NDArray[np.float32],
+) -> None:
+    """Draws both parts of energies (K,) from parameters (K, 3 + 3C) of a :class:`SplitNet`, with u (K, 3) uniform."""
+    num = (parameters.shape[1] - 3) // 3
+    for k in range(len(energy)):
+        p = parameters[k]
+        top = max(p[0], p[1], p[2])
+        both, only_a, only_b = exp(p[0] - top), exp(p[1] - top), exp(p[2] - top)
+        left = u[k, 0] * (both + only_a + only_b)
+        if left >= both:
+            has = left < both + only_a
+            part_a[k] = energy[k] if has else 0.0
+            part_b[k] = 0.0 if has else energy[k]
+            continue
+        top = p[3]
+        for c in range(1, num):
+            top = max(top, p[3 + c])
+        total = 0.0
+        for c in range(num):
+            total += exp(p[3 + c] - top)
+        left, chosen = u[k, 1] * total, num - 1
+        for c in range(num):
+            left -= exp(p[3 + c] - top)
+            if left < 0:
+                chosen = c
+                break
+        scale = exp(5 * np.tanh(p[3 + 2 * num + chosen] / 5) - 0.5)
+        v = min(max(u[k, 2], 1e-15), 1 - 1e-15)
+        x = 3.0 * p[3 + num + chosen] + scale * log(v / (1 - v))
+        x = min(max(x, -30.0), 30.0)
+        part_a[k] = energy[k] / (1 + exp(-x))
+        part_b[k] = energy[k] / (1 + exp(x))

@@ -1,0 +1,71 @@
+"""Showers of a file, with what it says about how it was made."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastsim.errors import FastsimError
+from fastsim.formats.binning import Binning, read_binning
+from fastsim.formats.calochallenge import Showers, read_showers
+
+
+@dataclass(frozen=True)
+class StoredShowers:
+    """Showers that ``fastsim reference`` or ``fastsim generate`` wrote.
+
+    Attributes:
+        path: of the file.
+        detector: name of what the showers are in.
+        pdg_id: of the incident particle.
+        energy: lowest and highest kinetic energy that was asked for, in GeV.
+        theta: angle to the normal of the layers, in rad.
+        seed: of the run; one detector, particle, range and seed always give the same showers.
+        model: what generated them; None for Geant4.
+        binning: of the voxels, from the XML beside the file.
+        showers: the showers.
+    """
+
+    path: Path
+    detector: str
+    pdg_id: int
+    energy: tuple[float, float]
+    theta: float
+    seed: int
+    model: str | None
+    binning: Binning
+    showers: Showers
+
+
+def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) -> StoredShowers:
+    """Reads a CaloChallenge HDF5 file of fastsim, and the binning (.xml) beside it.
+
+    Args:
+        path: the file.
+        max_events: read the first ones up to this number.
+
+    Raises:
+        FastsimError: if the file or its binning cannot be read, do not fit each other, or do not say what made them.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise FastsimError(f"{path}: no such file")
+    binning = read_binning(path.with_suffix(".xml"))
+    showers = read_showers(path, binning, max_events=max_events)
+    with h5py.File(path, "r") as file:
+        text = file.attrs.get("settings")
+    try:
+        settings = json.loads(text)
+        low, high = settings["energy"]
+        detector, theta = str(settings["detector"]["name"]), float(settings["theta"])
+        energy, seed = (float(low), float(high)), int(settings["seed"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise FastsimError(
+            f"{path}: does not say which detector and energies it is of; give a file that fastsim reference made"
+        ) from error
+    model = settings.get("model")
+    return StoredShowers(path, detector, binning.pid, energy, theta, seed, model, binning, showers)

@@ -1,0 +1,194 @@
+"""One generated sample of showers held against a real one: every figure of the validation table, with errors.
+
+The same call with a second, independent real sample gives the figures of equal samples, that each is read beside.
+
+Both samples are cut at one readout threshold first: deposits below it become 0, as electronics would have it, so that
+what no detector sees counts neither for nor against a model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.formats.binning import Binning
+from fastsim.formats.calochallenge import Showers
+from metrics.classifier import classifier_test
+from metrics.frechet import fpd
+from metrics.kernel import kpd
+from metrics.manifold import prdc
+from metrics.result import MetricResult
+from metrics.sample import Sample
+from metrics.showers.correlation import correlation_distance
+from metrics.showers.features import observable_groups, showers_of, showers_sample
+from metrics.showers.response import RATIO, response
+from metrics.showers.separation import histogram_edges, separations, voxel_separation
+from metrics.wasserstein import w1, wasserstein_1
+
+Floats = NDArray[np.float64]
+
+READOUT = 0.5e-3
+"""MeV deposited in a voxel: that of CaloChallenge datasets 2 and 3, before their division by the sampling fraction."""
+CLASSIFIERS = ("auc trees", "auc features", "auc voxels")
+"""Boosted trees on all features; the challenge's network on its feature vector, and on the voxels."""
+NUM_BOOTSTRAP = 20
+"""Resamples for the error of the mean W1."""
+
+
+@dataclass(frozen=True)
+class ShowerComparison:
+    """Figures by name, ``num`` showers on each side, and the CPU seconds of each step (the machine may be busy)."""
+
+    num: int
+    readout: float
+    figures: dict[str, MetricResult]
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "figures": {name: r.to_dict() for name, r in self.figures.items()}}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ShowerComparison:
+        """What :meth:`to_dict` gave."""
+        return cls(**{**values, "figures": {name: MetricResult(**r) for name, r in values["figures"].items()}})
+
+
+def read_out(showers: Showers, readout: float = READOUT) -> Showers:
+    """The showers with deposits below ``readout`` (MeV) set to 0."""
+    return Showers(showers.incident, np.where(showers.voxels < readout, np.float32(0), showers.voxels))
+
+
+def compare_showers(
+    real: Showers,
+    generated: Showers,
+    binning: Binning,
+    *,
+    readout: float = READOUT,
+    classifiers: Sequence[str] = CLASSIFIERS,
+    num_epochs: int = 50,
+    seed: int = 0,
+    log: Callable[[str, float], None] = lambda step, seconds: None,
+) -> ShowerComparison:
+    """Every figure of one generated sample.
+
+    "fpd", "kpd" and "precision", "recall", "density", "coverage" of the challenge's feature vector; "separation GROUP"
+    (mean over the layers) and "largest separation GROUP" (the worst layer), "separation E_tot/E_inc" and "separation
+    voxel energy"; "layer correlations"; "w1 E_tot/E_inc" and "w1 E_layer" (mean over the layers), in standard
+    deviations of the real sample; "response", "resolution" and "core resolution", ratios of generated to real; the
+    chosen classifiers.
+
+    Args:
+        real, generated: N and N' showers, with incident energies from one distribution.
+        binning: of their voxels.
+        readout: threshold in MeV, of both.
+        classifiers: of :data:`CLASSIFIERS`.
+        num_epochs: of the networks at most.
+        seed: of all that is drawn.
+        log: told the name and the CPU seconds of each step.
+
+    Raises:
+        ValueError: if a sample is too small: FPD needs 240 showers.
+    """
+    one, other = (showers_sample(read_out(showers, readout), binning) for showers in (real, generated))
+    steps: dict[str, Callable[[], list[MetricResult]]] = {
+        "fpd": lambda: [fpd(one.embedding, other.embedding, seed=seed)],
+        "kpd": lambda: [kpd(one.embedding, other.embedding, seed=seed)],
+        "prdc": lambda: list(prdc(one.embedding, other.embedding, seed=seed).values()),
+        "separation": lambda: _separations(one, other, binning, readout, seed),
+        "correlation": lambda: [correlation_distance(one, other, seed=seed)],
+        "w1": lambda: _w1(one, other, binning, seed),
+        "response": lambda: _response(one, other, seed),
+        **{name: _classifier(name, one, other, num_epochs, seed) for name in classifiers},
+    }
+    figures: dict[str, MetricResult] = {}
+    seconds: dict[str, float] = {}
+    for step, compute in steps.items():
+        start = time.process_time()
+        found = compute()
+        seconds[step] = time.process_time() - start
+        figures.update({r.name: r for r in found})
+        log(step, seconds[step])
+    return ShowerComparison(min(len(one), len(other)), readout, figures, seconds)
+
+
+def _separations(real: Sample, generated: Sample, binning: Binning, readout: float, seed: int) -> list[MetricResult]:
+    groups = observable_groups(binning)
+    found = separations(real, generated, histogram_edges(real, readout=readout), groups=groups, seed=seed)
+    several = [group for group, names in groups.items() if len(names) > 1]
+    results = [found[f"separation {RATIO}"]]
+    results += [found[f"{which}separation {group}"] for group in several for which in ("", "largest ")]
+    return [*results, voxel_separation(real, generated, readout=readout, seed=seed)]
+
+
+def _w1(real: Sample, generated: Sample, binning: Binning, seed: int) -> list[MetricResult]:
+    """W1 in standard deviations of the real sample: of the visible energy, and the mean over the layers' energies."""
+    scale = real.observables[RATIO].std()
+    total = w1(real.observables[RATIO] / scale, generated.observables[RATIO] / scale, name=f"w1 {RATIO}", seed=seed)
+    names = observable_groups(binning)["E_layer"]
+    columns = [np.stack([s.observables[name] for name in names], axis=1) for s in (real, generated)]
+    spread = columns[0].std(axis=0)
+    columns = [c[:, spread > 0] / spread[spread > 0] for c in columns]
+
+    def mean(x: Floats, y: Floats) -> float:
+        return float(np.mean([wasserstein_1(a, b) for a, b in zip(x.T, y.T, strict=True)]))
+
+    rng = np.random.default_rng(seed)
+    draws = [mean(*(c[rng.integers(len(c), size=len(c))] for c in columns)) for _ in range(NUM_BOOTSTRAP)]
+    pooled = np.concatenate(columns)
+    orders = [rng.permutation(len(pooled)) for _ in range(NUM_BOOTSTRAP)]
+    null = [mean(pooled[order[: len(real)]], pooled[order[len(real) :]]) for order in orders]
+    layers = MetricResult(
+        "w1 E_layer",
+        mean(*columns),
+        float(np.std(draws, ddof=1)),
+        float(np.mean(null)),
+        float(np.std(null, ddof=1)),
+        len(real),
+        len(generated),
+        seed,
+    )
+    return [total, layers]
+
+
+def _response(real: Sample, generated: Sample, seed: int) -> list[MetricResult]:
+    """Ratios of generated to real response and resolutions, of all energies of the samples together."""
+    energy = np.concatenate([real.condition["energy"], generated.condition["energy"]])
+    edges = np.array([energy.min(), energy.max() * (1 + 1e-9)])
+    if edges[0] * (1 + 1e-6) >= edges[1]:  # one energy
+        edges = np.array([edges[0] / 2, edges[0] * 2])
+    one, other = (response(s, edges, seed=seed) for s in (real, generated))
+    results = []
+    for name, column in (("response", "response"), ("resolution", "resolution"), ("core resolution", "robust")):
+        value, error = ([float(getattr(r, part)[0]) for r in (one, other)] for part in (column, f"{column}_error"))
+        relative = float(np.hypot(error[0] / value[0], error[1] / value[1]))
+        ratio = value[1] / value[0]
+        results.append(MetricResult(name, ratio, ratio * relative, 1.0, relative, len(real), len(generated), seed))
+    return results
+
+
+def _classifier(
+    name: str, real: Sample, generated: Sample, num_epochs: int, seed: int
+) -> Callable[[], list[MetricResult]]:
+    def compute() -> list[MetricResult]:
+        if name == "auc trees":
+            test = classifier_test(real.classifier_inputs(), generated.classifier_inputs(), seed=seed)
+        elif name == "auc features":
+            from metrics.voxel_classifier import mlp_auc
+
+            test = mlp_auc(real.embedding, generated.embedding, num_epochs=num_epochs, seed=seed, num_threads=1)
+        elif name == "auc voxels":
+            from metrics.voxel_classifier import voxel_auc
+
+            events = showers_of(real), showers_of(generated)
+            test = voxel_auc(*events, num_epochs=num_epochs, seed=seed, num_threads=1)
+        else:
+            raise ValueError(f"no classifier {name!r}; there are {', '.join(CLASSIFIERS)}")
+        return [replace(test.auc, name=name)]
+
+    return compute

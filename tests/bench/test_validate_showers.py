@@ -1,0 +1,128 @@
+"""The validation run of showers: its cells, what it refuses, its cache and its report, with toys in place of Geant4."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import validate_showers as validate
+from fastsim.cards import ModelCard
+from fastsim.errors import FastsimError
+from fastsim.showers import Incidents, ShowerDomain
+from generators.showers.library import ShowerLibrary
+from tests.helpers.showers import electron_binning, store, toy_showers
+
+BINNING = electron_binning(num_layers=4, num_r=3, num_alpha=8)
+
+
+def write(path: Path, seed: int, num: int = 900, **settings: object) -> Path:
+    showers = toy_showers(num, BINNING, np.random.default_rng(seed), energy=(1e3, 1e5))
+    return store(path, showers, BINNING, seed=seed, **settings)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    folder = tmp_path_factory.mktemp("truth")
+    return {name: [write(folder / f"{name}.h5", seed)] for seed, name in enumerate(("real", "null", "library"))}
+
+
+def options(folder: Path) -> argparse.Namespace:
+    return argparse.Namespace(num=None, classifiers=[], epochs=1, folder=folder)
+
+
+def test_cells_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
+    truth = validate.read_truth(files["real"])[11]
+    rows = [validate.rows_of(truth, low, high, 10**9) for _, low, high in validate.cells([11]).values()]
+    assert sorted(np.concatenate(rows).tolist()) == list(range(900))
+    assert [len(validate.rows_of(truth, low, high, 5)) for _, low, high in validate.cells([11]).values()] == [5] * 3
+    energy = truth.showers.incident[rows[1]] / 1e3
+    assert energy.min() >= 4.64 and energy.max() < 21.5
+    edge = validate.Truth(11, BINNING, truth.showers, frozenset())
+    edge.showers.incident[0] = 1e5
+    assert 0 in validate.rows_of(edge, 21.5, 100.0, 10**9)
+
+
+def test_samples_that_share_showers_are_refused(files: dict[str, list[Path]], tmp_path: Path) -> None:
+    real, null, library = (validate.runs_of(validate.read_truth(paths)) for paths in files.values())
+    tests = {"real": real, "null": null}
+    validate.refuse_shared(tests, {"library": library, "model": library})
+    for others in ({"library": real}, {"library": library, "model": library | real}):
+        with pytest.raises(FastsimError, match=r"'real' and '(library|model)' both hold Geant4's showers of e- with"):
+            validate.refuse_shared(tests, others)
+    with pytest.raises(FastsimError, match=r"'null' and 'real' both hold .* with seed 0"):
+        validate.refuse_shared({"real": real, "null": real}, {})
+    config = {"data": [{"particle": "e-", "num": 9, "seed": 4}, {"particle": "gamma", "num": 9, "seed": 5}]}
+    domain = ShowerDomain(frozenset({11}), 1.0, 100.0)
+    card = ModelCard("m", "cascade", "1", {"detector": "pb-si-ecal"}, domain, {"config": config})
+    assert validate.trained_on(card) == {(11, 4), (22, 5)} and validate.trained_on(None) == set()
+    with pytest.raises(FastsimError, match="two have one seed"):
+        validate.read_truth([*files["real"], *files["real"]])
+    made = write(tmp_path / "model.h5", 7, 5, model="cascade")
+    with pytest.raises(FastsimError, match=r"model\.h5: made by cascade; give Geant4's in pb-si-ecal at theta 0"):
+        validate.read_truth([made])
+    tilted = write(tmp_path / "tilted.h5", 7, 5, theta=0.2)
+    with pytest.raises(FastsimError, match=r"tilted\.h5: made by Geant4 in pb-si-ecal at theta 0\.2"):
+        validate.read_truth([tilted])
+
+
+class Counting(ShowerLibrary):
+    """A library that keeps the energies it was asked for."""
+
+    asked: list[float]
+
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> np.ndarray:
+        self.asked = [*getattr(self, "asked", []), *incidents.energy]
+        return super().sample(incidents, rng=rng)
+
+
+def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truths = {name: validate.read_truth(paths) for name, paths in files.items()}
+    library = Counting(files["library"])
+    results, sizes = validate.run(truths, {"library-0": library}, options(tmp_path))
+    assert list(results) == ["e- 1-4.64", "e- 4.64-21.5", "e- 21.5-100"] and min(sizes.values()) >= 240
+    # every sample has the same number of showers, and the library the energies of sample B
+    for cell, (_, low, high) in validate.cells([11]).items():
+        assert {c.num for c in results[cell].values()} == {sizes[cell]}
+        null = truths["null"][11]
+        expected = null.showers.incident[validate.rows_of(null, low, high, sizes[cell])] / 1e3
+        assert set(expected) <= set(library.asked)
+    assert len(library.asked) == sum(sizes.values())
+    # once more: from disk
+    again, _ = validate.run(truths, {"library-0": library}, options(tmp_path))
+    assert again == results and len(library.asked) == sum(sizes.values())
+    # other truth is another result
+    other = {**truths, "null": truths["library"]}
+    assert validate.run(other, {}, options(tmp_path))[0]["e- 1-4.64"] != {"Geant4": results["e- 1-4.64"]["Geant4"]}
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "calorimeter.md").write_text("a\n<!-- validation -->\nold\n<!-- /validation -->\nb\n")
+    validate.write_report(results, sizes, truths, {"library-0": library}, docs)
+    text = (docs / "validation-showers.md").read_text()
+    assert "| e- 1-4.64 | library |" in text and "Seeds of Geant4's runs: real 0; null 1; library 2." in text
+    assert f"{sizes['e- 1-4.64']:,} (e- 1-4.64 GeV)" in text and "0.5 keV" in text
+    assert all((docs / part.split(")")[0]).is_file() for part in text.split("](")[1:] if "images/" in part)
+    assert "| library | 3 |" in (docs / "calorimeter.md").read_text()
+    figures = validate.card_figures(results, "library-0")
+    expected = results["e- 1-4.64"]["Geant4"].figures["separation E_layer"].value
+    assert figures["separation-e_layer/e--1-4.64"].null == expected
+
+
+def test_small_cells_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truths = {
+        name: validate.read_truth([write(tmp_path / f"{name}.h5", seed, 30)])
+        for seed, name in enumerate(("real", "null"))
+    }
+    results, _ = validate.run(truths, {}, options(tmp_path))
+    assert results == {} and "240 are needed: left out" in capsys.readouterr().err
+
+
+def test_halves_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
+    whole = validate.read_truth(files["real"])[11]
+    one, other = validate.halves(whole)
+    both = np.concatenate([one.showers.incident, other.showers.incident])
+    assert len(one.showers) == len(other.showers) == 450
+    assert np.array_equal(np.sort(both), np.sort(whole.showers.incident)) and len(np.unique(both)) == 900

@@ -1,0 +1,227 @@
+"""The cascade: exact sums and zeros, symmetries, nothing read before it is known, densities and draws that agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import trapezoid
+from scipy.stats import kstest
+
+from fastsim import cards
+from fastsim.errors import FastsimError, OutOfDomain, WeightsError
+from fastsim.formats.binning import Binning, Layer
+from fastsim.showers import Incidents
+from generators.reference.detectors import Detector, Section
+from generators.showers.cascade import STAGES, Cascade, Rows
+from generators.showers.grid import Grid
+from generators.showers.model import CascadeModel
+from generators.showers.sampler import CascadeSampler
+from generators.showers.splits import FastNet, SplitNet, draw_splits
+from generators.showers.train import CascadeTraining, TrainingShowers, fit_cascade
+from generators.training import TrainingConfig
+from tests.helpers.showers import electron_binning, toy_showers
+
+SMALL = {stage: {"width": 16, "depth": 2, "num_components": 3} for stage in STAGES}
+
+
+def unequal() -> Grid:
+    """Layers of different rings, as in the copper calorimeter."""
+    return Grid(((0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 2.0, 8.0), (0.0, 8.0)), 8)
+
+
+def cascade(grid: Grid, seed: int = 0) -> Cascade:
+    """An untrained cascade whose splits are of every kind."""
+    torch.manual_seed(seed)
+    model = Cascade(grid, (11, 22), SMALL)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def particles(num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return rng.choice([11, 22], num), np.exp(rng.uniform(0, 4, num))
+
+
+def test_heaps_hold_voxels_and_their_sums() -> None:
+    grid = unequal()
+    voxels = np.random.default_rng(0).random((5, grid.num_voxels), dtype=np.float32)
+    heaps = grid.heaps(voxels)
+    np.testing.assert_array_equal(grid.voxels(heaps), voxels)
+    np.testing.assert_allclose(heaps[..., 1].sum((1, 2)), voxels.sum(1), rtol=1e-6)
+    np.testing.assert_allclose(heaps[:, 0, 2, 3], heaps[:, 0, 2, 12:].sum(-1), rtol=1e-6)
+    assert (heaps[:, 3, 1:] == 0).all()
+
+
+def test_showers_turn_and_mirror() -> None:
+    """Sectors move together in all layers and rings; every turn comes, and both reflections."""
+    grid = unequal()
+    layer, ring, slot = grid._voxels
+    voxels = np.tile((100 * layer + 10 * ring + (slot - 8)).astype(np.float32) + 1, (500, 1))
+    turned = grid.turn(voxels, np.random.default_rng(0))
+    np.testing.assert_array_equal((turned - 1) // 10, (voxels - 1) // 10)
+    sectors = (turned - 1) % 10
+    first, second = sectors[:, 0], sectors[:, np.flatnonzero((layer == 0) & (ring == 0))[1]]
+    step = (second - first) % 8
+    assert set(step.tolist()) == {1, 7} and len({(a, b) for a, b in zip(first, step, strict=True)}) == 16
+    np.testing.assert_array_equal(sectors, (first[:, None] + step[:, None] * (slot - 8)) % 8)
+
+
+def test_neighbours_are_the_rings_around_a_middle() -> None:
+    neighbours = unequal().neighbours
+    assert neighbours[2, 0].tolist()[:2] == [1, 3]  # in front of rings at 1 and 5 mm: those from 1 and from 3 mm
+    assert neighbours[1, 3].tolist() == [0, 0, 1, 1]
+    assert (neighbours[0, 0] == -1).all() and (neighbours[3, 3] == -1).all()
+
+
+@pytest.mark.parametrize("num_alpha", [1, 6])
+def test_sectors_that_cannot_be_halved_are_refused(num_alpha: int) -> None:
+    with pytest.raises(FastsimError, match=f"{num_alpha} sectors"):
+        Grid(((0.0, 1.0),), num_alpha)
+    with pytest.raises(FastsimError, match="same number"):
+        Grid.of(Binning("e", 11, (Layer(0, (0.0, 1.0), 4), Layer(1, (0.0, 1.0), 8))))
+
+
+def test_energies_add_up_and_are_the_seeds() -> None:
+    grid, rng = unequal(), np.random.default_rng(1)
+    pdg_id, energy = particles(200, rng)
+    sampler = CascadeSampler(cascade(grid), "bfloat16")
+    showers = sampler.sample(pdg_id, energy, np.random.default_rng(2))
+    assert showers.shape == (200, grid.num_voxels) and showers.dtype == np.float32
+    assert (showers >= 0).all() and (showers == 0).any()
+    assert (showers.sum(1) <= 1e3 * energy * (1 + 1e-5)).all()
+    np.testing.assert_array_equal(sampler.sample(pdg_id, energy, np.random.default_rng(2)), showers)
+    assert not np.array_equal(sampler.sample(pdg_id, energy, np.random.default_rng(3)), showers)
+
+
+@pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16))])
+def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of every split, recorded while a shower grows, are those read from the finished shower."""
+    model, rng = cascade(grid), np.random.default_rng(4)
+    pdg_id, energy = particles(30, rng)
+    sampler = CascadeSampler(model, "float32")
+    seen: dict[str, list[np.ndarray]] = {stage: [] for stage in STAGES}
+    for stage, net in sampler._nets.items():
+
+        def record(features: np.ndarray, stage: str = stage, net: FastNet = net) -> np.ndarray:
+            seen[stage].append(features.copy())
+            return net(features)
+
+        monkeypatch.setitem(sampler._nets, stage, record)
+    finished: list[np.ndarray] = []
+    monkeypatch.setattr(
+        sampler, "_sectors", lambda *a: finished.append(CascadeSampler._sectors(sampler, *a)) or finished[0].copy()
+    )
+    sampler.sample(pdg_id, energy, rng)
+    rows = model.rows(pdg_id, energy, finished[0])
+    for stage in STAGES:
+        # the two come in different orders
+        one, two = np.concatenate(seen[stage]), rows[stage].features.numpy()
+        assert one.shape == two.shape
+        key = [np.lexsort(np.round(x, 3).T) for x in (one, two)]
+        np.testing.assert_allclose(one[key[0]], two[key[1]], atol=2e-3)
+
+
+def test_density_integrates_to_one_and_draws_follow_it() -> None:
+    torch.manual_seed(0)
+    net = SplitNet(2, width=8, depth=2, num_components=3, skip=True)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.5 * torch.randn_like(parameter)
+    features = torch.tensor([[0.3, -0.2]])
+    x = torch.linspace(-60, 60, 40_001)
+    given = features.expand(len(x), 2)
+    with torch.no_grad():
+        density = net.log_prob(given, torch.zeros(len(x), dtype=torch.long), x).exp().numpy()
+        only = [float(net.log_prob(features, torch.tensor([c]), torch.zeros(1)).exp()) for c in (1, 2)]
+    total = trapezoid(density, x.numpy())
+    assert total + sum(only) == pytest.approx(1, abs=1e-4)
+    num = 20_000
+    rng = np.random.default_rng(1)
+    energy, a, b = np.full(num, 2.0, np.float32), np.empty(num, np.float32), np.empty(num, np.float32)
+    draw_splits(FastNet(net, torch.float32)(features.repeat(num, 1).numpy()), energy, rng.random((num, 3)), a, b)
+    np.testing.assert_allclose(a + b, 2.0, rtol=1e-6)
+    for found, expected in ((b == 0, only[0]), (a == 0, only[1])):
+        assert found.mean() == pytest.approx(expected, abs=5 * np.sqrt(expected / num) + 1e-4)
+    both = (a > 0) & (b > 0)
+    cumulative = np.cumsum(density) / density.sum()
+    ratio = np.log(a[both].astype(float)) - np.log(b[both].astype(float))
+    assert kstest(ratio, lambda r: np.interp(r, x.numpy(), cumulative)).pvalue > 1e-3
+
+
+def toy_training(num: int) -> tuple[Cascade, TrainingShowers]:
+    binning = electron_binning(8, 3, 8)
+    showers = toy_showers(num, binning, np.random.default_rng(0), energy=(1e3, 1e5))
+    torch.manual_seed(1)
+    sizes = {stage: {**SMALL[stage], "width": 32} for stage in STAGES}
+    model = Cascade(Grid.of(binning), (11,), sizes)
+    return model, TrainingShowers(np.full(num, 11), showers.incident / 1e3, showers.voxels)
+
+
+def test_training_learns_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    loop = TrainingConfig(num_steps=60, learning_rate=5e-3, warmup=5, validate_every=30, checkpoint_every=20)
+    few = {"num_response": 256, "num_layers": 64, "num_showers": 32, "num_splits": 1000, "num_validation": 100}
+    weights = []
+    for stops in ((60,), (20, 60)):
+        for stop in stops:
+            model, showers = toy_training(600)
+            steps = CascadeTraining(
+                **few, loop=TrainingConfig(**{**vars(loop), "num_steps": stop, "decay_fraction": 0})
+            )
+            result = fit_cascade(model, showers, steps, 1, tmp_path / str(len(stops)))
+        weights.append(model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    log = (tmp_path / "1" / "log.csv").read_text().splitlines()
+    nll = [float(line.split(",")[3]) for line in log if "validation/nll," in line]
+    assert result.best_value is not None and nll[-1] < nll[0] - 5
+
+
+def small_detector() -> Detector:
+    section = Section(num_layers=4, absorber_mm=2.5, active_mm=0.3, cell_mm=5.0, rings=(1, 2), num_alpha=8)
+    return Detector("pb-si-ecal", "G4_Pb", "G4_Si", (section,), "em", ("e-", "gamma"), 1.0, 100.0)
+
+
+def test_a_model_is_refused_what_it_was_not_trained_on() -> None:
+    model = CascadeModel.build("tiny", small_detector(), [11, 22], (1, 50), {"network": SMALL})
+    assert model.sample(Incidents.perpendicular(22, np.array([1.0, 50.0])), rng=np.random.default_rng(0)).shape == (
+        2,
+        64,
+    )
+    assert model.sample(Incidents.perpendicular(22, np.zeros(0)), rng=np.random.default_rng(0)).shape == (0, 64)
+    for pdg_id, energy, theta, words in (
+        (22, 60.0, 0, "gamma, 60 GeV"),
+        (211, 5.0, 0, "pi+"),
+        (11, 5.0, 0.1, "theta 0.1"),
+    ):
+        hit = Incidents(np.array([11, pdg_id]), np.array([5.0, energy]), np.array([0.0, theta]), np.zeros(2))
+        with pytest.raises(OutOfDomain, match="particle 1") as caught:
+            model.sample(hit, rng=np.random.default_rng(0))
+        assert words in str(caught.value)
+
+
+def test_card_and_weights_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generators.showers.model.load_detector", lambda name: small_detector())
+    model = CascadeModel.build("tiny", small_detector(), [11, 22], (1, 100), {"network": SMALL})
+    model.cascade.load_state_dict(cascade(model.cascade.grid).state_dict())
+    path = model.save(tmp_path, version="1", training={})
+    back = CascadeModel.from_card(*cards.load(path))
+    hits = Incidents.perpendicular(11, np.geomspace(1, 100, 50))
+    showers = back.sample(hits, rng=np.random.default_rng(3))
+    again = CascadeModel.from_card(*cards.load(path)).sample(hits, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(showers, again)
+    card, weights = cards.load(path)
+    card.config["network"] = {"sectors": {"width": 8}}
+    with pytest.raises(WeightsError, match="do not fit"):
+        CascadeModel.from_card(card, weights)
+
+
+def test_rows_have_a_length() -> None:
+    model = cascade(unequal())
+    rows = model.rows(
+        np.array([11]), np.array([5.0]), model.grid.heaps(np.ones((1, model.grid.num_voxels), np.float32))
+    )
+    assert all(isinstance(r, Rows) and len(r) == len(r.features) == len(r.ratio) for r in rows.values())
+    assert len(rows["layers"]) == 3 and len(rows["rings"]) == 3 + 3 + 1

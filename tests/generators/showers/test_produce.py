@@ -1,0 +1,139 @@
+"""Files of showers from a model: the reference's energies, the same bits for any threads and number, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fastsim
+from fastsim.cli import main
+from fastsim.errors import FastsimError
+from fastsim.formats.binning import Binning, read_binning
+from fastsim.formats.calochallenge import read_showers
+from fastsim.showers import Incidents, ShowerDomain
+from generators.reference.detectors import load_detector
+from generators.reference.showers import SHOWERS_PER_CHUNK, ShowerGun
+from generators.showers.library import ShowerLibrary
+from generators.showers.produce import CHUNK, produce
+from tests.helpers.showers import store, toy_showers
+
+ECAL = load_detector("pb-si-ecal")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photons in the detector that ships."""
+    binning = ECAL.binning("gamma")
+    assert binning is not None
+    showers = toy_showers(60, binning, np.random.default_rng(1), energy=(1e3, 1e5))
+    return store(tmp_path_factory.mktemp("library") / "gamma.h5", showers, binning)
+
+
+def words(output: Path, model: Path | str | None, *more: str) -> list[str]:
+    options = ["--detector", "pb-si-ecal", "--particle", "gamma", "--energy", "1:100", "--num", "20"]
+    return ["generate", *options, *(() if model is None else ("--model", str(model))), "-o", str(output), *more]
+
+
+def test_threads_and_numbers_do_not_change_a_bit(library: Path, tmp_path: Path) -> None:
+    gun = ShowerGun(ECAL, "gamma", (1.0, 100.0), seed=3)
+    one, two, fewer = (tmp_path / f"{name}.h5" for name in ("one", "two", "fewer"))
+    seen: list[tuple[int, int | None]] = []
+    source = ShowerLibrary(library)
+    summary = produce(source, gun, one, num=CHUNK + 30, progress=lambda *now: seen.append(now))
+    assert seen == [(CHUNK, CHUNK + 30), (CHUNK + 30, CHUNK + 30)] and summary.events == CHUNK + 30
+    produce(source, gun, two, num=CHUNK + 30, threads=2)
+    assert one.read_bytes() == two.read_bytes()
+    produce(source, gun, fewer, num=40)
+    many, few = read_showers(one), read_showers(fewer)
+    assert np.array_equal(few.voxels, many.voxels[:40]) and np.array_equal(few.incident, many.incident[:40])
+    drawn = np.concatenate([gun.draw(chunk)[0] for chunk in range(CHUNK // SHOWERS_PER_CHUNK + 1)])
+    assert np.array_equal(many.incident, 1e3 * drawn[: CHUNK + 30]), "the reference's energies"
+    assert not np.array_equal(many.voxels[0] / many.incident[0], many.voxels[CHUNK] / many.incident[CHUNK])
+
+
+def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "gen.h5"
+    assert main(words(output, library, "--seed", "5")) == 0
+    assert "library, pb-si-ecal, gamma" in capsys.readouterr().out
+    showers = read_showers(output, read_binning(tmp_path / "gen.xml"))
+    assert len(showers) == 20 and read_binning(tmp_path / "gen.xml") == ECAL.binning("gamma")
+    with h5py.File(output) as file:
+        settings = json.loads(file.attrs["settings"])
+    assert (
+        settings["model"] == "library"
+        and settings["seed"] == 5
+        and settings["detector"] == json.loads(json.dumps(ECAL.as_dict()))
+    )
+    assert main(words(output, library)) == 1
+    assert "gen.h5: exists already; use --force" in capsys.readouterr().err
+    assert main(words(output, library, "--seed", "5", "--force")) == 0
+    assert np.array_equal(read_showers(output).voxels, showers.voxels)
+    summary = fastsim.generate_showers(
+        tmp_path / "api.h5", detector="pb-si-ecal", particle="gamma", energy=2.0, num=3, model=[library]
+    )
+    assert summary.events == 3 and set(read_showers(tmp_path / "api.h5").incident) == {2000.0}
+    assert {path.name for path in tmp_path.iterdir()} == {"gen.h5", "gen.xml", "api.h5", "api.xml"}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--particle", "e-"), 1, "model 'library' makes showers of gamma, not of e-"),
+        (("--particle", "pi+"), 1, "particle 'pi+' is none of e-, e+, gamma"),
+        (("--energy", "0.5:2"), 1, "energies 0.5:2 GeV are outside its 1:100 GeV"),
+        (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; fastsim reference"),
+        (("--detector", "copper"), 1, "makes showers in pb-si-ecal, not in copper"),
+        (("--model", "hadron-tree"), 1, "model 'hadron-tree' makes hadrons, not showers"),
+        (("--model", "nothing"), 1, "unknown model 'nothing'"),
+        (("--gun", "flavour=u"), 2, "--gun does not go with --detector"),
+        (("--latent",), 2, "--latent does not go with --detector"),
+        (("--num-inference-steps", "4"), 2, "--num-inference-steps does not go with --detector"),
+    ],
+)
+def test_one_line_for_bad_input(
+    more: tuple[str, ...], code: int, message: str, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path / "a.h5", library, *more)) == code
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and not said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_showers_need_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--particle", "e-", "-o", str(tmp_path / "a.h5")]) == 2
+    assert "--particle needs --detector" in capsys.readouterr().err
+    assert main(words(tmp_path / "a.hepmc3", None)) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+class Broken:
+    """A source whose showers no calorimeter records."""
+
+    name, detector = "broken", "pb-si-ecal"
+    domain = ShowerDomain(frozenset({22}), 1.0, 10.0)
+
+    def binning(self, pdg_id: int) -> Binning:
+        binning = ECAL.binning("gamma")
+        assert binning is not None
+        return binning
+
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        voxels = rng.normal(size=(len(incidents), ECAL.num_voxels)).astype(np.float32)
+        return np.maximum(voxels, np.where(np.arange(ECAL.num_voxels) == 7, -1.0, 0.0)).astype(np.float32)
+
+
+def test_nothing_is_written_of_what_a_model_makes_wrong(tmp_path: Path) -> None:
+    gun = ShowerGun(ECAL, "gamma", (1.0, 10.0))
+    with pytest.raises(FastsimError, match=r"broken: shower \d+ has a voxel of -"):
+        produce(Broken(), gun, tmp_path / "a.h5", num=5)
+    with pytest.raises(FastsimError, match=r"valid from 1 to 10 GeV, not for 1:20"):
+        produce(Broken(), ShowerGun(ECAL, "gamma", (1.0, 20.0)), tmp_path / "a.h5", num=5)
+    with pytest.raises(FastsimError, match=r"a\.txt: showers are written as HDF5"):
+        produce(Broken(), gun, tmp_path / "a.txt", num=5)
+    assert list(tmp_path.iterdir()) == []
