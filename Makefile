@@ -14,7 +14,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test slow lint validate validate-hadrons validate-showers bench install clean
+.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers bench install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)

@@ -137,13 +137,17 @@ def single_threaded() -> None:
         torch.set_num_threads(1)
 
 
-def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Generator[R, None, None]:
-    """Results of independent jobs in their order, from ``threads`` threads (0: this one) that work ahead of the reader.
+def in_order(
+    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, aside: bool = False
+) -> Generator[R, None, None]:
+    """Results of independent jobs in their order, from threads that work ahead of the reader.
+
+    One thread is this one, unless ``aside``: a job in this thread is lost when a signal comes, one aside is finished.
 
     What the iterator of the jobs raises comes after the results of the jobs before. Jobs that have begun are ended
     when the generator is closed.
     """
-    if threads == 0:
+    if threads == 1 and not aside:
         yield from map(function, jobs)
         return
     pending: deque[Future[R]] = deque()
@@ -275,9 +279,7 @@ class Crew:
                     self.keeper.save(job[0], content, seconds)
                 return Chunk(job[0], content, seconds)
 
-            # a chunk in this thread would be lost when a signal comes, one in a thread of a pool is finished and kept
-            alone = self.num == 1 and self.keeper is None
-            with closing(in_order(chunk, jobs, 0 if alone else self.num)) as chunks:
+            with closing(in_order(chunk, jobs, self.num, aside=self.keeper is not None)) as chunks:
                 yield from chunks
 
 

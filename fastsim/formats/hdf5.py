@@ -315,7 +315,7 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeErro
 
 
 def bomb(file: h5py.File) -> str | None:
-    """What is wrong with a file whose tables claim far more bytes than it has, so that reading would fill the memory."""
+    """What is wrong with a file whose tables claim far more bytes than it has, and would fill the memory."""
     claimed = 0
 
     def count(name: str, item: Any) -> None:
