@@ -27,8 +27,8 @@ NULL = "Geant4"
 GROUPS = ("E_layer", "centre eta", "centre phi", "centre r", "width eta", "width phi", "width r", "sparsity")
 DISPLAYED = 10.0
 """GeV of the single showers that are drawn."""
-SHOWN_LAYERS = (2, 10, 25)
-"""Places of the layers whose energies are drawn: before, at and after the maximum of a shower in pb-si-ecal."""
+SHOWN_LAYERS = (10, 25)
+"""Places of the layers whose energies are drawn: before and after the maximum of a shower in pb-si-ecal."""
 
 _SUMMARY = (
     ("response", "response", 1.0, 4),

@@ -14,7 +14,7 @@ from metrics.showers.comparison import ShowerComparison
 from metrics.showers.features import showers_sample
 from tests.helpers.showers import electron_binning, toy_showers
 
-BINNING = electron_binning(num_layers=4, num_r=3, num_alpha=8)
+BINNING = electron_binning(num_layers=12, num_r=3, num_alpha=8)
 
 
 def result(name: str, value: float) -> MetricResult:
@@ -49,7 +49,7 @@ def test_pictures_of_samples(tmp_path: Path) -> None:
     }
     pictures = report.draw(samples, BINNING, 5e-4)
     titles = [picture.title for picture in pictures]
-    for title in ("Longitudinal profile", "Voxel spectrum", "E_layer 2 / MeV", "model, layer and radius"):
+    for title in ("Longitudinal profile", "Voxel spectrum", "E_layer 10 / MeV", "model, layer and radius"):
         assert title in titles
     written = report.write_pictures(pictures, tmp_path / "images", "toy")
     assert len(written) == len(titles) and all(path.stat().st_size > 1000 for path in written)

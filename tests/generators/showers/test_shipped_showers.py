@@ -1,0 +1,49 @@
+"""The shower models that ship: small files with a recipe, and Geant4's showers within what a short run can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastsim
+from fastsim import cards
+from fastsim.formats.calochallenge import read_showers
+from fastsim.showers import ShowerSource
+from generators.showers.sources import default_model, load_source
+
+NAMES = cards.available(cards.SHOWER_KINDS)
+
+
+def test_a_model_ships_for_the_default_detector() -> None:
+    assert default_model("pb-si-ecal", 11) in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> None:
+    card, weights = cards.load(name)
+    assert weights.stat().st_size <= 4_000_000
+    config = cards.data_folder() / "configs" / card.training["command"].split()[2]
+    assert config.is_file()
+    source, _ = load_source(name)
+    assert isinstance(source, ShowerSource)
+
+
+@pytest.mark.parametrize(("particle", "energy"), [("e-", 2.0), ("gamma", 8.0)])
+def test_showers_are_geant4s(particle: str, energy: float, shared: Path, tmp_path: Path) -> None:
+    """Visible energy, deposits, depth and radius: means within four standard errors and 1%."""
+    settings = {"detector": "pb-si-ecal", "particle": particle, "energy": energy}
+    fastsim.reference_showers(tmp_path / "r.h5", **settings, num=100, seed=3, data=shared / "geant4" / "em")
+    fastsim.generate_showers(tmp_path / "g.h5", **settings, num=1000, seed=4)
+    samples = [read_showers(tmp_path / name).voxels.reshape(-1, 45, 16, 9) for name in ("r.h5", "g.h5")]
+    layer, ring = np.arange(45)[:, None, None], np.arange(9)
+    for describe in (
+        lambda x: x.sum((1, 2, 3)),
+        lambda x: (x > 0.015).sum((1, 2, 3)),
+        lambda x: (x * layer).sum((1, 2, 3)) / x.sum((1, 2, 3)),
+        lambda x: (x * ring).sum((1, 2, 3)) / x.sum((1, 2, 3)),
+    ):
+        real, generated = (describe(x.astype(np.float64)) for x in samples)
+        error = np.sqrt(real.var() / len(real) + generated.var() / len(generated))
+        assert abs(generated.mean() - real.mean()) < 4 * error + 0.01 * real.mean()
