@@ -66,8 +66,8 @@ class Summary:
     """What a run did.
 
     ``notes`` counts the events or partons that took a special way (fallbacks, redraws...), ``sum_weights`` and
-    ``sum_weights2`` are of the nominal weight, ``held`` counts the events that were there from a run before; ``visible``
-    is the energy of the calorimeter's ``cells`` in MeV.
+    ``sum_weights2`` are of the nominal weight, ``held`` counts the events that were there from a run before;
+    ``visible`` is the energy of the calorimeter's ``cells`` in MeV.
     """
 
     output: str = ""
