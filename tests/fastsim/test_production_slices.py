@@ -144,7 +144,7 @@ def test_models_that_cannot_be_sent_are_refused(tmp_path: Path) -> None:
     class Local(Spray):
         pass
 
-    with pytest.raises(FastsimError, match="cannot be sent to worker processes .*; use threads"):
+    with pytest.raises(FastsimError, match=r"cannot be sent to worker processes .*; use threads"):
         fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Local()), workers=1)
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +160,7 @@ def test_resume_of_what_is_complete_does_nothing(tmp_path: Path) -> None:
     for change in ({"seed": 1}, {"num_events": 3}):
         with pytest.raises(FastsimError, match="exists already"):
             fastsim.generate(GUN, output, model=model, resume=True, **change)  # type: ignore[arg-type]
-    with pytest.raises(FastsimError, match="cannot be resumed|can be resumed"):
+    with pytest.raises(FastsimError, match="can be resumed"):
         fastsim.generate(GUN, "-", model=model, resume=True)
 
 

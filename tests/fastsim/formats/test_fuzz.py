@@ -39,9 +39,40 @@ fuzz = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 NASTY = [
-    "nan", "-inf", "1e400", "1e300", "-1", "0", "1.5", "9" * 40, "99999999999", "1_0", "0x10", "", " ", "\x00", "é", "\ud800", "<", ">", "&", '"',
-    "<event>", "</event>", "</init>", "</LesHouchesEvents>", "<wgt id='1'>x</wgt>", "<weights>1 nan</weights>", "<!--", "null", "[]", "{}", "true", "../", "[" * 2000,
-]  # fmt: skip
+    "nan",
+    "-inf",
+    "1e400",
+    "1e300",
+    "-1",
+    "0",
+    "1.5",
+    "9" * 40,
+    "99999999999",
+    "1_0",
+    "0x10",
+    "",
+    " ",
+    "\x00",
+    "é",
+    "\ud800",
+    "<",
+    ">",
+    "&",
+    '"',
+    "<event>",
+    "</event>",
+    "</init>",
+    "</LesHouchesEvents>",
+    "<wgt id='1'>x</wgt>",
+    "<weights>1 nan</weights>",
+    "<!--",
+    "null",
+    "[]",
+    "{}",
+    "true",
+    "../",
+    "[" * 2000,
+]
 WORD = re.compile(r"[^\s,:=\"'<>]+")
 
 
@@ -172,9 +203,21 @@ def test_hdf5_bytes(name: str, data: st.DataObject, files: dict[str, Path], tmp_
 
 
 ODD: list[Any] = [
-    np.zeros(0), np.zeros(3), np.full(3, np.nan), np.zeros((2, 3, 4)), np.array(1.0), np.array([2**62, -1]), np.array([-1, -2, -3]),
-    np.array([b"text"] * 3), np.array([[1 + 2j]] * 3), np.arange(5.0)[:, None], np.zeros((3, 4)), "text", np.arange(3), np.array([0, 2**40, 2**41]),
-]  # fmt: skip
+    np.zeros(0),
+    np.zeros(3),
+    np.full(3, np.nan),
+    np.zeros((2, 3, 4)),
+    np.array(1.0),
+    np.array([2**62, -1]),
+    np.array([-1, -2, -3]),
+    np.array([b"text"] * 3),
+    np.array([[1 + 2j]] * 3),
+    np.arange(5.0)[:, None],
+    np.zeros((3, 4)),
+    "text",
+    np.arange(3),
+    np.array([0, 2**40, 2**41]),
+]
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -224,10 +267,17 @@ def test_hdf5_bombs(name: str, files: dict[str, Path], tmp_path: Path) -> None:
 
 
 CARD = {
-    "name": "tiny", "kind": "tree", "version": "1", "config": {"a": 1}, "domain": {"flavours": [21], "pt_min": 20.0, "pt_max": 200.0},
-    "training": {}, "metrics": {"auc": {"value": 0.5, "error": 0.1, "null": 0.5, "null_error": 0.1}}, "sha256": "0" * 64,
-    "licence": "BSD-3-Clause", "weights": "tiny.safetensors",
-}  # fmt: skip
+    "name": "tiny",
+    "kind": "tree",
+    "version": "1",
+    "config": {"a": 1},
+    "domain": {"flavours": [21], "pt_min": 20.0, "pt_max": 200.0},
+    "training": {},
+    "metrics": {"auc": {"value": 0.5, "error": 0.1, "null": 0.5, "null_error": 0.1}},
+    "sha256": "0" * 64,
+    "licence": "BSD-3-Clause",
+    "weights": "tiny.safetensors",
+}
 
 
 @fuzz
@@ -280,13 +330,31 @@ def test_hepmc(data: st.DataObject, files: dict[str, Path], tmp_path: Path) -> N
 
 
 ROW = {
-    "chunk": 0, "first_event": 0, "events": 1, "partons": 1, "particles": 2, "sum_weights": 1.0, "sum_weights2": 1.0, "sha256": "", "seconds": 0.1,
+    "chunk": 0,
+    "first_event": 0,
+    "events": 1,
+    "partons": 1,
+    "particles": 2,
+    "sum_weights": 1.0,
+    "sum_weights2": 1.0,
+    "sha256": "",
+    "seconds": 0.1,
     "notes": {},
-}  # fmt: skip
+}
 MANIFEST = {
-    "layout": "fastsim-manifest", "layout_version": 1, "output": "a", "bytes": 1, "sha256": "", "settings": {}, **{k: ROW[k] for k in list(ROW)[1:7]},
-    "cross_section": [1.0, 0.1], "notes": {}, "source": "x", "seconds": 0.1, "chunks": [ROW],
-}  # fmt: skip
+    "layout": "fastsim-manifest",
+    "layout_version": 1,
+    "output": "a",
+    "bytes": 1,
+    "sha256": "",
+    "settings": {},
+    **{k: ROW[k] for k in list(ROW)[1:7]},
+    "cross_section": [1.0, 0.1],
+    "notes": {},
+    "source": "x",
+    "seconds": 0.1,
+    "chunks": [ROW],
+}
 
 
 @fuzz
