@@ -1,5 +1,7 @@
 # make demo      install, run the shipped example, compare it with Pythia
 # make test      install, run the tests
+# make slow      install, run the tests that take minutes
+# make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
 #                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached)
@@ -12,7 +14,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test lint validate validate-hadrons validate-showers bench install clean
+.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers bench install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -31,6 +33,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+slow: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+fuzz: $(STAMP)
+	FASTSIM_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest -n 2 tests/fastsim/formats/test_fuzz.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

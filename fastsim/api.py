@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,19 +22,32 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import stages
+from fastsim import cards, production, stages
 from fastsim.cards import DEFAULT_MODEL, SHOWER_KINDS, ModelCard
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
-from fastsim.gun import Gun, events_from_partons
+from fastsim.gun import Gun, Shots, events_from_partons
+from fastsim.manifest import versions
 from fastsim.pipeline import Domain, HadronSource, Pipeline, Step
-from fastsim.production import Progress, Summary, available_cpus, event_by_event, events_in_chunks, gun_in_chunks
+from fastsim.production import (
+    Chunk,
+    Crew,
+    Draw,
+    Progress,
+    Summary,
+    available_cpus,
+    event_by_event,
+    events_in_chunks,
+    gun_in_chunks,
+)
+from fastsim.runs import Plan, Run
 from fastsim.showers import ShowerSource
 
 if TYPE_CHECKING:
+    from generators.hadrons.step import Hadronize
     from generators.showers.step import Deposit
 
 __all__ = ["Model", "Summary", "generate", "generate_showers", "load_model", "reference", "reference_showers", "train"]
@@ -53,13 +66,15 @@ Input = str | os.PathLike[str] | Gun | lhe.Source
 class Model:
     """A source of hadrons with its card: ``sample(partons, seed=...)``.
 
-    ``source`` is the generator itself, ``card`` is None for the reference and for libraries. A Model is a HadronSource:
-    it goes into ``generators.hadrons.step.Hadronize`` and so into a Pipeline.
+    ``source`` is the generator itself, ``card`` is None for the reference and for libraries, ``sha256`` is of the file
+    of its weights or sets. A Model is a HadronSource: it goes into ``generators.hadrons.step.Hadronize`` and so into a
+    Pipeline.
     """
 
-    def __init__(self, source: HadronSource, card: ModelCard | None = None) -> None:
+    def __init__(self, source: HadronSource, card: ModelCard | None = None, *, sha256: str | None = None) -> None:
         self.source = source
         self.card = card
+        self.sha256 = sha256 if card is None else card.sha256
 
     @property
     def name(self) -> str:
@@ -128,6 +143,7 @@ def load_model(
     text = os.fspath(name)
     card: ModelCard | None = None
     source: HadronSource | None = None
+    sha256: str | None = None
     if text == REFERENCE:
         from generators.reference.pythia import PythiaGun
 
@@ -136,9 +152,8 @@ def load_model(
         from generators.hadrons.library import Library
 
         source = Library(text)
+        sha256 = cards.digest(Path(text))
     if source is None:
-        from fastsim import cards
-
         card, weights = cards.load(name)
         if card.kind in cards.SHOWER_KINDS:
             raise FastsimError(f"model {card.name!r} makes calorimeter showers: fastsim generate --detector NAME ...")
@@ -151,7 +166,7 @@ def load_model(
         source = getattr(import_module(module), cls).from_card(card, weights, **options)
     if num_inference_steps is not None and (card is None or card.kind != "diffusion"):
         raise FastsimError(f"model {text!r} takes no --num-inference-steps: only diffusion models do")
-    return Model(source, card)
+    return Model(source, card, sha256=sha256)
 
 
 def generate(
@@ -169,8 +184,12 @@ def generate(
     device: str = "cpu",
     threads: int | None = None,
     workers: int = 0,
+    scheduler: str | None = None,
+    part: tuple[int, int] | None = None,
     latent: bool = False,
+    resume: bool = False,
     force: bool = False,
+    log: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Turns the partons of an LHE file, or of a gun, into hadrons and writes them.
@@ -178,6 +197,9 @@ def generate(
     Undecayed t, W, Z, H and tau are decayed by Pythia first; partons outside the model's domain go to the Pythia gun;
     every hard system keeps its four-momentum. A gun's sets are written as drawn. With the step ``calorimeter`` the
     hadrons go on into the copper calorimeter (:class:`generators.showers.step.Deposit`).
+
+    While a run goes on, OUTPUT.parts holds its finished chunks; after it, OUTPUT.manifest.json says what was written
+    (docs/production.md).
 
     Args:
         input: path of an LHE file (plain or .gz), ``"-"`` for stdin, a binary stream, a :class:`Gun`, or its text
@@ -195,40 +217,55 @@ def generate(
         num_events: how many events at most.
         first_event: number of the first event, from 0.
         num_inference_steps, device: see :func:`load_model`.
-        threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result does not
-            depend on it.
-        workers: worker processes of Pythia for partons outside the domain, and of Geant4 (one at least).
+        threads: chunks of events that are computed at a time; None for one a CPU, four at most. The result depends
+            neither on it nor on the next two.
+        workers: worker processes: to compute the chunks instead of threads; with the step ``calorimeter``, of Geant4
+            where that makes showers, else to fill the cells instead of threads. 0 for threads (and one of Geant4).
+        scheduler: address of a Dask cluster to compute them (``tcp://host:8786``); not with the step ``calorimeter``.
+        part: (i, n) for part i, from 0, of n parts of about as many events: what the range given above has is cut at
+            borders of chunks. The n outputs are the whole, one after the other.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
-        force: replace an output that exists.
+        resume: go on with a run of the same settings that was stopped; what is complete is left as it is.
+        force: replace an output that exists, and drop a run that was stopped.
+        log: file to which JSON lines of what happens are added.
         progress: called with (events done, total or None) after each chunk.
 
     Raises:
         FastsimError: its subclasses say what is wrong with input, output or model.
     """
     words = stages.parse(steps)
+    with_cells = stages.CALORIMETER in words
+    _check_options(output, with_cells, shower_model=shower_model, data=geant4_data, latent=latent, scheduler=scheduler)
     if stages.HADRONS not in words:
         model = REFERENCE
+    if part is not None:
+        first_event, num_events = _part_range(input, part, first_event, num_events, with_cells)
+    plan = Plan(
+        seed=seed,
+        first_event=first_event,
+        num_events=num_events,
+        threads=min(available_cpus(), 4) if threads is None else threads,
+        workers=workers,
+        scheduler=scheduler,
+        keep=True,
+        resume=resume,
+        force=force,
+        log=log,
+        progress=progress,
+    )
     with _one_torch_thread():
         loaded = (
             model
             if isinstance(model, Model)
-            else load_model(model, num_inference_steps=num_inference_steps, device=device, workers=workers)
+            else load_model(model, num_inference_steps=num_inference_steps, device=device)
         )
-        fallback = load_model(REFERENCE, workers=workers)
-        span = _Span(
-            seed, first_event, num_events, force, progress, min(available_cpus(), 4) if threads is None else threads
-        )
-        if stages.CALORIMETER not in words:
-            if shower_model is not None:
-                raise FastsimError("a shower model is given, but the steps do not end with calorimeter")
-            return _produce(input, output, loaded, fallback, span, latent)
-        if latent:
-            raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
-        stages.check_output(output)
+        fallback = load_model(REFERENCE)
+        if not with_cells:
+            return _produce(input, output, loaded, fallback, plan, latent)
         with stages.depositing(shower_model, data=geant4_data, workers=max(1, workers)) as (deposit, told):
             told["steps"] = ",".join(words)
             hadrons = None if words == (stages.CALORIMETER,) else loaded
-            return _fill_cells(input, output, hadrons, fallback, deposit, told, span)
+            return _fill_cells(input, output, hadrons, fallback, deposit, told, plan)
 
 
 def reference(
@@ -251,11 +288,11 @@ def reference(
 
     The other arguments, and what is raised, are those of :func:`generate`.
     """
-    span = _Span(seed, first_event, num_events, force, progress)
+    plan = Plan(seed=seed, first_event=first_event, num_events=num_events, force=force, progress=progress)
     if full:
-        return _full(input, output, span)
+        return _full(input, output, plan)
     gun = load_model(REFERENCE, workers=workers)
-    return _produce(input, output, gun, gun, span, False)
+    return _produce(input, output, gun, gun, plan, False)
 
 
 def reference_showers(
@@ -384,51 +421,50 @@ class _ExtrasWriter(Protocol):
     def write_extras(self, arrays: Mapping[str, NDArray[Any]]) -> None: ...
 
 
-class _Span:
-    """Which events of a run, and how it reports."""
+@dataclass(frozen=True)
+class _Sets:
+    """What a gun's chunk has beside its partons: a :data:`fastsim.production.Draw`."""
 
-    def __init__(
-        self,
-        seed: int,
-        first_event: int,
-        num_events: int | None,
-        force: bool,
-        progress: Progress | None,
-        threads: int = 1,
-    ) -> None:
-        if seed < 0 or first_event < 0 or (num_events is not None and num_events < 0):
-            raise FastsimError(f"seed={seed}, first_event={first_event}, num_events={num_events}: none may be negative")
-        if threads < 1:
-            raise FastsimError(f"threads={threads}: one at least")
-        self.seed = seed
-        self.first_event = first_event
-        self.num_events = num_events
-        self.force = force
-        self.progress = progress
-        self.threads = threads
+    hadronize: Hadronize
 
-    @property
-    def range(self) -> dict[str, Any]:
-        return {"seed": self.seed, "first_event": self.first_event, "num_events": self.num_events}
-
-    def report(self, summary: Summary, total: int | None) -> None:
-        if self.progress is not None:
-            self.progress(summary.events, total)
+    def __call__(self, partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        particles, other = self.hadronize.sets(partons, rng=rng)
+        return particles, {"fallback_partons": other}
 
 
-def _produce(input: Input, output: PathLike, model: Model, fallback: Model, span: _Span, latent: bool) -> Summary:
+@dataclass(frozen=True)
+class _LatentSets:
+    """The same with the model's latent."""
+
+    model: Model
+
+    def __call__(self, partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
+        if not self.model.domain.contains(partons).all():
+            raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
+        particles, drawn = self.model.source.sample_with_latent(partons, rng=rng)  # type: ignore[attr-defined]
+        more = {f"latent/{key}": np.asarray(values) for key, values in vars(drawn).items()}
+        return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
+
+
+def _produce(input: Input, output: PathLike, model: Model, fallback: Model, plan: Plan, latent: bool) -> Summary:
     from generators.hadrons.step import Hadronize
 
     hadronize = Hadronize(model, fallback)
     gun = _as_gun(input)
     if latent and (gun is None or not os.fspath(output).lower().endswith((".h5", ".hdf5"))):
         raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
+    settings = _settings(input, _provenance(model, plan), plan, **({} if gun is None else {"latent": latent}))
     if gun is not None:
-        return _shoot(gun, output, hadronize, model, span, latent)
+        with Run(output, settings, plan) as run:
+            return run.summary() or _shoot(gun, _LatentSets(model) if latent else _Sets(hadronize), model, run)
     from generators.reference.resonances import DecayResonances
 
     pipeline = Pipeline([DecayResonances(), hadronize])
-    return _write_events(input, output, pipeline, _provenance(model, span), model.name, span)
+    with _opened(input) as stream, Run(output, settings, plan) as run:
+        if (done := run.summary()) is not None:
+            return done
+        info, chunks = events_in_chunks(stream, pipeline, seed=plan.seed, **plan.range, crew=run.crew)
+        return _drain(info, chunks, _provenance(model, plan), model.name, run)
 
 
 def _fill_cells(
@@ -438,7 +474,7 @@ def _fill_cells(
     fallback: Model,
     deposit: Deposit,
     told: dict[str, str],
-    span: _Span,
+    plan: Plan,
 ) -> Summary:
     """Writes the cells of events whose hadrons ``model`` makes first, or the input holds."""
     held = isinstance(input, str | os.PathLike) and _as_gun(input) is None and holds_particles(input)
@@ -451,103 +487,149 @@ def _fill_cells(
             raise FastsimError(f"{input}: has hadrons, not partons; run the step calorimeter alone")
         before = [DecayResonances(), Hadronize(model, fallback)]
     Pipeline([*before, deposit], given=frozenset({"hadrons" if held else "partons"}))  # says what is missing
-    run, batches = _hadron_events(input, before, span)
-    chunks = event_by_event(batches, deposit, seed=span.seed, threads=stages.threads(deposit, span.threads))
-    provenance = (_tool(span) if model is None else _provenance(model, span)) | told
+    provenance = (_tool(plan) if model is None else _provenance(model, plan)) | told
+    # chunks are cut where the range begins: they belong to runs of the same range alone
+    more = {"block": production.EVENTS_PER_BLOCK, "versions": versions("geant4-pybind")}
+    settings = _settings(input, provenance, plan, **plan.range, **more)
     source = deposit.source.name if model is None else f"{model.name}, {deposit.source.name}"
-    return _drain(run, chunks, output, provenance, source, span)
+    with Run(output, settings, stages.shared_out(plan, deposit)) as run:
+        if (done := run.summary()) is not None:
+            return done
+        with _hadron_events(input, before, plan) as (info, batches):
+            chunks = event_by_event(batches, deposit, seed=plan.seed, crew=run.crew)
+            return _drain(info, chunks, provenance, source, run)
 
 
-def _hadron_events(input: Input, steps: list[Step], span: _Span) -> tuple[RunInfo, Iterator[HardEvents]]:
-    """Events with hadrons: from a file that holds them where there are no steps, else made by the steps."""
+@contextmanager
+def _hadron_events(input: Input, steps: list[Step], plan: Plan) -> Iterator[tuple[RunInfo, Iterator[HardEvents]]]:
+    """Events with hadrons: from a file that holds them where there are no steps, else made by the steps in threads."""
+    crew = Crew(plan.threads)
     gun = _as_gun(input)
     if gun is not None:
-        return RunInfo(provenance={"gun": str(gun)}), _gun_events(gun, steps[-1], span)
+        shots = gun_in_chunks(gun, _Sets(steps[-1]), seed=plan.seed, **plan.range, crew=crew)  # type: ignore[arg-type]
+        with closing(shots):
+            yield RunInfo(provenance={"gun": str(gun)}), _as_events(shots, plan.first_event)
+        return
     with _opened(input) as stream:
-        if steps:
-            return events_in_chunks(stream, Pipeline(steps), **span.range, threads=span.threads)
-        assert isinstance(stream, str | os.PathLike)
-        return read_events(stream, first_event=span.first_event, num_events=span.num_events)
+        if not steps:
+            assert isinstance(stream, str | os.PathLike)
+            yield read_events(stream, **plan.range)
+            return
+        info, chunks = events_in_chunks(stream, Pipeline(steps), seed=plan.seed, **plan.range, crew=crew)
+        with closing(chunks):
+            yield info, (chunk.content for chunk in chunks)
 
 
-def _gun_events(gun: Gun, hadronize: Any, span: _Span) -> Iterator[HardEvents]:
-    """A gun's sets as events of one parton each."""
-
-    def draw(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
-        particles, other = hadronize.sets(partons, rng=rng)
-        return particles, {"fallback_partons": other}
-
-    number = span.first_event
-    for partons, particles, more in gun_in_chunks(gun, draw, **span.range, threads=span.threads):
-        events = events_from_partons(partons, particles, first_number=number)
+def _as_events(chunks: Iterator[Chunk[Shots]], number: int) -> Iterator[HardEvents]:
+    """A gun's sets as events of one parton each, numbered from ``number``."""
+    for chunk in chunks:
+        shots = chunk.content
+        events = events_from_partons(shots.partons, shots.particles, first_number=number)
         number += len(events)
         events = events.tally("partons", np.arange(len(events)))
-        yield events.tally("fallback_partons", np.flatnonzero(more["fallback_partons"]))
+        yield events.tally("fallback_partons", np.flatnonzero(shots.extras["fallback_partons"]))
 
 
-def _write_events(
-    input: Input, output: PathLike, step: Step, provenance: dict[str, str], source: str, span: _Span
-) -> Summary:
-    with _opened(input) as stream:
-        run, chunks = events_in_chunks(stream, step, **span.range, threads=span.threads)
-        return _drain(run, chunks, output, provenance, source, span)
+def _check_options(
+    output: PathLike, with_cells: bool, *, shower_model: object, data: object, latent: bool, scheduler: str | None
+) -> None:
+    """Refuses what does not go with, or without, the step calorimeter."""
+    if not with_cells:
+        for name, value in (("a shower model", shower_model), ("Geant4's data", data)):
+            if value is not None:
+                raise FastsimError(f"{name} is given, but the steps do not end with calorimeter")
+        return
+    if latent:
+        raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
+    if scheduler is not None:
+        raise FastsimError("a cluster (--scheduler) computes hadrons alone: the step calorimeter takes --workers")
+    stages.check_output(output)
+
+
+def _part_range(input: Input, part: tuple[int, int], first: int, num: int | None, with_cells: bool) -> tuple[int, int]:
+    """First event and number of events of part (i, n) of a range."""
+    gun = _as_gun(input)
+    if (gun is None and not isinstance(input, str | os.PathLike)) or input == "-":
+        raise FastsimError("standard input has no parts: give a file")
+    held = _count(input) if gun is None else gun.num  # type: ignore[arg-type]
+    num = held - first if num is None else min(num, held - first)
+    size = production.EVENTS_PER_CHUNK if gun is None else production.PARTONS_PER_CHUNK
+    return production.part_range(part, first, max(num, 0), production.EVENTS_PER_BLOCK if with_cells else size)
+
+
+def _count(path: str | os.PathLike[str]) -> int:
+    """Events of a file, with partons or particles."""
+    if holds_particles(path):
+        return sum(len(batch) for batch in read_events(path)[1])
+    return lhe.count(path)
+
+
+def _settings(input: Input, made: Mapping[str, str], plan: Plan, **more: Any) -> dict[str, Any] | None:
+    """All that decides the content of a chunk, but not which chunks are wanted; None if the input is no file or gun.
+
+    Args:
+        made: what the output says about how it was made.
+        more: what else decides.
+    """
+    gun = _as_gun(input)
+    if gun is not None:
+        source: dict[str, Any] = {"gun": str(replace(gun, num=1)).removesuffix(" num=1")}
+        source["chunk"] = production.PARTONS_PER_CHUNK
+    elif isinstance(input, str | os.PathLike) and os.path.isfile(input):
+        path = Path(input)
+        source = {"input": path.name, "input_sha256": cards.digest(path), "chunk": production.EVENTS_PER_CHUNK}
+    else:
+        return None
+    made = {key: value for key, value in made.items() if key not in ("tool", "version")}
+    return {**source, **made, "seed": plan.seed, "versions": versions(), **more}
 
 
 def _drain(
-    run: RunInfo, chunks: Iterator[Any], output: PathLike, provenance: dict[str, str], source: str, span: _Span
+    info: RunInfo, chunks: Generator[Chunk[HardEvents]], provenance: dict[str, str], source: str, run: Run
 ) -> Summary:
     """Writes batches of events as they come."""
-    run = replace(run, provenance={**run.provenance, **provenance})
-    summary = Summary(output=os.fspath(output), source=source, cross_section=run.cross_section)
-    with open_writer(output, run, force=span.force) as writer:
-        for events in chunks:
+    info = replace(info, provenance={**info.provenance, **provenance})
+    summary = Summary(output=run.output, source=source, cross_section=info.cross_section)
+    with (
+        open_writer(run.output, info, force=run.replaces) as writer,
+        run.contents(chunks, summary, run.plan.num_events) as batches,
+    ):
+        for events in batches:
             writer.write(events)
-            summary.add_events(events)
-            span.report(summary, span.num_events)
+    run.commit(summary)
     return summary
 
 
-def _shoot(gun: Gun, output: PathLike, hadronize: Any, model: Model, span: _Span, latent: bool) -> Summary:
+def _shoot(gun: Gun, draw: Draw, model: Model, run: Run) -> Summary:
     """Writes a gun's sets as drawn."""
-
-    def draw(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
-        particles, other = hadronize.sets(partons, rng=rng)
-        return particles, {"fallback_partons": other}
-
-    def draw_latent(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, NDArray[Any]]]:
-        if not model.domain.contains(partons).all():
-            raise FastsimError("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
-        particles, drawn = model.source.sample_with_latent(partons, rng=rng)  # type: ignore[attr-defined]
-        more = {f"latent/{key}": np.asarray(values) for key, values in vars(drawn).items()}
-        return particles, {"fallback_partons": np.zeros(len(partons), bool), **more}
-
-    total = gun.num if span.num_events is None else min(gun.num - span.first_event, span.num_events)
-    run = RunInfo(provenance={**_provenance(model, span), "gun": str(gun)})
-    summary = Summary(output=os.fspath(output), source=model.name)
-    chunks = gun_in_chunks(gun, draw_latent if latent else draw, **span.range, threads=span.threads)
-    with open_gun_writer(output, run, force=span.force) as writer:
-        if latent and not isinstance(writer, _ExtrasWriter):
-            raise FastsimError(f"{os.fspath(output)}: this format does not hold the latent")
-        for partons, particles, more in chunks:
-            writer.write(partons, particles)
-            other = int(more.pop("fallback_partons").sum())
+    plan = run.plan
+    total = gun.num if plan.num_events is None else min(gun.num - plan.first_event, plan.num_events)
+    info = RunInfo(provenance={**_provenance(model, plan), "gun": str(gun)})
+    summary = Summary(output=run.output, source=model.name)
+    chunks = gun_in_chunks(gun, draw, seed=plan.seed, **plan.range, crew=run.crew)
+    with (
+        open_gun_writer(run.output, info, force=run.replaces) as writer,
+        run.contents(chunks, summary, total) as batches,
+    ):
+        for shots in batches:
+            writer.write(shots.partons, shots.particles)
+            more = {key: values for key, values in shots.extras.items() if key.startswith("latent/")}
             if more and isinstance(writer, _ExtrasWriter):
                 writer.write_extras(more)
-            notes = {"fallback_partons": other} if other else {}
-            summary.add(len(partons), len(partons), len(particles.pdg_id), np.ones(len(partons)), notes)
-            span.report(summary, total)
+    run.commit(summary)
     return summary
 
 
-def _full(input: Input, output: PathLike, span: _Span) -> Summary:
+def _full(input: Input, output: PathLike, plan: Plan) -> Summary:
     from generators.reference.full import full_events
 
     if _as_gun(input) is not None:
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
-    provenance = {**_tool(span), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
-    with _opened(input) as stream:
-        run, chunks = full_events(stream, **span.range)
-        return _drain(run, chunks, output, provenance, "pythia-full", span)
+    provenance = {**_tool(plan), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
+    with _opened(input) as stream, Run(output, None, plan) as run:
+        info, events = full_events(stream, seed=plan.seed, **plan.range)
+        chunks = (Chunk(number, batch) for number, batch in enumerate(events))
+        return _drain(info, chunks, provenance, "pythia-full", run)
 
 
 def _as_gun(input: Input) -> Gun | None:
@@ -566,17 +648,19 @@ def _opened(input: Input) -> Iterator[lhe.Source]:
     yield sys.stdin.buffer if isinstance(input, str) and input == "-" else input
 
 
-def _tool(span: _Span) -> dict[str, str]:
+def _tool(plan: Plan) -> dict[str, str]:
     from fastsim import __version__
 
-    return {"tool": "fastsim", "version": __version__, "seed": str(span.seed)}
+    return {"tool": "fastsim", "version": __version__, "seed": str(plan.seed)}
 
 
-def _provenance(model: Model, span: _Span) -> dict[str, str]:
+def _provenance(model: Model, plan: Plan) -> dict[str, str]:
     """What a file says about how it was made: tool, version, seed, model and the hash of its weights."""
-    values = {**_tool(span), "model": model.name}
+    values = {**_tool(plan), "model": model.name}
     if model.card is not None:
-        values |= {"model_version": model.card.version, "model_sha256": model.card.sha256}
+        values["model_version"] = model.card.version
+    if model.sha256 is not None:
+        values["model_sha256"] = model.sha256
     steps = getattr(model.source, "num_inference_steps", None)
     return values if steps is None else {**values, "num_inference_steps": str(steps)}
 

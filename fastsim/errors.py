@@ -25,3 +25,7 @@ class PipelineError(FastsimError):
 
 class OutputError(FastsimError):
     """An output cannot be written: it exists, its folder is unwritable, the disk is full."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM in a run whose finished chunks are kept; the message says where. Its cause is the interrupt."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim import kinematics
 from fastsim.errors import FastsimError
@@ -77,6 +79,22 @@ class Gun:
     @property
     def _ranges(self) -> dict[str, Range]:
         return {"pt": self.pt, "eta": self.eta, "phi": self.phi}
+
+
+@dataclass(frozen=True)
+class Shots:
+    """N partons of a gun, the particle set of each, and named arrays (N, ...) of what else there is to tell or save."""
+
+    partons: Partons
+    particles: ParticleSet
+    extras: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.partons)
+
+    def __getitem__(self, rows: slice) -> Shots:
+        extras = {key: values[rows] for key, values in self.extras.items()}
+        return Shots(self.partons[rows], self.particles[rows], extras)
 
 
 def _flavours(value: str) -> tuple[int, ...]:

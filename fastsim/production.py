@@ -3,6 +3,8 @@
 A chunk is the unit of computation and of randomness: chunk c of a run draws everything from
 ``default_rng(SeedSequence([seed, c]))`` and is always computed whole, then cut to the events asked for. So an event
 depends on the run's seed and its own number alone, not on slices, restarts, threads or workers.
+
+What computes a chunk is a task, a function of a job ``(chunk, input)`` that can be pickled; :class:`Crew` says where.
 """
 
 from __future__ import annotations
@@ -12,19 +14,23 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent
-from fastsim.event import Floats, HardEvents, ParticleSet, Partons, RunInfo
+from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
-from fastsim.gun import Gun
+from fastsim.gun import Gun, Shots
 from fastsim.pipeline import Step
+
+if TYPE_CHECKING:
+    from fastsim.manifest import ChunkRow
 
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""
@@ -33,6 +39,10 @@ EVENTS_PER_BLOCK = 16
 PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
+AHEAD = 2
+"""Jobs in hand for each thread: some wait while one that takes long is the next to be written."""
+
+C = TypeVar("C")
 J = TypeVar("J")
 R = TypeVar("R")
 Progress = Callable[[int, int | None], None]
@@ -55,8 +65,9 @@ def chunk_rng(seed: int, chunk: int) -> np.random.Generator:
 class Summary:
     """What a run did.
 
-    ``notes`` counts the events or partons that took a special way (fallbacks, redraws...); ``visible`` is the energy of
-    the calorimeter's ``cells`` in MeV.
+    ``notes`` counts the events or partons that took a special way (fallbacks, redraws...), ``sum_weights`` and
+    ``sum_weights2`` are of the nominal weight, ``held`` counts the events that were there from a run before;
+    ``visible`` is the energy of the calorimeter's ``cells`` in MeV.
     """
 
     output: str = ""
@@ -68,41 +79,40 @@ class Summary:
     visible: float = 0.0
     seconds: float = 0.0
     sum_weights: float = 0.0
+    sum_weights2: float = 0.0
+    held: int = 0
     cross_section: tuple[float, float] = (0.0, 0.0)
     notes: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter, repr=False)
 
-    def add(self, events: int, partons: int, particles: int, weights: Floats, notes: dict[str, int]) -> None:
-        """Counts one chunk; ``weights`` are the nominal ones of its events."""
-        self.events += events
-        self.partons += partons
-        self.particles += particles
-        self.sum_weights += float(weights.sum())
+    def add(self, chunk: ChunkRow, *, held: bool = False) -> None:
+        """Counts one chunk; ``held`` if it was there from a run before."""
+        self.events += chunk.events
+        self.held += chunk.events if held else 0
+        self.partons += chunk.partons
+        self.particles += chunk.particles
+        self.cells += chunk.cells
+        self.visible += chunk.visible
+        self.sum_weights += chunk.sum_weights
+        self.sum_weights2 += chunk.sum_weights2
         self.seconds = time.perf_counter() - self.started
-        for key, value in notes.items():
+        for key, value in chunk.notes.items():
             self.notes[key] = self.notes.get(key, 0) + value
-
-    def add_events(self, events: HardEvents) -> None:
-        """Counts a batch of events that have their particles."""
-        notes = events.notes
-        particles = 0 if events.particles is None else len(events.particles.pdg_id)
-        if events.cells is not None:
-            self.cells += len(events.cells.id)
-            self.visible += float(events.cells.sums().sum())
-        self.add(len(events), notes.pop("partons", 0), particles, events.weights[:, 0], notes)
 
     def rows(self) -> list[tuple[str, str]]:
         """The summary as names and formatted values, for a table."""
-        rate = 1 / self.seconds if self.seconds > 0 else 0.0
+        new = self.events - self.held
+        rate = new / self.events / self.seconds if self.events and self.seconds > 0 else 0.0
         rates = f"{_rounded(self.events * rate)} events/s, {_rounded(self.partons * rate)} partons/s"
+        resumed = f" ({new:,} in this run)" if self.held else ""
         per_event = self.particles / self.events if self.events else 0.0
         rows = [
             ("output", self.output),
             ("source", self.source),
-            ("events", f"{self.events:,}"),
+            ("events", f"{self.events:,}{resumed}"),
             ("partons", f"{self.partons:,}"),
             ("final particles", f"{self.particles:,} ({per_event:.1f} an event)"),
-            ("sum of weights", f"{self.sum_weights:.6g}"),
+            ("sum of weights", f"{self.sum_weights:.6g} (of squares {self.sum_weights2:.6g})"),
             (
                 "time",
                 f"{self.seconds:.1f} s ({rates})",
@@ -120,24 +130,29 @@ def _rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _alone() -> None:
+def single_threaded() -> None:
     """Keeps torch, where it is in use, to one thread for each operation of this thread: jobs run side by side."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
 
 
-def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Iterator[R]:
-    """Results of independent jobs in their order, from ``threads`` threads (1: this one), with one job more in hand.
+def in_order(
+    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, aside: bool = False
+) -> Generator[R, None, None]:
+    """Results of independent jobs in their order, from threads that work ahead of the reader.
 
-    What the iterator of the jobs raises comes after the results of the jobs before.
+    One thread is this one, unless ``aside``: a job in this thread is lost when a signal comes, one aside is finished.
+
+    What the iterator of the jobs raises comes after the results of the jobs before. Jobs that have begun are ended
+    when the generator is closed.
     """
-    if threads == 1:
+    if threads == 1 and not aside:
         yield from map(function, jobs)
         return
     pending: deque[Future[R]] = deque()
     failure: Exception | None = None
-    with ThreadPoolExecutor(threads, initializer=_alone) as pool:
+    with ThreadPoolExecutor(threads, initializer=single_threaded) as pool:
         try:
             while failure is None:
                 try:
@@ -146,7 +161,7 @@ def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Ite
                     break
                 except Exception as error:
                     failure = error
-                if len(pending) > threads:
+                if len(pending) > AHEAD * threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -157,6 +172,117 @@ def in_order(function: Callable[[J], R], jobs: Iterator[J], threads: int) -> Ite
         raise failure
 
 
+def part_range(part: tuple[int, int], first_event: int, num_events: int, size: int) -> tuple[int, int]:
+    """First event and number of events of part (i, n) of a range, cut at borders of chunks of ``size`` events.
+
+    >>> [part_range((i, 3), 0, 10, 4) for i in range(3)]
+    [(0, 4), (4, 4), (8, 2)]
+
+    Raises:
+        FastsimError: if the part is not one of 0 to n - 1.
+    """
+    number, num_parts = part
+    if not 0 <= number < num_parts:
+        raise FastsimError(f"part {number}/{num_parts}: parts are numbered from 0 to n - 1")
+    first_chunk, stop = first_event // size, first_event + num_events
+    num_chunks = -(-stop // size) - first_chunk
+    low, high = (first_chunk + num_chunks * k // num_parts for k in (number, number + 1))
+    start = min(max(low * size, first_event), stop)
+    return start, min(max(high * size, first_event), stop) - start
+
+
+@dataclass(frozen=True)
+class Chunk(Generic[C]):
+    """A chunk that is done: its number, its content, and the seconds that it took; ``held`` if an earlier run's."""
+
+    number: int
+    content: C
+    seconds: float = 0.0
+    held: bool = False
+
+
+Task = Callable[[tuple[int, Any]], C]
+"""Computes the content of a chunk from its number and its input; may run in another process."""
+
+
+class Keeper(Protocol):
+    """Where finished chunks are kept, so that a run that was stopped goes on from them."""
+
+    def load(self, number: int) -> tuple[Any, float] | None:
+        """Content and seconds of a chunk that is there."""
+
+    def save(self, number: int, content: Any, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class EventTask:
+    """A Step on a batch of events: job (chunk, batch)."""
+
+    step: Step
+    seed: int
+
+    def __call__(self, job: tuple[int, HardEvents]) -> HardEvents:
+        chunk, batch = job
+        return self.step.step(batch, rng=chunk_rng(self.seed, chunk))
+
+
+@dataclass(frozen=True)
+class EachEventTask:
+    """A Step on the events of a batch one by one: job (chunk, batch). Event i draws from (seed, i, 1)."""
+
+    step: Step
+    seed: int
+
+    def __call__(self, job: tuple[int, HardEvents]) -> HardEvents:
+        return HardEvents.concatenate([self._alone(event) for event in job[1].chunks(1)])
+
+    def _alone(self, event: HardEvents) -> HardEvents:
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, int(event.number[0]), 1]))
+        return self.step.step(event, rng=rng)
+
+
+@dataclass(frozen=True)
+class GunTask:
+    """A gun's partons and their sets: job (chunk, how many partons a chunk has)."""
+
+    gun: Gun
+    draw: Draw
+    seed: int
+
+    def __call__(self, job: tuple[int, int]) -> Shots:
+        chunk, size = job
+        rng = chunk_rng(self.seed, chunk)
+        partons = self.gun.partons(rng, size)
+        return Shots(partons, *self.draw(partons, rng))
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who computes chunks: ``num`` at a time, here or where ``send`` has tasks done; ``keeper`` gets finished ones."""
+
+    num: int = 1
+    send: Callable[[Task[Any]], AbstractContextManager[Task[Any]]] = nullcontext
+    keeper: Keeper | None = None
+
+    def run(self, task: Task[C], jobs: Iterator[tuple[int, Any]]) -> Generator[Chunk[C], None, None]:
+        """The chunks of the jobs in their order."""
+        with self.send(task) as compute:
+
+            def chunk(job: tuple[int, Any]) -> Chunk[C]:
+                held = None if self.keeper is None else self.keeper.load(job[0])
+                if held is not None:
+                    return Chunk(job[0], *held, held=True)
+                started = time.perf_counter()
+                content = compute(job)
+                seconds = time.perf_counter() - started
+                if self.keeper is not None:
+                    self.keeper.save(job[0], content, seconds)
+                return Chunk(job[0], content, seconds)
+
+            with closing(in_order(chunk, jobs, self.num, aside=self.keeper is not None)) as chunks:
+                yield from chunks
+
+
 def events_in_chunks(
     source: lhe.Source,
     step: Step,
@@ -164,8 +290,8 @@ def events_in_chunks(
     seed: int,
     first_event: int = 0,
     num_events: int | None = None,
-    threads: int = 1,
-) -> tuple[RunInfo, Iterator[HardEvents]]:
+    crew: Crew = Crew(),
+) -> tuple[RunInfo, Generator[Chunk[HardEvents], None, None]]:
     """The events of an LHE file after ``step``, chunk by chunk.
 
     Args:
@@ -174,7 +300,7 @@ def events_in_chunks(
         seed: of the run; event i is the same whatever ``first_event`` and ``num_events`` are.
         first_event: number of the first event wanted.
         num_events: how many at most; None for all.
-        threads: chunks that are computed at a time.
+        crew: who computes the chunks; the result does not depend on it.
 
     Raises:
         InvalidEvent: for a bad file, after the good events before the bad one. FastsimError: if the file ends before
@@ -188,58 +314,49 @@ def events_in_chunks(
         wanted = 1  # to read the run information; no event is computed
     run, batches = lhe.read(source, chunk_size=size, first_event=first_chunk * size, num_events=wanted)
 
-    def chunks() -> Iterator[HardEvents]:
+    def jobs() -> Iterator[tuple[int, HardEvents]]:
         last = -1
+        for chunk, batch in enumerate(batches if num_events != 0 else (), start=first_chunk):
+            last = int(batch.number[-1])
+            if last >= first_event:
+                yield chunk, batch
+            if stop is not None and last + 1 >= stop:
+                return
+        if num_events != 0 and last < first_event:
+            raise FastsimError(f"first event {first_event} asked, but the file holds {last + 1} (numbered from 0)")
+
+    def chunks() -> Generator[Chunk[HardEvents], None, None]:
         try:
-            yield from cut(last)
+            with closing(crew.run(EventTask(step, seed), jobs())) as done:
+                for chunk in done:
+                    number = chunk.content.number
+                    inside = (number >= first_event) & (number < (math.inf if stop is None else stop))
+                    yield replace(chunk, content=chunk.content[inside])
         except InvalidEvent:
             raise
         except FastsimError as error:  # the reader was asked for the start of the chunk
             raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first_event} ")) from None
 
-    def cut(last: int) -> Iterator[HardEvents]:
-        def wanted_batches() -> Iterator[tuple[int, HardEvents]]:
-            nonlocal last
-            for chunk, batch in enumerate(batches if num_events != 0 else (), start=first_chunk):
-                last = int(batch.number[-1])
-                if last >= first_event:
-                    yield chunk, batch
-                if stop is not None and last + 1 >= stop:
-                    return
-            if num_events != 0 and last < first_event:
-                raise FastsimError(f"first event {first_event} asked, but the file holds {last + 1} (numbered from 0)")
-
-        def compute(job: tuple[int, HardEvents]) -> HardEvents:
-            chunk, batch = job
-            inside = (batch.number >= first_event) & (batch.number < (math.inf if stop is None else stop))
-            return step.step(batch, rng=chunk_rng(seed, chunk))[inside]
-
-        yield from in_order(compute, wanted_batches(), threads)
-
     return run, chunks()
 
 
-def event_by_event(batches: Iterator[HardEvents], step: Step, *, seed: int, threads: int = 1) -> Iterator[HardEvents]:
-    """Batches of events after a Step that takes each event by itself, ``EVENTS_PER_BLOCK`` at a time.
+def event_by_event(
+    batches: Iterator[HardEvents], step: Step, *, seed: int, crew: Crew = Crew()
+) -> Generator[Chunk[HardEvents], None, None]:
+    """Batches of events after a Step that takes each event by itself, in chunks of ``EVENTS_PER_BLOCK``.
 
-    This is for Steps that cost seconds an event, as Geant4 does: no event is computed that was not asked for. Event i
-    draws everything from (seed, i, 1), the last number setting it apart from the chunks.
+    This is for Steps that cost seconds an event, as Geant4 does: no event is computed that was not asked for, so a
+    chunk is one of these batches, not of the run. Event i draws everything from (seed, i, 1), the last number setting
+    it apart from the chunks of a run.
 
     Args:
         batches: the events.
         step: what is done to them.
         seed: of the run.
-        threads: blocks that are computed at a time.
+        crew: who computes the chunks, numbered from 0; the result does not depend on it.
     """
-
-    def alone(event: HardEvents) -> HardEvents:
-        rng = np.random.default_rng(np.random.SeedSequence([seed, int(event.number[0]), 1]))
-        return step.step(event, rng=rng)
-
-    def compute(block: HardEvents) -> HardEvents:
-        return HardEvents.concatenate([alone(event) for event in block.chunks(1)])
-
-    return in_order(compute, (block for batch in batches for block in batch.chunks(EVENTS_PER_BLOCK)), threads)
+    blocks = (block for batch in batches for block in batch.chunks(EVENTS_PER_BLOCK))
+    return crew.run(EachEventTask(step, seed), enumerate(blocks))
 
 
 def gun_in_chunks(
@@ -249,8 +366,8 @@ def gun_in_chunks(
     seed: int,
     first_event: int = 0,
     num_events: int | None = None,
-    threads: int = 1,
-) -> Iterator[tuple[Partons, ParticleSet, dict[str, NDArray[Any]]]]:
+    crew: Crew = Crew(),
+) -> Generator[Chunk[Shots], None, None]:
     """A gun's partons, their particle sets and what ``draw`` tells of them, chunk by chunk.
 
     Args:
@@ -259,22 +376,22 @@ def gun_in_chunks(
         seed: of the run; set i is the same whatever ``num``, ``first_event`` and ``num_events`` are.
         first_event: number of the first set wanted.
         num_events: how many at most; None for all.
-        threads: chunks that are computed at a time.
+        crew: who computes the chunks; the result does not depend on it.
 
     Raises:
         FastsimError: if the gun shoots no parton of number ``first_event``.
     """
     size = PARTONS_PER_CHUNK
     stop = gun.num if num_events is None else min(gun.num, first_event + num_events)
-    if first_event > 0 and first_event >= gun.num:
+    if first_event > 0 and first_event >= gun.num and num_events != 0:
         raise FastsimError(f"first event {first_event} asked, but the gun shoots {gun.num} (numbered from 0)")
-    chunks = range(first_event // size, -(-stop // size) if stop > first_event else 0)
+    numbers = range(first_event // size, -(-stop // size) if stop > first_event else 0)
 
-    def compute(chunk: int) -> tuple[Partons, ParticleSet, dict[str, NDArray[Any]]]:
-        rng = chunk_rng(seed, chunk)
-        partons = gun.partons(rng, size)
-        particles, more = draw(partons, rng)
-        cut = slice(max(first_event - chunk * size, 0), min(stop - chunk * size, size))
-        return partons[cut], particles[cut], {key: values[cut] for key, values in more.items()}
+    def chunks() -> Generator[Chunk[Shots], None, None]:
+        with closing(crew.run(GunTask(gun, draw, seed), ((number, size) for number in numbers))) as done:
+            for chunk in done:
+                start = chunk.number * size
+                cut = slice(max(first_event - start, 0), min(stop - start, size))
+                yield replace(chunk, content=chunk.content[cut])
 
-    return in_order(compute, iter(chunks), threads)
+    return chunks()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
 
-from fastsim.cards import ModelCard
+from fastsim.cards import digest
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
+from fastsim.runs import Plan
 from fastsim.showers import ShowerSource
 from generators.reference.detectors import Detector, load_detector
 from generators.showers.geant4 import Geant4Showers
@@ -66,28 +69,32 @@ def depositing(
     """
     detector = load_detector(DETECTOR)
     reference = _reference(detector, data, workers, needed=model == GEANT4 or data is not None)
+    source: ShowerSource
     with nullcontext() if reference is None else closing(reference):
         if model == GEANT4:
             assert reference is not None
-            source: ShowerSource = reference
-            fallback, card = None, None
+            source, made, fallback = reference, dict[str, str](), None
         else:
-            source, card = _source(model)
+            source, made = _source(model)
             fallback = reference
         deposit = Deposit(source, fallback, towers_of(detector))
         told = {
             "shower_model": source.name,
             "shower_fallback": "none" if fallback is None else fallback.name,
             "calorimeter": deposit.towers.to_json(),
+            **made,
         }
-        if card is not None:
-            told |= {"shower_model_version": card.version, "shower_model_sha256": card.sha256}
         yield deposit, told
 
 
-def threads(deposit: Deposit, wanted: int) -> int:
-    """How many blocks of events to compute at a time: one where Geant4's own processes do the work."""
-    return 1 if isinstance(deposit.source, Geant4Showers) else wanted
+def shared_out(plan: Plan, deposit: Deposit) -> Plan:
+    """The plan for filling cells: where Geant4 makes showers, the worker processes are its own.
+
+    Where it makes all of them, one block of events at a time keeps them busy.
+    """
+    if isinstance(deposit.source, Geant4Showers):
+        return replace(plan, workers=0, threads=1)
+    return plan if deposit.fallback is None else replace(plan, workers=0)
 
 
 def _reference(detector: Detector, data: PathLike | None, workers: int, *, needed: bool) -> Geant4Showers | None:
@@ -99,9 +106,10 @@ def _reference(detector: Detector, data: PathLike | None, workers: int, *, neede
         return None
 
 
-def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, ModelCard | None]:
+def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:
+    """A source of showers, and what a file says about it: version and SHA-256 of a model, or those of a library."""
     if isinstance(model, ShowerSource):
-        return model, None
+        return model, {}
     if model is None:
         try:
             model = default_model(DETECTOR, PION)
@@ -110,4 +118,8 @@ def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, Mod
                 f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
                 "or of a library (.h5) that fastsim reference made"
             ) from error
-    return load_source(model)
+    source, card = load_source(model)
+    if card is not None:
+        return source, {"shower_model_version": card.version, "shower_model_sha256": card.sha256}
+    paths = [model] if isinstance(model, str | os.PathLike) else model
+    return source, {"shower_model_sha256": ",".join(digest(Path(path)) for path in paths)}

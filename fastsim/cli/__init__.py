@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,9 +16,13 @@ import click
 from fastsim import __version__
 from fastsim.cli.encoding import any_characters
 from fastsim.cli.options import debug_option
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, Stopped
 
-COMMANDS = ("generate", "reference", "evaluate", "train", "models", "completion")
+COMMANDS = ("generate", "reference", "evaluate", "train", "models", "verify", "doctor", "completion")
+
+
+GRACE = 20.0
+"""Seconds after SIGTERM at which the process ends, whatever it is doing (Slurm sends SIGKILL after 30)."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -25,7 +30,14 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interrupted(Exception):
-    """Carries a KeyboardInterrupt past click, which would print a line of its own; ``args`` is the exit status."""
+    """Carries a KeyboardInterrupt past click, which would print a line of its own; ``args``: exit status, message."""
+
+
+def _interrupted(error: KeyboardInterrupt) -> Interrupted:
+    kept = "what is complete, if anything, is in .partial or goes on with --resume"
+    said = str(error) if isinstance(error, Stopped) else f"interrupted; {kept}"
+    cause = error.__cause__ if isinstance(error, Stopped) else error
+    return Interrupted(143 if isinstance(cause, Terminated) else 130, said)
 
 
 class LazyGroup(click.Group):
@@ -35,7 +47,13 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise Interrupted(143 if isinstance(error, Terminated) else 130) from error
+            raise _interrupted(error) from error
+        except ImportError as error:
+            cause = error.__cause__ or error.__context__
+            if isinstance(cause, KeyboardInterrupt):
+                # a signal while a compiled module was loading, which makes its own error of it
+                raise _interrupted(cause) from error
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -65,6 +83,10 @@ def group() -> None:
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
+        # a chunk that has begun is finished and kept, unless it takes too long
+        last = threading.Timer(GRACE, os._exit, [143])
+        last.daemon = True
+        last.start()
         raise Terminated
 
     previous = signal.signal(signal.SIGTERM, leave)
@@ -91,8 +113,7 @@ def _run(args: Sequence[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except Interrupted as error:
-        kept = "what is complete, if anything, is in .partial or goes on with --resume"
-        return _fail(f"interrupted; {kept}", error.args[0], state)
+        return _fail(error.args[1], error.args[0], state)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130, state)
     except click.UsageError as error:
@@ -107,9 +128,6 @@ def _run(args: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:
-        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
-            # Ctrl-C while a compiled module was loading, which makes its own error of it
-            return _fail("interrupted", 130, state)
         return _fail(f"{error}; install the extra that has it (pip install 'fastsim-hep[...]')", 1, state)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

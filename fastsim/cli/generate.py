@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,18 @@ import click
 from fastsim.cli import shower
 from fastsim.cli.options import as_path, event_input, event_options, model_option
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
+
+
+class Slice(click.ParamType[tuple[int, int]]):
+    """``i/n``: part i, from 0, of n."""
+
+    name = "slice"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d+)/(\d+)", value)
+        if not found or int(found[1]) >= int(found[2]):
+            self.fail(f"{value!r} is not a part of a run: write i/n with i from 0 to n - 1", param, ctx)
+        return int(found[1]), int(found[2])
 
 
 @click.command("generate", short_help="Hadrons or showers from a model.")
@@ -21,13 +34,26 @@ from fastsim.cli.stages import DEFAULT_STEPS, stage_options
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
+@click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
+@click.option("--slice", "part", metavar="I/N", type=Slice(), help="Part I (from 0) of N, for the jobs of an array.")
 @click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(1),
     help="Default: one a CPU, four at most; results do not depend on it.",
 )
-@click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Worker processes instead of threads; for cells, Geant4's where it is used.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped; the result is the same.")
+@click.option(
+    "--log-json", metavar="FILE", type=click.Path(dir_okay=False), help="Add what happens to FILE, one JSON a line."
+)
 def command(
     input: str | None,
     gun: str | None,
@@ -39,12 +65,16 @@ def command(
     model: str | None,
     num_inference_steps: int | None,
     device: str,
-    threads: int | None,
     latent: bool,
     steps: tuple[str, ...],
     shower_model: Any,
     geant4_data: Path | None,
+    part: tuple[int, int] | None,
+    threads: int | None,
     workers: int,
+    scheduler: str | None,
+    resume: bool,
+    log_json: str | None,
     **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
@@ -55,17 +85,18 @@ def command(
     --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
     pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
 
+    While it runs, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json tells
+    what was written (docs/production.md).
+
     With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
     its binning (.xml) beside it.
-
-    --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
-    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
 
     \b
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
+      fastsim generate events.lhe.gz -o part3.hepmc3.gz --slice 3/20 --workers 4 --resume
       fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
       fastsim generate --detector pb-si-ecal --particle gamma --energy 1:100 --num 10000 -o gen.h5 --model library.h5
     """
@@ -80,6 +111,10 @@ def command(
         "shower_model": shower_model,
         "geant4_data": geant4_data,
         "workers": workers,
+        "scheduler": scheduler,
+        "slice": part,
+        "resume": resume,
+        "log_json": log_json,
         "device": None if device == "cpu" else device,
     }
     if shower.asked(showers, events_only):
@@ -99,15 +134,19 @@ def command(
             steps=steps,
             shower_model=shower_model,
             geant4_data=geant4_data,
-            workers=workers,
             seed=seed,
             num_events=num_events,
             first_event=first_event,
             num_inference_steps=num_inference_steps,
             device=device,
             threads=threads,
+            workers=workers,
+            scheduler=scheduler,
+            part=part,
             latent=latent,
+            resume=resume,
             force=force,
+            log=log_json,
             progress=report,
         )
     show(summary, to_stderr=output == "-")

@@ -15,7 +15,7 @@ DEFAULT_STEPS = ("hadrons",)
 
 
 def stage_options(function: F) -> F:
-    """The steps, the model of showers, where Geant4's data is, and worker processes."""
+    """The steps, the model of showers, and where Geant4's data is."""
     decorators: list[Callable[[Any], Any]] = [
         click.option(
             "--steps",
@@ -37,14 +37,6 @@ def stage_options(function: F) -> F:
             metavar="DIR",
             type=click.Path(path_type=Path),
             help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
-        ),
-        click.option(
-            "--workers",
-            metavar="N",
-            type=click.IntRange(0),
-            default=0,
-            show_default=True,
-            help="Worker processes of Pythia and Geant4 (one at least).",
         ),
     ]
     for decorate in reversed(decorators):

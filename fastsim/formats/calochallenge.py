@@ -104,11 +104,15 @@ def read_chunks(
     """
     import h5py
 
+    from fastsim.formats.hdf5 import bomb
+
     place = os.fspath(path)
     if max_events is not None and max_events < 0:
         raise FastsimError(f"max_events is {max_events}, must not be negative")
     try:
         with h5py.File(path, "r") as file:
+            if problem := bomb(file):
+                raise FastsimError(f"{place}: {problem}")
             for key in ("incident_energies", "showers"):
                 if not isinstance(file.get(key), h5py.Dataset):
                     found = ", ".join(sorted(file)) or "none"
@@ -119,7 +123,7 @@ def read_chunks(
                     f"{place}: incident_energies of shape {energies.shape} and showers of shape {voxels.shape}, "
                     "expected (N, 1) and (N, V)"
                 )
-            if not all(np.issubdtype(d.dtype, np.number) for d in (energies, voxels)):
+            if not all(d.dtype.kind in "fiu" for d in (energies, voxels)):
                 raise FastsimError(f"{place}: energies of type {energies.dtype} and {voxels.dtype}, expected numbers")
             if binning is not None:
                 binning.check(voxels.shape[1], place)

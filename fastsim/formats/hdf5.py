@@ -28,6 +28,8 @@ LAYOUT_VERSION = 1
 GUN, EVENTS = "fastsim-gun", "fastsim-events"
 SHELL_TOLERANCE = 1e-6
 """Relative energy difference up to which a particle counts as on its species' mass shell (float32 has 6e-8)."""
+MAX_EXPANSION = 500
+"""Files whose tables are larger than this many times the file are refused (deflate reaches 1000 with zeros alone)."""
 _HARD = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
 _EVENT = ("number", "weights", "process", "scale")
 
@@ -206,6 +208,14 @@ def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSe
         return partons, _particles(file, start, stop), _attributes(file)
 
 
+def layout(path: PathLike) -> str:
+    """The layout that a file of this package names: :data:`GUN` or :data:`EVENTS`. Raises as :func:`read`."""
+    if not h5py.is_hdf5(path):
+        raise FastsimError(f"{os.fspath(path)}: no such file, or not HDF5")
+    with h5py.File(path, "r") as file:
+        return str(file.attrs.get("layout"))
+
+
 def read_weights(path: PathLike, rows: slice | None = None) -> Floats | None:
     """Event weights of a gun file, shape (N, W); None where it has none."""
     with _Reader(path, GUN) as file:
@@ -220,14 +230,14 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
     with _Reader(path, EVENTS) as file:
         content = json.loads(file.attrs["run"])
         size = len(file["hard/offsets"]) - 1 if "hard/offsets" in file else 0
-    run = RunInfo(
-        beam_pdg_id=tuple(content["beam_pdg_id"]),
-        beam_energy=tuple(content["beam_energy"]),
-        processes=tuple(tuple(row) for row in content["processes"]),
-        weight_names=tuple(content["weight_names"]),
-        weight_strategy=content["weight_strategy"],
-        provenance=content["provenance"],
-    )
+        run = RunInfo(
+            beam_pdg_id=tuple(content["beam_pdg_id"]),
+            beam_energy=tuple(content["beam_energy"]),
+            processes=tuple(tuple(row) for row in content["processes"]),
+            weight_names=tuple(content["weight_names"]),
+            weight_strategy=content["weight_strategy"],
+            provenance=content["provenance"],
+        )
 
     def batches() -> Iterator[HardEvents]:
         for start in range(0, size, chunk_size):
@@ -244,9 +254,25 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
                     origin = file["particle/origin"][first : first + len(particles.pdg_id)].astype(np.int64)
                 cells = _cells(file, start, stop) if "cell/offsets" in file else None
                 events: dict[str, Any] = {name: file[f"event/{name}"][start:stop] for name in _EVENT}
+                _check_lengths(offsets - low, hard, events, particles, origin)
             yield HardEvents(offsets=offsets - low, particles=particles, origin=origin, cells=cells, **hard, **events)
 
     return run, batches()
+
+
+def _check_lengths(
+    offsets: Ints, hard: dict[str, Any], events: dict[str, Any], particles: ParticleSet | None, origin: Ints | None
+) -> None:
+    """Raises ValueError if the tables of a batch of events do not belong together."""
+    shapes = {"p4": (4,), "mothers": (2,), "colours": (2,)}
+    if (np.diff(offsets) < 0).any() or not all(
+        values.shape == (offsets[-1], *shapes.get(name, ())) for name, values in hard.items()
+    ):
+        raise ValueError("the tables of hard/ do not fit its offsets")
+    if not all(len(values) == len(offsets) - 1 for values in events.values()) or events["weights"].ndim != 2:
+        raise ValueError("the tables of event/ do not fit the number of events")
+    if particles is not None and (origin is None or origin.shape != particles.pdg_id.shape):
+        raise ValueError("particle/origin does not fit the particles")
 
 
 class _Reader:
@@ -263,11 +289,15 @@ class _Reader:
             self.file = h5py.File(self.name, "r")
         except OSError as error:
             raise FastsimError(f"{self.name}: not a readable HDF5 file, or truncated ({error})") from error
-        found, version = self.file.attrs.get("layout"), self.file.attrs.get("layout_version")
-        problem = None
-        if found != self.layout:
+        try:
+            found, version = self.file.attrs.get("layout"), self.file.attrs.get("layout_version")
+            problem = bomb(self.file)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            self.file.close()
+            raise FastsimError(f"{self.name}: the file is damaged ({error})") from error
+        if problem is None and not (isinstance(found, str) and found == self.layout):
             problem = f"has layout {found!r}; {self.layout!r} is expected"
-        elif int(version if version is not None else -1) != LAYOUT_VERSION:
+        elif not isinstance(version, int | np.integer) or version != LAYOUT_VERSION:
             problem = f"has layout version {version}; this fastsim reads {LAYOUT_VERSION}"
         if problem:
             self.file.close()
@@ -276,8 +306,28 @@ class _Reader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.file.close()
-        if isinstance(error, OSError | RuntimeError | KeyError | ValueError):
+        if isinstance(error, _DAMAGE):
             raise FastsimError(f"{self.name}: the file is damaged or incomplete ({error})") from error
+
+
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+"""What h5py and numpy raise for tables that are missing or of another kind."""
+
+
+def bomb(file: h5py.File) -> str | None:
+    """What is wrong with a file whose tables claim far more bytes than it has, and would fill the memory."""
+    claimed = 0
+
+    def count(name: str, item: Any) -> None:
+        nonlocal claimed
+        if isinstance(item, h5py.Dataset):
+            claimed += int(item.size or 0) * item.dtype.itemsize
+
+    file.visititems(count)
+    size = os.path.getsize(file.filename)
+    if claimed > MAX_EXPANSION * size + 2**26:
+        return f"claims {claimed:,} bytes of tables in {size:,} of file; not written by a detector or generator"
+    return None
 
 
 def _bounds(rows: slice | None, size: int) -> tuple[int, int]:

@@ -136,7 +136,10 @@ def _run_header(run: RunInfo) -> bytes:
 def _open(path: Path, ending: str) -> IO[bytes]:
     """A new binary file, compressed as the ending says, at the levels where speed and size balance."""
     if ending.endswith(".gz"):
-        return cast("IO[bytes]", gzip.GzipFile(path, "wb", compresslevel=4, mtime=0))
+        # without the file's name, which is a temporary one: equal events are equal files
+        file = gzip.GzipFile("", "wb", compresslevel=4, fileobj=open(path, "wb"), mtime=0)  # noqa: SIM115
+        file.myfileobj = cast("Any", file.fileobj)  # closed with it
+        return cast("IO[bytes]", file)
     if ending.endswith(".bz2"):
         return bz2.open(path, "wb", compresslevel=5)
     if ending.endswith(".xz"):

@@ -34,7 +34,7 @@ Source = str | os.PathLike[str] | BinaryIO
 MAX_LINE = 1 << 20
 """Bytes a line may have: a compressed file of endless lines must not fill the memory."""
 MAX_ENTRIES = 10_000
-"""Particles an event may declare (hard processes have about ten)."""
+"""Particles an event may declare (hard processes have about ten); also processes and weights of a file."""
 
 _ATTRIBUTE = re.compile(r"""([\w.:-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _WEIGHT_ID = re.compile(r"""<weight\b[^>]*?\bid\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -98,6 +98,17 @@ def read(
             yield from _batches(chain(head, events), lines.name, ids, chunk_size, first_event, stop)
 
     return run, batches()
+
+
+def count(path: str | os.PathLike[str]) -> int:
+    """Events of a plain or gzipped file by their opening tags, faster than reading them. Raises as :func:`read`."""
+    with ExitStack() as stack:
+        lines = _Lines(*_open(path, stack))
+        _read_preamble(lines)
+        num = 0
+        while (text := lines.next()) is not None:
+            num += text.startswith(("<event>", "<event "))
+        return num
 
 
 @dataclass
@@ -198,6 +209,8 @@ def _read_preamble(lines: _Lines) -> tuple[RunInfo, list[str]]:
         reweight = (reweight or "<initrwgt" in text) and "</initrwgt" not in text
         if reweight and (found := _WEIGHT_ID.search(text)):
             declared.append((found[1] or found[2] or "").strip())
+            if len(declared) > MAX_ENTRIES:
+                raise lines.error(f"the header declares more than {MAX_ENTRIES} weights")
 
 
 def _read_init(lines: _Lines) -> RunInfo:
@@ -220,6 +233,8 @@ def _read_init(lines: _Lines) -> RunInfo:
         if len(rows[-1]) < (10 if len(rows) == 1 else 4) or not all(map(math.isfinite, rows[-1])):
             columns = "10 numbers (beams)" if len(rows) == 1 else "4 numbers (process)"
             raise lines.error(f"the init block has {text[:60]!r} where {columns} are expected")
+        if len(rows) > MAX_ENTRIES:
+            raise lines.error(f"the init block has more than {MAX_ENTRIES} processes")
     if text is None:
         raise lines.error("the file ends inside the <init> block; it is truncated")
     if not rows:

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from fastsim.errors import InvalidEvent, OutputError
+from fastsim.errors import InvalidEvent, OutputError, Stopped
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
 
 PathLike = str | os.PathLike[str]
@@ -176,11 +176,13 @@ class AtomicPath:
             raise OutputError(f"{self.path}: exists already; use --force to replace it, or another name")
 
     def commit(self) -> None:
-        """Gives the finished file its name."""
+        """Gives the finished file its name, once its content is on the disk."""
         try:
             self._refuse_existing()
             with writing(self.path):
+                _to_disk(self.temporary)
                 os.replace(self.temporary, os.path.realpath(self.path))
+                _to_disk(self.temporary.parent)
         except BaseException:
             self.discard()
             raise
@@ -196,6 +198,15 @@ class AtomicPath:
     def discard(self) -> None:
         with suppress(OSError):
             self.temporary.unlink()
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class AtomicWriter:
@@ -220,7 +231,8 @@ class AtomicWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        keep = kind is None or (issubclass(kind, InvalidEvent | KeyboardInterrupt) and self.num_written > 0)
+        partial = issubclass(kind or Exception, InvalidEvent | KeyboardInterrupt) and self.num_written > 0
+        keep = kind is None or (partial and not issubclass(kind, Stopped))
         try:
             with writing(self.path):
                 self._finish(keep)
@@ -235,9 +247,9 @@ class AtomicWriter:
         if kind is None:
             self._target.commit()
         elif keep:
-            partial = self._target.keep_partial()
+            kept = self._target.keep_partial()
             if isinstance(error, InvalidEvent):
-                raise InvalidEvent(f"{error}; the {self.num_written} events before it are in {partial}") from error
+                raise InvalidEvent(f"{error}; the {self.num_written} events before it are in {kept}") from error
         else:
             self._target.discard()
 

@@ -8,7 +8,7 @@ particles) and, where there are any, ``cell_*`` (calorimeter cells), with their 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import awkward as ak
@@ -39,45 +39,76 @@ class Writer(AtomicWriter):
         with writing(path):
             self._file = uproot.recreate(self._place)
             self._file["run"] = json.dumps(asdict(run))
+        self.run = run
         self._tree: Any = None
 
     def write(self, events: HardEvents) -> None:
         """Adds a batch of events as one basket of each branch."""
         if len(events) == 0:
             return
-        particles = events.particles if events.particles is not None else ParticleSet.empty(len(events))
-        origin = events.origin if events.origin is not None else np.zeros(0, np.int64)
-        hard: dict[str, Any] = {
-            "pdg_id": events.pdg_id.astype(np.int32),
-            "status": events.status.astype(np.int32),
-            "mother1": events.mothers[:, 0].astype(np.int32),
-            "mother2": events.mothers[:, 1].astype(np.int32),
-            "colour": events.colours[:, 0].astype(np.int32),
-            "anticolour": events.colours[:, 1].astype(np.int32),
-            "mass": events.mass,
-        }
-        final: dict[str, Any] = {"pdg_id": particles.pdg_id.astype(np.int32), "origin": origin.astype(np.int32)}
-        for k, name in enumerate(("e", "px", "py", "pz")):
-            hard[name], final[name] = events.p4[:, k], particles.p4[:, k]
-        branches = {
-            "number": events.number,
-            "process": events.process.astype(np.int32),
-            "scale": events.scale,
-            "weights": events.weights,
-            "hard": _jagged(events.offsets, hard),
-            "particle": _jagged(particles.offsets, final),
-        }
-        if events.cells is not None:
-            columns = {"id": events.cells.id.astype(np.int32), "energy": events.cells.energy}
-            branches["cell"] = _jagged(events.cells.offsets, columns)
+        branches = _branches(events)
         with writing(self.path):
-            if self._tree is None:
-                self._tree = self._file.mktree("events", {k: _branch_type(v) for k, v in branches.items()})
+            self._make_tree(branches)
             self._tree.extend(branches)
         self.num_written += len(events)
 
+    def _make_tree(self, branches: dict[str, Any]) -> None:
+        if self._tree is None:
+            self._tree = self._file.mktree("events", {k: _branch_type(v) for k, v in branches.items()})
+
     def _finish(self, complete: bool) -> None:
+        if complete:  # a run without events has a tree too
+            cells = Cells.concatenate([]) if "calorimeter" in self.run.provenance else None
+            weights = np.zeros((0, len(self.run.weight_names)))
+            self._make_tree(_branches(replace(_NO_EVENTS, weights=weights, cells=cells)))
         self._file.close()
+
+
+_NONE: Ints = np.zeros(0, np.int64)
+_PAIRS: Ints = np.zeros((0, 2), np.int64)
+_NO_EVENTS = HardEvents(
+    number=_NONE,
+    offsets=np.zeros(1, np.int64),
+    pdg_id=_NONE,
+    status=_NONE,
+    mothers=_PAIRS,
+    colours=_PAIRS,
+    p4=np.zeros((0, 4)),
+    mass=np.zeros(0),
+    weights=np.zeros((0, 1)),
+    process=_NONE,
+    scale=np.zeros(0),
+)
+
+
+def _branches(events: HardEvents) -> dict[str, Any]:
+    """The columns of a batch by the names of their branches."""
+    particles = events.particles if events.particles is not None else ParticleSet.empty(len(events))
+    origin = events.origin if events.origin is not None else np.zeros(0, np.int64)
+    hard: dict[str, Any] = {
+        "pdg_id": events.pdg_id.astype(np.int32),
+        "status": events.status.astype(np.int32),
+        "mother1": events.mothers[:, 0].astype(np.int32),
+        "mother2": events.mothers[:, 1].astype(np.int32),
+        "colour": events.colours[:, 0].astype(np.int32),
+        "anticolour": events.colours[:, 1].astype(np.int32),
+        "mass": events.mass,
+    }
+    final: dict[str, Any] = {"pdg_id": particles.pdg_id.astype(np.int32), "origin": origin.astype(np.int32)}
+    for k, name in enumerate(("e", "px", "py", "pz")):
+        hard[name], final[name] = events.p4[:, k], particles.p4[:, k]
+    branches = {
+        "number": events.number,
+        "process": events.process.astype(np.int32),
+        "scale": events.scale,
+        "weights": events.weights,
+        "hard": _jagged(events.offsets, hard),
+        "particle": _jagged(particles.offsets, final),
+    }
+    if events.cells is not None:
+        columns = {"id": events.cells.id.astype(np.int32), "energy": events.cells.energy}
+        branches["cell"] = _jagged(events.cells.offsets, columns)
+    return branches
 
 
 def _jagged(offsets: Ints, columns: dict[str, Any]) -> Any:

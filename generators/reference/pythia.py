@@ -211,6 +211,9 @@ class PythiaGun:
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[PythiaGun], tuple[()]]:
+        return PythiaGun, ()  # what goes to another process is one worker already
+
     def sample(
         self, partons: Partons, *, rng: np.random.Generator, progress: Callable[[int], None] | None = None
     ) -> ParticleSet:

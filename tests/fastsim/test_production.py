@@ -14,7 +14,8 @@ from fastsim import production
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, ParticleSet, Partons
 from fastsim.gun import Gun
-from fastsim.production import Summary, chunk_rng, events_in_chunks, gun_in_chunks, in_order
+from fastsim.manifest import ChunkRow
+from fastsim.production import Crew, Summary, chunk_rng, events_in_chunks, gun_in_chunks, in_order
 from generators.hadrons.step import Hadronize
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray
@@ -24,7 +25,7 @@ STEP = Hadronize(Spray())
 
 def run(text: str, first: int = 0, num: int | None = None) -> list[HardEvents]:
     source = io.BytesIO(text.encode())
-    return list(events_in_chunks(source, STEP, seed=5, first_event=first, num_events=num)[1])
+    return [chunk.content for chunk in events_in_chunks(source, STEP, seed=5, first_event=first, num_events=num)[1]]
 
 
 def particles(parts: list[HardEvents]) -> np.ndarray:
@@ -54,10 +55,9 @@ def test_slices_are_bitwise_the_whole(first: int, num: int | None) -> None:
 def test_threads_change_nothing() -> None:
     text = file(*[event()] * 30)
     one, three = (
-        HardEvents.concatenate(
-            list(events_in_chunks(io.BytesIO(text.encode()), STEP, seed=5, first_event=3, threads=threads)[1])
-        )
-        for threads in (1, 3)
+        HardEvents.concatenate([chunk.content for chunk in chunks])
+        for crew in (Crew(), Crew(3))
+        for _, chunks in [events_in_chunks(io.BytesIO(text.encode()), STEP, seed=5, first_event=3, crew=crew)]
     )
     assert one.number.tolist() == three.number.tolist() == list(range(3, 30))
     assert one.particles is not None and three.particles is not None
@@ -116,8 +116,8 @@ def test_good_events_before_a_bad_one_come_out() -> None:
     _, chunks = events_in_chunks(io.BytesIO(text.encode()), STEP, seed=5)
     done = []
     with pytest.raises(InvalidEvent, match="event 6"):
-        for part in chunks:
-            done.append(part)
+        for chunk in chunks:
+            done.append(chunk.content)
     assert [n for part in done for n in part.number] == list(range(6))
     assert np.array_equal(particles(run(text, 0, 6)), particles(done))
 
@@ -128,16 +128,16 @@ def test_gun_slices_are_bitwise_the_whole() -> None:
         return sets, {"row": np.arange(len(partons)), "other": other}
 
     gun = Gun.parse("flavour=u,g pt=20:200 num=20")
-    whole = list(gun_in_chunks(gun, draw, seed=1))
-    assert [len(p) for p, _, _ in whole] == [8, 8, 4]
-    partons = Partons.concatenate([p for p, _, _ in whole])
-    sets = ParticleSet.concatenate([s for _, s, _ in whole])
-    part = list(gun_in_chunks(gun, draw, seed=1, first_event=6, num_events=5))
-    assert np.array_equal(np.concatenate([p.p4 for p, _, _ in part]), partons.p4[6:11])
-    assert np.array_equal(np.concatenate([s.p4 for _, s, _ in part]), sets[6:11].p4)
-    assert np.concatenate([more["row"] for _, _, more in part]).tolist() == [6, 7, 0, 1, 2]
-    fewer = list(gun_in_chunks(Gun.parse("flavour=u,g pt=20:200 num=5"), draw, seed=1))
-    assert np.array_equal(fewer[0][1].p4, sets[:5].p4)
+    whole = [chunk.content for chunk in gun_in_chunks(gun, draw, seed=1)]
+    assert [len(shots) for shots in whole] == [8, 8, 4]
+    partons = Partons.concatenate([shots.partons for shots in whole])
+    sets = ParticleSet.concatenate([shots.particles for shots in whole])
+    part = [chunk.content for chunk in gun_in_chunks(gun, draw, seed=1, first_event=6, num_events=5)]
+    assert np.array_equal(np.concatenate([shots.partons.p4 for shots in part]), partons.p4[6:11])
+    assert np.array_equal(np.concatenate([shots.particles.p4 for shots in part]), sets[6:11].p4)
+    assert np.concatenate([shots.extras["row"] for shots in part]).tolist() == [6, 7, 0, 1, 2]
+    fewer = [chunk.content for chunk in gun_in_chunks(Gun.parse("flavour=u,g pt=20:200 num=5"), draw, seed=1)]
+    assert np.array_equal(fewer[0].particles.p4, sets[:5].p4)
     with pytest.raises(FastsimError, match="the gun shoots 20"):
         list(gun_in_chunks(gun, draw, seed=1, first_event=20))
 
@@ -145,7 +145,7 @@ def test_gun_slices_are_bitwise_the_whole() -> None:
 def test_summary_adds_up() -> None:
     summary = Summary(output="out.h5", source="spray")
     for part in run(file(*[event()] * 10)):
-        summary.add_events(part)
+        summary.add(ChunkRow.of(0, 0, part, 0.1))
     assert (summary.events, summary.partons, summary.sum_weights) == (10, 20, 10.0)
     rows = dict(summary.rows())
     assert rows["events"] == "10" and rows["output"] == "out.h5" and "events/s" in rows["time"]

@@ -1,0 +1,190 @@
+"""OUTPUT.manifest.json: what a run wrote, chunk by chunk, and what decided it.
+
+The manifest is written when its output is complete; docs/production.md lists its entries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastsim import __version__
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, HardEvents
+from fastsim.formats.output import AtomicPath, writing
+from fastsim.gun import Shots
+from fastsim.parts import digest
+
+LAYOUT = "fastsim-manifest"
+LAYOUT_VERSION = 1
+MAX_BYTES = 1 << 30
+"""Larger files are refused unread (a billion events have 500 MB of chunks)."""
+PACKAGES = ("numpy", "torch", "numba", "pythia8mc")
+"""Packages whose version may decide a bit of the result."""
+
+
+@dataclass(frozen=True)
+class ChunkRow:
+    """One chunk as far as it is in the output: its number, its first event, counts, weights, checksum, seconds.
+
+    ``cells`` are those of a calorimeter, ``visible`` their energy in MeV.
+    """
+
+    chunk: int
+    first_event: int
+    events: int
+    partons: int
+    particles: int
+    sum_weights: float
+    sum_weights2: float
+    sha256: str
+    seconds: float
+    notes: dict[str, int]
+    cells: int = 0
+    visible: float = 0.0
+
+    @classmethod
+    def of(cls, chunk: int, first_event: int, content: HardEvents | Shots, seconds: float) -> ChunkRow:
+        """The row of a chunk's events."""
+        weights: Floats
+        cells = None
+        if isinstance(content, Shots):
+            fallback = int(content.extras["fallback_partons"].sum()) if "fallback_partons" in content.extras else 0
+            notes = {"fallback_partons": fallback} if fallback else {}
+            weights, partons = np.ones(len(content)), len(content)
+        else:
+            notes, cells = content.notes, content.cells
+            weights, partons = content.weights[:, 0], notes.pop("partons", 0)
+        particles = 0 if content.particles is None else len(content.particles.pdg_id)
+        return cls(
+            chunk,
+            first_event,
+            len(content),
+            partons,
+            particles,
+            float(weights.sum()),
+            float(np.square(weights).sum()),
+            digest(content),
+            round(seconds, 4),
+            notes,
+            0 if cells is None else len(cells.id),
+            0.0 if cells is None else float(cells.sums().sum()),
+        )
+
+
+@dataclass
+class Manifest:
+    """What a run wrote: the file, the settings that decide its events, the chunks."""
+
+    output: str
+    bytes: int
+    sha256: str
+    settings: dict[str, Any]
+    first_event: int
+    events: int
+    partons: int
+    particles: int
+    sum_weights: float
+    sum_weights2: float
+    cross_section: tuple[float, float]
+    notes: dict[str, int]
+    source: str
+    seconds: float
+    cells: int = 0
+    visible: float = 0.0
+    chunks: list[ChunkRow] = field(default_factory=list)
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The settings but for which events of the run were wanted."""
+        return {key: value for key, value in self.settings.items() if key not in ("first_event", "num_events")}
+
+    def write(self, path: Path) -> None:
+        """Writes the manifest; it replaces one that is there."""
+        values = {"layout": LAYOUT, "layout_version": LAYOUT_VERSION, **asdict(self)}
+        rows = values.pop("chunks")
+        text = json.dumps(values, indent=2)[:-2]
+        lines = ",\n".join("    " + json.dumps(row) for row in rows)
+        target = AtomicPath(path, force=True)
+        try:
+            with writing(path):
+                target.temporary.write_text(f'{text},\n  "chunks": [\n{lines}\n  ]\n}}\n', encoding="utf-8")
+        except BaseException:
+            target.discard()
+            raise
+        target.commit()
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """A manifest that :meth:`write` wrote.
+
+        Raises:
+            FastsimError: if the file is missing, too large, or no manifest.
+        """
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise FastsimError(f"{path}: larger than {MAX_BYTES:,} bytes; not a manifest")
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise FastsimError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            raise FastsimError(f"{path}: is not a manifest: {error}") from error
+        if not isinstance(values, dict) or values.pop("layout", None) != LAYOUT:
+            raise FastsimError(f"{path}: is not a manifest of fastsim")
+        if (found := values.pop("layout_version", None)) != LAYOUT_VERSION:
+            raise FastsimError(f"{path}: has layout version {found}; this fastsim reads {LAYOUT_VERSION}")
+        try:
+            rows = [ChunkRow(**row) for row in values.pop("chunks")]
+            manifest = cls(**values, chunks=rows)
+            _check(manifest)
+        except (TypeError, KeyError, ValueError) as error:
+            raise FastsimError(f"{path}: is not a complete manifest: {error}") from error
+        return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises ValueError where an entry has another type than it should have."""
+    manifest.cross_section = (float(manifest.cross_section[0]), float(manifest.cross_section[1]))
+    counts = ("bytes", "first_event", "events", "partons", "particles", "cells")
+    for item, names in [(manifest, counts), *((row, ("chunk", *counts[1:])) for row in manifest.chunks)]:
+        for name in names:
+            value = getattr(item, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} is {value!r}, expected a count")
+        for name in ("sum_weights", "sum_weights2", "visible", "seconds"):
+            float(getattr(item, name))
+    for name in ("output", "sha256", "source"):
+        if not isinstance(getattr(manifest, name), str):
+            raise ValueError(f"{name} is not text")
+    if not isinstance(manifest.settings, dict):
+        raise ValueError("settings are no object")
+
+
+def manifest_path(output: str | os.PathLike[str]) -> Path:
+    """Where the manifest of an output is."""
+    path = Path(output)
+    return path.with_name(f"{path.name}.manifest.json")
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Versions of fastsim and of the packages, some always, whose version may decide a bit of the result."""
+    found = {"fastsim": __version__}
+    for name in (*PACKAGES, *more):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON gives them back, to be compared with those of a file."""
+    read_back: dict[str, Any] = json.loads(json.dumps(values))
+    return read_back

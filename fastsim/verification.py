@@ -1,0 +1,133 @@
+"""Whether an output is what its manifest says: every byte, every event, nothing twice."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from fastsim.cards import digest as file_digest
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, Ints
+from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
+from fastsim.manifest import ChunkRow, Manifest, manifest_path
+
+
+def verify(output: PathLike, *, read: bool = True) -> Manifest:
+    """The manifest of an output, after it was found to be right.
+
+    Args:
+        output: a file that ``fastsim generate`` wrote, with its manifest beside it.
+        read: also read the events, and compare their number, weights and particles with every chunk's.
+
+    Raises:
+        FastsimError: naming what is wrong: the manifest itself, the file's checksum, or the chunk that differs.
+    """
+    path = Path(output)
+    manifest = Manifest.read(manifest_path(path))
+    _check_sums(manifest, os.fspath(output))
+    if not path.is_file():
+        raise FastsimError(f"{path}: is missing; its manifest is there")
+    if path.name != manifest.output:
+        raise FastsimError(f"{path}: its manifest is of {manifest.output}")
+    size = path.stat().st_size
+    intact = size == manifest.bytes and file_digest(path) == manifest.sha256
+    if read:
+        _compare(path, manifest.chunks)
+    if not intact:
+        raise FastsimError(f"{path}: was altered: {size} bytes where {manifest.bytes} were written, or other ones")
+    return manifest
+
+
+def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[Manifest]:
+    """The manifests of outputs that are slices of one run, in the order of their events.
+
+    Raises:
+        FastsimError: as :func:`verify`; or if the runs' settings differ, or events are missing or there twice between
+            the slices.
+    """
+    found = sorted(((verify(output, read=read), output) for output in outputs), key=lambda pair: _place(pair[0]))
+    for (before, first), (after, second) in pairwise(found):
+        if differing := [key for key in before.run if before.run[key] != after.run.get(key)]:
+            raise FastsimError(f"{first} and {second} are not of one run: {', '.join(differing)} differ")
+        end = before.first_event + before.events
+        if after.events and end != after.first_event:
+            what = "are missing" if end < after.first_event else "are there twice"
+            low, high = sorted((end, after.first_event))
+            raise FastsimError(f"events {low} to {high - 1} {what} between {first} and {second}")
+    return [manifest for manifest, _ in found]
+
+
+def _place(manifest: Manifest) -> tuple[int, int]:
+    return manifest.first_event, manifest.events
+
+
+def _check_sums(manifest: Manifest, name: str) -> None:
+    """The chunks follow each other and add up to the run's numbers."""
+    event = manifest.first_event
+    for row in manifest.chunks:
+        if row.first_event != event:
+            raise FastsimError(f"{name}: chunk {row.chunk} starts at event {row.first_event}, expected {event}")
+        event += row.events
+    for key in ("events", "partons", "particles", "sum_weights", "sum_weights2", "cells", "visible"):
+        total, stated = sum(getattr(row, key) for row in manifest.chunks), getattr(manifest, key)
+        if not math.isclose(total, stated, rel_tol=1e-9, abs_tol=1e-300):
+            raise FastsimError(f"{name}: the chunks of its manifest have {key} {total}, the whole {stated}")
+
+
+def _compare(path: Path, rows: list[ChunkRow]) -> None:
+    """Counts the events of the file chunk by chunk."""
+    batches = _events(path)
+    counts, weights = np.zeros(0, np.int64), np.zeros(0)
+    for row in rows:
+        while len(counts) < row.events and (batch := next(batches, None)) is not None:
+            counts, weights = np.concatenate([counts, batch[0]]), np.concatenate([weights, batch[1]])
+        mine = slice(0, row.events)
+        found = len(counts[mine]), int(counts[mine].sum())
+        if found != (row.events, row.particles) or not math.isclose(
+            float(weights[mine].sum()), row.sum_weights, rel_tol=1e-9, abs_tol=1e-300
+        ):
+            raise FastsimError(
+                f"{path}: chunk {row.chunk} (events {row.first_event} to {row.first_event + row.events - 1}) has "
+                f"{found[0]} events, {found[1]} particles, weights {weights[mine].sum():.6g}; its manifest says "
+                f"{row.events}, {row.particles}, {row.sum_weights:.6g}"
+            )
+        counts, weights = counts[row.events :], weights[row.events :]
+    if len(counts) or any(len(batch[0]) for batch in batches):
+        raise FastsimError(f"{path}: holds more events than its manifest says")
+
+
+def _events(path: Path) -> Iterator[tuple[Ints, Floats]]:
+    """Final particles and nominal weight of the events of a file, in batches."""
+    ending = split_ending(path)[1].lower()
+    if ending in HDF5_ENDINGS:
+        yield from _hdf5_events(path)
+    elif ending in ROOT_ENDINGS:
+        from fastsim.formats import root
+
+        events = root.read(path)[1]
+        assert events.particles is not None
+        yield events.particles.counts, events.weights[:, 0]
+    else:
+        from fastsim.formats import hepmc
+
+        for particles, weights in hepmc.read(path):
+            yield particles.counts, weights[:, 0]
+
+
+def _hdf5_events(path: Path) -> Iterator[tuple[Ints, Floats]]:
+    from fastsim.formats import hdf5
+
+    if hdf5.layout(path) == hdf5.EVENTS:
+        for events in hdf5.read_events(path)[1]:
+            assert events.particles is not None
+            yield events.particles.counts, events.weights[:, 0]
+        return
+    step, start = 100_000, 0
+    while len(counts := hdf5.read(path, slice(start, start + step))[1].counts):
+        yield counts, np.ones(len(counts))
+        start += step

@@ -1,0 +1,142 @@
+"""Where chunks are computed: worker processes of this machine, or of a Dask cluster.
+
+Both are functions from a job to its result, to be called from as many threads as there are workers. The task - a model
+with its settings - goes to each worker once, the jobs one by one. A job whose worker dies is given to another.
+
+This module imports little: a worker process sets its numerical libraries to one thread before it loads them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, Self, TypeVar
+
+from fastsim.errors import FastsimError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+ATTEMPTS = 3
+"""How many workers a chunk may take down before the run gives up."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+Note = Callable[..., None]
+"""Called with the name of what happened and named facts, for the log."""
+
+
+class Processes(Generic[J, R]):
+    """Worker processes that compute ``task(job)``; call it from ``num`` threads at most.
+
+    Args:
+        task: what to compute; goes to each process once.
+        num: threads that will call, and so processes that there are at most.
+        note: told when a worker dies.
+
+    Raises:
+        FastsimError: if the task cannot be sent to another process; when called, if a job takes down
+            :data:`ATTEMPTS` workers, or by the task.
+    """
+
+    def __init__(self, task: Callable[[J], R], num: int, note: Note = lambda *_, **__: None) -> None:
+        try:
+            self._task = pickle.dumps(task)
+        except Exception as error:
+            raise FastsimError(f"the model cannot be sent to worker processes ({error}); use threads") from error
+        self.num = num
+        self._note = note
+        self._context = multiprocessing.get_context("spawn")  # the parent may hold torch threads
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._all: set[_Worker] = set()
+
+    def __call__(self, job: J) -> R:
+        for _ in range(ATTEMPTS):
+            worker = self._take()
+            try:
+                result, error = worker.ask(job)
+            except (EOFError, OSError):
+                status = worker.end()
+                self._all.discard(worker)
+                self._note("worker died", exit_status=status)
+                continue
+            self._idle.put(worker)
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
+        raise FastsimError(
+            f"{ATTEMPTS} workers died on the same chunk (exit status {status}); "
+            "if the system ended them for lack of memory, use fewer workers"
+        )
+
+    def _take(self) -> _Worker:
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            worker = _Worker(self._context, self._task)
+            self._all.add(worker)
+            return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in list(self._all):
+            worker.end()
+
+
+class _Worker:
+    """One process at the other end of a pipe."""
+
+    def __init__(self, context: Any, task: bytes) -> None:
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_work, args=(there,), daemon=True)
+        self._process.start()
+        there.close()
+        self._task: bytes | None = task
+
+    def ask(self, job: Any) -> tuple[Any, Exception | None]:
+        """The result of a job, or what went wrong. Raises EOFError or OSError if the process is gone."""
+        if self._task is not None:
+            self._here.send_bytes(self._task)
+            self._task = None
+        self._here.send(job)
+        answer: tuple[Any, Exception | None] = self._here.recv()
+        return answer
+
+    def end(self) -> int | None:
+        """Ends the process and returns its exit status: negative for the signal that ended it."""
+        self._here.close()
+        self._process.join(1.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        return self._process.exitcode  # type: ignore[no-any-return]
+
+
+def _work(jobs: Connection) -> None:
+    """A worker process: loads the task, then answers each job with (result, None) or (None, error)."""
+    # batch systems and terminals signal all processes of a job: when to stop is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        task = pickle.loads(jobs.recv_bytes())
+        while True:
+            jobs.send(_answer(task, jobs.recv()))
+    except (EOFError, OSError):  # the parent has no more jobs, or is gone
+        pass
+
+
+def _answer(task: Callable[[Any], Any], job: Any) -> tuple[Any, Exception | None]:
+    try:
+        return task(job), None
+    except FastsimError as error:
+        return None, error
+    except Exception:
+        return None, RuntimeError(traceback.format_exc())

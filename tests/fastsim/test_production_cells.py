@@ -1,0 +1,187 @@
+"""Cells in production: slices, restarts, threads and workers give the same ones, and what decides them is compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+import fastsim
+from fastsim import production
+from fastsim.api import Model
+from fastsim.cli import main
+from fastsim.errors import FastsimError, Stopped
+from fastsim.event import HardEvents
+from fastsim.formats import hdf5, root
+from fastsim.manifest import Manifest, manifest_path
+from fastsim.parts import digest, packed, unpacked
+from fastsim.verification import verify, verify_together
+from generators.reference.detectors import load_detector
+from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
+from tests.helpers.events import event, file
+from tests.helpers.showers import store, toy_showers
+from tests.helpers.sources import Spray
+
+NUM = 22
+BLOCK, CHUNK = 4, 8
+GUN = f"flavour=u,g pt=10:80 num={NUM}"
+
+
+@pytest.fixture(autouse=True)
+def small_chunks_and_no_geant4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and chunks of a few events, and no fallback: Geant4 without its data."""
+    monkeypatch.setattr(production, "EVENTS_PER_BLOCK", BLOCK)
+    monkeypatch.setattr(production, "EVENTS_PER_CHUNK", CHUNK)
+    monkeypatch.setattr(production, "PARTONS_PER_CHUNK", CHUNK)
+    for name in (*DATA_SETS, "GEANT4_DATA_DIR", DATA_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Events, and two libraries of made-up showers of photons in copper."""
+    made = tmp_path_factory.mktemp("cells")
+    (made / "events.lhe").write_text(file(*[event()] * NUM))
+    binning = load_detector("copper").binning("gamma")
+    assert binning is not None
+    for seed, name in enumerate(("library.h5", "other.h5")):
+        showers = toy_showers(40, binning, np.random.default_rng(seed), energy=(200.0, 2e5), response=0.2)
+        store(made / name, showers, binning, detector={"name": "copper"}, energy=[0.2, 200.0])
+    return made
+
+
+def options(folder: Path, **more: Any) -> dict[str, Any]:
+    library = str(folder / "library.h5")
+    return {
+        "model": Model(Spray(20.0)), "steps": ("hadrons", "calorimeter"), "shower_model": library, "seed": 3, **more
+    }  # fmt: skip
+
+
+def contents(path: Path) -> HardEvents:
+    return HardEvents.concatenate(list(hdf5.read_events(path)[1]))
+
+
+def stop_at(events: int) -> Any:
+    """A progress that presses Ctrl-C."""
+
+    def progress(done: int, total: int | None) -> None:
+        if done >= events:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("kind", ["events", "gun"])
+def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path, tmp_path: Path) -> None:
+    source = GUN if kind == "gun" else folder / "events.lhe"
+    whole = tmp_path / "whole.h5"
+    summary = fastsim.generate(source, whole, **options(folder, threads=2))
+    events, manifest = contents(whole), verify(whole)
+    assert events.cells is not None and summary.cells == manifest.cells == len(events.cells.id) > 0
+    assert summary.visible == manifest.visible == pytest.approx(events.cells.sums().sum())
+    assert [row.events for row in manifest.chunks] == [4, 4, 4, 4, 4, 2]
+    assert manifest.settings["shower_fallback"] == "none" and manifest.notes["dropped_particles"] > 0
+    # stopped and gone on with, and by a worker process
+    for name, more in (("stopped.h5", {"threads": 1}), ("worker.h5", {"workers": 1})):
+        with pytest.raises(Stopped, match="--resume goes on"):
+            fastsim.generate(source, tmp_path / name, **options(folder, progress=stop_at(8), **more))
+        again = fastsim.generate(source, tmp_path / name, **options(folder, resume=True, **more))
+        assert again.held >= 8 and (again.cells, again.notes) == (summary.cells, summary.notes)
+        assert (tmp_path / name).read_bytes() == whole.read_bytes()
+    assert fastsim.generate(source, whole, **options(folder, resume=True)).held == NUM
+    # in slices of a range that does not begin where a chunk does
+    slices = [tmp_path / f"slice{i}.h5" for i in range(3)]
+    for i, path in enumerate(slices):
+        fastsim.generate(source, path, **options(folder, part=(i, 3), first_event=3, num_events=17))
+    assert sum(m.events for m in verify_together(slices)) == 17
+    parts = HardEvents.concatenate([contents(path) for path in slices])
+    assert digest(parts) == digest(events[3:20])
+
+
+def test_cells_of_a_file_of_hadrons_in_slices(folder: Path, tmp_path: Path) -> None:
+    hadrons = tmp_path / "hadrons.h5"
+    fastsim.generate(folder / "events.lhe", hadrons, model=Model(Spray(20.0)), seed=3)
+    both = [tmp_path / f"{i}.h5" for i in range(2)]
+    for i, path in enumerate(both):
+        fastsim.generate(hadrons, path, **options(folder, steps=("calorimeter",), part=(i, 2)))
+    assert [m.events for m in verify_together(both)] == [12, 10]
+    fastsim.generate(folder / "events.lhe", tmp_path / "whole.h5", **options(folder))
+    whole, parts = contents(tmp_path / "whole.h5").cells, HardEvents.concatenate([contents(p) for p in both]).cells
+    assert whole is not None and parts is not None
+    assert np.array_equal(whole.id, parts.id) and np.array_equal(whole.energy, parts.energy)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"shower_model": "other.h5"}, "shower_model_sha256"),
+        ({"first_event": 1}, "first_event"),
+        ({"num_events": 20}, "num_events"),
+        ({"steps": ("pythia", "calorimeter")}, "model, steps"),
+        ({"seed": 4}, "seed"),
+    ],
+)
+def test_only_a_run_of_the_same_settings_goes_on(
+    change: dict[str, Any], named: str, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.h5"
+    with pytest.raises(Stopped):
+        fastsim.generate(folder / "events.lhe", output, **options(folder, progress=stop_at(4)))
+    if "shower_model" in change:
+        change = {"shower_model": str(folder / change["shower_model"])}
+    with pytest.raises(FastsimError, match=rf"a run of other settings \({named}\)"):
+        fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True) | change)
+    assert fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True)).events == NUM
+
+
+def test_a_chunk_with_cells_comes_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", **options(folder))
+    events = contents(tmp_path / "a.h5")
+    back = unpacked(packed(events))
+    assert isinstance(back, HardEvents) and back.cells is not None and digest(back) == digest(events)
+    assert digest(events) != digest(events[:0]) and "cells.id" in packed(events)
+
+
+def test_an_empty_slice_has_the_branches_of_cells(folder: Path, tmp_path: Path) -> None:
+    fastsim.generate(folder / "events.lhe", tmp_path / "a.root", **options(folder, num_events=0))
+    events = root.read(tmp_path / "a.root")[1]
+    assert len(events) == 0 and events.cells is not None
+    assert Manifest.read(manifest_path(tmp_path / "a.root")).cells == 0
+
+
+def test_what_cells_cannot_do_is_one_line(folder: Path, tmp_path: Path) -> None:
+    for more, message in (
+        ({"scheduler": "tcp://127.0.0.1:1"}, "the step calorimeter takes --workers"),
+        ({"steps": ("hadrons",), "shower_model": None, "geant4_data": tmp_path}, "Geant4's data is given, but"),
+    ):
+        with pytest.raises(FastsimError, match=message):
+            fastsim.generate(GUN, tmp_path / "a.h5", **options(folder, **more))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--resume",), ("--slice", "0/2"), ("--workers", "2"), ("--scheduler", "tcp://a:1"), ("--log-json", "log")],
+)
+def test_single_showers_refuse_by_name(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gun = ["--detector", "copper", "--particle", "pi+", "--energy", "1", "--num", "1", "-o", "a.h5"]
+    assert main(["generate", *gun, *words]) == 2
+    said = capsys.readouterr().err
+    assert f"{words[0]} does not go with --detector" in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_log_names_the_range_once(folder: Path, tmp_path: Path) -> None:
+    with patch.object(production, "EVENTS_PER_BLOCK", 16):
+        fastsim.generate(
+            folder / "events.lhe", tmp_path / "a.h5", **options(folder, log=tmp_path / "log", first_event=2)
+        )
+    first, *chunks, last = (tmp_path / "log").read_text().splitlines()
+    assert first.count('"first_event": 2') == 1 and '"event": "end"' in last
+    assert len(chunks) == 3 and all('"cells": ' in line for line in chunks)

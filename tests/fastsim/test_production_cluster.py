@@ -1,0 +1,66 @@
+"""A local Dask cluster: the same bytes, also when a worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+import fastsim
+from fastsim import production
+from fastsim.api import Model
+from fastsim.errors import FastsimError
+from fastsim.verification import verify
+from tests.helpers.sources import Spray
+
+distributed = pytest.importorskip("distributed")
+GUN = "flavour=u,g pt=10:80 num=400"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[distributed.LocalCluster]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as started:
+        yield started
+
+
+def test_same_bytes_also_when_a_worker_dies(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
+    model = Model(Spray(20.0))
+    with patch.object(production, "PARTONS_PER_CHUNK", 8):
+        fastsim.generate(GUN, tmp_path / "here.h5", model=model, seed=2, threads=1)
+        victim = next(iter(cluster.workers.values())).pid
+        died = threading.Event()
+
+        def progress(done: int, total: int | None) -> None:
+            if done > 40 and not died.is_set():
+                died.set()
+                os.kill(victim, signal.SIGKILL)
+                time.sleep(0.2)
+
+        fastsim.generate(
+            GUN, tmp_path / "there.h5", model=model, seed=2, scheduler=cluster.scheduler_address, progress=progress
+        )
+    assert died.is_set()
+    assert (tmp_path / "there.h5").read_bytes() == (tmp_path / "here.h5").read_bytes()
+    assert verify(tmp_path / "there.h5").events == 400
+
+
+def test_errors_come_back(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
+    with pytest.raises(FastsimError, match="outside the domain"):
+        gun = "flavour=u pt=0.1:0.2 num=4"
+        fastsim.generate(gun, tmp_path / "a.h5", model=Model(Spray(20.0)), scheduler=cluster.scheduler_address)
+    with pytest.raises(FastsimError, match="not both"):
+        fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Spray()), scheduler="tcp://x:1", workers=1)
+    with (
+        patch("fastsim.cluster.SECONDS", 1),
+        pytest.raises(FastsimError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
+    ):
+        fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Spray()), scheduler="tcp://127.0.0.1:9")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,213 @@
+"""Runs that are killed, starved of disk or lose a worker: nothing lost, nothing twice, the same bytes in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastsim
+from fastsim.cli import GRACE
+from fastsim.parts import load_part
+from fastsim.verification import verify
+from tests.helpers.events import event, file
+from tests.helpers.production import CHUNK, Server
+
+NUM = 162
+"""Events: 20 chunks and a quarter."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An LHE file, and a library of Pythia's jets to be the model."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "events.lhe").write_text(file(*[event()] * NUM))
+    fastsim.reference("flavour=g pt=50:200 num=60", folder / "library.h5", seed=1)
+    return folder / "events.lhe", folder / "library.h5"
+
+
+class Job:
+    """One command, to be run again and again."""
+
+    def __init__(self, server: Server, inputs: tuple[Path, Path], output: Path) -> None:
+        self.server = server
+        self.output = output
+        self.errors = output.with_name("errors")
+        self.words = ["generate", inputs[0], "-o", output, "--model", inputs[1], "--seed", 3, "--threads", 2]
+
+    def run(self, *more: object, **limits: int) -> int:
+        self.start(*more, **limits)
+        return self.server.wait()
+
+    def start(self, *more: object, **limits: int) -> int:
+        return self.server.start(*self.words, *more, errors=self.errors, **limits)  # type: ignore[arg-type]
+
+    @property
+    def parts(self) -> Path:
+        return self.output.with_name(f"{self.output.name}.parts")
+
+    @property
+    def count(self) -> int:
+        """Chunks that are finished."""
+        return len(list(self.parts.glob("chunk-*.npz")))
+
+    def check_what_is_left(self) -> int:
+        """Whole chunks and no output, or a whole output; returns the number of chunks."""
+        chunks = sorted(self.parts.glob("chunk-*.npz"))
+        for chunk in chunks:
+            arrays = load_part(chunk)
+            number = int(chunk.stem.removeprefix("chunk-"))
+            assert arrays is not None, f"{chunk} is half-written"
+            assert arrays["number"].tolist() == list(range(CHUNK * number, min(CHUNK * (number + 1), NUM)))
+        if not self.parts.exists() and self.output.exists():
+            verify(self.output)
+        return len(chunks)
+
+
+@pytest.fixture
+def job(server: Server, inputs: tuple[Path, Path], tmp_path: Path) -> Job:
+    return Job(server, inputs, tmp_path / "events.hepmc3.gz")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: Server, inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    whole = Job(server, inputs, tmp_path_factory.mktemp("whole") / "events.hepmc3.gz")
+    assert whole.run() == 0, whole.errors.read_text()
+    assert [p.name for p in sorted(whole.output.parent.iterdir())] == [
+        "errors", "events.hepmc3.gz", "events.hepmc3.gz.manifest.json",
+    ]  # fmt: skip
+    assert verify(whole.output).events == NUM
+    return whole.output.read_bytes()
+
+
+def kill_somewhere(job: Job, pid: int, rng: np.random.Generator) -> None:
+    """Kills a run after some chunks more, or around its end, at a random moment."""
+    wanted = job.count + rng.integers(0, 12)
+    try:
+        while job.count < wanted and not job.output.exists():
+            os.kill(pid, 0)
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.03))
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(kills: int, job: Job, undisturbed: bytes, rng: np.random.Generator) -> None:
+    killed = finished = 0
+    steps = set()
+    while killed < kills:
+        kill_somewhere(job, job.start("--resume"), rng)
+        killed += job.server.wait() == -signal.SIGKILL
+        steps.add(job.check_what_is_left())
+        if job.output.exists():
+            assert job.run("--resume") == 0, job.errors.read_text()
+            assert job.output.read_bytes() == undisturbed
+            assert verify(job.output).events == NUM
+            finished += 1
+            names = [job.output.name, f"{job.output.name}.manifest.json"]
+            assert sorted(p.name for p in job.output.parent.iterdir() if p.name != "errors") == names
+            for name in names:
+                job.output.with_name(name).unlink()
+    assert job.run("--resume") == 0, job.errors.read_text()
+    assert job.output.read_bytes() == undisturbed
+    assert len(steps) > 4 and finished > 0, "the runs were killed at different places"
+
+
+def test_sigterm_keeps_the_chunks_that_have_begun(job: Job, undisturbed: bytes) -> None:
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = job.count
+        pid = job.start("--resume")
+        while job.count < before + 3:
+            time.sleep(0.005)
+        os.kill(pid, number)
+        sent = time.monotonic()
+        assert job.server.wait() == status
+        assert time.monotonic() - sent < GRACE
+        assert job.errors.read_text().startswith("fastsim: interrupted; finished chunks are in")
+        assert not list(job.output.parent.glob(".*")) and not list(job.parts.glob(".*"))
+        assert job.check_what_is_left() >= before + 3
+    assert job.run() == 1
+    assert "--resume goes on with it, --force drops it" in job.errors.read_text()
+    assert job.run("--resume", "--seed", 4) == 1
+    assert "holds a run of other settings (seed)" in job.errors.read_text()
+    assert job.run("--resume") == 0
+    assert job.output.read_bytes() == undisturbed
+
+
+@pytest.mark.parametrize("size", [2_000, 40_000])
+def test_full_disk(size: int, job: Job, undisturbed: bytes) -> None:
+    """No file can grow beyond ``size`` bytes: not even a chunk's, or not the output."""
+    assert job.run(file_size=size) == 1
+    assert "the file would be larger than the system allows" in job.errors.read_text()
+    assert not job.output.exists() and not list(job.output.parent.glob(".*"))
+    assert (job.check_what_is_left() > 0) == (size > 10_000)
+    assert job.run("--resume") == 0, job.errors.read_text()
+    assert job.output.read_bytes() == undisturbed
+
+
+def test_a_chunk_that_was_damaged_is_made_again(job: Job, undisturbed: bytes) -> None:
+    assert job.run(file_size=40_000) == 1
+    first, second, *_ = sorted(job.parts.glob("chunk-*.npz"))
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 1
+    first.write_bytes(content)
+    second.write_bytes(second.read_bytes()[:-100])
+    assert job.run("--resume") == 0, job.errors.read_text()
+    assert job.output.read_bytes() == undisturbed
+
+
+def test_workers_that_die_are_replaced(job: Job, undisturbed: bytes) -> None:
+    log = job.output.with_name("log")
+    pid = job.start("--workers", 2, "--log-json", log)
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    killed = 0
+    deadline = time.monotonic() + 100
+    while killed < 2 and time.monotonic() < deadline:
+        # threads start the workers: the children of all threads
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in path.read_text().split():
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if killed < 2 and b"spawn_main" in command:
+                    os.kill(int(child), signal.SIGKILL)
+                    killed += 1
+        time.sleep(0.05)
+    assert killed == 2, children
+    assert job.server.wait() == 0, job.errors.read_text()
+    assert job.output.read_bytes() == undisturbed
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines].count("worker died") >= 1
+    assert {line["exit_status"] for line in lines if line["event"] == "worker died"} == {-9}
+    assert [line["chunk"] for line in lines if line["event"] == "chunk"] == list(range(-(-NUM // CHUNK)))
+
+
+def test_a_second_run_of_the_same_output_is_refused(job: Job, undisturbed: bytes) -> None:
+    other = Server()
+    pid = job.start()
+    while job.count == 0:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for more in ("--resume", "--force"):
+            other.start(*job.words, more, errors=job.output.with_name("other"))
+            assert other.wait() == 1
+            assert "another run is writing there" in job.output.with_name("other").read_text()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        other.close()
+    assert job.server.wait() == 0, job.errors.read_text()
+    assert job.output.read_bytes() == undisturbed

@@ -1,0 +1,231 @@
+"""Whole or in slices, any threads, workers, chunk sizes and restarts: the same events, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fastsim
+from fastsim import production
+from fastsim.api import Model
+from fastsim.errors import FastsimError, Stopped
+from fastsim.event import HardEvents, ParticleSet
+from fastsim.formats import hdf5
+from fastsim.formats import output as output_files
+from fastsim.gun import Shots
+from fastsim.manifest import Manifest, manifest_path
+from fastsim.parts import digest
+from fastsim.verification import verify, verify_together
+from tests.helpers.events import event, file
+from tests.helpers.sources import Spray
+
+NUM = 45
+MODEL = Model(Spray(20.0))
+GUN = f"flavour=u,g pt=10:80 num={NUM}"
+
+
+def contents(path: Path) -> HardEvents | Shots:
+    """All of a file."""
+    if hdf5.layout(path) == hdf5.EVENTS:
+        return HardEvents.concatenate(list(hdf5.read_events(path)[1]))
+    partons, particles, _ = hdf5.read(path)
+    return Shots(partons, particles)
+
+
+def joined(parts: list[HardEvents | Shots]) -> HardEvents | Shots:
+    """Slices one after the other."""
+    events = [part for part in parts if isinstance(part, HardEvents)]
+    if events:
+        return HardEvents.concatenate(events)
+    shots = [part for part in parts if isinstance(part, Shots)]
+    return Shots(
+        type(shots[0].partons).concatenate([s.partons for s in shots]),
+        ParticleSet.concatenate([s.particles for s in shots]),
+    )
+
+
+def stopping_after(chunks: int) -> Any:
+    """A progress that presses Ctrl-C."""
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal chunks
+        chunks -= 1
+        if chunks == 0:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("slices")
+    (made / "events.lhe").write_text(file(*[event()] * NUM))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power is lost here; a loaded disk takes long to say that it has everything."""
+    monkeypatch.setattr(output_files, "_to_disk", lambda path: None)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["events", "gun"])
+def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject, folder: Path) -> None:
+    size = data.draw(st.integers(1, NUM + 5), "events of a chunk")
+    num_parts = data.draw(st.integers(1, 6), "slices")
+    first = data.draw(st.integers(0, NUM - 1), "first event")
+    num = data.draw(st.none() | st.integers(1, NUM), "number of events")
+    threads = st.integers(1, 4)
+    source = GUN if kind == "gun" else folder / "events.lhe"
+    with patch.multiple(production, EVENTS_PER_CHUNK=size, PARTONS_PER_CHUNK=size):
+        fastsim.generate(source, folder / "all.h5", model=MODEL, seed=9, threads=data.draw(threads), force=True)
+        whole = contents(folder / "all.h5")
+        wanted = whole[first : None if num is None else first + num]
+        outputs = [folder / f"part{i}.h5" for i in range(num_parts)]
+        for i in data.draw(st.permutations(range(num_parts)), "order of the jobs"):
+            outputs[i].unlink(missing_ok=True)
+            run: dict[str, Any] = {"model": MODEL, "seed": 9, "part": (i, num_parts), "first_event": first}
+            run |= {"num_events": num, "threads": data.draw(threads)}
+            stop = data.draw(st.integers(0, 3), "chunks before it is stopped")
+            try:
+                fastsim.generate(source, outputs[i], **run, force=True, progress=stopping_after(stop))
+            except Stopped:
+                fastsim.generate(source, outputs[i], **run, resume=True)
+        manifests = verify_together(outputs)
+    parts = [contents(path) for path, m in zip(outputs, manifests, strict=True) if verify(path).events]
+    assert digest(joined(parts)) == digest(wanted)
+    assert sum(m.events for m in manifests) == len(wanted)
+    assert {path.name for path in folder.iterdir() if path.name.startswith(".") or "parts" in path.name} == set()
+
+
+def test_worker_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    with patch.multiple(production, EVENTS_PER_CHUNK=8, PARTONS_PER_CHUNK=8):
+        for number, source in enumerate((folder / "events.lhe", GUN)):
+            outputs = tmp_path / f"{number}-threads.h5", tmp_path / f"{number}-workers.h5"
+            fastsim.generate(source, outputs[0], model=MODEL, seed=2, threads=1)
+            fastsim.generate(source, outputs[1], model=MODEL, seed=2, workers=2)
+            one, two = (Manifest.read(manifest_path(path)) for path in outputs)
+            assert one.sha256 == two.sha256 and outputs[0].read_bytes() == outputs[1].read_bytes()
+            assert [row.sha256 for row in one.chunks] == [row.sha256 for row in two.chunks] and len(one.chunks) == 6
+            assert one.notes == two.notes and ("fallback_partons" in one.notes) == (number == 1)
+
+
+class Failing(Spray):
+    """Refuses its second chunk."""
+
+    def sample(self, partons: Any, *, rng: np.random.Generator) -> ParticleSet:
+        if rng.bit_generator.seed_seq.entropy == [1, 1]:  # type: ignore[attr-defined]
+            raise FastsimError("no second chunk")
+        return super().sample(partons, rng=rng)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_chunk_raises_is_raised_and_the_others_are_kept(workers: int, tmp_path: Path) -> None:
+    output = tmp_path / "a.h5"
+    with patch.object(production, "PARTONS_PER_CHUNK", 8):
+        with pytest.raises(FastsimError, match="no second chunk"):
+            fastsim.generate(GUN, output, model=Model(Failing()), seed=1, workers=workers, threads=1)
+        assert sorted(p.name for p in (tmp_path / "a.h5.parts").glob("chunk*"))[:1] == ["chunk-000000.npz"]
+        fastsim.generate(GUN, output, model=Model(Spray()), seed=1, resume=True)
+    assert verify(output).chunks[0].events == 8
+
+
+def test_models_that_cannot_be_sent_are_refused(tmp_path: Path) -> None:
+    class Local(Spray):
+        pass
+
+    with pytest.raises(FastsimError, match=r"cannot be sent to worker processes .*; use threads"):
+        fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Local()), workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_of_what_is_complete_does_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "a.h5"
+    model = Model(Spray())
+    first = fastsim.generate(GUN, output, model=model, resume=True)
+    before = output.stat().st_mtime_ns
+    again = fastsim.generate(GUN, output, model=model, resume=True)
+    assert (again.events, again.held, again.particles) == (NUM, NUM, first.particles)
+    assert output.stat().st_mtime_ns == before and dict(again.rows())["events"] == f"{NUM} (0 in this run)"
+    for change in ({"seed": 1}, {"num_events": 3}):
+        with pytest.raises(FastsimError, match="exists already"):
+            fastsim.generate(GUN, output, model=model, resume=True, **change)  # type: ignore[arg-type]
+    with pytest.raises(FastsimError, match="can be resumed"):
+        fastsim.generate(GUN, "-", model=model, resume=True)
+
+
+def test_log_has_a_line_for_each_thing_that_happens(tmp_path: Path) -> None:
+    with patch.object(production, "PARTONS_PER_CHUNK", 16):
+        fastsim.generate(GUN, tmp_path / "a.h5", model=MODEL, log=tmp_path / "log")
+        with pytest.raises(FastsimError, match="exists already"):
+            fastsim.generate(GUN, tmp_path / "a.h5", model=MODEL, log=tmp_path / "log")
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "chunk", "chunk", "chunk", "end", "start", "error"]
+    assert lines[0]["seed"] == 0 and lines[4]["events"] == NUM and "exists already" in lines[6]["message"]
+    assert all(line["time"].endswith("+00:00") for line in lines)
+
+
+@pytest.fixture
+def two(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    with patch.object(production, "EVENTS_PER_CHUNK", 8):
+        outputs = tmp_path / "0.hepmc3", tmp_path / "1.hepmc3"
+        for i, path in enumerate(outputs):
+            fastsim.generate(folder / "events.lhe", path, model=MODEL, part=(i, 2))
+        yield outputs
+
+
+def test_verify_finds_what_is_wrong(two: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:
+    first, second = two
+    assert [m.events for m in verify_together((second, first))] == [24, 21]
+    with pytest.raises(FastsimError, match="events 24 to 44 are there twice"):
+        third = tmp_path / "3.hepmc3"
+        with patch.object(production, "EVENTS_PER_CHUNK", 8):
+            fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24)
+        verify_together((first, second, third))
+    with patch.object(production, "EVENTS_PER_CHUNK", 8):
+        fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=30, force=True)
+        with pytest.raises(FastsimError, match="events 24 to 29 are missing"):
+            verify_together((first, third))
+        fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24, seed=1, force=True)
+        with pytest.raises(FastsimError, match="not of one run: seed differ"):
+            verify_together((first, third))
+    text = first.read_text()
+    first.write_text(text.replace("E 3 ", "E 4 ", 1))
+    with pytest.raises(FastsimError, match="was altered"):
+        verify(first)
+    start, end = text.index("E 9 "), text.index("E 10 ")
+    first.write_text(text[:start] + text[end:])
+    with pytest.raises(FastsimError, match=r"chunk 1 \(events 8 to 15\) has 8 events"):
+        verify(first)
+    with pytest.raises(FastsimError, match="was altered"):
+        verify(first, read=False)
+    first.unlink()
+    with pytest.raises(FastsimError, match="is missing"):
+        verify(first)
+    with pytest.raises(FastsimError, match=r"none\.h5\.manifest\.json: cannot be read"):
+        verify(tmp_path / "none.h5")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"layout": "fastsim-manifest", "layout_version": 1}', "[" * 100_000])
+def test_manifests_that_are_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.h5.manifest.json").write_text(text)
+    with pytest.raises(FastsimError, match="manifest"):
+        verify(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["a.root", "a.h5", "a.hepmc3.zst"])
+def test_empty_slices_are_outputs_too(name: str, folder: Path, tmp_path: Path) -> None:
+    for i in range(3):
+        fastsim.generate(folder / "events.lhe", tmp_path / f"{i}{name}", model=MODEL, part=(i, 3))
+    found = verify_together([tmp_path / f"{i}{name}" for i in range(3)])
+    assert [m.events for m in found] == [0, 0, NUM]

@@ -1,0 +1,88 @@
+"""Runs of the command line that a test may kill: forked from a process that has imported everything already.
+
+``python -m tests.helpers.production`` reads jobs, one JSON object a line, and answers each with the process id of the
+run and, when it has ended, with its exit status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CHUNK = 8
+"""Events, or partons, of a chunk in these runs."""
+
+
+class Server:
+    """Starts one run at a time: :meth:`start`, then :meth:`wait`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.production"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def start(self, *words: object, errors: Path, file_size: int | None = None) -> int:
+        """Process id of ``fastsim WORDS``, whose messages go to ``errors`` and whose files cannot grow further."""
+        assert self._process.stdin is not None
+        job = {"words": list(map(str, words)), "errors": str(errors), "file_size": file_size}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def wait(self) -> int:
+        """Exit status of the run; negative for a signal."""
+        return self._line()
+
+    def _line(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+def run(job: dict[str, Any]) -> int:
+    """Exit status of one run, in this process."""
+    from fastsim import production
+    from fastsim.cli import main
+
+    os.dup2(os.open(job["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    # a shell starts background jobs, and so their children, with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if job["file_size"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
+    production.EVENTS_PER_CHUNK = production.PARTONS_PER_CHUNK = CHUNK
+    return main(job["words"])
+
+
+def serve() -> None:
+    import pyhepmc  # noqa: F401
+    import torch  # noqa: F401
+
+    import generators.hadrons.library
+    import generators.hadrons.step
+    import generators.reference.pythia
+    import generators.reference.resonances  # noqa: F401
+
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(run(json.loads(line)))
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
