@@ -1,4 +1,4 @@
-"""What an event costs ``fastsim generate`` in time of one core: reading, computing and writing, the table of docs/production.md.
+"""What an event costs ``fastsim generate``, in time of one core: the table of docs/production.md.
 
 python bench/production_cost.py --input data/examples/pp_dijet.lhe.gz
 """
