@@ -6,8 +6,8 @@
 4. each ring's energy, halved in alpha until single sectors are left, given the sectors in front and the rings behind.
 
 Every split is drawn from a small network (:mod:`generators.showers.splits`) that looks at what is known by then
-(:mod:`generators.showers.features`). Energies of layers, rings and voxels add up exactly, zeros are exact, and a shower
-has a likelihood. The whole is turned by a random number of sectors and mirrored at random: the symmetries of a
+(:mod:`generators.showers.features`). Energies of layers, rings and voxels add up exactly, zeros are exact, and
+training is by likelihood. The whole is turned by a random number of sectors and mirrored at random: the symmetries of a
 perpendicular shower hold exactly.
 """
 
