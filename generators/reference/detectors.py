@@ -18,13 +18,13 @@ import math
 import os
 import tomllib
 from dataclasses import asdict, dataclass, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.cards import data_folder
 from fastsim.errors import FastsimError
 from fastsim.formats.binning import Binning, Layer
 
@@ -249,7 +249,7 @@ def _is_number(value: object) -> bool:
 
 def available() -> list[str]:
     """Names of the detectors that ship."""
-    folder = files("data") / "detectors"
+    folder = data_folder() / "detectors"
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
@@ -261,7 +261,7 @@ def load_detector(name: str | os.PathLike[str]) -> Detector:
     """
     text = os.fspath(name)
     if text in available():
-        return _parse((files("data") / "detectors" / f"{text}.toml").read_text(encoding="utf-8"), text, text)
+        return _parse((data_folder() / "detectors" / f"{text}.toml").read_text(encoding="utf-8"), text, text)
     path = Path(text)
     if path.suffix != ".toml":
         raise FastsimError(
