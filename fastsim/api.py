@@ -48,6 +48,7 @@ from fastsim.showers import ShowerSource
 
 if TYPE_CHECKING:
     from generators.hadrons.step import Hadronize
+    from generators.reference.showers import ShowerGun
     from generators.showers.step import Deposit
 
 __all__ = ["Model", "Summary", "generate", "generate_showers", "load_model", "reference", "reference_showers", "train"]
@@ -330,11 +331,9 @@ def reference_showers(
     Raises:
         FastsimError: if something is wrong with what is given, or Geant4 or its data is missing.
     """
-    from generators.reference.detectors import load_detector
-    from generators.reference.showers import ShowerGun, make_showers
+    from generators.reference.showers import make_showers
 
-    low, high = energy if isinstance(energy, tuple) else (energy, energy)
-    gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
+    gun = _shower_gun(detector, particle, energy, theta, phi, seed)
     return make_showers(gun, output, num=num, workers=workers, data=data, resume=resume, force=force, progress=progress)
 
 
@@ -371,13 +370,11 @@ def generate_showers(
         OutOfDomain: if the model is not valid for this detector, particle, energy or direction.
         FastsimError: if something else given is wrong.
     """
-    from generators.reference.detectors import PARTICLES, load_detector
-    from generators.reference.showers import ShowerGun
+    from generators.reference.detectors import PARTICLES
     from generators.showers.produce import produce
     from generators.showers.sources import default_model, load_source
 
-    low, high = energy if isinstance(energy, tuple) else (energy, energy)
-    gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
+    gun = _shower_gun(detector, particle, energy, theta, phi, seed)
     if model is None:
         model = default_model(gun.detector.name, PARTICLES[particle][0])
     source, card = (model, None) if isinstance(model, ShowerSource) else load_source(model)
@@ -393,6 +390,21 @@ def generate_showers(
             force=force,
             progress=progress,
         )
+
+
+def _shower_gun(
+    detector: str | os.PathLike[str],
+    particle: str,
+    energy: float | tuple[float, float],
+    theta: float,
+    phi: float,
+    seed: int,
+) -> ShowerGun:
+    from generators.reference.detectors import load_detector
+    from generators.reference.showers import ShowerGun
+
+    low, high = energy if isinstance(energy, tuple) else (energy, energy)
+    return ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
 
 
 def train(config: str | os.PathLike[str], output: str | os.PathLike[str], *, resume: bool = True) -> Path:

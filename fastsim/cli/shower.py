@@ -91,6 +91,11 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def _gun(shower: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shot, as the library's functions take it."""
+    return {name: shower[name] for name in NEEDED} | {name: shower[name] or 0.0 for name in ("theta", "phi")}
+
+
 def run(shower: Mapping[str, Any], output: str, *, seed: int, workers: int, force: bool) -> None:
     """Makes the showers, with progress and a summary."""
     from fastsim import api
@@ -100,12 +105,7 @@ def run(shower: Mapping[str, Any], output: str, *, seed: int, workers: int, forc
     with progress("running Geant4", "showers") as report:
         summary = api.reference_showers(
             output,
-            detector=shower["detector"],
-            particle=shower["particle"],
-            energy=shower["energy"],
-            num=shower["num"],
-            theta=shower["theta"] or 0.0,
-            phi=shower["phi"] or 0.0,
+            **_gun(shower),
             seed=seed,
             workers=max(1, workers),
             data=shower["geant4_data"],
@@ -127,12 +127,7 @@ def generate(
     with progress("generating", "showers") as report:
         summary = api.generate_showers(
             output,
-            detector=shower["detector"],
-            particle=shower["particle"],
-            energy=shower["energy"],
-            num=shower["num"],
-            theta=shower["theta"] or 0.0,
-            phi=shower["phi"] or 0.0,
+            **_gun(shower),
             model=model,
             seed=seed,
             threads=threads,

@@ -28,18 +28,33 @@ HISTORY = 10
 
 
 @compiled
-def compress(energy: Numbers, out: Numbers) -> None:
-    """log(1 + E/E0) / 4 of energies in MeV, flat arrays."""
+def compress(energy: float) -> float:
+    """log(1 + E/E0) / 4 of an energy in MeV."""
+    return 0.25 * log1p(energy / E0) if energy > 0 else 0.0
+
+
+@compiled
+def _compress_all(energy: Numbers, out: Numbers) -> None:
     for k in range(len(energy)):
-        out[k] = 0.25 * log1p(energy[k] / 0.01) if energy[k] > 0 else 0.0
+        out[k] = compress(energy[k])
 
 
 def compressed(energy: Numbers) -> Numbers:
-    """As :func:`compress`, for an array of any shape."""
+    """:func:`compress` of an array of any shape."""
     energy = np.ascontiguousarray(energy, dtype=np.float32)
     out = np.empty_like(energy)
-    compress(energy.reshape(-1), out.reshape(-1))
+    _compress_all(energy.reshape(-1), out.reshape(-1))
     return out
+
+
+@compiled
+def _given_and_layer(given: Numbers, layer: int, num_layers: int, out: Numbers) -> int:
+    """Fills a row (F,) with what is given (C,) and the layer's one-hot; returns how many that are."""
+    num = len(given)
+    out[:num] = given
+    out[num : num + num_layers] = 0.0
+    out[num + layer] = 1.0
+    return num + num_layers
 
 
 def num_layer_features(num_layers: int, num_given: int) -> int:
@@ -58,16 +73,10 @@ def layer_features(
             the same compressed; given: (N, C) of the incident particle and the response; rest: (N,) energy from
             ``layer`` on; out: (K, F) to fill.
     """
-    num_layers, num_given = layers.shape[1], given.shape[1]
+    num_layers = layers.shape[1]
     for k in range(len(rows)):
         n = rows[k]
-        place = 0
-        for c in range(num_given):
-            out[k, place] = given[n, c]
-            place += 1
-        for c in range(num_layers):
-            out[k, place] = 1.0 if c == layer else 0.0
-            place += 1
+        place = _given_and_layer(given[n], layer, num_layers, out[k])
         for d in range(1, HISTORY + 1):
             out[k, place] = known[n, layer - d] if layer >= d else 0.0
             place += 1
@@ -87,12 +96,12 @@ def layer_features(
         mean = first / total if total > 0 else 0.0
         spread = max(second / total - mean * mean, 0.0) ** 0.5 if total > 0 else 0.0
         left = rest[n]
-        out[k, place] = 0.25 * log1p(left / 0.01)
+        out[k, place] = compress(left)
         out[k, place + 1] = 0.2 * max(log(left / (total + left)), -15.0)
         out[k, place + 2] = 0.2 * max(log((total + 1e-6) / (total + left)), -15.0)
         out[k, place + 3] = mean / num_layers
         out[k, place + 4] = spread / num_layers
-        out[k, place + 5] = 0.25 * log1p(highest / 0.01)
+        out[k, place + 5] = compress(highest)
         out[k, place + 6] = (layer - where) / num_layers
         out[k, place + 7] = empty / num_layers
         out[k, place + 8] = max(layer - start, 0) / num_layers
@@ -123,16 +132,10 @@ def ring_features(
             compressed; given: (N, C) of the particle; rest: (N,) energy in MeV from ``ring`` outwards; out: (K, F) to
             fill.
     """
-    num_layers, max_r, num_given = known.shape[1], known.shape[2], given.shape[1]
+    num_layers, max_r = known.shape[1], known.shape[2]
     for k in range(len(rows)):
         n = rows[k]
-        place = 0
-        for c in range(num_given):
-            out[k, place] = given[n, c]
-            place += 1
-        for c in range(num_layers):
-            out[k, place] = 1.0 if c == layer else 0.0
-            place += 1
+        place = _given_and_layer(given[n], layer, num_layers, out[k])
         for r in range(max_r):
             out[k, place] = 1.0 if r == ring else 0.0
             out[k, place + 1] = known[n, layer, r] if r < ring else 0.0
@@ -140,7 +143,7 @@ def ring_features(
             for d in range(1, 4):
                 out[k, place + 2 + d] = known[n, layer - d, r] if layer >= d else 0.0
             place += 6
-        left = 0.25 * log1p(rest[n] / 0.01)
+        left = compress(rest[n])
         out[k, place] = left
         out[k, place + 1] = layers[n, layer] - left
         inside = 0.0
@@ -288,7 +291,7 @@ def remember(deposits: Numbers, layer: int, neighbours: Ints, memory: Numbers) -
             near = neighbours[layer, 0, r]
             for s in range(deposits.shape[3]):
                 memory[n, layer, r, s] = (
-                    deposits[n, layer - 1, near, s] + 0.7 * memory[n, layer - 1, near, s] if near >= 0 else 0.0
+                    deposits[n, layer - 1, near, s] + DECAY * memory[n, layer - 1, near, s] if near >= 0 else 0.0
                 )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log1p
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from generators.compiled import compiled
 from generators.showers.cascade import Cascade, with_response
 from generators.showers.features import (
     active_nodes,
+    compress,
     compressed,
     layer_features,
     remember,
@@ -142,5 +141,5 @@ def draw_halves(
         first = 2 * node + (1 if swapped[k] else 0)
         second = 4 * node + 1 - first
         deposits[n, layer, ring, first], deposits[n, layer, ring, second] = a, b
-        known[n, layer, ring, first] = 0.25 * log1p(a / 0.01) if a > 0 else 0.0
-        known[n, layer, ring, second] = 0.25 * log1p(b / 0.01) if b > 0 else 0.0
+        known[n, layer, ring, first] = compress(a)
+        known[n, layer, ring, second] = compress(b)

@@ -18,6 +18,8 @@ from generators.compiled import compiled
 MAX_LOG_RATIO = 30.0
 _SCALE = 3.0
 """Of the means: log-ratios are of this order."""
+_SPAN, _MIDDLE = 5.0, -0.5
+"""Log-scales lie within ``_SPAN`` of ``_MIDDLE``."""
 
 
 class SplitNet(nn.Module):
@@ -138,7 +140,7 @@ def padded(num: int) -> int:
 
 
 def _log_scale(x: Tensor) -> Tensor:
-    return 5 * torch.tanh(x / 5) - 0.5
+    return _SPAN * torch.tanh(x / _SPAN) + _MIDDLE
 
 
 @compiled
@@ -162,10 +164,10 @@ def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) ->
         if left < 0:
             chosen = c
             break
-    scale = exp(5 * np.tanh(p[3 + 2 * num + chosen] / 5) - 0.5)
+    scale = exp(_SPAN * np.tanh(p[3 + 2 * num + chosen] / _SPAN) + _MIDDLE)
     v = min(max(u[2], 1e-15), 1 - 1e-15)
-    x = 3.0 * p[3 + num + chosen] + scale * log(v / (1 - v))
-    x = min(max(x, -30.0), 30.0)
+    x = _SCALE * p[3 + num + chosen] + scale * log(v / (1 - v))
+    x = min(max(x, -MAX_LOG_RATIO), MAX_LOG_RATIO)
     return energy / (1 + exp(-x)), energy / (1 + exp(x))
 
 
