@@ -1,6 +1,6 @@
 """The cascade: a shower as a sequence of splits of its energy, from the whole to the single voxel.
 
-1. the incident energy, into what is visible and what is not;
+1. the energy of the particle, into what is visible and what is not;
 2. the visible energy, layer by layer from the front ("this layer | those behind");
 3. each layer's energy, ring by ring from the inside ("this ring | those outside"), given the rings in front;
 4. each ring's energy, halved in alpha until single sectors are left, given the sectors in front and the rings behind.
@@ -14,15 +14,15 @@ perpendicular shower hold exactly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from fastsim.event import Floats, Ints
+from fastsim.species import masses
 from generators.showers.features import (
     all_nodes,
     compressed,
@@ -35,21 +35,9 @@ from generators.showers.features import (
     sector_features,
 )
 from generators.showers.grid import Grid
-from generators.showers.splits import MAX_LOG_RATIO, SplitNet
+from generators.showers.splits import MAX_LOG_RATIO, Rows, SplitNet
 
 STAGES = ("response", "layers", "rings", "sectors")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Splits of one stage: features (K, F), case (K,) and log-ratio (K,) as :meth:`SplitNet.log_prob` takes them."""
-
-    features: Tensor
-    case: Tensor
-    ratio: Tensor
-
-    def __len__(self) -> int:
-        return len(self.case)
 
 
 class Cascade(nn.Module):
@@ -73,7 +61,7 @@ class Cascade(nn.Module):
             "sectors": num_sector_features(grid.max_r, num_levels, num_given),
         }
         defaults: dict[str, dict[str, Any]] = {
-            "response": {"width": 32, "depth": 2, "num_components": 4, "skip": True},
+            "response": {"width": 32, "depth": 2, "num_components": 6, "skip": True, "normal": True},
             "layers": {"width": 128, "depth": 3, "num_components": 8, "skip": True},
             "rings": {"width": 128, "depth": 3, "num_components": 6},
             "sectors": {"width": 128, "depth": 3, "num_components": 6},
@@ -113,7 +101,7 @@ class Cascade(nn.Module):
 
     def response_rows(self, pdg_id: Ints, energy: Floats, visible: NDArray[np.float32]) -> Rows:
         """Splits of the incident energy, given what is visible, (N,) in MeV."""
-        return _rows(self.given(pdg_id, energy), visible, (1e3 * energy).astype(np.float32) - visible)
+        return _rows(self.given(pdg_id, energy), visible, available(pdg_id, energy) - visible)
 
     def layer_rows(self, pdg_id: Ints, energy: Floats, layers: NDArray[np.float32]) -> Rows:
         """Splits of the visible energy into layers, (N, L) in MeV."""
@@ -169,17 +157,15 @@ class Cascade(nn.Module):
             remember(deposits, layer, self.grid.neighbours, memory)
         return compressed(memory)
 
-    def loss(self, batch: Mapping[str, Rows]) -> dict[str, Tensor]:
-        """Mean negative log-likelihood of a split, summed over the stages."""
-        parts = {stage: -self.log_prob(stage, rows).mean() for stage, rows in batch.items()}
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    def log_prob(self, stage: str, rows: Rows) -> Tensor:
-        """Log-density (K,) of splits; the response and the layers in float32, since they decide the energy scale."""
-        if stage in ("response", "layers"):
-            with torch.autocast("cpu", enabled=False):
-                return self.net(stage).log_prob(rows.features, rows.case, rows.ratio)
-        return self.net(stage).log_prob(rows.features, rows.case, rows.ratio)
+def available(pdg_id: Ints, energy: Floats) -> NDArray[np.float32]:
+    """What particles (N,) of kinetic energies in GeV can deposit at most, (N,) in MeV.
+
+    A hadron or muon that stops may decay or annihilate: slow antineutrons show more than their kinetic energy.
+    """
+    stays = np.isin(np.abs(pdg_id), (11, 22))
+    result: NDArray[np.float32] = (1e3 * (energy + np.where(stays, 0.0, 2 * masses(pdg_id)))).astype(np.float32)
+    return result
 
 
 def with_response(given: NDArray[np.float32], visible: NDArray[np.float32], energy: Floats) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.compiled import compiled
-from generators.showers.cascade import Cascade, with_response
+from generators.showers.cascade import Cascade, available, with_response
 from generators.showers.features import (
     active_nodes,
     compress,
@@ -18,7 +18,7 @@ from generators.showers.features import (
     ring_features,
     sector_features,
 )
-from generators.showers.splits import FastNet, draw_split, draw_splits
+from generators.showers.splits import FastNet, draw_split, draw_splits, random_numbers
 
 
 class CascadeSampler:
@@ -47,8 +47,7 @@ class CascadeSampler:
         """Deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
         grid = self.grid
         given = self.cascade.given(pdg_id, energy)
-        incident = (1e3 * energy).astype(np.float32)
-        visible = self._draw("response", given, incident, rng)[0]
+        visible = self._draw("response", given, available(pdg_id, energy), rng)[0]
         layers = self._layers(with_response(given, visible, energy), visible, rng)
         rings = self._rings(given, layers, rng)
         heaps = self._sectors(given, rings, rng)
@@ -58,7 +57,8 @@ class CascadeSampler:
         self, stage: str, features: NDArray[np.float32], energy: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Both parts (K,) of energies (K,)."""
-        a, b = draw_splits(self._nets[stage](features), energy, rng.random((len(energy), 3)))
+        net = self._nets[stage]
+        a, b = draw_splits(net(features), energy, random_numbers(len(energy), rng, normal=net.normal))
         return a, b
 
     def _layers(

@@ -6,13 +6,16 @@ logistic distributions. Zeros are exact, and so is the sum.
 
 from __future__ import annotations
 
-from math import exp, log
+from dataclasses import dataclass
+from math import exp, log, pi
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, ndtri
 from torch import Tensor, nn
 
+from fastsim.event import Ints
 from generators.compiled import compiled
 
 MAX_LOG_RATIO = 30.0
@@ -20,10 +23,33 @@ _SCALE = 3.0
 """Of the means: log-ratios are of this order."""
 _SPAN, _MIDDLE = 5.0, -0.5
 """Log-scales lie within ``_SPAN`` of ``_MIDDLE``."""
+_LEAST_WEIGHT = log(1000.0)
+"""How far below the largest a normal component's log-weight may lie."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Splits of one stage.
+
+    ``features`` (K, F); ``case`` (K,): 0 where both parts have energy, 1 only A, 2 only B; ``ratio`` (K,): log(A / B)
+    where both have.
+    """
+
+    features: Tensor
+    case: Tensor
+    ratio: Tensor
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+    def chosen(self, rows: Ints) -> Rows:
+        """Those of the given indices."""
+        index = torch.from_numpy(rows)
+        return Rows(self.features[index], self.case[index], self.ratio[index])
 
 
 class SplitNet(nn.Module):
-    """p(A, B | features): residual layers, then logits of (both, only A, only B) and K logistic components.
+    """p(A, B | features): residual layers, then logits of (both, only A, only B) and K components.
 
     Args:
         num_features: F.
@@ -31,13 +57,23 @@ class SplitNet(nn.Module):
         skip: whether the features reach the head directly too: for a share that goes with a fixed deposit, such as that
             of one particle in the first layer, the log-ratio is linear in them.
         num_components: K.
+        normal: components are normal distributions, not logistic ones: for shares whose tails are short. Those of less
+            than 1/1000 of the largest weight are left out in sampling: some thousand showers cannot tell how wide they
+            are, and a single one that is too wide spoils the resolution.
     """
 
     shift: Tensor
     scale: Tensor
 
     def __init__(
-        self, num_features: int, *, width: int = 128, depth: int = 3, num_components: int = 6, skip: bool = False
+        self,
+        num_features: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        num_components: int = 6,
+        skip: bool = False,
+        normal: bool = False,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(num_features, width)
@@ -46,7 +82,7 @@ class SplitNet(nn.Module):
         self.skip: nn.Linear | None = None
         if skip:
             self.skip = nn.Linear(num_features, 3 + 3 * num_components, bias=False)
-        self.num_components = num_components
+        self.num_components, self.normal = num_components, normal
         with torch.no_grad():
             self.head.weight *= 0.1
             if self.skip is not None:
@@ -74,22 +110,21 @@ class SplitNet(nn.Module):
                 result = result + self.skip(features)
         return result
 
-    def log_prob(self, features: Tensor, case: Tensor, ratio: Tensor) -> Tensor:
-        """Log-density (N,) of splits.
-
-        Args:
-            features: (N, F); case: (N,) 0 where both parts have energy, 1 only A, 2 only B; ratio: (N,) log(A / B)
-            where both have, of which it is a density there.
-        """
-        parameters, num = self(features), self.num_components
-        result = torch.log_softmax(parameters[:, :3], -1).gather(1, case[:, None])[:, 0]
-        both = torch.nonzero(case == 0)[:, 0]
+    def log_prob(self, rows: Rows) -> Tensor:
+        """Log-density (N,) of splits: of the case, and of the log-ratio where both parts have energy."""
+        parameters, num = self(rows.features), self.num_components
+        result = torch.log_softmax(parameters[:, :3], -1).gather(1, rows.case[:, None])[:, 0]
+        both = torch.nonzero(rows.case == 0)[:, 0]
         weights, means, scales = parameters[both, 3:].split(num, -1)
         log_scale = _log_scale(scales)
-        z = (ratio[both, None] - _SCALE * means) * torch.exp(-log_scale)
-        logistic = -z - 2 * nn.functional.softplus(-z) - log_scale
-        mixture = torch.logsumexp(torch.log_softmax(weights, -1) + logistic, -1)
+        z = (rows.ratio[both, None] - _SCALE * means) * torch.exp(-log_scale)
+        kernel = -0.5 * z * z - 0.5 * log(2 * pi) if self.normal else -z - 2 * nn.functional.softplus(-z)
+        mixture = torch.logsumexp(torch.log_softmax(weights, -1) + kernel - log_scale, -1)
         return result.index_add(0, both, mixture)
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Mean negative log-likelihood of a split."""
+        return -self.log_prob(rows).mean()
 
 
 class FastNet:
@@ -112,6 +147,7 @@ class FastNet:
             direct = net.skip.weight.detach() * net.scale
             self._skip = direct, -(direct @ net.shift)
         self._dtype, self._last = dtype, head
+        self.normal, self._num_components = net.normal, net.num_components
 
     @torch.no_grad()
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,7 +162,18 @@ class FastNet:
         result = nn.functional.linear(x.to(self._last), *self._head).float()
         if self._skip is not None:
             result += nn.functional.linear(given, *self._skip)
+        if self.normal:
+            weights = result[:, 3 : 3 + self._num_components]
+            weights[weights < weights.amax(1, keepdim=True) - _LEAST_WEIGHT] = -torch.inf
         return result[:num].numpy()
+
+
+def random_numbers(num: int, rng: np.random.Generator, *, normal: bool) -> NDArray[np.float64]:
+    """Uniform numbers (num, 3) for :func:`draw_split`; of a normal mixture the logit of the third is a normal one."""
+    u = rng.random((num, 3))
+    if normal:
+        u[:, 2] = expit(ndtri(u[:, 2]))
+    return u
 
 
 def padded(num: int) -> int:

@@ -15,12 +15,12 @@ from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.formats.binning import Binning, Layer
 from fastsim.showers import Incidents
 from generators.reference.detectors import Detector, Section
-from generators.showers.cascade import STAGES, Cascade, Rows
+from generators.showers.cascade import STAGES, Cascade
 from generators.showers.grid import Grid
 from generators.showers.model import CascadeModel
 from generators.showers.sampler import CascadeSampler
-from generators.showers.splits import FastNet, SplitNet, draw_splits
-from generators.showers.train import CascadeTraining, TrainingShowers, fit_cascade
+from generators.showers.splits import FastNet, Rows, SplitNet, draw_splits, random_numbers
+from generators.showers.train import CascadeTraining, StageTraining, TrainingShowers, fit_stage
 from generators.training import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
 
@@ -104,13 +104,13 @@ def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.Monkey
     pdg_id, energy = particles(30, rng)
     sampler = CascadeSampler(model, "float32")
     seen: dict[str, list[np.ndarray]] = {stage: [] for stage in STAGES}
-    for stage, net in sampler._nets.items():
+    stage_of, evaluate = {id(net): stage for stage, net in sampler._nets.items()}, FastNet.__call__
 
-        def record(features: np.ndarray, stage: str = stage, net: FastNet = net) -> np.ndarray:
-            seen[stage].append(features.copy())
-            return net(features)
+    def record(net: FastNet, features: np.ndarray) -> np.ndarray:
+        seen[stage_of[id(net)]].append(features.copy())
+        return evaluate(net, features)
 
-        monkeypatch.setitem(sampler._nets, stage, record)
+    monkeypatch.setattr(FastNet, "__call__", record)
     finished: list[np.ndarray] = []
     monkeypatch.setattr(
         sampler, "_sectors", lambda *a: finished.append(CascadeSampler._sectors(sampler, *a)) or finished[0].copy()
@@ -125,9 +125,10 @@ def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.Monkey
         np.testing.assert_allclose(one[key[0]], two[key[1]], atol=2e-3)
 
 
-def test_density_integrates_to_one_and_draws_follow_it() -> None:
+@pytest.mark.parametrize("normal", [False, True])
+def test_density_integrates_to_one_and_draws_follow_it(normal: bool) -> None:
     torch.manual_seed(0)
-    net = SplitNet(2, width=8, depth=2, num_components=3, skip=True)
+    net = SplitNet(2, width=8, depth=2, num_components=3, skip=True, normal=normal)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.5 * torch.randn_like(parameter)
@@ -135,14 +136,14 @@ def test_density_integrates_to_one_and_draws_follow_it() -> None:
     x = torch.linspace(-60, 60, 40_001)
     given = features.expand(len(x), 2)
     with torch.no_grad():
-        density = net.log_prob(given, torch.zeros(len(x), dtype=torch.long), x).exp().numpy()
-        only = [float(net.log_prob(features, torch.tensor([c]), torch.zeros(1)).exp()) for c in (1, 2)]
+        density = net.log_prob(Rows(given, torch.zeros(len(x), dtype=torch.long), x)).exp().numpy()
+        only = [float(net.log_prob(Rows(features, torch.tensor([c]), torch.zeros(1))).exp()) for c in (1, 2)]
     total = trapezoid(density, x.numpy())
     assert total + sum(only) == pytest.approx(1, abs=1e-4)
     num = 20_000
     rng = np.random.default_rng(1)
     parameters = FastNet(net, torch.float32, torch.float32)(features.repeat(num, 1).numpy())
-    a, b = draw_splits(parameters, np.full(num, 2.0, np.float32), rng.random((num, 3)))
+    a, b = draw_splits(parameters, np.full(num, 2.0, np.float32), random_numbers(num, rng, normal=normal))
     np.testing.assert_allclose(a + b, 2.0, rtol=1e-6)
     for found, expected in ((b == 0, only[0]), (a == 0, only[1])):
         assert found.mean() == pytest.approx(expected, abs=5 * np.sqrt(expected / num) + 1e-4)
@@ -161,22 +162,21 @@ def toy_training(num: int) -> tuple[Cascade, TrainingShowers]:
     return model, TrainingShowers(np.full(num, 11), showers.incident / 1e3, showers.voxels)
 
 
-def test_training_learns_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    loop = TrainingConfig(num_steps=60, learning_rate=5e-3, warmup=5, validate_every=30, checkpoint_every=20)
-    few = {"num_response": 256, "num_layers": 64, "num_showers": 32, "num_splits": 1000, "num_validation": 100}
+@pytest.mark.parametrize("stage", STAGES)
+def test_training_learns_and_resumes_to_the_same_bits(stage: str, tmp_path: Path) -> None:
+    loop = {"num_steps": 60, "learning_rate": 5e-3, "warmup": 5, "validate_every": 30, "checkpoint_every": 20}
     weights = []
     for stops in ((60,), (20, 60)):
         for stop in stops:
             model, showers = toy_training(600)
-            steps = CascadeTraining(
-                **few, loop=TrainingConfig(**{**vars(loop), "num_steps": stop, "decay_fraction": 0})
-            )
-            result = fit_cascade(model, showers, steps, 1, tmp_path / str(len(stops)))
-        weights.append(model.state_dict())
+            steps = TrainingConfig(**{**loop, "num_steps": stop, "decay_fraction": 0})
+            config = CascadeTraining({stage: StageTraining(64, 1000, steps)}, num_validation=100)
+            result = fit_stage(model, stage, showers, config, 1, tmp_path / str(len(stops)))
+        weights.append(model.net(stage).state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     log = (tmp_path / "1" / "log.csv").read_text().splitlines()
     nll = [float(line.split(",")[3]) for line in log if "validation/nll," in line]
-    assert result.best_value is not None and nll[-1] < nll[0] - 5
+    assert result.best_value is not None and nll[-1] < nll[0]
 
 
 def small_detector() -> Detector:

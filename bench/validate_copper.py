@@ -1,0 +1,221 @@
+"""Holds models of showers in copper against Geant4 (part of ``make validate``), for docs/calorimeter.md.
+
+Rows: family of particles x kinetic energy {0.1-1, 1-10, 10-200 GeV}, along the normal. Model and Geant4 have the
+same incident energies, the model several times; with x the visible over the kinetic energy of a shower:
+
+- response: <x> of the model over that of Geant4;
+- resolution: width of x over Geant4's, about a cubic in log E that is fitted to Geant4's particles, one by one;
+- profiles: <E_k / E> of the layers, and of the rings of each section of the detector, in those that hold 95% of the
+  energy: the largest relative deviation, and what the deviations are in the mean square beyond their errors.
+
+The rows Geant4 hold one half of Geant4's showers against the other. Errors are of one standard deviation.
+
+    python bench/validate_copper.py --real copper_*.h5 --models NAME CARD.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.validate_showers import NAMES, refuse_shared, trained_on
+from fastsim.errors import FastsimError
+from fastsim.showers import Incidents, ShowerSource
+from generators.reference.detectors import PARTICLES, Detector, load_detector
+from generators.showers.produce import CHUNK
+from generators.showers.sources import load_source
+from generators.showers.stored import read_stored
+from metrics.report.validation import fill, table
+
+Floats = NDArray[np.float64]
+
+DETECTOR = "copper"
+EDGES = (0.1, 1.0, 10.0, 200.0)
+FAMILIES = {
+    "e-, e+, gamma": ("e-", "e+", "gamma"),
+    "pi+, pi-": ("pi+", "pi-"),
+    "K+, K-, K0L": ("K+", "K-", "K0L"),
+    "p, n": ("p", "n"),
+    "pbar, nbar": ("pbar", "nbar"),
+    "mu-, mu+": ("mu-", "mu+"),
+}
+HELD = 0.95
+GEANT4 = "Geant4"
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """Showers of one particle: kinetic energy (N,) in GeV, and fractions of it in layers (N, L) and rings (N, K)."""
+
+    energy: Floats
+    layers: Floats
+    rings: Floats
+
+    @property
+    def visible(self) -> Floats:
+        """(N,) of all layers."""
+        return np.asarray(self.layers.sum(axis=1))
+
+    def __getitem__(self, rows: NDArray[np.bool_] | slice) -> Fractions:
+        return Fractions(self.energy[rows], self.layers[rows], self.rings[rows])
+
+
+def fractions(detector: Detector, pdg_id: int, energy: Floats, voxels: NDArray[np.float32]) -> Fractions:
+    """Of showers (N, V) in MeV; rings are summed over the layers that have the same."""
+    binning = detector.binning(NAMES[pdg_id])
+    assert binning is not None
+    layers, rings, start = [], dict[tuple[float, ...], Floats](), 0
+    for layer in binning.layers:
+        part = voxels[:, start : start + layer.num_voxels].astype(np.float64)
+        start += layer.num_voxels
+        layers.append(part.sum(axis=1))
+        by_ring = part.reshape(len(part), layer.num_alpha, layer.num_r).sum(axis=1)
+        rings[layer.r_edges] = rings.get(layer.r_edges, 0.0) + by_ring
+    scale = 1e3 * energy[:, None]
+    return Fractions(energy, np.stack(layers, axis=1) / scale, np.concatenate(list(rings.values()), axis=1) / scale)
+
+
+def draw(source: ShowerSource, detector: Detector, pdg_id: int, energy: Floats, times: int) -> Fractions:
+    """A source's showers at the given energies in GeV, ``times`` of each."""
+    energy, parts = np.tile(energy, times), []
+    for chunk, first in enumerate(range(0, len(energy), CHUNK)):
+        some = energy[first : first + CHUNK]
+        voxels = source.sample(
+            Incidents.perpendicular(pdg_id, some), rng=np.random.default_rng([1, pdg_id + 10**5, chunk])
+        )
+        parts.append(fractions(detector, pdg_id, some, voxels))
+    return Fractions(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("energy", "layers", "rings")))
+
+
+def ratio(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Means (K,) of columns of ``b`` over those of ``a``, with errors."""
+    means = [x.mean(axis=0) for x in (a, b)]
+    errors = [x.std(axis=0) / np.sqrt(len(x)) / m for x, m in zip((a, b), means, strict=True)]
+    value = means[1] / means[0]
+    return value, value * np.hypot(*errors)
+
+
+def deviations(a: Floats, b: Floats) -> tuple[float, float, float]:
+    """The largest relative deviation of a profile with its error, and the mean square of all beyond their errors."""
+    mean = a.mean(axis=0)
+    order = np.argsort(-mean)
+    held = np.cumsum(mean[order]) - mean[order] < HELD * mean.sum()
+    value, error = ratio(a[:, order[held]], b[:, order[held]])
+    worst = int(np.argmax(np.abs(value - 1)))
+    beyond = float(np.mean((value - 1) ** 2 - error**2))
+    return float(value[worst] - 1), float(error[worst]), float(np.sign(beyond) * np.sqrt(abs(beyond)))
+
+
+def compare(real: Mapping[str, Fractions], other: Mapping[str, Fractions], low: float, high: float) -> list[str]:
+    """The figures of a family, particle by particle put together, in a range of energies."""
+    columns: dict[str, list[list[Floats]]] = {name: [[], []] for name in ("x", "width", "layers", "rings")}
+    for name, whole in real.items():
+        curve = np.polyfit(np.log(whole.energy), whole.visible, 3)
+        for side, sample in enumerate((whole, other[name])):
+            rows = (sample.energy >= low) & (sample.energy < high)
+            part = sample[rows]
+            rest = part.visible - np.polyval(curve, np.log(part.energy))
+            for column, values in (("x", part.visible[:, None]), ("width", (rest - rest.mean())[:, None] ** 2)):
+                columns[column][side].append(values)
+            columns["layers"][side].append(part.layers)
+            columns["rings"][side].append(part.rings)
+    a, b = ({name: np.concatenate(sides[side]) for name, sides in columns.items()} for side in (0, 1))
+    response, width = ratio(a["x"], b["x"]), ratio(a["width"], b["width"])
+    sigma = np.sqrt(width[0])
+    cells = [f"{len(a['x'])}", f"{response[0][0]:.3f} ± {response[1][0]:.3f}"]
+    resolution = sigma[0] / response[0][0]
+    cells.append(f"{resolution:.3f} ± {0.5 * width[1][0] / width[0][0] * resolution:.3f}")
+    for name in ("layers", "rings"):
+        worst, error, beyond = deviations(a[name], b[name])
+        cells.append(f"{100 * worst:+.0f} ± {100 * error:.0f}, {100 * beyond:+.1f}")
+    return cells
+
+
+def halves(whole: Fractions) -> tuple[Fractions, Fractions]:
+    """Every other shower in the order of energy, and those between."""
+    order = np.argsort(whole.energy)
+    parts = (Fractions(whole.energy[k], whole.layers[k], whole.rings[k]) for k in (order[::2], order[1::2]))
+    one, other = parts
+    return one, other
+
+
+def report(real: Mapping[str, Fractions], sources: Mapping[str, Mapping[str, Fractions]]) -> str:
+    """The table of all families, energies and samples, in Markdown."""
+    rows = []
+    for family, names in FAMILIES.items():
+        present = [name for name in names if name in real]
+        for low, high in pairwise(EDGES):
+            if present:
+                split = {name: halves(real[name]) for name in present}
+                first, second = ({n: s[k] for n, s in split.items()} for k in (0, 1))
+                rows.append([family, f"{low:g}-{high:g}", GEANT4, *compare(first, second, low, high)])
+            for source, made in sources.items():
+                known = [name for name in present if name in made]
+                if known:
+                    mine = [{n: sample[n] for n in known} for sample in (real, made)]
+                    rows.append([family, f"{low:g}-{high:g}", source, *compare(mine[0], mine[1], low, high)])
+    head = ["particles", "GeV", "sample", "showers", "response", "resolution", "layers, %", "rings, %"]
+    return table(head, rows)
+
+
+def read_real(paths: Sequence[Path]) -> tuple[dict[str, tuple[Floats, NDArray[np.float32]]], set[tuple[int, int]]]:
+    """Energies (GeV) and voxels (MeV) by particle, and the runs of Geant4 they are from.
+
+    Raises:
+        FastsimError: if a file was made by a model, or in another detector or direction.
+    """
+    found: dict[str, list[tuple[Floats, NDArray[np.float32]]]] = {}
+    runs = set()
+    for path in paths:
+        stored = read_stored(path)
+        if stored.model is not None or stored.detector != DETECTOR or stored.theta > 0:
+            raise FastsimError(f"{path}: give showers of Geant4 in {DETECTOR} at theta 0")
+        found.setdefault(NAMES[stored.pdg_id], []).append((stored.showers.incident / 1e3, stored.showers.voxels))
+        runs.add((stored.pdg_id, stored.seed))
+    joined = {
+        name: (np.concatenate([e for e, _ in parts]), np.concatenate([v for _, v in parts]))
+        for name, parts in found.items()
+    }
+    return joined, runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="*", default=["copper-cascade"], help="names or cards")
+    parser.add_argument("--real", nargs="+", type=Path, required=True, help="Geant4's showers (.h5), any particles")
+    parser.add_argument("--times", type=int, default=8, help="showers of a model for each of Geant4's")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of calorimeter.md")
+    options = parser.parse_args()
+    detector = load_detector(DETECTOR)
+    showers, runs = read_real(options.real)
+    real = {n: fractions(detector, PARTICLES[n][0], energy, voxels) for n, (energy, voxels) in showers.items()}
+    sources: dict[str, dict[str, Fractions]] = {}
+    for name in options.models:
+        source, card = load_source(name)
+        refuse_shared({"real": runs}, {source.name: trained_on(card)})
+        sources[source.name] = {
+            n: draw(source, detector, PARTICLES[n][0], sample.energy, options.times)
+            for n, sample in real.items()
+            if PARTICLES[n][0] in source.domain.particles
+        }
+        print(f"{source.name}: drawn", file=sys.stderr, flush=True)
+    text = report(real, sources)
+    print(text, end="")
+    fill(options.docs / "calorimeter.md", "copper", text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FastsimError as error:
+        sys.exit(f"error: {error}")
