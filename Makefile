@@ -4,7 +4,8 @@
 # make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
-#                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached)
+#                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached),
+#                and those of copper and of whole chains in docs/calorimeter.md
 # make bench     the speed table of docs/models.md
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers bench install clean
+.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers validate-copper bench install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -45,13 +46,17 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-validate: validate-hadrons validate-showers
+validate: validate-hadrons validate-showers validate-copper
 
 validate-hadrons: $(STAMP)
 	$(BIN)/python bench/validate.py run --num $(NUM) $(if $(MODEL),--models $(MODEL))
 
 validate-showers: $(STAMP)
 	$(BIN)/python bench/validate_showers.py all --num $(SHOWERS)
+
+validate-copper: $(STAMP)
+	$(BIN)/python -m bench.validate_copper all --num $(SHOWERS)
+	$(BIN)/python -m bench.combinations
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))

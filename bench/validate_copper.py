@@ -10,7 +10,9 @@ same incident energies, the model several times; with x the visible over the kin
 
 The rows Geant4 hold one half of Geant4's showers against the other. Errors are of one standard deviation.
 
-    python bench/validate_copper.py --real copper_*.h5 --models NAME CARD.json
+    python -m bench.validate_copper truth --num 1000 --geant4-data DIR    # Geant4 only: the slow, once-only part
+    python -m bench.validate_copper run --models NAME CARD.json
+    python -m bench.validate_copper run --real copper-*.h5
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
+import fastsim
 from bench.validate_showers import NAMES, refuse_shared, trained_on
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
@@ -50,6 +53,8 @@ FAMILIES = {
     "mu-, mu+": ("mu-", "mu+"),
 }
 HELD = 0.95
+SEED = 9101
+"""Of the first particle's showers; a seed gives the same energies, so the others have their own."""
 GEANT4 = "Geant4"
 
 
@@ -189,15 +194,49 @@ def read_real(paths: Sequence[Path]) -> tuple[dict[str, tuple[Floats, NDArray[np
     return joined, runs
 
 
+def truth_path(folder: Path, particle: str) -> Path:
+    """The file that ``truth`` makes of a particle."""
+    return folder / f"copper-{particle}.h5"
+
+
+def make_truth(options: argparse.Namespace) -> None:
+    """Runs Geant4 for what is not there yet; an interrupted run goes on."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for place, particle in enumerate(PARTICLES):
+        path = truth_path(options.folder, particle)
+        if not path.exists():
+            print(f"Geant4: {path}", file=sys.stderr, flush=True)
+            fastsim.reference_showers(
+                path,
+                detector=DETECTOR,
+                particle=particle,
+                energy=(EDGES[0], EDGES[-1]),
+                num=options.num,
+                seed=SEED + 1000 * place,
+                workers=options.workers,
+                data=options.geant4_data,
+                resume=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", choices=("truth", "run", "all"), default="run", help="all: one, then two")
     parser.add_argument("--models", nargs="*", default=["copper-cascade"], help="names or cards")
-    parser.add_argument("--real", nargs="+", type=Path, required=True, help="Geant4's showers (.h5), any particles")
+    parser.add_argument("--real", nargs="+", type=Path, help="Geant4's showers (.h5), any particles; default: truth's")
+    parser.add_argument("--num", type=int, default=1000, help="showers a particle that truth makes")
+    parser.add_argument("--workers", type=int, default=1, help="Geant4 worker processes")
+    parser.add_argument("--geant4-data", type=Path, help="folder of Geant4's data sets")
+    parser.add_argument("--folder", type=Path, default=Path("runs/validation-copper"), help="of truth's files")
     parser.add_argument("--times", type=int, default=8, help="showers of a model for each of Geant4's")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of calorimeter.md")
     options = parser.parse_args()
+    if options.command in ("truth", "all"):
+        make_truth(options)
+    if options.command == "truth":
+        return
     detector = load_detector(DETECTOR)
-    showers, runs = read_real(options.real)
+    showers, runs = read_real(options.real or [truth_path(options.folder, particle) for particle in PARTICLES])
     real = {n: fractions(detector, PARTICLES[n][0], energy, voxels) for n, (energy, voxels) in showers.items()}
     sources: dict[str, dict[str, Fractions]] = {}
     for name in options.models:
