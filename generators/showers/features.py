@@ -34,6 +34,13 @@ def compress(energy: float) -> float:
 
 
 @compiled
+def compress_quickly(energy: float) -> float:
+    """:func:`compress` for sampling, equal to the last digits of float32: a logarithm is cheaper than log1p."""
+    x = energy * (1 / E0)
+    return 0.25 * (log(1.0 + x) if x > 1e-7 else max(x, 0.0))
+
+
+@compiled
 def _compress_all(energy: Numbers, out: Numbers) -> None:
     for k in range(len(energy)):
         out[k] = compress(energy[k])
@@ -212,9 +219,9 @@ def sector_features(
         swap = ahead_second > ahead_first
         swapped[k] = swap
         # nodes of this level and the next one on either side of A and of B, the long way round where there is one
-        left, right = size + (base - 1) % size, size + (base + 1) % size
+        left, right = size + ((base - 1) & (size - 1)), size + ((base + 1) & (size - 1))
         far = 2 * size
-        far_left, far_right = far + (2 * base - 1) % far, far + (2 * base + 2) % far
+        far_left, far_right = far + ((2 * base - 1) & (far - 1)), far + ((2 * base + 2) & (far - 1))
         a, b, by_a, by_b, out_a, out_b = first, second, left, right, far_left, far_right
         if swap:
             a, b, by_a, by_b, out_a, out_b = second, first, right, left, far_right, far_left
@@ -296,24 +303,38 @@ def remember(deposits: Numbers, layer: int, neighbours: Ints, memory: Numbers) -
 
 
 @compiled
-def active_nodes(deposits: Numbers, layer: int, level: int, parity: int) -> Ints:
-    """Rows (K, 4) shower, layer, ring, node: blocks with energy of one level in the rings of one parity."""
-    size = 1 << level
-    count = 0
+def remember_front(deposits: Numbers, front: int, neighbours: Ints, memory: Numbers, packed: Numbers) -> None:
+    """:func:`remember` for a front of splits: the halves of blocks of level k in layer ``front - k``, for all k.
+
+    Fills memory (N, L, R, 2A) in MeV, and ``packed``, the same compressed.
+    """
+    num_layers, slots = deposits.shape[1], deposits.shape[3]
     for n in range(deposits.shape[0]):
-        for r in range(parity, deposits.shape[2], 2):
-            for q in range(size, 2 * size):
-                if deposits[n, layer, r, q] > 0:
-                    count += 1
-    rows = np.empty((count, 4), np.int64)
-    count = 0
-    for n in range(deposits.shape[0]):
-        for r in range(parity, deposits.shape[2], 2):
-            for q in range(size, 2 * size):
-                if deposits[n, layer, r, q] > 0:
-                    rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = n, layer, r, q
-                    count += 1
-    return rows
+        layer, first = front, 2
+        while first < slots:
+            if 1 <= layer < num_layers:
+                for r in range(deposits.shape[2]):
+                    near = neighbours[layer, 0, r]
+                    if near >= 0:
+                        for s in range(first, 2 * first):
+                            e = deposits[n, layer - 1, near, s] + DECAY * memory[n, layer - 1, near, s]
+                            if e > 0:
+                                memory[n, layer, r, s] = e
+                                packed[n, layer, r, s] = compress_quickly(e)
+            layer, first = layer - 1, 2 * first
+
+
+@compiled
+def whole_rings(deposits: Numbers, layer: int, parity: int) -> Ints:
+    """Rows (K, 4) shower, layer, ring, node: the rings of a layer and of one parity that have energy."""
+    num, num_r = deposits.shape[0], deposits.shape[2]
+    rows, count = np.empty((num * (num_r + 1 - parity) // 2, 4), np.int64), 0
+    for n in range(num):
+        for r in range(parity, num_r, 2):
+            if deposits[n, layer, r, 1] > 0:
+                rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = n, layer, r, 1
+                count += 1
+    return rows[:count]
 
 
 @compiled

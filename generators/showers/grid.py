@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
 from fastsim.formats.binning import Binning
+from generators.compiled import compiled
 
 Deposits = NDArray[np.float32]
 
@@ -108,11 +109,8 @@ class Grid:
         num, (layer, ring, slot) = self.num_alpha, self._voxels
         # where a voxel's sector 0 lies, for each layer and ring
         zero = np.searchsorted(layer, layer) + ring
-        stride = self.num_r[layer]
-        sector = slot - num
         sign = np.where(rng.random(len(voxels)) < 0.5, -1, 1)
-        place = (sign[:, None] * sector + rng.integers(0, num, len(voxels))[:, None]) % num
-        return np.take_along_axis(voxels, zero + place * stride, axis=1)
+        return _turned(voxels, zero, self.num_r[layer], slot - num, sign, rng.integers(0, num, len(voxels)), num)
 
     def voxels(self, heaps: Deposits) -> NDArray[np.float32]:
         """Deposits (N, V) of heaps (N, L, R, 2A)."""
@@ -126,3 +124,14 @@ def sum_blocks(heaps: Deposits) -> None:
     while num > 1:
         num //= 2
         heaps[..., num : 2 * num] = heaps[..., 2 * num : 4 * num : 2] + heaps[..., 2 * num + 1 : 4 * num : 2]
+
+
+@compiled
+def _turned(voxels: Deposits, zero: Ints, stride: Ints, sector: Ints, sign: Ints, shift: Ints, num: int) -> Deposits:
+    """Voxels (N, V) whose sector, of ``num``, is taken from sign * sector + shift."""
+    out = np.empty_like(voxels)
+    for n in range(len(voxels)):
+        for v in range(len(zero)):
+            place = (sign[n] * sector[v] + shift[n]) & (num - 1)
+            out[n, v] = voxels[n, zero[v] + place * stride[v]]
+    return out

@@ -10,15 +10,19 @@ from fastsim.event import Floats, Ints
 from generators.compiled import compiled
 from generators.showers.cascade import Cascade, available, with_response
 from generators.showers.features import (
-    active_nodes,
-    compress,
+    compress_quickly,
     compressed,
     layer_features,
     remember,
+    remember_front,
     ring_features,
     sector_features,
+    whole_rings,
 )
 from generators.showers.splits import FastNet, draw_split, draw_splits, random_numbers
+
+RINGS_AT_ONCE = 20_000
+"""Rings with energy whose sectors are drawn side by side: enough for wide products, few enough for the caches."""
 
 
 class CascadeSampler:
@@ -50,8 +54,9 @@ class CascadeSampler:
         visible = self._draw("response", given, available(pdg_id, energy), rng)[0]
         layers = self._layers(with_response(given, visible, energy), visible, rng)
         rings = self._rings(given, layers, rng)
-        heaps = self._sectors(given, rings, rng)
-        return grid.turn(grid.voxels(heaps), rng)
+        parts = np.array_split(np.arange(len(rings)), -(-np.count_nonzero(rings) // RINGS_AT_ONCE) or 1)
+        voxels = [grid.voxels(self._sectors(given[part], rings[part], rng)) for part in parts]
+        return grid.turn(np.concatenate(voxels), rng)
 
     def _draw(
         self, stage: str, features: NDArray[np.float32], energy: NDArray[np.float32], rng: np.random.Generator
@@ -101,23 +106,30 @@ class CascadeSampler:
     def _sectors(
         self, given: NDArray[np.float32], rings: NDArray[np.float32], rng: np.random.Generator
     ) -> NDArray[np.float32]:
+        """Heaps (N, L, R, 2A) of rings (N, L, R).
+
+        A split of level k in layer l reads splits of the levels above in its own layer, and of its own level in the
+        layers in front: all with the same l + k are drawn at once, even rings before odd ones.
+        """
         grid = self.grid
         heaps = np.zeros((len(rings), *grid.shape), np.float32)
         heaps[..., 1] = rings
-        known, memory, packed = compressed(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
+        known, memory, packed = np.zeros_like(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
+        known[..., 1] = compressed(rings)
         length = self.cascade.net("sectors").first.in_features
-        for layer in range(grid.num_layers):
-            remember(heaps, layer, grid.neighbours, memory)
-            packed[:, layer] = compressed(memory[:, layer])
-            for level in range(grid.num_alpha.bit_length() - 1):
-                for parity in range(2):
-                    nodes = active_nodes(heaps, layer, level, parity)
-                    if len(nodes) == 0:
-                        continue
-                    features, swapped = np.empty((len(nodes), length), np.float32), np.empty(len(nodes), np.bool_)
-                    sector_features(nodes, known, packed, grid.neighbours, given, features, swapped)
-                    parameters = self._nets["sectors"](features)
-                    draw_halves(parameters, nodes, swapped, rng.random((len(nodes), 3)), heaps, known)
+        halves = [np.empty((0, 4), np.int64)] * 2  # of the front before, by parity of the ring
+        for front in range(grid.num_layers + grid.num_alpha.bit_length() - 2):
+            remember_front(heaps, front, grid.neighbours, memory, packed)
+            for parity in range(2):
+                nodes = halves[parity]
+                if front < grid.num_layers:
+                    nodes = np.concatenate([whole_rings(heaps, front, parity), nodes])
+                if len(nodes) == 0:
+                    continue
+                features, swapped = np.empty((len(nodes), length), np.float32), np.empty(len(nodes), np.bool_)
+                sector_features(nodes, known, packed, grid.neighbours, given, features, swapped)
+                parameters = self._nets["sectors"](features)
+                halves[parity] = draw_halves(parameters, nodes, swapped, rng.random((len(nodes), 3)), heaps, known)
         return heaps
 
 
@@ -129,17 +141,24 @@ def draw_halves(
     u: Floats,
     deposits: NDArray[np.float32],
     known: NDArray[np.float32],
-) -> None:
+) -> Ints:
     """Draws the halves of blocks (K, 4) of ``deposits`` (N, L, R, 2A) into it, in MeV, and into ``known``, compressed.
 
     Parameters (K, 3 + 3C) and uniform numbers (K, 3) as :func:`draw_splits` takes them; ``swapped`` (K,) says where
-    part A is the second half.
+    part A is the second half. Returns the rows of the halves that have energy and halves of their own.
     """
+    num_alpha, count = deposits.shape[3] // 2, 0
+    halves = np.empty((2 * len(rows), 4), np.int64)
     for k in range(len(rows)):
         n, layer, ring, node = rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3]
-        a, b = draw_split(parameters[k], deposits[n, layer, ring, node], u[k])
-        first = 2 * node + (1 if swapped[k] else 0)
-        second = 4 * node + 1 - first
-        deposits[n, layer, ring, first], deposits[n, layer, ring, second] = a, b
-        known[n, layer, ring, first] = compress(a)
-        known[n, layer, ring, second] = compress(b)
+        block, place = deposits[n, layer, ring], known[n, layer, ring]
+        a, b = draw_split(parameters[k], block[node], u[k])
+        first = 2 * node
+        block[first], block[first + 1] = (b, a) if swapped[k] else (a, b)
+        for half in range(first, first + 2):
+            if block[half] > 0:
+                place[half] = compress_quickly(block[half])
+                if half < num_alpha:
+                    halves[count, 0], halves[count, 1], halves[count, 2], halves[count, 3] = n, layer, ring, half
+                    count += 1
+    return halves[:count]

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from fastsim.event import Ints
 from generators.compiled import compiled
 
+Bits = NDArray[np.uint16]
+
 MAX_LOG_RATIO = 30.0
 _SCALE = 3.0
 """Of the means: log-ratios are of this order."""
@@ -138,34 +140,100 @@ class FastNet:
     def __init__(self, net: SplitNet, dtype: torch.dtype, head: torch.dtype) -> None:
         weight = (net.first.weight * net.scale).detach()
         bias = (net.first.bias - weight @ net.shift).detach()
-        self._first = weight.to(dtype), bias.to(dtype)
+        self._first = weight.T.to(dtype).contiguous(), bias
         layers = [layer for layer in net.hidden if isinstance(layer, nn.Linear)]
-        self._hidden = [(layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)) for layer in layers]
-        self._head = net.head.weight.detach().to(head), net.head.bias.detach().to(head)
+        self._hidden = [(layer.weight.detach().T.to(dtype).contiguous(), layer.bias.detach()) for layer in layers]
+        self._head = net.head.weight.detach().T.to(head).contiguous(), net.head.bias.detach().to(head)
         self._skip = None
         if net.skip is not None:
             direct = net.skip.weight.detach() * net.scale
-            self._skip = direct, -(direct @ net.shift)
+            self._skip = direct.T.contiguous(), -(direct @ net.shift)
         self._dtype, self._last = dtype, head
         self.normal, self._num_components = net.normal, net.num_components
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Parameters (K, 3 + 3C) for features (K, F)."""
         num = len(features)
-        rows = padded(num)
-        given = torch.zeros(rows, features.shape[1])
-        given[:num] = torch.from_numpy(features)
-        x = nn.functional.linear(given.to(self._dtype), *self._first).relu_()
+        given = torch.zeros(padded(num), features.shape[1], dtype=self._dtype)
+        given[:num].copy_(torch.from_numpy(features))
+        weight, bias = self._first
+        x = given @ weight
+        relu(x, bias)
+        y = torch.empty_like(x)
         for weight, bias in self._hidden:
-            x += nn.functional.linear(x, weight, bias).relu_()
-        result = nn.functional.linear(x.to(self._last), *self._head).float()
+            torch.mm(x, weight, out=y)
+            add_relu(x, y, bias)
+        weight, bias = self._head
+        result = torch.addmm(bias, x.to(self._last), weight)[:num].float()
         if self._skip is not None:
-            result += nn.functional.linear(given, *self._skip)
+            weight, bias = self._skip
+            result += torch.addmm(bias, torch.from_numpy(features), weight)
         if self.normal:
             weights = result[:, 3 : 3 + self._num_components]
             weights[weights < weights.amax(1, keepdim=True) - _LEAST_WEIGHT] = -torch.inf
-        return result[:num].numpy()
+        found: NDArray[np.float32] = result.numpy()
+        return found
+
+
+def relu(x: Tensor, bias: Tensor) -> None:
+    """x = relu(x + bias) for x (K, W) in float32 or bfloat16, rounded once."""
+    if x.dtype == torch.bfloat16:
+        _relu_bits(_bits(x), bias.numpy())
+    else:
+        x.add_(bias).relu_()
+
+
+def add_relu(x: Tensor, y: Tensor, bias: Tensor) -> None:
+    """x += relu(y + bias) for x, y (K, W), both in float32 or in bfloat16, rounded once; y may be changed."""
+    if x.dtype == torch.bfloat16:
+        _add_relu_bits(_bits(x), _bits(y), bias.numpy())
+    else:
+        x.add_(y.add_(bias).relu_())
+
+
+def _bits(x: Tensor) -> Bits:
+    """The memory of a bfloat16 tensor, for which numpy has no type."""
+    bits: Bits = x.view(torch.int16).numpy().view(np.uint16)
+    return bits
+
+
+@compiled
+def _relu_bits(x: Bits, bias: NDArray[np.float32]) -> None:
+    """:func:`relu` of bfloat16 numbers (K, W) that are given as bits: the upper half of a float32."""
+    bits = np.empty(x.shape[1], np.uint32)
+    value = bits.view(np.float32)
+    for k in range(len(x)):
+        row = x[k]
+        for c in range(len(bits)):
+            bits[c] = np.uint32(row[c]) << np.uint32(16)
+        for c in range(len(bits)):
+            value[c] = max(value[c] + bias[c], np.float32(0))
+        for c in range(len(bits)):
+            row[c] = _rounded(bits[c])
+
+
+@compiled
+def _add_relu_bits(x: Bits, y: Bits, bias: NDArray[np.float32]) -> None:
+    """:func:`add_relu` of bfloat16 numbers (K, W) that are given as bits."""
+    bits, more = np.empty(x.shape[1], np.uint32), np.empty(x.shape[1], np.uint32)
+    value, change = bits.view(np.float32), more.view(np.float32)
+    for k in range(len(x)):
+        row, other = x[k], y[k]
+        for c in range(len(bits)):
+            bits[c] = np.uint32(row[c]) << np.uint32(16)
+            more[c] = np.uint32(other[c]) << np.uint32(16)
+        for c in range(len(bits)):
+            value[c] += max(change[c] + bias[c], np.float32(0))
+        for c in range(len(bits)):
+            row[c] = _rounded(bits[c])
+
+
+@compiled
+def _rounded(bits: np.uint32) -> np.uint16:
+    """The bfloat16 next to a float32, half to even."""
+    even = (bits >> np.uint32(16)) & np.uint32(1)
+    return np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
 
 
 def random_numbers(num: int, rng: np.random.Generator, *, normal: bool) -> NDArray[np.float64]:
@@ -211,11 +279,15 @@ def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) ->
         if left < 0:
             chosen = c
             break
-    scale = exp(_SPAN * np.tanh(p[3 + 2 * num + chosen] / _SPAN) + _MIDDLE)
+    # tanh(s) = 1 - 2 / (1 + exp(2 s))
+    tanh = 1 - 2 / (1 + exp(np.float32(2 / _SPAN) * p[3 + 2 * num + chosen]))
+    scale = exp(np.float32(_SPAN * tanh + _MIDDLE))
     v = min(max(u[2], 1e-15), 1 - 1e-15)
     x = _SCALE * p[3 + num + chosen] + scale * log(v / (1 - v))
     x = min(max(x, -MAX_LOG_RATIO), MAX_LOG_RATIO)
-    return energy / (1 + exp(-x)), energy / (1 + exp(x))
+    less = exp(-x)
+    part = energy / (1 + less)
+    return part, part * less
 
 
 @compiled

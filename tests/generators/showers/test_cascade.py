@@ -16,10 +16,11 @@ from fastsim.formats.binning import Binning, Layer
 from fastsim.showers import Incidents
 from generators.reference.detectors import Detector, Section
 from generators.showers.cascade import STAGES, Cascade
+from generators.showers.features import compress_quickly, compressed
 from generators.showers.grid import Grid
 from generators.showers.model import CascadeModel
 from generators.showers.sampler import CascadeSampler
-from generators.showers.splits import FastNet, Rows, SplitNet, draw_splits, random_numbers
+from generators.showers.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
 from generators.showers.train import CascadeTraining, StageTraining, TrainingShowers, fit_stage
 from generators.training import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
@@ -100,6 +101,7 @@ def test_energies_add_up_and_are_the_seeds() -> None:
 @pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16))])
 def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features of every split, recorded while a shower grows, are those read from the finished shower."""
+    monkeypatch.setattr("generators.showers.sampler.RINGS_AT_ONCE", 10)
     model, rng = cascade(grid), np.random.default_rng(4)
     pdg_id, energy = particles(30, rng)
     sampler = CascadeSampler(model, "float32")
@@ -113,10 +115,11 @@ def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.Monkey
     monkeypatch.setattr(FastNet, "__call__", record)
     finished: list[np.ndarray] = []
     monkeypatch.setattr(
-        sampler, "_sectors", lambda *a: finished.append(CascadeSampler._sectors(sampler, *a)) or finished[0].copy()
+        sampler, "_sectors", lambda *a: finished.append(CascadeSampler._sectors(sampler, *a)) or finished[-1].copy()
     )
     sampler.sample(pdg_id, energy, rng)
-    rows = model.rows(pdg_id, energy, finished[0])
+    assert len(finished) > 1
+    rows = model.rows(pdg_id, energy, np.concatenate(finished))
     for stage in STAGES:
         # the two come in different orders
         one, two = np.concatenate(seen[stage]), rows[stage].features.numpy()
@@ -151,6 +154,43 @@ def test_density_integrates_to_one_and_draws_follow_it(normal: bool) -> None:
     cumulative = np.cumsum(density) / density.sum()
     ratio = np.log(a[both].astype(float)) - np.log(b[both].astype(float))
     assert kstest(ratio, lambda r: np.interp(r, x.numpy(), cumulative)).pvalue > 1e-3
+
+
+def test_energies_are_compressed_alike_in_training_and_sampling() -> None:
+    energy = np.concatenate([[0.0], np.geomspace(1e-12, 1e5, 2000)]).astype(np.float32)
+    quick = np.array([compress_quickly(e) for e in energy], np.float32)
+    np.testing.assert_allclose(quick, compressed(energy), rtol=3e-7)
+    assert quick[0] == 0 and (quick[1:] > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_of_the_fast_network_is_rounded_once(dtype: torch.dtype) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(300, 40, generator=rng).to(dtype) for _ in range(2))
+    bias = torch.randn(40, generator=rng)
+    first = torch.relu(x.float() + bias).to(dtype)
+    second = (x.float() + torch.relu(y.float() + bias)).to(dtype)
+    one, two = x.clone(), x.clone()
+    relu(one, bias)
+    add_relu(two, y, bias)
+    assert torch.equal(one, first) and torch.equal(two, second)
+
+
+def test_the_fast_network_is_the_trained_one() -> None:
+    """For any number of rows; in bfloat16 to its precision."""
+    torch.manual_seed(0)
+    net = SplitNet(7, width=32, depth=3, num_components=4, skip=True)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    features = torch.randn(700, 7)
+    net.set_scales(features)
+    exact, half = (FastNet(net, dtype, torch.float32) for dtype in (torch.float32, torch.bfloat16))
+    for num in (3, 700, 65):
+        expected = net(features[:num]).detach().numpy()
+        np.testing.assert_allclose(exact(features[:num].numpy()), expected, atol=2e-5)
+        error = half(features[:num].numpy()) - expected
+        assert 0 < np.abs(error).max() < 0.03 * np.abs(expected).max()
 
 
 def toy_training(num: int) -> tuple[Cascade, TrainingShowers]:
