@@ -220,7 +220,6 @@ GUN = ("--gun", "flavour=u pt=20 num=1")
         ((*GUN, "-o", "a.h5", "--steps", ""), "none of hadrons"),
         ((*GUN, "-o", "a.h5", "--steps", "calorimeter", "--shower-model", "LIBRARY"), "requires hadrons"),
         ((*GUN, "-o", "a.h5", "--shower-model", "LIBRARY"), "the steps do not end with calorimeter"),
-        ((*GUN, "-o", "a.h5", "--steps", "pythia,calorimeter"), "no shower model ships for copper: give"),
         ((*GUN, "-o", "a.h5", "--steps", "pythia,calorimeter", "--shower-model", "geant4"), "not found: G4EMLOW"),
         ((*GUN, "-o", "a.h5", "--steps", "pythia,calorimeter", "--shower-model", "none.h5"), "none"),
         ((*GUN, "-o", "a.h5", "--steps", "pythia,calorimeter", "--shower-model", "hadron-tree"), "makes hadrons"),
