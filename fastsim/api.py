@@ -84,7 +84,7 @@ def generate(
             neither on it nor on the next two.
         workers: worker processes: to compute the chunks instead of threads; with the step ``calorimeter``, of Geant4
             where that makes showers, else to fill the cells instead of threads. 0 for threads (and one of Geant4).
-        scheduler: address of a Dask cluster to compute them (``tcp://host:8786``); not with the step ``calorimeter``.
+        scheduler: address of a Dask cluster to compute them (``tcp://host:8786``); not where Geant4 makes showers.
         part: (i, n) for part i, from 0, of n parts of about as many events: what the range given above has is cut at
             borders of chunks. The n outputs are the whole, one after the other.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
@@ -98,7 +98,7 @@ def generate(
     """
     words = stages.parse(steps)
     with_cells = stages.CALORIMETER in words
-    check_options(output, with_cells, shower_model=shower_model, data=geant4_data, latent=latent, scheduler=scheduler)
+    check_options(output, with_cells, shower_model=shower_model, data=geant4_data, latent=latent)
     if stages.HADRONS not in words:
         model = REFERENCE
     if part is not None:
@@ -140,7 +140,10 @@ def reference(
     num_events: int | None = None,
     first_event: int = 0,
     workers: int = 0,
+    part: tuple[int, int] | None = None,
+    resume: bool = False,
     force: bool = False,
+    log: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """The same as :func:`generate` with Pythia instead of a model.
@@ -151,10 +154,22 @@ def reference(
 
     The other arguments, and what is raised, are those of :func:`generate`.
     """
-    plan = Plan(seed=seed, first_event=first_event, num_events=num_events, force=force, progress=progress)
+    if part is not None:
+        first_event, num_events = part_range(input, part, first_event, num_events, False)
+    plan = Plan(
+        seed=seed,
+        first_event=first_event,
+        num_events=num_events,
+        workers=workers,
+        keep=True,
+        resume=resume,
+        force=force,
+        log=log,
+        progress=progress,
+    )
     if full:
         return make_full_events(input, output, plan)
-    gun = load_model(REFERENCE, workers=workers)
+    gun = load_model(REFERENCE)
     return make_hadrons(input, output, gun, gun, plan, False)
 
 
@@ -168,35 +183,51 @@ def reference_showers(
     theta: float = 0.0,
     phi: float = 0.0,
     seed: int = 0,
+    num_events: int | None = None,
+    first_event: int = 0,
     workers: int = 1,
     data: str | os.PathLike[str] | None = None,
+    part: tuple[int, int] | None = None,
     resume: bool = False,
     force: bool = False,
+    log: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Calorimeter showers from Geant4, as a CaloChallenge HDF5 file with the binning as XML beside it.
 
     Args:
-        output: path that ends in .h5; chunks of an unfinished run are in OUTPUT.parts.
+        output: path that ends in .h5.
         detector: a detector that ships (pb-si-ecal, copper), or the path of a .toml file.
         particle: e-, e+, gamma, pi+, pi-, K+, K-, K0L, p, pbar, n, nbar, mu- or mu+, as the detector allows.
         energy: kinetic energy in GeV, or the lowest and highest, log-uniform between.
-        num: how many showers.
+        num: how many showers the whole has.
         theta, phi: direction in rad; theta = 0 is perpendicular to the layers.
         seed: of the run; a shower depends on it and its own number alone.
+        num_events: how many of them to make at most.
+        first_event: number of the first one to make, from 0.
         workers: worker processes; the result does not depend on them.
         data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
-        resume: go on with a run of the same settings that was stopped.
-        force: replace an output that exists, and drop a run that was stopped.
-        progress: called with (showers done, num) after each chunk.
+        part, resume, force, log, progress: see :func:`generate`.
 
     Raises:
-        FastsimError: if something is wrong with what is given, or Geant4 or its data is missing.
+        FastsimError: if something given is wrong, or Geant4 is missing or stops.
     """
     from generators.reference.showers import make_showers
 
-    gun = _shower_gun(detector, particle, energy, theta, phi, seed)
-    return make_showers(gun, output, num=num, workers=workers, data=data, resume=resume, force=force, progress=progress)
+    return make_showers(
+        _shower_gun(detector, particle, energy, theta, phi, seed),
+        output,
+        num=num,
+        first_event=first_event,
+        num_events=num_events,
+        part=part,
+        workers=workers,
+        data=data,
+        resume=resume,
+        force=force,
+        log=log,
+        progress=progress,
+    )
 
 
 def generate_showers(
@@ -206,12 +237,19 @@ def generate_showers(
     particle: str,
     energy: float | tuple[float, float],
     num: int,
+    model: stages.ShowerModel | ShowerSource | None = None,
     theta: float = 0.0,
     phi: float = 0.0,
-    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ShowerSource | None = None,
     seed: int = 0,
+    num_events: int | None = None,
+    first_event: int = 0,
     threads: int | None = None,
+    workers: int = 0,
+    scheduler: str | None = None,
+    part: tuple[int, int] | None = None,
+    resume: bool = False,
     force: bool = False,
+    log: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Calorimeter showers from a model, in the files of :func:`reference_showers`.
@@ -223,8 +261,7 @@ def generate_showers(
         model: a shipped model, the path of a card (.json) or library (.h5), the paths of a library's files, or any
             :class:`fastsim.showers.ShowerSource`; default the model that ships for the detector.
         seed: with the model it decides the result.
-        threads: chunks that are computed at a time; None for one a CPU, four at most. The result does not depend on it.
-        force: replace an output that exists.
+        threads, workers, scheduler: who computes the chunks: see :func:`generate`.
 
     The other arguments are those of :func:`reference_showers`.
 
@@ -234,22 +271,25 @@ def generate_showers(
     """
     from generators.reference.detectors import PARTICLES
     from generators.showers.produce import produce
-    from generators.showers.sources import default_model, load_source
 
     gun = _shower_gun(detector, particle, energy, theta, phi, seed)
-    if model is None:
-        model = default_model(gun.detector.name, PARTICLES[particle][0])
-    source, card = (model, None) if isinstance(model, ShowerSource) else load_source(model)
-    provenance = {} if card is None else {"model_version": card.version, "model_sha256": card.sha256}
-    with nullcontext() if card is None else one_torch_thread():
+    source, made = stages.shower_source(model, gun.detector.name, PARTICLES[particle][0])
+    with one_torch_thread() if "version" in made else nullcontext():
         return produce(
             source,
             gun,
             output,
             num=num,
-            provenance=provenance,
+            provenance={f"model_{key}": value for key, value in made.items()},
+            first_event=first_event,
+            num_events=num_events,
+            part=part,
             threads=min(available_cpus(), 4) if threads is None else threads,
+            workers=workers,
+            scheduler=scheduler,
+            resume=resume,
             force=force,
+            log=log,
             progress=progress,
         )
 

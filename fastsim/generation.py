@@ -75,12 +75,12 @@ def make_hadrons(input: Input, output: PathLike, model: Model, fallback: Model, 
     settings = _settings(input, _provenance(model, plan), plan, **({} if gun is None else {"latent": latent}))
     if gun is not None:
         with Run(output, settings, plan) as run:
-            return run.summary() or _shoot(gun, _LatentSets(model) if latent else _Sets(hadronize), model, run)
+            return run.summary(Summary) or _shoot(gun, _LatentSets(model) if latent else _Sets(hadronize), model, run)
     from generators.reference.resonances import DecayResonances
 
     pipeline = Pipeline([DecayResonances(), hadronize])
     with _opened(input) as stream, Run(output, settings, plan) as run:
-        if (done := run.summary()) is not None:
+        if (done := run.summary(Summary)) is not None:
             return done
         info, chunks = events_in_chunks(stream, pipeline, seed=plan.seed, **plan.range, crew=run.crew)
         return _drain(info, chunks, _provenance(model, plan), model.name, run)
@@ -112,7 +112,7 @@ def fill_cells(
     settings = _settings(input, provenance, plan, **plan.range, **more)
     source = deposit.source.name if model is None else f"{model.name}, {deposit.source.name}"
     with Run(output, settings, stages.shared_out(plan, deposit)) as run:
-        if (done := run.summary()) is not None:
+        if (done := run.summary(Summary)) is not None:
             return done
         with _hadron_events(input, before, plan) as (info, batches):
             chunks = event_by_event(batches, deposit, seed=plan.seed, crew=run.crew)
@@ -149,9 +149,7 @@ def _as_events(chunks: Iterator[Chunk[Shots]], number: int) -> Iterator[HardEven
         yield events.tally("fallback_partons", np.flatnonzero(shots.extras["fallback_partons"]))
 
 
-def check_options(
-    output: PathLike, with_cells: bool, *, shower_model: object, data: object, latent: bool, scheduler: str | None
-) -> None:
+def check_options(output: PathLike, with_cells: bool, *, shower_model: object, data: object, latent: bool) -> None:
     """Refuses what does not go with, or without, the step calorimeter."""
     if not with_cells:
         for name, value in (("a shower model", shower_model), ("Geant4's data", data)):
@@ -160,8 +158,6 @@ def check_options(
         return
     if latent:
         raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
-    if scheduler is not None:
-        raise FastsimError("a cluster (--scheduler) computes hadrons alone: the step calorimeter takes --workers")
     stages.check_output(output)
 
 
@@ -240,15 +236,19 @@ def _shoot(gun: Gun, draw: Draw, model: Model, run: Run) -> Summary:
 
 
 def make_full_events(input: Input, output: PathLike, plan: Plan) -> Summary:
-    from generators.reference.full import full_events
+    """Writes what ordinary Pythia makes of the events of an LHE file."""
+    from generators.reference.full import FullPythia, numbered
 
     if _as_gun(input) is not None:
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
     provenance = {**_tool(plan), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
-    with _opened(input) as stream, Run(output, None, plan) as run:
-        info, events = full_events(stream, seed=plan.seed, **plan.range)
-        chunks = (Chunk(number, batch) for number, batch in enumerate(events))
-        return _drain(info, chunks, provenance, "pythia-full", run)
+    with _opened(input) as stream, Run(output, _settings(input, provenance, plan), plan) as run:
+        if (done := run.summary(Summary)) is not None:
+            return done
+        with numbered(stream) as file:
+            step = FullPythia(file, plan.seed)
+            info, chunks = events_in_chunks(file, step, seed=plan.seed, **plan.range, crew=run.crew)
+            return _drain(info, chunks, provenance, "pythia-full", run)
 
 
 def _as_gun(input: Input) -> Gun | None:
