@@ -17,10 +17,11 @@ import numpy as np
 
 from fastsim import __version__
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents
+from fastsim.event import Floats
+from fastsim.formats.calochallenge import Showers
 from fastsim.formats.output import AtomicPath, writing
 from fastsim.gun import Shots
-from fastsim.parts import digest
+from fastsim.parts import Content, digest
 
 LAYOUT = "fastsim-manifest"
 LAYOUT_VERSION = 1
@@ -34,7 +35,8 @@ PACKAGES = ("numpy", "torch", "numba", "pythia8mc")
 class ChunkRow:
     """One chunk as far as it is in the output: its number, its first event, counts, weights, checksum, seconds.
 
-    ``cells`` are those of a calorimeter, ``visible`` their energy in MeV.
+    ``cells`` are those of a calorimeter (of single showers, the voxels) that have energy, ``visible`` their energy and
+    ``incident`` that of single showers' particles, in MeV.
     """
 
     chunk: int
@@ -49,10 +51,13 @@ class ChunkRow:
     notes: dict[str, int]
     cells: int = 0
     visible: float = 0.0
+    incident: float = 0.0
 
     @classmethod
-    def of(cls, chunk: int, first_event: int, content: HardEvents | Shots, seconds: float) -> ChunkRow:
+    def of(cls, chunk: int, first_event: int, content: Content, seconds: float) -> ChunkRow:
         """The row of a chunk's events."""
+        if isinstance(content, Showers):
+            return cls._of_showers(chunk, first_event, content, seconds)
         weights: Floats
         cells = None
         if isinstance(content, Shots):
@@ -78,6 +83,25 @@ class ChunkRow:
             0.0 if cells is None else float(cells.sums().sum()),
         )
 
+    @classmethod
+    def _of_showers(cls, chunk: int, first_event: int, showers: Showers, seconds: float) -> ChunkRow:
+        num = len(showers)
+        return cls(
+            chunk,
+            first_event,
+            num,
+            0,
+            0,
+            float(num),
+            float(num),
+            digest(showers),
+            round(seconds, 4),
+            {},
+            int(np.count_nonzero(showers.voxels)),
+            float(showers.voxels.sum(dtype=np.float64)),
+            float(showers.incident.sum()),
+        )
+
 
 @dataclass
 class Manifest:
@@ -99,6 +123,7 @@ class Manifest:
     seconds: float
     cells: int = 0
     visible: float = 0.0
+    incident: float = 0.0
     chunks: list[ChunkRow] = field(default_factory=list)
 
     @property
@@ -158,7 +183,7 @@ def _check(manifest: Manifest) -> None:
             value = getattr(item, name)
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} is {value!r}, expected a count")
-        for name in ("sum_weights", "sum_weights2", "visible", "seconds"):
+        for name in ("sum_weights", "sum_weights2", "visible", "incident", "seconds"):
             float(getattr(item, name))
     for name in ("output", "sha256", "source"):
         if not isinstance(getattr(manifest, name), str):

@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, HardEvents, ParticleSet, Partons
+from fastsim.formats.calochallenge import Showers
 from fastsim.formats.output import AtomicPath, writing
 from fastsim.gun import Shots
 
 Arrays = dict[str, NDArray[Any]]
+Content = HardEvents | Shots | Showers
+"""Of a chunk: events, a gun's sets, or single showers in a calorimeter."""
 SETTINGS, LOCK = "settings.json", "lock"
 
 
@@ -56,11 +59,11 @@ def open_parts(parts: Path, settings: Mapping[str, Any], *, resume: bool, force:
     """
     file = parts / SETTINGS
     with writing(parts):
+        if parts.exists() and (resume or force) and not _of_run(parts):
+            raise FastsimError(f"{parts}: is not the folder of a run; remove it, or give another output")
         if parts.exists() and not resume:
             if not force:
                 raise FastsimError(f"{parts}: holds a run that was stopped; --resume goes on with it, --force drops it")
-            if not file.is_file() and any(path.name != LOCK for path in parts.iterdir()):
-                raise FastsimError(f"{parts}: is not the folder of a run; remove it, or give another output")
             _held(parts).close()  # refuses to drop a run that goes on
             remove_parts(parts)
         parts.mkdir(exist_ok=True)
@@ -81,6 +84,13 @@ def open_parts(parts: Path, settings: Mapping[str, Any], *, resume: bool, force:
             f"{parts}: holds a run of other settings ({names}); give the same, or --force alone to drop it"
         )
     return lock
+
+
+def _of_run(parts: Path) -> bool:
+    """Whether a folder has settings, or nothing but what a run leaves that was killed before it wrote them."""
+    if (parts / SETTINGS).is_file():
+        return True
+    return all(path.name == LOCK or path.match(".*.tmp") or path.match("chunk-*") for path in parts.iterdir())
 
 
 def _held(parts: Path) -> IO[str]:
@@ -123,20 +133,22 @@ def load_part(path: Path) -> Arrays | None:
 
 
 class Store:
-    """The chunks of one run in its folder: a :class:`fastsim.production.Keeper` of batches of events or gun's sets."""
+    """The chunks of one run in its folder: a :class:`fastsim.production.Keeper`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, number: int) -> tuple[HardEvents | Shots, float] | None:
+    def load(self, number: int) -> tuple[Content, float] | None:
         """Content and seconds of a chunk that is there."""
         arrays = load_part(part_path(self.folder, number))
         if arrays is None:
             return None
-        return unpacked(arrays), float(arrays["seconds"])
+        return unpacked(arrays), float(arrays.get("seconds", np.zeros(())))
 
-    def save(self, number: int, content: HardEvents | Shots, seconds: float) -> None:
-        save_part(part_path(self.folder, number), {**packed(content), "seconds": np.array(seconds)})
+    def save(self, number: int, content: Content, seconds: float) -> None:
+        arrays = {**packed(content), "seconds": np.array(seconds)}
+        # most voxels are empty
+        save_part(part_path(self.folder, number), arrays, compressed=isinstance(content, Showers))
 
     @property
     def empty(self) -> bool:
@@ -147,8 +159,10 @@ class Store:
 _HARD = ("number", "offsets", "pdg_id", "status", "mothers", "colours", "p4", "mass", "weights", "process", "scale")
 
 
-def packed(content: HardEvents | Shots) -> Arrays:
-    """Events or gun's sets as named arrays; :func:`unpacked` gives them back bit for bit."""
+def packed(content: Content) -> Arrays:
+    """The content of a chunk as named arrays; :func:`unpacked` gives it back bit for bit."""
+    if isinstance(content, Showers):
+        return {"incident": content.incident, "voxels": content.voxels}
     sets = content.particles
     arrays: Arrays = {}
     if sets is not None:
@@ -164,8 +178,10 @@ def packed(content: HardEvents | Shots) -> Arrays:
     return arrays | {f"tally.{key}": values for key, values in content.tallies.items()}
 
 
-def unpacked(arrays: Arrays) -> HardEvents | Shots:
+def unpacked(arrays: Arrays) -> Content:
     """The inverse of :func:`packed`. Raises KeyError if an array is missing."""
+    if "voxels" in arrays:
+        return Showers(arrays["incident"], arrays["voxels"])
 
     def named(kind: str) -> Arrays:
         return {key.removeprefix(kind): values for key, values in arrays.items() if key.startswith(kind)}
@@ -179,7 +195,7 @@ def unpacked(arrays: Arrays) -> HardEvents | Shots:
     return HardEvents(**hard, particles=sets, origin=arrays.get("origin"), cells=cells, tallies=named("tally."))
 
 
-def digest(content: HardEvents | Shots) -> str:
+def digest(content: Content) -> str:
     """SHA-256 of all arrays of a chunk, names, types and shapes among them, in hexadecimal."""
     found = hashlib.sha256()
     for name, values in sorted(packed(content).items()):

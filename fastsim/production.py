@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -67,7 +67,7 @@ class Summary:
 
     ``notes`` counts the events or partons that took a special way (fallbacks, redraws...), ``sum_weights`` and
     ``sum_weights2`` are of the nominal weight, ``held`` counts the events that were there from a run before;
-    ``visible`` is the energy of the calorimeter's ``cells`` in MeV.
+    ``visible`` is the energy of the calorimeter's ``cells``, ``incident`` that of single showers' particles, in MeV.
     """
 
     output: str = ""
@@ -77,6 +77,7 @@ class Summary:
     particles: int = 0
     cells: int = 0
     visible: float = 0.0
+    incident: float = 0.0
     seconds: float = 0.0
     sum_weights: float = 0.0
     sum_weights2: float = 0.0
@@ -93,15 +94,21 @@ class Summary:
         self.particles += chunk.particles
         self.cells += chunk.cells
         self.visible += chunk.visible
+        self.incident += chunk.incident
         self.sum_weights += chunk.sum_weights
         self.sum_weights2 += chunk.sum_weights2
         self.seconds = time.perf_counter() - self.started
         for key, value in chunk.notes.items():
             self.notes[key] = self.notes.get(key, 0) + value
 
+    @property
+    def computed(self) -> int:
+        """Events that were not there from a run before."""
+        return self.events - self.held
+
     def rows(self) -> list[tuple[str, str]]:
         """The summary as names and formatted values, for a table."""
-        new = self.events - self.held
+        new = self.computed
         rate = new / self.events / self.seconds if self.events and self.seconds > 0 else 0.0
         rates = f"{_rounded(self.events * rate)} events/s, {_rounded(self.partons * rate)} partons/s"
         resumed = f" ({new:,} in this run)" if self.held else ""
@@ -135,6 +142,19 @@ def single_threaded() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Runs torch with one thread an operation, since chunks run side by side, and puts the number back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_order(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 from fastsim.cards import digest as file_digest
 from fastsim.errors import FastsimError, InvalidEvent, Stopped
 from fastsim.event import HardEvents
+from fastsim.formats.calochallenge import Showers
 from fastsim.formats.output import AtomicPath, PathLike, writing
 from fastsim.gun import Shots
 from fastsim.manifest import ChunkRow, Manifest, manifest_path, plain
@@ -23,7 +24,10 @@ from fastsim.parts import Store, open_parts, parts_folder, remove_parts
 from fastsim.production import Chunk, Crew, Progress, Summary
 from fastsim.workers import Processes
 
-C = TypeVar("C", HardEvents, Shots)
+C = TypeVar("C", HardEvents, Shots, Showers)
+S = TypeVar("S", bound=Summary)
+COUNTS = ("events", "partons", "particles", "cells", "visible", "incident", "sum_weights", "sum_weights2")
+"""What chunks, summary and manifest all have."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,17 @@ class Run:
         output: path of the output, ``-`` for standard output.
         settings: all that decides the content of a chunk; None if the input cannot be read again.
         plan: see :class:`Plan`.
+        beside: other files that are written with the output.
 
     Raises:
         FastsimError: if the output, or a stopped run of it, is in the way.
     """
 
-    def __init__(self, output: PathLike, settings: dict[str, Any] | None, plan: Plan) -> None:
+    def __init__(
+        self, output: PathLike, settings: dict[str, Any] | None, plan: Plan, *, beside: Sequence[PathLike] = ()
+    ) -> None:
         self.output = os.fspath(output)
+        self._beside = beside
         self.plan = plan
         self.settings = plain(settings or {})
         self.rows: list[ChunkRow] = []
@@ -143,7 +151,7 @@ class Run:
 
     def _clean(self) -> None:
         """Removes what a run of this output that was killed left half-written."""
-        for name in (self.output, manifest_path(self.output)):
+        for name in (self.output, *self._beside, manifest_path(self.output)):
             path = Path(os.path.realpath(name))
             for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
                 left.unlink(missing_ok=True)
@@ -159,14 +167,13 @@ class Run:
         intact = path.stat().st_size == manifest.bytes and file_digest(path) == manifest.sha256
         return manifest if same and intact else None
 
-    def summary(self) -> Summary | None:
+    def summary(self, kind: type[S]) -> S | None:
         """What the run just like this one did that is complete already, if there is one."""
         if self.complete is None:
             return None
         manifest = self.complete
-        counts = ("events", "partons", "particles", "cells", "visible", "sum_weights", "sum_weights2")
-        values = {name: getattr(manifest, name) for name in (*counts, "cross_section", "notes", "source")}
-        return Summary(output=self.output, **values, held=manifest.events, seconds=0.0)
+        values = {name: getattr(manifest, name) for name in (*COUNTS, "cross_section", "notes", "source")}
+        return kind(output=self.output, **values, held=manifest.events, seconds=0.0)
 
     @property
     def crew(self) -> Crew:
@@ -228,13 +235,7 @@ class Run:
             sha256=file_digest(path),
             settings=plain({**self.plan.range, **self.settings}),
             first_event=self.plan.first_event,
-            events=summary.events,
-            partons=summary.partons,
-            particles=summary.particles,
-            cells=summary.cells,
-            visible=summary.visible,
-            sum_weights=summary.sum_weights,
-            sum_weights2=summary.sum_weights2,
+            **{name: getattr(summary, name) for name in COUNTS},
             cross_section=summary.cross_section,
             notes=summary.notes,
             source=summary.source,

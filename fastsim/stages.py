@@ -91,7 +91,16 @@ def shared_out(plan: Plan, deposit: Deposit) -> Plan:
     """The plan for filling cells: where Geant4 makes showers, the worker processes are its own.
 
     Where it makes all of them, one block of events at a time keeps them busy.
+
+    Raises:
+        FastsimError: if a cluster is to fill cells for which Geant4 makes showers.
     """
+    if plan.scheduler and any(isinstance(source, Geant4Showers) for source in (deposit.source, deposit.fallback)):
+        which = "all showers" if deposit.fallback is None else f"those outside the limits of {deposit.source.name}"
+        raise FastsimError(
+            f"Geant4 makes {which}, in processes of this machine, not of a cluster: give --workers instead of "
+            "--scheduler, or run where Geant4's data is not set"
+        )
     if isinstance(deposit.source, Geant4Showers):
         return replace(plan, workers=0, threads=1)
     return plan if deposit.fallback is None else replace(plan, workers=0)
@@ -106,20 +115,40 @@ def _reference(detector: Detector, data: PathLike | None, workers: int, *, neede
         return None
 
 
-def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:
-    """A source of showers, and what a file says about it: version and SHA-256 of a model, or those of a library."""
+def shower_source(
+    model: ShowerModel | ShowerSource | None, detector: str, pdg_id: int
+) -> tuple[ShowerSource, dict[str, str]]:
+    """A source of showers, and what a file says about it: ``version`` and ``sha256`` of a model, or of a library.
+
+    Args:
+        model: a shipped model, the path of a card (.json) or of a library (.h5), the paths of a library's files, or a
+            source; None for the model that ships for the detector.
+        detector: its name.
+        pdg_id: of the particle that a default has to know, if there are several.
+
+    Raises:
+        WeightsError: if there is no such model, or none ships.
+    """
     if isinstance(model, ShowerSource):
         return model, {}
     if model is None:
-        try:
-            model = default_model(DETECTOR, PION)
-        except WeightsError as error:
-            raise WeightsError(
-                f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
-                "or of a library (.h5) that fastsim reference made"
-            ) from error
+        model = default_model(detector, pdg_id)
     source, card = load_source(model)
     if card is not None:
-        return source, {"shower_model_version": card.version, "shower_model_sha256": card.sha256}
+        return source, {"version": card.version, "sha256": card.sha256}
     paths = [model] if isinstance(model, str | os.PathLike) else model
-    return source, {"shower_model_sha256": ",".join(digest(Path(path)) for path in paths)}
+    return source, {"sha256": ",".join(digest(Path(path)) for path in paths)}
+
+
+def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:
+    """That of the calorimeter's showers, and what a file of cells says about it."""
+    try:
+        source, made = shower_source(model, DETECTOR, PION)
+    except WeightsError as error:
+        if model is not None:
+            raise
+        raise WeightsError(
+            f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
+            "or of a library (.h5) that fastsim reference made"
+        ) from error
+    return source, {f"shower_model_{key}": value for key, value in made.items()}

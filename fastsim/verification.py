@@ -13,8 +13,11 @@ import numpy as np
 from fastsim.cards import digest as file_digest
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
+from fastsim.formats.calochallenge import Showers, read_chunks
 from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
 from fastsim.manifest import ChunkRow, Manifest, manifest_path
+from fastsim.parts import digest
+from fastsim.runs import COUNTS
 
 
 def verify(output: PathLike, *, read: bool = True) -> Manifest:
@@ -37,7 +40,8 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
     size = path.stat().st_size
     intact = size == manifest.bytes and file_digest(path) == manifest.sha256
     if read:
-        _compare(path, manifest.chunks)
+        compare = _compare_showers if "showers_per_chunk" in manifest.settings else _compare
+        compare(path, manifest.chunks)
     if not intact:
         raise FastsimError(f"{path}: was altered: {size} bytes where {manifest.bytes} were written, or other ones")
     return manifest
@@ -73,7 +77,7 @@ def _check_sums(manifest: Manifest, name: str) -> None:
         if row.first_event != event:
             raise FastsimError(f"{name}: chunk {row.chunk} starts at event {row.first_event}, expected {event}")
         event += row.events
-    for key in ("events", "partons", "particles", "sum_weights", "sum_weights2", "cells", "visible"):
+    for key in COUNTS:
         total, stated = sum(getattr(row, key) for row in manifest.chunks), getattr(manifest, key)
         if not math.isclose(total, stated, rel_tol=1e-9, abs_tol=1e-300):
             raise FastsimError(f"{name}: the chunks of its manifest have {key} {total}, the whole {stated}")
@@ -99,6 +103,23 @@ def _compare(path: Path, rows: list[ChunkRow]) -> None:
         counts, weights = counts[row.events :], weights[row.events :]
     if len(counts) or any(len(batch[0]) for batch in batches):
         raise FastsimError(f"{path}: holds more events than its manifest says")
+
+
+def _compare_showers(path: Path, rows: list[ChunkRow]) -> None:
+    """Compares the checksum of every chunk: the file holds the very numbers that were computed."""
+    batches = read_chunks(path)
+    left: Showers | None = None
+    for row in rows:
+        while (left is None or len(left) < row.events) and (batch := next(batches, None)) is not None:
+            left = batch if left is None else Showers.concatenate([left, batch])
+        found = 0 if left is None else min(len(left), row.events)
+        if found < row.events or (left is not None and digest(left[: row.events]) != row.sha256):
+            last = row.first_event + row.events - 1
+            what = f"has {found} showers" if found < row.events else "has other showers than were written"
+            raise FastsimError(f"{path}: chunk {row.chunk} (showers {row.first_event} to {last}) {what}")
+        left = None if left is None else left[row.events :]
+    if (left is not None and len(left)) or any(len(batch) for batch in batches):
+        raise FastsimError(f"{path}: holds more showers than its manifest says")
 
 
 def _events(path: Path) -> Iterator[tuple[Ints, Floats]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,4 +16,13 @@ def compiled(function: F) -> F:
 
     What may change in other modules (tables, masses) has to be an argument: the cache does not see globals change.
     """
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+    made = njit(cache=True, nogil=True, error_model="numpy")(function)
+    compile_for_args = made._compile_for_args
+
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        # numba locks each pass, not the whole: of two threads that compile at once, one may meet a KeyError
+        with global_compiler_lock:
+            return compile_for_args(*args, **kwargs)
+
+    made._compile_for_args = alone
+    return cast(F, made)

@@ -80,11 +80,23 @@ def group() -> None:
     """
 
 
+def _give_up() -> None:
+    """Ends the process, whatever goes on, and the worker processes that it started."""
+    said = (
+        f"fastsim: interrupted; what took longer than {GRACE:g} s more is lost; finished chunks go on with --resume\n"
+    )
+    os.write(sys.stderr.fileno(), said.encode())
+    multiprocessing = sys.modules.get("multiprocessing")
+    for child in multiprocessing.active_children() if multiprocessing is not None else ():
+        child.terminate()
+    os._exit(143)
+
+
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         # a chunk that has begun is finished and kept, unless it takes too long
-        last = threading.Timer(GRACE, os._exit, [143])
+        last = threading.Timer(GRACE, _give_up)
         last.daemon = True
         last.start()
         raise Terminated

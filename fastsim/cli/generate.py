@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fastsim.cli import shower
-from fastsim.cli.options import as_path, event_input, event_options, model_option
+from fastsim.cli.options import as_path, event_input, event_options, model_option, run_options
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
-
-
-class Slice(click.ParamType[tuple[int, int]]):
-    """``i/n``: part i, from 0, of n."""
-
-    name = "slice"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d+)/(\d+)", value)
-        if not found or int(found[1]) >= int(found[2]):
-            self.fail(f"{value!r} is not a part of a run: write i/n with i from 0 to n - 1", param, ctx)
-        return int(found[1]), int(found[2])
 
 
 @click.command("generate", short_help="Hadrons or showers from a model.")
@@ -35,7 +22,7 @@ class Slice(click.ParamType[tuple[int, int]]):
 )
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
 @click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
-@click.option("--slice", "part", metavar="I/N", type=Slice(), help="Part I (from 0) of N, for the jobs of an array.")
+@run_options
 @click.option(
     "--threads",
     metavar="N",
@@ -50,10 +37,6 @@ class Slice(click.ParamType[tuple[int, int]]):
     help="Worker processes instead of threads; for cells, Geant4's where it is used.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786.")
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped; the result is the same.")
-@click.option(
-    "--log-json", metavar="FILE", type=click.Path(dir_okay=False), help="Add what happens to FILE, one JSON a line."
-)
 def command(
     input: str | None,
     gun: str | None,
@@ -74,7 +57,7 @@ def command(
     workers: int,
     scheduler: str | None,
     resume: bool,
-    log_json: str | None,
+    log: str | None,
     **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
@@ -89,7 +72,7 @@ def command(
     what was written (docs/production.md).
 
     With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
-    its binning (.xml) beside it.
+    its binning (.xml) beside it; --first-event, --num-events and --slice choose some of the --num.
 
     \b
     Examples:
@@ -103,22 +86,27 @@ def command(
     events_only = {
         "input": input,
         "gun": gun,
-        "num_events": num_events,
-        "first_event": first_event,
         "num_inference_steps": num_inference_steps,
         "latent": latent,
         "steps": None if steps == DEFAULT_STEPS else steps,
         "shower_model": shower_model,
         "geant4_data": geant4_data,
-        "workers": workers,
-        "scheduler": scheduler,
-        "slice": part,
-        "resume": resume,
-        "log_json": log_json,
         "device": None if device == "cpu" else device,
     }
+    plan: dict[str, Any] = {
+        "seed": seed,
+        "num_events": num_events,
+        "first_event": first_event,
+        "threads": threads,
+        "workers": workers,
+        "scheduler": scheduler,
+        "part": part,
+        "resume": resume,
+        "force": force,
+        "log": log,
+    }
     if shower.asked(showers, events_only):
-        shower.generate(showers, output, model=model, seed=seed, threads=threads, force=force)
+        shower.generate(showers, output, model=model, plan=plan)
         return
     source = event_input(input, gun)
     from fastsim import api
@@ -134,19 +122,10 @@ def command(
             steps=steps,
             shower_model=shower_model,
             geant4_data=geant4_data,
-            seed=seed,
-            num_events=num_events,
-            first_event=first_event,
             num_inference_steps=num_inference_steps,
             device=device,
-            threads=threads,
-            workers=workers,
-            scheduler=scheduler,
-            part=part,
             latent=latent,
-            resume=resume,
-            force=force,
-            log=log_json,
+            **plan,
             progress=report,
         )
     show(summary, to_stderr=output == "-")

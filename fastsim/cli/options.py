@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,38 @@ model_option = click.option(
     shell_complete=_complete_model,
     help="Shipped model, path of a card (.json) or library (.h5), or pythia.",
 )
+
+
+class Slice(click.ParamType[tuple[int, int]]):
+    """``i/n``: part i, from 0, of n."""
+
+    name = "slice"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d+)/(\d+)", value)
+        if not found or int(found[1]) >= int(found[2]):
+            self.fail(f"{value!r} is not a part of a run: write i/n with i from 0 to n - 1", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+def run_options(function: F) -> F:
+    """Which part of a run, whether to go on with it, and its log."""
+    decorators: list[Callable[[Any], Any]] = [
+        click.option(
+            "--slice", "part", metavar="I/N", type=Slice(), help="Part I (from 0) of N, for the jobs of an array."
+        ),
+        click.option("--resume", is_flag=True, help="Go on with a run that was stopped; the result is the same."),
+        click.option(
+            "--log-json",
+            "log",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="Add what happens to FILE, one JSON a line.",
+        ),
+    ]
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
 
 
 def event_options(function: F) -> F:

@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from fastsim.cli import shower
-from fastsim.cli.options import as_path, event_input, event_options
+from fastsim.cli.options import as_path, event_input, event_options, run_options
 
 
 @click.command("reference", short_help="Hadrons from Pythia, showers from Geant4.")
 @event_options
 @shower.shower_options
+@run_options
 @click.option(
     "--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Worker processes; 0: none."
 )
@@ -27,6 +28,9 @@ def command(
     force: bool,
     workers: int,
     full: bool,
+    part: tuple[int, int] | None,
+    resume: bool,
+    log: str | None,
     **showers: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with Pythia.
@@ -34,8 +38,11 @@ def command(
     Each parton goes through the Pythia gun that the models learn from, and events are built just as for a
     model, so that the two outputs differ in the model alone. --full runs ordinary Pythia instead.
 
+    While it runs, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json tells
+    what was written (docs/production.md).
+
     With --detector, --particle, --energy and --num: showers of Geant4 in a calorimeter instead, as a CaloChallenge
-    HDF5 file with its binning (.xml) beside it.
+    HDF5 file with its binning (.xml) beside it; --first-event, --num-events and --slice choose some of the --num.
 
     \b
     Examples:
@@ -48,11 +55,19 @@ def command(
         "input": input,
         "gun": gun,
         "full": full,
+    }
+    plan: dict[str, Any] = {
+        "seed": seed,
         "num_events": num_events,
         "first_event": first_event,
+        "workers": workers,
+        "part": part,
+        "resume": resume,
+        "force": force,
+        "log": log,
     }
     if shower.asked(showers, events_only):
-        shower.run(showers, output, seed=seed, workers=workers, force=force)
+        shower.run(showers, output, plan=plan)
         return
     source = event_input(input, gun)
     if full and gun is not None:
@@ -65,12 +80,8 @@ def command(
         summary = api.reference(
             source,
             as_path(output),
-            seed=seed,
-            num_events=num_events,
-            first_event=first_event,
-            workers=workers,
             full=full,
-            force=force,
+            **plan,
             progress=report,
         )
     show(summary, to_stderr=output == "-")

@@ -46,7 +46,7 @@ def gun_options(function: F) -> F:
 
 
 def shower_options(function: F) -> F:
-    """Those of :func:`gun_options`, where Geant4's data is, and whether to go on with a run."""
+    """Those of :func:`gun_options`, and where Geant4's data is."""
     decorators: list[Callable[[Any], Any]] = [
         gun_options,
         click.option(
@@ -55,7 +55,6 @@ def shower_options(function: F) -> F:
             type=click.Path(path_type=Path),
             help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
         ),
-        click.option("--resume", is_flag=True, help="Go on with showers that were interrupted."),
     ]
     for decorate in reversed(decorators):
         function = decorate(function)
@@ -96,42 +95,24 @@ def _gun(shower: Mapping[str, Any]) -> dict[str, Any]:
     return {name: shower[name] for name in NEEDED} | {name: shower[name] or 0.0 for name in ("theta", "phi")}
 
 
-def run(shower: Mapping[str, Any], output: str, *, seed: int, workers: int, force: bool) -> None:
-    """Makes the showers, with progress and a summary."""
+def run(shower: Mapping[str, Any], output: str, *, plan: Mapping[str, Any]) -> None:
+    """Makes the showers with Geant4, with progress and a summary."""
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
 
+    more = {**plan, "workers": max(1, plan["workers"]), "data": shower["geant4_data"]}
     with progress("running Geant4", "showers") as report:
-        summary = api.reference_showers(
-            output,
-            **_gun(shower),
-            seed=seed,
-            workers=max(1, workers),
-            data=shower["geant4_data"],
-            resume=shower["resume"],
-            force=force,
-            progress=report,
-        )
+        summary = api.reference_showers(output, **_gun(shower), **more, progress=report)
     show(summary)
 
 
-def generate(
-    shower: Mapping[str, Any], output: str, *, model: str | None, seed: int, threads: int | None, force: bool
-) -> None:
+def generate(shower: Mapping[str, Any], output: str, *, model: str | None, plan: Mapping[str, Any]) -> None:
     """Makes the showers with a model, with progress and a summary."""
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
 
     with progress("generating", "showers") as report:
-        summary = api.generate_showers(
-            output,
-            **_gun(shower),
-            model=model,
-            seed=seed,
-            threads=threads,
-            force=force,
-            progress=report,
-        )
+        summary = api.generate_showers(output, **_gun(shower), model=model, **plan, progress=report)
     show(summary)

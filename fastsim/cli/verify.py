@@ -29,6 +29,10 @@ def command(outputs: tuple[str, ...], quick: bool) -> None:
 
     manifests = verify_together(outputs, read=not quick)
     first, events = manifests[0].first_event, sum(m.events for m in manifests)
+    counts = [
+        ("final particles", sum(m.particles for m in manifests)),
+        ("cells with energy", sum(m.cells for m in manifests)),
+    ]
     rows = [
         ("outputs", f"{len(manifests):,}"),
         (
@@ -36,7 +40,7 @@ def command(outputs: tuple[str, ...], quick: bool) -> None:
             f"{events:,}, from {first:,}",
         ),
         ("chunks", f"{sum(len(m.chunks) for m in manifests):,}"),
-        ("final particles", f"{sum(m.particles for m in manifests):,}"),
+        *((name, f"{total:,}") for name, total in counts if total),
         ("sum of weights", f"{sum(m.sum_weights for m in manifests):.6g}"),
         ("of squares", f"{sum(m.sum_weights2 for m in manifests):.6g}"),
         ("bytes", f"{sum(m.bytes for m in manifests):,}"),

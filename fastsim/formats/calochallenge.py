@@ -9,9 +9,11 @@ References:
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,12 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.formats.binning import Binning
+from fastsim.formats.output import HDF5_ENDINGS, AtomicPath, AtomicWriter, PathLike, writing
 
 CHUNK_VALUES = 4_000_000
 """Voxels handled at once: 32 MB in float64."""
+ROWS = 100
+"""Showers that a :class:`Writer` compresses together."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Showers:
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
         return Showers(self.incident[rows], self.voxels[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Showers]) -> Showers:
+        """The showers of all parts, of which there is one at least."""
+        return cls(np.concatenate([p.incident for p in parts]), np.concatenate([p.voxels for p in parts]))
 
     def chunks(self) -> Iterator[Showers]:
         """The showers in parts of at most ``CHUNK_VALUES`` voxels (at least one shower each)."""
@@ -145,9 +155,10 @@ def read_showers(
 ) -> Showers:
     """All showers of a CaloChallenge HDF5 file; arguments and errors as :func:`read_chunks`."""
     parts = list(read_chunks(path, binning, max_events=max_events))
+    parts = list(read_chunks(path, binning, max_events=max_events))
     if not parts:
         raise FastsimError(f"{os.fspath(path)}: no showers to read")
-    return Showers(np.concatenate([p.incident for p in parts]), np.concatenate([p.voxels for p in parts]))
+    return Showers.concatenate(parts)
 
 
 def write_showers(path: str | os.PathLike[str], showers: Showers, *, force: bool = False) -> None:
@@ -163,8 +174,6 @@ def write_showers(path: str | os.PathLike[str], showers: Showers, *, force: bool
     """
     import h5py
 
-    from fastsim.formats.output import AtomicPath, writing
-
     check_showers(showers)
     target = AtomicPath(path, force=force)
     try:
@@ -176,3 +185,89 @@ def write_showers(path: str | os.PathLike[str], showers: Showers, *, force: bool
         target.discard()
         raise
     target.commit()
+
+
+class Writer(AtomicWriter):
+    """Writes showers as they come, and the binning beside them (.xml); both appear on a clean exit, or neither.
+
+    Args:
+        path: the output, an HDF5 file.
+        num: showers that will be written.
+        num_voxels: of each.
+        binning: of the voxels; None for those that the challenge's XML cannot describe.
+        settings: how the showers were made: an attribute of the file.
+        force: replace existing files.
+
+    Raises:
+        OutputError: if one of the two exists, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        num: int,
+        num_voxels: int,
+        binning: Binning | None,
+        settings: Mapping[str, Any],
+        force: bool = False,
+    ) -> None:
+        import h5py
+
+        from fastsim import __version__
+        from fastsim.formats.hdf5 import FileOut
+
+        check_name(path)
+        super().__init__(path, force=force)
+        self._xml: AtomicPath | None = None
+        self._attributes = {"tool": "fastsim", "version": __version__, "settings": json.dumps(dict(settings))}
+        self._row = 0  # what is written by halves is not kept: `num_written` stays 0
+        packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "chunks": (min(num, ROWS), num_voxels)}
+        try:
+            if binning is not None:
+                self._xml = AtomicPath(binning_path(path), force=force)
+                with writing(self._xml.path):
+                    self._xml.temporary.write_text(binning.to_xml(), encoding="utf-8")
+            with writing(path):
+                self._out = FileOut(self._place)
+                self._file = h5py.File(self._out, "w")
+                self._incident = self._file.create_dataset("incident_energies", (num, 1), "f8")
+                self._voxels = self._file.create_dataset("showers", (num, num_voxels), "f4", **packing if num else {})
+        except BaseException:
+            for target in (self._target, self._xml):
+                if target is not None:
+                    target.discard()
+            raise
+
+    def write(self, showers: Showers) -> None:
+        """Adds showers; their number and that of all before is at most ``num``."""
+        rows = slice(self._row, self._row + len(showers))
+        with writing(self.path):
+            self._incident[rows, 0] = showers.incident
+            self._voxels[rows] = showers.voxels
+            self._out.check()
+        self._row = rows.stop
+
+    def _finish(self, complete: bool) -> None:
+        try:
+            self._file.attrs.update(self._attributes)
+            self._file.close()
+            self._out.close()
+            if complete:
+                self._out.check()
+                if self._xml is not None:
+                    self._xml.commit()
+        finally:
+            if self._xml is not None:
+                self._xml.discard()  # nothing is left of one that has its name
+
+
+def binning_path(path: PathLike) -> Path:
+    """Where the binning of a file of showers is."""
+    return Path(path).with_suffix(".xml")
+
+
+def check_name(path: PathLike) -> None:
+    """Raises FastsimError if the output's name is not that of an HDF5 file."""
+    if Path(path).suffix.lower() not in HDF5_ENDINGS:
+        raise FastsimError(f"{os.fspath(path)}: showers are written as HDF5; give a name that ends in .h5")

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -34,6 +32,57 @@ _HARD = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
 _EVENT = ("number", "weights", "process", "scale")
 
 
+class FileOut:
+    """A file for HDF5 to write: it takes everything, and :meth:`check` says whether all is there.
+
+    HDF5 2.0 ends the process with a segmentation fault, later or sooner, if a write fails under it.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raises OSError if something could not be written."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while self._error is None and len(left):
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+        return self._file.tell() if size is None else size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Nothing waits to be written."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Tables(AtomicWriter):
     """An HDF5 file of growing tables."""
 
@@ -41,10 +90,10 @@ class _Tables(AtomicWriter):
         super().__init__(path, force=force)
         if self._target is None:
             raise FastsimError("HDF5 cannot be written to standard output; give a file name")
-        # tables stay open: closing one whose last rows cannot be written fails without raising
         self._tables: dict[str, Any] = {}
         with writing(path):
-            self._file = h5py.File(self._place, "w")
+            self._out = FileOut(self._place)
+            self._file = h5py.File(self._out, "w")
             for key, value in {"producer": "fastsim", "units": "GeV", **attributes}.items():
                 self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
             self._file.attrs["layout"] = layout
@@ -69,6 +118,7 @@ class _Tables(AtomicWriter):
             table = self._tables[name]
             table.resize(len(table) + len(values), axis=0)
             table[len(table) - len(values) :] = values
+            self._out.check()
 
     def _append_offsets(self, name: str, offsets: Ints) -> None:
         last = int(self._tables[name][-1]) if name in self._tables else 0
@@ -77,22 +127,10 @@ class _Tables(AtomicWriter):
         self._append(name, last + offsets[1:], "i8")
 
     def _finish(self, complete: bool) -> None:
-        hook = sys.unraisablehook
-        try:
-            if complete:
-                self._file.flush()
-        except BaseException:
-            complete = False
-            raise
-        finally:
-            # after a failure the library tries again while closing, and would say so on many lines
-            sys.unraisablehook = hook if complete else lambda _: None
-            try:
-                with nullcontext() if complete else suppress(OSError, RuntimeError):
-                    self._tables.clear()
-                    self._file.close()
-            finally:
-                sys.unraisablehook = hook
+        self._file.close()
+        self._out.close()
+        if complete:
+            self._out.check()
 
 
 class Writer(_Tables):

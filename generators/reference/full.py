@@ -11,16 +11,17 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
-from fastsim.formats import lhe
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, offsets_from_counts
 
 SETTINGS: tuple[str, ...] = (
     "Beams:frameType = 4",
@@ -30,50 +31,55 @@ SETTINGS: tuple[str, ...] = (
     "ParticleDecays:tau0Max = 10.0",
 )
 _NUMBER = "fastsim_number"
+_of_thread = threading.local()
 
 
-def full_events(
-    source: str | os.PathLike[str] | BinaryIO,
-    *,
-    seed: int,
-    first_event: int = 0,
-    num_events: int | None = None,
-    chunk_size: int = 100,
-    settings: tuple[str, ...] = (),
-) -> tuple[RunInfo, Iterator[HardEvents]]:
-    """Runs Pythia on the events of an LHE file, as a stream.
+@dataclass(frozen=True)
+class FullPythia:
+    """The Step: events of a file come back as Pythia completes them, without those that it rejects.
+
+    Each thread, here or in a worker process, has a Pythia of its own that reads the file and skips what others do.
+
+    Attributes:
+        file: a copy that :func:`numbered` made, from which the events are too.
+        seed: with the number of the event it decides the event; the ``rng`` of a step is not used.
+        settings: further lines for Pythia.
+    """
+
+    file: Path
+    seed: int
+    settings: tuple[str, ...] = ()
+
+    name = "pythia-full"
+    requires = frozenset({"partons"})
+    provides = frozenset({"hadrons"})
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        """The events that Pythia completes.
+
+        Raises:
+            FastsimError: if Pythia does not start on the file.
+        """
+        known: tuple[FullPythia, _Stream] | None = getattr(_of_thread, "known", None)
+        if known is None or known[0] != self or (len(events) and events.number[0] < known[1].next):  # no way back
+            known = _of_thread.known = self, _Stream(_start(self.file, self.settings), self.seed)
+        return known[1].match(events)
+
+
+@contextmanager
+def numbered(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Path]:
+    """A copy of an LHE file for Pythia, unzipped and with numbered events; it is removed in the end.
 
     Args:
-        source: path of a plain or gzipped LHE file, or a binary stream (kept in a temporary file for Pythia).
-        seed: with the number of the event it decides the event, wherever the run starts (but for an event
-            after one that Pythia rejects).
-        first_event: number of the first event wanted; num_events: how many at most.
-        settings: further lines for Pythia.
+        source: path of a plain or gzipped LHE file, or a binary stream.
 
     Raises:
-        InvalidEvent: for a malformed file. FastsimError: if Pythia does not start on it.
+        FastsimError: if the file cannot be read.
     """
-    folder = tempfile.TemporaryDirectory(prefix="fastsim-")
-    try:
-        plain = Path(folder.name) / "events.lhe"
+    with tempfile.TemporaryDirectory(prefix="fastsim-") as folder:
+        plain = Path(folder) / "events.lhe"
         _copy(source, plain)
-        run, batches = lhe.read(plain, chunk_size=chunk_size, first_event=first_event, num_events=num_events)
-        pythia = _start(plain, settings)
-        if first_event:
-            pythia.LHAeventSkip(first_event)
-    except BaseException:
-        folder.cleanup()
-        raise
-
-    def events() -> Iterator[HardEvents]:
-        with folder:
-            stream = _Stream(pythia, seed)
-            for batch in batches:
-                done = stream.match(batch)
-                if len(done):
-                    yield done
-
-    return run, events()
+        yield plain
 
 
 def _copy(source: str | os.PathLike[str] | BinaryIO, plain: Path) -> None:
@@ -120,7 +126,8 @@ class _Stream:
     def __init__(self, pythia: Any, seed: int) -> None:
         self.pythia = pythia
         self.seed = seed
-        self.number = -1
+        self.next = 0  # number of the event that Pythia reads next
+        self.number = -1  # of the one that it completed last
         self.ids: Ints = np.zeros(0, np.int64)
         self.p4: Floats = np.zeros((0, 4))
 
@@ -129,8 +136,11 @@ class _Stream:
         kept: list[int] = []
         skipped: list[int] = []
         ids, momenta = [], []
+        if len(batch) and (ahead := int(batch.number[0]) - self.next) > 0:
+            self.pythia.LHAeventSkip(ahead)
+            self.next += ahead
         for i, number in enumerate(batch.number):
-            while self.number < number and self._next(int(number)):
+            while self.number < number and self.next <= number and self._next():
                 pass
             if self.number != number:
                 skipped.append(len(kept))
@@ -139,23 +149,26 @@ class _Stream:
             ids.append(self.ids)
             momenta.append(self.p4)
         done = batch[np.array(kept, dtype=np.int64)]
+        offsets = offsets_from_counts(np.array([len(x) for x in ids], dtype=np.int64))
+        pdg_id = np.concatenate([np.zeros(0, np.int64), *ids])
+        particles = ParticleSet(offsets, pdg_id, np.concatenate([np.zeros((0, 4)), *momenta]))
+        done = replace(done, particles=particles, origin=np.full(len(pdg_id), -1))
         if not kept:
             return done
-        offsets = offsets_from_counts(np.array([len(x) for x in ids]))
-        particles = ParticleSet(offsets, np.concatenate(ids), np.concatenate(momenta))
-        done = replace(done, particles=particles, origin=np.full(len(particles.pdg_id), -1))
         return done.tally("skipped_events", np.minimum(np.array(skipped, dtype=np.int64), len(kept) - 1))
 
-    def _next(self, number: int) -> bool:
-        """Runs Pythia to the next event that it completes; False at the end of the file."""
+    def _next(self) -> bool:
+        """Has Pythia try the next event of the file; False at its end."""
         pythia = self.pythia
-        while not pythia.infoPython().atEndOfFile():  # a copy: asked anew each time
-            state = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-            pythia.rndm.init(int(state % 900_000_000) + 1)
-            if pythia.next():
-                self.number = int(pythia.infoPython().getEventAttribute(_NUMBER))
-                rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in pythia.event if p.isFinal()]
-                table = np.array(rows, dtype=np.float64)
-                self.ids, self.p4 = table[:, 0].astype(np.int64), table[:, 1:]
-                return True
-        return False
+        if pythia.infoPython().atEndOfFile():  # a copy: asked anew each time
+            return False
+        state = np.random.SeedSequence([self.seed, self.next]).generate_state(1)[0]
+        pythia.rndm.init(int(state % 900_000_000) + 1)
+        self.next += 1
+        if pythia.next():
+            self.number = int(pythia.infoPython().getEventAttribute(_NUMBER))
+            self.next = self.number + 1
+            rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in pythia.event if p.isFinal()]
+            table = np.array(rows, dtype=np.float64)
+            self.ids, self.p4 = table[:, 0].astype(np.int64), table[:, 1:]
+        return True

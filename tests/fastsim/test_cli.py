@@ -16,6 +16,7 @@ import pytest
 from fastsim import __version__
 from fastsim.cli import COMMANDS, main
 from fastsim.formats import hdf5
+from tests.helpers.events import event, file
 from tests.helpers.jets import toy_sets
 
 EXAMPLE = Path(__file__).parents[2] / "data" / "examples" / "pp_dijet.lhe.gz"
@@ -63,8 +64,8 @@ def test_output_that_the_terminal_cannot_show_is_made_plain(
     files = [str(tmp_path / name) for name in ("réel.h5", "modèle.h5")]
     for k, path in enumerate(files):
         particles, partons = toy_sets(60, 5.0, np.random.default_rng(k))
-        with hdf5.Writer(path) as file:
-            file.write(partons, particles)
+        with hdf5.Writer(path) as out:
+            out.write(partons, particles)
     commands = {
         "models": (["models"], 0),
         "evaluate": (["evaluate", *files, "--metrics", "w1"], 0),
@@ -167,22 +168,45 @@ def test_reference_prints_a_summary_and_no_progress(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupt_leaves_no_half_written_file(number: int, status: int, tmp_path: Path) -> None:
-    gun = "flavour=u,g pt=500:1000 num=1000000"
+    source, parts = tmp_path / "events.lhe", tmp_path / "a.h5.parts"
+    source.write_text(file(*[event()] * 10_000))
     process = subprocess.Popen(
-        [sys.executable, "-m", "fastsim.cli", "reference", "--gun", gun, "-o", str(tmp_path / "a.h5")],
+        [sys.executable, "-m", "fastsim.cli", "reference", str(source), "-o", str(tmp_path / "a.h5")],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         # a shell starts background jobs, and so their children, with SIGINT ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 100
+    while not list(parts.glob("chunk-*.npz")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.3)
     process.send_signal(number)
     _, error = process.communicate(timeout=120)
     assert process.returncode == status, error
-    assert "interrupted" in one_line(error)
-    assert {path.name for path in tmp_path.iterdir()} <= {"a.partial.h5"}
+    assert "interrupted; finished chunks are in" in one_line(error)
+    assert {path.name for path in tmp_path.iterdir()} == {"events.lhe", "a.h5.parts"}
+    assert not list(parts.glob(".*"))
+
+
+STUBBORN = """
+import os, signal, sys, time
+import fastsim.cli as cli
+
+def command(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+
+cli.GRACE, cli.group.main = 0.2, command
+sys.exit(cli.main([]))
+"""
+
+
+def test_what_takes_too_long_after_sigterm_is_given_up() -> None:
+    done = subprocess.run([sys.executable, "-c", STUBBORN], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 143
+    assert "what took longer than 0.2 s more is lost" in one_line(done.stderr)
 
 
 def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ import pytest
 import fastsim
 from fastsim import production
 from fastsim.api import Model
-from fastsim.cli import main
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
 from fastsim.formats import hdf5, root
@@ -154,7 +153,6 @@ def test_an_empty_slice_has_the_branches_of_cells(folder: Path, tmp_path: Path) 
 
 def test_what_cells_cannot_do_is_one_line(folder: Path, tmp_path: Path) -> None:
     for more, message in (
-        ({"scheduler": "tcp://127.0.0.1:1"}, "the step calorimeter takes --workers"),
         ({"steps": ("hadrons",), "shower_model": None, "geant4_data": tmp_path}, "Geant4's data is given, but"),
     ):
         with pytest.raises(FastsimError, match=message):
@@ -163,17 +161,15 @@ def test_what_cells_cannot_do_is_one_line(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
-    [("--resume",), ("--slice", "0/2"), ("--workers", "2"), ("--scheduler", "tcp://a:1"), ("--log-json", "log")],
+    ("shower_model", "named"), [("geant4", "makes all showers"), (None, "those outside the limits of library")]
 )
-def test_single_showers_refuse_by_name(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_cluster_is_refused_where_geant4_makes_showers(
+    shower_model: str | None, named: str, shared: Path, folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    gun = ["--detector", "copper", "--particle", "pi+", "--energy", "1", "--num", "1", "-o", "a.h5"]
-    assert main(["generate", *gun, *words]) == 2
-    said = capsys.readouterr().err
-    assert f"{words[0]} does not go with --detector" in said and said.count("\n") == 1
+    more = {"shower_model": shower_model or str(folder / "library.h5"), "geant4_data": shared / "geant4" / "copper"}
+    with pytest.raises(FastsimError, match=r"Geant4 makes .*: give --workers instead of --scheduler") as error:
+        fastsim.generate(GUN, tmp_path / "a.h5", **options(folder, scheduler="tcp://127.0.0.1:1", **more))
+    assert named.removeprefix("makes ") in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 import fastsim
@@ -17,6 +18,9 @@ from fastsim import production
 from fastsim.api import Model
 from fastsim.errors import FastsimError
 from fastsim.verification import verify
+from generators.reference.detectors import load_detector
+from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
+from tests.helpers.showers import SMALL, ToySource, store, toy_showers
 from tests.helpers.sources import Spray
 
 distributed = pytest.importorskip("distributed")
@@ -50,6 +54,25 @@ def test_same_bytes_also_when_a_worker_dies(cluster: distributed.LocalCluster, t
     assert died.is_set()
     assert (tmp_path / "there.h5").read_bytes() == (tmp_path / "here.h5").read_bytes()
     assert verify(tmp_path / "there.h5").events == 400
+
+
+def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Geant4's data, or the particles that the library lacks would go to Geant4."""
+    for name in (*DATA_SETS, "GEANT4_DATA_DIR", DATA_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    binning = load_detector("copper").binning("gamma")
+    assert binning is not None
+    showers = toy_showers(40, binning, np.random.default_rng(1), energy=(200.0, 2e5), response=0.2)
+    library = store(tmp_path / "library.h5", showers, binning, detector={"name": "copper"}, energy=[0.2, 200.0])
+    cells = {"model": Model(Spray(20.0)), "steps": ("hadrons", "calorimeter"), "shower_model": library, "seed": 2}
+    (tmp_path / "small.toml").write_text(SMALL)
+    gun = {"detector": tmp_path / "small.toml", "particle": "e-", "energy": (1.0, 9.0), "num": 1100}
+    for name, who in (("here", {"threads": 1}), ("there", {"scheduler": cluster.scheduler_address})):
+        fastsim.generate("flavour=u pt=10:80 num=40", tmp_path / f"{name}.h5", **cells, **who)
+        fastsim.generate_showers(tmp_path / f"{name}-s.h5", model=ToySource(tmp_path / "small.toml"), **gun, **who)
+    for name in ("here.h5", "here-s.h5"):
+        there = tmp_path / name.replace("here", "there")
+        assert there.read_bytes() == (tmp_path / name).read_bytes() and verify(there).cells > 0
 
 
 def test_errors_come_back(cluster: distributed.LocalCluster, tmp_path: Path) -> None:

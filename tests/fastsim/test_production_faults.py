@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ import fastsim
 from fastsim.cli import GRACE
 from fastsim.parts import load_part
 from fastsim.verification import verify
+from generators.reference.detectors import load_detector
 from tests.helpers.events import event, file
 from tests.helpers.production import CHUNK, Server
+from tests.helpers.showers import SMALL, store, toy_showers
 
 NUM = 162
 """Events: 20 chunks and a quarter."""
@@ -42,11 +44,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 class Job:
     """One command, to be run again and again."""
 
-    def __init__(self, server: Server, inputs: tuple[Path, Path], output: Path) -> None:
+    def __init__(self, server: Server, words: Sequence[object], output: Path) -> None:
         self.server = server
         self.output = output
         self.errors = output.with_name("errors")
-        self.words = ["generate", inputs[0], "-o", output, "--model", inputs[1], "--seed", 3, "--threads", 2]
+        self.words = [*words, "-o", output]
 
     def run(self, *more: object, **limits: int) -> int:
         self.start(*more, **limits)
@@ -77,14 +79,19 @@ class Job:
         return len(chunks)
 
 
+@pytest.fixture(scope="module")
+def words(inputs: tuple[Path, Path]) -> list[object]:
+    return ["generate", inputs[0], "--model", inputs[1], "--seed", 3, "--threads", 2]
+
+
 @pytest.fixture
-def job(server: Server, inputs: tuple[Path, Path], tmp_path: Path) -> Job:
-    return Job(server, inputs, tmp_path / "events.hepmc3.gz")
+def job(server: Server, words: list[object], tmp_path: Path) -> Job:
+    return Job(server, words, tmp_path / "events.hepmc3.gz")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(server: Server, inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    whole = Job(server, inputs, tmp_path_factory.mktemp("whole") / "events.hepmc3.gz")
+def undisturbed(server: Server, words: list[object], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    whole = Job(server, words, tmp_path_factory.mktemp("whole") / "events.hepmc3.gz")
     assert whole.run() == 0, whole.errors.read_text()
     assert [p.name for p in sorted(whole.output.parent.iterdir())] == [
         "errors", "events.hepmc3.gz", "events.hepmc3.gz.manifest.json",
@@ -211,3 +218,61 @@ def test_a_second_run_of_the_same_output_is_refused(job: Job, undisturbed: bytes
         other.close()
     assert job.server.wait() == 0, job.errors.read_text()
     assert job.output.read_bytes() == undisturbed
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of made-up photons in the small detector, whose file is beside it."""
+    folder = tmp_path_factory.mktemp("showers")
+    (folder / "small.toml").write_text(SMALL)
+    binning = load_detector(folder / "small.toml").binning("gamma")
+    assert binning is not None
+    showers = toy_showers(60, binning, np.random.default_rng(1), energy=(1e3, 1e5))
+    return store(folder / "library.h5", showers, binning, detector={"name": "small"})
+
+
+@pytest.mark.parametrize("kind", ["showers", "reference"])
+def test_showers_and_the_reference_go_on_too(
+    kind: str, server: Server, inputs: tuple[Path, Path], library: Path, tmp_path: Path
+) -> None:
+    """Killed, then told to end, then left alone."""
+    gun = ["--particle", "gamma", "--energy", "1:100", "--num", 320]
+    words: list[object] = ["generate", "--detector", library.with_name("small.toml"), *gun, "--model", library]
+    if kind == "reference":
+        words = ["reference", inputs[0], "--num-events", 80]
+    whole, job = Job(server, words, tmp_path / "whole.h5"), Job(server, words, tmp_path / "a.h5")
+    assert whole.run() == 0, whole.errors.read_text()
+    for number, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        before = job.count
+        pid = job.start("--resume")
+        while job.count < before + 3:
+            time.sleep(0.001)
+        os.kill(pid, number)
+        assert server.wait() == status, job.errors.read_text()
+        assert not job.output.exists() and job.count >= before + 3
+        assert all(load_part(chunk) is not None for chunk in job.parts.glob("chunk-*.npz"))
+    assert not list(tmp_path.glob(".*")), "SIGTERM leaves nothing half-written"
+    assert job.run("--resume") == 0, job.errors.read_text()
+    assert job.output.read_bytes() == whole.output.read_bytes()
+    assert not job.parts.exists() and verify(job.output).events in (80, 320)
+    assert server_verify(server, job) == 0, job.errors.read_text()
+
+
+def server_verify(server: Server, job: Job) -> int:
+    """Exit status of ``fastsim verify``."""
+    server.start("verify", job.output, errors=job.errors)
+    return server.wait()
+
+
+def test_full_disk_under_showers(server: Server, library: Path, tmp_path: Path) -> None:
+    """The output does not fit, the chunks do; later both do."""
+    gun = ["--particle", "gamma", "--energy", "1:100", "--num", 320]
+    words: list[object] = ["generate", "--detector", library.with_name("small.toml"), *gun, "--model", library]
+    whole, job = Job(server, words, tmp_path / "whole.h5"), Job(server, words, tmp_path / "a.h5")
+    assert whole.run() == 0, whole.errors.read_text()
+    assert job.run(file_size=6_000) == 1
+    assert "the file would be larger than the system allows" in job.errors.read_text()
+    assert job.errors.read_text().count("\n") == 1 and job.count > 0
+    assert sorted(p.name for p in tmp_path.glob("*a.*")) == ["a.h5.parts"], "no output, nothing half-written"
+    assert job.run("--resume") == 0, job.errors.read_text()
+    assert job.output.read_bytes() == whole.output.read_bytes()

@@ -120,6 +120,21 @@ def test_worker_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> N
             assert one.notes == two.notes and ("fallback_partons" in one.notes) == (number == 1)
 
 
+def test_the_reference_in_slices_and_by_workers(folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"seed": 2, "num_events": 10}
+    with patch.object(production, "EVENTS_PER_CHUNK", 4):
+        fastsim.reference(folder / "events.lhe", tmp_path / "whole.h5", **options, log=tmp_path / "log")
+        fastsim.reference(folder / "events.lhe", tmp_path / "workers.h5", **options, workers=1)
+        for i in range(2):
+            fastsim.reference(folder / "events.lhe", tmp_path / f"{i}.h5", **options, part=(i, 2))
+    assert (tmp_path / "whole.h5").read_bytes() == (tmp_path / "workers.h5").read_bytes()
+    slices = verify_together([tmp_path / "0.h5", tmp_path / "1.h5"])
+    assert [m.events for m in slices] == [4, 6] and slices[0].settings["model"] == "pythia"
+    parts = joined([contents(tmp_path / f"{i}.h5") for i in range(2)])
+    assert digest(parts) == digest(contents(tmp_path / "whole.h5"))
+    assert '"event": "end"' in (tmp_path / "log").read_text()
+
+
 class Failing(Spray):
     """Refuses its second chunk."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 8
-"""Events, or partons, of a chunk in these runs."""
+"""Events, partons or showers of a chunk in these runs."""
 
 
 class Server:
@@ -56,6 +56,8 @@ def run(job: dict[str, Any]) -> int:
     """Exit status of one run, in this process."""
     from fastsim import production
     from fastsim.cli import main
+    from generators.reference import showers
+    from generators.showers import produce
 
     os.dup2(os.open(job["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -63,7 +65,8 @@ def run(job: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if job["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
-    production.EVENTS_PER_CHUNK = production.PARTONS_PER_CHUNK = CHUNK
+    production.EVENTS_PER_CHUNK = production.PARTONS_PER_CHUNK = produce.CHUNK = CHUNK
+    produce.DRAWS, showers.SHOWERS_PER_CHUNK = 1, CHUNK
     return main(job["words"])
 
 
@@ -74,7 +77,9 @@ def serve() -> None:
     import generators.hadrons.library
     import generators.hadrons.step
     import generators.reference.pythia
-    import generators.reference.resonances  # noqa: F401
+    import generators.reference.resonances
+    import generators.showers.library
+    import generators.showers.produce  # noqa: F401
 
     for line in sys.stdin:
         pid = os.fork()

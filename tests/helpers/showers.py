@@ -13,13 +13,55 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammainc
 
 from fastsim.formats.binning import Binning, Layer
 from fastsim.formats.calochallenge import Showers, write_showers
+from fastsim.showers import Incidents, ShowerDomain
+from generators.reference.detectors import load_detector
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""
+
+
+SMALL = """
+absorber = "G4_Pb"
+active = "G4_Si"
+physics = "em"
+particles = ["e-", "gamma"]
+min_energy = 1.0
+max_energy = 100.0
+[[section]]
+num_layers = 4
+absorber_mm = 2.5
+active_mm = 0.3
+cell_mm = 4.65
+rings = [1, 2]
+num_alpha = 3
+"""
+"""A detector of 24 voxels, as the file that ``--detector`` takes."""
+
+
+class ToySource:
+    """Made-up deposits in the detector of a file: quick, and can be sent to other processes."""
+
+    name = "toy"
+    domain = ShowerDomain(frozenset({11, 22}), 1.0, 100.0)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.detector = path.stem
+
+    def binning(self, pdg_id: int) -> Binning:
+        binning = load_detector(self.path).binning("gamma" if pdg_id == 22 else "e-")
+        assert binning is not None
+        return binning
+
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        voxels = rng.gamma(2.0, size=(len(incidents), self.binning(22).num_voxels))
+        voxels[rng.uniform(size=voxels.shape) < 0.5] = 0
+        return (incidents.energy[:, None] * voxels).astype(np.float32)
 
 
 def electron_binning(num_layers: int = 45, num_r: int = 9, num_alpha: int = 16) -> Binning:

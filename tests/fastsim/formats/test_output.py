@@ -195,6 +195,7 @@ def test_a_file_that_cannot_grow_is_one_clear_line(tmp_path: Path, examples: Pat
     assert result.stdout == f"{tmp_path / name}: the file would be larger than the system allows; " + (
         "write fewer events a file\n"
     ), result.stderr
+    assert (result.returncode, result.stderr) == (0, ""), "HDF5 crashes when the process ends, if writes fail under it"
     assert list(tmp_path.iterdir()) == []
 
 

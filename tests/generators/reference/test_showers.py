@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from fastsim.cli import main
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, Stopped
 from fastsim.formats.binning import read_binning
 from fastsim.formats.calochallenge import read_showers
+from fastsim.verification import verify, verify_together
 from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_VARIABLE
 from generators.reference.showers import SHOWERS_PER_CHUNK, ShowerGun, make_showers
@@ -59,7 +61,7 @@ def test_workers_numbers_and_restarts_do_not_change_a_bit(data: Path, tmp_path: 
     def stop(done: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         make_showers(gun(), resumed, num=50, progress=stop)
     parts = tmp_path / "resumed.h5.parts"
     assert (parts / "chunk-000000.npz").is_file() and not resumed.exists()
@@ -67,14 +69,37 @@ def test_workers_numbers_and_restarts_do_not_change_a_bit(data: Path, tmp_path: 
         make_showers(gun(), resumed, num=num)
     with pytest.raises(FastsimError, match=r"holds a run of other settings \(energy\); give the same"):
         make_showers(gun(high=0.06), resumed, num=num, resume=True)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         make_showers(gun(), resumed, num=num, resume=True, progress=stop)  # 50 of chunk 0 were there, 100 now are
-    (parts / "chunk-000002.npz").write_bytes(b"PK cut off")
+    (parts / "chunk-000001.npz").write_bytes(b"PK cut off")
+    (parts / "chunk-000002.npz").unlink(missing_ok=True)
     summary = make_showers(gun(), resumed, num=num, resume=True, workers=2)
     assert summary.computed == 130 and resumed.read_bytes() == one.read_bytes() and not parts.exists()
 
     make_showers(gun(), fewer, num=20)
     assert all(np.array_equal(few, all_[:20]) for few, all_ in zip(arrays(fewer), arrays(one), strict=True))
+
+    slices = [tmp_path / f"slice{i}.h5" for i in range(2)]
+    for i, path in enumerate(slices):
+        make_showers(gun(), path, num=num, first_event=40, num_events=120, part=(i, 2))
+    assert [m.events for m in verify_together(slices)] == [60, 60] and verify(one).events == num
+    for column, whole in enumerate(arrays(one)):
+        assert np.array_equal(np.concatenate([arrays(path)[column] for path in slices]), whole[40:160])
+
+
+def test_chunks_of_a_version_before_are_gone_on_with(data: Path, tmp_path: Path) -> None:
+    """It kept no seconds, no lock, and Geant4's logs."""
+    whole, output = tmp_path / "whole.h5", tmp_path / "a.h5"
+    make_showers(gun(), whole, num=120)
+    incident, voxels = arrays(whole)
+    parts = tmp_path / "a.h5.parts"
+    parts.mkdir()
+    with h5py.File(whole) as file:
+        (parts / "settings.json").write_text(file.attrs["settings"])
+    np.savez_compressed(parts / "chunk-000000.npz", incident=incident[:100, 0], voxels=voxels[:100])
+    (parts / "geant4-0.log").write_text("Geant4")
+    summary = make_showers(gun(), output, num=120, resume=True)
+    assert summary.held == 100 and output.read_bytes() == whole.read_bytes() and not parts.exists()
 
 
 def test_hadrons_do_not_remember_the_showers_before_them(shared: Path, tmp_path: Path) -> None:
@@ -96,11 +121,13 @@ def test_file_is_the_challenges(data: Path, tmp_path: Path) -> None:
     showers = read_showers(output, binning)
     visible = showers.voxels.sum(1)[showers.voxels.any(1)]
     assert len(np.unique(visible)) == len(visible) > 100, "every shower has a seed of its own"
-    assert summary.visible == pytest.approx(float(voxels.sum(dtype=np.float64))) and len(summary.rows()) == 5
+    assert summary.visible == pytest.approx(float(voxels.sum(dtype=np.float64)))
+    assert [name for name, _ in summary.rows()] == ["output", "source", "showers", "visible energy", "time"]
     with h5py.File(output) as file:
         settings = json.loads(file.attrs["settings"])
     assert settings["seed"] == 11 and settings["detector"]["name"] == "pb-si-ecal" and settings["particle"] == "e-"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["showers.h5", "showers.xml"]
+    names = ["showers.h5", "showers.h5.manifest.json", "showers.xml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_energies_are_log_uniform() -> None:
@@ -130,11 +157,15 @@ def test_cells_in_x_and_y(data: Path, tmp_path: Path) -> None:
 
 def test_what_geant4_says_reaches_the_user(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.h5"
-    with pytest.raises(FastsimError, match="did not start: pb-si-ecal: Geant4 has no material 'G4_Pbb'; its log is"):
-        make_showers(gun(replace(ECAL, absorber="G4_Pbb")), output, num=1)
-    with pytest.raises(FastsimError, match=r"Geant4 stopped: G4Exception : \w+ issued by .*kept for --resume") as error:
-        make_showers(gun(replace(ECAL, absorber="G4_W")), output, num=1, force=True)
-    assert "\n" not in str(error.value) and not output.exists()
+    for absorber, message in (
+        ("G4_Pbb", r"did not start: pb-si-ecal: Geant4 has no material 'G4_Pbb'; its log is (\S+\.log)"),
+        ("G4_W", r"Geant4 stopped: G4Exception : \w+ issued by .*; its log is (\S+\.log), .*kept for --resume"),
+    ):
+        with pytest.raises(FastsimError, match=message) as error:
+            make_showers(gun(replace(ECAL, absorber=absorber)), output, num=1)
+        found = re.search(message, str(error.value))
+        assert found and "Geant4" in Path(found[1]).read_text() and "\n" not in str(error.value)
+        assert list(tmp_path.iterdir()) == [], "nothing was finished"
 
 
 def test_without_the_bindings(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +220,9 @@ def words(output: Path, *more: str, **changed: str | None) -> list[str]:
         ({}, ("--theta", "nan"), 1, "theta must be in [0, pi/2) rad"),
         ({}, ("--geant4-data", "nowhere"), 1, "Geant4 data: nowhere is not a folder"),
         ({}, ("--gun", "flavour=u"), 2, "--gun does not go with --detector"),
-        ({}, ("--num-events", "5"), 2, "--num-events does not go with --detector"),
+        ({}, ("--full",), 2, "--full does not go with --detector"),
+        ({}, ("--first-event", "5"), 1, "first shower 5 asked, but there are 5 (numbered from 0)"),
+        ({}, ("--slice", "2/2"), 2, "is not a part of a run: write i/n"),
         ({"particle": None, "num": None}, (), 2, "--detector needs --particle, --num too"),
         ({"detector": None}, (), 2, "--particle needs --detector"),
     ],

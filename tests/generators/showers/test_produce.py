@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fastsim
+from fastsim.cards import digest
 from fastsim.cli import main
 from fastsim.errors import FastsimError
 from fastsim.formats.binning import Binning, read_binning
@@ -77,7 +78,9 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
         tmp_path / "api.h5", detector="pb-si-ecal", particle="gamma", energy=2.0, num=3, model=[library]
     )
     assert summary.events == 3 and set(read_showers(tmp_path / "api.h5").incident) == {2000.0}
-    assert {path.name for path in tmp_path.iterdir()} == {"gen.h5", "gen.xml", "api.h5", "api.xml"}
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {f"{name}.{end}" for name in ("gen", "api") for end in ("h5", "xml", "h5.manifest.json")}
+    assert settings["model_sha256"] == digest(library)
 
 
 @pytest.mark.parametrize(

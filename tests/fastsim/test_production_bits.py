@@ -1,0 +1,49 @@
+"""The models that ship give the same bits whatever number of threads numerical libraries are told to use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastsim.cards import SHOWER_KINDS, available, read
+from fastsim.showers import ShowerDomain
+from fastsim.verification import verify
+from generators.reference.detectors import PARTICLES
+from tests.helpers.events import event, file
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def wanted(model: str, folder: Path) -> list[object]:
+    """Six events, or twenty showers of low energy, of a model."""
+    card, _ = read(model)
+    if card.kind not in SHOWER_KINDS:
+        (folder / "events.lhe").write_text(file(*[event()] * 6))
+        return [folder / "events.lhe"]
+    assert isinstance(card.domain, ShowerDomain)
+    (particle,) = (name for name, (pdg_id, _) in PARTICLES.items() if pdg_id == min(card.domain.particles, key=abs))
+    low = card.domain.min_energy
+    return ["--detector", card.detector, "--particle", particle, "--energy", f"{low}:{2 * low}", "--num", 20]
+
+
+@pytest.mark.parametrize("model", available())
+def test_the_same_bits_for_one_thread_and_two(model: str, tmp_path: Path) -> None:
+    own = {name: value for name, value in os.environ.items() if name not in THREADS}
+    outputs = [tmp_path / f"{number}.h5" for number in (1, 2)]
+    for number, output in enumerate(outputs, start=1):
+        words = ["generate", *wanted(model, tmp_path), "--model", model, "-o", output, "--seed", 4]
+        command = [sys.executable, "-m", "fastsim.cli", *map(str, words)]
+        done = subprocess.run(
+            command,
+            env={**own, "OMP_NUM_THREADS": str(number)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = map(verify, outputs)
+    assert [row.sha256 for row in one.chunks] == [row.sha256 for row in two.chunks] and one.events > 0
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
