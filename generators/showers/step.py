@@ -21,6 +21,14 @@ NOWHERE = -1
 """Of a particle that goes to no source."""
 
 
+STAND_INS = {
+    310: 130,
+    **{sign * hyperon: sign * 2112 for hyperon in (3122, 3322) for sign in (1, -1)},
+    **{sign * hyperon: sign * 2212 for hyperon in (3112, 3222, 3312, 3334) for sign in (1, -1)},
+}
+"""Whose showers are taken for those of K0S and hyperons that no source takes: K0L, and the nucleon of that baryon number
+and neutral or charged alike. Their nuclear interactions are much the same."""
+
 SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10)}
 """Layers of voxels in each layer of cells: 4.2, 8.4 and 8.4 radiation lengths, then 2.9 and 5.8 interaction lengths."""
 
@@ -44,7 +52,8 @@ def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> To
 class Deposit:
     """Sends the final particles of events into a calorimeter and adds up their showers in its cells.
 
-    Particles outside the domain of ``source`` go to ``fallback`` (tally ``fallback_showers``, of all ``showers``).
+    Particles outside the domain of ``source`` go to ``fallback`` (tally ``fallback_showers``, of all ``showers``). K0S and
+    hyperons that neither takes leave the showers of others (:data:`STAND_INS`; tally ``stand_in_showers``).
     Neutrinos leave nothing. What else leaves nothing is counted, with its kinetic energy:
 
     * ``forward_particles``, ``forward_energy_MeV``: beyond the towers' ``eta_max``;
@@ -98,12 +107,14 @@ class Deposit:
         direction, moves = unit_vectors(p4)
         inside = moves & (np.abs(kinematics.eta(p4)) < self.towers.eta_max)
         use, soft = self._choose(pdg_id, kinetic)
+        pdg_id, replaced = self._stand_ins(pdg_id, kinetic, use)
         lost = {"forward": ~inside, "soft": inside & soft, "dropped": inside & ~soft & (use == NOWHERE)}
         for key, which in lost.items():
             events = events.tally(f"{key}_particles", event[which])
             events = events.tally(f"{key}_energy_MeV", event[which], 1e3 * kinetic[which])
         use[~inside] = NOWHERE
         events = events.tally("showers", event[use != NOWHERE]).tally("fallback_showers", event[use == 1])
+        events = events.tally("stand_in_showers", event[replaced & inside])
         hits = [self._hits(s, event, pdg_id, kinetic, direction, use == k, rng) for k, s in enumerate(self._sources)]
         at, cell, energy = (np.concatenate(column) for column in zip(*hits, strict=True))
         events = events.tally("leaked_energy_MeV", at[cell < 0], energy[cell < 0])
@@ -122,6 +133,17 @@ class Deposit:
             use[some[source.domain.contains(incidents)]] = number
         soft = (use == NOWHERE) & (kinetic < min(source.domain.min_energy for source in self._sources))
         return use, soft
+
+    def _stand_ins(self, pdg_id: Ints, kinetic: Floats, use: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        """The particles whose showers are taken, and which are others than the given ones; ``use`` is filled in."""
+        taken = pdg_id.copy()
+        some = np.flatnonzero((use == NOWHERE) & (kinetic > 0) & np.isin(pdg_id, list(STAND_INS)))
+        taken[some] = [STAND_INS[i] for i in pdg_id[some].tolist()]
+        some = some[self.source.domain.contains(_along_axis(taken[some], kinetic[some]))]
+        use[some] = 0
+        replaced = np.zeros(len(pdg_id), np.bool_)
+        replaced[some] = True
+        return np.where(replaced, taken, pdg_id), replaced
 
     def _hits(
         self,

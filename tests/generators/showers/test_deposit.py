@@ -70,6 +70,31 @@ def test_what_leaves_nothing_is_counted_with_its_energy(rng: np.random.Generator
     assert helped.cells.sums() == pytest.approx([250 * 12.05, 250 * 90.0], rel=1e-6)
 
 
+def test_strange_particles_leave_the_showers_of_others(rng: np.random.Generator) -> None:
+    """K0S as K0L, hyperons as nucleons of their sign; a source that knows them is asked first."""
+    rows = [
+        [
+            (310, 4.0, 0.0, 0.0),
+            (3122, 3.0, 1.0, 0.0),
+            (-3312, 5.0, 0.5, 0.0),
+            (3222, 9.0, 4.0, 0.0),
+            (3122, 90.0, 1.0, 1.0),
+        ]
+    ]
+    source = Drops((130, 2112, -2212, 2212), high=50.0)
+    after = Deposit(source, None, TOWERS).step(events_of(rows), rng=rng)
+    assert source.calls[0].pdg_id.tolist() == [130, 2112, -2212]
+    assert after.notes == {
+        "showers": 3, "stand_in_showers": 3,
+        "forward_particles": 1, "forward_energy_MeV": 9_000,
+        "dropped_particles": 1, "dropped_energy_MeV": 90_000,
+    }  # fmt: skip
+    assert after.cells is not None and after.cells.sums() == pytest.approx([250 * 12.0], rel=1e-6)
+    knows = Drops((310, 3122), high=200.0, name="other")
+    helped = Deposit(Drops((130, 2112, -2212)), knows, TOWERS).step(events_of(rows), rng=rng)
+    assert knows.calls[0].pdg_id.tolist() == [310, 3122, 3122] and helped.notes["stand_in_showers"] == 1
+
+
 def test_nothing_is_lost_at_the_edge(rng: np.random.Generator) -> None:
     events = events_of([[(211, 10.0, 2.995, 0.1 * k)] for k in range(40)])
     after = Deposit(Drops(), None, TOWERS).step(events, rng=rng)
