@@ -161,10 +161,12 @@ class Cascade(nn.Module):
 def available(pdg_id: Ints, energy: Floats) -> NDArray[np.float32]:
     """What particles (N,) of kinetic energies in GeV can deposit at most, (N,) in MeV.
 
-    A hadron or muon that stops may decay or annihilate: slow antineutrons show more than their kinetic energy.
+    Mesons and muons decay or are captured, antinucleons annihilate: slow antineutrons show more than their kinetic
+    energy. Electrons, photons and nucleons do not.
     """
-    stays = np.isin(np.abs(pdg_id), (11, 22))
-    result: NDArray[np.float32] = (1e3 * (energy + np.where(stays, 0.0, 2 * masses(pdg_id)))).astype(np.float32)
+    kind = np.abs(pdg_id)
+    masses_gone = np.where(np.isin(kind, (11, 22)), 0, np.where(np.isin(kind, (2112, 2212)), 1 - np.sign(pdg_id), 1))
+    result: NDArray[np.float32] = (1e3 * (energy + masses_gone * masses(pdg_id))).astype(np.float32)
     return result
 
 

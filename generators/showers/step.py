@@ -26,8 +26,8 @@ STAND_INS = {
     **{sign * hyperon: sign * 2112 for hyperon in (3122, 3322) for sign in (1, -1)},
     **{sign * hyperon: sign * 2212 for hyperon in (3112, 3222, 3312, 3334) for sign in (1, -1)},
 }
-"""Whose showers are taken for those of K0S and hyperons that no source takes: K0L, and the nucleon of that baryon number
-and neutral or charged alike. Their nuclear interactions are much the same."""
+"""Whose showers are taken for those of K0S and hyperons that no source takes: K0L, and the nucleon of that baryon
+number, neutral or charged alike. Their nuclear interactions are much the same."""
 
 SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10)}
 """Layers of voxels in each layer of cells: 4.2, 8.4 and 8.4 radiation lengths, then 2.9 and 5.8 interaction lengths."""
@@ -52,8 +52,8 @@ def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> To
 class Deposit:
     """Sends the final particles of events into a calorimeter and adds up their showers in its cells.
 
-    Particles outside the domain of ``source`` go to ``fallback`` (tally ``fallback_showers``, of all ``showers``). K0S and
-    hyperons that neither takes leave the showers of others (:data:`STAND_INS`; tally ``stand_in_showers``).
+    Particles outside the domain of ``source`` go to ``fallback`` (tally ``fallback_showers``, of all ``showers``). K0S
+    and hyperons that neither takes leave the showers of others (:data:`STAND_INS`; tally ``stand_in_showers``).
     Neutrinos leave nothing. What else leaves nothing is counted, with its kinetic energy:
 
     * ``forward_particles``, ``forward_energy_MeV``: beyond the towers' ``eta_max``;
