@@ -6,6 +6,7 @@
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
 #                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached)
 # make bench     the speed table of docs/models.md
+# make bench-production  the tables of docs/production.md: rates beside Pythia, costs by stage, memory of a million partons
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers bench install clean
+.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers bench bench-production install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -55,6 +56,11 @@ validate-showers: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))
+
+bench-production: $(STAMP)
+	PYTHONPATH=. $(BIN)/python bench/throughput.py $(if $(MODEL),--models $(MODEL))
+	PYTHONPATH=. $(BIN)/python bench/throughput.py --profile $(if $(MODEL),--models $(MODEL))
+	PYTHONPATH=. $(BIN)/python bench/endurance.py
 
 clean:
 	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
