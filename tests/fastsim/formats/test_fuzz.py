@@ -219,7 +219,7 @@ def test_damaged_text_is_found(files: dict[str, Path], tmp_path: Path) -> None:
     for place in range(at, at + 40):
         path.write_bytes(good[:place] + b"\xff" + good[place + 1 :])
         if good[place] != 0xFF:
-            with pytest.raises(FastsimError, match="damaged|not a readable"):
+            with pytest.raises(FastsimError, match=r"damaged|not a readable"):
                 list(hdf5.read_events(path)[1])
 
 
@@ -348,6 +348,21 @@ def test_hepmc(data: st.DataObject, files: dict[str, Path], tmp_path: Path) -> N
     path = tmp_path / "a.hepmc3"
     path.write_bytes(data.draw(damaged(files["events.hepmc3"].read_text()[:3000])))
     only_ours(lambda: list(hepmc.read(path)))
+
+
+@pytest.mark.parametrize("backslashes", range(4))
+@pytest.mark.parametrize("more", ["", "\nT fastsim\\|\\|\nE 0 0 0"])
+def test_hepmc_backslashes(backslashes: int, more: str, files: dict[str, Path], tmp_path: Path) -> None:
+    """A line that ends in a lone backslash ends the process, in the library alone; in pairs they are as good as any."""
+    path = tmp_path / "a.hepmc3"
+    head, _, rest = files["events.hepmc3"].read_text().partition("\nW ")
+    path.write_text(head + "\nA note " + "\\" * backslashes + (more or "\nW " + rest))
+    for read in (lambda: list(hepmc.read(path)), lambda: hepmc.read_events(path)):
+        if not more and backslashes % 2 == 0:
+            assert read()
+        else:
+            with pytest.raises(FastsimError):
+                read()
 
 
 ROW = {
