@@ -7,6 +7,7 @@
 #                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached),
 #                and those of copper and of whole chains in docs/calorimeter.md
 # make bench     the speed table of docs/models.md
+# make bench-production  the tables of docs/production.md: rates beside Pythia, costs by stage, memory of a million partons
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers validate-copper bench install clean
+.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers validate-copper bench bench-production install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -60,6 +61,11 @@ validate-copper: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))
+
+bench-production: $(STAMP)
+	PYTHONPATH=. $(BIN)/python bench/throughput.py $(if $(MODEL),--models $(MODEL))
+	PYTHONPATH=. $(BIN)/python bench/throughput.py --profile $(if $(MODEL),--models $(MODEL))
+	PYTHONPATH=. $(BIN)/python bench/endurance.py
 
 clean:
 	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,58 +1,209 @@
-"""What an event costs ``fastsim generate``, in time of one core: the table of docs/production.md.
+"""What an event costs ``fastsim generate``, stage by stage, in processor time of one core, for docs/production.md.
 
-python bench/production_cost.py --input data/examples/pp_dijet.lhe.gz
+Each stage is run by itself through public functions, once to compile, then three times (the median counts), then once
+under cProfile, which tells in which functions the time is spent. ``bench/throughput.py --profile`` prints the table.
 """
 
 from __future__ import annotations
 
-import argparse
+import cProfile
 import os
+import pstats
+import re
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 import fastsim
-from fastsim.event import HardEvents
+from bench.endurance import repeated
+from fastsim import cards
+from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
 from fastsim.formats.output import open_writer
-from fastsim.pipeline import Pipeline
-from fastsim.production import chunk_rng
+from fastsim.parts import digest, load_part, packed, save_part
+from fastsim.pipeline import HadronSource, Pipeline
+from fastsim.production import EVENTS_PER_CHUNK, chunk_rng
+from generators.hadrons.latent import Latent
+from generators.hadrons.model import HadronModel
 from generators.hadrons.step import Hadronize
+from generators.hadrons.tokens import TokenSample, condition, to_particles
 from generators.reference.resonances import DecayResonances
+from metrics.report.validation import table
 
 FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")
+ROUNDS = 3
+PARTS = {
+    "torch": "networks",
+    "splitting": "networks, their input",
+    "splitting_sampler": "draws",
+    "branching": "contexts, kinematics",
+}
+"""What the modules of the tree model do, as far as their names do not say it."""
+
+Profile = dict[tuple[str, int, str], float]
+"""Seconds that functions spend themselves; compiled ones count where they are called."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--input", default="data/examples/pp_dijet.lhe.gz")
-    parser.add_argument("--model", default="hadron-tree")
-    options = parser.parse_args()
+class Costs:
+    """Rows of the table: a stage, its milliseconds and kB an event, and where it spends them."""
+
+    def __init__(self, num: int) -> None:
+        self.num = num
+        self.rows: list[list[str]] = []
+
+    def add(
+        self, stage: str, action: Callable[[], Any], size: Callable[[], os.stat_result] | None = None
+    ) -> tuple[float, Profile]:
+        """Runs a stage; returns its milliseconds an event, and its profile."""
+        action()
+        spent = []
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            action()
+            spent.append(time.process_time() - start)
+        profile = cProfile.Profile()
+        profile.runcall(action)
+        own = {key: values[2] for key, values in pstats.Stats(profile).stats.items()}  # type: ignore[attr-defined]
+        ms = 1e3 * statistics.median(spent) / self.num
+        self.row(stage, ms, "" if size is None else f"{size().st_size / self.num / 1e3:.1f}", where(own))
+        return ms, own
+
+    def row(self, stage: str, ms: float, size: str = "", more: str = "") -> None:
+        self.rows.append([stage, f"{ms:.3f}", size, more])
+
+
+def where(own: Profile, most: int = 3) -> str:
+    """The functions that spend most themselves, with their share."""
+    whole = sum(own.values())
+    found = sorted(own.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"`{name(key)}` {seconds / whole:.0%}" for key, seconds in found)
+
+
+def name(key: tuple[str, int, str]) -> str:
+    """A function's name with its module, without its place; of a built-in method with its type."""
+    file, _, function = key
+    if file != "~":
+        return f"{Path(file).stem}.{function.strip('<>')}"
+    method = re.fullmatch(r"<method '(.*)' of '(.*)' objects>", function)
+    return f"{method[2]}.{method[1]}" if method else function.strip("<>").removeprefix("built-in method ")
+
+
+def by_module(own: Profile) -> dict[str, float]:
+    """Share of the time by what the module of the function does, the largest first."""
+    shares: dict[str, float] = {}
+    for (file, _, function), seconds in own.items():
+        module = "torch" if "torch" in file or "torch" in function else "numpy" if file == "~" else Path(file).stem
+        label = PARTS.get(module, module)
+        shares[label] = shares.get(label, 0.0) + seconds
+    whole = sum(shares.values())
+    return {label: value / whole for label, value in sorted(shares.items(), key=lambda item: -item[1])}
+
+
+class Tape:
+    """A source whose sets are drawn once; after :meth:`rewind` they are played, and cost nothing."""
+
+    def __init__(self, source: HadronSource) -> None:
+        self.source, self.name, self.domain = source, source.name, source.domain
+        self.calls: list[tuple[Partons, ParticleSet]] = []
+        self._played = 0
+
+    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
+        if self._played == len(self.calls):
+            self.calls.append((partons, self.source.sample(partons, rng=rng)))
+        self._played += 1
+        return self.calls[self._played - 1][1]
+
+    def rewind(self) -> None:
+        self._played = 0
+
+
+def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardEvents:
+    """The stages between reading and writing; returns the events with hadrons."""
+    batches = list(hard.chunks(EVENTS_PER_CHUNK))
+    fallback = fastsim.load_model("pythia")
+
+    def events(source: HadronSource) -> HardEvents:
+        pipeline = Pipeline([DecayResonances(), Hadronize(source, fallback)])
+        return HardEvents.concatenate([pipeline.step(b, rng=chunk_rng(0, k)) for k, b in enumerate(batches)])
+
+    costs.add("**computing**, all of it", lambda: events(source))
+    tape = Tape(source)
+    made = events(tape)
+
+    def play() -> None:
+        tape.rewind()
+        events(tape)
+
+    if isinstance(source, HadronModel):
+        add_model(costs, source, [partons for partons, _ in tape.calls])
+    costs.add("decays of resonances, event record", play)
+    return made
+
+
+def add_model(costs: Costs, model: HadronModel, batches: list[Partons]) -> None:
+    """The stages of a model."""
+
+    def latent() -> list[Latent]:
+        return [model.latent(partons, rng=np.random.default_rng(0)) for partons in batches]
+
+    def place() -> list[TokenSample]:
+        noise = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            return [model.place(*condition(p)[:2], z, noise) for p, z in zip(batches, latents, strict=True)]
+
+    def finish() -> None:
+        for tokens, partons in zip(placed, batches, strict=True):
+            to_particles(tokens, partons, np.random.default_rng(0))
+
+    latents = latent()
+    placed = place()
+    costs.add("latent", latent)
+    ms, own = costs.add("tokens from the latent", place)
+    for label, share in by_module(own).items():
+        if share >= 0.02:
+            costs.row(f"- {label}", share * ms)
+    costs.add("decays of tokens, frame of the parton", finish)
+
+
+def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) -> None:
+    """Formats, and what a run keeps beside its output."""
+    for ending in FORMATS:
+        path = folder / f"events.{ending}"
+
+        def write(path: Path = path) -> None:
+            with open_writer(path, run, force=True) as writer:
+                for batch in events.chunks(EVENTS_PER_CHUNK):
+                    writer.write(batch)
+
+        costs.add(f"writing `.{ending}`", write, path.stat)
+    part = folder / "part.npz"
+    costs.add("chunk kept while it runs", lambda: save_part(part, packed(events)), part.stat)
+    costs.add("chunk read again, with `--resume`", lambda: load_part(part))
+    costs.add("checksum of the events", lambda: digest(events))
+    costs.add("checksum of a `.hepmc3`", lambda: cards.digest(folder / "events.hepmc3"))
+
+
+def profile(model: str, path: Path, num_events: int) -> str:
+    """The table, in Markdown, for events of an LHE file, repeated."""
     torch.set_num_threads(1)
-    step = Pipeline([DecayResonances(), Hadronize(fastsim.load_model(options.model), fastsim.load_model("pythia"))])
-    start = time.process_time()
-    run, batches = lhe.read(options.input, chunk_size=512)
-    hard = HardEvents.concatenate(list(batches))
-    show("reading", time.process_time() - start, len(hard))
-    step.step(hard[:8], rng=chunk_rng(0, 0))  # compiles
-    start = time.process_time()
-    events = step.step(hard, rng=chunk_rng(0, 0))
-    show("computing", time.process_time() - start, len(hard))
-    with tempfile.TemporaryDirectory() as folder:
-        for ending in FORMATS:
-            path = f"{folder}/events.{ending}"
-            for force in (False, True):  # the first time imports and compiles
-                start = time.process_time()
-                with open_writer(path, run, force=force) as writer:
-                    writer.write(events)
-                seconds = time.process_time() - start
-            show(ending, seconds, len(events), os.path.getsize(path))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "events.lhe"
+        repeated(path, source, num_events)
 
+        def read() -> tuple[RunInfo, HardEvents]:
+            run, batches = lhe.read(source, chunk_size=EVENTS_PER_CHUNK)
+            return run, HardEvents.concatenate(list(batches))
 
-def show(what: str, seconds: float, num: int, size: int = 0) -> None:
-    print(f"{what:<12} {1e3 * seconds / num:8.3f} ms an event   {size / num / 1e3:6.2f} kB an event")
-
-
-if __name__ == "__main__":
-    main()
+        costs = Costs(num_events)
+        costs.add("reading the LHE file", read, source.stat)
+        run, hard = read()
+        events = add_computing(costs, fastsim.load_model(model).source, hard)
+        add_writing(costs, run, events, folder)
+    return table(["stage", "ms an event", "kB an event", "most time in"], costs.rows)

@@ -45,13 +45,13 @@ def geant4_cost(particle: str, energy: float, seconds: float, seed: int, data: P
     spent = []
     with tempfile.TemporaryDirectory() as folder:
         for count in (1, num):
-            before = _children()
+            before = children_seconds()
             make_showers(gun, Path(folder) / f"{count}.h5", num=count, data=data)
-            spent.append(_children() - before)
+            spent.append(children_seconds() - before)
     return 1e3 * (spent[1] - spent[0]) / (num - 1)
 
 
-def _children() -> float:
+def children_seconds() -> float:
     """CPU seconds of the processes that were started and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

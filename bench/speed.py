@@ -14,7 +14,7 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ ROUNDS = 3
 _TRIAL = 128
 
 
-def bench_partons(lo: float, hi: float, num: int, seed: int) -> Partons:
-    """Partons of all flavours in equal parts, pT log-uniform (GeV), |eta| < 2."""
+def bench_partons(lo: float, hi: float, num: int, seed: int, flavours: Sequence[int] = FLAVOURS) -> Partons:
+    """Partons of the flavours in equal parts, pT log-uniform (GeV), |eta| < 2."""
     rng = np.random.default_rng(seed)
     pt = np.exp(rng.uniform(np.log(lo), np.log(hi), num))
     eta, phi = rng.uniform(-2, 2, num), rng.uniform(-np.pi, np.pi, num)
-    return Partons.from_pt_eta_phi(rng.choice(FLAVOURS, num), pt, eta, phi)
+    return Partons.from_pt_eta_phi(rng.choice(flavours, num), pt, eta, phi)
 
 
 def pythia_rate(job: tuple[float, float, float, bool, int]) -> float:

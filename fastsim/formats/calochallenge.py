@@ -114,7 +114,7 @@ def read_chunks(
     """
     import h5py
 
-    from fastsim.formats.hdf5 import bomb
+    from fastsim.formats.hdf5 import DAMAGE, bomb
 
     place = os.fspath(path)
     if max_events is not None and max_events < 0:
@@ -125,7 +125,7 @@ def read_chunks(
                 raise FastsimError(f"{place}: {problem}")
             for key in ("incident_energies", "showers"):
                 if not isinstance(file.get(key), h5py.Dataset):
-                    found = ", ".join(sorted(file)) or "none"
+                    found = ", ".join(sorted(map(str, file))) or "none"
                     raise FastsimError(f"{place}: no data set {key!r}; a CaloChallenge file has it, here are: {found}")
             energies, voxels = file["incident_energies"], file["showers"]
             if voxels.ndim != 2 or energies.shape not in ((len(voxels), 1), (len(voxels),)):
@@ -145,7 +145,7 @@ def read_chunks(
                 part = Showers(incident, np.asarray(voxels[rows], dtype=np.float32))
                 check_showers(part, place=place, first=start)
                 yield part
-    except (OSError, RuntimeError) as error:  # h5py's words for a missing, foreign or cut-off file
+    except DAMAGE as error:  # h5py's words for a missing, foreign, damaged or cut-off file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FastsimError(f"{place}: cannot be read as HDF5: {reason}") from error
 

@@ -23,6 +23,8 @@ from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons,
 from fastsim.formats.output import AtomicWriter, PathLike, writing
 
 LAYOUT_VERSION = 1
+LIBRARY = ("v110", "v110")
+"""What the files need to be read: HDF5 1.10 (2016), from which on metadata has checksums and damage is found."""
 GUN, EVENTS = "fastsim-gun", "fastsim-events"
 SHELL_TOLERANCE = 1e-6
 """Relative energy difference up to which a particle counts as on its species' mass shell (float32 has 6e-8)."""
@@ -93,7 +95,7 @@ class _Tables(AtomicWriter):
         self._tables: dict[str, Any] = {}
         with writing(path):
             self._out = FileOut(self._place)
-            self._file = h5py.File(self._out, "w")
+            self._file = h5py.File(self._out, "w", libver=LIBRARY)
             for key, value in {"producer": "fastsim", "units": "GeV", **attributes}.items():
                 self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
             self._file.attrs["layout"] = layout
@@ -330,7 +332,7 @@ class _Reader:
         try:
             found, version = self.file.attrs.get("layout"), self.file.attrs.get("layout_version")
             problem = bomb(self.file)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        except DAMAGE as error:
             self.file.close()
             raise FastsimError(f"{self.name}: the file is damaged ({error})") from error
         if problem is None and not (isinstance(found, str) and found == self.layout):
@@ -344,12 +346,22 @@ class _Reader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.file.close()
-        if isinstance(error, _DAMAGE):
+        if isinstance(error, DAMAGE):
             raise FastsimError(f"{self.name}: the file is damaged or incomplete ({error})") from error
 
 
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
-"""What h5py and numpy raise for tables that are missing or of another kind."""
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+)
+"""What h5py and numpy raise for tables that are missing, damaged or of another kind."""
 
 
 def bomb(file: h5py.File) -> str | None:

@@ -234,7 +234,7 @@ def _run_of(path: PathLike) -> RunInfo:
         raise FastsimError(f"{name}: no such file")
     try:
         with _open_to_read(name) as raw:
-            event = next(iter(pyhepmc.open(raw)), None)
+            event = next(iter(pyhepmc.open(WatchedFile(raw, b"E "))), None)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
     if event is None:

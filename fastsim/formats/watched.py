@@ -6,10 +6,12 @@ knows afterwards whether the library saw all of the file, which need not be read
 
 from __future__ import annotations
 
+import re
 from typing import IO, Any
 
 KEPT = 256
 """Bytes kept of the beginning and of the end."""
+_LONE = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
 
 
 class WatchedFile:
@@ -28,6 +30,7 @@ class WatchedFile:
     def __init__(self, file: IO[bytes], mark: bytes) -> None:
         self._file: Any = file
         self._mark = b"\n" + mark
+        self._held = b""
         self.count, self.head, self.tail = 0, b"", b""
         self.error: Exception | None = None
 
@@ -44,14 +47,29 @@ class WatchedFile:
         return moved
 
     def readinto1(self, buffer: bytearray | memoryview) -> int:
-        """Fills a buffer with what comes next; returns the number of bytes, 0 at the end and where reading fails."""
+        """Fills a buffer with what comes next; returns the number of bytes, 0 at the end and where reading fails.
+
+        HepMC3 reads beyond a line that ends in a lone backslash, and takes the process with it: there the file ends.
+        """
+        if self.error is not None:
+            return 0
+        view, held = memoryview(buffer), self._held
         try:
-            size = int(self._file.readinto1(buffer))
+            size = int(self._file.readinto1(view[len(held) :]))
         except Exception as error:  # every kind of compression has its own; the library would swallow them
             self.error = error
             return 0
-        self._look(bytes(memoryview(buffer)[:size]))
-        return size
+        view[: len(held)] = held
+        block = bytes(view[: len(held) + size])
+        # backslashes at the end wait for what follows, so that what was passed on never ends in one
+        passed = block.rstrip(b"\\") if size else block
+        self._held = block[len(passed) :]
+        lone = b"\\\n" in passed and _LONE.search(passed) is not None
+        if lone or len(self._held) > KEPT or (not size and len(held) % 2):
+            self.error = ValueError("a line ends in a lone backslash")
+            return 0
+        self._look(passed)
+        return len(passed) if passed or not size else self.readinto1(buffer)
 
     def write(self, data: bytes) -> int:
         raise OSError("open for reading only")

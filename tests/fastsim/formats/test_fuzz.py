@@ -103,7 +103,8 @@ def flipped(draw: st.DrawFn, content: bytes) -> bytes:
     changed = bytearray(content)
     for _ in range(draw(st.integers(0, 6))):
         changed[draw(st.integers(0, len(changed) - 1))] = draw(st.integers(0, 255))
-    return bytes(changed[: draw(st.integers(0, len(changed)) | st.just(len(changed)))])
+    whole = draw(st.integers(0, 3)) > 0
+    return bytes(changed if whole else changed[: draw(st.integers(0, len(changed)))])
 
 
 def only_ours(read: Callable[[], object]) -> None:
@@ -200,6 +201,26 @@ def test_hdf5_bytes(name: str, data: st.DataObject, files: dict[str, Path], tmp_
     path = tmp_path / "a.h5"
     path.write_bytes(data.draw(flipped(files[name].read_bytes())))
     only_ours(lambda: READERS[name](path))
+
+
+def test_hdf5_one_byte(files: dict[str, Path], tmp_path: Path) -> None:
+    """Every eleventh byte in turn, in a file whose metadata has no checksums: h5py has many words for damage."""
+    good, path = files["showers.h5"].read_bytes(), tmp_path / "a.h5"
+    for at in range(0, len(good), 11):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        only_ours(lambda: calochallenge.read_showers(path))
+
+
+def test_damaged_text_is_found(files: dict[str, Path], tmp_path: Path) -> None:
+    """Where the length of a text is damaged, HDF5 without checksums ends the process."""
+    path = tmp_path / "a.h5"
+    good = files["events.h5"].read_bytes()
+    at = good.index(b"layout_version") - 40
+    for place in range(at, at + 40):
+        path.write_bytes(good[:place] + b"\xff" + good[place + 1 :])
+        if good[place] != 0xFF:
+            with pytest.raises(FastsimError, match=r"damaged|not a readable"):
+                list(hdf5.read_events(path)[1])
 
 
 ODD: list[Any] = [
@@ -327,6 +348,21 @@ def test_hepmc(data: st.DataObject, files: dict[str, Path], tmp_path: Path) -> N
     path = tmp_path / "a.hepmc3"
     path.write_bytes(data.draw(damaged(files["events.hepmc3"].read_text()[:3000])))
     only_ours(lambda: list(hepmc.read(path)))
+
+
+@pytest.mark.parametrize("backslashes", range(4))
+@pytest.mark.parametrize("more", ["", "\nT fastsim\\|\\|\nE 0 0 0"])
+def test_hepmc_backslashes(backslashes: int, more: str, files: dict[str, Path], tmp_path: Path) -> None:
+    """A line that ends in a lone backslash ends the process, in the library alone; in pairs they are as good as any."""
+    path = tmp_path / "a.hepmc3"
+    head, _, rest = files["events.hepmc3"].read_text().partition("\nW ")
+    path.write_text(head + "\nA note " + "\\" * backslashes + (more or "\nW " + rest))
+    for read in (lambda: list(hepmc.read(path)), lambda: hepmc.read_events(path)):
+        if not more and backslashes % 2 == 0:
+            assert read()
+        else:
+            with pytest.raises(FastsimError):
+                read()
 
 
 ROW = {

@@ -1,0 +1,67 @@
+"""Rates of models beside Pythia, and what an event costs by stage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import production_cost, throughput
+from bench.speed import bench_partons
+from bench.throughput import PYTHIA, Setting
+
+EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
+
+
+def test_a_rate_is_that_of_the_work_done() -> None:
+    """Hard partons have more hadrons: Pythia takes several times as long."""
+    soft, hard = (throughput.rate(Setting(PYTHIA, pt=pt, batch=8), 0.3, 1) for pt in ((20.0, 30.0), (1e3, 2e3)))
+    assert 10 < 2 * hard < soft
+
+
+@pytest.mark.parametrize("more", [{"threads": 2}, {"workers": 1}])
+def test_rates_of_threads_and_workers(more: dict[str, int]) -> None:
+    cores = os.sched_getaffinity(0)
+    assert throughput.rate(Setting("hadron-tree", batch=8, **more), 0.1, 1) > 1
+    assert os.sched_getaffinity(0) == cores
+
+
+def test_options_change_the_model() -> None:
+    precise = throughput.load("hadron-tree", None, "float32")
+    assert (precise.source.precision, throughput.load("hadron-tree").source.precision) == ("float32", "bfloat16")  # type: ignore[attr-defined]
+    partons = bench_partons(20.0, 60.0, 4, 1, (4,))
+    assert set(partons.pdg_id) == {4}
+    assert not np.array_equal(precise.sample(partons).p4, throughput.load("hadron-tree").sample(partons).p4)
+    rows = throughput.variants(["hadron-tree", "hadron-diffusion"])
+    assert rows["8 network evaluations"] == [None, None, Setting("hadron-diffusion", steps=8)]
+    assert throughput.load("hadron-diffusion", 8).source.num_inference_steps == 8  # type: ignore[attr-defined]
+
+
+def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:
+    for source in (PYTHIA, "hadron-tree"):
+        assert throughput.Command(source, "h5", 2).seconds(EXAMPLE, tmp_path) > 0.1
+        assert (tmp_path / "output.h5").stat().st_size > 1000
+
+
+def test_cost_by_stage() -> None:
+    lines = production_cost.profile("hadron-tree", EXAMPLE, 8).splitlines()[2:]
+    cells = {row[0]: row[1:] for row in ([c.strip() for c in line.strip("| ").split(" | ")] for line in lines)}
+    parts = ["latent", "tokens from the latent", "decays of tokens, frame of the parton"]
+    whole = float(cells["**computing**, all of it"][0])
+    assert 0 < sum(float(cells[part][0]) for part in parts) < 3 * whole
+    assert {"- networks", "- draws", "- contexts, kinematics"} <= set(cells)
+    assert float(cells["writing `.hepmc3`"][1]) > float(cells["writing `.hepmc3.gz`"][1]) > 0.5
+    assert all("%" in cells[f"writing `.{ending}`"][2] for ending in production_cost.FORMATS)
+
+
+def test_time_is_shared_out_by_module() -> None:
+    own = {
+        ("/a/torch/nn.py", 1, "forward"): 3.0,
+        ("~", 0, "<built-in method torch.relu>"): 1.0,
+        ("/a/tree.py", 2, "f"): 4.0,
+    }
+    assert production_cost.by_module(own) == {"networks": 0.5, "tree": 0.5}
+    assert production_cost.where(own, 2) == "`tree.f` 50%, `nn.forward` 38%"
+    assert production_cost.name(("~", 0, "<method 'compress' of 'zlib.Compress' objects>")) == "zlib.Compress.compress"
