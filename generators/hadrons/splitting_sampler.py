@@ -137,12 +137,8 @@ class SplittingSampler:
         for weight in self._net.parameters():  # scales and edges stay as they are
             weight.data = weight.data.to(self._dtype)
         self._edges = net.edges.double().numpy()
-        self._tables = [
-            np.stack([t.detach().float().numpy() for t in net.tables(v)])
-            if v
-            else np.empty((0, 1, net.head_width), "f")
-            for v in range(NUM_VARIABLES)
-        ]
+        # what the bins of the variables before it add to a variable's head; m_B is the first
+        self._tables = {v: np.stack([t.detach().float().numpy() for t in net.tables(v)]) for v in (1, 2, 3)}
         heads = self._net.heads
         weight, bias = heads.weight.unflatten(0, (NUM_VARIABLES, -1)), heads.bias.unflatten(0, (NUM_VARIABLES, -1))
         order = list(_ORDER)
@@ -192,7 +188,7 @@ class SplittingSampler:
 
     def masses_b(self, heads: Array, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Bins and values (K,) of the variable of m_B."""
-        return self._pick(_sum(heads, 0, np.empty((len(heads), 0), np.int64), self._tables[0]), 0, rng)
+        return self._pick(np.ascontiguousarray(heads[:, : self._net.head_width]), 0, rng)
 
     def masses_a(self, hidden: Tensor, bins_b: Ints, rows: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Bins and values (R,) of the variable of m_A, of the ``rows`` (R,) of ``hidden`` (K, width)."""

@@ -194,8 +194,16 @@ def _directions(
     return first, second
 
 
-def _grow(
-    tree: Nodes,
+@compiled
+def _place_children(
+    node_p4: Floats,
+    node_mass: Floats,
+    node_counts: NDArray[np.uint8],
+    size: Ints,
+    left: Ints,
+    right: Ints,
+    parent: Ints,
+    set_index: Ints,
     rows: Ints,
     grown: int,
     counts: NDArray[np.uint8],
@@ -205,15 +213,25 @@ def _grow(
     first: Floats,
     second: Floats,
 ) -> None:
-    """Puts the children A and then B of the nodes ``rows`` into the tree."""
-    a, b = grown + np.arange(len(rows)), grown + len(rows) + np.arange(len(rows))
-    tree.left[rows], tree.right[rows] = a, b
-    of_set = tree.set_index[rows]
-    for start, p4, m, c in ((grown, first, m_a, counts_a), (grown + len(rows), second, m_b, counts - counts_a)):
-        new = slice(start, start + len(rows))
-        tree.p4[new], tree.mass[new], tree.counts[new] = p4, m, c
-        tree.parent[new], tree.set_index[new] = rows, of_set
-        tree.size[new] = c.view(np.uint8).sum(-1, dtype=np.int64)
+    for k in range(len(rows)):
+        row = rows[k]
+        a, b = grown + k, grown + len(rows) + k
+        left[row], right[row], parent[a], parent[b] = a, b, row, row
+        set_index[a] = set_index[b] = set_index[row]
+        node_mass[a], node_mass[b] = m_a[k], m_b[k]
+        for i in range(4):
+            node_p4[a, i], node_p4[b, i] = first[k, i], second[k, i]
+        n, n_a = 0, 0
+        for s in range(counts.shape[1]):
+            node_counts[a, s], node_counts[b, s] = counts_a[k, s], counts[k, s] - counts_a[k, s]
+            n, n_a = n + counts[k, s], n_a + counts_a[k, s]
+        size[a], size[b] = n_a, n - n_a
+
+
+def _grow(tree: Nodes, rows: Ints, grown: int, *children: NDArray[Any]) -> None:
+    """Puts the children A and then B of the nodes ``rows`` into the tree: counts, counts_a, m_a, m_b, p4 of each."""
+    nodes = (tree.p4, tree.mass, tree.counts, tree.size, tree.left, tree.right, tree.parent, tree.set_index)
+    _place_children(*nodes, rows, grown, *children)
 
 
 @compiled
