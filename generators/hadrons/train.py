@@ -180,6 +180,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     taken: TreeModel | None = None
     if isinstance(config["latent"], str):
         card, weights = cards.load(config["latent"])
+        if card.kind != TreeModel.kind:
+            raise FastsimError(f"{config_path}: {card.name} is a {card.kind} model: a latent is taken from a tree")
         taken = TreeModel.from_card(card, weights)
         latent_config = LatentTraining(network=card.config.get("latent", {}))
     else:
