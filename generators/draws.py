@@ -56,7 +56,7 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
             for b in range(_GROUP):
                 part += w[_GROUP * g + b]
             sums[g] = part
-            total += part
+            total += float(part)
         left, group = u[k] * total, 0
         while group < groups - 1 and left >= sums[group]:
             left -= sums[group]

@@ -86,7 +86,8 @@ def padded(rows: Ints) -> Ints:
     """
     num = len(rows)
     step = max(64, 1 << max(num.bit_length() - 4, 0))
-    return rows[np.minimum(np.arange(-(-num // step) * step), num - 1)]
+    result: Ints = rows[np.minimum(np.arange(-(-num // step) * step), num - 1)]
+    return result
 
 
 Layer = Callable[[Tensor], Tensor]
@@ -139,15 +140,14 @@ class SplittingSampler:
         self._edges = net.edges.double().numpy()
         # what the bins of the variables before it add to a variable's head; m_B is the first
         self._tables = {v: np.stack([t.detach().float().numpy() for t in net.tables(v)]) for v in (1, 2, 3)}
-        heads = self._net.heads
-        weight, bias = heads.weight.unflatten(0, (NUM_VARIABLES, -1)), heads.bias.unflatten(0, (NUM_VARIABLES, -1))
-        order = list(_ORDER)
-        self._heads = weight[order].flatten(0, 1), bias[order].flatten()
-        own = self._net
-        self._encode, self._kind, self._mixture = (
-            _layer(nn.Sequential(own.embed, own.trunk)),
-            *map(_layer, (own.kind, own.mixture)),
+        own, order = self._net, list(_ORDER)
+        weights, biases = (
+            own.heads.weight.view(NUM_VARIABLES, net.head_width, -1),
+            own.heads.bias.view(NUM_VARIABLES, -1),
         )
+        self._heads = weights[order].flatten(0, 1), biases[order].flatten()
+        self._encode = _layer(nn.Sequential(own.embed, own.trunk))
+        self._kind, self._mixture = _layer(own.kind), _layer(own.mixture)
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
         self._outputs = [_layer(output) for output in own.outputs]
         if own.pair is not None:
@@ -170,8 +170,8 @@ class SplittingSampler:
         counts_a = np.zeros_like(counts)
         both = _pick_kind(logits, counts, rng.random(len(counts)), counts_a)
         if len(both):
-            logits = self._mixture(hidden[padded(both)])[: len(both)].float()
-            out = logits.view(len(both), self._net.num_components, -1)
+            out = self._mixture(hidden[padded(both)])[: len(both)].float()
+            out = out.view(len(both), self._net.num_components, -1)
             weights = torch.softmax(out[..., 0], -1).numpy()
             counts_a[both] = share(weights, out[..., 1:].numpy(), counts[both], 2, rng, MAX_LOGIT)
         return counts_a, both

@@ -39,7 +39,7 @@ class TreeTraining:
 
     batch_size: int = 8192
     num_validation: int = 8000
-    network: dict[str, int] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
 
 

@@ -45,7 +45,7 @@ _BLOCK = 4096  # rows at a time: more leave the processor's cache, fewer cost mo
 _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: where there is room, and at all
 
 
-def make_net(settings: Mapping[str, int]) -> SplittingNet:
+def make_net(settings: Mapping[str, Any]) -> SplittingNet:
     """A network with the sizes of a config; unknown names are refused by its constructor."""
     return SplittingNet(NUM_CONTEXT, torch.from_numpy(SPECIES_MASS), **settings)
 
