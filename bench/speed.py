@@ -83,6 +83,7 @@ def _shower_only(pythia: Any, flavour: int, pt: float) -> None:
 
 
 _loaded: dict[str, Any] = {}
+_warm: set[tuple[str, float, float]] = set()
 
 
 def source_rate(job: tuple[str, float, float, float, Flavours, int]) -> float:
@@ -94,12 +95,16 @@ def source_rate(job: tuple[str, float, float, float, Flavours, int]) -> float:
     if name not in _loaded:
         _loaded[name] = fastsim.load_model(name)
     source = _loaded[name]
+    trial = bench_partons(lo, hi, _TRIAL, seed, ids)
+    source.sample(trial, rng=np.random.default_rng(seed))  # kernels are loaded or made on first use, once a process
     start = time.perf_counter()
-    source.sample(bench_partons(lo, hi, _TRIAL, seed, ids), rng=np.random.default_rng(seed))
-    # a slow source gets a part of a chunk
-    num = int(_TRIAL / (time.perf_counter() - start) * seconds)
+    source.sample(trial, rng=np.random.default_rng(seed))
+    # a slow source gets a part of a chunk; small batches understate a fast one
+    num = int(4 * _TRIAL / (time.perf_counter() - start) * seconds)
     partons = bench_partons(lo, hi, min(max(num, _TRIAL), PARTONS_PER_CHUNK), seed, ids)
-    source.sample(partons, rng=np.random.default_rng(seed))  # kernels are made on first use, once a process
+    if (name, lo, hi) not in _warm:
+        source.sample(partons, rng=np.random.default_rng(seed))
+        _warm.add((name, lo, hi))
     done, start = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - start < seconds:
         done += len(source.sample(partons, rng=np.random.default_rng([seed, done])))
