@@ -16,7 +16,16 @@ def compiled(function: F) -> F:
 
     What may change in other modules (tables, masses) has to be an argument: the cache does not see globals change.
     """
-    made = njit(cache=True, nogil=True, error_model="numpy")(function)
+    return _made(function)
+
+
+def compiled_sums(function: F) -> F:
+    """As :func:`compiled`, for finite numbers whose sums may be taken in any order: they run in parallel lanes."""
+    return _made(function, fastmath={"reassoc", "nnan", "ninf", "nsz", "contract"})
+
+
+def _made(function: F, **options: Any) -> F:
+    made = njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     compile_for_args = made._compile_for_args
 
     def alone(*args: Any, **kwargs: Any) -> Any:

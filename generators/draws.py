@@ -8,9 +8,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.compiled import compiled
+from generators.compiled import compiled, compiled_sums
 
 _MAX_TRIES = 1000
+_GROUP = 8
+_HALF, _BIAS, _LOG2E = np.float32(0.5), np.float32(127), np.float32(1.4426950408889634)
+_LEAST_LOGIT = np.float32(-80)
+# 2^f - 1 = f (c0 + f (c1 + ...)), |f| <= 1/2: ln(2)^n / n!, good to a few roundings
+_C0, _C1, _C2 = np.float32(0.6931471805599453), np.float32(0.2402265069591007), np.float32(0.05550410866482158)
+_C3, _C4, _C5 = np.float32(0.009618129107628477), np.float32(0.0013333558146428443), np.float32(0.00015403530393381608)
+
+
+@compiled_sums
+def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Ints, Floats]:
+    """A bin a row from the softmax of its logits, and a value uniform in that bin.
+
+    The exponentials are those of eight bins at a time, bits of the power of two and a polynomial: numbers below
+    exp(-80) of the largest count as that.
+
+    Args:
+        logits: (K, B), finite; u: (K,) uniform on [0, 1); edges: (B + 1,) of the bins.
+
+    Returns:
+        Bins (K,) and values (K,).
+    """
+    num = logits.shape[1]
+    groups = -(-num // _GROUP)
+    index, value = np.empty(len(u), np.int64), np.empty(len(u))
+    bits, rest = np.empty(num, np.int32), np.empty(num, np.float32)
+    power = bits.view(np.float32)
+    w, sums = np.zeros(groups * _GROUP, np.float32), np.empty(groups, np.float32)
+    for k in range(len(u)):
+        top = logits[k, 0]
+        for b in range(num):
+            top = max(top, logits[k, b])
+        for b in range(num):
+            t = max(logits[k, b] - top, _LEAST_LOGIT) * _LOG2E + _BIAS
+            whole = np.int32(t + _HALF)
+            bits[b] = whole << 23
+            rest[b] = t - np.float32(whole)
+        for b in range(num):
+            f = rest[b]
+            w[b] = power[b] + power[b] * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
+        total = 0.0
+        for g in range(groups):
+            part = np.float32(0)
+            for b in range(_GROUP):
+                part += w[_GROUP * g + b]
+            sums[g] = part
+            total += float(part)
+        left, group = u[k] * total, 0
+        while group < groups - 1 and left >= sums[group]:
+            left -= sums[group]
+            group += 1
+        found, last = _GROUP * group, min(_GROUP * group + _GROUP, num) - 1
+        while found < last and left >= w[found]:
+            left -= w[found]
+            found += 1
+        index[k] = found
+        value[k] = edges[found] + (edges[found + 1] - edges[found]) * min(left / w[found], 1.0)
+    return index, value
 
 
 @compiled
@@ -63,12 +120,13 @@ def share(
     counts: NDArray[np.uint8],
     least: int,
     rng: np.random.Generator,
+    limit: float = 80.0,
 ) -> NDArray[np.uint8]:
     """Parts of multisets from mixtures of products of binomials, truncated to ``least`` members on either side.
 
     Args:
         weights: (K, C) of the components, not negative; logits: (K, C, S) of a member's being in the part;
-        counts: (K, S) members by kind, at least 2 ``least`` in all; rng: all randomness.
+        counts: (K, S) members by kind, at least 2 ``least`` in all; rng: all randomness; limit: of the logits' size.
 
     Returns:
         The parts (K, S). A row that is refused 1,000 times gets its first ``least`` members.
@@ -90,7 +148,7 @@ def share(
             for s in range(counts.shape[1]):
                 if counts[k, s] > 0:
                     if attempt < _MAX_TRIES:
-                        p = 1 / (1 + exp(-logits[k, component, s]))
+                        p = 1 / (1 + exp(-min(max(logits[k, component, s], -limit), limit)))
                         out[k, s] = _binomial(int(counts[k, s]), p, rng.random())
                     else:
                         out[k, s] = min(int(counts[k, s]), least - size)

@@ -25,6 +25,9 @@ _EPS = 1e-300
 Vector = tuple[float, float, float]
 _AXIS = (0.0, 0.0, 1.0)
 _NUM_SCALARS = 24
+# the columns that are logarithms, in the order in which their arguments are made
+_LOGS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 18, 10, 11, 13, 14, 16])
+_NUM_LOGS = len(_LOGS)
 NUM_CONTEXT = _NUM_SCALARS + 5 + 5 + len(FLAVOURS) + 6
 
 
@@ -88,17 +91,17 @@ def _across(v: Vector, z: Vector) -> Vector:
 
 
 @compiled
-def _angle(a: Vector, b: Vector) -> float:
-    """Angle between unit vectors, accurate when small."""
+def _half_tangent(a: Vector, b: Vector) -> float:
+    """tan(theta/2) of the angle between unit vectors, accurate when small; 1e12 stands for more."""
     minus = sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
     plus = sqrt((a[0] + b[0]) ** 2 + (a[1] + b[1]) ** 2 + (a[2] + b[2]) ** 2)
-    return 2 * atan2(minus, plus)
+    return minus / max(plus, 1e-12 * minus)
 
 
 @compiled
-def _tangent(e: float, p: float, m: float, angle: float) -> float:
-    """tan(theta*/2) of a massless direction, as a node sees it in its rest frame, at a lab angle from its own."""
-    return min(max(tan(0.5 * angle), 1e-12), 1e12) * (e + p) / m
+def _tangent(e: float, p: float, m: float, half: float) -> float:
+    """tan(theta*/2) of a massless direction, as a node sees it in its rest frame, from tan(theta/2) in the lab."""
+    return min(max(half, 1e-12), 1e12) * (e + p) / m
 
 
 @compiled
@@ -135,8 +138,11 @@ def _context(
     masses: Floats,
     rows: Ints,
     axes: Floats,
+    tangents: Floats,
+    logs: Floats,
     out: NDArray[np.float32],
 ) -> None:
+    # the arguments of logarithms go to ``logs``, by _LOGS; the tangents of half the angles to sibling, uncle and axis
     other = np.empty(4)
     local = np.empty(5)
     for k in range(len(rows)):
@@ -163,26 +169,14 @@ def _context(
             unc = p4[right[above] if left[above] == up else left[above]]
         to_sib, to_unc = _unit(sib[1], sib[2], sib[3]), _unit(unc[1], unc[2], unc[3])
         x, y, z = _frame(own, _AXIS if up < 0 else to_sib)
-        angle_sib, angle_unc, angle_axis = _angle(z, to_sib), _angle(z, to_unc), _angle(z, _AXIS)
+        half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
+        tangents[0, k], tangents[1, k], tangents[2, k] = half_sib, half_unc, half_axis
         free = max(m - least, 1e-6)
         e = own[0]
-        out[k, 0] = log(e / e_parton)
-        out[k, 1] = log(e)
-        out[k, 2] = log(m)
-        out[k, 3] = log(m / e)
-        out[k, 4] = log(n)
-        out[k, 5] = log(free)
-        out[k, 6] = log(free / m)
-        out[k, 7] = log(max(sib[0] / e_parton, 1e-9))
-        out[k, 8] = log(sib_mass + 0.01)
-        out[k, 9] = log(sib_n)
-        out[k, 10] = log(angle_sib + 1e-6)
-        out[k, 11] = log(e * angle_sib + 1e-4)
-        out[k, 12] = log(max(unc[0] / e_parton, 1e-9))
-        out[k, 13] = log(angle_unc + 1e-6)
-        out[k, 14] = log(angle_axis + 1e-6)
+        logs[0, k], logs[1, k], logs[2, k], logs[3, k], logs[4, k] = e / e_parton, e, m, m / e, n
+        logs[5, k], logs[6, k], logs[7, k] = free, free / m, max(sib[0] / e_parton, 1e-9)
+        logs[8, k], logs[9, k], logs[10, k] = sib_mass + 0.01, sib_n, max(unc[0] / e_parton, 1e-9)
         out[k, 15] = own[3] / e
-        out[k, 16] = log(m / (e * angle_sib + 1e-3))
         out[k, 17] = 1.0 if up < 0 else 0.0
         _local(local, x, y, z, to_unc)
         out[k, 24:29] = local
@@ -190,13 +184,13 @@ def _context(
         out[k, 29:34] = local
         # the rest frame: z* along the node's flight, or along the parton's axis where that is seen ahead
         p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
-        tangent = _tangent(e, p, m, angle_axis)
+        tangent = _tangent(e, p, m, half_axis)
         sin_axis, cos_axis = _seen(tangent)
         core = cos_axis > 0
         if up < 0:
             to_sib_star = (0.0, 0.0, -1.0)
         else:
-            sin_sib, cos_sib = _seen(_tangent(e, p, m, angle_sib))
+            sin_sib, cos_sib = _seen(_tangent(e, p, m, half_sib))
             to_sib_star = (sin_sib, 0.0, cos_sib)
         z_star = (sin_axis * local[3], sin_axis * local[4], cos_axis) if core else _AXIS
         x_star, y_star = _across_axes(to_sib_star if core else (1.0, 0.0, 0.0), z_star)
@@ -206,12 +200,24 @@ def _context(
             axes[k, 2, i] = z_star[0] * x[i] + z_star[1] * y[i] + z_star[2] * z[i]
         across = hypot(x_star[2], y_star[2])
         seen = core and across > 1e-9
-        out[k, 18] = min(max(-2 * log(tangent), -12.0), 12.0)
+        logs[11, k] = tangent
         out[k, 19] = 1.0 if core else 0.0
         out[k, 20] = _dot(to_sib_star, z_star)
         out[k, 21] = z_star[2]
         out[k, 22] = x_star[2] / across if seen else 0.0
         out[k, 23] = y_star[2] / across if seen else 0.0
+
+
+@compiled
+def _place(
+    logs: Floats, columns: Ints, of_set: NDArray[np.float32], set_index: Ints, rows: Ints, out: NDArray[np.float32]
+) -> None:
+    first = out.shape[1] - of_set.shape[1]
+    for k in range(len(rows)):
+        for i in range(len(columns)):
+            out[k, columns[i]] = logs[i, k]
+        for i in range(of_set.shape[1]):
+            out[k, first + i] = of_set[set_index[rows[k]], i]
 
 
 def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArray[np.float32]:
@@ -246,8 +252,17 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     """
     out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
-    _context(tree.p4, tree.mass, tree.counts, tree.size, *links, energy, SPECIES_MASS, rows, axes, out)
-    out[:, _NUM_SCALARS + 10 :] = of_set[tree.set_index[rows]]
+    tangents, logs = np.empty((3, len(rows))), np.empty((_NUM_LOGS, len(rows)))
+    nodes = (tree.p4, tree.mass, tree.counts, tree.size)
+    _context(*nodes, *links, energy, SPECIES_MASS, rows, axes, tangents, logs, out)
+    # a row at a time these would be most of the work
+    e, m, (to_sibling, to_uncle, to_axis) = logs[1], logs[2], 2 * np.arctan(tangents)
+    across = e * to_sibling
+    logs[12], logs[13], logs[14] = to_sibling + 1e-6, across + 1e-4, to_uncle + 1e-6
+    logs[15], logs[16] = to_axis + 1e-6, m / (across + 1e-3)
+    np.log(logs, out=logs)
+    logs[11] = np.clip(-2 * logs[11], -12.0, 12.0)
+    _place(logs, _LOGS, of_set, tree.set_index, rows, out)
     return out, axes
 
 

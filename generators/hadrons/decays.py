@@ -10,11 +10,14 @@ at pz > 0, so decay angles are redrawn until they do.
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.kinematics import boost_to
 from fastsim.species import MASSES
+from generators.compiled import compiled
 
 CHANNELS: dict[int, tuple[tuple[float, tuple[int, ...]], ...]] = {
     111: ((0.98799, (22, 22)), (0.01198, (22, 11, -11))),
@@ -53,6 +56,29 @@ def _two_body(mass: Floats, m1: Floats, m2: Floats, direction: Floats) -> tuple[
     return np.concatenate([e1[:, None], p], 1), np.concatenate([e2[:, None], -p], 1)
 
 
+@compiled
+def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -> Floats:
+    """Products (K, 2, 4), where the parents (K, 4) are seen, of isotropic two-body decays; u: (K, 2) uniform."""
+    out = np.empty((len(p4), 2, 4))
+    p = sqrt(max((mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2), 0.0)) / (2 * mass)
+    energies = (sqrt(p * p + m1 * m1), sqrt(p * p + m2 * m2))
+    for k in range(len(p4)):
+        cos, angle = 2 * u[k, 0] - 1, 2 * np.pi * u[k, 1]
+        across = p * sqrt(1 - cos * cos)
+        q = (across * np.cos(angle), across * np.sin(angle), p * cos)
+        # as fastsim.kinematics.boost_to
+        e, momentum = p4[k, 0], sqrt(p4[k, 1] ** 2 + p4[k, 2] ** 2 + p4[k, 3] ** 2)
+        dot = p4[k, 1] * q[0] + p4[k, 2] * q[1] + p4[k, 3] * q[2]
+        m = sqrt(max((e - momentum) * (e + momentum), 1e-300))
+        for i in range(2):
+            sign = 1.0 if i == 0 else -1.0
+            along = (energies[i] + sign * dot / (e + m)) / m
+            out[k, i, 0] = (e * energies[i] + sign * dot) / m
+            for j in range(3):
+                out[k, i, 1 + j] = sign * q[j] + p4[k, 1 + j] * along
+    return out
+
+
 def _pair_mass_flat(num: int, mass: float, m: tuple[float, ...], rng: np.random.Generator) -> Floats:
     """Mass of products 2 and 3 under flat three-body phase space: density p1* p23*."""
     low, high = m[1] + m[2], mass - m[0]
@@ -80,12 +106,10 @@ def _from_density(grid: Floats, weight: Floats, num: int, rng: np.random.Generat
 
 
 def _rest_frame(num: int, parent: int, products: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Products of ``num`` decays in the parent's rest frame, shape (num, len(products), 4)."""
+    """Products of ``num`` three-body decays in the parent's rest frame, shape (num, 3, 4)."""
     mass, m = MASSES[parent], tuple(MASSES[abs(p)] for p in products)
     full = np.full(num, mass)
     first_mass = np.full(num, m[0])
-    if len(products) == 2:
-        return np.stack(_two_body(full, first_mass, np.full(num, m[1]), _isotropic(num, rng)), axis=1)
     dalitz = products[1] in (11, 13) and products[2] == -products[1]
     pair_mass = (_pair_mass_dalitz if dalitz else _pair_mass_flat)(num, mass, m, rng)
     first, pair = _two_body(full, first_mass, pair_mass, _isotropic(num, rng))
@@ -116,8 +140,12 @@ def _decay_once(parent: int, p4: Floats, rng: np.random.Generator) -> list[tuple
     for number, (_, products) in enumerate(CHANNELS[parent]):
         rows = np.flatnonzero(channel == number)
         if len(rows):
-            rest = _rest_frame(len(rows), parent, products, rng)
-            result.append((rows, products, boost_to(rest, p4[rows][:, None, :])))
+            if len(products) == 2:
+                masses = (MASSES[parent], MASSES[abs(products[0])], MASSES[abs(products[1])])
+                momenta = _isotropic_pairs(p4[rows], *masses, rng.random((len(rows), 2)))
+            else:
+                momenta = boost_to(_rest_frame(len(rows), parent, products, rng), p4[rows][:, None, :])
+            result.append((rows, products, momenta))
     return result
 
 
@@ -164,6 +192,20 @@ def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[In
     return rows, ids, products
 
 
+@compiled
+def _grouped(group: Ints, num: int) -> Ints:
+    """Order (K,) that puts members of groups 0 to num - 1 together, and keeps theirs: a stable sort, by counting."""
+    start = np.zeros(num + 1, np.int64)
+    for g in group:
+        start[g + 1] += 1
+    start = np.cumsum(start)
+    order = np.empty(len(group), np.int64)
+    for i in range(len(group)):
+        order[start[group[i]]] = i
+        start[group[i]] += 1
+    return order
+
+
 def decay(
     offsets: Ints, species: Ints, p4: Floats, rng: np.random.Generator, *, inside: bool = True
 ) -> tuple[Ints, Ints, Floats]:
@@ -180,7 +222,7 @@ def decay(
 
     ids = np.array(SPECIES)[species]
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    stable = ~np.isin(np.abs(ids), tuple(CHANNELS))
+    stable = ~np.isin(np.abs(SPECIES), tuple(CHANNELS))[species]
     order = [np.flatnonzero(stable)]
     out_ids = [ids[stable]]
     out_p4 = [p4[stable]]
@@ -198,7 +240,7 @@ def decay(
             out_ids.append(products)
             out_p4.append(momenta)
     position = np.concatenate(order)
-    sort = np.argsort(position, kind="stable")
+    sort = _grouped(position, len(species))
     final_ids = np.concatenate(out_ids)[sort]
     counts = np.bincount(index[position], minlength=len(offsets) - 1)
     return offsets_from_counts(counts), species_index(final_ids), np.concatenate(out_p4)[sort]

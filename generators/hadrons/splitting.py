@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear, logsigmoid, silu
+from torch.nn.functional import embedding, linear, logsigmoid, relu, silu
 
 from generators.compiled import compiled
 
 NUM_VARIABLES = 4  # m_B, m_A, cos theta*, phi*
-_MAX_LOGIT = 12.0
+MAX_LOGIT = 12.0
+"""Of a token's going to A, in the mixture."""
 _PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
 
 
@@ -86,7 +87,7 @@ def _content(
             a, b = counts_a[k, s], counts[k, s] - counts_a[k, s]
             out[k, s] = log1p[a]
             n_a, n_b, m_a, m_b = n_a + a, n_b + b, m_a + a * masses[s], m_b + b * masses[s]
-        out[k, species], out[k, species + 1] = log(1 + n_a), log(1 + n_b)
+        out[k, species], out[k, species + 1] = log(1.0 + n_a), log(1.0 + n_b)
         out[k, species + 2], out[k, species + 3] = log(1 + m_a), log(1 + m_b)
     return out
 
@@ -105,6 +106,40 @@ class _Residual(nn.Module):
         return result
 
 
+class Plain(nn.Module):
+    """x + relu(W x): one product where :class:`_Residual` has two and a normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + relu(self.linear(x))
+        return result
+
+
+class PairNet(nn.Module):
+    """Density of the two angles of a node of two tokens, for which nothing else is free.
+
+    Args:
+        num_inputs: of a node; width: of every layer; num_bins: of each density.
+    """
+
+    def __init__(self, num_inputs: int, *, width: int, num_bins: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), Plain(width))
+        self.cos = nn.Linear(width, num_bins)
+        self.turn = nn.Linear(width, width)
+        self.previous = nn.Embedding(num_bins, width)
+        nn.init.zeros_(self.previous.weight)
+        self.phi = nn.Linear(width, num_bins)
+
+    def phi_logits(self, hidden: Tensor, cos_bin: Tensor) -> Tensor:
+        """Logits (K, num_bins) of phi* given the bin (K,) of cos theta*."""
+        logits: Tensor = self.phi(relu(self.turn(hidden) + self.previous(cos_bin)))
+        return logits
+
+
 class SplittingNet(nn.Module):
     """Conditional density of a splitting.
 
@@ -112,6 +147,8 @@ class SplittingNet(nn.Module):
         num_context: features of the context; num_species: S.
         width: of the trunk; head_width: of each variable's head.
         num_bins: of each continuous density; num_components: of the content mixture.
+        plain: layers of one product and ReLU, without normalisation, for speed.
+        pair_width: of a network of its own for nodes of two tokens; without it they go through this one.
     """
 
     mean: Tensor
@@ -129,6 +166,8 @@ class SplittingNet(nn.Module):
         head_width: int = 128,
         num_bins: int = 80,
         num_components: int = 16,
+        plain: bool = False,
+        pair_width: int | None = None,
     ) -> None:
         super().__init__()
         self.num_species, self.num_bins, self.num_components = len(species_mass), num_bins, num_components
@@ -138,23 +177,36 @@ class SplittingNet(nn.Module):
         self.register_buffer("edges", torch.linspace(-1, 1, num_bins + 1).repeat(NUM_VARIABLES, 1))
         self.register_buffer("species_mass", species_mass.float(), persistent=False)
         self.embed = nn.Linear(num_context + 2 * self.num_species, width)
-        self.trunk = nn.Sequential(*[_Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
+        if plain:
+            self.trunk = nn.Sequential(nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
+        else:
+            self.trunk = nn.Sequential(*[_Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
         self.kind = nn.Linear(width, 1 + self.num_species)
         self.mixture = nn.Linear(width, num_components * (1 + self.num_species))
         self.content = nn.Linear(self.num_species + 4, width)
-        self.content_block = nn.Sequential(_Residual(width), nn.LayerNorm(width))
+        if plain:
+            self.content_block = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Plain(width))
+        else:
+            self.content_block = nn.Sequential(_Residual(width), nn.LayerNorm(width))
         self.heads = nn.Linear(width, NUM_VARIABLES * head_width)
         # one table for each (earlier variable, variable) pair, in the order of _PAIRS
         self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in _PAIRS])
         for table in self.previous:
             nn.init.zeros_(table.get_parameter("weight"))
         self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
+        self.activation = relu if plain else silu
+        self.pair: PairNet | None = None
+        if pair_width is not None:
+            self.pair = PairNet(self.embed.in_features, width=pair_width, num_bins=num_bins)
+
+    def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
+        """What the first layer sees of each splitting, (K, F + 2S)."""
+        scales = (self.mean.numpy(), self.std.numpy(), _LOG1P)
+        return torch.from_numpy(_inputs(context.numpy(), counts.numpy(), *scales))
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Hidden state of each splitting, shape (K, width)."""
-        scales = (self.mean.numpy(), self.std.numpy(), _LOG1P)
-        inputs = torch.from_numpy(_inputs(context.numpy(), counts.numpy(), *scales))
-        hidden: Tensor = self.trunk(self.embed(inputs.to(self.embed.weight.dtype)))
+        hidden: Tensor = self.trunk(self.embed(self.inputs(context, counts).to(self.embed.weight.dtype)))
         return hidden
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
@@ -166,17 +218,17 @@ class SplittingNet(nn.Module):
     def components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Mixture log-weights (K, C) and binomial logits (K, C, S) of a composite A."""
         out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
-        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:].clamp(-_MAX_LOGIT, _MAX_LOGIT)
+        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:].clamp(-MAX_LOGIT, MAX_LOGIT)
 
     def content_log_prob(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """log P(content of A | composite), truncated to two tokens or more on both sides, shape (K,)."""
         weights, logits = self.components(hidden)
         c, k = counts.float(), counts_a.float()
-        log_in, log_out = logsigmoid(logits), logsigmoid(-logits)
-        log_joint = torch.einsum("ks,kcs->kc", k, log_in) + torch.einsum("ks,kcs->kc", c - k, log_out)
         choose = torch.lgamma(c + 1) - torch.lgamma(k + 1) - torch.lgamma(c - k + 1)
-        none = torch.einsum("ks,kcs->kc", c, log_out)
-        every = torch.einsum("ks,kcs->kc", c, log_in)
+        # log sigma(l) = l + log sigma(-l)
+        none = torch.einsum("ks,kcs->kc", c, logsigmoid(-logits))
+        every = none + torch.einsum("ks,kcs->kc", c, logits)
+        log_joint = none + torch.einsum("ks,kcs->kc", k, logits)
         odds = logits.exp()
         one = none.exp() * torch.einsum("ks,kcs->kc", c, odds)
         but_one = every.exp() * torch.einsum("ks,kcs->kc", c, 1 / odds)
@@ -184,9 +236,14 @@ class SplittingNet(nn.Module):
         normaliser = torch.logsumexp(weights + inside.log(), dim=-1)
         return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
 
+    def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
+        """What the content of A adds to the hidden state, before its first layer, (K, S + 4)."""
+        masses = self.species_mass.numpy()
+        return torch.from_numpy(_content(counts.numpy(), counts_a.numpy(), masses, _LOG1P))
+
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Hidden state (K, width) once the content of A is known."""
-        features = torch.from_numpy(_content(counts.numpy(), counts_a.numpy(), self.species_mass.numpy(), _LOG1P))
+        features = self.content_features(counts, counts_a)
         known: Tensor = self.content_block(hidden + self.content(features.to(self.content.weight.dtype)))
         return known
 
@@ -207,7 +264,7 @@ class SplittingNet(nn.Module):
         """
         for k, table in enumerate(self.tables(variable)):
             x = x + embedding(bins[:, k], table)
-        logits: Tensor = self.outputs[variable](silu(x)).float()
+        logits: Tensor = self.outputs[variable](self.activation(x)).float()
         return logits
 
     def bins(self, variables: Tensor) -> Tensor:
@@ -223,6 +280,21 @@ class SplittingNet(nn.Module):
 
     def log_prob(self, batch: Splittings) -> Tensor:
         """Log-density of each splitting in the coordinates of ``batch.variables``, shape (K,)."""
+        if self.pair is None:
+            return self._log_prob(batch)
+        of_pair = batch.counts.sum(-1, dtype=torch.int32) == 2
+        pairs, others = torch.nonzero(of_pair)[:, 0], torch.nonzero(~of_pair)[:, 0]
+        total = torch.zeros(len(batch)).index_add(0, pairs, self._pair_log_prob(self.pair, batch.rows(pairs)))
+        return total.index_add(0, others, self._log_prob(batch.rows(others)))
+
+    def _pair_log_prob(self, net: PairNet, batch: Splittings) -> Tensor:
+        bins = self.bins(batch.variables)
+        hidden = net.trunk(self.inputs(batch.context, batch.counts))
+        log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
+        cos = _chosen_log_prob(net.cos(hidden), bins[:, 2], log_widths[2])
+        return cos + _chosen_log_prob(net.phi_logits(hidden, bins[:, 2]), bins[:, 3], log_widths[3])
+
+    def _log_prob(self, batch: Splittings) -> Tensor:
         counts, counts_a = batch.counts, batch.counts_a
         n, n_a = counts.sum(-1, dtype=torch.int32), counts_a.sum(-1, dtype=torch.int32)
         hidden = self.encode(batch.context, counts)
@@ -247,9 +319,7 @@ class SplittingNet(nn.Module):
         return total
 
     def _bin_density(self, x: Tensor, bins: Tensor, log_widths: Tensor, variable: int) -> Tensor:
-        chosen = bins[:, variable]
-        log_probs = torch.log_softmax(self.bin_logits(x, bins, variable), dim=-1)
-        return log_probs.gather(1, chosen[:, None])[:, 0] - log_widths[variable][chosen]
+        return _chosen_log_prob(self.bin_logits(x, bins, variable), bins[:, variable], log_widths[variable])
 
     def loss(self, batch: Splittings) -> Tensor:
         """Negative log-likelihood a splitting."""
@@ -272,3 +342,9 @@ class SplittingNet(nn.Module):
             steps = torch.diff(edges).clamp_min(1e-4)
             self.edges[variable] = torch.cat([edges[:1], edges[0] + torch.cumsum(steps, 0)])
         self.edges[-1] = torch.linspace(-torch.pi, torch.pi, self.num_bins + 1)
+
+
+def _chosen_log_prob(logits: Tensor, chosen: Tensor, log_widths: Tensor) -> Tensor:
+    """Log-density (K,) in the chosen bins (K,) of piecewise constant densities with logits (K, B)."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    return log_probs.gather(1, chosen[:, None])[:, 0] - log_widths[chosen]

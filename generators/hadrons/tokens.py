@@ -36,15 +36,18 @@ FLAVOURS: tuple[int, ...] = (1, 2, 3, 4, 5, 21)
 """Parton flavours after charge conjugation of antiquarks."""
 
 _INDEX = {pdg: i for i, pdg in enumerate(SPECIES)}
+_BY_ID = np.argsort(SPECIES)
+_SORTED = np.array(SPECIES)[_BY_ID]
 CONJUGATE: NDArray[np.int64] = np.array([_INDEX[int(i)] for i in conjugate(SPECIES)])
 """Index of each species' antiparticle."""
 
 
 def species_index(pdg_id: Ints) -> Ints:
     """Index into :data:`SPECIES` of each PDG id. Raises KeyError on a species that is no token."""
-    unique, inverse = np.unique(pdg_id, return_inverse=True)
-    table: Ints = np.array([_INDEX[int(i)] for i in unique], dtype=np.int64)
-    index: Ints = table[inverse.reshape(-1)]
+    near: Ints = np.clip(np.searchsorted(_SORTED, pdg_id), 0, len(_SORTED) - 1)
+    if len(unknown := np.flatnonzero(_SORTED[near] != pdg_id)):
+        raise KeyError(int(pdg_id[unknown[0]]))
+    index: Ints = _BY_ID[near]
     return index
 
 
@@ -111,7 +114,9 @@ def condition(partons: Partons) -> tuple[Ints, Floats, NDArray[np.bool_]]:
 
 def _gun_rapidity(partons: Partons) -> Floats:
     """Rapidity of partons put on the gun's mass shell along their own direction."""
-    m = np.array([PARTON_MASSES[abs(int(i))] for i in partons.pdg_id])
+    m = np.zeros(len(partons))
+    for flavour in np.unique(np.abs(partons.pdg_id)):
+        m[np.abs(partons.pdg_id) == flavour] = PARTON_MASSES[int(flavour)]
     transverse = pt(partons.p4)
     y: Floats = np.arcsinh(partons.p4[:, 3] / np.hypot(transverse, m))
     return y
@@ -120,12 +125,10 @@ def _gun_rapidity(partons: Partons) -> Floats:
 def to_lab(p4: Floats, offsets: Ints, partons: Partons) -> Floats:
     """Tokens or particles (M, 4) from the axis frame to the frame of their partons' p4."""
     counts = np.diff(offsets)
-    angle = np.repeat(phi(partons.p4), counts)
-    y = np.repeat(_gun_rapidity(partons), counts)
-    c, s = np.cos(angle), np.sin(angle)
+    angle, y = phi(partons.p4), _gun_rapidity(partons)
+    c, s, ch, sh = (np.repeat(f(x), counts) for f, x in ((np.cos, angle), (np.sin, angle), (np.cosh, y), (np.sinh, y)))
     # axes of the frame: z is the parton's transverse direction n, x the beam, y = z cross x
     px, py, pz = p4[:, 3] * c + p4[:, 2] * s, p4[:, 3] * s - p4[:, 2] * c, p4[:, 1]
-    ch, sh = np.cosh(y), np.sinh(y)
     return np.stack([p4[:, 0] * ch + pz * sh, px, py, pz * ch + p4[:, 0] * sh], axis=-1)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
 from fastsim.pipeline import Domain
@@ -38,7 +39,7 @@ class TreeTraining:
 
     batch_size: int = 8192
     num_validation: int = 8000
-    network: dict[str, int] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
 
 
@@ -150,8 +151,9 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     ``output/particles``, each of which resumes from its last checkpoint.
 
     Args:
-        config_path: JSON with name, kind ("tree" or "diffusion"), seed, pt_min, pt_max (GeV), data, latent,
-            and the kind's own section ("tree" or "flow").
+        config_path: JSON with name, kind ("tree" or "diffusion"), seed, pt_min, pt_max (GeV), data, latent (its
+            settings, or the name or card of a tree model to take it from), and the kind's own section ("tree" or
+            "flow").
         output: run folder.
         resume: go on from checkpoints found there; otherwise they are removed first.
 
@@ -175,7 +177,15 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             raise FastsimError(f"{config_path}: missing key {key!r}")
     seed = int(config.get("seed", 1))
     data_config = from_dict(DataConfig, config["data"], f"{config_path}: data")
-    latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
+    taken: TreeModel | None = None
+    if isinstance(config["latent"], str):
+        card, weights = cards.load(config["latent"])
+        if card.kind != TreeModel.kind:
+            raise FastsimError(f"{config_path}: {card.name} is a {card.kind} model: a latent is taken from a tree")
+        taken = TreeModel.from_card(card, weights)
+        latent_config = LatentTraining(network=card.config.get("latent", {}))
+    else:
+        latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
     domain = Domain(FLAVOURS_BOTH, float(config.get("pt_min", 20.0)), float(config.get("pt_max", 2000.0)))
     parts = {name: output / name for name in ("latent", "particles")}
     if not resume:
@@ -198,7 +208,10 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     except (TypeError, ValueError) as error:
         raise FastsimError(f"{config_path}: {error}") from error
     sample = data.load(data_config, output.parent / "data", workers=available_cpus())
-    fit_latent(model.latent_model, sample, latent_config, seed, parts["latent"])
+    if taken is None:
+        fit_latent(model.latent_model, sample, latent_config, seed, parts["latent"])
+    else:
+        model.latent_model.load_state_dict(taken.latent_model.state_dict())
     if kind == "tree":
         result = fit_tree(tree.net, sample, tree_config, seed, parts["particles"])
     else:

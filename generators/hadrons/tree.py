@@ -3,8 +3,8 @@
     p(tokens | parton) = p(z | parton) * prod over splittings p(content, m_B, m_A, cos theta*, phi* | context)
 
 z holds the species counts and the total four-momentum of the set (:mod:`generators.hadrons.latent`); the
-tree is that of :mod:`generators.hadrons.clustering`; each factor is a :class:`SplittingNet`. All splittings
-of one depth are sampled together, so that a set of 60 tokens costs about 15 network evaluations.
+tree is that of :mod:`generators.hadrons.clustering`; each factor is a :class:`SplittingNet`. Splittings whose
+ancestors are done are sampled together, in blocks; those of two tokens come last.
 
 References:
     Andreassen, Feige, Frye, Schwartz, JUNIPR: a framework for unsupervised machine learning in particle
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.pipeline import Domain
+from generators.compiled import compiled
 from generators.hadrons.branching import (
     NUM_CONTEXT,
     breakup,
@@ -34,17 +35,17 @@ from generators.hadrons.branching import (
 from generators.hadrons.clustering import LEAST_MASS, Nodes
 from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
 from generators.hadrons.model import HadronModel
-from generators.hadrons.splitting import NUM_VARIABLES, SplittingNet, Splittings
-from generators.hadrons.splitting_sampler import SplittingSampler
+from generators.hadrons.splitting import SplittingNet, Splittings
+from generators.hadrons.splitting_sampler import Angles, SplittingSampler, padded
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
 
 _EPS = 1e-300
 _REDRAWS = 12
-_BLOCK = 2048  # rows at a time: their activations stay in the processor's cache
+_BLOCK = 4096  # rows at a time: more leave the processor's cache, fewer cost more calls
 _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: where there is room, and at all
 
 
-def make_net(settings: Mapping[str, int]) -> SplittingNet:
+def make_net(settings: Mapping[str, Any]) -> SplittingNet:
     """A network with the sizes of a config; unknown names are refused by its constructor."""
     return SplittingNet(NUM_CONTEXT, torch.from_numpy(SPECIES_MASS), **settings)
 
@@ -91,72 +92,89 @@ def sample_tree(
     if counts.max(initial=0) > 255:
         raise ValueError(f"a set holds {counts.max()} tokens of one species: 255 at most")
     tree = _planted(counts, total)
-    of_set = set_features(flavour, energy, total, tree.size[tree.roots])
-    front, grown = tree.roots[tree.size[tree.roots] >= 2], len(tree.roots)
-    while len(front):
-        start = grown
-        for block in range(0, len(front), _BLOCK):
-            rows = front[block : block + _BLOCK]
-            a = grown + np.arange(len(rows))
-            b = a + len(rows)
-            grown += 2 * len(rows)
-            _split_once(net, tree, rows, a, b, *context(tree, rows, energy, of_set), rng)
-        front = start + np.flatnonzero(tree.size[start:grown] >= 2)
-    leaves = np.flatnonzero(tree.size == 1)
-    leaves = leaves[np.argsort(tree.set_index[leaves], kind="stable")]
-    return tree.set_index[leaves], tree.counts[leaves].argmax(-1), tree.p4[leaves]
+    sizes = tree.size[tree.roots]
+    of_set = set_features(flavour, energy, total, sizes)
+    # splittings wait for nothing but their ancestors: blocks are full, whatever their depths
+    waiting, grown = tree.roots[sizes >= 3], len(tree.roots)
+    while len(waiting):
+        rows, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
+        _split_nodes(net, tree, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
+        end = grown + 2 * len(rows)
+        waiting = np.concatenate([waiting, grown + np.flatnonzero(tree.size[grown:end] >= 3)])
+        grown = end
+    pairs = np.flatnonzero(tree.size == 2)
+    for start in range(0, len(pairs), _BLOCK):
+        rows = pairs[start : start + _BLOCK]
+        _split_pairs(net, tree, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
+        grown += 2 * len(rows)
+    species, p4 = _leaves(tree.p4, tree.counts, tree.size, tree.set_index, offsets_from_counts(sizes))
+    return np.repeat(tree.roots, sizes), species, p4
 
 
-def _split_once(
+def _split_nodes(
     net: SplittingSampler,
     tree: Nodes,
     rows: Ints,
-    a: Ints,
-    b: Ints,
+    grown: int,
     features: NDArray[np.float32],
     axes: Floats,
     rng: np.random.Generator,
 ) -> None:
-    """Splits the nodes ``rows`` of a tree into the new nodes ``a`` and ``b``, each (K,)."""
-    counts, p4, mass = tree.counts[rows], tree.p4[rows], tree.mass[rows]
+    """Splits the nodes ``rows`` (K,) of three tokens or more into new nodes from ``grown`` on.
+
+    ``features`` and ``axes`` are those of the padded rows; what is drawn for the padding is thrown away.
+    """
+    wide = padded(rows)
+    counts, mass = tree.counts[wide], tree.mass[wide]
     hidden = net.encode(features, counts)
-    counts_a = net.content(hidden, counts, rng)
-    counts_b = counts - counts_a
+    counts_a, both = net.content(hidden, counts, rng)
     hidden = net.with_content(hidden, counts, counts_a)
-    n_a, n_b = counts_a.sum(-1, dtype=np.int64), counts_b.sum(-1, dtype=np.int64)
-    least_a, least_b = least_mass(counts_a), least_mass(counts_b)
-    m_a, m_b = least_a.copy(), least_b.copy()
-    bins = np.full((len(rows), NUM_VARIABLES), net.num_bins)
-    for variable, m, other, least, n in ((0, m_b, m_a, least_b, n_b), (1, m_a, m_b, least_a, n_a)):
-        inner = np.flatnonzero(n >= 2)
-        if len(inner):
-            known = bins[inner]
-            value = net.variable(net.head(hidden[inner], variable), known, variable, rng)
-            bins[inner] = known
-            free = np.maximum((mass - other - least)[inner], 0.0)
-            # photons never share a mass of zero
-            floor = np.maximum(np.minimum(_MIN_MASS * mass[inner], 0.5 * free), _EPS_MASS * mass[inner])
-            m[inner] = np.maximum(least[inner] + free / (1 + np.exp(-value)), floor)
-    first, second = _directions(net, hidden, bins, p4, mass, axes, m_a, m_b, rng)
-    # the hemisphere is pz > 0: both children must keep to it. The first good one of some more counts, if there is one
-    outside = np.flatnonzero((first[:, 3] <= 0) | (second[:, 3] <= 0))
-    if len(outside):
-        t = np.repeat(outside, _REDRAWS)
-        again = _directions(net, hidden[t], bins[t], p4[t], mass[t], axes[t], m_a[t], m_b[t], rng)
-        good = ((again[0][:, 3] > 0) & (again[1][:, 3] > 0)).reshape(len(outside), _REDRAWS)
-        chosen = np.arange(len(outside)) * _REDRAWS + good.argmax(1)
-        first[outside], second[outside] = again[0][chosen], again[1][chosen]
-    tree.p4[a], tree.p4[b] = first, second
-    tree.left[rows], tree.right[rows] = a, b
-    for child, m, c, n in ((a, m_a, counts_a, n_a), (b, m_b, counts_b, n_b)):
-        tree.parent[child], tree.set_index[child] = rows, tree.set_index[rows]
-        tree.mass[child], tree.counts[child], tree.size[child] = m, c, n
+    least_a, least_b = least_mass(counts_a), least_mass(counts - counts_a)
+    heads = net.heads(hidden)
+    bins = np.full((len(wide), 2), net.num_bins)
+    bins[:, 0], value = net.masses_b(heads, rng)
+    m_b, m_a = _child_mass(value, mass, least_a, least_b), least_a
+    if len(both):
+        bins[both, 1], value = net.masses_a(hidden, bins[:, 0], both, rng)
+        m_a[both] = _child_mass(value, mass[both], m_b[both], least_a[both])
+    num = len(rows)
+    angles = net.angles(heads, bins).rows(slice(num))
+    first, second = _directions(net, angles, tree.p4[rows], mass[:num], axes[:num], m_a[:num], m_b[:num], rng)
+    _grow(tree, rows, grown, counts[:num], counts_a[:num], m_a[:num], m_b[:num], first, second)
+
+
+def _split_pairs(
+    net: SplittingSampler,
+    tree: Nodes,
+    rows: Ints,
+    grown: int,
+    features: NDArray[np.float32],
+    axes: Floats,
+    rng: np.random.Generator,
+) -> None:
+    """As :func:`_split_nodes`, of two tokens: only angles are free. The first of its species goes to A."""
+    counts, num = tree.counts[padded(rows)], len(rows)
+    counts_a = np.zeros_like(counts)
+    counts_a[np.arange(len(counts)), (counts > 0).argmax(1)] = 1
+    angles = net.pair_angles(features, counts, counts_a).rows(slice(num))
+    counts, counts_a = counts[:num], counts_a[:num]
+    m_a, m_b = least_mass(counts_a), least_mass(counts - counts_a)
+    first, second = _directions(net, angles, tree.p4[rows], tree.mass[rows], axes[:num], m_a, m_b, rng)
+    _grow(tree, rows, grown, counts, counts_a, m_a, m_b, first, second)
+
+
+def _child_mass(value: Floats, mass: Floats, other: Floats, least: Floats) -> Floats:
+    """Masses (K,) of composite children from their variables, those of parents and siblings, and their least."""
+    free = np.maximum(mass - other - least, 0.0)
+    # photons never share a mass of zero
+    floor = np.maximum(np.minimum(_MIN_MASS * mass, 0.5 * free), _EPS_MASS * mass)
+    result: Floats = np.maximum(least + free / (1 + np.exp(-value)), floor)
+    return result
 
 
 def _directions(
     net: SplittingSampler,
-    hidden: torch.Tensor,
-    bins: Ints,
+    angles: Angles,
     p4: Floats,
     mass: Floats,
     axes: Floats,
@@ -164,10 +182,73 @@ def _directions(
     m_b: Floats,
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Four-momenta of A and B, each (K, 4), given everything but their direction."""
-    cos = np.tanh(net.variable(net.head(hidden, 2), bins, 2, rng) / 2)
-    phi = net.variable(net.head(hidden, 3), bins, 3, rng)
-    return split(p4, mass, axes, m_a, m_b, cos, phi)
+    """Four-momenta of A and B, each (K, 4), in the hemisphere pz > 0 if one of some draws is."""
+    first, second = split(p4, mass, axes, m_a, m_b, *net.draw(angles, rng))
+    outside = np.flatnonzero((first[:, 3] <= 0) | (second[:, 3] <= 0))
+    if len(outside):
+        t = np.repeat(outside, _REDRAWS)
+        again = split(p4[t], mass[t], axes[t], m_a[t], m_b[t], *net.draw(angles.rows(t), rng))
+        good = ((again[0][:, 3] > 0) & (again[1][:, 3] > 0)).reshape(len(outside), _REDRAWS)
+        chosen = np.arange(len(outside)) * _REDRAWS + good.argmax(1)
+        first[outside], second[outside] = again[0][chosen], again[1][chosen]
+    return first, second
+
+
+@compiled
+def _place_children(
+    node_p4: Floats,
+    node_mass: Floats,
+    node_counts: NDArray[np.uint8],
+    size: Ints,
+    left: Ints,
+    right: Ints,
+    parent: Ints,
+    set_index: Ints,
+    rows: Ints,
+    grown: int,
+    counts: NDArray[np.uint8],
+    counts_a: NDArray[np.uint8],
+    m_a: Floats,
+    m_b: Floats,
+    first: Floats,
+    second: Floats,
+) -> None:
+    for k in range(len(rows)):
+        row = rows[k]
+        a, b = grown + k, grown + len(rows) + k
+        left[row], right[row], parent[a], parent[b] = a, b, row, row
+        set_index[a] = set_index[b] = set_index[row]
+        node_mass[a], node_mass[b] = m_a[k], m_b[k]
+        for i in range(4):
+            node_p4[a, i], node_p4[b, i] = first[k, i], second[k, i]
+        n, n_a = 0, 0
+        for s in range(counts.shape[1]):
+            node_counts[a, s], node_counts[b, s] = counts_a[k, s], counts[k, s] - counts_a[k, s]
+            n, n_a = n + counts[k, s], n_a + counts_a[k, s]
+        size[a], size[b] = n_a, n - n_a
+
+
+def _grow(tree: Nodes, rows: Ints, grown: int, *children: NDArray[Any]) -> None:
+    """Puts the children A and then B of the nodes ``rows`` into the tree: counts, counts_a, m_a, m_b, p4 of each."""
+    nodes = (tree.p4, tree.mass, tree.counts, tree.size, tree.left, tree.right, tree.parent, tree.set_index)
+    _place_children(*nodes, rows, grown, *children)
+
+
+@compiled
+def _leaves(p4: Floats, counts: NDArray[np.uint8], size: Ints, set_index: Ints, offsets: Ints) -> tuple[Ints, Floats]:
+    """Species and p4 of the leaves, grouped by set."""
+    filled = offsets[:-1].copy()
+    species, out = np.empty(offsets[-1], np.int64), np.empty((offsets[-1], 4))
+    for k in range(len(size)):
+        if size[k] == 1:
+            place = filled[set_index[k]]
+            filled[set_index[k]] += 1
+            for s in range(counts.shape[1]):
+                if counts[k, s] > 0:
+                    species[place] = s
+            for i in range(4):
+                out[place, i] = p4[k, i]
+    return species, out
 
 
 class TreeModel(HadronModel):
@@ -203,7 +284,10 @@ class TreeModel(HadronModel):
         """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
         sampler = self._sampler = self._sampler or SplittingSampler(self.net, self.precision)
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
-        _, species, p4 = sample_tree(sampler, flavour, parton_energy(flavour, pt), latent.counts, latent.total, numbers)
+        # the sampler chooses its precision itself
+        with torch.autocast("cpu", enabled=False):
+            energy = parton_energy(flavour, pt)
+            _, species, p4 = sample_tree(sampler, flavour, energy, latent.counts, latent.total, numbers)
         return TokenSample(flavour, pt, offsets_from_counts(latent.counts.sum(-1)), species, p4)
 
     @torch.no_grad()

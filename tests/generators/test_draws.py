@@ -6,7 +6,7 @@ from math import comb
 
 import numpy as np
 
-from generators.draws import pick, share
+from generators.draws import pick, pick_bin, share
 
 
 def test_frequencies_and_fractions() -> None:
@@ -18,6 +18,24 @@ def test_frequencies_and_fractions() -> None:
     for chosen in (1, 3):
         inside = fraction[index == chosen]
         assert abs(inside.mean() - 0.5) < 0.01 and abs(inside.var() - 1 / 12) < 0.005
+
+
+def test_bins_follow_the_softmax_and_values_fill_them() -> None:
+    logits = np.array([0.3, -200.0, 2.0, -1.0, 5.0, 0.0, 1.0, 0.5, 4.0, -7.0], dtype=np.float32)
+    edges = np.linspace(-1, 1, 11) ** 3
+    u = np.random.default_rng(4).random(200_000)
+    index, value = pick_bin(np.tile(logits, (len(u), 1)), u, edges)
+    probs = np.exp(logits) / np.exp(logits).sum()
+    found = np.bincount(index, minlength=10) / len(u)
+    assert (np.abs(found - probs) < 5 * np.sqrt(probs / len(u)) + 1e-9).all()
+    assert ((value >= edges[index]) & (value <= edges[index + 1])).all()
+    inside = ((value - edges[index]) / np.diff(edges)[index])[index == 4]
+    assert abs(inside.mean() - 0.5) < 0.01 and abs(inside.var() - 1 / 12) < 0.005
+    # inversion: the same as that of the exact cumulative sum, up to rounding
+    exact = np.minimum(np.searchsorted(np.cumsum(probs.astype(np.float64)), u, side="right"), 9)
+    assert (index == exact).mean() > 0.9999
+    last, _ = pick_bin(logits[None], np.array([np.nextafter(1.0, 0.0)]), edges)
+    assert last[0] == 9 and pick_bin(logits[None], np.zeros(1), edges)[1][0] == edges[0]
 
 
 def test_the_last_weight_is_never_passed() -> None:

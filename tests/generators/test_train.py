@@ -49,6 +49,16 @@ def test_a_tiny_tree_trains_resumes_and_generates(tmp_path: Path) -> None:
     assert len(model.sample(partons, seed=1)) == 8
 
 
+def test_a_latent_can_be_that_of_another_model_with_plain_layers_on_top(tmp_path: Path) -> None:
+    network = {**TREE["tree"]["network"], "plain": True, "pair_width": 12}
+    config = {**TREE, "latent": "hadron-tree", "tree": {**TREE["tree"], "network": network}}
+    model = fastsim.load_model(train(write(tmp_path / "tiny.json", config), tmp_path / "run"))
+    partons = Partons.from_pt_eta_phi(np.full(8, 21), np.full(8, 40.0), np.zeros(8), np.zeros(8))
+    assert len(model.sample(partons, seed=1)) == 8
+    own, other = model.latent(partons, seed=4), fastsim.load_model("hadron-tree").latent(partons, seed=4)
+    assert (own.counts == other.counts).all() and (own.total == other.total).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -56,6 +66,8 @@ def test_a_tiny_tree_trains_resumes_and_generates(tmp_path: Path) -> None:
         ({"colour": 1}, "unknown key 'colour'"),
         ({"data": {"num_evnts": 3}}, "data: unknown key 'num_evnts'; known are .*num_events"),
         ({"tree": {"loop": {"steps": 3}}}, "tree.loop: unknown key 'steps'"),
+        ({"latent": "no-such-model"}, "unknown model 'no-such-model'"),
+        ({"latent": "hadron-diffusion"}, "hadron-diffusion is a diffusion model: a latent is taken from a tree"),
     ],
 )
 def test_bad_configs_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from generators.hadrons.branching import breakup, context, set_features, split, 
 from generators.hadrons.clustering import Nodes, cluster
 from generators.hadrons.latent import Latent
 from generators.hadrons.model import FLAVOURS_BOTH
-from generators.hadrons.splitting import Splittings
+from generators.hadrons.splitting import SplittingNet, Splittings
 from generators.hadrons.splitting_sampler import SplittingSampler
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
 from generators.hadrons.tree import TreeModel, log_jacobian, make_net, sample_tree
@@ -27,6 +28,7 @@ SMALL = {
     "latent": {"count_width": 8, "flow_width": 16},
     "splitting": {"width": 24, "num_blocks": 1, "head_width": 16, "num_bins": 24, "num_components": 3},
 }
+PLAIN = {**SMALL, "splitting": {**SMALL["splitting"], "plain": True, "pair_width": 12}}
 DOMAIN = Domain(FLAVOURS_BOTH, 20.0, 2000.0)
 
 
@@ -36,10 +38,10 @@ def sample() -> TokenSample:
     return token_sample(rng.choice([1, 2, 3, 4, 5, 21], 40), np.exp(rng.uniform(3.0, 7.6, 40)), seed=3)
 
 
-@pytest.fixture(scope="module")
-def model(sample: TokenSample) -> TreeModel:
+@pytest.fixture(scope="module", params=[SMALL, PLAIN], ids=["residual", "plain"])
+def model(sample: TokenSample, request: pytest.FixtureRequest) -> TreeModel:
     torch.manual_seed(1)
-    model = TreeModel.build("small", DOMAIN, SMALL)
+    model = TreeModel.build("small", DOMAIN, request.param)
     rows, _, _ = splittings(sample)
     model.net.set_scales(rows)
     model.latent_model.set_scales(torch.from_numpy(Latent.of(sample).features).float())
@@ -111,44 +113,88 @@ def test_sampled_contents_follow_the_density(model: TreeModel) -> None:
     net, num = model.net, 20_000
     counts = np.zeros((num, len(SPECIES_MASS)), dtype=np.uint8)
     counts[:, 1], counts[:, 3] = 2, 2
-    context = np.zeros((num, len(net.mean)), dtype=np.float32)
+    context = np.tile(net.mean.numpy(), (num, 1))
     sampler = SplittingSampler(net, "float32")
     with torch.no_grad():
-        drawn = sampler.content(sampler.encode(context, counts), counts, np.random.default_rng(3))
-        hidden = net.encode(torch.zeros(1, len(net.mean)), torch.from_numpy(counts[:1]))
+        drawn, both = sampler.content(sampler.encode(context, counts), counts, np.random.default_rng(3))
+        hidden = net.encode(net.mean[None], torch.from_numpy(counts[:1]))
         kinds = net.kind_log_probs(hidden, torch.from_numpy(counts[:1])).exp()[0]
     single = float((drawn.sum(-1) == 1).mean())
+    assert (np.flatnonzero(drawn.sum(-1) == 2) == both).all()
     expected = float(kinds[1:].sum())
     assert abs(single - expected) < 5 * np.sqrt(expected * (1 - expected) / num)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_sampled_variables_follow_the_density(sample: TokenSample, model: TreeModel, precision: str) -> None:
-    """Every bin of cos theta*, and of phi* given it, for one node: the sampler's own arithmetic is the network's."""
+def shaken(settings: dict[str, Any], rows: Splittings) -> SplittingNet:
+    """A network whose densities are far from flat."""
     torch.manual_seed(5)
-    net = make_net(SMALL["splitting"]).eval()
-    rows, _, _ = splittings(sample)
+    net = make_net(settings["splitting"]).eval()
     net.set_scales(rows)
     for weight in net.parameters():
         weight.data += 0.15 * torch.randn_like(weight)
-    chosen = torch.nonzero(rows.counts.sum(-1) - rows.counts_a.sum(-1) >= 2)[:1, 0]
-    row, num = rows.rows(chosen), 40_000
-    many = [np.repeat(x.numpy(), num, 0) for x in (row.context, row.counts, row.counts_a)]
+    return net
+
+
+def check_frequencies(bins: np.ndarray, probs: np.ndarray, precision: str) -> None:
+    found = np.bincount(bins, minlength=len(probs)) / len(bins)
+    tolerance = 5 * np.sqrt(probs / len(bins)) + (0.05 * probs if precision == "bfloat16" else 0)
+    assert (np.abs(found - probs) < tolerance + 1e-4).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("settings", [SMALL, PLAIN], ids=["residual", "plain"])
+def test_sampled_masses_follow_the_density(sample: TokenSample, settings: dict[str, Any], precision: str) -> None:
+    """Every bin of m_B, and of m_A given it, of one node: the sampler's own arithmetic is the network's."""
+    rows, _, _ = splittings(sample)
+    net = shaken(settings, rows)
+    row, num = rows.rows(torch.nonzero(rows.counts_a.sum(-1) >= 2)[:1, 0]), 40_000
+    context, counts, counts_a = (np.repeat(x.numpy(), num, 0) for x in (row.context, row.counts, row.counts_a))
     known = net.bins(row.variables)
     sampler, rng = SplittingSampler(net, precision), np.random.default_rng(6)
     with torch.no_grad():
-        hidden = sampler.with_content(sampler.encode(many[0], many[1]), many[1], many[2])
+        hidden = sampler.with_content(sampler.encode(context, counts), counts, counts_a)
         exact = net.with_content(net.encode(row.context, row.counts), row.counts, row.counts_a)
-        for variable in (2, 3):
-            bins = np.repeat(known.numpy(), num, 0)
-            values = sampler.variable(sampler.head(hidden, variable), bins, variable, rng)
-            found = np.bincount(bins[:, variable], minlength=net.num_bins) / num
-            probs = torch.softmax(net.bin_logits(net.head(exact, variable), known, variable), -1)[0].numpy()
-            tolerance = 5 * np.sqrt(probs / num) + (0.05 * probs if precision == "bfloat16" else 0)
-            assert (np.abs(found - probs) < tolerance + 1e-4).all()
+        before = np.repeat(known[:, 0].numpy(), num)
+        drawn = sampler.masses_b(sampler.heads(hidden), rng), sampler.masses_a(hidden, before, np.arange(num), rng)
+        for variable, (bins, values) in enumerate(drawn):
+            logits = net.bin_logits(net.head(exact, variable), known, variable)
+            check_frequencies(bins, torch.softmax(logits, -1)[0].numpy(), precision)
             edges = net.edges[variable].numpy()
-            assert (values >= edges[bins[:, variable]] - 1e-6).all()
-            assert (values <= edges[bins[:, variable] + 1] + 1e-6).all()
+            assert (values >= edges[bins] - 1e-6).all()
+            assert (values <= edges[bins + 1] + 1e-6).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize("settings", [SMALL, PLAIN], ids=["residual", "plain"])
+def test_sampled_angles_follow_the_density(
+    sample: TokenSample, settings: dict[str, Any], size: int, precision: str
+) -> None:
+    """Every bin of cos theta* and of phi*, of a pair and of a larger node, against the likelihood itself."""
+    rows, _, _ = splittings(sample)
+    net = shaken(settings, rows)
+    row, num = rows.rows(torch.nonzero(rows.counts.sum(-1) == size)[:1, 0]), 40_000
+    context, counts, counts_a = (np.repeat(x.numpy(), num, 0) for x in (row.context, row.counts, row.counts_a))
+    sampler, rng = SplittingSampler(net, precision), np.random.default_rng(6)
+    middles, widths = (net.edges[2:, 1:] + net.edges[2:, :-1]) / 2, torch.diff(net.edges[2:])
+    grid = torch.cartesian_prod(*middles)
+    variables = torch.cat([row.variables[:, :2].repeat(len(grid), 1), grid], 1)
+    batch = Splittings(*(x.repeat(len(grid), 1) for x in (row.context, row.counts, row.counts_a)), variables)
+    with torch.no_grad():
+        probs = (net.log_prob(batch).exp() * torch.cartesian_prod(*widths).prod(-1)).view(2 * (net.num_bins,)).numpy()
+        if size == 2:
+            angles = sampler.pair_angles(context, counts, counts_a)
+        else:
+            hidden = sampler.with_content(sampler.encode(context, counts), counts, counts_a)
+            known = np.repeat(net.bins(row.variables)[:, :2].numpy(), num, 0)
+            angles = sampler.angles(sampler.heads(hidden), known)
+        cos, phi = sampler.draw(angles, rng)
+    bins = net.bins(torch.from_numpy(np.stack([0 * cos, 0 * cos, 2 * np.arctanh(cos), phi], -1)).float()).numpy()
+    joint = probs / probs.sum()
+    check_frequencies(bins[:, 2], joint.sum(1), precision)
+    check_frequencies(bins[:, 3], joint.sum(0), precision)
+    likeliest = int(joint.sum(1).argmax())
+    check_frequencies(bins[bins[:, 2] == likeliest, 3], joint[likeliest] / joint[likeliest].sum(), precision)
 
 
 def test_sets_have_the_latents_counts_and_momentum(sample: TokenSample, model: TreeModel) -> None:
