@@ -269,6 +269,10 @@ class TreeModel(HadronModel):
         self._sampler = None
         return super().train(mode)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """As it is sent to other processes: without the sampler, which each makes of the weights."""
+        return {**self.__dict__, "_sampler": None}
+
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> TreeModel:
         unknown = set(config) - {"latent", "splitting", "precision"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -357,3 +358,11 @@ def test_more_tokens_than_a_byte_holds_are_refused(model: TreeModel) -> None:
     sampler, energy = SplittingSampler(model.net), np.array([200.0])
     with pytest.raises(ValueError, match="256 tokens of one species"):
         sample_tree(sampler, np.array([1]), energy, counts, np.array([[200.0, 0, 0, 150.0]]), np.random.default_rng(1))
+
+
+def test_a_model_that_has_sampled_goes_to_other_processes(model: TreeModel, sample: TokenSample) -> None:
+    latent = Latent.of(sample)
+    first = model.place(sample.flavour, sample.pt, latent, torch.Generator().manual_seed(1))
+    other = pickle.loads(pickle.dumps(model))
+    again = other.place(sample.flavour, sample.pt, latent, torch.Generator().manual_seed(1))
+    np.testing.assert_array_equal(first.p4, again.p4)
