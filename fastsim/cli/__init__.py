@@ -94,18 +94,30 @@ def _give_up() -> None:
 
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
+    last = threading.Timer(GRACE, _give_up)
+    last.daemon = True
+
     def leave(number: int, frame: FrameType | None) -> None:
         # a chunk that has begun is finished and kept, unless it takes too long
-        last = threading.Timer(GRACE, _give_up)
-        last.daemon = True
-        last.start()
+        if not last.is_alive():
+            last.start()
         raise Terminated
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        # raised while an object was being removed, where Python drops it: the signal comes again a moment later
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+        else:
+            number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+    previous, hook = signal.signal(signal.SIGTERM, leave), sys.unraisablehook
+    sys.unraisablehook = again
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+        sys.unraisablehook = hook
 
 
 def main(args: Sequence[str] | None = None) -> int:

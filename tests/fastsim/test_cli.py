@@ -252,3 +252,24 @@ def test_progress_draws_on_a_terminal_only(capfd: pytest.CaptureFixture[str], mo
         time.sleep(0.2)
     drawn = capfd.readouterr()
     assert "working" in drawn.err and "events/s" in drawn.err and drawn.out == ""
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])
+def test_a_signal_is_not_lost_while_an_object_is_removed(number: int, expected: str) -> None:
+    """Python drops what a handler raises inside a destructor."""
+    program = f"""
+import os, time
+from fastsim.cli import _sigterm_unwinds
+class Removed:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0.01)
+try:
+    with _sigterm_unwinds():
+        Removed()
+        time.sleep(20)
+except BaseException as error:
+    print(type(error).__name__, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == (expected, "")
