@@ -258,8 +258,10 @@ def test_progress_draws_on_a_terminal_only(capfd: pytest.CaptureFixture[str], mo
 def test_a_signal_is_not_lost_while_an_object_is_removed(number: int, expected: str) -> None:
     """Python drops what a handler raises inside a destructor."""
     program = f"""
-import os, time
+import os, signal, time
 from fastsim.cli import _sigterm_unwinds
+# a shell starts background jobs, and so their children, with SIGINT ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Removed:
     def __del__(self):
         os.kill(os.getpid(), {int(number)})
