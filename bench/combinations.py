@@ -144,7 +144,9 @@ def main() -> None:
     parser.add_argument("--pt", default="20:60", help="of the partons in GeV")
     parser.add_argument("--num", type=int, default=400, help="partons of each combination")
     parser.add_argument("--cost-num", type=int, default=2048, help="partons to measure the cost of models")
-    parser.add_argument("--geant4-data", type=Path, help="folder of Geant4's data sets")
+    # taken out of the environment: in a chain with a model no shower is Geant4's
+    data = os.environ.pop("FASTSIM_GEANT4_DATA", None)
+    parser.add_argument("--geant4-data", type=Path, default=data, help="folder of Geant4's data sets")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/combinations"), help="samples; what is there is taken"
     )
