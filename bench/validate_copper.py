@@ -30,8 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-import fastsim
-from bench.validate_showers import NAMES, refuse_shared, trained_on
+from bench.validate_showers import NAMES, make_file, refuse_shared, trained_on
+from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES, Detector, load_detector
@@ -56,6 +56,8 @@ HELD = 0.95
 SEED = 9101
 """Of the first particle's showers; a seed gives the same energies, so the others have their own."""
 GEANT4 = "Geant4"
+Results = dict[tuple[str, str], dict[str, "Comparison"]]
+"""By family and energies, and by sample."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,27 @@ def deviations(a: Floats, b: Floats) -> tuple[float, float, float]:
     return float(value[worst] - 1), float(error[worst]), float(np.sign(beyond) * np.sqrt(abs(beyond)))
 
 
-def compare(real: Mapping[str, Fractions], other: Mapping[str, Fractions], low: float, high: float) -> list[str]:
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of ``num`` showers: ratios with errors, and :func:`deviations` of profiles."""
+
+    num: int
+    response: tuple[float, float]
+    resolution: tuple[float, float]
+    layers: tuple[float, float, float]
+    rings: tuple[float, float, float]
+
+    def cells(self) -> list[str]:
+        """As a row of the table has them."""
+        ratios = [f"{value:.3f} ± {error:.3f}" for value, error in (self.response, self.resolution)]
+        profiles = [
+            f"{100 * worst:+.0f} ± {100 * error:.0f}, {100 * beyond:+.1f}"
+            for worst, error, beyond in (self.layers, self.rings)
+        ]
+        return [str(self.num), *ratios, *profiles]
+
+
+def compare(real: Mapping[str, Fractions], other: Mapping[str, Fractions], low: float, high: float) -> Comparison:
     """The figures of a family, particle by particle put together, in a range of energies."""
     columns: dict[str, list[list[Floats]]] = {name: [[], []] for name in ("x", "width", "layers", "rings")}
     for name, whole in real.items():
@@ -136,14 +158,15 @@ def compare(real: Mapping[str, Fractions], other: Mapping[str, Fractions], low: 
             columns["rings"][side].append(part.rings)
     a, b = ({name: np.concatenate(sides[side]) for name, sides in columns.items()} for side in (0, 1))
     response, width = ratio(a["x"], b["x"]), ratio(a["width"], b["width"])
-    sigma = np.sqrt(width[0])
-    cells = [f"{len(a['x'])}", f"{response[0][0]:.3f} ± {response[1][0]:.3f}"]
-    resolution = sigma[0] / response[0][0]
-    cells.append(f"{resolution:.3f} ± {0.5 * width[1][0] / width[0][0] * resolution:.3f}")
-    for name in ("layers", "rings"):
-        worst, error, beyond = deviations(a[name], b[name])
-        cells.append(f"{100 * worst:+.0f} ± {100 * error:.0f}, {100 * beyond:+.1f}")
-    return cells
+    mean, mean_error = float(response[0][0]), float(response[1][0])
+    resolution = float(np.sqrt(width[0][0])) / mean
+    return Comparison(
+        len(a["x"]),
+        (mean, mean_error),
+        (resolution, 0.5 * float(width[1][0] / width[0][0]) * resolution),
+        deviations(a["layers"], b["layers"]),
+        deviations(a["rings"], b["rings"]),
+    )
 
 
 def halves(whole: Fractions) -> tuple[Fractions, Fractions]:
@@ -154,23 +177,40 @@ def halves(whole: Fractions) -> tuple[Fractions, Fractions]:
     return one, other
 
 
-def report(real: Mapping[str, Fractions], sources: Mapping[str, Mapping[str, Fractions]]) -> str:
-    """The table of all families, energies and samples, in Markdown."""
-    rows = []
+def compare_all(real: Mapping[str, Fractions], sources: Mapping[str, Mapping[str, Fractions]]) -> Results:
+    """All families and energies; first Geant4's halves, then the sources that know a particle of the family."""
+    found: Results = {}
     for family, names in FAMILIES.items():
-        present = [name for name in names if name in real]
+        present = {name: real[name] for name in names if name in real}
+        if not present:
+            continue
+        split = {name: halves(sample) for name, sample in present.items()}
+        first, second = ({n: s[k] for n, s in split.items()} for k in (0, 1))
         for low, high in pairwise(EDGES):
-            if present:
-                split = {name: halves(real[name]) for name in present}
-                first, second = ({n: s[k] for n, s in split.items()} for k in (0, 1))
-                rows.append([family, f"{low:g}-{high:g}", GEANT4, *compare(first, second, low, high)])
+            row = found[family, f"{low:g}-{high:g}"] = {GEANT4: compare(first, second, low, high)}
             for source, made in sources.items():
-                known = [name for name in present if name in made]
+                known = {name: sample for name, sample in present.items() if name in made}
                 if known:
-                    mine = [{n: sample[n] for n in known} for sample in (real, made)]
-                    rows.append([family, f"{low:g}-{high:g}", source, *compare(mine[0], mine[1], low, high)])
+                    row[source] = compare(known, made, low, high)
+    return found
+
+
+def markdown(results: Results) -> str:
+    """The table of all."""
     head = ["particles", "GeV", "sample", "showers", "response", "resolution", "layers, %", "rings, %"]
-    return table(head, rows)
+    return table(head, [[*place, name, *c.cells()] for place, row in results.items() for name, c in row.items()])
+
+
+def card_figures(results: Results, source: str) -> dict[str, cards.Figure]:
+    """How far response and resolution are from Geant4's, beside those of its halves, as a model's card holds them."""
+    found = {}
+    for (family, energies), row in results.items():
+        for name in ("response", "resolution"):
+            if source in row:
+                (value, error), (null, null_error) = (getattr(row[k], name) for k in (source, GEANT4))
+                place = f"{name}-off/{family.split(',')[0]}-{energies}"
+                found[place] = cards.Figure(abs(value - 1), error, abs(null - 1), null_error)
+    return found
 
 
 def read_real(paths: Sequence[Path]) -> tuple[dict[str, tuple[Floats, NDArray[np.float32]]], set[tuple[int, int]]]:
@@ -199,26 +239,6 @@ def truth_path(folder: Path, particle: str) -> Path:
     return folder / f"copper-{particle}.h5"
 
 
-def make_truth(options: argparse.Namespace) -> None:
-    """Runs Geant4 for what is not there yet; an interrupted run goes on."""
-    options.folder.mkdir(parents=True, exist_ok=True)
-    for place, particle in enumerate(PARTICLES):
-        path = truth_path(options.folder, particle)
-        if not path.exists():
-            print(f"Geant4: {path}", file=sys.stderr, flush=True)
-            fastsim.reference_showers(
-                path,
-                detector=DETECTOR,
-                particle=particle,
-                energy=(EDGES[0], EDGES[-1]),
-                num=options.num,
-                seed=SEED + 1000 * place,
-                workers=options.workers,
-                data=options.geant4_data,
-                resume=True,
-            )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("truth", "run", "all"), default="run", help="all: one, then two")
@@ -232,7 +252,10 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of calorimeter.md")
     options = parser.parse_args()
     if options.command in ("truth", "all"):
-        make_truth(options)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        for place, particle in enumerate(PARTICLES):
+            gun = {"detector": DETECTOR, "particle": particle, "energy": (EDGES[0], EDGES[-1]), "num": options.num}
+            make_file(truth_path(options.folder, particle), options, **gun, seed=SEED + 1000 * place)
     if options.command == "truth":
         return
     detector = load_detector(DETECTOR)
@@ -248,9 +271,13 @@ def main() -> None:
             if PARTICLES[n][0] in source.domain.particles
         }
         print(f"{source.name}: drawn", file=sys.stderr, flush=True)
-    text = report(real, sources)
+    results = compare_all(real, sources)
+    text = markdown(results)
     print(text, end="")
     fill(options.docs / "calorimeter.md", "copper", text)
+    for name in sources:
+        if name in cards.available(cards.SHOWER_KINDS):
+            cards.add_figures(cards.data_folder() / "models" / f"{name}.json", card_figures(results, name))
 
 
 if __name__ == "__main__":

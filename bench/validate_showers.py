@@ -277,25 +277,21 @@ def truth_paths(folder: Path, particles: Sequence[str], sample: str) -> list[Pat
     return [folder / "geant4" / f"{particle}-{sample}.h5" for particle in particles]
 
 
+def make_file(path: Path, options: argparse.Namespace, **gun: Any) -> None:
+    """Runs Geant4 for a file that is not there yet; an interrupted run goes on."""
+    if not path.exists():
+        print(f"Geant4: {path}", file=sys.stderr, flush=True)
+        fastsim.reference_showers(path, **gun, workers=options.workers, data=options.geant4_data, resume=True)
+
+
 def make_truth(options: argparse.Namespace) -> None:
-    """Runs Geant4 for what is not there yet; an interrupted run goes on."""
+    """The files of all samples and particles."""
     (options.folder / "geant4").mkdir(parents=True, exist_ok=True)
     for sample, seed in SEEDS.items():
         for number, particle in enumerate(options.particles):
             (path,) = truth_paths(options.folder, [particle], sample)
-            if not path.exists():
-                print(f"Geant4: {path}", file=sys.stderr, flush=True)
-                fastsim.reference_showers(
-                    path,
-                    detector=DETECTOR,
-                    particle=particle,
-                    energy=(EDGES[0], EDGES[-1]),
-                    num=options.num or 4000,
-                    seed=seed + 1000 * number,
-                    workers=options.workers,
-                    data=options.geant4_data,
-                    resume=True,
-                )
+            gun = {"detector": DETECTOR, "particle": particle, "energy": (EDGES[0], EDGES[-1])}
+            make_file(path, options, **gun, num=options.num or 4000, seed=seed + 1000 * number)
 
 
 def shipped() -> list[str]:

@@ -29,13 +29,15 @@ def test_a_model_that_is_off_is_found_off() -> None:
     real = {"pi+": sample(3000, 1), "pi-": sample(3000, 2)}
     same = {"pi+": sample(3000, 3), "pi-": sample(3000, 4)}
     off = {"pi+": sample(3000, 5, 1.05, 0.2), "pi-": sample(3000, 6, 1.05, 0.2)}
-    for other, response, resolution in ((same, 1.0, 1.0), (off, 1.05, 2.0)):
-        cells = validate.compare(real, other, 0.1, 200.5)
-        for text, expected in zip(cells[1:3], (response, resolution), strict=True):
-            value, error = (float(part) for part in text.split(" ± "))
+    fits, differs = (validate.compare(real, other, 0.1, 200.5) for other in (same, off))
+    for found, response, resolution in ((fits, 1.0, 1.0), (differs, 1.05, 2.0)):
+        for (value, error), expected in ((found.response, response), (found.resolution, resolution)):
             assert 0 < error < 0.05 * expected and value == pytest.approx(expected, abs=4 * error)
-    worst = [float(c[3].split(" ± ")[0]) for c in (validate.compare(real, o, 0.1, 200.5) for o in (same, off))]
-    assert abs(worst[0]) <= 2 and worst[1] == pytest.approx(5, abs=2)
+    assert abs(fits.layers[0]) <= 0.02 and differs.layers[0] == pytest.approx(0.05, abs=0.02)
+    results = validate.compare_all(real, {"off": off, "none": {}})
+    assert set(results["pi+, pi-", "1-10"]) == {"Geant4", "off"} and "off | " in validate.markdown(results)
+    figure = validate.card_figures(results, "off")["resolution-off/pi+-1-10"]
+    assert figure.value > 0.5 > figure.null and validate.card_figures(results, "none") == {}
 
 
 def test_only_bins_that_hold_the_energy_count() -> None:
