@@ -140,7 +140,7 @@ def _spent() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hadrons", default="hadron-tree", help="the model of hadrons")
-    parser.add_argument("--showers", default="copper-cascade", help="the model of showers: a name, a card or a library")
+    parser.add_argument("--showers", default="copper-towers", help="the model of showers: a name, a card or a library")
     parser.add_argument("--pt", default="20:60", help="of the partons in GeV")
     parser.add_argument("--num", type=int, default=400, help="partons of each combination")
     parser.add_argument("--cost-num", type=int, default=2048, help="partons to measure the cost of models")

@@ -23,13 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES, load_detector
 from generators.reference.showers import ShowerGun, make_showers
 from generators.showers.library import ShowerLibrary
-from generators.showers.sources import load_source
+from generators.showers.sources import load_source, shipped
 from metrics.report.validation import fill, table
 
 DETECTOR = "pb-si-ecal"
@@ -117,10 +116,7 @@ def main() -> None:
     parser.add_argument("--geant4-data", type=Path, help="folder of Geant4's data sets")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of calorimeter.md")
     options = parser.parse_args()
-    models = options.models
-    if models is None:
-        shipped = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]
-        models = [card.name for card in shipped if card.detector == DETECTOR]
+    models = shipped(DETECTOR) if options.models is None else options.models
     sources = {source.name: source for source in (load_source(name)[0] for name in models)}
     if models:
         import torch

@@ -13,6 +13,7 @@ The rows Geant4 hold one half of Geant4's showers against the other. Errors are 
     python -m bench.validate_copper truth --num 1000 --geant4-data DIR    # Geant4 only: the slow, once-only part
     python -m bench.validate_copper run --models NAME CARD.json
     python -m bench.validate_copper run --real copper-*.h5
+    python -m bench.validate_copper run --detector copper-towers    # Geant4's showers regrouped into its voxels
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES, Detector, load_detector
 from generators.showers.produce import CHUNK
-from generators.showers.sources import load_source
+from generators.showers.regroup import Regrouping
+from generators.showers.sources import load_source, shipped
 from generators.showers.stored import read_stored
 from metrics.report.validation import fill, table
 
@@ -242,7 +244,8 @@ def truth_path(folder: Path, particle: str) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("truth", "run", "all"), default="run", help="all: one, then two")
-    parser.add_argument("--models", nargs="*", default=["copper-cascade"], help="names or cards")
+    parser.add_argument("--detector", default=DETECTOR, help="whose voxels, and models")
+    parser.add_argument("--models", nargs="*", help="names or cards; default: all that ship for the detector")
     parser.add_argument("--real", nargs="+", type=Path, help="Geant4's showers (.h5), any particles; default: truth's")
     parser.add_argument("--num", type=int, default=1000, help="showers a particle that truth makes")
     parser.add_argument("--workers", type=int, default=1, help="Geant4 worker processes")
@@ -258,12 +261,15 @@ def main() -> None:
             make_file(truth_path(options.folder, particle), options, **gun, seed=SEED + 1000 * place)
     if options.command == "truth":
         return
-    detector = load_detector(DETECTOR)
+    detector = load_detector(options.detector)
+    regroup = Regrouping.of(load_detector(DETECTOR), detector)
     showers, runs = read_real(options.real or [truth_path(options.folder, particle) for particle in PARTICLES])
-    real = {n: fractions(detector, PARTICLES[n][0], energy, voxels) for n, (energy, voxels) in showers.items()}
+    real = {n: fractions(detector, PARTICLES[n][0], energy, regroup(voxels)) for n, (energy, voxels) in showers.items()}
     sources: dict[str, dict[str, Fractions]] = {}
-    for name in options.models:
+    for name in options.models or shipped(detector.name):
         source, card = load_source(name)
+        if source.detector != detector.name:
+            raise FastsimError(f"{source.name} makes showers in {source.detector}, not in {detector.name}")
         refuse_shared({"real": runs}, {source.name: trained_on(card)})
         sources[source.name] = {
             n: draw(source, detector, PARTICLES[n][0], sample.energy, options.times)
@@ -274,7 +280,7 @@ def main() -> None:
     results = compare_all(real, sources)
     text = markdown(results)
     print(text, end="")
-    fill(options.docs / "calorimeter.md", "copper", text)
+    fill(options.docs / "calorimeter.md", detector.name, text)
     for name in sources:
         if name in cards.available(cards.SHOWER_KINDS):
             cards.add_figures(cards.data_folder() / "models" / f"{name}.json", card_figures(results, name))

@@ -23,7 +23,7 @@ from fastsim.gun import Gun, Shots, events_from_partons
 from fastsim.manifest import versions
 from fastsim.models import Model
 from fastsim.pipeline import Pipeline, Step
-from fastsim.production import Chunk, Crew, Draw, Summary, event_by_event, events_in_chunks, gun_in_chunks
+from fastsim.production import Chunk, Crew, Draw, Summary, events_in_chunks, gun_in_chunks, in_blocks
 from fastsim.runs import Plan, Run
 
 if TYPE_CHECKING:
@@ -107,34 +107,47 @@ def fill_cells(
         before = [DecayResonances(), Hadronize(model, fallback)]
     Pipeline([*before, deposit], given=frozenset({"hadrons" if held else "partons"}))  # says what is missing
     provenance = (_tool(plan) if model is None else _provenance(model, plan)) | told
-    # chunks are cut where the range begins: they belong to runs of the same range alone
-    more = {"block": production.EVENTS_PER_BLOCK, "versions": versions("geant4-pybind")}
-    settings = _settings(input, provenance, plan, **plan.range, **more)
+    apart, size = stages.geant4_takes_part(deposit), production.EVENTS_PER_BLOCK
+    more: dict[str, Any] = {"block": size}
+    if apart:  # blocks begin where the range does: they belong to runs of the same range alone
+        more |= {**plan.range, "versions": versions("geant4-pybind")}
+    settings = _settings(input, provenance, plan, **more)
     source = deposit.source.name if model is None else f"{model.name}, {deposit.source.name}"
     with Run(output, settings, stages.shared_out(plan, deposit)) as run:
         if (done := run.summary(Summary)) is not None:
             return done
-        with _hadron_events(input, before, plan) as (info, batches):
-            chunks = event_by_event(batches, deposit, seed=plan.seed, crew=run.crew)
+        with _hadron_events(input, before, plan, border=1 if apart else size) as (info, batches):
+            num = _num_events(input, plan)
+            chunks = in_blocks(
+                batches,
+                deposit,
+                seed=plan.seed,
+                first_event=plan.first_event,
+                num_events=num,
+                apart=apart,
+                crew=run.crew,
+            )
             return _drain(info, chunks, provenance, source, run)
 
 
 @contextmanager
-def _hadron_events(input: Input, steps: list[Step], plan: Plan) -> Iterator[tuple[RunInfo, Iterator[HardEvents]]]:
+def _hadron_events(
+    input: Input, steps: list[Step], plan: Plan, border: int
+) -> Iterator[tuple[RunInfo, Iterator[HardEvents]]]:
     """Events with hadrons: from a file that holds them where there are no steps, else made by the steps in threads."""
-    crew = Crew(plan.threads)
+    wanted = {**plan.range, "border": border}
+    made = {**wanted, "seed": plan.seed, "crew": Crew(plan.threads)}
     gun = _as_gun(input)
     if gun is not None:
-        shots = gun_in_chunks(gun, _Sets(steps[-1]), seed=plan.seed, **plan.range, crew=crew)  # type: ignore[arg-type]
-        with closing(shots):
-            yield RunInfo(provenance={"gun": str(gun)}), _as_events(shots, plan.first_event)
+        with closing(gun_in_chunks(gun, _Sets(steps[-1]), **made)) as shots:  # type: ignore[arg-type]
+            yield RunInfo(provenance={"gun": str(gun)}), _as_events(shots, plan.first_event // border * border)
         return
     with _opened(input) as stream:
         if not steps:
             assert isinstance(stream, str | os.PathLike)
-            yield read_events(stream, **plan.range)
+            yield read_events(stream, **wanted, chunk_size=production.EVENTS_PER_CHUNK)
             return
-        info, chunks = events_in_chunks(stream, Pipeline(steps), seed=plan.seed, **plan.range, crew=crew)
+        info, chunks = events_in_chunks(stream, Pipeline(steps), **made)
         with closing(chunks):
             yield info, (chunk.content for chunk in chunks)
 
@@ -215,10 +228,18 @@ def _drain(
     return summary
 
 
+def _num_events(input: Input, plan: Plan) -> int | None:
+    """How many events of the input are wanted at most; None for all of a file."""
+    gun, num = _as_gun(input), plan.num_events
+    if gun is None:
+        return num
+    return gun.num - plan.first_event if num is None else min(gun.num - plan.first_event, num)
+
+
 def _shoot(gun: Gun, draw: Draw, model: Model, run: Run) -> Summary:
     """Writes a gun's sets as drawn."""
     plan = run.plan
-    total = gun.num if plan.num_events is None else min(gun.num - plan.first_event, plan.num_events)
+    total = _num_events(gun, plan)
     info = RunInfo(provenance={**_provenance(model, plan), "gun": str(gun)})
     summary = Summary(output=run.output, source=model.name)
     chunks = gun_in_chunks(gun, draw, seed=plan.seed, **plan.range, crew=run.crew)

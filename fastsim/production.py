@@ -9,6 +9,7 @@ What computes a chunk is a task, a function of a job ``(chunk, input)`` that can
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""
 EVENTS_PER_BLOCK = 16
-"""Events that :func:`event_by_event` gives at once."""
+"""Events whose showers are drawn together, by :func:`in_blocks`; chunks hold a multiple of this."""
 PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
@@ -247,18 +248,24 @@ class EventTask:
 
 
 @dataclass(frozen=True)
-class EachEventTask:
-    """A Step on the events of a batch one by one: job (chunk, batch). Event i draws from (seed, i, 1)."""
+class BlockTask:
+    """A Step on a block of events: job (number, (place of the first event, events)).
+
+    They draw from (seed, number, 1), or ``apart``, each by itself, from (seed, its place, 1).
+    """
 
     step: Step
     seed: int
+    apart: bool
 
-    def __call__(self, job: tuple[int, HardEvents]) -> HardEvents:
-        return HardEvents.concatenate([self._alone(event) for event in job[1].chunks(1)])
+    def __call__(self, job: tuple[int, tuple[int, HardEvents]]) -> HardEvents:
+        number, (place, events) = job
+        if not self.apart:
+            return self._drawn(events, number)
+        return HardEvents.concatenate([self._drawn(event, place + k) for k, event in enumerate(events.chunks(1))])
 
-    def _alone(self, event: HardEvents) -> HardEvents:
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, int(event.number[0]), 1]))
-        return self.step.step(event, rng=rng)
+    def _drawn(self, events: HardEvents, number: int) -> HardEvents:
+        return self.step.step(events, rng=np.random.default_rng(np.random.SeedSequence([self.seed, number, 1])))
 
 
 @dataclass(frozen=True)
@@ -310,6 +317,7 @@ def events_in_chunks(
     seed: int,
     first_event: int = 0,
     num_events: int | None = None,
+    border: int = 1,
     crew: Crew = Crew(),
 ) -> tuple[RunInfo, Generator[Chunk[HardEvents], None, None]]:
     """The events of an LHE file after ``step``, chunk by chunk.
@@ -320,6 +328,7 @@ def events_in_chunks(
         seed: of the run; event i is the same whatever ``first_event`` and ``num_events`` are.
         first_event: number of the first event wanted.
         num_events: how many at most; None for all.
+        border: more events are given on both sides of these, up to numbers that it divides; it divides a chunk's size.
         crew: who computes the chunks; the result does not depend on it.
 
     Raises:
@@ -349,8 +358,9 @@ def events_in_chunks(
         try:
             with closing(crew.run(EventTask(step, seed), jobs())) as done:
                 for chunk in done:
-                    number = chunk.content.number
-                    inside = (number >= first_event) & (number < (math.inf if stop is None else stop))
+                    number = chunk.content.number // border
+                    last = math.inf if stop is None else -(-stop // border)
+                    inside = (number >= first_event // border) & (number < last)
                     yield replace(chunk, content=chunk.content[inside])
         except InvalidEvent:
             raise
@@ -360,23 +370,41 @@ def events_in_chunks(
     return run, chunks()
 
 
-def event_by_event(
-    batches: Iterator[HardEvents], step: Step, *, seed: int, crew: Crew = Crew()
+def in_blocks(
+    batches: Iterator[HardEvents],
+    step: Step,
+    *,
+    seed: int,
+    first_event: int = 0,
+    num_events: int | None = None,
+    apart: bool = False,
+    crew: Crew = Crew(),
 ) -> Generator[Chunk[HardEvents], None, None]:
-    """Batches of events after a Step that takes each event by itself, in chunks of ``EVENTS_PER_BLOCK``.
+    """Batches of events after a Step that takes longer than what made them, in blocks of ``EVENTS_PER_BLOCK``.
 
-    This is for Steps that cost seconds an event, as Geant4 does: no event is computed that was not asked for, so a
-    chunk is one of these batches, not of the run. Event i draws everything from (seed, i, 1), the last number setting
-    it apart from the chunks of a run.
+    A block is computed whole and then cut, as a chunk of a run is. Where an event costs seconds, as with Geant4, the
+    events are taken ``apart``: none is computed that was not asked for, and blocks begin where the range does.
 
     Args:
-        batches: the events.
+        batches: of a multiple of ``EVENTS_PER_BLOCK`` events each but for the last: those of the range, and unless
+            ``apart`` those beside it up to multiples of that number, as ``border`` of :func:`events_in_chunks` gives
+            them.
         step: what is done to them.
         seed: of the run.
-        crew: who computes the chunks, numbered from 0; the result does not depend on it.
+        first_event: place of the first event wanted.
+        num_events: how many at most; None for all.
+        apart: whether each event draws by itself.
+        crew: who computes the blocks; the result does not depend on it.
     """
-    blocks = (block for batch in batches for block in batch.chunks(EVENTS_PER_BLOCK))
-    return crew.run(EachEventTask(step, seed), enumerate(blocks))
+    size = EVENTS_PER_BLOCK
+    start = first_event if apart else first_event // size * size
+    stop = math.inf if num_events is None else first_event + num_events
+    blocks = (block for batch in batches for block in batch.chunks(size))
+    jobs = ((start // size + k, (start + k * size, block)) for k, block in enumerate(blocks))
+    with closing(crew.run(BlockTask(step, seed, apart), jobs)) as done:
+        for place, block in zip(itertools.count(start, size), done, strict=False):
+            first, last = max(first_event - place, 0), int(min(stop - place, len(block.content)))
+            yield replace(block, content=block.content[first:last])
 
 
 def gun_in_chunks(
@@ -386,6 +414,7 @@ def gun_in_chunks(
     seed: int,
     first_event: int = 0,
     num_events: int | None = None,
+    border: int = 1,
     crew: Crew = Crew(),
 ) -> Generator[Chunk[Shots], None, None]:
     """A gun's partons, their particle sets and what ``draw`` tells of them, chunk by chunk.
@@ -396,6 +425,7 @@ def gun_in_chunks(
         seed: of the run; set i is the same whatever ``num``, ``first_event`` and ``num_events`` are.
         first_event: number of the first set wanted.
         num_events: how many at most; None for all.
+        border: more sets are given on both sides of these, up to numbers that it divides; it divides a chunk's size.
         crew: who computes the chunks; the result does not depend on it.
 
     Raises:
@@ -406,12 +436,13 @@ def gun_in_chunks(
     if first_event > 0 and first_event >= gun.num and num_events != 0:
         raise FastsimError(f"first event {first_event} asked, but the gun shoots {gun.num} (numbered from 0)")
     numbers = range(first_event // size, -(-stop // size) if stop > first_event else 0)
+    first, last = first_event // border * border, -(-stop // border) * border
 
     def chunks() -> Generator[Chunk[Shots], None, None]:
         with closing(crew.run(GunTask(gun, draw, seed), ((number, size) for number in numbers))) as done:
             for chunk in done:
                 start = chunk.number * size
-                cut = slice(max(first_event - start, 0), min(stop - start, size))
+                cut = slice(max(first - start, 0), min(last - start, size))
                 yield replace(chunk, content=chunk.content[cut])
 
     return chunks()

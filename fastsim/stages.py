@@ -16,7 +16,7 @@ from fastsim.showers import ShowerSource
 from generators.reference.detectors import Detector, load_detector
 from generators.showers.geant4 import Geant4Showers
 from generators.showers.sources import default_model, load_source
-from generators.showers.step import Deposit, towers_of
+from generators.showers.step import SEGMENTS, Deposit, towers_of
 
 HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
 CHAINS = ((HADRONS,), (PYTHIA,), (HADRONS, CALORIMETER), (PYTHIA, CALORIMETER), (CALORIMETER,))
@@ -24,8 +24,10 @@ CHAINS = ((HADRONS,), (PYTHIA,), (HADRONS, CALORIMETER), (PYTHIA, CALORIMETER), 
 
 GEANT4 = "geant4"
 """The name of the reference of showers, where a model's is expected."""
-DETECTOR = "copper"
-"""The calorimeter of the pipeline."""
+DETECTOR = "copper-towers"
+"""The calorimeter of the pipeline, whose model ships."""
+FINE_DETECTOR = "copper"
+"""The same in the finest voxels: Geant4's."""
 PION = 211
 
 ShowerModel = PathLike | Sequence[PathLike]
@@ -67,16 +69,18 @@ def depositing(
     Raises:
         FastsimError: if there is no such model, or Geant4 is asked for and not there.
     """
-    detector = load_detector(DETECTOR)
-    reference = _reference(detector, data, workers, needed=model == GEANT4 or data is not None)
-    source: ShowerSource
+    source: ShowerSource | None = None
+    name, made = FINE_DETECTOR, dict[str, str]()
+    if model != GEANT4:
+        source, made = _source(model)
+        name = source.detector if source.detector in SEGMENTS else DETECTOR
+    detector = load_detector(name)
+    reference = _reference(detector, data, workers, needed=source is None or data is not None)
     with nullcontext() if reference is None else closing(reference):
-        if model == GEANT4:
+        fallback = reference
+        if source is None:
             assert reference is not None
-            source, made, fallback = reference, dict[str, str](), None
-        else:
-            source, made = _source(model)
-            fallback = reference
+            source, fallback = reference, None
         deposit = Deposit(source, fallback, towers_of(detector))
         told = {
             "shower_model": source.name,
@@ -87,6 +91,11 @@ def depositing(
         yield deposit, told
 
 
+def geant4_takes_part(deposit: Deposit) -> bool:
+    """Whether Geant4 makes some of the showers, or all."""
+    return any(isinstance(source, Geant4Showers) for source in (deposit.source, deposit.fallback))
+
+
 def shared_out(plan: Plan, deposit: Deposit) -> Plan:
     """The plan for filling cells: where Geant4 makes showers, the worker processes are its own.
 
@@ -95,7 +104,7 @@ def shared_out(plan: Plan, deposit: Deposit) -> Plan:
     Raises:
         FastsimError: if a cluster is to fill cells for which Geant4 makes showers.
     """
-    if plan.scheduler and any(isinstance(source, Geant4Showers) for source in (deposit.source, deposit.fallback)):
+    if plan.scheduler and geant4_takes_part(deposit):
         which = "all showers" if deposit.fallback is None else f"those outside the limits of {deposit.source.name}"
         raise FastsimError(
             f"Geant4 makes {which}, in processes of this machine, not of a cluster: give --workers instead of "

@@ -16,7 +16,7 @@ def holds_particles(path: PathLike) -> bool:
 
 
 def read_events(
-    path: PathLike, *, first_event: int = 0, num_events: int | None = None, chunk_size: int = 1000
+    path: PathLike, *, first_event: int = 0, num_events: int | None = None, border: int = 1, chunk_size: int = 1000
 ) -> tuple[RunInfo, Iterator[HardEvents]]:
     """The run and the events of a HepMC file of any origin, or of an HDF5 or ROOT file that fastsim wrote.
 
@@ -24,7 +24,8 @@ def read_events(
         path: its ending tells the format.
         first_event: place in the file, from 0, of the first event wanted.
         num_events: how many at most; None for all.
-        chunk_size: events in a batch.
+        border: more events are given on both sides of these, up to places that it divides.
+        chunk_size: events in a batch; ``border`` divides it.
 
     Raises:
         FastsimError: if the file cannot be read, now or in the iteration, or ends before ``first_event``.
@@ -43,19 +44,19 @@ def read_events(
         from fastsim.formats import hepmc
 
         run, batches = hepmc.read_events(path, chunk_size=chunk_size)
-    return run, _cut(batches, first_event, num_events)
+    return run, _cut(batches, first_event, num_events, border)
 
 
-def _cut(batches: Iterator[HardEvents], first: int, num: int | None) -> Iterator[HardEvents]:
-    """Those of the places ``first`` to ``first + num``, exclusive."""
-    done = 0
+def _cut(batches: Iterator[HardEvents], first: int, num: int | None, border: int) -> Iterator[HardEvents]:
+    """Those of the places ``first`` to ``first + num``, exclusive, and up to the next ones that ``border`` divides."""
+    start, done = first // border * border, 0
+    last = None if num is None else -(-(first + num) // border) * border if num else first
     for batch in batches:
-        if num is not None and done >= first + num:
+        if last is not None and done >= last:
             return
-        stop = None if num is None else first + num - done
-        chosen = batch[max(first - done, 0) : stop]
+        chosen = batch[max(start - done, 0) : None if last is None else last - done]
         done += len(batch)
-        if len(chosen):
+        if len(chosen) and done > first:
             yield chosen
     if first > 0 and first >= done:
         raise FastsimError(f"first event {first} asked, but the file holds {done} (numbered from 0)")

@@ -43,14 +43,18 @@ def load_source(name: Name | Sequence[Name]) -> tuple[ShowerSource, ModelCard | 
     return source, card
 
 
+def shipped(detector: str) -> list[str]:
+    """Names of the models that ship for a detector."""
+    return [name for name in cards.available(cards.SHOWER_KINDS) if cards.read(name)[0].detector == detector]
+
+
 def default_model(detector: str, pdg_id: int) -> str:
     """The shipped model of a detector; where there are several, the first that knows the particle.
 
     Raises:
         WeightsError: if none ships for this detector.
     """
-    shipped = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]
-    fitting = [card for card in shipped if card.detector == detector]
+    fitting = [cards.read(name)[0] for name in shipped(detector)]
     if not fitting:
         raise WeightsError(
             f"no model ships for detector {detector!r}; give --model a card (.json) or a library (.h5) made by "

@@ -29,7 +29,7 @@ STAND_INS = {
 """Whose showers are taken for those of K0S and hyperons that no source takes: K0L, and the nucleon of that baryon
 number, neutral or charged alike. Their nuclear interactions are much the same."""
 
-SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10)}
+SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10), "copper-towers": (1, 2, 2, 2, 2)}
 """Layers of voxels in each layer of cells: 4.2, 8.4 and 8.4 radiation lengths, then 2.9 and 5.8 interaction lengths."""
 
 

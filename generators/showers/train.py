@@ -25,10 +25,11 @@ from generators.reference.detectors import PARTICLES, Detector, load_detector
 from generators.reference.showers import ShowerGun, make_showers
 from generators.showers.cascade import STAGES, Cascade
 from generators.showers.model import CascadeModel
+from generators.showers.regroup import Regrouping
 from generators.showers.splits import Rows, SplitNet
 from generators.training import FitResult, TrainingConfig, fit, write_atomically
 
-_KEYS = ("name", "kind", "version", "seed", "detector", "energy", "data", "cascade")
+_KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "cascade")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class TrainingShowers:
 
 
 def load_showers(
-    detector: Detector, energy: tuple[float, float], sets: list[dict[str, Any]], cache: Path
+    detector: Detector, energy: tuple[float, float], sets: list[dict[str, Any]], cache: Path, made: Detector
 ) -> TrainingShowers:
     """The showers of a config, made by Geant4 where ``cache`` does not hold them; shuffled in a fixed way.
 
@@ -103,19 +104,22 @@ def load_showers(
         energy: lowest and highest kinetic energy in GeV.
         sets: of ``particle``, ``num`` and ``seed`` each.
         cache: folder of the files, one a set.
+        made: whose showers are made: ``detector``, or one of finer voxels, which are regrouped.
     """
+    regroup = None if made == detector else Regrouping.of(made, detector)
     parts = []
     for values in sets:
         if set(values) != {"particle", "num", "seed"}:
             raise FastsimError(f"data: a set of showers has particle, num and seed, not {', '.join(sorted(values))}")
-        gun = ShowerGun(detector, values["particle"], energy, seed=int(values["seed"]))
-        path = cache / f"{detector.name}_{gun.particle}_{energy[0]:g}-{energy[1]:g}_{values['num']}_{gun.seed}.h5"
+        gun = ShowerGun(made, values["particle"], energy, seed=int(values["seed"]))
+        path = cache / f"{made.name}_{gun.particle}_{energy[0]:g}-{energy[1]:g}_{values['num']}_{gun.seed}.h5"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             make_showers(gun, path, num=int(values["num"]), workers=available_cpus(), resume=True)
-        showers = read_showers(path, detector.binning(gun.particle))
+        showers = read_showers(path, made.binning(gun.particle))
+        voxels = showers.voxels if regroup is None else regroup(showers.voxels)
         pdg_id = np.full(len(showers), PARTICLES[gun.particle][0])
-        parts.append(TrainingShowers(pdg_id, showers.incident / 1e3, showers.voxels))
+        parts.append(TrainingShowers(pdg_id, showers.incident / 1e3, voxels))
     columns = [np.concatenate([getattr(p, name) for p in parts]) for name in ("pdg_id", "energy", "voxels")]
     order = np.random.default_rng(0).permutation(len(columns[0]))
     return TrainingShowers(*(column[order] for column in columns))
@@ -211,7 +215,8 @@ def _prepare(config_path: Path, cache: Path) -> tuple[CascadeModel, TrainingShow
     model = CascadeModel.build(
         config["name"], detector, [PARTICLES[name][0] for name in particles], (low, high), {"network": settings.network}
     )
-    showers = load_showers(detector, (float(low), float(high)), config["data"], cache)
+    made = load_detector(config.get("showers_of", config["detector"]))
+    showers = load_showers(detector, (float(low), float(high)), config["data"], cache, made)
     return model, showers, settings, seed
 
 
@@ -221,7 +226,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     The showers are cached in ``data`` beside ``output``. The stages are trained side by side, in a process each.
 
     Args:
-        config_path: JSON with name, kind "cascade", seed, detector, energy [low, high] in GeV, data and cascade.
+        config_path: JSON with name, kind "cascade", seed, detector, energy [low, high] in GeV, data and cascade; and
+            showers_of, a detector of finer voxels, if its showers are to be regrouped.
         output: run folder.
         resume: go on from the checkpoints found there; otherwise they are removed first.
 

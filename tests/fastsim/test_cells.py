@@ -17,6 +17,7 @@ from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import Cells, HardEvents, RunInfo
 from fastsim.formats import hdf5, hepmc, root
 from fastsim.formats.output import open_writer
+from fastsim.production import EVENTS_PER_BLOCK
 from generators.reference.detectors import load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.calorimeter import Row, events_of
@@ -126,21 +127,22 @@ def test_hepmc_of_any_origin_through_geant4(shared: Path, tmp_path: Path) -> Non
 
 def test_chains_share_their_stages(examples: Path, library: tuple[Path, ...], no_geant4: None, tmp_path: Path) -> None:
     """Pythia's hadrons and the calorimeter in one run, and in two, and in slices, and in threads."""
+    num = 2 * EVENTS_PER_BLOCK
     lhe = examples / "pp_dijet.lhe.gz"
     chain = ("pythia", "calorimeter")
-    whole = api.generate(lhe, tmp_path / "a.h5", steps=chain, shower_model=library, seed=5, num_events=20)
-    assert whole.source == "pythia, library" and whole.events == 20 and whole.partons > 0
+    whole = api.generate(lhe, tmp_path / "a.h5", steps=chain, shower_model=library, seed=5, num_events=num)
+    assert whole.source == "pythia, library" and whole.events == num and whole.partons > 0
     notes = whole.notes
     assert notes["showers"] > 0 and notes["dropped_particles"] > 0 and "fallback_showers" not in notes
     run, events, cells = read(tmp_path / "a.h5")
     assert run.provenance["model"] == "pythia" and run.provenance["shower_fallback"] == "none"
-    assert events.particles is not None and len(events.offsets) == 21 and cells.sums().min() > 0
-    api.generate(lhe, tmp_path / "h.h5", steps=("pythia",), seed=5, num_events=20)
+    assert events.particles is not None and len(events.offsets) == num + 1 and cells.sums().min() > 0
+    api.generate(lhe, tmp_path / "h.h5", steps=("pythia",), seed=5, num_events=num)
     api.generate(tmp_path / "h.h5", tmp_path / "b.h5", steps=chain[1:], shower_model=library, seed=5, threads=1)
     assert same(read(tmp_path / "b.h5")[2], cells)
-    options = {"first_event": 3, "num_events": 15, "threads": 1}
+    options = {"first_event": 3, "num_events": 27, "threads": 1}
     api.generate(lhe, tmp_path / "c.root", steps=chain, shower_model=library, seed=5, **options)
-    assert same(read(tmp_path / "c.root")[2], cells[3:18])
+    assert same(read(tmp_path / "c.root")[2], cells[3:30])
     other = api.generate(lhe, tmp_path / "d.h5", steps=("hadrons", "calorimeter"), shower_model=library, num_events=2)
     assert other.source == "hadron-tree, library"
     assert read(tmp_path / "d.h5")[0].provenance["model_sha256"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from fastsim.parts import digest, packed, unpacked
 from fastsim.verification import verify, verify_together
 from generators.reference.detectors import load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
+from tests.helpers.calorimeter import events_of
 from tests.helpers.events import event, file
 from tests.helpers.showers import store, toy_showers
 from tests.helpers.sources import Spray
@@ -117,8 +119,6 @@ def test_cells_of_a_file_of_hadrons_in_slices(folder: Path, tmp_path: Path) -> N
     ("change", "named"),
     [
         ({"shower_model": "other.h5"}, "shower_model_sha256"),
-        ({"first_event": 1}, "first_event"),
-        ({"num_events": 20}, "num_events"),
         ({"steps": ("pythia", "calorimeter")}, "model, steps"),
         ({"seed": 4}, "seed"),
     ],
@@ -134,6 +134,59 @@ def test_only_a_run_of_the_same_settings_goes_on(
     with pytest.raises(FastsimError, match=rf"a run of other settings \({named}\)"):
         fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True) | change)
     assert fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True)).events == NUM
+
+
+def test_a_run_of_another_range_goes_on_from_the_same_blocks(folder: Path, tmp_path: Path) -> None:
+    """A block is computed whole, whatever is asked of it; a gun's last one too."""
+    for kind, source in (("events", folder / "events.lhe"), ("gun", GUN)):
+        whole, output = tmp_path / f"{kind}.h5", tmp_path / f"{kind}-part.h5"
+        fastsim.generate(source, whole, **options(folder))
+        with pytest.raises(Stopped):
+            fastsim.generate(source, output, **options(folder, num_events=10, progress=stop_at(4)))
+        again = fastsim.generate(source, output, **options(folder, resume=True, first_event=1, num_events=9))
+        assert again.held >= 3 and digest(contents(output)) == digest(contents(whole)[1:10])
+    short = fastsim.generate(GUN.replace(f"num={NUM}", "num=6"), tmp_path / "short.h5", **options(folder))
+    assert short.events == 6 and digest(contents(tmp_path / "short.h5")) == digest(contents(tmp_path / "gun.h5")[:6])
+
+
+def test_a_range_beyond_the_input_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Also within the input's last block."""
+    hadrons = tmp_path / "hadrons.h5"
+    fastsim.generate(folder / "events.lhe", hadrons, model=Model(Spray(20.0)), seed=3)
+    for source, steps, held in (
+        (GUN, ("hadrons", "calorimeter"), "the gun shoots"),
+        (folder / "events.lhe", ("hadrons", "calorimeter"), "the file holds"),
+        (hadrons, ("calorimeter",), "the file holds"),
+    ):
+        for first in (NUM, NUM + 1, NUM + 50):
+            with pytest.raises(FastsimError, match=f"first event {first} asked, but {held} {NUM} "):
+                fastsim.generate(source, tmp_path / "a.h5", **options(folder, steps=steps, first_event=first))
+
+
+def test_geant4s_events_draw_apart_and_a_models_together() -> None:
+    """Where each draws by itself, an event is the same in any range, and none is computed that is not asked for."""
+    seen: list[int] = []
+
+    class Dice:
+        name, requires, provides = "dice", frozenset[str](), frozenset[str]()
+
+        def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+            seen.extend(events.number.tolist())
+            return replace(events, number=rng.integers(0, 2**62, len(events)))
+
+    def numbers(first: int, num: int | None, apart: bool) -> list[int]:
+        low = first if apart else first // BLOCK * BLOCK
+        high = NUM if num is None else first + num if apart else -(-(first + num) // BLOCK) * BLOCK
+        events = events_of([[(22, 1.0, 0.0, 0.0)]] * NUM)[low:high]
+        done = production.in_blocks(
+            iter([events]), Dice(), seed=1, first_event=first, num_events=num, apart=apart
+        )  # fmt: skip
+        return [number for chunk in done for number in chunk.content.number.tolist()]
+
+    for apart, computed in ((True, range(5, 11)), (False, range(4, 12))):
+        whole = numbers(0, None, apart)
+        seen.clear()
+        assert numbers(5, 6, apart) == whole[5:11] and seen == list(computed) and len(set(whole)) == NUM
 
 
 def test_a_chunk_with_cells_comes_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_what_ships() -> None:
-    assert available() == ["copper", "pb-si-ecal"]
+    assert available() == ["copper", "copper-towers", "pb-si-ecal"]
     copper = load_detector("copper")
     assert set(copper.particles) == set(PARTICLES) and (copper.min_energy, copper.max_energy) == (0.1, 200.0)
     assert copper.absorber == copper.active and copper.physics == "FTFP_BERT"
@@ -109,7 +109,7 @@ def test_no_section_or_a_mixture(tmp_path: Path) -> None:
 
 
 def test_unknown_detectors(tmp_path: Path) -> None:
-    with pytest.raises(FastsimError, match=r"no detector 'ecal'; there are copper, pb-si-ecal, or give"):
+    with pytest.raises(FastsimError, match=r"no detector 'ecal'; there are copper, copper-towers, pb-si-ecal, or give"):
         load_detector("ecal")
     with pytest.raises(FastsimError, match=r"none\.toml: cannot be read: No such file"):
         load_detector(tmp_path / "none.toml")

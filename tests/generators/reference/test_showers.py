@@ -207,7 +207,7 @@ def words(output: Path, *more: str, **changed: str | None) -> list[str]:
 @pytest.mark.parametrize(
     ("changed", "more", "code", "message"),
     [
-        ({"detector": "atlas"}, (), 1, "no detector 'atlas'; there are copper, pb-si-ecal"),
+        ({"detector": "atlas"}, (), 1, "no detector 'atlas'; there are copper, copper-towers, pb-si-ecal"),
         ({"particle": "pi+"}, (), 1, "particle 'pi+' is none of e-, e+, gamma"),
         ({"energy": "0:100"}, (), 1, "must be finite, positive"),
         ({"energy": "-1"}, (), 1, "must be finite, positive"),
