@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from fastsim import stages
 from fastsim.cards import DEFAULT_MODEL, SHOWER_KINDS
+from fastsim.errors import FastsimError
 from fastsim.formats.output import PathLike
 from fastsim.generation import Input, check_options, fill_cells, make_full_events, make_hadrons, part_range
 from fastsim.models import REFERENCE, Model, load_model
@@ -140,6 +141,7 @@ def reference(
     num_events: int | None = None,
     first_event: int = 0,
     workers: int = 0,
+    scheduler: str | None = None,
     part: tuple[int, int] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -151,6 +153,7 @@ def reference(
     Args:
         full: ordinary Pythia on an LHE file (ISR, FSR, MPI) instead of the gun on each parton.
         workers: worker processes; the result does not depend on them.
+        scheduler: address of a Dask cluster instead, not with ``full``.
 
     The other arguments, and what is raised, are those of :func:`generate`.
     """
@@ -161,6 +164,7 @@ def reference(
         first_event=first_event,
         num_events=num_events,
         workers=workers,
+        scheduler=scheduler,
         keep=True,
         resume=resume,
         force=force,
@@ -168,6 +172,8 @@ def reference(
         progress=progress,
     )
     if full:
+        if scheduler is not None:
+            raise FastsimError("ordinary Pythia runs in processes of this machine: give workers, no scheduler")
         return make_full_events(input, output, plan)
     gun = load_model(REFERENCE)
     return make_hadrons(input, output, gun, gun, plan, False)

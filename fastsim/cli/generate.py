@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastsim.cli import shower
-from fastsim.cli.options import as_path, event_input, event_options, model_option, run_options
+from fastsim.cli.options import as_path, event_input, event_options, model_option, run_options, scheduler_option
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
 
@@ -36,7 +36,7 @@ from fastsim.cli.stages import DEFAULT_STEPS, stage_options
     default=0,
     help="Worker processes instead of threads; for cells, Geant4's where it is used.",
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786.")
+@scheduler_option
 def command(
     input: str | None,
     gun: str | None,

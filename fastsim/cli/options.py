@@ -35,6 +35,11 @@ model_option = click.option(
 )
 
 
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786."
+)
+
+
 class Slice(click.ParamType[tuple[int, int]]):
     """``i/n``: part i, from 0, of n."""
 

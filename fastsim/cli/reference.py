@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fastsim.cli import shower
-from fastsim.cli.options import as_path, event_input, event_options, run_options
+from fastsim.cli.options import as_path, event_input, event_options, run_options, scheduler_option
 
 
 @click.command("reference", short_help="Hadrons from Pythia, showers from Geant4.")
@@ -17,6 +17,7 @@ from fastsim.cli.options import as_path, event_input, event_options, run_options
 @click.option(
     "--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Worker processes; 0: none."
 )
+@scheduler_option
 @click.option("--full", is_flag=True, help="Ordinary Pythia on the events: ISR, FSR, MPI, one shower for all partons.")
 def command(
     input: str | None,
@@ -27,6 +28,7 @@ def command(
     first_event: int,
     force: bool,
     workers: int,
+    scheduler: str | None,
     full: bool,
     part: tuple[int, int] | None,
     resume: bool,
@@ -55,6 +57,7 @@ def command(
         "input": input,
         "gun": gun,
         "full": full,
+        "scheduler": scheduler,
     }
     plan: dict[str, Any] = {
         "seed": seed,
@@ -81,6 +84,7 @@ def command(
             source,
             as_path(output),
             full=full,
+            scheduler=scheduler,
             **plan,
             progress=report,
         )

@@ -75,6 +75,17 @@ def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, mo
         assert there.read_bytes() == (tmp_path / name).read_bytes() and verify(there).cells > 0
 
 
+def test_pythias_gun(cluster: distributed.LocalCluster, examples: Path, tmp_path: Path) -> None:
+    with patch.object(production, "PARTONS_PER_CHUNK", 8):
+        for name, who in (("here", {}), ("there", {"scheduler": cluster.scheduler_address})):
+            fastsim.reference("flavour=u,g pt=10:80 num=20", tmp_path / f"{name}.h5", seed=2, **who)
+    assert (tmp_path / "there.h5").read_bytes() == (tmp_path / "here.h5").read_bytes()
+    with pytest.raises(FastsimError, match="runs in processes of this machine"):
+        lhe, more = examples / "pp_dijet.lhe.gz", {"full": True, "scheduler": cluster.scheduler_address}
+        fastsim.reference(lhe, tmp_path / "full.h5", **more)
+    assert not (tmp_path / "full.h5").exists()
+
+
 def test_errors_come_back(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="outside the domain"):
         gun = "flavour=u pt=0.1:0.2 num=4"
