@@ -14,6 +14,8 @@ from generators.reference.geant4 import DATA_VARIABLE
 from generators.reference.showers import ShowerGun, make_showers
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
+from generators.showers.train import load_showers
+from tests.helpers.showers import store, toy_showers
 
 FINE = replace(
     load_detector("pb-si-ecal"),
@@ -64,6 +66,20 @@ def test_cells_of_another_size_nest_by_their_edges() -> None:
 def test_what_does_not_nest(coarse: Detector, message: str) -> None:
     with pytest.raises(FastsimError, match=message):
         Regrouping.of(FINE, coarse)
+
+
+def test_training_takes_the_showers_of_the_finer_detector(rng: np.random.Generator, tmp_path: Path) -> None:
+    copper, towers = load_detector("copper"), load_detector("copper-towers")
+    binning = copper.binning("pi+")
+    assert binning is not None
+    showers = toy_showers(7, binning, rng, energy=(200.0, 2e5), response=0.2)
+    store(tmp_path / "copper_pi+_0.1-200_7_5.h5", showers, binning, detector={"name": "copper"}, energy=[0.1, 200.0])
+    data = [{"particle": "pi+", "num": 7, "seed": 5}]
+    found = load_showers(towers, (0.1, 200.0), data, tmp_path, copper)
+    order = np.argsort(found.energy)
+    assert found.energy[order] == pytest.approx(np.sort(showers.incident) / 1e3)
+    wanted = Regrouping.of(copper, towers)(showers.voxels)[np.argsort(showers.incident)]
+    assert np.array_equal(found.voxels[order], wanted) and set(found.pdg_id) == {211}
 
 
 def test_copper_towers_are_coppers_voxels_regrouped(
