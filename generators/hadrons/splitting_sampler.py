@@ -20,6 +20,7 @@ from fastsim.event import Floats, Ints
 from generators.compiled import compiled
 from generators.draws import pick_bin, share
 from generators.hadrons.splitting import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
+from generators.networks.padding import padded, padded_number
 
 Array = NDArray[np.float32]
 _ORDER = (0, 2, 3, 1)
@@ -76,18 +77,6 @@ def _pick_kind(logits: Array, counts: NDArray[np.uint8], u: Floats, counts_a: ND
         else:
             counts_a[k, kind - 1] = 1
     return composite[:found]
-
-
-def padded(rows: Ints) -> Ints:
-    """Rows (P,) that begin with the given ones, the last repeated: a new number of rows costs a product a new kernel.
-
-    >>> len(padded(np.arange(5))), len(padded(np.arange(1000))), len(padded(np.arange(1030)))
-    (64, 1024, 1152)
-    """
-    num = len(rows)
-    step = max(64, 1 << max(num.bit_length() - 4, 0))
-    result: Ints = rows[np.minimum(np.arange(-(-num // step) * step), num - 1)]
-    return result
 
 
 Layer = Callable[[Tensor], Tensor]
@@ -220,7 +209,9 @@ class SplittingSampler:
         return np.tanh(value / 2), phi
 
     def _logits(self, head: Array, output: Layer) -> Array:
-        return output(self._net.activation(torch.from_numpy(head).to(self._dtype), inplace=True)).float().numpy()
+        wide = torch.zeros(padded_number(len(head)), head.shape[1], dtype=self._dtype)
+        wide[: len(head)] = torch.from_numpy(head)
+        return output(self._net.activation(wide, inplace=True))[: len(head)].float().numpy()
 
     def _pick(self, head: Array, variable: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
         logits = self._logits(head, self._outputs[variable])

@@ -36,8 +36,9 @@ from generators.hadrons.clustering import LEAST_MASS, Nodes
 from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
 from generators.hadrons.model import HadronModel
 from generators.hadrons.splitting import SplittingNet, Splittings
-from generators.hadrons.splitting_sampler import Angles, SplittingSampler, padded
+from generators.hadrons.splitting_sampler import Angles, SplittingSampler
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
+from generators.networks.padding import padded
 
 _EPS = 1e-300
 _REDRAWS = 12

@@ -1,1 +1,1 @@
-"""Neural networks that know nothing of physics: equivariant set blocks."""
+"""Neural networks that know nothing of physics, and their weights and products."""

@@ -21,8 +21,8 @@ from generators.showers.features import (
 )
 from generators.showers.splits import FastNet, draw_split, draw_splits, random_numbers
 
-RINGS_AT_ONCE = 200_000
-"""Rings with energy whose sectors are drawn side by side: more than a chunk of 500 has at 50 GeV. Bounds the memory."""
+RINGS_AT_ONCE = 30_000
+"""Rings with energy whose sectors are drawn side by side: with more the arrays leave the processor's cache."""
 
 
 class CascadeSampler:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastsim.event import Ints
 from generators.compiled import compiled
+from generators.networks.padding import padded_number
 
 Bits = NDArray[np.uint16]
 
@@ -155,7 +156,7 @@ class FastNet:
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Parameters (K, 3 + 3C) for features (K, F)."""
         num = len(features)
-        given = torch.zeros(padded(num), features.shape[1], dtype=self._dtype)
+        given = torch.zeros(padded_number(num), features.shape[1], dtype=self._dtype)
         given[:num].copy_(torch.from_numpy(features))
         weight, bias = self._first
         x = given @ weight
@@ -242,16 +243,6 @@ def random_numbers(num: int, rng: np.random.Generator, *, normal: bool) -> NDArr
     if normal:
         u[:, 2] = expit(ndtri(u[:, 2]))
     return u
-
-
-def padded(num: int) -> int:
-    """A number of rows, little above ``num``, out of a few: every new shape of a product costs a new kernel.
-
-    >>> padded(5), padded(1000), padded(1030)
-    (64, 1024, 1152)
-    """
-    step = max(64, 1 << max(num.bit_length() - 4, 0))
-    return -(-num // step) * step
 
 
 def _log_scale(x: Tensor) -> Tensor:
