@@ -75,7 +75,7 @@ def generate(
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
         shower_model: of the step calorimeter: a shipped model of showers, the path of a card (.json) or of a library
             (.h5), the paths of a library's files, ``"geant4"``, or a :class:`fastsim.showers.ShowerSource`; default the
-            model that ships for copper. What is outside its limits goes to Geant4, if that is installed.
+            model that ships, ``copper-towers``. What is outside its limits goes to Geant4, if that is installed.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
         num_events: how many events at most.

@@ -239,7 +239,9 @@ def _along_axis(pdg_id: Ints, kinetic: Floats) -> Incidents:
 
 def _check(source: ShowerSource, towers: Towers) -> None:
     if source.detector != towers.detector:
-        raise PipelineError(f"{source.name} makes showers in {source.detector}, but the towers are {towers.detector}'s")
+        raise PipelineError(
+            f"{source.name} makes showers in {source.detector}, but the towers are those of {towers.detector}"
+        )
     for pdg_id in sorted(source.domain.particles):
         layers = len(source.binning(pdg_id).layers)
         if layers != len(towers.depths_mm):

@@ -161,6 +161,25 @@ def test_a_guns_sets_as_events(library: tuple[Path, ...], no_geant4: None, tmp_p
     assert np.average(away, weights=cells.energy) < 0.3
 
 
+def test_the_models_of_copper_agree(no_geant4: None, tmp_path: Path) -> None:
+    """The default, in few voxels, and the one in many: visible energies and shares of layers, on the same hadrons."""
+    shares = []
+    for name, model in (("a.h5", None), ("b.h5", "copper-cascade")):
+        summary = api.generate(
+            "flavour=d,g pt=50 eta=-1:1 num=96", tmp_path / name, steps=("hadrons", "calorimeter"), shower_model=model
+        )
+        assert summary.source == f"hadron-tree, {model or 'copper-towers'}"
+        run, events, cells = read(tmp_path / name)
+        layer = Towers.from_json(run.provenance["calorimeter"]).centres(cells.id)[2]
+        by_layer = np.zeros((96, 5))
+        np.add.at(by_layer, (np.repeat(np.arange(96), cells.counts), layer), cells.energy)
+        shares.append(by_layer / (1e3 * events.p4[:, :1]))
+    one, other = (np.column_stack([share, share.sum(1)]) for share in shares)
+    assert 0.12 < one[:, -1].mean() < 0.2
+    differences = (one - other).mean(0) / ((one - other).std(0) / np.sqrt(96))
+    assert np.abs(differences).max() < 4.5, differences
+
+
 def test_outside_the_library_through_geant4(library: tuple[Path, ...], shared: Path, tmp_path: Path) -> None:
     source = hepmc_file(tmp_path / "in.hepmc3", [[(22, 2.0, 0.0, 0.0), (2212, 0.5, 1.0, 1.0), (22, 0.1, -1.0, 2.0)]])
     data = shared / "geant4" / "copper"

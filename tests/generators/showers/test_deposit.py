@@ -189,7 +189,7 @@ def test_bad_events_and_sources_are_named(rng: np.random.Generator) -> None:
         Deposit(Short(), None, TOWERS).step(SOME, rng=rng)
     with pytest.raises(PipelineError, match="negative or not finite"):
         Deposit(Negative(), None, TOWERS).step(SOME, rng=rng)
-    with pytest.raises(PipelineError, match="showers in toy, but the towers are other's"):
+    with pytest.raises(PipelineError, match="showers in toy, but the towers are those of other"):
         Deposit(Drops(), None, replace(TOWERS, detector="other"))
     with pytest.raises(PipelineError, match="have 3 layers, but the towers 1"):
         Deposit(Drops(), None, replace(TOWERS, depths_mm=(1.0,), segments=(1,)))
