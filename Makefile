@@ -57,6 +57,7 @@ validate-showers: $(STAMP)
 
 validate-copper: $(STAMP)
 	$(BIN)/python -m bench.validate_copper all --num $(SHOWERS)
+	$(BIN)/python -m bench.validate_copper run --detector copper-towers
 	$(BIN)/python -m bench.combinations
 
 bench: $(STAMP)

@@ -203,7 +203,7 @@ def reference_showers(
 
     Args:
         output: path that ends in .h5.
-        detector: a detector that ships (pb-si-ecal, copper), or the path of a .toml file.
+        detector: a detector that ships (pb-si-ecal, copper, copper-towers), or the path of a .toml file.
         particle: e-, e+, gamma, pi+, pi-, K+, K-, K0L, p, pbar, n, nbar, mu- or mu+, as the detector allows.
         energy: kinetic energy in GeV, or the lowest and highest, log-uniform between.
         num: how many showers the whole has.

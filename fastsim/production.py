@@ -9,7 +9,6 @@ What computes a chunk is a task, a function of a job ``(chunk, input)`` that can
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import sys
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""
 EVENTS_PER_BLOCK = 16
-"""Events whose showers are drawn together, by :func:`in_blocks`; chunks hold a multiple of this."""
+"""Events that :func:`in_blocks` gives at once, and whose showers a model draws together; divides a chunk's size."""
 PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
@@ -249,23 +248,22 @@ class EventTask:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """A Step on a block of events: job (number, (place of the first event, events)).
+    """A Step on a block of events: job (number, events).
 
-    They draw from (seed, number, 1), or ``apart``, each by itself, from (seed, its place, 1).
+    They draw from (seed, number of the first event, 1), or ``apart``, each by itself, from (seed, its number, 1).
     """
 
     step: Step
     seed: int
     apart: bool
 
-    def __call__(self, job: tuple[int, tuple[int, HardEvents]]) -> HardEvents:
-        number, (place, events) = job
-        if not self.apart:
-            return self._drawn(events, number)
-        return HardEvents.concatenate([self._drawn(event, place + k) for k, event in enumerate(events.chunks(1))])
+    def __call__(self, job: tuple[int, HardEvents]) -> HardEvents:
+        events = job[1]
+        return HardEvents.concatenate([self._drawn(e) for e in events.chunks(1)]) if self.apart else self._drawn(events)
 
-    def _drawn(self, events: HardEvents, number: int) -> HardEvents:
-        return self.step.step(events, rng=np.random.default_rng(np.random.SeedSequence([self.seed, number, 1])))
+    def _drawn(self, events: HardEvents) -> HardEvents:
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, int(events.number[0]), 1]))
+        return self.step.step(events, rng=rng)
 
 
 @dataclass(frozen=True)
@@ -382,13 +380,14 @@ def in_blocks(
 ) -> Generator[Chunk[HardEvents], None, None]:
     """Batches of events after a Step that takes longer than what made them, in blocks of ``EVENTS_PER_BLOCK``.
 
-    A block is computed whole and then cut, as a chunk of a run is. Where an event costs seconds, as with Geant4, the
-    events are taken ``apart``: none is computed that was not asked for, and blocks begin where the range does.
+    A block begins at a multiple of that number, is computed whole and then cut, as a chunk of a run is. Where an event
+    costs seconds, as with Geant4, the events are taken ``apart``: none is computed that was not asked for, and a block
+    is of a batch's events as they come.
 
     Args:
-        batches: of a multiple of ``EVENTS_PER_BLOCK`` events each but for the last: those of the range, and unless
-            ``apart`` those beside it up to multiples of that number, as ``border`` of :func:`events_in_chunks` gives
-            them.
+        batches: the events of the range, if ``apart``. Else those beside it too, up to multiples of
+            ``EVENTS_PER_BLOCK``, as ``border`` of :func:`events_in_chunks` gives them, and a multiple of that number in
+            each batch but the last.
         step: what is done to them.
         seed: of the run.
         first_event: place of the first event wanted.
@@ -400,10 +399,10 @@ def in_blocks(
     start = first_event if apart else first_event // size * size
     stop = math.inf if num_events is None else first_event + num_events
     blocks = (block for batch in batches for block in batch.chunks(size))
-    jobs = ((start // size + k, (start + k * size, block)) for k, block in enumerate(blocks))
-    with closing(crew.run(BlockTask(step, seed, apart), jobs)) as done:
-        for place, block in zip(itertools.count(start, size), done, strict=False):
-            first, last = max(first_event - place, 0), int(min(stop - place, len(block.content)))
+    with closing(crew.run(BlockTask(step, seed, apart), enumerate(blocks, start // size))) as done:
+        for block in done:
+            first, last = max(first_event - start, 0), int(min(stop - start, len(block.content)))
+            start += len(block.content)
             yield replace(block, content=block.content[first:last])
 
 

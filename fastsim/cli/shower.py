@@ -31,7 +31,9 @@ class EnergyRange(click.ParamType[tuple[float, float]]):
 def gun_options(function: F) -> F:
     """Detector, particle, energies, number and direction."""
     decorators: list[Callable[[Any], Any]] = [
-        click.option("--detector", metavar="NAME|PATH", help="Showers in pb-si-ecal, copper or a .toml file."),
+        click.option(
+            "--detector", metavar="NAME|PATH", help="Showers in pb-si-ecal, copper, copper-towers or a .toml file."
+        ),
         click.option("--particle", metavar="NAME", help="What hits the detector: e-, gamma, pi+, K0L, pbar..."),
         click.option(
             "--energy", metavar="LOW:HIGH", type=EnergyRange(), help="Its kinetic energy in GeV, log-uniform."

@@ -50,11 +50,11 @@ def read_events(
 def _cut(batches: Iterator[HardEvents], first: int, num: int | None, border: int) -> Iterator[HardEvents]:
     """Those of the places ``first`` to ``first + num``, exclusive, and up to the next ones that ``border`` divides."""
     start, done = first // border * border, 0
-    last = None if num is None else -(-(first + num) // border) * border if num else first
+    last = None if num is None else -(-(first + num) // border) * border if num else start
     for batch in batches:
-        if last is not None and done >= last:
+        if last is not None and done >= max(first, last):
             return
-        chosen = batch[max(start - done, 0) : None if last is None else last - done]
+        chosen = batch[max(start - done, 0) : None if last is None else max(last - done, 0)]
         done += len(batch)
         if len(chosen) and done > first:
             yield chosen

@@ -33,7 +33,7 @@ class Regrouping:
         parts, first = [], 0
         for number, (old, new) in enumerate(zip(fine.sections, coarse.sections, strict=True), start=1):
             (num_layers, num_alpha, _), (_, num_coarse_alpha, num_rings) = old.voxels, new.voxels
-            edges, coarse_edges = (np.cumsum(section.rings) * section.cell_mm for section in (old, new))
+            edges, coarse_edges = (np.round(np.cumsum(s.rings) * s.cell_mm, 9) for s in (old, new))
             nested = np.isin(coarse_edges, edges).all() and edges[-1] == coarse_edges[-1]
             if new.group % old.group or num_alpha % num_coarse_alpha or not nested:
                 raise FastsimError(f"section {number}: voxels of {fine.name} do not make up those of {coarse.name}")

@@ -153,40 +153,71 @@ def test_a_range_beyond_the_input_is_refused(folder: Path, tmp_path: Path) -> No
     """Also within the input's last block."""
     hadrons = tmp_path / "hadrons.h5"
     fastsim.generate(folder / "events.lhe", hadrons, model=Model(Spray(20.0)), seed=3)
-    for source, steps, held in (
+    cases: list[tuple[str | Path, tuple[str, ...], str]] = [
         (GUN, ("hadrons", "calorimeter"), "the gun shoots"),
         (folder / "events.lhe", ("hadrons", "calorimeter"), "the file holds"),
         (hadrons, ("calorimeter",), "the file holds"),
-    ):
+    ]
+    for place, (source, steps, held) in enumerate(cases):
+        nothing = fastsim.generate(
+            source, tmp_path / f"{place}.h5", **options(folder, steps=steps, num_events=0, first_event=5)
+        )
+        assert nothing.events == 0 and verify(nothing.output).events == 0
         for first in (NUM, NUM + 1, NUM + 50):
             with pytest.raises(FastsimError, match=f"first event {first} asked, but {held} {NUM} "):
                 fastsim.generate(source, tmp_path / "a.h5", **options(folder, steps=steps, first_event=first))
 
 
-def test_geant4s_events_draw_apart_and_a_models_together() -> None:
-    """Where each draws by itself, an event is the same in any range, and none is computed that is not asked for."""
-    seen: list[int] = []
+class Dice:
+    """Gives events random numbers, and remembers which ones it was given."""
 
-    class Dice:
-        name, requires, provides = "dice", frozenset[str](), frozenset[str]()
+    name, requires, provides = "dice", frozenset[str](), frozenset[str]()
 
-        def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-            seen.extend(events.number.tolist())
-            return replace(events, number=rng.integers(0, 2**62, len(events)))
+    def __init__(self) -> None:
+        self.seen: list[int] = []
 
-    def numbers(first: int, num: int | None, apart: bool) -> list[int]:
-        low = first if apart else first // BLOCK * BLOCK
-        high = NUM if num is None else first + num if apart else -(-(first + num) // BLOCK) * BLOCK
-        events = events_of([[(22, 1.0, 0.0, 0.0)]] * NUM)[low:high]
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        self.seen.extend(events.number.tolist())
+        return replace(events, number=rng.integers(0, 2**62, len(events)))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_geant4s_events_draw_apart_and_a_models_together(apart: bool) -> None:
+    """Any range gives the same events; where each draws by itself, none is computed that is not asked for."""
+    events = events_of([[(22, 1.0, 0.0, 0.0)]] * NUM)
+
+    def numbers(first: int, num: int | None) -> tuple[list[int], list[int]]:
+        low, high = first, NUM if num is None else min(first + num, NUM)
+        if not apart:
+            low, high = low // BLOCK * BLOCK, -(-high // BLOCK) * BLOCK
+        # batches end where chunks do, wherever the range begins
+        batches = (events[max(low, k) : min(high, k + CHUNK)] for k in range(0, NUM, CHUNK))
+        dice = Dice()
         done = production.in_blocks(
-            iter([events]), Dice(), seed=1, first_event=first, num_events=num, apart=apart
-        )  # fmt: skip
-        return [number for chunk in done for number in chunk.content.number.tolist()]
+            (batch for batch in batches if len(batch)), dice, seed=1, first_event=first, num_events=num, apart=apart
+        )
+        return [number for chunk in done for number in chunk.content.number.tolist()], dice.seen
 
-    for apart, computed in ((True, range(5, 11)), (False, range(4, 12))):
-        whole = numbers(0, None, apart)
-        seen.clear()
-        assert numbers(5, 6, apart) == whole[5:11] and seen == list(computed) and len(set(whole)) == NUM
+    whole, _ = numbers(0, None)
+    assert len(set(whole)) == NUM
+    for first in range(NUM):
+        for num in (None, 1, 3, 9, 13):
+            found, seen = numbers(first, num)
+            assert found == whole[first : None if num is None else first + num]
+            assert not apart or seen == list(range(first, first + len(found)))
+
+
+def test_slices_of_hadrons_draw_by_their_events_numbers(folder: Path, tmp_path: Path) -> None:
+    """A file that begins with event 8 has the cells of the whole from there."""
+    hadrons = {"model": Model(Spray(20.0)), "seed": 3}
+    fastsim.generate(folder / "events.lhe", tmp_path / "hadrons.h5", **hadrons)
+    fastsim.generate(folder / "events.lhe", tmp_path / "slice.h5", first_event=8, **hadrons)
+    for name in ("hadrons", "slice"):
+        fastsim.generate(
+            tmp_path / f"{name}.h5", tmp_path / f"{name}-cells.h5", **options(folder, steps=("calorimeter",))
+        )
+    whole, part = (contents(tmp_path / f"{name}-cells.h5") for name in ("hadrons", "slice"))
+    assert part.number.tolist() == list(range(8, NUM)) and digest(part) == digest(whole[8:])
 
 
 def test_a_chunk_with_cells_comes_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
