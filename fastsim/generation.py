@@ -83,7 +83,7 @@ def make_hadrons(input: Input, output: PathLike, model: Model, fallback: Model, 
         if (done := run.summary(Summary)) is not None:
             return done
         info, chunks = events_in_chunks(stream, pipeline, seed=plan.seed, **plan.range, crew=run.crew)
-        return _drain(info, chunks, _provenance(model, plan), model.name, run)
+        return _drain(info, chunks, _provenance(model, plan), model.name, run, plan.num_events)
 
 
 def fill_cells(
@@ -127,7 +127,7 @@ def fill_cells(
                 apart=apart,
                 crew=run.crew,
             )
-            return _drain(info, chunks, provenance, source, run)
+            return _drain(info, chunks, provenance, source, run, num)
 
 
 @contextmanager
@@ -213,14 +213,19 @@ def _settings(input: Input, made: Mapping[str, str], plan: Plan, **more: Any) ->
 
 
 def _drain(
-    info: RunInfo, chunks: Generator[Chunk[HardEvents]], provenance: dict[str, str], source: str, run: Run
+    info: RunInfo,
+    chunks: Generator[Chunk[HardEvents]],
+    provenance: dict[str, str],
+    source: str,
+    run: Run,
+    total: int | None,
 ) -> Summary:
-    """Writes batches of events as they come."""
+    """Writes batches of events as they come, ``total`` at most."""
     info = replace(info, provenance={**info.provenance, **provenance})
     summary = Summary(output=run.output, source=source, cross_section=info.cross_section)
     with (
         open_writer(run.output, info, force=run.replaces) as writer,
-        run.contents(chunks, summary, run.plan.num_events) as batches,
+        run.contents(chunks, summary, total) as batches,
     ):
         for events in batches:
             writer.write(events)
@@ -269,7 +274,7 @@ def make_full_events(input: Input, output: PathLike, plan: Plan) -> Summary:
         with numbered(stream) as file:
             step = FullPythia(file, plan.seed)
             info, chunks = events_in_chunks(file, step, seed=plan.seed, **plan.range, crew=run.crew)
-            return _drain(info, chunks, provenance, "pythia-full", run)
+            return _drain(info, chunks, provenance, "pythia-full", run, plan.num_events)
 
 
 def _as_gun(input: Input) -> Gun | None:
