@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 
 import numpy as np
@@ -23,22 +23,36 @@ from generators.hadrons.splitting import MAX_LOGIT, NUM_VARIABLES, Plain, Splitt
 from generators.networks.padding import padded, padded_number
 
 Array = NDArray[np.float32]
+Bits = NDArray[np.uint16] | NDArray[np.uint32]
 _ORDER = (0, 2, 3, 1)
 """Variables as their heads lie in one product: all nodes have the first three, few the last."""
 
 
 @compiled
-def _sum(x: Array, start: int, bins: Ints, tables: Array) -> Array:
-    """Columns ``start`` to ``start`` + H of rows (K, W), plus what ``tables`` (V, B, H) hold for bins (K, V)."""
-    out = np.empty((len(x), tables.shape[2]), dtype=np.float32)
-    for k in range(len(x)):
-        for h in range(out.shape[1]):
-            out[k, h] = x[k, start + h]
+def _add_rows(heads: Bits, start: int, bins: Ints, tables: Array, shift: int, out: Bits) -> None:
+    """Columns ``start`` to ``start`` + H of ``heads`` (K, W), plus what ``tables`` (V, B, H) hold for ``bins`` (K, V).
+
+    Into the first K rows of ``out`` (P, H), the others zero. Both are the upper bits of float32 numbers, shifted by
+    ``shift``: 16 for bfloat16, which numpy does not have.
+    """
+    # unsigned: no index counts from the end, and lanes run in parallel
+    width, first, by = np.uintp(out.shape[1]), np.uintp(start), np.uint32(shift)
+    bits = np.empty(width, np.uint32)
+    value, half, one = bits.view(np.float32), np.uint32((1 << shift) >> 1), np.uint32(1)
+    for k in range(len(bins)):
+        for h in range(width):
+            bits[h] = np.uint32(heads[k, first + h]) << by
         for v in range(len(tables)):
-            row = tables[v, bins[k, v]]
-            for h in range(out.shape[1]):
-                out[k, h] += row[h]
-    return out
+            b = bins[k, v]
+            for h in range(width):
+                value[h] += tables[v, b, h]
+        if shift:  # to the nearest, ties to even
+            for h in range(width):
+                out[k, h] = (bits[h] + (half - one) + ((bits[h] >> by) & one)) >> by
+        else:
+            for h in range(width):
+                out[k, h] = bits[h]
+    out[len(bins) :] = 0
 
 
 @compiled
@@ -106,15 +120,21 @@ def _layer(module: nn.Module) -> Layer:
 
 @dataclass(frozen=True)
 class Angles:
-    """Densities of the angles of K splittings: ``cos`` (K, B) logits, ``phi`` (K, H) before the bin of cos is known."""
+    """Densities of the angles of K splittings: ``cos`` (K, B) logits; of phi, once the bin of cos is known, a head.
+
+    That is H columns of ``heads`` (K, W) from ``start`` on, what ``tables`` (V, B, H) hold for ``bins`` (K, V - 1)
+    and the bin of cos, and the ``output`` layer.
+    """
 
     cos: Array
-    phi: Array
-    table: Array
+    heads: Bits
+    start: int
+    bins: Ints
+    tables: Array
     output: Layer
 
     def rows(self, rows: Ints | slice) -> Angles:
-        return Angles(self.cos[rows], self.phi[rows], self.table, self.output)
+        return replace(self, cos=self.cos[rows], heads=self.heads[rows], bins=self.bins[rows])
 
 
 class SplittingSampler:
@@ -123,12 +143,15 @@ class SplittingSampler:
     def __init__(self, net: SplittingNet, precision: str = "bfloat16") -> None:
         self.num_bins = net.num_bins
         self._net = copy.deepcopy(net).requires_grad_(False)
-        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self._dtype, self._bits, self._shift = torch.float32, torch.uint32, 0
+        if precision == "bfloat16":
+            self._dtype, self._bits, self._shift = torch.bfloat16, torch.uint16, 16
         for weight in self._net.parameters():  # scales and edges stay as they are
             weight.data = weight.data.to(self._dtype)
         self._edges = net.edges.double().numpy()
         # what the bins of the variables before it add to a variable's head; m_B is the first
         self._tables = {v: np.stack([t.detach().float().numpy() for t in net.tables(v)]) for v in (1, 2, 3)}
+        self._tables[0] = np.empty((0, 1, net.head_width), np.float32)
         own, order = self._net, list(_ORDER)
         weights, biases = (
             own.heads.weight.view(NUM_VARIABLES, net.head_width, -1),
@@ -142,7 +165,7 @@ class SplittingSampler:
         if own.pair is not None:
             pair = own.pair
             self._pair, self._cos, self._turn, self._phi = map(_layer, (pair.trunk, pair.cos, pair.turn, pair.phi))
-            self._pair_table = pair.previous.weight.float().numpy()
+            self._pair_table = pair.previous.weight.float().numpy()[None]
 
     def _inputs(self, context: Array, counts: NDArray[np.uint8]) -> Tensor:
         return self._net.inputs(torch.from_numpy(context), torch.from_numpy(counts)).to(self._dtype)
@@ -170,27 +193,26 @@ class SplittingSampler:
         features = self._net.content_features(torch.from_numpy(counts), torch.from_numpy(counts_a)).to(self._dtype)
         return self._content_block(self._content(features).add_(hidden))
 
-    def heads(self, hidden: Tensor) -> Array:
+    def heads(self, hidden: Tensor) -> Bits:
         """Inputs (K, 3 H) of the densities of m_B, cos theta* and phi*."""
         rows = slice(3 * self._net.head_width)
-        return linear(hidden, self._heads[0][rows], self._heads[1][rows]).float().numpy()
+        return self._as_bits(linear(hidden, self._heads[0][rows], self._heads[1][rows]))
 
-    def masses_b(self, heads: Array, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    def masses_b(self, heads: Bits, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Bins and values (K,) of the variable of m_B."""
-        return self._pick(np.ascontiguousarray(heads[:, : self._net.head_width]), 0, rng)
+        return self._pick(self._logits(heads, 0, np.empty((len(heads), 0), np.int64), 0), 0, rng)
 
     def masses_a(self, hidden: Tensor, bins_b: Ints, rows: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Bins and values (R,) of the variable of m_A, of the ``rows`` (R,) of ``hidden`` (K, width)."""
         start, wide = 3 * self._net.head_width, padded(rows)
-        heads = linear(hidden[wide], self._heads[0][start:], self._heads[1][start:]).float().numpy()
-        bins, value = self._pick(_sum(heads, 0, bins_b[wide, None], self._tables[1]), 1, rng)
-        return bins[: len(rows)], value[: len(rows)]
+        heads = self._as_bits(linear(hidden[wide], self._heads[0][start:], self._heads[1][start:]))
+        return self._pick(self._logits(heads, 0, bins_b[rows, None], 1), 1, rng)
 
-    def angles(self, heads: Array, bins: Ints) -> Angles:
+    def angles(self, heads: Bits, bins: Ints) -> Angles:
         """Densities of the angles given the bins (K, 2) of m_B and m_A, ``num_bins`` where there is none."""
-        width, phi = self._net.head_width, self._tables[3]
-        cos = self._logits(_sum(heads, width, bins, self._tables[2]), self._outputs[2])
-        return Angles(cos, _sum(heads, 2 * width, bins, phi[:2]), phi[2], self._outputs[3])
+        width = self._net.head_width
+        cos = self._logits(heads, width, bins, 2)
+        return Angles(cos, heads, 2 * width, bins, self._tables[3], self._outputs[3])
 
     def pair_angles(self, context: Array, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Angles:
         """Densities of the angles of nodes of two tokens."""
@@ -198,21 +220,29 @@ class SplittingSampler:
             hidden = self.with_content(self.encode(context, counts), counts, counts_a)
             return self.angles(self.heads(hidden), np.full((len(counts), 2), self.num_bins))
         hidden = self._pair(self._inputs(context, counts))
-        cos, phi = self._cos(hidden).float().numpy(), self._turn(hidden).float().numpy()
-        return Angles(cos, phi, self._pair_table, self._phi)
+        cos, heads = self._cos(hidden).float().numpy(), self._as_bits(self._turn(hidden))
+        return Angles(cos, heads, 0, np.empty((len(cos), 0), np.int64), self._pair_table, self._phi)
 
     def draw(self, angles: Angles, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """cos theta* and phi* (K,) from their densities."""
-        bins, value = pick_bin(angles.cos, rng.random(len(angles.cos)), self._edges[2])
-        turned = _sum(angles.phi, 0, bins[:, None], angles.table[None])
-        phi = pick_bin(self._logits(turned, angles.output), rng.random(len(bins)), self._edges[3])[1]
-        return np.tanh(value / 2), phi
+        bins, value = self._pick(angles.cos, 2, rng)
+        known = np.concatenate([angles.bins, bins[:, None]], axis=1)
+        logits = self._through(angles.output, angles.heads, angles.start, known, angles.tables)
+        return np.tanh(value / 2), self._pick(logits, 3, rng)[1]
 
-    def _logits(self, head: Array, output: Layer) -> Array:
-        wide = torch.zeros(padded_number(len(head)), head.shape[1], dtype=self._dtype)
-        wide[: len(head)] = torch.from_numpy(head)
-        return output(self._net.activation(wide, inplace=True))[: len(head)].float().numpy()
+    def _as_bits(self, x: Tensor) -> Bits:
+        bits: Bits = x.view(self._bits).numpy()
+        return bits
 
-    def _pick(self, head: Array, variable: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
-        logits = self._logits(head, self._outputs[variable])
+    def _logits(self, heads: Bits, start: int, bins: Ints, variable: int) -> Array:
+        return self._through(self._outputs[variable], heads, start, bins, self._tables[variable])
+
+    def _through(self, output: Layer, heads: Bits, start: int, bins: Ints, tables: Array) -> Array:
+        """Logits (K, B) of a variable from its head, given the ``bins`` (K, V) of those before it."""
+        wide = torch.empty(padded_number(len(bins)), tables.shape[2], dtype=self._dtype)
+        _add_rows(heads, start, bins, tables, self._shift, self._as_bits(wide))
+        logits: Array = output(self._net.activation(wide, inplace=True))[: len(bins)].float().numpy()
+        return logits
+
+    def _pick(self, logits: Array, variable: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
         return pick_bin(logits, rng.random(len(logits)), self._edges[variable])
