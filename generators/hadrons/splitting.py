@@ -122,12 +122,12 @@ class PairNet(nn.Module):
     """Density of the two angles of a node of two tokens, for which nothing else is free.
 
     Args:
-        num_inputs: of a node; width: of every layer; num_bins: of each density.
+        num_inputs: of a node; width: of every layer; num_blocks: of the trunk; num_bins: of each density.
     """
 
-    def __init__(self, num_inputs: int, *, width: int, num_bins: int) -> None:
+    def __init__(self, num_inputs: int, *, width: int, num_blocks: int, num_bins: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), Plain(width))
+        self.trunk = nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
         self.cos = nn.Linear(width, num_bins)
         self.turn = nn.Linear(width, width)
         self.previous = nn.Embedding(num_bins, width)
@@ -148,7 +148,8 @@ class SplittingNet(nn.Module):
         width: of the trunk; head_width: of each variable's head.
         num_bins: of each continuous density; num_components: of the content mixture.
         plain: layers of one product and ReLU, without normalisation, for speed.
-        pair_width: of a network of its own for nodes of two tokens; without it they go through this one.
+        pair_width: of a network of its own for nodes of two tokens, of ``pair_blocks`` blocks; without it they go
+            through this one.
     """
 
     mean: Tensor
@@ -168,6 +169,7 @@ class SplittingNet(nn.Module):
         num_components: int = 16,
         plain: bool = False,
         pair_width: int | None = None,
+        pair_blocks: int = 1,
     ) -> None:
         super().__init__()
         self.num_species, self.num_bins, self.num_components = len(species_mass), num_bins, num_components
@@ -197,7 +199,7 @@ class SplittingNet(nn.Module):
         self.activation = relu if plain else silu
         self.pair: PairNet | None = None
         if pair_width is not None:
-            self.pair = PairNet(self.embed.in_features, width=pair_width, num_bins=num_bins)
+            self.pair = PairNet(self.embed.in_features, width=pair_width, num_blocks=pair_blocks, num_bins=num_bins)
 
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """What the first layer sees of each splitting, (K, F + 2S)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import exp
 
 import numpy as np
@@ -96,17 +97,19 @@ def _pick_kind(logits: Array, counts: NDArray[np.uint8], u: Floats, counts_a: ND
 Layer = Callable[[Tensor], Tensor]
 
 
+def _chain(*layers: Layer) -> Layer:
+    def chain(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return chain
+
+
 def _layer(module: nn.Module) -> Layer:
     """The same function as the module's, on tensors of its weights' type: no hooks, in place where that is safe."""
     if isinstance(module, nn.Sequential):
-        layers = [_layer(part) for part in module]
-
-        def chain(x: Tensor) -> Tensor:
-            for layer in layers:
-                x = layer(x)
-            return x
-
-        return chain
+        return _chain(*map(_layer, module))
     if isinstance(module, nn.Linear):
         weight, bias = module.weight, module.bias
         return lambda x: linear(x, weight, bias)
@@ -123,7 +126,7 @@ class Angles:
     """Densities of the angles of K splittings: ``cos`` (K, B) logits; of phi, once the bin of cos is known, a head.
 
     That is H columns of ``heads`` (K, W) from ``start`` on, what ``tables`` (V, B, H) hold for ``bins`` (K, V - 1)
-    and the bin of cos, and the ``output`` layer.
+    and the bin of cos, all ``through`` the layers that remain.
     """
 
     cos: Array
@@ -131,7 +134,7 @@ class Angles:
     start: int
     bins: Ints
     tables: Array
-    output: Layer
+    through: Layer
 
     def rows(self, rows: Ints | slice) -> Angles:
         return replace(self, cos=self.cos[rows], heads=self.heads[rows], bins=self.bins[rows])
@@ -161,10 +164,11 @@ class SplittingSampler:
         self._encode = _layer(nn.Sequential(own.embed, own.trunk))
         self._kind, self._mixture = _layer(own.kind), _layer(own.mixture)
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
-        self._outputs = [_layer(output) for output in own.outputs]
+        self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
         if own.pair is not None:
             pair = own.pair
-            self._pair, self._cos, self._turn, self._phi = map(_layer, (pair.trunk, pair.cos, pair.turn, pair.phi))
+            self._pair, self._cos, self._turn = _layer(pair.trunk), _layer(pair.cos), _layer(pair.turn)
+            self._phi = _chain(torch.relu_, _layer(pair.phi))
             self._pair_table = pair.previous.weight.float().numpy()[None]
 
     def _inputs(self, context: Array, counts: NDArray[np.uint8]) -> Tensor:
@@ -227,7 +231,7 @@ class SplittingSampler:
         """cos theta* and phi* (K,) from their densities."""
         bins, value = self._pick(angles.cos, 2, rng)
         known = np.concatenate([angles.bins, bins[:, None]], axis=1)
-        logits = self._through(angles.output, angles.heads, angles.start, known, angles.tables)
+        logits = self._through(angles.through, angles.heads, angles.start, known, angles.tables)
         return np.tanh(value / 2), self._pick(logits, 3, rng)[1]
 
     def _as_bits(self, x: Tensor) -> Bits:
@@ -237,11 +241,11 @@ class SplittingSampler:
     def _logits(self, heads: Bits, start: int, bins: Ints, variable: int) -> Array:
         return self._through(self._outputs[variable], heads, start, bins, self._tables[variable])
 
-    def _through(self, output: Layer, heads: Bits, start: int, bins: Ints, tables: Array) -> Array:
+    def _through(self, layers: Layer, heads: Bits, start: int, bins: Ints, tables: Array) -> Array:
         """Logits (K, B) of a variable from its head, given the ``bins`` (K, V) of those before it."""
         wide = torch.empty(padded_number(len(bins)), tables.shape[2], dtype=self._dtype)
         _add_rows(heads, start, bins, tables, self._shift, self._as_bits(wide))
-        logits: Array = output(self._net.activation(wide, inplace=True))[: len(bins)].float().numpy()
+        logits: Array = layers(wide)[: len(bins)].float().numpy()
         return logits
 
     def _pick(self, logits: Array, variable: int, rng: np.random.Generator) -> tuple[Ints, Floats]:

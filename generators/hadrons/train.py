@@ -35,12 +35,17 @@ _PREPARE = 40_000
 
 @dataclass(frozen=True)
 class TreeTraining:
-    """How the splitting density is trained: rows a step, network sizes, loop, sets held out for validation."""
+    """How the splitting density is trained: rows a step, network sizes, loop, sets held out for validation.
+
+    With a loop for ``pairs``, the network for nodes of two tokens is trained by itself after the rest, which has then
+    seen all nodes; without one they are trained side by side, each on its own.
+    """
 
     batch_size: int = 8192
     num_validation: int = 8000
     network: dict[str, Any] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
+    pairs: TrainingConfig | None = None
 
 
 def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenSample]:
@@ -50,11 +55,16 @@ def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenS
 
 def prepare(sample: TokenSample) -> Splittings:
     """All splittings of a sample, in compact types (float16 context): 174 bytes each."""
-    parts = []
+    num, filled = int(np.maximum(np.diff(sample.offsets) - 1, 0).sum()), 0
+    columns: list[Tensor] = []
     for start in range(0, len(sample), _PREPARE):
         rows, _, _ = splittings(sample[start : start + _PREPARE], seed=start)
-        parts.append((rows.context.half(), rows.counts, rows.counts_a, rows.variables))
-    return Splittings(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        part = (rows.context.half(), rows.counts, rows.counts_a, rows.variables)
+        columns = columns or [torch.empty(num, *x.shape[1:], dtype=x.dtype) for x in part]
+        for column, x in zip(columns, part, strict=True):  # in place: they are most of the memory
+            column[filled : filled + len(rows)] = x
+        filled += len(rows)
+    return Splittings(*columns)
 
 
 def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int], Splittings]:
@@ -103,7 +113,20 @@ def fit_tree(net: SplittingNet, sample: TokenSample, config: TreeTraining, seed:
             )
         return {"nll": -total / len(held_out), **distance(held_out, resample(model, held_out, seed))}
 
-    return fit(net, tree_batches(rows, config.batch_size, seed), config.loop, run_dir, validate=validate, select="nll")
+    pair = net.pair
+    if pair is None or config.pairs is None:
+        batches = tree_batches(rows, config.batch_size, seed)
+        return fit(net, batches, config.loop, run_dir, validate=validate, select="nll")
+    net.pair = None
+    fit(net, tree_batches(rows, config.batch_size, seed), config.loop, run_dir, validate=validate, select="nll")
+    net.pair = pair
+    rows = rows.rows(torch.nonzero(rows.counts.sum(-1, dtype=torch.int32) == 2)[:, 0])
+    net.requires_grad_(False)
+    pair.requires_grad_(True)
+    batches = tree_batches(rows, config.batch_size, seed)
+    result = fit(net, batches, config.pairs, run_dir / "pairs", validate=validate, select="nll")
+    net.requires_grad_(True)
+    return result
 
 
 @dataclass(frozen=True)
@@ -240,7 +263,7 @@ def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
     for key in values:
         if key not in known:
             raise FastsimError(f"{where}: unknown key {key!r}; known are {', '.join(sorted(known))}")
-    nested = {"loop": TrainingConfig}
+    nested = {"loop": TrainingConfig, "pairs": TrainingConfig}
     return kind(
         **{
             k: from_dict(nested[k], v, f"{where}.{k}") if k in nested else tuple(v) if isinstance(v, list) else v

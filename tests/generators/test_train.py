@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import fastsim
 from fastsim.errors import FastsimError
@@ -57,6 +59,22 @@ def test_a_latent_can_be_that_of_another_model_with_plain_layers_on_top(tmp_path
     assert len(model.sample(partons, seed=1)) == 8
     own, other = model.latent(partons, seed=4), fastsim.load_model("hadron-tree").latent(partons, seed=4)
     assert (own.counts == other.counts).all() and (own.total == other.total).all()
+
+
+def test_a_network_for_pairs_trains_by_itself_after_the_rest(tmp_path: Path) -> None:
+    network = {**TREE["tree"]["network"], "pair_width": 12}
+    config = {**TREE, "tree": {**TREE["tree"], "network": network, "pairs": LOOP}}
+    path = write(tmp_path / "pairs.json", config)
+    found = load_file(train(path, tmp_path / "pairs").with_suffix(".safetensors"))
+    without = load_file(train(write(tmp_path / "tiny.json", TREE), tmp_path / "run").with_suffix(".safetensors"))
+    assert set(without) < set(found)
+    for name, value in without.items():  # it changes nothing of the rest
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert (found["net.pair.previous.weight"] != 0).any()  # zero before it is trained
+    # a run that was stopped between the two goes on to the same weights
+    shutil.rmtree(tmp_path / "pairs" / "particles" / "pairs")
+    again = load_file(train(path, tmp_path / "pairs").with_suffix(".safetensors"))
+    assert all((again[name] == found[name]).all() for name in found)
 
 
 @pytest.mark.parametrize(

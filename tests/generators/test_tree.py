@@ -29,7 +29,9 @@ SMALL = {
     "latent": {"count_width": 8, "flow_width": 16},
     "splitting": {"width": 24, "num_blocks": 1, "head_width": 16, "num_bins": 24, "num_components": 3},
 }
+PAIRS = {**SMALL, "splitting": {**SMALL["splitting"], "pair_width": 12, "pair_blocks": 2}}
 PLAIN = {**SMALL, "splitting": {**SMALL["splitting"], "plain": True, "pair_width": 12}}
+KINDS = {"residual": SMALL, "pairs": PAIRS, "plain": PLAIN}
 DOMAIN = Domain(FLAVOURS_BOTH, 20.0, 2000.0)
 
 
@@ -39,7 +41,7 @@ def sample() -> TokenSample:
     return token_sample(rng.choice([1, 2, 3, 4, 5, 21], 40), np.exp(rng.uniform(3.0, 7.6, 40)), seed=3)
 
 
-@pytest.fixture(scope="module", params=[SMALL, PLAIN], ids=["residual", "plain"])
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def model(sample: TokenSample, request: pytest.FixtureRequest) -> TreeModel:
     torch.manual_seed(1)
     model = TreeModel.build("small", DOMAIN, request.param)
@@ -143,7 +145,7 @@ def check_frequencies(bins: np.ndarray, probs: np.ndarray, precision: str) -> No
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("settings", [SMALL, PLAIN], ids=["residual", "plain"])
+@pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
 def test_sampled_masses_follow_the_density(sample: TokenSample, settings: dict[str, Any], precision: str) -> None:
     """Every bin of m_B, and of m_A given it, of one node: the sampler's own arithmetic is the network's."""
     rows, _, _ = splittings(sample)
@@ -167,7 +169,7 @@ def test_sampled_masses_follow_the_density(sample: TokenSample, settings: dict[s
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("size", [2, 5])
-@pytest.mark.parametrize("settings", [SMALL, PLAIN], ids=["residual", "plain"])
+@pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
 def test_sampled_angles_follow_the_density(
     sample: TokenSample, settings: dict[str, Any], size: int, precision: str
 ) -> None:
