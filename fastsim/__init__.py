@@ -13,21 +13,33 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fastsim.api import Summary, generate, generate_showers, load_model, reference, reference_showers, train
+    from fastsim.api import (
+        Summary,
+        generate,
+        generate_showers,
+        load_model,
+        load_showers,
+        reference,
+        reference_showers,
+        train,
+    )
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
     from fastsim.pipeline import Pipeline
+    from fastsim.showers import Incidents
 
 _HOMES = {
     "Summary": "fastsim.api",
     "generate": "fastsim.api",
     "generate_showers": "fastsim.api",
     "load_model": "fastsim.api",
+    "load_showers": "fastsim.api",
     "reference": "fastsim.api",
     "reference_showers": "fastsim.api",
     "train": "fastsim.api",
     "FastsimError": "fastsim.errors",
     "HardEvents": "fastsim.event",
+    "Incidents": "fastsim.showers",
     "ParticleSet": "fastsim.event",
     "Partons": "fastsim.event",
     "Pipeline": "fastsim.pipeline",
@@ -35,6 +47,7 @@ _HOMES = {
 __all__ = [
     "FastsimError",
     "HardEvents",
+    "Incidents",
     "ParticleSet",
     "Partons",
     "Pipeline",
@@ -43,6 +56,7 @@ __all__ = [
     "generate",
     "generate_showers",
     "load_model",
+    "load_showers",
     "reference",
     "reference_showers",
     "train",

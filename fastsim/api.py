@@ -1,5 +1,5 @@
 """The library's face: :func:`generate`, :func:`generate_showers`, :func:`reference`, :func:`reference_showers`,
-:func:`load_model`, :func:`train`.
+:func:`load_model`, :func:`load_showers`, :func:`train`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -25,21 +25,33 @@ from fastsim.generation import Input, check_options, fill_cells, make_full_event
 from fastsim.models import REFERENCE, Model, load_model
 from fastsim.production import Progress, Summary, available_cpus, one_torch_thread
 from fastsim.runs import Plan
-from fastsim.showers import ShowerSource
+from fastsim.showers import Incidents, ShowerSource
+from fastsim.stages import load_showers
 
 if TYPE_CHECKING:
     from generators.reference.showers import ShowerGun
 
-__all__ = ["Model", "Summary", "generate", "generate_showers", "load_model", "reference", "reference_showers", "train"]
+__all__ = [
+    "Incidents",
+    "Model",
+    "Summary",
+    "generate",
+    "generate_showers",
+    "load_model",
+    "load_showers",
+    "reference",
+    "reference_showers",
+    "train",
+]
 
 
 def generate(
     input: Input,
     output: PathLike,
     *,
-    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | Model | None = None,
     steps: Sequence[str] = ("hadrons",),
-    shower_model: stages.ShowerModel | ShowerSource | None = None,
+    shower_model: stages.ShowerModelName | ShowerSource | None = None,
     geant4_data: str | os.PathLike[str] | None = None,
     seed: int = 0,
     num_events: int | None = None,
@@ -71,7 +83,7 @@ def generate(
             events that fastsim wrote as .h5 or .root.
         output: path; its ending names the format (.hepmc3 and .gz .bz2 .xz .zst of it, .h5, .root); ``"-"`` for
             HepMC3 on stdout.
-        model: name, card or :class:`Model`; see :func:`load_model`.
+        model: of the step hadrons: name, card or :class:`Model`; see :func:`load_model`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
         shower_model: of the step calorimeter: a shipped model of showers, the path of a card (.json) or of a library
             (.h5), the paths of a library's files, ``"geant4"``, or a :class:`fastsim.showers.ShowerSource`; default the
@@ -101,13 +113,15 @@ def generate(
     with_cells = stages.CALORIMETER in words
     check_options(output, with_cells, shower_model=shower_model, data=geant4_data, latent=latent)
     if stages.HADRONS not in words:
+        if model is not None or num_inference_steps is not None:
+            raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
         model = REFERENCE
-    if part is not None:
-        first_event, num_events = part_range(input, part, first_event, num_events, with_cells)
+    elif model is None:
+        model = DEFAULT_MODEL
     plan = Plan(
         seed=seed,
-        first_event=first_event,
-        num_events=num_events,
+        **part_range(input, part, first_event, num_events, with_cells),
+        reads=_files(input, model, shower_model),
         threads=min(available_cpus(), 4) if threads is None else threads,
         workers=workers,
         scheduler=scheduler,
@@ -157,12 +171,10 @@ def reference(
 
     The other arguments, and what is raised, are those of :func:`generate`.
     """
-    if part is not None:
-        first_event, num_events = part_range(input, part, first_event, num_events, False)
     plan = Plan(
         seed=seed,
-        first_event=first_event,
-        num_events=num_events,
+        **part_range(input, part, first_event, num_events, False),
+        reads=_files(input),
         workers=workers,
         scheduler=scheduler,
         keep=True,
@@ -184,7 +196,7 @@ def reference_showers(
     *,
     detector: str | os.PathLike[str],
     particle: str,
-    energy: float | tuple[float, float],
+    energy: float | Sequence[float],
     num: int,
     theta: float = 0.0,
     phi: float = 0.0,
@@ -241,9 +253,9 @@ def generate_showers(
     *,
     detector: str | os.PathLike[str],
     particle: str,
-    energy: float | tuple[float, float],
+    energy: float | Sequence[float],
     num: int,
-    model: stages.ShowerModel | ShowerSource | None = None,
+    model: stages.ShowerModelName | ShowerSource | None = None,
     theta: float = 0.0,
     phi: float = 0.0,
     seed: int = 0,
@@ -287,6 +299,7 @@ def generate_showers(
             output,
             num=num,
             provenance={f"model_{key}": value for key, value in made.items()},
+            reads=_files(model),
             first_event=first_event,
             num_events=num_events,
             part=part,
@@ -300,10 +313,16 @@ def generate_showers(
         )
 
 
+def _files(*given: object) -> tuple[PathLike, ...]:
+    """The paths among what is given, and in lists of it, at which there is a file."""
+    paths = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
+    return tuple(path for path in paths if isinstance(path, str | os.PathLike) and os.path.isfile(path))
+
+
 def _shower_gun(
     detector: str | os.PathLike[str],
     particle: str,
-    energy: float | tuple[float, float],
+    energy: float | Sequence[float],
     theta: float,
     phi: float,
     seed: int,
@@ -311,7 +330,7 @@ def _shower_gun(
     from generators.reference.detectors import load_detector
     from generators.reference.showers import ShowerGun
 
-    low, high = energy if isinstance(energy, tuple) else (energy, energy)
+    low, high = energy if isinstance(energy, Sequence) else (energy, energy)
     return ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)
 
 

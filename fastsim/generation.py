@@ -69,7 +69,7 @@ def make_hadrons(input: Input, output: PathLike, model: Model, fallback: Model, 
     from generators.hadrons.step import Hadronize
 
     hadronize = Hadronize(model, fallback)
-    gun = _as_gun(input)
+    gun, plan = _as_gun(input), _ranged(input, plan)
     if latent and (gun is None or not os.fspath(output).lower().endswith((".h5", ".hdf5"))):
         raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
     settings = _settings(input, _provenance(model, plan), plan, **({} if gun is None else {"latent": latent}))
@@ -79,11 +79,11 @@ def make_hadrons(input: Input, output: PathLike, model: Model, fallback: Model, 
     from generators.reference.resonances import DecayResonances
 
     pipeline = Pipeline([DecayResonances(), hadronize])
-    with _opened(input) as stream, Run(output, settings, plan) as run:
+    with _opened(input) as stream, Run(output, settings, plan, again=not _is_stream(input)) as run:
         if (done := run.summary(Summary)) is not None:
             return done
         info, chunks = events_in_chunks(stream, pipeline, seed=plan.seed, **plan.range, crew=run.crew)
-        return _drain(info, chunks, _provenance(model, plan), model.name, run, plan.num_events)
+        return _drain(info, chunks, _provenance(model, plan), model.name, run)
 
 
 def fill_cells(
@@ -96,8 +96,14 @@ def fill_cells(
     plan: Plan,
 ) -> Summary:
     """Writes the cells of events whose hadrons ``model`` makes first, or the input holds."""
+    plan = _ranged(input, plan)
     held = isinstance(input, str | os.PathLike) and _as_gun(input) is None and holds_particles(input)
     before: list[Step] = []
+    if model is None and not held:
+        raise FastsimError(
+            f"{input}: the step calorimeter alone takes events with hadrons from a file whose ending names its "
+            "format: HepMC .hepmc3 or .hepmc (also .gz .bz2 .xz .zst of them), HDF5 .h5, ROOT .root"
+        )
     if model is not None:
         from generators.hadrons.step import Hadronize
         from generators.reference.resonances import DecayResonances
@@ -113,21 +119,20 @@ def fill_cells(
         more |= {**plan.range, "versions": versions("geant4-pybind")}
     settings = _settings(input, provenance, plan, **more)
     source = deposit.source.name if model is None else f"{model.name}, {deposit.source.name}"
-    with Run(output, settings, stages.shared_out(plan, deposit)) as run:
+    with Run(output, settings, stages.shared_out(plan, deposit), again=not _is_stream(input)) as run:
         if (done := run.summary(Summary)) is not None:
             return done
         with _hadron_events(input, before, plan, border=1 if apart else size) as (info, batches):
-            num = _num_events(input, plan)
             chunks = in_blocks(
                 batches,
                 deposit,
                 seed=plan.seed,
                 first_event=plan.first_event,
-                num_events=num,
+                num_events=plan.num_events,
                 apart=apart,
                 crew=run.crew,
             )
-            return _drain(info, chunks, provenance, source, run, num)
+            return _drain(info, chunks, provenance, source, run)
 
 
 @contextmanager
@@ -174,15 +179,22 @@ def check_options(output: PathLike, with_cells: bool, *, shower_model: object, d
     stages.check_output(output)
 
 
-def part_range(input: Input, part: tuple[int, int], first: int, num: int | None, with_cells: bool) -> tuple[int, int]:
-    """First event and number of events of part (i, n) of a range."""
+def part_range(
+    input: Input, part: tuple[int, int] | None, first: int, num: int | None, with_cells: bool
+) -> dict[str, Any]:
+    """What a plan says of its range: of part (i, n) of what is wanted, or of all of it."""
+    if part is None:
+        return {"first_event": first, "num_events": num}
     gun = _as_gun(input)
-    if (gun is None and not isinstance(input, str | os.PathLike)) or input == "-":
-        raise FastsimError("standard input has no parts: give a file")
+    if _is_stream(input):
+        raise FastsimError("a stream has no parts: give a file")
     held = _count(input) if gun is None else gun.num  # type: ignore[arg-type]
+    if first > held:
+        raise FastsimError(f"first event {first} asked, but there are {held} (numbered from 0)")
     num = held - first if num is None else min(num, held - first)
     size = production.EVENTS_PER_CHUNK if gun is None else production.PARTONS_PER_CHUNK
-    return production.part_range(part, first, max(num, 0), production.EVENTS_PER_BLOCK if with_cells else size)
+    start, count = production.part_range(part, first, num, production.EVENTS_PER_BLOCK if with_cells else size)
+    return {"first_event": start, "num_events": count, "whole": (first, num)}
 
 
 def _count(path: str | os.PathLike[str]) -> int:
@@ -192,8 +204,8 @@ def _count(path: str | os.PathLike[str]) -> int:
     return lhe.count(path)
 
 
-def _settings(input: Input, made: Mapping[str, str], plan: Plan, **more: Any) -> dict[str, Any] | None:
-    """All that decides the content of a chunk, but not which chunks are wanted; None if the input is no file or gun.
+def _settings(input: Input, made: Mapping[str, str], plan: Plan, **more: Any) -> dict[str, Any]:
+    """All that decides the content of a chunk, but not which chunks are wanted; a stream's content is not known.
 
     Args:
         made: what the output says about how it was made.
@@ -207,7 +219,7 @@ def _settings(input: Input, made: Mapping[str, str], plan: Plan, **more: Any) ->
         path = Path(input)
         source = {"input": path.name, "input_sha256": cards.digest(path), "chunk": production.EVENTS_PER_CHUNK}
     else:
-        return None
+        source = {"input": "stream", "chunk": production.EVENTS_PER_CHUNK}
     made = {key: value for key, value in made.items() if key not in ("tool", "version")}
     return {**source, **made, "seed": plan.seed, "versions": versions(), **more}
 
@@ -218,14 +230,15 @@ def _drain(
     provenance: dict[str, str],
     source: str,
     run: Run,
-    total: int | None,
 ) -> Summary:
-    """Writes batches of events as they come, ``total`` at most."""
-    info = replace(info, provenance={**info.provenance, **provenance})
+    """Writes batches of events as they come."""
+    # of what made the input, where this run says something else
+    before = {f"input_{key}": info.provenance[key] for key in ("tool", "version", "seed") if key in info.provenance}
+    info = replace(info, provenance={**info.provenance, **before, **provenance})
     summary = Summary(output=run.output, source=source, cross_section=info.cross_section)
     with (
         open_writer(run.output, info, force=run.replaces) as writer,
-        run.contents(chunks, summary, total) as batches,
+        run.contents(chunks, summary, run.plan.num_events) as batches,
     ):
         for events in batches:
             writer.write(events)
@@ -233,24 +246,23 @@ def _drain(
     return summary
 
 
-def _num_events(input: Input, plan: Plan) -> int | None:
-    """How many events of the input are wanted at most; None for all of a file."""
-    gun, num = _as_gun(input), plan.num_events
-    if gun is None:
-        return num
-    return gun.num - plan.first_event if num is None else min(gun.num - plan.first_event, num)
+def _ranged(input: Input, plan: Plan) -> Plan:
+    """The plan with the number of events that a gun has in its range, which its settings leave out."""
+    gun, first, num = _as_gun(input), plan.first_event, plan.num_events
+    if gun is None or first >= gun.num:
+        return plan
+    return replace(plan, num_events=gun.num - first if num is None else min(gun.num - first, num))
 
 
 def _shoot(gun: Gun, draw: Draw, model: Model, run: Run) -> Summary:
     """Writes a gun's sets as drawn."""
     plan = run.plan
-    total = _num_events(gun, plan)
     info = RunInfo(provenance={**_provenance(model, plan), "gun": str(gun)})
     summary = Summary(output=run.output, source=model.name)
     chunks = gun_in_chunks(gun, draw, seed=plan.seed, **plan.range, crew=run.crew)
     with (
-        open_gun_writer(run.output, info, force=run.replaces) as writer,
-        run.contents(chunks, summary, total) as batches,
+        open_gun_writer(run.output, info, first_number=plan.first_event, force=run.replaces) as writer,
+        run.contents(chunks, summary, plan.num_events) as batches,
     ):
         for shots in batches:
             writer.write(shots.partons, shots.particles)
@@ -268,13 +280,14 @@ def make_full_events(input: Input, output: PathLike, plan: Plan) -> Summary:
     if _as_gun(input) is not None:
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
     provenance = {**_tool(plan), "model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
-    with _opened(input) as stream, Run(output, _settings(input, provenance, plan), plan) as run:
+    settings, again = _settings(input, provenance, plan), not _is_stream(input)
+    with _opened(input) as stream, Run(output, settings, plan, again=again) as run:
         if (done := run.summary(Summary)) is not None:
             return done
         with numbered(stream) as file:
             step = FullPythia(file, plan.seed)
             info, chunks = events_in_chunks(file, step, seed=plan.seed, **plan.range, crew=run.crew)
-            return _drain(info, chunks, provenance, "pythia-full", run, plan.num_events)
+            return _drain(info, chunks, provenance, "pythia-full", run)
 
 
 def _as_gun(input: Input) -> Gun | None:
@@ -283,6 +296,13 @@ def _as_gun(input: Input) -> Gun | None:
     if isinstance(input, str) and ("flavour=" in input or "pt=" in input) and not os.path.exists(input):
         return Gun.parse(input)
     return None
+
+
+def _is_stream(input: Input) -> bool:
+    """Whether the input can be read once only: a stream, or a pipe with a name."""
+    if isinstance(input, str | os.PathLike):
+        return input == "-" or (os.path.exists(input) and not os.path.isfile(input))
+    return not isinstance(input, Gun)
 
 
 @contextmanager

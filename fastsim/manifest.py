@@ -25,6 +25,7 @@ from fastsim.parts import Content, digest
 
 LAYOUT = "fastsim-manifest"
 LAYOUT_VERSION = 1
+ENDING = ".manifest.json"
 MAX_BYTES = 1 << 30
 """Larger files are refused unread (a billion events have 500 MB of chunks)."""
 PACKAGES = ("numpy", "torch", "numba", "pythia8mc")
@@ -105,13 +106,17 @@ class ChunkRow:
 
 @dataclass
 class Manifest:
-    """What a run wrote: the file, the settings that decide its events, the chunks."""
+    """What a run wrote: the file, the settings that decide its events, the chunks.
+
+    ``whole`` are the first event and the number of events of what it is a slice of, where that is known.
+    """
 
     output: str
     bytes: int
     sha256: str
     settings: dict[str, Any]
     first_event: int
+    whole: tuple[int, int] | None
     events: int
     partons: int
     particles: int
@@ -167,7 +172,7 @@ class Manifest:
             raise FastsimError(f"{path}: has layout version {found}; this fastsim reads {LAYOUT_VERSION}")
         try:
             rows = [ChunkRow(**row) for row in values.pop("chunks")]
-            manifest = cls(**values, chunks=rows)
+            manifest = cls(**{"whole": None, **values}, chunks=rows)
             _check(manifest)
         except (TypeError, KeyError, ValueError) as error:
             raise FastsimError(f"{path}: is not a complete manifest: {error}") from error
@@ -176,15 +181,25 @@ class Manifest:
 
 def _check(manifest: Manifest) -> None:
     """Raises ValueError where an entry has another type than it should have."""
-    manifest.cross_section = (float(manifest.cross_section[0]), float(manifest.cross_section[1]))
+    rows: list[Any] = manifest.chunks
+    pairs: list[tuple[str, Any]] = [("cross_section", manifest.cross_section)]
+    if manifest.whole is not None:
+        pairs.append(("whole", manifest.whole))
+    for name, pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair))):
+            raise ValueError(f"{name} is {pair!r}, expected two numbers")
+        setattr(manifest, name, tuple(pair))
     counts = ("bytes", "first_event", "events", "partons", "particles", "cells")
-    for item, names in [(manifest, counts), *((row, ("chunk", *counts[1:])) for row in manifest.chunks)]:
+    for item, names in [(manifest, counts), *((row, ("chunk", *counts[1:])) for row in rows)]:
         for name in names:
             value = getattr(item, name)
-            if not isinstance(value, int) or value < 0:
+            if not isinstance(value, int) or not 0 <= value < 1 << 63:
                 raise ValueError(f"{name} is {value!r}, expected a count")
         for name in ("sum_weights", "sum_weights2", "visible", "incident", "seconds"):
-            float(getattr(item, name))
+            if not _is_number(value := getattr(item, name)):
+                raise ValueError(f"{name} is {value!r}, expected a number")
+        if not isinstance(item.notes, dict) or not all(map(_is_number, item.notes.values())):
+            raise ValueError("notes are no object of numbers")
     for name in ("output", "sha256", "source"):
         if not isinstance(getattr(manifest, name), str):
             raise ValueError(f"{name} is not text")
@@ -192,10 +207,14 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("settings are no object")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e300 and value == value
+
+
 def manifest_path(output: str | os.PathLike[str]) -> Path:
     """Where the manifest of an output is."""
     path = Path(output)
-    return path.with_name(f"{path.name}.manifest.json")
+    return path.with_name(f"{path.name}{ENDING}")
 
 
 def versions(*more: str) -> dict[str, str]:

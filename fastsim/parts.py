@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import zlib
@@ -63,9 +64,9 @@ def open_parts(parts: Path, settings: Mapping[str, Any], *, resume: bool, force:
         if parts.exists() and (resume or force) and not _of_run(parts):
             raise FastsimError(f"{parts}: is not the folder of a run; remove it, or give another output")
         if parts.exists() and not resume:
+            _held(parts).close()  # not a run that goes on
             if not force:
                 raise FastsimError(f"{parts}: holds a run that was stopped; --resume goes on with it, --force drops it")
-            _held(parts).close()  # refuses to drop a run that goes on
             remove_parts(parts)
         parts.mkdir(exist_ok=True)
         lock = _held(parts)
@@ -77,6 +78,8 @@ def open_parts(parts: Path, settings: Mapping[str, Any], *, resume: bool, force:
             target.commit()
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(held, dict):
+            raise ValueError("no object")
     except (OSError, ValueError) as error:
         raise FastsimError(f"{parts}: has no readable settings.json; remove the folder and start again") from error
     if held != settings:
@@ -113,11 +116,12 @@ def save_part(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: boo
     Raises:
         OutputError: if the file cannot be written.
     """
-    target = AtomicPath(path, force=True)
+    target, content = AtomicPath(path, force=True), io.BytesIO()
     try:
+        save: Callable[..., None] = np.savez_compressed if compressed else np.savez
+        save(content, **arrays)  # a disk that fills up would leave a zip file open
         with writing(path), target.temporary.open("wb") as file:
-            save: Callable[..., None] = np.savez_compressed if compressed else np.savez
-            save(file, **arrays)
+            file.write(content.getbuffer())
     except BaseException:
         target.discard()
         raise
@@ -129,7 +133,7 @@ def load_part(path: Path) -> Arrays | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, BadZipFile, zlib.error):
         return None
 
 
@@ -140,14 +144,17 @@ class Store:
         self.folder = folder
 
     def load(self, number: int) -> tuple[Content, float] | None:
-        """Content and seconds of a chunk that is there."""
+        """Content and seconds of a chunk that is there; None where it is not, or is another one under its name."""
         arrays = load_part(part_path(self.folder, number))
-        if arrays is None:
+        try:
+            if arrays is None or int(arrays["chunk"]) != number:
+                return None
+            return unpacked(arrays), float(arrays["seconds"])
+        except (KeyError, TypeError, ValueError, AssertionError):
             return None
-        return unpacked(arrays), float(arrays.get("seconds", np.zeros(())))
 
     def save(self, number: int, content: Content, seconds: float) -> None:
-        arrays = {**packed(content), "seconds": np.array(seconds)}
+        arrays = {**packed(content), "chunk": np.array(number), "seconds": np.array(seconds)}
         # most voxels are empty
         save_part(part_path(self.folder, number), arrays, compressed=isinstance(content, Showers))
 

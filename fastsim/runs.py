@@ -41,6 +41,8 @@ class Plan:
         threads: chunks computed at a time in this process, where there are no workers.
         workers: worker processes; 0 for threads.
         scheduler: address of a Dask cluster instead.
+        whole: first event and number of events of what the range is a part of, where that is known.
+        reads: files that the run reads: none of them may be written.
         keep: finished chunks are kept beside the output while the run goes on, and a manifest after it.
         resume: go on from chunks that are there.
         force: replace an output that exists.
@@ -51,6 +53,8 @@ class Plan:
     seed: int = 0
     first_event: int = 0
     num_events: int | None = None
+    whole: tuple[int, int] | None = None
+    reads: tuple[PathLike, ...] = ()
     threads: int = 1
     workers: int = 0
     scheduler: str | None = None
@@ -95,13 +99,26 @@ class Log:
             self._file.close()
 
 
+def _refuse_same(plan: Plan, written: Sequence[PathLike]) -> None:
+    """Raises FastsimError where a run would write what it reads, or its log into its output."""
+    targets = {os.path.realpath(path): os.fspath(path) for path in written}
+    for path in plan.reads:
+        if name := targets.get(os.path.realpath(path)):
+            raise FastsimError(f"{name}: the run reads it; give another output")
+        if plan.log is not None and os.path.realpath(plan.log) == os.path.realpath(path):
+            raise FastsimError(f"{os.fspath(plan.log)}: the run reads it; give another file to the log")
+    if plan.log is not None and (name := targets.get(os.path.realpath(plan.log))):
+        raise FastsimError(f"{name}: cannot be output and log at once; give another file to the log")
+
+
 class Run:
     """One run; a context manager around opening the output, writing it, and :meth:`commit`.
 
     Args:
         output: path of the output, ``-`` for standard output.
-        settings: all that decides the content of a chunk; None if the input cannot be read again.
+        settings: all that decides the content of a chunk.
         plan: see :class:`Plan`.
+        again: whether the input can be read again.
         beside: other files that are written with the output.
 
     Raises:
@@ -109,18 +126,27 @@ class Run:
     """
 
     def __init__(
-        self, output: PathLike, settings: dict[str, Any] | None, plan: Plan, *, beside: Sequence[PathLike] = ()
+        self,
+        output: PathLike,
+        settings: dict[str, Any],
+        plan: Plan,
+        *,
+        again: bool = True,
+        beside: Sequence[PathLike] = (),
     ) -> None:
         self.output = os.fspath(output)
         self._beside = beside
         self.plan = plan
-        self.settings = plain(settings or {})
+        self.settings = plain(settings)
         self.rows: list[ChunkRow] = []
         self.replaces = plan.force
         self._to_file = plan.keep and self.output != "-"
-        if plan.resume and not (self._to_file and settings is not None):
-            raise FastsimError("only a run from a file or gun to a file can be resumed, not standard input or output")
-        self._store = Store(parts_folder(self.output)) if self._to_file and settings is not None else None
+        if plan.resume and not (self._to_file and again):
+            raise FastsimError("only a run from a file or gun to a file can be resumed, not one from or to a stream")
+        if self.output != "-":
+            _refuse_same(plan, (self.output, *beside, manifest_path(self.output)))
+        # of a link, beside the file that it names: two runs meet there, whatever they call it
+        self._store = Store(parts_folder(os.path.realpath(self.output))) if self._to_file and again else None
         self._stack = ExitStack()
         self.log = Log(plan.log)
         self._stack.callback(self.log.close)
@@ -140,8 +166,9 @@ class Run:
         if store is None:
             return
         self.replaces = plan.force or (plan.resume and store.folder.exists())
-        if self.complete is None:
-            AtomicPath(self.output, force=self.replaces).discard()  # refused now rather than after hours
+        if self.complete is None:  # refused now rather than after hours
+            AtomicPath(self.output, force=self.replaces).discard()
+            AtomicPath(manifest_path(self.output), force=True).discard()
         if self.complete is None or store.folder.exists():
             lock = open_parts(store.folder, self.settings, resume=plan.resume, force=plan.force)
             self._stack.callback(lock.close)
@@ -162,7 +189,10 @@ class Run:
         path = Path(self.output)
         if self._store is None or not self.plan.resume or not path.is_file() or not manifest_path(path).is_file():
             return None
-        manifest = Manifest.read(manifest_path(path))
+        try:
+            manifest = Manifest.read(manifest_path(path))
+        except FastsimError:
+            return None
         same = plain({**self.plan.range, **self.settings}) == manifest.settings
         intact = path.stat().st_size == manifest.bytes and file_digest(path) == manifest.sha256
         return manifest if same and intact else None
@@ -173,7 +203,9 @@ class Run:
             return None
         manifest = self.complete
         values = {name: getattr(manifest, name) for name in (*COUNTS, "cross_section", "notes", "source")}
-        return kind(output=self.output, **values, held=manifest.events, seconds=0.0)
+        summary = kind(output=self.output, **values, held=manifest.events, seconds=0.0)
+        self._log_end(summary)
+        return summary
 
     @property
     def crew(self) -> Crew:
@@ -222,10 +254,12 @@ class Run:
             kept = f"finished chunks are in {self._store.folder}, --resume goes on with them"
             raise Stopped(f"interrupted; {kept}") from error
 
+    def _log_end(self, summary: Summary) -> None:
+        self.log("end", **{k: v for k, v in vars(summary).items() if k not in ("output", "source", "started")})
+
     def commit(self, summary: Summary) -> None:
         """Writes the manifest of the finished output, and removes the chunks."""
-        facts = {k: v for k, v in vars(summary).items() if k not in ("output", "source", "started")}
-        self.log("end", **facts)
+        self._log_end(summary)
         if not self._to_file:
             return
         path = Path(self.output)
@@ -235,6 +269,7 @@ class Run:
             sha256=file_digest(path),
             settings=plain({**self.plan.range, **self.settings}),
             first_event=self.plan.first_event,
+            whole=self.plan.whole,
             **{name: getattr(summary, name) for name in COUNTS},
             cross_section=summary.cross_section,
             notes=summary.notes,

@@ -54,8 +54,8 @@ class ShowerSummary(Summary):
 
 def shower_range(
     num: int, *, first: int = 0, num_events: int | None = None, part: tuple[int, int] | None = None, size: int
-) -> tuple[int, int]:
-    """Which of ``num`` showers a run makes: the number of the first, and how many.
+) -> dict[str, Any]:
+    """Which of ``num`` showers a run makes, as its plan says it.
 
     Args:
         num: showers of the whole.
@@ -74,9 +74,10 @@ def shower_range(
     if first >= num:
         raise FastsimError(f"first shower {first} asked, but there are {num} (numbered from 0)")
     count = num - first if num_events is None else min(num_events, num - first)
-    if part is not None:
-        first, count = part_range(part, first, count, size)
-    return first, count
+    if part is None:
+        return {"first_event": first, "num_events": count}
+    start, held = part_range(part, first, count, size)
+    return {"first_event": start, "num_events": held, "whole": (first, count)}
 
 
 def numbers_of(plan: Plan, size: int) -> range:

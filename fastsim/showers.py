@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.errors import OutOfDomain
 from fastsim.event import Floats, Ints
 from fastsim.formats.binning import Binning
 
@@ -94,3 +95,54 @@ class ShowerSource(Protocol):
     def binning(self, pdg_id: int) -> Binning: ...
 
     def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]: ...
+
+
+class ShowerModel:
+    """A :class:`ShowerSource` that was asked for by name, and is one itself; see :func:`fastsim.load_showers`.
+
+    ``source`` is the generator, ``made`` what a file says about it: version and SHA-256 of a model, or of a library.
+    """
+
+    def __init__(self, source: ShowerSource, made: dict[str, str]) -> None:
+        self.source = source
+        self.made = made
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def detector(self) -> str:
+        return self.source.detector
+
+    @property
+    def domain(self) -> ShowerDomain:
+        """The particles that the model was trained and validated on."""
+        return self.source.domain
+
+    def binning(self, pdg_id: int) -> Binning:
+        """The voxels of a particle's showers."""
+        return self.source.binning(pdg_id)
+
+    def sample(
+        self, incidents: Incidents, *, seed: int = 0, rng: np.random.Generator | None = None
+    ) -> NDArray[np.float32]:
+        """Deposits of N particles in MeV, (N, voxels).
+
+        Args:
+            incidents: N particles within :attr:`domain`.
+            seed: decides the result.
+            rng: the source of randomness instead of a seed.
+
+        Raises:
+            OutOfDomain: naming a particle outside the domain.
+        """
+        outside = np.flatnonzero(~self.domain.contains(incidents))
+        if len(outside):
+            one = incidents[outside[:1]]
+            raise OutOfDomain(
+                f"{self.name} is not valid for particle {outside[0]}: {one.pdg_id[0]} of {one.energy[0]:g} GeV, theta "
+                f"{one.theta[0]:g} rad; it takes {sorted(self.domain.particles)} of {self.domain.min_energy:g} to "
+                f"{self.domain.max_energy:g} GeV, up to {self.domain.max_theta:g} rad"
+            )
+        return self.source.sample(incidents, rng=np.random.default_rng(seed) if rng is None else rng)

@@ -12,7 +12,7 @@ from fastsim.cards import digest
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.runs import Plan
-from fastsim.showers import ShowerSource
+from fastsim.showers import ShowerModel, ShowerSource
 from generators.reference.detectors import Detector, load_detector
 from generators.showers.geant4 import Geant4Showers
 from generators.showers.sources import default_model, load_source
@@ -30,7 +30,7 @@ FINE_DETECTOR = "copper"
 """The same in the finest voxels: Geant4's."""
 PION = 211
 
-ShowerModel = PathLike | Sequence[PathLike]
+ShowerModelName = PathLike | Sequence[PathLike]
 
 
 def parse(steps: Sequence[str]) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def check_output(output: PathLike) -> None:
 
 @contextmanager
 def depositing(
-    model: ShowerModel | ShowerSource | None, *, data: PathLike | None, workers: int
+    model: ShowerModelName | ShowerSource | None, *, data: PathLike | None, workers: int
 ) -> Iterator[tuple[Deposit, dict[str, str]]]:
     """The Step of the calorimeter, and what a file says about it; ends Geant4's workers at the end.
 
@@ -63,7 +63,7 @@ def depositing(
     Args:
         model: a shipped model of showers, the path of a card (.json) or of a library (.h5), the paths of a library's
             files, ``"geant4"``, or a source; by default the model that ships for the detector.
-        data: folder of Geant4's data sets; if it is given, they have to be there.
+        data: folder of Geant4's data sets; if it is given, here or by FASTSIM_GEANT4_DATA, they have to be there.
         workers: of Geant4.
 
     Raises:
@@ -75,7 +75,8 @@ def depositing(
         source, made = _source(model)
         name = source.detector if source.detector in SEGMENTS else DETECTOR
     detector = load_detector(name)
-    reference = _reference(detector, data, workers, needed=source is None or data is not None)
+    named = data is not None or bool(os.environ.get("FASTSIM_GEANT4_DATA"))
+    reference = _reference(detector, data, workers, needed=source is None or named)
     with nullcontext() if reference is None else closing(reference):
         fallback = reference
         if source is None:
@@ -125,7 +126,7 @@ def _reference(detector: Detector, data: PathLike | None, workers: int, *, neede
 
 
 def shower_source(
-    model: ShowerModel | ShowerSource | None, detector: str, pdg_id: int
+    model: ShowerModelName | ShowerSource | None, detector: str, pdg_id: int
 ) -> tuple[ShowerSource, dict[str, str]]:
     """A source of showers, and what a file says about it: ``version`` and ``sha256`` of a model, or of a library.
 
@@ -138,18 +139,33 @@ def shower_source(
     Raises:
         WeightsError: if there is no such model, or none ships.
     """
+    if isinstance(model, ShowerModel):
+        return model, model.made
     if isinstance(model, ShowerSource):
         return model, {}
-    if model is None:
-        model = default_model(detector, pdg_id)
-    source, card = load_source(model)
+    found = load_showers(default_model(detector, pdg_id) if model is None else model)
+    return found.source, found.made
+
+
+def load_showers(name: ShowerModelName) -> ShowerModel:
+    """A source of calorimeter showers by name.
+
+    Args:
+        name: a shipped model (``fastsim models`` lists them), the path of a card (.json), or of a library (.h5) that
+            ``fastsim reference --detector`` made; or the paths of a library's files.
+
+    Raises:
+        WeightsError: if there is no such model, it makes no showers, or its card or weights are missing or altered.
+        FastsimError: if a library cannot be read.
+    """
+    source, card = load_source(name)
     if card is not None:
-        return source, {"version": card.version, "sha256": card.sha256}
-    paths = [model] if isinstance(model, str | os.PathLike) else model
-    return source, {"sha256": ",".join(digest(Path(path)) for path in paths)}
+        return ShowerModel(source, {"version": card.version, "sha256": card.sha256})
+    paths = [name] if isinstance(name, str | os.PathLike) else name
+    return ShowerModel(source, {"sha256": ",".join(digest(Path(path)) for path in paths)})
 
 
-def _source(model: ShowerModel | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:
+def _source(model: ShowerModelName | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:
     """That of the calorimeter's showers, and what a file of cells says about it."""
     try:
         source, made = shower_source(model, DETECTOR, PION)

@@ -15,7 +15,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import Showers, read_chunks
 from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
-from fastsim.manifest import ChunkRow, Manifest, manifest_path
+from fastsim.manifest import ENDING, ChunkRow, Manifest, manifest_path
 from fastsim.parts import digest
 from fastsim.runs import COUNTS
 
@@ -31,6 +31,10 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
         FastsimError: naming what is wrong: the manifest itself, the file's checksum, or the chunk that differs.
     """
     path = Path(output)
+    if path.name.endswith(ENDING):
+        raise FastsimError(f"{path}: is a manifest; give the output that it is of")
+    if not path.exists() and not manifest_path(path).exists():
+        raise FastsimError(f"{path}: no such file")
     manifest = Manifest.read(manifest_path(path))
     _check_sums(manifest, os.fspath(output))
     if not path.is_file():
@@ -42,8 +46,10 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
     if read:
         compare = _compare_showers if "showers_per_chunk" in manifest.settings else _compare
         compare(path, manifest.chunks)
+    if size != manifest.bytes:
+        raise FastsimError(f"{path}: was altered: it has {size} bytes, {manifest.bytes} were written")
     if not intact:
-        raise FastsimError(f"{path}: was altered: {size} bytes where {manifest.bytes} were written, or other ones")
+        raise FastsimError(f"{path}: was altered: its bytes are not those that were written")
     return manifest
 
 
@@ -63,7 +69,21 @@ def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[M
             what = "are missing" if end < after.first_event else "are there twice"
             low, high = sorted((end, after.first_event))
             raise FastsimError(f"events {low} to {high - 1} {what} between {first} and {second}")
+    if len(found) > 1:
+        _check_whole([manifest for manifest, _ in found])
     return [manifest for manifest, _ in found]
+
+
+def _check_whole(found: list[Manifest]) -> None:
+    """Raises FastsimError where slices, in the order of their events, do not begin and end as the whole does."""
+    first, last = found[0], found[-1]
+    if first.whole is None or any(manifest.whole != first.whole for manifest in found):
+        return
+    start, stop = first.whole[0], sum(first.whole)
+    end = last.first_event + last.events
+    for low, high in ((start, first.first_event), (end, stop)):
+        if low < high:
+            raise FastsimError(f"events {low} to {high - 1} are missing: the whole has {start} to {stop - 1}")
 
 
 def _place(manifest: Manifest) -> tuple[int, int]:

@@ -124,6 +124,7 @@ def _work(jobs: Connection) -> None:
     # batch systems and terminals signal all processes of a job: when to stop is the parent's business
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         task = pickle.loads(jobs.recv_bytes())

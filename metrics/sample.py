@@ -89,5 +89,11 @@ def check_alike(real: Sample, generated: Sample) -> None:
         if isinstance(one, Mapping):
             one, other = list(one), list(other)
         if one != other:
-            shown = "" if name == "binning" else f": {one} and {other}"
+            shown = f": {one} and {other}"
+            if name == "binning":
+                shown = ": their particles, layers or cells are others"
+            elif isinstance(one, list):
+                own = [key for key in {**dict.fromkeys(one), **dict.fromkeys(other)} if (key in one) != (key in other)]
+                more = "..." if len(own) > 3 else ""
+                shown = f": {len(one)} and {len(other)}; one alone has {', '.join(own[:3])}{more}"
             raise ValueError(f"the samples differ in {name}{shown}")

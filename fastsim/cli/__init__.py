@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 
@@ -22,11 +21,11 @@ COMMANDS = ("generate", "reference", "evaluate", "train", "models", "verify", "d
 
 
 GRACE = 20.0
-"""Seconds after SIGTERM at which the process ends, whatever it is doing (Slurm sends SIGKILL after 30)."""
+"""Seconds after a signal at which the process ends, whatever it is doing (Slurm sends SIGKILL after 30)."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, made to unwind the stack as Ctrl-C does, so that writers close or remove their files."""
+    """SIGTERM or SIGHUP, made to unwind the stack as Ctrl-C does, so that writers close or remove their files."""
 
 
 class Interrupted(Exception):
@@ -80,7 +79,7 @@ def group() -> None:
     """
 
 
-def _give_up() -> None:
+def _give_up(code: int) -> None:
     """Ends the process, whatever goes on, and the worker processes that it started."""
     said = (
         f"fastsim: interrupted; what took longer than {GRACE:g} s more is lost; finished chunks go on with --resume\n"
@@ -89,39 +88,57 @@ def _give_up() -> None:
     multiprocessing = sys.modules.get("multiprocessing")
     for child in multiprocessing.active_children() if multiprocessing is not None else ():
         child.terminate()
-    os._exit(143)
+    os._exit(code)
 
 
-@contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    last = threading.Timer(GRACE, _give_up)
-    last.daemon = True
+class _Signals:
+    """The first signal that asks to stop unwinds the stack: a chunk that has begun is finished and kept.
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        # a chunk that has begun is finished and kept, unless it takes too long
-        if not last.is_alive():
-            last.start()
-        raise Terminated
+    That may take :data:`GRACE` from the first signal but a lone Ctrl-C; later signals change nothing else.
+    """
 
-    def again(unraisable: sys.UnraisableHookArgs) -> None:
+    STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._stopped = False
+        self._last: threading.Timer | None = None
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        first, self._stopped = not self._stopped, True
+        if self._last is None and not (first and number == signal.SIGINT):
+            self._last = threading.Timer(GRACE, _give_up, (130 if number == signal.SIGINT else 143,))
+            self._last.daemon = True
+            self._last.start()
+        if not first:
+            return
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    def _again(self, unraisable: sys.UnraisableHookArgs) -> None:
         # raised while an object was being removed, where Python drops it: the signal comes again a moment later
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-            hook(unraisable)
+            self._hook(unraisable)
         else:
             number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+            self._stopped = False
             threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
 
-    previous, hook = signal.signal(signal.SIGTERM, leave), sys.unraisablehook
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        sys.unraisablehook = hook
+    def __enter__(self) -> None:
+        self._previous = {number: signal.getsignal(number) for number in self.STOPPING}
+        for number, handler in self._previous.items():
+            if handler is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._leave)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._again
+
+    def __exit__(self, *error: object) -> None:
+        sys.unraisablehook = self._hook
+        if self._stopped:  # the process is about to end: not by a signal while its threads are
+            return
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM)."""
+    """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM, SIGHUP)."""
     with any_characters():
         return _run(args)
 
@@ -129,7 +146,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(args: Sequence[str] | None) -> int:
     state = {"debug": False}
     try:
-        with _sigterm_unwinds():
+        with _Signals():
             result = group.main(args, prog_name="fastsim", standalone_mode=False, obj=state)
             sys.stdout.flush()
         return result if isinstance(result, int) else 0

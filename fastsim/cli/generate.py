@@ -110,7 +110,6 @@ def command(
         return
     source = event_input(input, gun)
     from fastsim import api
-    from fastsim.cards import DEFAULT_MODEL
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
 
@@ -118,7 +117,7 @@ def command(
         summary = api.generate(
             source,
             as_path(output),
-            model=model or DEFAULT_MODEL,
+            model=model,
             steps=steps,
             shower_model=shower_model,
             geant4_data=geant4_data,

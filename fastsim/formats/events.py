@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from fastsim.errors import FastsimError
+import numpy as np
+
+from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats.output import HDF5_ENDINGS, HEPMC_ENDINGS, ROOT_ENDINGS, PathLike
 
@@ -29,6 +31,7 @@ def read_events(
 
     Raises:
         FastsimError: if the file cannot be read, now or in the iteration, or ends before ``first_event``.
+        InvalidEvent: in the iteration, at an event with a momentum that no particle has.
     """
     name = os.fspath(path).lower()
     if name.endswith(HDF5_ENDINGS):
@@ -44,7 +47,29 @@ def read_events(
         from fastsim.formats import hepmc
 
         run, batches = hepmc.read_events(path, chunk_size=chunk_size)
-    return run, _cut(batches, first_event, num_events, border)
+    return run, _cut(_sound(batches), first_event, num_events, border)
+
+
+def _sound(batches: Iterator[HardEvents]) -> Iterator[HardEvents]:
+    """The events before the first with a momentum that no particle has.
+
+    Raises:
+        InvalidEvent: at that event, when those before it have been given.
+    """
+    for events in batches:
+        sets = events.particles
+        assert sets is not None
+        finite = np.isfinite(sets.p4).all(axis=1)
+        bad = ~finite | (sets.p4[:, 0] < 0)
+        if not bad.any():
+            yield events
+            continue
+        at = int(np.argmax(bad))
+        event = int(sets.index[at])
+        if event:
+            yield events[:event]
+        what = f"an energy of {sets.p4[at, 0]:g} GeV" if finite[at] else "a momentum that is not finite"
+        raise InvalidEvent(f"event {events.number[event]}: a particle has {what}")
 
 
 def _cut(batches: Iterator[HardEvents], first: int, num: int | None, border: int) -> Iterator[HardEvents]:

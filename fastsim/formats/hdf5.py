@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fastsim import kinematics, species
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
-from fastsim.formats.output import AtomicWriter, PathLike, writing
+from fastsim.formats.output import AtomicWriter, PathLike, no_events, writing
 
 LAYOUT_VERSION = 1
 LIBRARY = ("v110", "v110")
@@ -195,6 +195,7 @@ class EventWriter(_Tables):
     def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
         attributes = {k: v for k, v in run.provenance.items() if k not in ("layout", "layout_version")}
         super().__init__(path, EVENTS, {**attributes, "run": json.dumps(asdict(run))}, force=force)
+        self._run = run
 
     def write(self, events: HardEvents) -> None:
         """Adds a batch of events."""
@@ -215,6 +216,11 @@ class EventWriter(_Tables):
             self._append("cell/id", events.cells.id, "i4")
             self._append("cell/energy", events.cells.energy, "f4")
         self.num_written += len(events)
+
+    def _finish(self, complete: bool) -> None:
+        if complete and not self._tables:  # a run without events has tables too
+            self.write(no_events(self._run))
+        super()._finish(complete)
 
 
 def write(

@@ -18,7 +18,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from fastsim.errors import InvalidEvent, OutputError, Stopped
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
+from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
 
 PathLike = str | os.PathLike[str]
 
@@ -86,30 +86,51 @@ def open_writer(path: PathLike, run: RunInfo, *, force: bool = False) -> EventWr
     return hepmc.Writer(path, run, force=force)
 
 
-def open_gun_writer(path: PathLike, run: RunInfo, *, force: bool = False) -> GunWriter:
+def open_gun_writer(path: PathLike, run: RunInfo, *, first_number: int = 0, force: bool = False) -> GunWriter:
     """A writer of a gun's sets: the gun layout in HDF5; elsewhere one event a parton, without beams.
 
-    ``run.provenance`` gives the attributes (version, seed, settings...).
+    ``run.provenance`` gives the attributes (version, seed, settings...), ``first_number`` the first event's number.
     """
     if os.fspath(path) != "-" and split_ending(path)[1].lower() in HDF5_ENDINGS:
         from fastsim.formats import hdf5
 
         return hdf5.Writer(path, dict(run.provenance), force=force)
-    return _GunEvents(open_writer(path, run, force=force))
+    return _GunEvents(open_writer(path, run, force=force), first_number)
+
+
+def no_events(run: RunInfo) -> HardEvents:
+    """What a run without events holds: no rows, of the same tables as any other."""
+    none, pairs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    return HardEvents(
+        number=none,
+        offsets=np.zeros(1, np.int64),
+        pdg_id=none,
+        status=none,
+        mothers=pairs,
+        colours=pairs,
+        p4=np.zeros((0, 4)),
+        mass=np.zeros(0),
+        weights=np.zeros((0, max(1, len(run.weight_names)))),
+        process=none,
+        scale=np.zeros(0),
+        particles=ParticleSet.empty(),
+        origin=none,
+        cells=Cells.concatenate([]) if "calorimeter" in run.provenance else None,
+    )
 
 
 class _GunEvents:
     """Writes gun sets as events of one hard parton each."""
 
-    def __init__(self, writer: EventWriter) -> None:
+    def __init__(self, writer: EventWriter, first_number: int) -> None:
         self._writer = writer
-        self._count = 0
+        self._number = first_number
 
     def write(self, partons: Partons, particles: ParticleSet, weights: Floats | None = None) -> None:
         from fastsim.gun import events_from_partons
 
-        self._writer.write(events_from_partons(partons, particles, weights=weights, first_number=self._count))
-        self._count += len(partons)
+        self._writer.write(events_from_partons(partons, particles, weights=weights, first_number=self._number))
+        self._number += len(partons)
 
     def __enter__(self) -> Self:
         self._writer.__enter__()

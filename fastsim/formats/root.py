@@ -8,7 +8,7 @@ particles) and, where there are any, ``cell_*`` (calorimeter cells), with their 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import awkward as ak
@@ -17,7 +17,7 @@ import uproot
 
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
-from fastsim.formats.output import AtomicWriter, PathLike, writing
+from fastsim.formats.output import AtomicWriter, PathLike, no_events, writing
 
 
 class Writer(AtomicWriter):
@@ -58,27 +58,8 @@ class Writer(AtomicWriter):
 
     def _finish(self, complete: bool) -> None:
         if complete:  # a run without events has a tree too
-            cells = Cells.concatenate([]) if "calorimeter" in self.run.provenance else None
-            weights = np.zeros((0, len(self.run.weight_names)))
-            self._make_tree(_branches(replace(_NO_EVENTS, weights=weights, cells=cells)))
+            self._make_tree(_branches(no_events(self.run)))
         self._file.close()
-
-
-_NONE: Ints = np.zeros(0, np.int64)
-_PAIRS: Ints = np.zeros((0, 2), np.int64)
-_NO_EVENTS = HardEvents(
-    number=_NONE,
-    offsets=np.zeros(1, np.int64),
-    pdg_id=_NONE,
-    status=_NONE,
-    mothers=_PAIRS,
-    colours=_PAIRS,
-    p4=np.zeros((0, 4)),
-    mass=np.zeros(0),
-    weights=np.zeros((0, 1)),
-    process=_NONE,
-    scale=np.zeros(0),
-)
 
 
 def _branches(events: HardEvents) -> dict[str, Any]:

@@ -268,9 +268,14 @@ def load_detector(name: str | os.PathLike[str]) -> Detector:
             f"no detector {text!r}; there are {', '.join(available())}, or give the path of a .toml file"
         )
     try:
-        return _parse(path.read_text(encoding="utf-8"), path.stem, text)
+        detector = _parse(path.read_text(encoding="utf-8"), path.stem, text)
     except (OSError, UnicodeDecodeError) as error:
         raise FastsimError(f"{text}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if detector.name in available() and detector != load_detector(detector.name):
+        raise FastsimError(
+            f"{text}: {detector.name} is the name of a detector that ships, and this is another; give it another name"
+        )
+    return detector
 
 
 def _parse(text: str, name: str, place: str) -> Detector:

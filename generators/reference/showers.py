@@ -117,11 +117,9 @@ def make_showers(
     check_name(output)
     if workers < 1:
         raise FastsimError(f"workers is {workers}, must be 1 at least")
-    first, count = shower_range(num, first=first_event, num_events=num_events, part=part, size=SHOWERS_PER_CHUNK)
     plan = Plan(
         seed=gun.seed,
-        first_event=first,
-        num_events=count,
+        **shower_range(num, first=first_event, num_events=num_events, part=part, size=SHOWERS_PER_CHUNK),
         workers=workers,
         keep=True,
         resume=resume,
@@ -193,7 +191,7 @@ def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[T
                 pass
         except FastsimError as error:
             failed.append(error)
-            raise FastsimError(f"{error}, finished showers are kept for --resume") from error
+            raise FastsimError(f"{error}; finished chunks, if any, are kept for --resume") from error
         finally:
             idle.put(crew)
         result = _result(folder, job)

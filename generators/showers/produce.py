@@ -67,6 +67,7 @@ def produce(
     *,
     num: int,
     provenance: Mapping[str, str] | None = None,
+    reads: tuple[PathLike, ...] = (),
     first_event: int = 0,
     num_events: int | None = None,
     part: tuple[int, int] | None = None,
@@ -86,6 +87,7 @@ def produce(
         output: an HDF5 file (.h5, .hdf5); appears when complete, and so does its binning (.xml).
         num: showers of the whole; shower i is the same for any number.
         provenance: what else the file says about the source, such as the hash of its weights.
+        reads: files that the source is read from.
         first_event, num_events, part: which of the showers: see :func:`fastsim.shower_runs.shower_range`.
         threads, workers, scheduler, resume, force, log: see :class:`fastsim.runs.Plan`; the result depends on none.
         progress: called with (showers done, showers wanted) after each chunk.
@@ -96,11 +98,10 @@ def produce(
     """
     check_name(output)
     check_gun(source, gun)
-    first, count = shower_range(num, first=first_event, num_events=num_events, part=part, size=CHUNK)
     plan = Plan(
         seed=gun.seed,
-        first_event=first,
-        num_events=count,
+        **shower_range(num, first=first_event, num_events=num_events, part=part, size=CHUNK),
+        reads=reads,
         threads=threads,
         workers=workers,
         scheduler=scheduler,

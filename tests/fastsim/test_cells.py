@@ -213,17 +213,18 @@ def test_cells_file_is_as_documented(library: tuple[Path, ...], no_geant4: None,
         read(tmp_path / "a.h5")
 
 
-def test_momenta_that_are_not_finite_keep_the_events_before(
-    library: tuple[Path, ...], no_geant4: None, tmp_path: Path
+@pytest.mark.parametrize(("column", "value", "what"), [(1, np.nan, "not finite"), (0, -1.0, "energy of -1 GeV")])
+def test_momenta_that_no_particle_has_keep_the_events_before(
+    column: int, value: float, what: str, library: tuple[Path, ...], no_geant4: None, tmp_path: Path
 ) -> None:
     events = events_of([[(22, 2.0, 0.0, 0.0)]] * 40)
     assert events.particles is not None
-    events.particles.p4[35, 1] = np.nan
+    events.particles.p4[35, column] = value
     with open_writer(tmp_path / "in.h5", RunInfo()) as writer:
         writer.write(events)
-    with pytest.raises(InvalidEvent, match=r"event 35: .* the 32 events before it are in .*a\.partial\.h5"):
+    with pytest.raises(InvalidEvent, match=rf"event 35: .*{what}; the 35 events before it are in .*a\.partial\.h5"):
         api.generate(tmp_path / "in.h5", tmp_path / "a.h5", steps=("calorimeter",), shower_model=library)
-    assert len(read(tmp_path / "a.partial.h5")[2]) == 32 and not (tmp_path / "a.h5").exists()
+    assert len(read(tmp_path / "a.partial.h5")[2]) == 35 and not (tmp_path / "a.h5").exists()
 
 
 GUN = ("--gun", "flavour=u pt=20 num=1")
@@ -239,7 +240,7 @@ GUN = ("--gun", "flavour=u pt=20 num=1")
         ((*GUN, "-o", "-", "--steps", "hadrons,calorimeter", "--shower-model", "LIBRARY"), "written as HDF5 (.h5)"),
         ((*GUN, "-o", "a.h5", "--steps", "calorimeter,hadrons"), "none of hadrons, pythia, hadrons,calorimeter"),
         ((*GUN, "-o", "a.h5", "--steps", ""), "none of hadrons"),
-        ((*GUN, "-o", "a.h5", "--steps", "calorimeter", "--shower-model", "LIBRARY"), "requires hadrons"),
+        ((*GUN, "-o", "a.h5", "--steps", "calorimeter", "--shower-model", "LIBRARY"), "takes events with hadrons"),
         ((*GUN, "-o", "a.h5", "--shower-model", "LIBRARY"), "the steps do not end with calorimeter"),
         ((*GUN, "-o", "a.h5", "--steps", "pythia,calorimeter", "--shower-model", "geant4"), "not found: G4EMLOW"),
         ((*GUN, "-o", "a.h5", "--steps", "pythia,calorimeter", "--shower-model", "none.h5"), "none"),
@@ -280,6 +281,30 @@ def test_steps_do_not_go_with_single_showers(capsys: pytest.CaptureFixture[str])
     words = ["--detector", "copper", "--particle", "pi+", "--energy", "1", "--num", "1", "-o", "a.h5"]
     assert main(["generate", *words, "--steps", "pythia"]) == 2
     assert "--steps does not go with --detector" in capsys.readouterr().err
+
+
+def test_a_model_of_hadrons_needs_their_step(no_geant4: None, tmp_path: Path) -> None:
+    source = hepmc_file(tmp_path / "in.hepmc3", ROWS)
+    for more in ({"model": "hadron-tree-small"}, {"num_inference_steps": 4}):
+        with pytest.raises(FastsimError, match="calorimeter takes none"):
+            api.generate(source, tmp_path / "a.h5", steps=("calorimeter",), **more)
+
+
+def test_geant4s_data_that_was_named_has_to_be_there(
+    no_geant4: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTSIM_GEANT4_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FastsimError, match="nowhere"):
+        api.generate(hepmc_file(tmp_path / "in.hepmc3", ROWS), tmp_path / "a.h5", steps=("calorimeter",))
+
+
+def test_what_made_the_hadrons_is_kept_beside_what_made_the_cells(
+    library: tuple[Path, ...], no_geant4: None, tmp_path: Path
+) -> None:
+    api.generate("flavour=u pt=50 num=2", tmp_path / "in.root", seed=7, steps=("pythia",))
+    api.generate(tmp_path / "in.root", tmp_path / "a.h5", seed=8, steps=("calorimeter",), shower_model=library)
+    provenance = read(tmp_path / "a.h5")[0].provenance
+    assert (provenance["input_seed"], provenance["seed"], provenance["model"]) == ("7", "8", "pythia")
 
 
 def test_steps_are_names(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_signal_is_not_lost_while_an_object_is_removed(number: int, expected: 
     """Python drops what a handler raises inside a destructor."""
     program = f"""
 import os, signal, time
-from fastsim.cli import _sigterm_unwinds
+from fastsim.cli import _Signals
 # a shell starts background jobs, and so their children, with SIGINT ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)
 class Removed:
@@ -267,7 +267,7 @@ class Removed:
         os.kill(os.getpid(), {int(number)})
         time.sleep(0.01)
 try:
-    with _sigterm_unwinds():
+    with _Signals():
         Removed()
         time.sleep(20)
 except BaseException as error:

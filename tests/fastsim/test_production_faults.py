@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 import fastsim
 from fastsim.cli import GRACE
-from fastsim.parts import load_part
+from fastsim.parts import load_part, part_path
 from fastsim.verification import verify
 from generators.reference.detectors import load_detector
 from tests.helpers.events import event, file
@@ -156,6 +157,23 @@ def test_sigterm_keeps_the_chunks_that_have_begun(job: Job, undisturbed: bytes) 
     assert job.output.read_bytes() == undisturbed
 
 
+def test_later_signals_change_nothing(job: Job, undisturbed: bytes) -> None:
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
+        before = job.count
+        pid = job.start("--resume")
+        while job.count < before + 2:
+            time.sleep(0.005)
+        with suppress(ProcessLookupError):  # it may be quicker
+            for _ in range(4):
+                os.kill(pid, number)
+                time.sleep(0.002)
+        assert job.server.wait() == status
+        assert job.errors.read_text().count("\n") == 1
+        assert job.check_what_is_left() >= before + 2
+    assert job.run("--resume") == 0
+    assert job.output.read_bytes() == undisturbed
+
+
 @pytest.mark.parametrize("size", [2_000, 40_000])
 def test_full_disk(size: int, job: Job, undisturbed: bytes) -> None:
     """No file can grow beyond ``size`` bytes: not even a chunk's, or not the output."""
@@ -170,10 +188,13 @@ def test_full_disk(size: int, job: Job, undisturbed: bytes) -> None:
 def test_a_chunk_that_was_damaged_is_made_again(job: Job, undisturbed: bytes) -> None:
     assert job.run(file_size=40_000) == 1
     first, second, *_ = sorted(job.parts.glob("chunk-*.npz"))
+    part_path(job.parts, 5).write_bytes(first.read_bytes())  # another chunk under its name
     content = bytearray(first.read_bytes())
     content[len(content) // 2] ^= 1
     first.write_bytes(content)
     second.write_bytes(second.read_bytes()[:-100])
+    np.save(job.parts / "array.npy", np.zeros(3))
+    (job.parts / "array.npy").rename(part_path(job.parts, 6))
     assert job.run("--resume") == 0, job.errors.read_text()
     assert job.output.read_bytes() == undisturbed
 
@@ -209,8 +230,8 @@ def test_a_second_run_of_the_same_output_is_refused(job: Job, undisturbed: bytes
         time.sleep(0.005)
     os.kill(pid, signal.SIGSTOP)
     try:
-        for more in ("--resume", "--force"):
-            other.start(*job.words, more, errors=job.output.with_name("other"))
+        for more in (["--resume"], ["--force"], []):
+            other.start(*job.words, *more, errors=job.output.with_name("other"))
             assert other.wait() == 1
             assert "another run is writing there" in job.output.with_name("other").read_text()
     finally:

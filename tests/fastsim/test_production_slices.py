@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +20,7 @@ from fastsim import production
 from fastsim.api import Model
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, ParticleSet
-from fastsim.formats import hdf5
+from fastsim.formats import hdf5, root
 from fastsim.formats import output as output_files
 from fastsim.gun import Shots
 from fastsim.manifest import Manifest, manifest_path
@@ -169,8 +171,10 @@ def test_resume_of_what_is_complete_does_nothing(tmp_path: Path) -> None:
     model = Model(Spray())
     first = fastsim.generate(GUN, output, model=model, resume=True)
     before = output.stat().st_mtime_ns
-    again = fastsim.generate(GUN, output, model=model, resume=True)
+    log = tmp_path / "log"
+    again = fastsim.generate(GUN, output, model=model, resume=True, log=log)
     assert (again.events, again.held, again.particles) == (NUM, NUM, first.particles)
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["start", "end"]
     assert output.stat().st_mtime_ns == before and dict(again.rows())["events"] == f"{NUM} (0 in this run)"
     for change in ({"seed": 1}, {"num_events": 3}):
         with pytest.raises(FastsimError, match="exists already"):
@@ -227,8 +231,123 @@ def test_verify_finds_what_is_wrong(two: tuple[Path, Path], folder: Path, tmp_pa
     first.unlink()
     with pytest.raises(FastsimError, match="is missing"):
         verify(first)
-    with pytest.raises(FastsimError, match=r"none\.h5\.manifest\.json: cannot be read"):
+    with pytest.raises(FastsimError, match=r"none\.h5: no such file"):
         verify(tmp_path / "none.h5")
+    with pytest.raises(FastsimError, match="is a manifest; give the output"):
+        verify(manifest_path(first))
+
+
+def test_verify_misses_the_first_and_the_last_slice(folder: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / f"{i}.h5" for i in range(3)]
+    with patch.object(production, "EVENTS_PER_CHUNK", 8):
+        for i, path in enumerate(outputs):
+            fastsim.generate(folder / "events.lhe", path, model=MODEL, part=(i, 3))
+    assert sum(m.events for m in verify_together(outputs)) == NUM
+    for some, missing in ((outputs[1:], "events 0 to 15 are missing"), (outputs[:2], "events 32 to 44 are missing")):
+        with pytest.raises(FastsimError, match=missing):
+            verify_together(some)
+
+
+def test_a_gun_of_more_sets_is_another_run(tmp_path: Path) -> None:
+    fastsim.generate(GUN, tmp_path / "a.h5", model=MODEL)
+    more = GUN.replace(f"num={NUM}", f"num={NUM + 1}")
+    with pytest.raises(FastsimError, match="exists already"):
+        fastsim.generate(more, tmp_path / "a.h5", model=MODEL, resume=True)
+    # of a run that was stopped, the chunks are those of the larger one
+    with patch.object(production, "PARTONS_PER_CHUNK", 16):
+        with pytest.raises(Stopped):
+            fastsim.generate(GUN, tmp_path / "b.h5", model=MODEL, progress=stopping_after(2))
+        again = fastsim.generate(more, tmp_path / "b.h5", model=MODEL, resume=True)
+        assert again.events == NUM + 1 and again.held >= 32
+
+
+@pytest.mark.parametrize("ending", ["hepmc3", "root"])
+def test_a_guns_events_keep_their_numbers_in_slices(ending: str, tmp_path: Path) -> None:
+    with patch.object(production, "PARTONS_PER_CHUNK", 16):
+        for i in range(3):
+            fastsim.generate(GUN, tmp_path / f"{i}.{ending}", model=MODEL, part=(i, 3))
+        fastsim.generate(GUN, tmp_path / f"whole.{ending}", model=MODEL)
+
+    def numbers(path: Path) -> list[int]:
+        if ending == "root":
+            return list(root.read(path)[1].number)
+        return [int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith("E ")]
+
+    slices = [n for i in range(3) for n in numbers(tmp_path / f"{i}.{ending}")]
+    assert slices == numbers(tmp_path / f"whole.{ending}") == list(range(NUM))
+
+
+def test_a_manifest_of_a_stream_has_the_settings_too(folder: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        with (folder / "events.lhe").open("rb") as stream:
+            fastsim.generate(
+                stream, tmp_path / f"{seed}.hepmc3", model=MODEL, seed=seed, first_event=20 * (seed - 1), num_events=20
+            )
+    with pytest.raises(FastsimError, match="not of one run: seed differ"):
+        verify_together([tmp_path / "1.hepmc3", tmp_path / "2.hepmc3"])
+
+
+def test_pipes_have_no_parts(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for source in (tmp_path / "pipe", "-"):
+        with pytest.raises(FastsimError, match="a stream has no parts"):
+            fastsim.generate(source, tmp_path / "a.h5", model=MODEL, part=(0, 2))
+
+
+def test_no_part_of_what_begins_beyond_the_end(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FastsimError, match=f"first event 99 asked, but there are {NUM}"):
+        fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", model=MODEL, first_event=99, part=(0, 2))
+
+
+def test_nothing_that_is_read_is_written(folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.lhe"
+    source.write_bytes((folder / "events.lhe").read_bytes())
+    (tmp_path / "link.h5").symlink_to("in.h5")
+    before = source.read_bytes()
+    for output, log, message in (
+        ("a.h5", source, "in.lhe: the run reads it; give another file to the log"),
+        ("a.h5", tmp_path / "a.h5", "output and log at once"),
+        ("a.h5", tmp_path / "a.h5.manifest.json", "output and log at once"),
+    ):
+        with pytest.raises(FastsimError, match=message):
+            fastsim.generate(source, tmp_path / output, model=MODEL, log=log, force=True)
+    fastsim.generate(source, tmp_path / "in.h5", model=MODEL)
+    for output in ("in.h5", "link.h5"):
+        with pytest.raises(FastsimError, match="the run reads it; give another output"):
+            fastsim.generate(tmp_path / "in.h5", tmp_path / output, steps=("calorimeter",), force=True)
+    assert source.read_bytes() == before and verify(tmp_path / "in.h5").events == NUM
+
+
+def test_a_damaged_manifest_does_not_stop_a_run_that_replaces_it(tmp_path: Path) -> None:
+    output = tmp_path / "a.h5"
+    fastsim.generate(GUN, output, model=MODEL)
+    manifest_path(output).write_text("{")
+    with pytest.raises(FastsimError, match="exists already"):
+        fastsim.generate(GUN, output, model=MODEL, resume=True)
+    assert fastsim.generate(GUN, output, model=MODEL, resume=True, force=True).events == NUM
+    assert verify(output).events == NUM
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cross_section": []},
+        {"cross_section": [1.0, "2"]},
+        {"sum_weights": "nan"},
+        {"sum_weights": 10**400},
+        {"events": 10**400},
+        {"whole": 3},
+        {"notes": 5},
+        {"chunks": [{"chunk": 0}]},
+    ],
+)
+def test_manifests_of_nonsense_are_refused_in_a_line(change: dict[str, Any], tmp_path: Path) -> None:
+    output = tmp_path / "a.h5"
+    fastsim.generate(GUN, output, model=MODEL)
+    values = json.loads(manifest_path(output).read_text())
+    manifest_path(output).write_text(json.dumps(values | change))
+    with pytest.raises(FastsimError, match=r"manifest\.json: is not a"):
+        verify(output)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"layout": "fastsim-manifest", "layout_version": 1}', "[" * 100_000])
@@ -244,3 +363,9 @@ def test_empty_slices_are_outputs_too(name: str, folder: Path, tmp_path: Path) -
         fastsim.generate(folder / "events.lhe", tmp_path / f"{i}{name}", model=MODEL, part=(i, 3))
     found = verify_together([tmp_path / f"{i}{name}" for i in range(3)])
     assert [m.events for m in found] == [0, 0, NUM]
+    if name == "a.h5":
+        with h5py.File(tmp_path / "0a.h5") as empty, h5py.File(tmp_path / "2a.h5") as full:
+            tables: list[str] = []
+            full.visit(tables.append)
+            assert all(table in empty for table in tables)
+            assert empty["particle/offsets"][:].tolist() == [0] and len(empty["event/number"]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.cards import data_folder
 from fastsim.errors import FastsimError
 from fastsim.formats.binning import read_binning
 from generators.reference.detectors import PARTICLES, Detector, Section, available, load_detector
@@ -97,6 +98,16 @@ def test_bad_files(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(FastsimError) as error:
         load_detector(written(tmp_path, text.replace(old, new, 1)))
     assert message in str(error.value) and str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)
+
+
+def test_a_name_that_ships_is_of_one_detector_alone(tmp_path: Path) -> None:
+    text = (data_folder() / "detectors" / "pb-si-ecal.toml").read_text(encoding="utf-8")
+    path = tmp_path / "pb-si-ecal.toml"
+    path.write_text(text)
+    assert load_detector(path) == load_detector("pb-si-ecal")
+    path.write_text(text.replace("absorber_mm = 2.5", "absorber_mm = 10.0"))
+    with pytest.raises(FastsimError, match="the name of a detector that ships, and this is another"):
+        load_detector(path)
 
 
 def test_no_section_or_a_mixture(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import fastsim
 from fastsim import cards
+from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.calochallenge import read_showers
 from fastsim.showers import ShowerSource
 from generators.showers.sources import default_model, load_source
@@ -28,6 +29,23 @@ def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> No
     assert config.is_file()
     source, _ = load_source(name)
     assert isinstance(source, ShowerSource)
+
+
+def test_a_model_by_name_samples_with_a_seed(tmp_path: Path) -> None:
+    model = fastsim.load_showers("pb-si-cascade")
+    photons = fastsim.Incidents.perpendicular(22, np.array([5.0, 50.0]))
+    showers = model.sample(photons, seed=1)
+    assert showers.shape == (2, 6480) and np.array_equal(model.sample(photons, seed=1), showers)
+    assert not np.array_equal(model.sample(photons, seed=2), showers)
+    with pytest.raises(OutOfDomain, match=r"not valid for particle 1: 22 of 500 GeV.* of 1 to 100 GeV"):
+        model.sample(fastsim.Incidents.perpendicular(22, np.array([5.0, 500.0])))
+    # in a run it is the same as its name
+    settings = {"detector": "pb-si-ecal", "particle": "gamma", "energy": [5, 50], "num": 3, "seed": 2}
+    for name, given in (("a.h5", model), ("b.h5", "pb-si-cascade")):
+        fastsim.generate_showers(tmp_path / name, model=given, **settings)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    with pytest.raises(FastsimError, match=r"see fastsim\.load_showers"):
+        fastsim.load_model("pb-si-cascade")
 
 
 @pytest.mark.parametrize(("particle", "energy"), [("e-", 2.0), ("gamma", 8.0)])
