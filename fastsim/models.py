@@ -117,9 +117,7 @@ def load_model(
     if source is None:
         card, weights = cards.load(name)
         if card.kind in cards.SHOWER_KINDS:
-            raise FastsimError(
-                f"model {card.name!r} makes calorimeter showers: load_showers, or fastsim generate --detector"
-            )
+            raise FastsimError(f"model {card.name!r} makes calorimeter showers: see fastsim.load_showers")
         if card.kind not in _CLASSES:
             raise FastsimError(f"model {card.name!r}: a {card.kind} is given as the path of its .h5 file")
         module, cls = _CLASSES[card.kind]

@@ -24,6 +24,7 @@ import lzma
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -170,18 +171,22 @@ def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSe
     Raises:
         FastsimError: if the file cannot be read, or is cut short or damaged.
     """
-    import pyhepmc
+    for particles, weights, _, _ in _read(path, chunk_size):
+        yield particles, weights
 
-    name = os.fspath(path)
+
+def _read(path: PathLike, chunk_size: int) -> Iterator[tuple[ParticleSet, Floats, Ints, Floats]]:
+    """As :func:`read`, with ids of processes and scales (GeV), each (N,), 0 where they are not told."""
+    pyhepmc, name = _pyhepmc(), os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
-    pyhepmc.Setup.print_errors, pyhepmc.Setup.debug_level = False, 0  # on many lines; _check_whole says it on one
-    held: list[tuple[Ints, Floats, Any]] = []
+    held: list[tuple[Ints, Floats, Any, int, float]] = []
 
-    def batch() -> tuple[ParticleSet, Floats]:
-        offsets = offsets_from_counts(np.array([len(h[0]) for h in held]))
-        particles = ParticleSet(offsets, np.concatenate([h[0] for h in held]), np.concatenate([h[1] for h in held]))
-        return particles, np.array([h[2] for h in held], dtype=np.float64)
+    def batch() -> tuple[ParticleSet, Floats, Ints, Floats]:
+        pdg_id, p4, weights, process, scales = zip(*held, strict=True)
+        offsets = offsets_from_counts(np.array([len(ids) for ids in pdg_id]))
+        particles = ParticleSet(offsets, np.concatenate(pdg_id), np.concatenate(p4))
+        return particles, np.array(weights, dtype=np.float64), np.array(process), np.array(scales, dtype=np.float64)
 
     num_read = 0
     try:
@@ -192,7 +197,10 @@ def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSe
                 table = event.numpy.particles
                 final = table.status == 1
                 p4 = np.stack([table.e, table.px, table.py, table.pz], axis=1)[final] * scale
-                held.append((table.pid[final].astype(np.int64), p4, list(event.weights)))
+                told = event.attributes
+                process, of_event = (_number(told, key) for key in ("signal_process_id", "event_scale"))
+                ids, weights = table.pid[final].astype(np.int64), list(event.weights)
+                held.append((ids, p4, weights, int(process), of_event * scale))
                 num_read += 1
                 if len(held) == chunk_size:
                     yield batch()
@@ -208,8 +216,8 @@ def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSe
 def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
     """The run and the final particles of the events of a HepMC file of any origin, in batches.
 
-    Events are numbered from 0 in the file. They have no hard record; the run is what the first event tells: beams
-    (status 4), cross-section, names of weights.
+    Events are numbered from 0 in the file. They have no hard record but the id of the process and the scale, where they
+    are told; the run is what the first event tells: beams (status 4), cross-section, names of weights.
 
     Raises:
         FastsimError: if the file cannot be read, now or in the iteration.
@@ -217,9 +225,10 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
 
     def batches() -> Iterator[HardEvents]:
         number = 0
-        for particles, weights in read(path, chunk_size=chunk_size):
+        for particles, weights, process, scale in _read(path, chunk_size):
             numbers = np.arange(number, number + len(particles))
-            yield HardEvents.of_particles(particles, weights if weights.size else np.ones((len(numbers), 1)), numbers)
+            weights = weights if weights.size else np.ones((len(numbers), 1))
+            yield replace(HardEvents.of_particles(particles, weights, numbers), process=process, scale=scale)
             number += len(numbers)
 
     return _run_of(path), batches()
@@ -227,9 +236,7 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
 
 def _run_of(path: PathLike) -> RunInfo:
     """What the first event of a file tells about the run."""
-    import pyhepmc
-
-    name = os.fspath(path)
+    pyhepmc, name = _pyhepmc(), os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
     try:
@@ -246,6 +253,23 @@ def _run_of(path: PathLike) -> RunInfo:
     process = () if measured is None else ((measured.xsec(), measured.xsec_err(), 0.0, 0),)
     names = tuple(event.weight_names) if event.weights else ()
     return RunInfo(ids, energies, process, names or ("nominal",))
+
+
+def _number(attributes: Any, key: str) -> float:
+    """An attribute's value, 0 where there is none, it is no number, or negative as for what is not known."""
+    try:
+        value = float(str(attributes[key])) if key in attributes else 0.0
+    except ValueError:
+        return 0.0
+    return value if 0 < value < 1e18 else 0.0
+
+
+def _pyhepmc() -> Any:
+    """The library, told to keep its messages to itself: on many lines what :func:`_check_whole` says on one."""
+    import pyhepmc
+
+    pyhepmc.Setup.print_errors, pyhepmc.Setup.debug_level = False, 0
+    return pyhepmc
 
 
 def _check_whole(name: str, file: WatchedFile, num_read: int) -> None:

@@ -307,6 +307,15 @@ def test_what_made_the_hadrons_is_kept_beside_what_made_the_cells(
     assert (provenance["input_seed"], provenance["seed"], provenance["model"]) == ("7", "8", "pythia")
 
 
+def test_process_and_scale_go_through_hepmc(examples: Path, tmp_path: Path) -> None:
+    api.reference(examples / "pp_dijet.lhe.gz", tmp_path / "a.hepmc3", num_events=5)
+    api.reference(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", num_events=5)
+    one = HardEvents.concatenate(list(hepmc.read_events(tmp_path / "a.hepmc3")[1]))
+    other = HardEvents.concatenate(list(hdf5.read_events(tmp_path / "a.h5")[1]))
+    assert one.process.tolist() == other.process.tolist() and (one.process > 0).all()
+    assert one.scale == pytest.approx(other.scale) and (one.scale > 1).all()
+
+
 def test_steps_are_names(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="steps 'calo' are none of"):
         api.generate("flavour=u num=1", tmp_path / "a.h5", steps=["calo"])
@@ -316,6 +325,7 @@ def test_hepmc_events_read_as_events(tmp_path: Path) -> None:
     run, batches = hepmc.read_events(hepmc_file(tmp_path / "in.hepmc3", ROWS), chunk_size=2)
     parts = list(batches)
     assert [part.number.tolist() for part in parts] == [[0, 1], [2]] and run.beam_pdg_id == (2212, 2212)
+    assert [part.scale.tolist() for part in parts] == [[0.0, 0.0], [0.0]]
     wanted = events_of(ROWS).particles
     found = HardEvents.concatenate(parts).particles
     assert wanted is not None and found is not None
