@@ -230,15 +230,19 @@ def plot_heat_map(path: Path, results: Results, samples: Sequence[str]) -> None:
     figure, axes = plt.subplots(2, len(samples), figsize=(3.4 * len(samples), 5.6), squeeze=False)
     for line, (name, unit, title, low, high, form) in zip(axes, rows, strict=True):
         for axis, sample in zip(line, samples, strict=True):
-            grid = np.full((len(partons), len(ranges)), np.nan)
+            grid = np.full((2, len(partons), len(ranges)), np.nan)
             for cell, by_sample in results.items():
                 if sample in by_sample:
                     i, j = partons.index(cell.split("-", 1)[0]), ranges.index(cell.split("-", 1)[1])
-                    grid[i, j] = unit * by_sample[sample].figures[name].value
-            axis.imshow(grid, vmin=low, vmax=high, cmap="YlOrRd", aspect="auto")
-            for (i, j), value in np.ndenumerate(grid):
+                    figure_of = by_sample[sample].figures[name]
+                    grid[:, i, j] = unit * figure_of.value, unit * figure_of.error
+            axis.imshow(grid[0], vmin=low, vmax=high, cmap="YlOrRd", aspect="auto")
+            for (i, j), value in np.ndenumerate(grid[0]):
                 if np.isfinite(value):
-                    axis.text(j, i, form.format(value), ha="center", va="center", fontsize=8)
+                    text = f"{form.format(value)}\n± {form.format(grid[1, i, j])}"
+                    colour = "white" if value > low + 0.6 * (high - low) else "black"
+                    axis.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+            axis.set_xlabel("parton pT / GeV", fontsize=8)
             axis.set_xticks(range(len(ranges)), ranges, fontsize=7)
             axis.set_yticks(range(len(partons)), partons, fontsize=8)
             axis.set_title(f"{title}: {_title(sample)}", fontsize=9)
