@@ -147,9 +147,9 @@ class Store:
         """Content and seconds of a chunk that is there; None where it is not, or is another one under its name."""
         arrays = load_part(part_path(self.folder, number))
         try:
-            if arrays is None or int(arrays["chunk"]) != number:
+            if arrays is None or int(arrays.get("chunk", number)) != number:  # versions before did not number them
                 return None
-            return unpacked(arrays), float(arrays["seconds"])
+            return unpacked(arrays), float(arrays.get("seconds", np.zeros(())))
         except (KeyError, TypeError, ValueError, AssertionError):
             return None
 

@@ -191,7 +191,7 @@ def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[T
                 pass
         except FastsimError as error:
             failed.append(error)
-            raise FastsimError(f"{error}; finished chunks, if any, are kept for --resume") from error
+            raise FastsimError(f"{error}, finished chunks, if any, are kept for --resume") from error
         finally:
             idle.put(crew)
         result = _result(folder, job)

@@ -55,10 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(folder: Path, **more: Any) -> dict[str, Any]:
-    library = str(folder / "library.h5")
-    return {
-        "model": Model(Spray(20.0)), "steps": ("hadrons", "calorimeter"), "shower_model": library, "seed": 3, **more
-    }  # fmt: skip
+    steps = more.get("steps", ("hadrons", "calorimeter"))
+    model = {"model": Model(Spray(20.0))} if "hadrons" in steps else {}
+    return {**model, "steps": steps, "shower_model": str(folder / "library.h5"), "seed": 3, **more}
 
 
 def contents(path: Path) -> HardEvents:
@@ -132,7 +131,7 @@ def test_only_a_run_of_the_same_settings_goes_on(
     if "shower_model" in change:
         change = {"shower_model": str(folder / change["shower_model"])}
     with pytest.raises(FastsimError, match=rf"a run of other settings \({named}\)"):
-        fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True) | change)
+        fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True, **change))
     assert fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True)).events == NUM
 
 
