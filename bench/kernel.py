@@ -39,7 +39,8 @@ def programs(threads: int) -> dict[str, tuple[Metric, Metric]]:
         from jetnet import evaluation
     except ImportError as error:
         sys.exit(f"error: JetNet cannot be imported ({error}); install it as the head of bench/kernel.py says")
-    from metrics import frechet, jetnet, kernel
+    from metrics import jetnet
+    from metrics.distances import frechet, kernel
 
     def result(metric: Callable[..., Any], **options: Any) -> Metric:
         def measure(real: Any, generated: Any) -> tuple[float, float]:

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 from fastsim.formats.binning import Binning, read_binning
 from fastsim.formats.calochallenge import Showers, read_showers, write_showers
-from metrics.classifier import ClassifierTest, classifier_test
+from metrics.classifiers.posterior import multiclass_posterior
+from metrics.classifiers.sets import set_auc
+from metrics.classifiers.trees import ClassifierTest, classifier_test
+from metrics.classifiers.voxels import voxel_auc
+from metrics.distances.frechet import fpd, frechet_distance
+from metrics.distances.kernel import kpd
+from metrics.distances.manifold import prdc
+from metrics.distances.transport import coverage_and_mmd, emd
+from metrics.distances.wasserstein import w1, wasserstein_1
 from metrics.evaluation import Evaluation, evaluate
 from metrics.files import load
-from metrics.frechet import fpd, frechet_distance
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.comparison import Comparison, compare
 from metrics.hadrons.efp import efps
 from metrics.hadrons.graphs import Graph, graphs
 from metrics.hadrons.jets import Jets, relative
 from metrics.hadrons.sample import Features, features, jet_sample
-from metrics.kernel import kpd
-from metrics.manifold import prdc
-from metrics.posterior import multiclass_posterior
 from metrics.result import MetricResult
 from metrics.sample import Sample
-from metrics.set_classifier import set_auc
 from metrics.showers.features import showers_sample
-from metrics.transport import coverage_and_mmd, emd
-from metrics.voxel_classifier import voxel_auc
-from metrics.wasserstein import w1, wasserstein_1
 
 __all__ = [
     "Binning",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 from metrics.registry import POSTERIOR, PROTOCOLS, Found, metrics_for
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, check_alike
@@ -171,7 +171,7 @@ def evaluate(
 
 
 def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict[str, MetricResult]:
-    from metrics.posterior import multiclass_posterior
+    from metrics.classifiers.posterior import multiclass_posterior
 
     return multiclass_posterior(
         real.classifier_inputs()[:],

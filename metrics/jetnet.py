@@ -18,7 +18,7 @@ Jets are padded arrays (N, P, F) of eta, phi, pT relative to the jet, and option
 all 0 are padding. JetNet computes in the precision of its input, and so does the jet mass here; all else is float64,
 so that EFPs of float32 jets agree to float32 rounding only.
 
-JetNet has no null: :func:`metrics.permutation.with_null` adds one.
+JetNet has no null: :func:`metrics.statistics.permutation.with_null` adds one.
 
 References:
     Kansal et al. 2021, arXiv:2106.11535 (W1, coverage, MMD). Kansal et al. 2022, arXiv:2211.10295 (FPD, KPD).
@@ -34,13 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from metrics.frechet import check_features, frechet_distance, scales
+from metrics.distances.frechet import check_features, frechet_distance, scales
+from metrics.distances.kernel import kernel_sum, pair_mean
+from metrics.distances.transport import padded_emds
+from metrics.distances.wasserstein import wasserstein_1
 from metrics.hadrons.efp import DEFAULT_GRAPHS, efps_of_arrays
 from metrics.hadrons.graphs import Graph, graphs
-from metrics.kernel import kernel_sum, pair_mean
 from metrics.result import MetricResult
-from metrics.transport import padded_emds
-from metrics.wasserstein import wasserstein_1
 
 Floats = NDArray[np.float64]
 

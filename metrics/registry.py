@@ -11,20 +11,20 @@ import numpy as np
 
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
-from metrics.classifier import ClassifierTest, classifier_test
-from metrics.frechet import fpd
+from metrics.classifiers.trees import ClassifierTest, classifier_test
+from metrics.distances.frechet import fpd
+from metrics.distances.kernel import kpd
+from metrics.distances.manifold import check_unweighted, prdc
+from metrics.distances.transport import coverage_and_mmd
+from metrics.distances.wasserstein import w1
 from metrics.hadrons.jets import Jets, padded
 from metrics.hadrons.spectra import spectrum_distances
-from metrics.kernel import kpd
-from metrics.manifold import check_unweighted, prdc
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample
 from metrics.showers.correlation import correlation_distance
 from metrics.showers.features import binning_of, observable_groups
 from metrics.showers.response import response_differences
 from metrics.showers.separation import histogram_edges, separations, voxel_separation
-from metrics.transport import coverage_and_mmd
-from metrics.wasserstein import w1
 
 Events = TypeVar("Events", Jets, Showers)
 
@@ -111,7 +111,7 @@ def _auc(real: Sample, generated: Sample, seed: int) -> Found:
 
 
 def _auc_set(real: Sample, generated: Sample, seed: int, *, pairwise: bool = False) -> Found:
-    from metrics.set_classifier import set_auc
+    from metrics.classifiers.sets import set_auc
 
     one, other = _events(Jets, real, generated)
     test = set_auc(one, other, **_weights(real, generated), pairwise=pairwise, seed=seed)
@@ -119,7 +119,7 @@ def _auc_set(real: Sample, generated: Sample, seed: int, *, pairwise: bool = Fal
 
 
 def _auc_voxels(real: Sample, generated: Sample, seed: int) -> Found:
-    from metrics.voxel_classifier import voxel_auc
+    from metrics.classifiers.voxels import voxel_auc
 
     one, other = _events(Showers, real, generated)
     test = voxel_auc(one, other, **_weights(real, generated), seed=seed)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.distances.wasserstein import w1
 from metrics.evaluation import evaluate
 from metrics.hadrons.observables import FLOW_EDGES, SPECIES, SPECTRA
 from metrics.hadrons.sample import Features
 from metrics.result import MetricResult
-from metrics.wasserstein import w1
 
 RARE = 0.1
 """Species with fewer particles than this a set may deviate by 5% in their mean; the others by 1%."""

@@ -24,9 +24,9 @@ from metrics.hadrons.correlators import energy_energy_correlator
 from metrics.hadrons.fragmentation import fragmentation_functions
 from metrics.hadrons.jets import Jets
 from metrics.hadrons.observables import energy_flow
-from metrics.resampling import Resampling
 from metrics.result import MetricResult
-from metrics.weights import checked_weights
+from metrics.statistics.resampling import Resampling
+from metrics.statistics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastsim import __version__
 from fastsim.formats.output import AtomicPath, writing
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.report import plots
 from metrics.report.pictures import Look, Picture, looks

@@ -7,7 +7,7 @@ from itertools import cycle
 
 import numpy as np
 
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 from metrics.report.histograms import Axis, density
 from metrics.report.pictures import Look, Picture, new_figure, styled
 from metrics.report.plots import band, headroom, legend_above, logarithmic

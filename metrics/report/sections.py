@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastsim.formats.calochallenge import Showers
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import Jets
 from metrics.hadrons.observables import OBSERVABLES

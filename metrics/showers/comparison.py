@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from fastsim.formats.binning import Binning
 from fastsim.formats.calochallenge import Showers
-from metrics.classifier import classifier_test
-from metrics.frechet import fpd
-from metrics.kernel import kpd
-from metrics.manifold import prdc
+from metrics.classifiers.trees import classifier_test
+from metrics.distances.frechet import fpd
+from metrics.distances.kernel import kpd
+from metrics.distances.manifold import prdc
+from metrics.distances.wasserstein import w1, wasserstein_1
 from metrics.result import MetricResult
 from metrics.sample import Sample
 from metrics.showers.correlation import correlation_distance
 from metrics.showers.features import observable_groups, showers_of, showers_sample
 from metrics.showers.response import RATIO, response
 from metrics.showers.separation import histogram_edges, separations, voxel_separation
-from metrics.wasserstein import w1, wasserstein_1
 
 Floats = NDArray[np.float64]
 
@@ -179,11 +179,11 @@ def _classifier(
         if name == "auc trees":
             test = classifier_test(real.classifier_inputs(), generated.classifier_inputs(), seed=seed)
         elif name == "auc features":
-            from metrics.voxel_classifier import mlp_auc
+            from metrics.classifiers.voxels import mlp_auc
 
             test = mlp_auc(real.embedding, generated.embedding, num_epochs=num_epochs, seed=seed, num_threads=1)
         elif name == "auc voxels":
-            from metrics.voxel_classifier import voxel_auc
+            from metrics.classifiers.voxels import voxel_auc
 
             events = showers_of(real), showers_of(generated)
             test = voxel_auc(*events, num_epochs=num_epochs, seed=seed, num_threads=1)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.resampling import Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.features import layer_energies
+from metrics.statistics.resampling import Resampling
 
 Floats = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.resampling import Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
-from metrics.weights import checked_weights
+from metrics.statistics.resampling import Resampling
+from metrics.statistics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 

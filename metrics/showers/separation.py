@@ -32,11 +32,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.formats.binning import Binning
-from metrics.resampling import Draws, Resampling
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.features import binning_of, observable_groups, showers_of
-from metrics.weights import checked_weights
+from metrics.statistics.resampling import Draws, Resampling
+from metrics.statistics.weights import checked_weights
 
 Floats = NDArray[np.float64]
 

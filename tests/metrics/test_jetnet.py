@@ -12,8 +12,8 @@ import pytest
 
 from metrics import jetnet
 from metrics.hadrons.jets import padded, relative
-from metrics.permutation import with_null
 from metrics.result import MetricResult
+from metrics.statistics.permutation import with_null
 from tests.helpers.jets import toy_sets
 from tests.metrics.jetnet import inputs
 

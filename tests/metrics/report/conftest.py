@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastsim.formats.binning import Binning, Layer
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import relative
 from metrics.report import html

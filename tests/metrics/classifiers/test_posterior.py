@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics.posterior import multiclass_posterior
+from metrics.classifiers.posterior import multiclass_posterior
 
 
 def test_the_closest_generator_is_highest_and_differences_are_those_of_divergences(rng: np.random.Generator) -> None:

@@ -4,7 +4,8 @@ The plain network sees coordinates about the parton and the species; the pairwis
 products - of each particle with the parton, the beams and the sum of the set, and of the pairs of leading particles -
 and its score does not change under a Lorentz transformation of the whole event (nor under reflection in the plane of
 parton and beams: a shift of the net momentum across that plane is for the plain network to find). Each is a few
-updates of :mod:`metrics.set_network`; :mod:`metrics.training` says how it is trained and judged.
+updates of :mod:`metrics.classifiers.set_network`; :mod:`metrics.classifiers.training` says how it is trained and
+judged.
 
 References:
     Komiske, Metodiev, Thaler 2019, arXiv:1810.05165 (networks on particle sets). Gong et al. 2022, arXiv:2201.08187
@@ -19,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import offsets_from_counts, ragged_indices
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 from metrics.hadrons import classifier_inputs
 from metrics.hadrons.jets import Jets
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from metrics.training import Inputs
+    from metrics.classifiers.training import Inputs
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,7 +66,7 @@ def set_auc(
     Raises:
         ValueError: if a momentum is not finite, a sample has fewer than 30 sets, or a weight is negative.
     """
-    from metrics.training import Schedule, network_test
+    from metrics.classifiers.training import Schedule, network_test
 
     for label, jets in (("real", real), ("generated", generated)):
         if not (np.isfinite(jets.p4_rel).all() and np.isfinite(jets.parton_pt).all()):
@@ -92,7 +93,7 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
     """A network and its inputs, standardised by mean and spread of the training sets."""
     import torch
 
-    from metrics.set_network import Pairs, SetNetwork
+    from metrics.classifiers.set_network import Pairs, SetNetwork
 
     momenta = jets.p4_rel
     if max_paired:

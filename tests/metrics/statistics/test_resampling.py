@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics.resampling import Draws, Resampling
+from metrics.statistics.resampling import Draws, Resampling
 
 
 def _difference(h: np.ndarray, g: np.ndarray) -> np.ndarray:

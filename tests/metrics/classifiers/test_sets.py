@@ -13,12 +13,12 @@ from fastsim.errors import FastsimError
 from fastsim.event import offsets_from_counts
 from fastsim.formats.calochallenge import Showers
 from fastsim.kinematics import boost
+from metrics.classifiers.set_network import Pairs, SetNetwork
+from metrics.classifiers.sets import _prepare, set_auc
+from metrics.classifiers.training import _inverse_temperature
+from metrics.classifiers.voxels import mlp_auc, voxel_auc
 from metrics.hadrons import classifier_inputs
 from metrics.hadrons.jets import Jets, relative
-from metrics.set_classifier import _prepare, set_auc
-from metrics.set_network import Pairs, SetNetwork
-from metrics.training import _inverse_temperature
-from metrics.voxel_classifier import mlp_auc, voxel_auc
 from tests.helpers.jets import toy_sets
 
 FAST = {"num_epochs": 5, "num_threads": 1}

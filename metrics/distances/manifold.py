@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.frechet import check_features
-from metrics.permutation import Null, relabellings, split_error
+from metrics.distances.frechet import check_features
 from metrics.result import MetricResult
+from metrics.statistics.permutation import Null, relabellings, split_error
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,8 +10,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fastsim.event import offsets_from_counts
+from metrics.distances.transport import coverage_and_mmd, emd, emd_matrix
 from metrics.hadrons.jets import Jets
-from metrics.transport import coverage_and_mmd, emd, emd_matrix
 
 
 def toy_jets(num: int, rng: np.random.Generator, *, mean: float = 4.0, width: float = 0.2, total: float = 1.0) -> Jets:

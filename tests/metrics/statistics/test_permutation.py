@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from metrics.permutation import Null, permutation_null, split_error
+from metrics.statistics.permutation import Null, permutation_null, split_error
 
 
 def test_null_matches_all_relabellings_of_a_small_sample() -> None:

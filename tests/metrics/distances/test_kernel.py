@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics import kernel, kpd
+from metrics import kpd
+from metrics.distances import kernel
 
 
 def brute_force(x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> float:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.permutation import Null
 from metrics.result import MetricResult
+from metrics.statistics.permutation import Null
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

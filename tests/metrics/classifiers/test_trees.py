@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from metrics import classifier_test, features
-from metrics.classifier import _area, judge
+from metrics.classifiers.trees import _area, judge
 from tests.helpers.jets import toy_sets
 
 

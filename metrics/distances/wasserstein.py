@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.permutation import Null, relabellings
 from metrics.result import MetricResult
-from metrics.weights import event_weights, units
+from metrics.statistics.permutation import Null, relabellings
+from metrics.statistics.weights import event_weights, units
 
 Floats = NDArray[np.float64]
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.permutation import permutation_null
 from metrics.result import MetricResult
-from metrics.weights import block_numbers, event_weights
+from metrics.statistics.permutation import permutation_null
+from metrics.statistics.weights import block_numbers, event_weights
 
 Floats = NDArray[np.float64]
 

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.frechet import check_features, scales
-from metrics.permutation import permutation_null
+from metrics.distances.frechet import check_features, scales
 from metrics.result import MetricResult
-from metrics.weights import block_numbers, event_weights
+from metrics.statistics.permutation import permutation_null
+from metrics.statistics.weights import block_numbers, event_weights
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metrics import classifier_test, fpd, kpd, w1
-from metrics.weights import block_numbers, event_weights, units
+from metrics.statistics.weights import block_numbers, event_weights, units
 
 
 def test_weights_sum_to_the_number_of_effective_events() -> None:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.classifier import MIN_EVENTS
+from metrics.classifiers.trees import MIN_EVENTS
 from metrics.result import MetricResult
-from metrics.weights import event_weights
+from metrics.statistics.weights import event_weights
 
 Floats = NDArray[np.float64]
 

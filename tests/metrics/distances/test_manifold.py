@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from metrics.manifold import NAMES, prdc
+from metrics.distances.manifold import NAMES, prdc
 
 
 def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> dict[str, float]:

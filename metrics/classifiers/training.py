@@ -28,8 +28,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from torch import Tensor, nn
 
-from metrics.classifier import MIN_EVENTS, ClassifierTest, judge
-from metrics.weights import event_weights
+from metrics.classifiers.trees import MIN_EVENTS, ClassifierTest, judge
+from metrics.statistics.weights import event_weights
 
 _ONE_AT_A_TIME = threading.Lock()
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.permutation import permutation_null
 from metrics.result import MetricResult
 from metrics.sample import Columns
-from metrics.weights import event_weights, units
+from metrics.statistics.permutation import permutation_null
+from metrics.statistics.weights import event_weights, units
 
 Floats = NDArray[np.float64]
 

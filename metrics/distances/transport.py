@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.kinematics import delta_phi
+from metrics.distances.manifold import check_unweighted
 from metrics.hadrons.jets import Jets
-from metrics.manifold import check_unweighted
-from metrics.permutation import Null, relabellings, split_error
 from metrics.result import MetricResult
+from metrics.statistics.permutation import Null, relabellings, split_error
 
 Floats = NDArray[np.float64]
 
@@ -123,7 +123,8 @@ def coverage_and_mmd(
 
     Args:
         real, generated: particle sets, at least num * num_batches each; batches are drawn without replacement.
-        real_weights, generated_weights: event weights, which have to be equal: see `metrics.manifold.check_unweighted`.
+        real_weights, generated_weights: event weights, which have to be equal: see
+            :func:`metrics.distances.manifold.check_unweighted`.
         num: sets of either sample in a batch, at least 4.
         num_batches: disjoint batches.
         max_particles: keep the particles of largest pT up to this number, or all if None.

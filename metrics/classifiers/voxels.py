@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.formats.calochallenge import Showers, check_showers
-from metrics.classifier import ClassifierTest
+from metrics.classifiers.trees import ClassifierTest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,7 +56,7 @@ def mlp_auc(
         ValueError: if the features do not fit or are not finite, a sample has fewer than 30 events, or a weight is
             negative.
     """
-    from metrics.training import Schedule, network_test
+    from metrics.classifiers.training import Schedule, network_test
 
     if real.ndim != 2 or real.shape[1:] != generated.shape[1:]:
         raise ValueError(f"features of shapes {real.shape} and {generated.shape}: expected (N, D) and (N', D)")

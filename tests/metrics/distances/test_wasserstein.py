@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from metrics import w1, wasserstein, wasserstein_1
+from metrics import w1, wasserstein_1
+from metrics.distances import wasserstein
 
 
 @given(st.floats(-100, 100), st.integers(1, 50))

@@ -1,0 +1,1 @@
+"""Classifiers that tell two samples apart: trees, set networks, voxel networks."""

@@ -1,0 +1,1 @@
+"""Weights, permutation nulls and resampled errors, shared by the metrics."""
