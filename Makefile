@@ -50,23 +50,23 @@ lint: $(STAMP)
 validate: validate-hadrons validate-showers validate-copper
 
 validate-hadrons: $(STAMP)
-	$(BIN)/python bench/validate.py run --num $(NUM) $(if $(MODEL),--models $(MODEL))
+	$(BIN)/python -m bench.validation.hadrons run --num $(NUM) $(if $(MODEL),--models $(MODEL))
 
 validate-showers: $(STAMP)
-	$(BIN)/python bench/validate_showers.py all --num $(SHOWERS)
+	$(BIN)/python -m bench.validation.showers all --num $(SHOWERS)
 
 validate-copper: $(STAMP)
-	$(BIN)/python -m bench.validate_copper all --num $(SHOWERS)
-	$(BIN)/python -m bench.validate_copper run --detector copper-towers
-	$(BIN)/python -m bench.combinations
+	$(BIN)/python -m bench.validation.copper all --num $(SHOWERS)
+	$(BIN)/python -m bench.validation.copper run --detector copper-towers
+	$(BIN)/python -m bench.validation.chains
 
 bench: $(STAMP)
-	$(BIN)/python bench/speed.py $(if $(MODEL),--models $(MODEL))
+	$(BIN)/python -m bench.speed $(if $(MODEL),--models $(MODEL))
 
 bench-production: $(STAMP)
-	PYTHONPATH=. $(BIN)/python bench/throughput.py $(if $(MODEL),--models $(MODEL))
-	PYTHONPATH=. $(BIN)/python bench/throughput.py --profile $(if $(MODEL),--models $(MODEL))
-	PYTHONPATH=. $(BIN)/python bench/endurance.py
+	$(BIN)/python -m bench.throughput $(if $(MODEL),--models $(MODEL))
+	$(BIN)/python -m bench.throughput --profile $(if $(MODEL),--models $(MODEL))
+	$(BIN)/python -m bench.endurance
 
 clean:
 	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

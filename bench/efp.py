@@ -5,8 +5,8 @@ thread each for linear algebra. A side that would take longer than ``--seconds``
 scaled by the jet; the last column says on how many. Each figure is the median of three rounds in which the sides
 alternate, so that a busy moment of the machine hits both alike. Before that, both must agree to 1e-10.
 
-    OMP_NUM_THREADS=1 python bench/efp.py --num 50000 --particles 30 --threads 2
-    OMP_NUM_THREADS=1 python bench/efp.py --million
+    OMP_NUM_THREADS=1 python -m bench.efp --num 50000 --particles 30 --threads 2
+    OMP_NUM_THREADS=1 python -m bench.efp --million
 
 ``--million`` instead computes the 36 polynomials of a million jets of 30 particles in one call and prints the time and
 the peak memory of the process, the jets themselves included.
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.validation.hadron_document import fill, table
 from metrics.hadrons.efp import efps_of_arrays
 from metrics.hadrons.graphs import Graph
-from metrics.report.validation import fill, table
 
 Array = NDArray[Any]
 ROUNDS = 3

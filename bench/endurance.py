@@ -5,7 +5,7 @@ the command and its workers (resident, from /proc) is sampled four times a secon
 run shows whether it grows. Afterwards ``fastsim verify`` reads the output, and numbers and weights of the events are
 compared with the input's.
 
-    PYTHONPATH=. python bench/endurance.py --workers 1
+    python -m bench.endurance --workers 1
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.formats import hdf5, lhe
-from metrics.report.validation import fill, table
 
 INTERVAL = 0.25
 """Seconds between two looks at the memory."""

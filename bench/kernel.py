@@ -6,7 +6,7 @@ re-implementation of JetNet's protocol (metrics/jetnet.py) has to give JetNet's 
 of its own, from which this file runs as well:
 
     pip install "jetnet==0.2.5" "torch==2.13.0" "numpy<2" "scipy<1.18" "pyarrow<22"
-    PYTHONPATH=. python bench/kernel.py --threads 1
+    python -m bench.kernel --threads 1
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
     import numpy as np
     import scipy
 
-    from metrics.report.validation import fill, table
+    from bench.validation.hadron_document import fill, table
 
     warnings.simplefilter("ignore", RuntimeWarning)
     rows = programs(options.threads)

@@ -1,6 +1,6 @@
 """Peak memory of a whole ``fastsim evaluate`` of two files of toy jets: a line for docs/metrics.md.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python bench/memory.py --num 1000000
+    OMP_NUM_THREADS=1 python -m bench.memory --num 1000000
 
 The sets are drawn by NumPy (Poisson multiplicity, exponential in pT, Gaussian about the parton): memory depends on how
 many particles there are and not on their physics. The command runs in a process of its own, whose peak resident memory

@@ -22,6 +22,7 @@ import torch
 
 import fastsim
 from bench.endurance import repeated
+from bench.validation.hadron_document import table
 from fastsim import cards
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.formats import lhe
@@ -34,7 +35,6 @@ from generators.hadrons.model import HadronModel
 from generators.hadrons.step import Hadronize
 from generators.hadrons.tokens import TokenSample, condition, to_particles
 from generators.reference.resonances import DecayResonances
-from metrics.report.validation import table
 
 FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")
 ROUNDS = 3

@@ -3,7 +3,7 @@
 Real and generated samples are independent Pythia jets (u quarks and gluons, 100 to 400 GeV). Each generated sample
 is distorted in one way, of a size that the best metrics see and the others may not.
 
-    python bench/sensitivity.py --num 10000
+    python -m bench.sensitivity --num 10000
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.validation.hadron_document import fill, table
 from fastsim.event import Floats, ParticleSet, Partons, offsets_from_counts
 from fastsim.kinematics import on_shell
 from fastsim.species import masses
 from metrics.evaluation import Evaluation, evaluate
 from metrics.hadrons.sample import jet_sample
-from metrics.report.validation import fill, table
 from metrics.sample import Sample
 
 SEED = 2211

@@ -5,7 +5,7 @@ little. Geant4's start is taken off by a run of one shower. Models make batches 
 which may compile, is not counted, nor is loading. Each figure is the median of three rounds, in which the sources
 alternate.
 
-    python bench/shower_speed.py --models NAME CARD.json --library LIBRARY.h5 --geant4-data DIR
+    python -m bench.shower_speed --models NAME CARD.json --library LIBRARY.h5 --geant4-data DIR
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES, load_detector
 from generators.reference.showers import ShowerGun, make_showers
 from generators.showers.library import ShowerLibrary
 from generators.showers.sources import load_source, shipped
-from metrics.report.validation import fill, table
 
 DETECTOR = "pb-si-ecal"
 ENERGIES = (1.0, 10.0, 50.0)

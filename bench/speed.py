@@ -6,8 +6,8 @@ all sources alternate, so that a busy moment of the machine hits all alike. The 
 over that of Pythia with read-out: the median of the rounds' ratios. Pythia makes two hemispheres an event: both are
 counted in the first two rows, which is the most favourable to it; ``fastsim reference`` keeps one.
 
-    python bench/speed.py --models NAME CARD.json LIBRARY.h5 --seconds 5
-    python bench/speed.py --flavours 21 --min-pt 200         # gluons above 200 GeV; docs/models.md stays as it is
+    python -m bench.speed --models NAME CARD.json LIBRARY.h5 --seconds 5
+    python -m bench.speed --flavours 21 --min-pt 200         # gluons above 200 GeV; docs/models.md stays as it is
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastsim
+from bench.validation.hadron_document import fill, table
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import Partons
 from fastsim.production import PARTONS_PER_CHUNK
 from fastsim.species import PARTON_MASSES
-from metrics.report.validation import fill, table
 
 PT_RANGES = ((20.0, 60.0), (60.0, 200.0), (200.0, 600.0), (600.0, 2000.0))
 FLAVOURS = (1, 2, 3, 4, 5, 21)

@@ -9,8 +9,8 @@ workers by the clock, bound to as many cores.
 The Pythia gun makes a pair of partons for each set and keeps one hemisphere, as ``fastsim reference`` does;
 bench/speed.py has Pythia with both counted.
 
-    PYTHONPATH=. python bench/throughput.py --models hadron-tree hadron-diffusion
-    PYTHONPATH=. python bench/throughput.py --profile
+    python -m bench.throughput --models hadron-tree hadron-diffusion
+    python -m bench.throughput --profile
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from bench.endurance import FASTSIM, repeated
 from bench.production_cost import FORMATS, profile
 from bench.shower_speed import children_seconds
 from bench.speed import FLAVOURS, PT_RANGES, ROUNDS, bench_partons
+from bench.validation.hadron_document import fill, table
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.production import PARTONS_PER_CHUNK, available_cpus, in_order
 from fastsim.workers import Processes
-from metrics.report.validation import fill, table
 
 GROUPS = {"d, u, s": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}
 PYTHIA = "pythia"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.validation import hadron_document as report
 from metrics import Comparison, Features, compare, features
-from metrics.report import validation as report
 from tests.helpers.jets import toy_sets
 
 CELL = "light-200-600"

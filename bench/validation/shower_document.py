@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.validation.hadron_document import table
 from fastsim.formats.binning import Binning
 from fastsim.formats.calochallenge import Showers
 from metrics.report.histograms import Axis, Histogram, choose_axis, density
 from metrics.report.pictures import Picture, looks
 from metrics.report.plots import panel
 from metrics.report.plots_showers import profiles, projections
-from metrics.report.validation import table
 from metrics.result import MetricResult
 from metrics.sample import Sample
 from metrics.showers.comparison import CLASSIFIERS, ShowerComparison, read_out

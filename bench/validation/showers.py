@@ -5,9 +5,9 @@ no model and no library has seen, is held against an independent Geant4 sample B
 give), against each model and against a library of frozen showers, all with the incident energies of B. Every
 sample of a cell is cut to the same number of showers. A readout threshold of 0.5 keV a voxel is applied to all.
 
-    python bench/validate_showers.py truth --num 4000     # Geant4 only: the slow, once-only part
-    python bench/validate_showers.py run --models NAME CARD.json
-    python bench/validate_showers.py run --real A.h5 --null B.h5 --library L.h5 --models NAME
+    python -m bench.validation.showers truth --num 4000     # Geant4 only: the slow, once-only part
+    python -m bench.validation.showers run --models NAME CARD.json
+    python -m bench.validation.showers run --real A.h5 --null B.h5 --library L.h5 --models NAME
 
 ``truth`` makes files of three seeds a particle (A, B and the library's) under runs/validation-showers/; ``run`` takes
 them unless others are named, refuses samples that share showers, and keeps its results there: an interrupted run goes
@@ -34,6 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastsim
+from bench.validation import shower_document as report
+from bench.validation.hadron_document import fill
+from bench.validation.shower_document import NULL
 from fastsim import cards
 from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError
@@ -45,9 +48,6 @@ from generators.showers.library import ShowerLibrary
 from generators.showers.produce import CHUNK
 from generators.showers.sources import load_source
 from generators.showers.stored import StoredShowers, read_stored
-from metrics.report import validation_showers as report
-from metrics.report.validation import fill
-from metrics.report.validation_showers import NULL
 from metrics.showers.comparison import CLASSIFIERS, READOUT, ShowerComparison, compare_showers
 
 DETECTOR = "pb-si-ecal"
@@ -255,7 +255,7 @@ def write_report(
     )
     split = runs_of(truths["real"]) == runs_of(truths["null"])
     notes = [
-        "Made by `bench/validate_showers.py` ([calorimeter.md](calorimeter.md) has the commands); definitions in "
+        "Made by `bench/validation/showers.py` ([calorimeter.md](calorimeter.md) has the commands); definitions in "
         f"[metrics.md](metrics.md). Particles along the normal of {DETECTOR}; cells are the particle and its kinetic "
         "energy in GeV, log-uniform. Geant4 sample A is held against an independent Geant4 sample B, each model, and "
         "a library of frozen showers, all with the incident energies of B. None has seen A or B.",
@@ -326,7 +326,9 @@ def main() -> None:
     paths = {name: files for name, files in given.items() if files}
     for path in (path for files in paths.values() for path in files):
         if not path.is_file():
-            raise FastsimError(f"{path}: no such file; 'bench/validate_showers.py truth' makes the default ones")
+            raise FastsimError(
+                f"{path}: no such file; 'python -m bench.validation.showers truth' makes the default ones"
+            )
     truths = {name: read_truth(files) for name, files in paths.items()}
     if "real" not in truths or ("null" in truths and set(truths["real"]) != set(truths["null"])):
         parser.error("give --real, and --null for the same particles or not at all")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import validate_showers as validate
+from bench.validation import showers as validate
 from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerDomain

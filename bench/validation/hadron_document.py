@@ -126,7 +126,7 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
     lines = [
         "# Validation",
         "",
-        "Made by `bench/validate.py` ([models.md](models.md#validation) has the commands); definitions in "
+        "Made by `bench/validation/hadrons.py` ([models.md](models.md#validation) has the commands); definitions in "
         "[metrics.md](metrics.md). Test partons were never used in training or selection. Each cell (parton, pT range "
         f"in GeV) holds {first.num:,} partons a sample: real sample A is held against an independent real sample B "
         "(the column Pythia, the null of every figure) and against each model.",

@@ -6,7 +6,7 @@ deviations of that, with a bootstrap error; a second run of Pythia and Geant4 sa
 cost: CPU milliseconds a parton (user and system, of all processes, one thread each), start-up taken off by a shorter
 run.
 
-    python -m bench.combinations --num 400 --geant4-data DIR
+    python -m bench.validation.chains --num 400 --geant4-data DIR
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 import fastsim
+from bench.validation.hadron_document import fill, table
 from fastsim import kinematics
 from fastsim.calorimeter import Towers
 from fastsim.errors import FastsimError
@@ -31,7 +32,6 @@ from fastsim.formats.hdf5 import read_events
 from fastsim.stages import DETECTOR, GEANT4
 from generators.reference.detectors import load_detector
 from generators.showers.step import towers_of
-from metrics.report.validation import fill, table
 
 Floats = NDArray[np.float64]
 Chain = tuple[str, str, int]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import validate
+from bench.validation import hadrons as validate
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.kinematics import pt
@@ -63,7 +63,7 @@ def test_blocks_on_disk_are_reused_and_extended(tmp_path: Path) -> None:
 
 def test_report_needs_results_and_writes_document_and_summary(tmp_path: Path) -> None:
     cell = "g-20-60"
-    with pytest.raises(FastsimError, match=r"run 'bench/validate\.py run' first"):
+    with pytest.raises(FastsimError, match=r"run 'python -m bench\.validation\.hadrons run' first"):
         validate.write_report([cell], [], 600, tmp_path, tmp_path / "docs", [], {})
     sets = {s: validate.sample_features(Toy(), "pythia", cell, s, 600, tmp_path) for s in "AB"}
     result = compare(sets["A"], sets["B"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metrics.report import validation_showers as report
+from bench.validation import shower_document as report
 from metrics.result import MetricResult
 from metrics.showers.comparison import ShowerComparison
 from metrics.showers.features import showers_sample

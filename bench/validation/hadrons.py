@@ -6,9 +6,9 @@ same partons as B, against each model. Everything is made in blocks of 5,000 par
 (8317, cell, sample, block) and kept under runs/validation/, so an interrupted run goes on where it stopped and a larger
 --num reuses what is there.
 
-    python bench/validate.py truth --num 50000            # Pythia only: the slow, once-only part
-    python bench/validate.py run --num 50000 --models NAME CARD.json LIBRARY.h5
-    python bench/validate.py report                       # docs/validation.md and plots again from the results
+    python -m bench.validation.hadrons truth --num 50000            # Pythia only: the slow, once-only part
+    python -m bench.validation.hadrons run --num 50000 --models NAME CARD.json LIBRARY.h5
+    python -m bench.validation.hadrons report                       # docs/validation.md and plots from the results
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 import fastsim
+from bench.validation import hadron_document as report
+from bench.validation.hadron_document import NULL
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.kinematics import on_shell
 from fastsim.species import masses
 from metrics import Comparison, Features, compare, features
-from metrics.report import validation as report
-from metrics.report.validation import NULL
 
 FLAVOURS = {"light": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}
 PT_RANGES = ((20, 60), (60, 200), (200, 600), (600, 2000))
@@ -169,7 +169,9 @@ def write_report(
         if found:
             results[cell] = found
     if not results:
-        raise FastsimError(f"no results for {num} partons a cell under {folder}: run 'bench/validate.py run' first")
+        raise FastsimError(
+            f"no results for {num} partons a cell under {folder}: run 'python -m bench.validation.hadrons run' first"
+        )
     # the hash in a key tells cached samples apart; readers want the name
     names = {key: key if key == NULL else key.rsplit("-", 1)[0] for key in (NULL, *keys)}
     named = {cell: {names[k]: c for k, c in by_key.items()} for cell, by_key in results.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import validate_copper as validate
+from bench.validation import copper as validate
 from fastsim.errors import FastsimError
 from generators.reference.detectors import load_detector
 from tests.helpers.showers import store, toy_showers

@@ -10,10 +10,10 @@ same incident energies, the model several times; with x the visible over the kin
 
 The rows Geant4 hold one half of Geant4's showers against the other. Errors are of one standard deviation.
 
-    python -m bench.validate_copper truth --num 1000 --geant4-data DIR    # Geant4 only: the slow, once-only part
-    python -m bench.validate_copper run --models NAME CARD.json
-    python -m bench.validate_copper run --real copper-*.h5
-    python -m bench.validate_copper run --detector copper-towers    # Geant4's showers regrouped into its voxels
+    python -m bench.validation.copper truth --num 1000 --geant4-data DIR    # Geant4 only: the slow, once-only part
+    python -m bench.validation.copper run --models NAME CARD.json
+    python -m bench.validation.copper run --real copper-*.h5
+    python -m bench.validation.copper run --detector copper-towers    # Geant4's showers regrouped into its voxels
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.validate_showers import NAMES, make_file, refuse_shared, trained_on
+from bench.validation.hadron_document import fill, table
+from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
@@ -40,7 +41,6 @@ from generators.showers.produce import CHUNK
 from generators.showers.regroup import Regrouping
 from generators.showers.sources import load_source, shipped
 from generators.showers.stored import read_stored
-from metrics.report.validation import fill, table
 
 Floats = NDArray[np.float64]
 
