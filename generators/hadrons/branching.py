@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.compiled import compiled
 from generators.hadrons.clustering import Nodes, cluster
 from generators.hadrons.splitting import Splittings
 from generators.hadrons.tokens import FLAVOURS, SPECIES_MASS, TokenSample, parton_energy
+from generators.nn.compiled import compiled
 
 _LOGIT_LIMIT = 16.0
 _EPS = 1e-300

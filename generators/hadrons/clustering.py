@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.compiled import compiled
 from generators.hadrons.tokens import SPECIES, TokenSample
+from generators.nn.compiled import compiled
 
 LEAST_MASS = 1e-9
 """Mass of a node over its energy, at least: collinear photons have none, and no rest frame."""

@@ -17,7 +17,7 @@ import numpy as np
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.kinematics import boost_to
 from fastsim.species import MASSES
-from generators.compiled import compiled
+from generators.nn.compiled import compiled
 
 CHANNELS: dict[int, tuple[tuple[float, tuple[int, ...]], ...]] = {
     111: ((0.98799, (22, 22)), (0.01198, (22, 11, -11))),

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from fastsim.kinematics import mass_squared
 from fastsim.pipeline import Domain
-from generators.diffusion import Solver, integrate, interpolate, preconditioning
 from generators.hadrons.coordinates import K0, JetFrame, decode, encode, pin_leading, project
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.model import HadronModel
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
-from generators.networks.quantise import pack, unpack
-from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
+from generators.nn.flow_matching import Solver, integrate, interpolate, preconditioning
+from generators.nn.quantise import pack, unpack
+from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
 
 _FOURIER = torch.tensor([1.0, 2.0, 4.0])
 _TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
@@ -43,8 +43,8 @@ class FlowConfig:
     "assignment" solves the optimal transport, "sorted" orders by momentum; ``time_mean`` and ``time_width`` of
     logit(sigma) in training; each set weighs (number of tokens)^(-length_power) a token in the loss.
     When sampling, the ``pinned`` (0 to 2) most energetic tokens take the energies that the latent gives them;
-    ``solver``, ``num_inference_steps`` (network evaluations at most) and ``shift``: see :mod:`generators.diffusion`.
-    ``batch_tokens`` bounds a batch when sampling.
+    ``solver``, ``num_inference_steps`` (network evaluations at most) and ``shift``: see
+    :mod:`generators.nn.flow_matching`. ``batch_tokens`` bounds a batch when sampling.
     """
 
     num_extras: int

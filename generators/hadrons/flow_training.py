@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastsim.event import Ints, ragged_indices
-from generators.diffusion import draw_sigma
 from generators.hadrons.diffusion import FlowBatch, FlowConfig, SetFlow, context_numbers, coordinates
 from generators.hadrons.latent import Latent
 from generators.hadrons.summary import distance
 from generators.hadrons.tokens import SPECIES, TokenSample
-from generators.training import FitResult, TrainingConfig, fit
+from generators.nn.flow_matching import draw_sigma
+from generators.training.loop import FitResult, TrainingConfig, fit
 
 _NUM_SPECIES = len(SPECIES)
 _CHUNK = 40_000

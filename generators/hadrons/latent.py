@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from fastsim.event import Floats, Ints
-from generators.draws import pick
-from generators.flows import SplineFlow
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
+from generators.nn.flows import SplineFlow
+from generators.nn.sampling import pick
 
 NUM_TOTAL = 3
 FEATURES: tuple[str, ...] = ("mass", "recoil", "angle", "z1", "z2", "girth", "ptd")

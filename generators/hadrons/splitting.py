@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, logsigmoid, relu, silu
 
-from generators.compiled import compiled
+from generators.nn.compiled import compiled
 
 NUM_VARIABLES = 4  # m_B, m_A, cos theta*, phi*
 MAX_LOGIT = 12.0

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastsim.event import Floats, Ints
-from generators.compiled import compiled
-from generators.draws import pick_bin, share
 from generators.hadrons.splitting import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
-from generators.networks.padding import padded, padded_number
+from generators.nn.compiled import compiled
+from generators.nn.padding import padded, padded_number
+from generators.nn.sampling import pick_bin, share
 
 Array = NDArray[np.float32]
 Bits = NDArray[np.uint16] | NDArray[np.uint32]

@@ -28,7 +28,7 @@ from generators.hadrons.splitting_sampler import SplittingSampler
 from generators.hadrons.summary import distance
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.hadrons.tree import TreeModel, sample_tree
-from generators.training import FitResult, TrainingConfig, fit
+from generators.training.loop import FitResult, TrainingConfig, fit
 
 _PREPARE = 40_000
 

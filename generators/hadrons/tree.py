@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.pipeline import Domain
-from generators.compiled import compiled
 from generators.hadrons.branching import (
     NUM_CONTEXT,
     breakup,
@@ -38,7 +37,8 @@ from generators.hadrons.model import HadronModel
 from generators.hadrons.splitting import SplittingNet, Splittings
 from generators.hadrons.splitting_sampler import Angles, SplittingSampler
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
-from generators.networks.padding import padded
+from generators.nn.compiled import compiled
+from generators.nn.padding import padded
 
 _EPS = 1e-300
 _REDRAWS = 12

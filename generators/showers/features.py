@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Ints
-from generators.compiled import compiled
+from generators.nn.compiled import compiled
 
 Numbers = NDArray[np.float32]
 

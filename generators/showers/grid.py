@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
 from fastsim.formats.binning import Binning
-from generators.compiled import compiled
+from generators.nn.compiled import compiled
 
 Deposits = NDArray[np.float32]
 

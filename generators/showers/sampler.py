@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.compiled import compiled
+from generators.nn.compiled import compiled
 from generators.showers.cascade import Cascade, available, with_response
 from generators.showers.features import (
     compress_quickly,

@@ -16,8 +16,8 @@ from scipy.special import expit, ndtri
 from torch import Tensor, nn
 
 from fastsim.event import Ints
-from generators.compiled import compiled
-from generators.networks.padding import padded_number
+from generators.nn.compiled import compiled
+from generators.nn.padding import padded_number
 
 Bits = NDArray[np.uint16]
 

@@ -27,7 +27,7 @@ from generators.showers.cascade import STAGES, Cascade
 from generators.showers.model import CascadeModel
 from generators.showers.regroup import Regrouping
 from generators.showers.splits import Rows, SplitNet
-from generators.training import FitResult, TrainingConfig, fit, write_atomically
+from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
 _KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "cascade")
 

@@ -20,10 +20,10 @@ from generators.hadrons.flow_training import FlowTraining, TrainingSet, couple, 
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.model import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES, SPECIES_MASS, TokenSample
-from generators.networks.quantise import pack, unpack
-from generators.networks.sets import Layout, NetworkConfig, SetDenoiser
+from generators.nn.quantise import pack, unpack
+from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
 from generators.reference.pythia import token_sample
-from generators.training import TrainingConfig
+from generators.training.loop import TrainingConfig
 
 NETWORK = NetworkConfig(
     width=32, heads=2, registers=2, context_width=32, blocks=("attention", "mean"), precision="float32"

@@ -22,7 +22,7 @@ from generators.showers.model import CascadeModel
 from generators.showers.sampler import CascadeSampler
 from generators.showers.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
 from generators.showers.train import CascadeTraining, StageTraining, TrainingShowers, fit_stage
-from generators.training import TrainingConfig
+from generators.training.loop import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
 
 SMALL = {stage: {"width": 16, "depth": 2, "num_components": 3} for stage in STAGES}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.compiled import compiled, compiled_sums
+from generators.nn.compiled import compiled, compiled_sums
 
 _MAX_TRIES = 1000
 _GROUP = 8

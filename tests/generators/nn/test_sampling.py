@@ -6,7 +6,7 @@ from math import comb
 
 import numpy as np
 
-from generators.draws import pick, pick_bin, share
+from generators.nn.sampling import pick, pick_bin, share
 
 
 def test_frequencies_and_fractions() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.diffusion import draw_sigma, integrate, interpolate, preconditioning
+from generators.nn.flow_matching import draw_sigma, integrate, interpolate, preconditioning
 
 MEAN, SPREAD = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.5])
 

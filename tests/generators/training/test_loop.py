@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generators.training import FitResult, TrainingConfig, fit
+from generators.training.loop import FitResult, TrainingConfig, fit
 
 
 class Line(nn.Module):

@@ -1,0 +1,1 @@
+"""Networks, flows, flow matching and compiled sampling kernels, whatever they are used for."""
