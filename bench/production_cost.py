@@ -31,7 +31,7 @@ from fastsim.parts import digest, load_part, packed, save_part
 from fastsim.pipeline import HadronSource, Pipeline
 from fastsim.production import EVENTS_PER_CHUNK, chunk_rng
 from generators.hadrons.latent import Latent
-from generators.hadrons.model import HadronModel
+from generators.hadrons.source import HadronModel
 from generators.hadrons.step import Hadronize
 from generators.hadrons.tokens import TokenSample, condition, to_particles
 from generators.reference.resonances import DecayResonances

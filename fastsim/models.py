@@ -19,8 +19,8 @@ REFERENCE = "pythia"
 """The name of the reference, where a model's is expected."""
 
 _CLASSES = {
-    "tree": ("generators.hadrons.tree", "TreeModel"),
-    "diffusion": ("generators.hadrons.diffusion", "DiffusionModel"),
+    "tree": ("generators.hadrons.tree.model", "TreeModel"),
+    "diffusion": ("generators.hadrons.flow.model", "DiffusionModel"),
 }
 
 

@@ -19,15 +19,15 @@ from fastsim.event import Floats
 from fastsim.pipeline import Domain
 from fastsim.production import available_cpus
 from generators.hadrons import data
-from generators.hadrons.branching import splittings
 from generators.hadrons.data import DataConfig
 from generators.hadrons.latent import Latent, LatentModel
-from generators.hadrons.model import FLAVOURS_BOTH, HadronModel
-from generators.hadrons.splitting import SplittingNet, Splittings
-from generators.hadrons.splitting_sampler import SplittingSampler
-from generators.hadrons.summary import distance
+from generators.hadrons.observables import distance
+from generators.hadrons.source import FLAVOURS_BOTH, HadronModel
 from generators.hadrons.tokens import TokenSample, parton_energy
-from generators.hadrons.tree import TreeModel, sample_tree
+from generators.hadrons.tree.model import TreeModel, sample_tree
+from generators.hadrons.tree.network import SplittingNet, Splittings
+from generators.hadrons.tree.sampler import SplittingSampler
+from generators.hadrons.tree.splittings import splittings
 from generators.training.loop import FitResult, TrainingConfig, fit
 
 _PREPARE = 40_000
@@ -222,8 +222,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             sizes = {"latent": latent_config.network, "splitting": tree_config.network}
             model = tree = TreeModel.build(config["name"], domain, sizes)
         else:
-            from generators.hadrons.diffusion import DiffusionModel
-            from generators.hadrons.flow_training import FlowTraining, fit_flow
+            from generators.hadrons.flow.model import DiffusionModel
+            from generators.hadrons.flow.train import FlowTraining, fit_flow
 
             flow_config = FlowTraining.from_dict(config["flow"])
             sizes = {"latent": latent_config.network, "flow": asdict(flow_config.flow)}

@@ -15,14 +15,14 @@ from fastsim.event import Partons
 from fastsim.kinematics import mass
 from fastsim.pipeline import Domain
 from fastsim.species import masses
-from generators.hadrons.branching import breakup, context, set_features, split, splittings
-from generators.hadrons.clustering import Nodes, cluster
 from generators.hadrons.latent import Latent
-from generators.hadrons.model import FLAVOURS_BOTH
-from generators.hadrons.splitting import SplittingNet, Splittings
-from generators.hadrons.splitting_sampler import SplittingSampler
+from generators.hadrons.source import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
-from generators.hadrons.tree import TreeModel, log_jacobian, make_net, sample_tree
+from generators.hadrons.tree.clustering import Nodes, cluster
+from generators.hadrons.tree.model import TreeModel, log_jacobian, make_net, sample_tree
+from generators.hadrons.tree.network import SplittingNet, Splittings
+from generators.hadrons.tree.sampler import SplittingSampler
+from generators.hadrons.tree.splittings import breakup, context, set_features, split, splittings
 from generators.reference.pythia import token_sample
 
 SMALL = {

@@ -15,10 +15,10 @@ from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Partons
 from fastsim.kinematics import mass_squared
 from fastsim.pipeline import Domain
-from generators.hadrons.diffusion import DiffusionModel, FlowConfig, SetFlow, context_numbers
-from generators.hadrons.flow_training import FlowTraining, TrainingSet, couple, fit_flow
+from generators.hadrons.flow.model import DiffusionModel, FlowConfig, SetFlow, context_numbers
+from generators.hadrons.flow.train import FlowTraining, TrainingSet, couple, fit_flow
 from generators.hadrons.latent import Latent, LatentModel
-from generators.hadrons.model import FLAVOURS_BOTH
+from generators.hadrons.source import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES, SPECIES_MASS, TokenSample
 from generators.nn.quantise import pack, unpack
 from generators.nn.sets import Layout, NetworkConfig, SetDenoiser

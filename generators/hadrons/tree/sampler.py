@@ -1,4 +1,4 @@
-"""Draws from a :class:`generators.hadrons.splitting.SplittingNet`, as fast as a processor allows.
+"""Draws from a :class:`generators.hadrons.tree.network.SplittingNet`, as fast as a processor allows.
 
 Matrix products in torch, in bfloat16 if asked; what is drawn between them compiled.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.splitting import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
+from generators.hadrons.tree.network import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
 from generators.nn.compiled import compiled
 from generators.nn.padding import padded, padded_number
 from generators.nn.sampling import pick_bin, share

@@ -1,7 +1,7 @@
 """Splittings of clustering trees: their surroundings, coordinates and two-body kinematics.
 
 A node X of the tree goes to A and B. This module turns trees into rows for
-:class:`generators.hadrons.splitting.SplittingNet` and back: what a splitting may know (:func:`context`), the
+:class:`generators.hadrons.tree.network.SplittingNet` and back: what a splitting may know (:func:`context`), the
 coordinates it is described by (:func:`splittings`), and the children's momenta from them (:func:`split`).
 Compiled, because training and sampling go through it row by row.
 """
@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.clustering import Nodes, cluster
-from generators.hadrons.splitting import Splittings
 from generators.hadrons.tokens import FLAVOURS, SPECIES_MASS, TokenSample, parton_energy
+from generators.hadrons.tree.clustering import Nodes, cluster
+from generators.hadrons.tree.network import Splittings
 from generators.nn.compiled import compiled
 
 _LOGIT_LIMIT = 16.0

@@ -3,7 +3,7 @@
     p(tokens | parton) = p(z | parton) * prod over splittings p(content, m_B, m_A, cos theta*, phi* | context)
 
 z holds the species counts and the total four-momentum of the set (:mod:`generators.hadrons.latent`); the
-tree is that of :mod:`generators.hadrons.clustering`; each factor is a :class:`SplittingNet`. Splittings whose
+tree is that of :mod:`generators.hadrons.tree.clustering`; each factor is a :class:`SplittingNet`. Splittings whose
 ancestors are done are sampled together, in blocks; those of two tokens come last.
 
 References:
@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.pipeline import Domain
-from generators.hadrons.branching import (
+from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
+from generators.hadrons.source import HadronModel
+from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
+from generators.hadrons.tree.clustering import LEAST_MASS, Nodes
+from generators.hadrons.tree.network import SplittingNet, Splittings
+from generators.hadrons.tree.sampler import Angles, SplittingSampler
+from generators.hadrons.tree.splittings import (
     NUM_CONTEXT,
     breakup,
     context,
@@ -31,12 +37,6 @@ from generators.hadrons.branching import (
     split,
     splittings,
 )
-from generators.hadrons.clustering import LEAST_MASS, Nodes
-from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
-from generators.hadrons.model import HadronModel
-from generators.hadrons.splitting import SplittingNet, Splittings
-from generators.hadrons.splitting_sampler import Angles, SplittingSampler
-from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
 from generators.nn.compiled import compiled
 from generators.nn.padding import padded
 
@@ -325,7 +325,7 @@ def log_jacobian(rows: Splittings, tree: Nodes, nodes: Ints) -> Floats:
     """log of d(coordinates) / [(p*/4M) dcos dphi dm^2 of composite children] for each splitting, (K,).
 
     Args:
-        rows, tree, nodes: from :func:`generators.hadrons.branching.splittings`; masses in GeV.
+        rows, tree, nodes: from :func:`generators.hadrons.tree.splittings.splittings`; masses in GeV.
     """
     x, mass = rows.variables.double().numpy(), tree.mass[nodes]
     counts_a = rows.counts_a.numpy()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastsim.event import Ints, ragged_indices
-from generators.hadrons.diffusion import FlowBatch, FlowConfig, SetFlow, context_numbers, coordinates
+from generators.hadrons.flow.model import FlowBatch, FlowConfig, SetFlow, context_numbers, coordinates
 from generators.hadrons.latent import Latent
-from generators.hadrons.summary import distance
+from generators.hadrons.observables import distance
 from generators.hadrons.tokens import SPECIES, TokenSample
 from generators.nn.flow_matching import draw_sigma
 from generators.training.loop import FitResult, TrainingConfig, fit

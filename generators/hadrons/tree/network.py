@@ -36,7 +36,7 @@ class Splittings:
     """Training rows: K splittings and the context they depend on.
 
     ``context`` (K, F); ``counts`` and ``counts_a`` (K, S) tokens by species in X and in A; ``variables``
-    (K, 4) in the coordinates of :mod:`generators.hadrons.tree`, NaN where a variable does not exist.
+    (K, 4) in the coordinates of :mod:`generators.hadrons.tree.model`, NaN where a variable does not exist.
     """
 
     context: Tensor

@@ -2,7 +2,7 @@
 
 The latent says which species a set holds, its total four-momentum and its leading fractions
 (:mod:`generators.hadrons.latent`). The flow places the tokens in the set's jet frame, in the coordinates of
-:mod:`generators.hadrons.coordinates`, and a projection makes the total exact. Short-lived tokens then decay.
+:mod:`generators.hadrons.flow.coordinates`, and a projection makes the total exact. Short-lived tokens then decay.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from fastsim.kinematics import mass_squared
 from fastsim.pipeline import Domain
-from generators.hadrons.coordinates import K0, JetFrame, decode, encode, pin_leading, project
+from generators.hadrons.flow.coordinates import K0, JetFrame, decode, encode, pin_leading, project
 from generators.hadrons.latent import Latent, LatentModel
-from generators.hadrons.model import HadronModel
+from generators.hadrons.source import HadronModel
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
 from generators.nn.flow_matching import Solver, integrate, interpolate, preconditioning
 from generators.nn.quantise import pack, unpack
