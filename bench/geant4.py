@@ -21,7 +21,7 @@ import numpy as np
 
 from fastsim.formats.calochallenge import read_showers
 from generators.reference.detectors import load_detector
-from generators.reference.showers import ShowerGun, make_showers
+from generators.reference.geant4_run import ShowerGun, make_showers
 
 ECAL_RUNS = (("e-", 1, 300), ("e-", 10, 100), ("e-", 50, 40), ("e-", 100, 25), ("gamma", 10, 100), ("e+", 10, 60))
 """Particle, energy in GeV, showers at ``--scale 1``."""

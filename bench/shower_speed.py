@@ -27,7 +27,7 @@ from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES, load_detector
-from generators.reference.showers import ShowerGun, make_showers
+from generators.reference.geant4_run import ShowerGun, make_showers
 from generators.showers.library import ShowerLibrary
 from generators.showers.sources import load_source, shipped
 

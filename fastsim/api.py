@@ -29,7 +29,7 @@ from fastsim.showers import Incidents, ShowerSource
 from fastsim.stages import load_showers
 
 if TYPE_CHECKING:
-    from generators.reference.showers import ShowerGun
+    from generators.reference.geant4_run import ShowerGun
 
 __all__ = [
     "Incidents",
@@ -230,7 +230,7 @@ def reference_showers(
     Raises:
         FastsimError: if something given is wrong, or Geant4 is missing or stops.
     """
-    from generators.reference.showers import make_showers
+    from generators.reference.geant4_run import make_showers
 
     return make_showers(
         _shower_gun(detector, particle, energy, theta, phi, seed),
@@ -328,7 +328,7 @@ def _shower_gun(
     seed: int,
 ) -> ShowerGun:
     from generators.reference.detectors import load_detector
-    from generators.reference.showers import ShowerGun
+    from generators.reference.geant4_run import ShowerGun
 
     low, high = energy if isinstance(energy, Sequence) else (energy, energy)
     return ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)

@@ -14,7 +14,7 @@ from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.runs import Plan
 from fastsim.showers import ShowerModel, ShowerSource
 from generators.reference.detectors import Detector, load_detector
-from generators.showers.geant4 import Geant4Showers
+from generators.reference.geant4_showers import Geant4Showers
 from generators.showers.sources import default_model, load_source
 from generators.showers.step import SEGMENTS, Deposit, towers_of
 

@@ -1,7 +1,7 @@
 """The reference of calorimeter showers: Geant4 through geant4-pybind, particles onto one detector.
 
 A process initialises Geant4 once, for one detector, and never twice; so this module is used by worker processes only
-(:mod:`generators.reference.shower_workers`). A particle starts on the front face's axis, 1 um before it.
+(:mod:`generators.reference.geant4_workers`). A particle starts on the front face's axis, 1 um before it.
 Deposits are scored by Geant4's own scorers, so Python runs once a shower, not once a step. What surrounds the detector
 is its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
 

@@ -1,7 +1,7 @@
 """Files of calorimeter showers from a source other than Geant4, laid out as the reference's are.
 
-The energies are those of :meth:`generators.reference.showers.ShowerGun.draw`: of one seed, shower i has the same energy
-here and there. ``DRAWS`` of its chunks are one chunk here, sampled together with randomness of its own from
+The energies are those of :meth:`generators.reference.geant4_run.ShowerGun.draw`: of one seed, shower i has the same
+energy here and there. ``DRAWS`` of its chunks are one chunk here, sampled together with randomness of its own from
 (run seed, chunk number), whole, and then cut to what was asked for: a shower depends on the seed and its own number
 alone, whatever the range, and who computes it.
 """
@@ -23,7 +23,7 @@ from fastsim.runs import Plan, Run
 from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES
-from generators.reference.showers import SHOWERS_PER_CHUNK, ShowerGun
+from generators.reference.geant4_run import SHOWERS_PER_CHUNK, ShowerGun
 
 DRAWS = 5
 """Chunks of the reference that are sampled together here."""

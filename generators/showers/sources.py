@@ -13,7 +13,7 @@ from fastsim.formats.output import HDF5_ENDINGS
 from fastsim.showers import ShowerDomain, ShowerSource
 from generators.showers.library import ShowerLibrary
 
-_CLASSES = {"cascade": ("generators.showers.model", "CascadeModel")}
+_CLASSES = {"cascade": ("generators.showers.cascade.source", "CascadeModel")}
 
 Name = str | os.PathLike[str]
 

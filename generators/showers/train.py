@@ -22,11 +22,11 @@ from fastsim.formats.calochallenge import read_showers
 from fastsim.production import available_cpus
 from generators.hadrons.train import from_dict, read_config
 from generators.reference.detectors import PARTICLES, Detector, load_detector
-from generators.reference.showers import ShowerGun, make_showers
-from generators.showers.cascade import STAGES, Cascade
-from generators.showers.model import CascadeModel
+from generators.reference.geant4_run import ShowerGun, make_showers
+from generators.showers.cascade.network import STAGES, Cascade
+from generators.showers.cascade.source import CascadeModel
+from generators.showers.cascade.splits import Rows, SplitNet
 from generators.showers.regroup import Regrouping
-from generators.showers.splits import Rows, SplitNet
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
 _KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "cascade")

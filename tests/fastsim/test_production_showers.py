@@ -21,7 +21,7 @@ from fastsim.formats.calochallenge import Showers, read_showers
 from fastsim.manifest import Manifest, manifest_path
 from fastsim.parts import digest, packed, unpacked
 from fastsim.verification import verify, verify_together
-from generators.reference import showers as reference
+from generators.reference import geant4_run as reference
 from generators.showers import produce
 from tests.helpers.showers import SMALL, ToySource
 

@@ -56,7 +56,7 @@ def run(job: dict[str, Any]) -> int:
     """Exit status of one run, in this process."""
     from fastsim import production
     from fastsim.cli import main
-    from generators.reference import showers
+    from generators.reference import geant4_run as showers
     from generators.showers import produce
 
     os.dup2(os.open(job["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)

@@ -17,7 +17,7 @@ from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers, read_showers
 from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE, data_environment
-from generators.reference.showers import ShowerGun, make_showers
+from generators.reference.geant4_run import ShowerGun, make_showers
 
 Shoot = Callable[..., Showers]
 

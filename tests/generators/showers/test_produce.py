@@ -18,7 +18,7 @@ from fastsim.formats.binning import Binning, read_binning
 from fastsim.formats.calochallenge import read_showers
 from fastsim.showers import Incidents, ShowerDomain
 from generators.reference.detectors import load_detector
-from generators.reference.showers import SHOWERS_PER_CHUNK, ShowerGun
+from generators.reference.geant4_run import SHOWERS_PER_CHUNK, ShowerGun
 from generators.showers.library import ShowerLibrary
 from generators.showers.produce import CHUNK, produce
 from tests.helpers.showers import store, toy_showers

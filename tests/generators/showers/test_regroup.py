@@ -11,7 +11,7 @@ import pytest
 from fastsim.errors import FastsimError
 from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_VARIABLE
-from generators.reference.showers import ShowerGun, make_showers
+from generators.reference.geant4_run import ShowerGun, make_showers
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
 from generators.showers.train import load_showers

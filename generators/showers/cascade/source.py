@@ -16,9 +16,9 @@ from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.formats.binning import Binning
 from fastsim.showers import Incidents, ShowerDomain
 from generators.reference.detectors import PARTICLES, Detector, load_detector
-from generators.showers.cascade import Cascade
-from generators.showers.grid import Grid
-from generators.showers.sampler import CascadeSampler
+from generators.showers.cascade.grid import Grid
+from generators.showers.cascade.network import Cascade
+from generators.showers.cascade.sampler import CascadeSampler
 
 _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 

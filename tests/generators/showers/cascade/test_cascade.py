@@ -15,12 +15,12 @@ from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.formats.binning import Binning, Layer
 from fastsim.showers import Incidents
 from generators.reference.detectors import Detector, Section
-from generators.showers.cascade import STAGES, Cascade
-from generators.showers.features import compress_quickly, compressed
-from generators.showers.grid import Grid
-from generators.showers.model import CascadeModel
-from generators.showers.sampler import CascadeSampler
-from generators.showers.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
+from generators.showers.cascade.features import compress_quickly, compressed
+from generators.showers.cascade.grid import Grid
+from generators.showers.cascade.network import STAGES, Cascade
+from generators.showers.cascade.sampler import CascadeSampler
+from generators.showers.cascade.source import CascadeModel
+from generators.showers.cascade.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
 from generators.showers.train import CascadeTraining, StageTraining, TrainingShowers, fit_stage
 from generators.training.loop import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
@@ -101,7 +101,7 @@ def test_energies_add_up_and_are_the_seeds() -> None:
 @pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16))])
 def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features of every split, recorded while a shower grows, are those read from the finished shower."""
-    monkeypatch.setattr("generators.showers.sampler.RINGS_AT_ONCE", 10)
+    monkeypatch.setattr("generators.showers.cascade.sampler.RINGS_AT_ONCE", 10)
     model, rng = cascade(grid), np.random.default_rng(4)
     pdg_id, energy = particles(30, rng)
     sampler = CascadeSampler(model, "float32")
@@ -243,7 +243,7 @@ def test_a_model_is_refused_what_it_was_not_trained_on() -> None:
 
 
 def test_card_and_weights_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("generators.showers.model.load_detector", lambda name: small_detector())
+    monkeypatch.setattr("generators.showers.cascade.source.load_detector", lambda name: small_detector())
     model = CascadeModel.build("tiny", small_detector(), [11, 22], (1, 100), {"network": SMALL})
     model.cascade.load_state_dict(cascade(model.cascade.grid).state_dict())
     path = model.save(tmp_path, version="1", training={})

@@ -5,8 +5,8 @@
 3. each layer's energy, ring by ring from the inside ("this ring | those outside"), given the rings in front;
 4. each ring's energy, halved in alpha until single sectors are left, given the sectors in front and the rings behind.
 
-Every split is drawn from a small network (:mod:`generators.showers.splits`) that looks at what is known by then
-(:mod:`generators.showers.features`). Energies of layers, rings and voxels add up exactly, zeros are exact, and
+Every split is drawn from a small network (:mod:`generators.showers.cascade.splits`) that looks at what is known by then
+(:mod:`generators.showers.cascade.features`). Energies of layers, rings and voxels add up exactly, zeros are exact, and
 training is by likelihood. The whole is turned by a random number of sectors and mirrored at random: the symmetries of a
 perpendicular shower hold exactly.
 """
@@ -23,7 +23,7 @@ from torch import nn
 
 from fastsim.event import Floats, Ints
 from fastsim.species import masses
-from generators.showers.features import (
+from generators.showers.cascade.features import (
     all_nodes,
     compressed,
     layer_features,
@@ -34,8 +34,8 @@ from generators.showers.features import (
     ring_features,
     sector_features,
 )
-from generators.showers.grid import Grid
-from generators.showers.splits import MAX_LOG_RATIO, Rows, SplitNet
+from generators.showers.cascade.grid import Grid
+from generators.showers.cascade.splits import MAX_LOG_RATIO, Rows, SplitNet
 
 STAGES = ("response", "layers", "rings", "sectors")
 

@@ -24,7 +24,7 @@ from fastsim.formats.output import AtomicPath
 from fastsim.showers import Incidents, ShowerDomain
 from generators.reference.detectors import PARTICLES, Detector
 from generators.reference.geant4 import Calorimeter, Shots, data_environment
-from generators.reference.shower_workers import Crew
+from generators.reference.geant4_workers import Crew
 
 SHORT_LIVED: dict[int, str] = {
     310: "kaon0S",

@@ -195,8 +195,8 @@ def sector_features(
     Args:
         rows: (K, 4) shower, layer, ring, heap node; known: (N, L, R, 2A) compressed, complete in the layers in front,
             down to the node's own generation in its layer, one further in even rings if the node's ring is odd; memory:
-            of the layers in front, (N, L, R, 2A); neighbours: of :class:`~generators.showers.grid.Grid`; given: (N, C);
-            out: (K, F) to fill; swapped: (K,) to fill, whether A is the second half.
+            of the layers in front, (N, L, R, 2A); neighbours: of :class:`~generators.showers.cascade.grid.Grid`;
+            given: (N, C); out: (K, F) to fill; swapped: (K,) to fill, whether A is the second half.
     """
     num_layers, max_r, num_given = known.shape[1], known.shape[2], given.shape[1]
     num_alpha = known.shape[3] // 2

@@ -1,7 +1,7 @@
 """Production of calorimeter showers by Geant4: chunks on worker processes, written as one file.
 
 A chunk is ``SHOWERS_PER_CHUNK`` showers, and draws its energies and Geant4's seeds from (run seed, chunk number) alone.
-No chunk knows what was computed before it (:mod:`generators.reference.shower_workers`): workers, order and restarts do
+No chunk knows what was computed before it (:mod:`generators.reference.geant4_workers`): workers, order and restarts do
 not change a bit. A chunk is computed from its beginning, as far as its showers are wanted.
 """
 
@@ -31,7 +31,7 @@ from fastsim.runs import Plan, Run
 from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
 from generators.reference.detectors import PARTICLES, Detector
 from generators.reference.geant4 import REQUIRED, Calorimeter, Shots, data_environment
-from generators.reference.shower_workers import Crew
+from generators.reference.geant4_workers import Crew
 
 SHOWERS_PER_CHUNK = 100
 """Showers that are computed, kept and seeded together."""

@@ -16,7 +16,7 @@ from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import PARTICLES, Section, load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
-from generators.showers.geant4 import SHORT_LIVED, Geant4Showers, shares
+from generators.reference.geant4_showers import SHORT_LIVED, Geant4Showers, shares
 
 COPPER = load_detector("copper")
 
@@ -125,6 +125,6 @@ def test_what_is_missing_is_said_at_once(data: Path, tmp_path: Path, monkeypatch
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(FastsimError, match="not found: G4EMLOW"):
         Geant4Showers(COPPER)
-    monkeypatch.setattr("generators.showers.geant4.find_spec", lambda name: None)
+    monkeypatch.setattr("generators.reference.geant4_showers.find_spec", lambda name: None)
     with pytest.raises(FastsimError, match=r"pip install 'fastsim-hep\[geant4\]'"):
         Geant4Showers(COPPER, data=data)

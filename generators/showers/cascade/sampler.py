@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.nn.compiled import compiled
-from generators.showers.cascade import Cascade, available, with_response
-from generators.showers.features import (
+from generators.showers.cascade.features import (
     compress_quickly,
     compressed,
     layer_features,
@@ -19,7 +18,8 @@ from generators.showers.features import (
     sector_features,
     whole_rings,
 )
-from generators.showers.splits import FastNet, draw_split, draw_splits, random_numbers
+from generators.showers.cascade.network import Cascade, available, with_response
+from generators.showers.cascade.splits import FastNet, draw_split, draw_splits, random_numbers
 
 RINGS_AT_ONCE = 30_000
 """Rings with energy whose sectors are drawn side by side: with more the arrays leave the processor's cache."""

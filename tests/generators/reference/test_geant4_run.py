@@ -22,7 +22,7 @@ from fastsim.formats.calochallenge import read_showers
 from fastsim.verification import verify, verify_together
 from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_VARIABLE
-from generators.reference.showers import SHOWERS_PER_CHUNK, ShowerGun, make_showers
+from generators.reference.geant4_run import SHOWERS_PER_CHUNK, ShowerGun, make_showers
 
 ECAL = replace(load_detector("pb-si-ecal"), min_energy=0.01)
 """The detector that ships, for energies at which 100 showers take no time."""
@@ -172,7 +172,7 @@ def test_without_the_bindings(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("generators.reference.showers.version", missing)
+    monkeypatch.setattr("generators.reference.geant4_run.version", missing)
     with pytest.raises(FastsimError, match=r"geant4-pybind is not installed: pip install 'fastsim-hep\[geant4\]'"):
         make_showers(gun(), tmp_path / "a.h5", num=1)
     assert list(tmp_path.iterdir()) == []

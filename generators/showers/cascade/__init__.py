@@ -1,0 +1,1 @@
+"""The cascade of energy splits: layers, rings and sectors of a shower."""
