@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
+from fastsim.event.kinematics import p4_from_pt_eta_phi_m
+from fastsim.event.species import masses
 from fastsim.formats import hdf5
-from fastsim.kinematics import p4_from_pt_eta_phi_m
-from fastsim.species import masses
 
 CHUNK = 50_000
 SPECIES = (22, 22, 211, -211, 321, -321, 130, 2212, -2212, 2112, 3122, -11, 12)

@@ -30,10 +30,11 @@ from fastsim.formats.output import open_writer
 from fastsim.parts import digest, load_part, packed, save_part
 from fastsim.pipeline import HadronSource, Pipeline
 from fastsim.production import EVENTS_PER_CHUNK, chunk_rng
+from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent
 from generators.hadrons.source import HadronModel
 from generators.hadrons.step import Hadronize
-from generators.hadrons.tokens import TokenSample, condition, to_particles
+from generators.hadrons.tokens import TokenSample, condition
 from generators.reference.resonances import DecayResonances
 
 FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")

@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.validation.hadron_document import fill, table
 from fastsim.event import Floats, ParticleSet, Partons, offsets_from_counts
-from fastsim.kinematics import on_shell
-from fastsim.species import masses
+from fastsim.event.kinematics import on_shell
+from fastsim.event.species import masses
 from metrics.evaluation import Evaluation, evaluate
 from metrics.hadrons.sample import jet_sample
 from metrics.sample import Sample
@@ -99,7 +99,7 @@ def collapsed(particles: ParticleSet, source: Partons, rng: np.random.Generator)
 
 def moved(particles: ParticleSet, source: Partons, chosen: np.ndarray) -> ParticleSet:
     """For every parton the set of another one: scaled to its pT, boosted and turned to its direction."""
-    from fastsim.kinematics import delta_phi, eta, p4_from_pt_eta_phi_m, phi, pt
+    from fastsim.event.kinematics import delta_phi, eta, p4_from_pt_eta_phi_m, phi, pt
 
     sets = particles[chosen]
     of, to = chosen[sets.index], sets.index

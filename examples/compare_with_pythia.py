@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet
+from fastsim.event.species import charges
 from fastsim.formats import hepmc
-from fastsim.species import charges
 from metrics import features, w1
 from metrics.hadrons.clustering import cluster
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from fastsim import cards, production, stages
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
+from fastsim.event.gun import Gun, Shots
 from fastsim.formats import lhe
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
-from fastsim.gun import Gun, Shots, events_from_partons
 from fastsim.manifest import versions
 from fastsim.models import Model
 from fastsim.pipeline import Pipeline, Step
@@ -161,7 +161,7 @@ def _as_events(chunks: Iterator[Chunk[Shots]], number: int) -> Iterator[HardEven
     """A gun's sets as events of one parton each, numbered from ``number``."""
     for chunk in chunks:
         shots = chunk.content
-        events = events_from_partons(shots.partons, shots.particles, first_number=number)
+        events = HardEvents.of_partons(shots.partons, shots.particles, first_number=number)
         number += len(events)
         events = events.tally("partons", np.arange(len(events)))
         yield events.tally("fallback_partons", np.flatnonzero(shots.extras["fallback_partons"]))

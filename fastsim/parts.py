@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, HardEvents, ParticleSet, Partons
+from fastsim.event.gun import Shots
 from fastsim.formats.calochallenge import Showers
 from fastsim.formats.output import AtomicPath, writing
-from fastsim.gun import Shots
 
 Arrays = dict[str, NDArray[Any]]
 Content = HardEvents | Shots | Showers

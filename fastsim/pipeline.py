@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import PipelineError
 from fastsim.event import HardEvents, ParticleSet, Partons
-from fastsim.kinematics import pt
+from fastsim.event.kinematics import pt
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class HadronSource(Protocol):
     """Anything that turns partons into hadrons: Pythia, a library of its jets, a trained model.
 
     ``sample`` gives one set of final particles for each parton, in the frame of ``partons.p4``. A set is a
-    gun hemisphere: it does not conserve momentum by itself, :mod:`fastsim.reconstruction` does that. Chunks of events
-    are sampled in threads: a source keeps no state from one call to the next.
+    gun hemisphere: it does not conserve momentum by itself, :mod:`fastsim.event.reconstruction` does that. Chunks
+    of events are sampled in threads: a source keeps no state from one call to the next.
     """
 
     @property

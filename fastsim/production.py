@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
+from fastsim.event.gun import Gun, Shots
 from fastsim.formats import lhe
-from fastsim.gun import Gun, Shots
 from fastsim.pipeline import Step
 
 if TYPE_CHECKING:

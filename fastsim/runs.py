@@ -16,9 +16,9 @@ from typing import Any, Self, TypeVar
 from fastsim.cards import digest as file_digest
 from fastsim.errors import FastsimError, InvalidEvent, Stopped
 from fastsim.event import HardEvents
+from fastsim.event.gun import Shots
 from fastsim.formats.calochallenge import Showers
 from fastsim.formats.output import AtomicPath, PathLike, writing
-from fastsim.gun import Shots
 from fastsim.manifest import ChunkRow, Manifest, manifest_path, plain
 from fastsim.parts import Store, open_parts, parts_folder, remove_parts
 from fastsim.production import Chunk, Crew, Progress, Summary

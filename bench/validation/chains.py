@@ -25,9 +25,9 @@ from scipy.stats import wasserstein_distance
 
 import fastsim
 from bench.validation.hadron_document import fill, table
-from fastsim import kinematics
 from fastsim.calorimeter import Towers
 from fastsim.errors import FastsimError
+from fastsim.event import kinematics
 from fastsim.formats.hdf5 import read_events
 from fastsim.stages import DETECTOR, GEANT4
 from generators.reference.detectors import load_detector

@@ -29,8 +29,8 @@ from bench.validation.hadron_document import NULL
 from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import on_shell
-from fastsim.species import masses
+from fastsim.event.kinematics import on_shell
+from fastsim.event.species import masses
 from metrics import Comparison, Features, compare, features
 
 FLAVOURS = {"light": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}

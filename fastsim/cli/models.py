@@ -48,8 +48,8 @@ def command(as_json: bool) -> None:
 
 def limits(card: ModelCard) -> tuple[str, str]:
     """Partons, or particles and detector, and the range of pT or kinetic energy in GeV that a model is valid for."""
+    from fastsim.event.species import QUARKS
     from fastsim.showers import ShowerDomain
-    from fastsim.species import QUARKS
     from generators.reference.detectors import PARTICLES
 
     domain = card.domain

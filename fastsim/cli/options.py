@@ -115,7 +115,7 @@ def event_input(path: str | None, gun: str | None) -> Any:
     if gun is None:
         return path
     from fastsim.errors import FastsimError
-    from fastsim.gun import Gun
+    from fastsim.event.gun import Gun
 
     try:
         return Gun.parse(gun)

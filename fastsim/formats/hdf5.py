@@ -17,9 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import kinematics, species
 from fastsim.errors import FastsimError
-from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
+from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo, kinematics, species
 from fastsim.formats.output import AtomicWriter, PathLike, no_events, writing
 
 LAYOUT_VERSION = 1

@@ -127,9 +127,8 @@ class _GunEvents:
         self._number = first_number
 
     def write(self, partons: Partons, particles: ParticleSet, weights: Floats | None = None) -> None:
-        from fastsim.gun import events_from_partons
 
-        self._writer.write(events_from_partons(partons, particles, weights=weights, first_number=self._number))
+        self._writer.write(HardEvents.of_partons(partons, particles, weights=weights, first_number=self._number))
         self._number += len(partons)
 
     def __enter__(self) -> Self:
@@ -282,7 +281,7 @@ def final_masses(pdg_id: Ints, p4: Floats) -> Floats:
         pdg_id: species, shape (M,).
         p4: four-momenta in GeV, shape (M, 4).
     """
-    from fastsim import kinematics, species
+    from fastsim.event import kinematics, species
 
     ids = np.abs(np.asarray(pdg_id, dtype=np.int64))
     known = np.array(sorted(species.MASSES))

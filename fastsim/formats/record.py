@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import kinematics, species
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, kinematics, offsets_from_counts, species
 from fastsim.formats.output import final_masses
 
 REMNANT = 82

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import kinematics
-from fastsim.event import Floats, Ints
+from fastsim.event import Floats, Ints, kinematics
 
 SHELL_TOLERANCE = 1e-5
 """Relative difference between the energy and the mass shell that printed digits explain (7 digits in POWHEG's

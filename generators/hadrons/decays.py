@@ -14,9 +14,11 @@ from math import sqrt
 
 import numpy as np
 
-from fastsim.event import Floats, Ints, offsets_from_counts
-from fastsim.kinematics import boost_to
-from fastsim.species import MASSES
+from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
+from fastsim.event.frames import to_lab
+from fastsim.event.kinematics import boost_to
+from fastsim.event.species import MASSES
+from generators.hadrons.tokens import CONJUGATE, SPECIES, TokenSample, species_index
 from generators.nn.compiled import compiled
 
 CHANNELS: dict[int, tuple[tuple[float, tuple[int, ...]], ...]] = {
@@ -66,7 +68,7 @@ def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -
         cos, angle = 2 * u[k, 0] - 1, 2 * np.pi * u[k, 1]
         across = p * sqrt(1 - cos * cos)
         q = (across * np.cos(angle), across * np.sin(angle), p * cos)
-        # as fastsim.kinematics.boost_to
+        # as fastsim.event.kinematics.boost_to
         e, momentum = p4[k, 0], sqrt(p4[k, 1] ** 2 + p4[k, 2] ** 2 + p4[k, 3] ** 2)
         dot = p4[k, 1] * q[0] + p4[k, 2] * q[1] + p4[k, 3] * q[2]
         m = sqrt(max((e - momentum) * (e + momentum), 1e-300))
@@ -218,8 +220,6 @@ def decay(
     Returns:
         Offsets, species indices and p4 of the final particles, in the order of their tokens.
     """
-    from generators.hadrons.tokens import SPECIES, species_index
-
     ids = np.array(SPECIES)[species]
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     stable = ~np.isin(np.abs(SPECIES), tuple(CHANNELS))[species]
@@ -244,3 +244,11 @@ def decay(
     final_ids = np.concatenate(out_ids)[sort]
     counts = np.bincount(index[position], minlength=len(offsets) - 1)
     return offsets_from_counts(counts), species_index(final_ids), np.concatenate(out_p4)[sort]
+
+
+def to_particles(tokens: TokenSample, partons: Partons, rng: np.random.Generator) -> ParticleSet:
+    """Decays the short-lived tokens, conjugates back and moves each set to its parton's frame."""
+    offsets, species, p4 = decay(tokens.offsets, tokens.species, tokens.p4, rng)
+    flipped = np.repeat(partons.pdg_id < 0, np.diff(offsets))
+    species = np.where(flipped, CONJUGATE[species], species)
+    return ParticleSet(offsets, np.array(SPECIES)[species], to_lab(p4, offsets, partons))

@@ -62,7 +62,7 @@ class Latent:
         index, num = sample.index, len(sample)
         energy = parton_energy(sample.flavour, sample.pt)
         total: Floats = np.stack([np.bincount(index, sample.p4[:, k], num) for k in range(4)], -1).astype(np.float64)
-        counts: Ints = sample.counts()
+        counts: Ints = sample.species_counts()
         p = np.sqrt((total[:, 1:] ** 2).sum(-1))
         mass = np.sqrt(np.maximum((total[:, 0] - p) * (total[:, 0] + p), 0))
         rest = 2 * energy - total[:, 0]

@@ -15,10 +15,10 @@ import numpy as np
 
 from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
-from fastsim.kinematics import on_shell, pt
+from fastsim.event.frames import to_axis, to_lab
+from fastsim.event.kinematics import on_shell, pt
+from fastsim.event.species import conjugate, masses
 from fastsim.pipeline import Domain
-from fastsim.species import conjugate, masses
-from generators.hadrons.tokens import to_axis, to_lab
 
 
 class Library:

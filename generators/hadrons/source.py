@@ -16,8 +16,9 @@ from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons
 from fastsim.pipeline import Domain
+from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent, LatentModel
-from generators.hadrons.tokens import TokenSample, condition, to_particles
+from generators.hadrons.tokens import TokenSample, condition
 
 FLAVOURS_BOTH = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
 

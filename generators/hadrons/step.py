@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from fastsim.errors import OutOfDomain, PipelineError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
-from fastsim.kinematics import boost_to, mass, on_shell, pt
+from fastsim.event.kinematics import boost_to, mass, on_shell, pt
+from fastsim.event.reconstruction import HardSystems
+from fastsim.event.species import MASSES, charges, masses
 from fastsim.pipeline import HadronSource
-from fastsim.reconstruction import HardSystems
-from fastsim.species import MASSES, charges, masses
 
 MAX_REDRAWS = 20
 """How often the hadrons of a system that cannot be reconstructed are drawn anew before the fallback takes over."""

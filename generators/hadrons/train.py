@@ -81,7 +81,7 @@ def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int]
 def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
     """Sets with the true latents (counts and total momentum) of ``sample`` and new trees."""
     total: Floats = np.stack([np.bincount(sample.index, sample.p4[:, k], len(sample)) for k in range(4)], -1)
-    energy, counts = parton_energy(sample.flavour, sample.pt), sample.counts()
+    energy, counts = parton_energy(sample.flavour, sample.pt), sample.species_counts()
     rng, sampler = np.random.default_rng(seed), SplittingSampler(net)
     parts = []
     for start in range(0, len(sample), 2000):

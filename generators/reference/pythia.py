@@ -22,11 +22,12 @@ import numpy as np
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
-from fastsim.kinematics import on_shell
+from fastsim.event.frames import to_lab
+from fastsim.event.kinematics import on_shell
+from fastsim.event.species import MASSES, PARTON_MASSES, conjugate, masses
 from fastsim.pipeline import Domain
-from fastsim.species import MASSES, PARTON_MASSES, conjugate, masses
 from generators.hadrons.decays import decay_tree
-from generators.hadrons.tokens import SPECIES, TokenSample, species_index, to_lab
+from generators.hadrons.tokens import SPECIES, TokenSample, species_index
 
 SETTINGS: tuple[str, ...] = (
     "ProcessLevel:all = off",

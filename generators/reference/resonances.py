@@ -21,7 +21,7 @@ import numpy as np
 
 from fastsim.errors import InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, offsets_from_counts
-from fastsim.kinematics import boost_to, mass
+from fastsim.event.kinematics import boost_to, mass
 
 RESONANCES: frozenset[int] = frozenset({6, 15, 23, 24, 25})
 """PDG ids (absolute) that are decayed."""

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import kinematics, species
 from fastsim.calorimeter import Towers, unit_vectors
 from fastsim.errors import InvalidEvent, PipelineError
-from fastsim.event import Cells, Floats, HardEvents, Ints, offsets_from_counts
+from fastsim.event import Cells, Floats, HardEvents, Ints, kinematics, offsets_from_counts, species
 from fastsim.formats.binning import Layer
 from fastsim.showers import Incidents, ShowerSource
 from generators.reference.detectors import Detector

@@ -29,7 +29,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.kinematics import delta_phi
+from fastsim.event.kinematics import delta_phi
 from metrics.distances.manifold import check_unweighted
 from metrics.hadrons.jets import Jets
 from metrics.result import MetricResult

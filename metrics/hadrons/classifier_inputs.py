@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.species import charges
+from fastsim.event.species import charges
 from metrics.hadrons.jets import Jets
 from metrics.hadrons.observables import GROUPS
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
-from fastsim.kinematics import eta, pt
-from fastsim.species import NEUTRINOS
-from metrics.hadrons.jets import Ragged
+from fastsim.event.kinematics import eta, pt
+from fastsim.event.species import NEUTRINOS
+from metrics.hadrons.jets import Sets
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,7 +43,7 @@ class ClusteredJets:
 
 
 def cluster(
-    particles: Ragged,
+    particles: Sets,
     *,
     radius: float = 0.4,
     pt_min: float = 20.0,
@@ -135,7 +135,7 @@ def _cluster_chunk(
 
 
 def _check(
-    particles: Ragged,
+    particles: Sets,
     radius: float,
     pt_min: float,
     max_jets: int | None,

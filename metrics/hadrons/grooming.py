@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import offsets_from_counts
-from fastsim.kinematics import delta_phi, mass, phi, pt, rapidity
+from fastsim.event.kinematics import delta_phi, mass, phi, pt, rapidity
 from metrics.hadrons.clustering import cluster_sequence
 from metrics.hadrons.jets import Jets
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import offsets_from_counts, ragged_indices
-from fastsim.kinematics import delta_phi, eta, mass, phi, pt, rapidity
+from fastsim.event import Ragged
+from fastsim.event.kinematics import delta_phi, eta, mass, phi, pt, rapidity
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-class Ragged(Protocol):
+class Sets(Protocol):
     """N particle sets: ``offsets`` (N+1,), ``pdg_id`` (M,), ``p4`` (M, 4) in GeV."""
 
     @property
@@ -41,7 +41,7 @@ class Conditions(Protocol):
 
 
 @dataclass(frozen=True)
-class Jets:
+class Jets(Ragged):
     """N particle sets relative to their partons, particles in decreasing pT within a set.
 
     ``offsets`` (N+1,); ``pdg_id`` (M,), conjugated where the parton is an antiquark, so that charges are those of
@@ -61,18 +61,12 @@ class Jets:
     parton_id: Ints
     parton_pt: Floats
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
+    _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel")
+    _row_columns: ClassVar[tuple[str, ...]] = ("parton_id", "parton_pt")
+    _items: ClassVar[str] = "particles"
 
-    @property
-    def counts(self) -> Ints:
-        """Particles in each set, shape (N,)."""
-        return np.diff(self.offsets)
-
-    @property
-    def index(self) -> Ints:
-        """The set each particle belongs to, shape (M,)."""
-        return np.repeat(np.arange(len(self)), self.counts)
+    def __post_init__(self) -> None:
+        self._check()
 
     @property
     def p4_rel(self) -> Floats:
@@ -89,39 +83,18 @@ class Jets:
         columns: dict[str, Any] = {name: getattr(self, name).astype(np.float32) for name in names}
         return replace(self, pdg_id=self.pdg_id.astype(np.int32), **columns)
 
-    @staticmethod
-    def concatenate(parts: Sequence[Jets]) -> Jets:
-        """All sets in a row, in order; at least one part."""
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in Jets.__dataclass_fields__
-            if name != "offsets"
-        }
-        return Jets(offsets_from_counts(np.concatenate([part.counts for part in parts])), **columns)
+    @classmethod
+    def concatenate(cls, parts: Sequence[Jets]) -> Jets:
+        """Return the sets of at least one part as one batch."""
+        return cls(**cls._joined(parts))
 
     def sum(self, values: NDArray[Any]) -> Floats:
         """Sum of a per-particle quantity over each set, shape (N,); 0 for empty sets."""
         total = np.bincount(self.index, weights=values, minlength=len(self))
         return total.astype(np.float64)
 
-    def __getitem__(self, rows: slice | NDArray[Any]) -> Jets:
-        """The sets of a slice, a mask or an array of indices."""
-        chosen = np.arange(len(self))[rows]
-        flat = ragged_indices(self.offsets, chosen)
-        return Jets(
-            offsets_from_counts(self.counts[chosen]),
-            self.pdg_id[flat],
-            self.pt_rel[flat],
-            self.eta_rel[flat],
-            self.phi_rel[flat],
-            self.pz_rel[flat],
-            self.m_rel[flat],
-            self.parton_id[rows],
-            self.parton_pt[rows],
-        )
 
-
-def relative(particles: Ragged, partons: Conditions) -> Jets:
+def relative(particles: Sets, partons: Conditions) -> Jets:
     """The particle sets in coordinates relative to their partons, leading particles first.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.species import charges
+from fastsim.event.species import charges
 from metrics.hadrons.correlators import energy_correlations, generalized_e3
 from metrics.hadrons.histograms import histogram_per_set
 from metrics.hadrons.jets import Jets

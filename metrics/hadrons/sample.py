@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
 from metrics.hadrons import efp, observables
-from metrics.hadrons.jets import Conditions, Jets, Ragged, relative
+from metrics.hadrons.jets import Conditions, Jets, Sets, relative
 from metrics.sample import Sample
 
 VERSION = 2
@@ -104,7 +104,7 @@ _COLUMNS = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel", "parton
 
 
 def jet_sample(
-    particles: Ragged,
+    particles: Sets,
     partons: Conditions,
     *,
     weights: NDArray[Any] | None = None,
@@ -139,7 +139,7 @@ def jet_sample(
 
 
 def jet_sample_of(
-    batches: Iterable[tuple[Ragged, Conditions]],
+    batches: Iterable[tuple[Sets, Conditions]],
     *,
     weights: NDArray[np.float64] | None = None,
     max_particles: int = 50,
@@ -184,7 +184,7 @@ class _Tables(dict[str, NDArray[Any]]):
 
 
 def features(
-    particles: Ragged,
+    particles: Sets,
     partons: Conditions,
     *,
     max_particles: int = 50,

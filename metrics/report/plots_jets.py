@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.species import NEUTRINOS, charges
+from fastsim.event.species import NEUTRINOS, charges
 from metrics.hadrons.jets import Jets
 from metrics.report.pictures import Picture, new_figure, styled
 

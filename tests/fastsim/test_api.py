@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim import kinematics
 from fastsim.api import Model
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, WeightsError
-from fastsim.event import ParticleSet, Partons
+from fastsim.event import ParticleSet, Partons, kinematics
 from fastsim.formats import hdf5
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray

@@ -13,7 +13,7 @@ import pytest
 from fastsim import production
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, ParticleSet, Partons
-from fastsim.gun import Gun
+from fastsim.event.gun import Gun
 from fastsim.manifest import ChunkRow
 from fastsim.production import Crew, Summary, chunk_rng, events_in_chunks, gun_in_chunks, in_order
 from generators.hadrons.step import Hadronize

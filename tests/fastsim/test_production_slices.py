@@ -20,9 +20,9 @@ from fastsim import production
 from fastsim.api import Model
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, ParticleSet
+from fastsim.event.gun import Shots
 from fastsim.formats import hdf5, root
 from fastsim.formats import output as output_files
-from fastsim.gun import Shots
 from fastsim.manifest import Manifest, manifest_path
 from fastsim.parts import digest
 from fastsim.verification import verify, verify_together

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import kinematics, species
 from fastsim.calorimeter import Towers
-from fastsim.event import HardEvents, ParticleSet, offsets_from_counts
+from fastsim.event import HardEvents, ParticleSet, kinematics, offsets_from_counts, species
 from fastsim.formats.binning import Binning, Layer
 from fastsim.showers import Incidents, ShowerDomain
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastsim import kinematics, species
-from fastsim.event import HardEvents, ParticleSet, offsets_from_counts
+from fastsim.event import HardEvents, ParticleSet, kinematics, offsets_from_counts, species
 
 HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
 

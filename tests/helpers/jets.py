@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
-from fastsim.kinematics import eta, p4_from_pt_eta_phi_m, phi, pt
-from fastsim.species import masses
+from fastsim.event.kinematics import eta, p4_from_pt_eta_phi_m, phi, pt
+from fastsim.event.species import masses
 
 
 def toy_sets(

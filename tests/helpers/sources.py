@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsim import kinematics, species
-from fastsim.event import HardEvents, ParticleSet, Partons, offsets_from_counts
+from fastsim.event import HardEvents, ParticleSet, Partons, kinematics, offsets_from_counts, species
 from fastsim.pipeline import Domain
 
 PARTONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})

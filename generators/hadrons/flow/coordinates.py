@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastsim.event import Floats, Ints
-from fastsim.kinematics import boost_to
+from fastsim.event.kinematics import boost_to
 
 K0 = 0.4
 """GeV: the transverse momentum of hadronisation, where the map turns from linear to logarithmic."""
@@ -146,7 +146,7 @@ def pin_leading(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame, leadin
     pinned = np.zeros(len(starts))
     for place in range(num):
         rows = order[starts + np.where(enough, place, 0)]
-        wanted = frame.energy * np.exp(leading[:, place].copy())  # see fastsim.kinematics.phi
+        wanted = frame.energy * np.exp(leading[:, place].copy())  # see fastsim.event.kinematics.phi
         old = np.sqrt(np.sum(p4[rows, 1:] ** 2, axis=1))
         change = np.sqrt(np.maximum(wanted**2 - mass[rows] ** 2, 0.0)) / np.maximum(old, 1e-300)
         enough &= (change > 1 / _LARGEST_PIN) & (change < _LARGEST_PIN)

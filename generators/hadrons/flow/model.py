@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
-from fastsim.kinematics import mass_squared
+from fastsim.event.kinematics import mass_squared
 from fastsim.pipeline import Domain
 from generators.hadrons.flow.coordinates import K0, JetFrame, decode, encode, pin_leading, project
 from generators.hadrons.latent import Latent, LatentModel

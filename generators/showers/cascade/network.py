@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastsim.event import Floats, Ints
-from fastsim.species import masses
+from fastsim.event.species import masses
 from generators.showers.cascade.features import (
     all_nodes,
     compressed,

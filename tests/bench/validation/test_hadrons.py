@@ -11,7 +11,7 @@ import pytest
 from bench.validation import hadrons as validate
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import pt
+from fastsim.event.kinematics import pt
 from metrics import compare
 from tests.helpers.jets import toy_sets
 

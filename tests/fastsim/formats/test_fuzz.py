@@ -176,7 +176,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         writer.write(events)
     with hepmc.Writer(folder / "events.hepmc3", run) as text:
         text.write(events)
-    from fastsim.gun import Gun
+    from fastsim.event.gun import Gun
 
     partons = Gun(num=4).partons(np.random.default_rng(1))
     assert events.particles is not None

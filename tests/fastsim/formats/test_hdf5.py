@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastsim import kinematics, species
 from fastsim.errors import FastsimError
-from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo, offsets_from_counts
+from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo, kinematics, offsets_from_counts, species
+from fastsim.event.gun import Gun
 from fastsim.formats import hdf5, hepmc, lhe, output, root
-from fastsim.gun import Gun
 from tests.helpers.events import with_hadrons
 
 

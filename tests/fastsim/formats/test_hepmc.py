@@ -16,9 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsim import kinematics, species
 from fastsim.errors import FastsimError, InvalidEvent, PipelineError
-from fastsim.event import HardEvents, ParticleSet, RunInfo
+from fastsim.event import HardEvents, ParticleSet, RunInfo, kinematics, species
 from fastsim.formats import digits, hepmc, lhe
 from fastsim.formats.record import REMNANT
 from tests.helpers.events import with_hadrons

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsim import kinematics
 from fastsim.errors import FastsimError, InvalidEvent
-from fastsim.event import HardEvents
+from fastsim.event import HardEvents, kinematics
 from fastsim.formats import lhe
 from tests.helpers.events import INIT, event, file
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from fastsim import kinematics, species
 from fastsim.errors import OutOfDomain, WeightsError
-from fastsim.event import Floats, ParticleSet, Partons
+from fastsim.event import Floats, ParticleSet, Partons, kinematics, species
+from fastsim.event.gun import Gun
 from fastsim.formats import hdf5
-from fastsim.gun import Gun
 from fastsim.pipeline import HadronSource
 from generators.hadrons.library import Library
 from generators.reference.pythia import PythiaGun

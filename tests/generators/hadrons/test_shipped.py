@@ -9,8 +9,8 @@ import torch
 import fastsim
 from fastsim import cards
 from fastsim.event import Partons
-from fastsim.kinematics import mass
-from fastsim.species import STABLE, masses
+from fastsim.event.kinematics import mass
+from fastsim.event.species import STABLE, masses
 from generators.reference.pythia import PythiaGun
 
 NUM = 1500

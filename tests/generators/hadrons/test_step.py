@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastsim import kinematics
 from fastsim.errors import OutOfDomain, PipelineError
-from fastsim.event import HardEvents, ParticleSet, Partons
+from fastsim.event import HardEvents, ParticleSet, Partons, kinematics
 from generators.hadrons.step import MAX_REDRAWS, Hadronize
 from tests.helpers.sources import Spray, closure, hard_event, shell
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsim.event import Partons
-from fastsim.kinematics import boost, mass
-from fastsim.species import MASSES
+from fastsim.event.frames import to_axis, to_lab
+from fastsim.event.kinematics import boost, mass
+from fastsim.event.species import MASSES
 from generators.hadrons.decays import CHANNELS, decay, decay_tree
-from generators.hadrons.tokens import SPECIES, canonical_partons, species_index, to_axis, to_lab
+from generators.hadrons.tokens import SPECIES, canonical_partons, species_index
 
 
 @settings(max_examples=40, deadline=None)

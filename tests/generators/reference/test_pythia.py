@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fastsim.event import Partons
-from fastsim.kinematics import mass
-from fastsim.species import masses
+from fastsim.event.frames import to_axis
+from fastsim.event.kinematics import mass
+from fastsim.event.species import masses
 from generators.hadrons.decays import decay
-from generators.hadrons.tokens import SPECIES, to_axis
+from generators.hadrons.tokens import SPECIES
 from generators.reference.pythia import PythiaGun, token_sample
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsim import kinematics, species
 from fastsim.errors import InvalidEvent
-from fastsim.event import HardEvents
+from fastsim.event import HardEvents, kinematics, species
 from fastsim.formats import lhe
 from fastsim.pipeline import Pipeline
 from generators.hadrons.step import Hadronize

@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 from fastsim.errors import FastsimError
 from fastsim.event import offsets_from_counts
+from fastsim.event.kinematics import boost
 from fastsim.formats.calochallenge import Showers
-from fastsim.kinematics import boost
 from metrics.classifiers.set_network import Pairs, SetNetwork
 from metrics.classifiers.sets import _prepare, set_auc
 from metrics.classifiers.training import _inverse_temperature

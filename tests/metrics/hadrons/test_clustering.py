@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import eta, p4_from_pt_eta_phi_m, pt
+from fastsim.event.kinematics import eta, p4_from_pt_eta_phi_m, pt
 from metrics.hadrons import clustering
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.jets import relative

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import p4_from_pt_eta_phi_m
+from fastsim.event.kinematics import p4_from_pt_eta_phi_m
 from metrics.hadrons.correlators import (
     EEC_EDGES,
     energy_correlations,

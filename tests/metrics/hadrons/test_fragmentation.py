@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import p4_from_pt_eta_phi_m
+from fastsim.event.kinematics import p4_from_pt_eta_phi_m
 from metrics.hadrons.fragmentation import Z_EDGES, fragmentation_functions
 from metrics.hadrons.histograms import histogram_per_set
 from metrics.hadrons.jets import relative

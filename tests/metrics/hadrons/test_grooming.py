@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
-from fastsim.kinematics import mass, p4_from_pt_eta_phi_m
+from fastsim.event.kinematics import mass, p4_from_pt_eta_phi_m
 from metrics.hadrons import grooming
 from metrics.hadrons.clustering import cluster_sequence
 from metrics.hadrons.grooming import GROOMED, soft_drop

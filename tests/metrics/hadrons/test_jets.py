@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import boost, mass, pt
-from fastsim.species import conjugate
+from fastsim.event.kinematics import boost, mass, pt
+from fastsim.event.species import conjugate
 from metrics.hadrons.efp import efps
 from metrics.hadrons.jets import padded_batches, relative
 from tests.helpers.jets import toy_sets

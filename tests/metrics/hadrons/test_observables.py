@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastsim.event import ParticleSet, Partons
-from fastsim.kinematics import mass, p4_from_pt_eta_phi_m
+from fastsim.event.kinematics import mass, p4_from_pt_eta_phi_m
 from metrics.hadrons import efp
 from metrics.hadrons.jets import relative
 from metrics.hadrons.observables import (

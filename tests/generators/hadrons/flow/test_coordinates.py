@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsim.event import Floats, Ints, offsets_from_counts
-from fastsim.kinematics import boost_to, mass_squared, on_shell
+from fastsim.event.kinematics import boost_to, mass_squared, on_shell
 from generators.hadrons.flow.coordinates import JetFrame, decode, encode, pin_leading, project
 
 MASSES = np.array([0.0, 0.00051, 0.13957, 0.49368, 0.93827, 1.67245])

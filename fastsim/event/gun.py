@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import kinematics
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons
-from fastsim.species import parse_flavour
+from fastsim.event import ParticleSet, Partons
+from fastsim.event.species import parse_flavour
 
 Range = tuple[float, float]
 
@@ -127,33 +126,3 @@ def _range(word: str, value: str, name: str) -> Range:
     if len(numbers) != 2 or not limits[0] <= numbers[0] <= numbers[1] <= limits[1]:
         raise FastsimError(f"gun: {word!r} is not a range; {allowed}")
     return numbers[0], numbers[1]
-
-
-def events_from_partons(
-    partons: Partons, particles: ParticleSet | None = None, *, weights: Floats | None = None, first_number: int = 0
-) -> HardEvents:
-    """One event a parton, without incoming particles: how formats for events hold a gun's sets.
-
-    Args:
-        partons: N partons.
-        particles: the N sets that came from them, if any.
-        weights: shape (N,) or (N, W); ones by default.
-        first_number: number of the first event.
-    """
-    size = len(partons)
-    none: Ints = np.full((size, 2), -1, dtype=np.int64)
-    return HardEvents(
-        number=np.arange(first_number, first_number + size),
-        offsets=np.arange(size + 1),
-        pdg_id=partons.pdg_id,
-        status=np.ones(size, dtype=np.int64),
-        mothers=none,
-        colours=np.zeros((size, 2), dtype=np.int64),
-        p4=partons.p4,
-        mass=kinematics.mass(partons.p4),
-        weights=np.ones((size, 1)) if weights is None else np.asarray(weights, np.float64).reshape(size, -1),
-        process=np.zeros(size, dtype=np.int64),
-        scale=kinematics.pt(partons.p4),
-        particles=particles,
-        origin=None if particles is None else np.zeros(len(particles.pdg_id), dtype=np.int64),
-    )

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsim import kinematics
-from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo, offsets_from_counts, ragged_indices
+from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo, kinematics, offsets_from_counts, ragged_indices
 from fastsim.formats import lhe
-from fastsim.gun import events_from_partons
 from tests.helpers.events import with_hadrons
 
 
@@ -93,8 +91,8 @@ def test_chunks_of_events_join_again(examples: Path, size: int) -> None:
 
 def test_joining_adds_tallies_and_drops_partial_particles() -> None:
     partons = Partons.from_pt_eta_phi(np.array([21]), np.array([50.0]), np.array([0.5]), np.array([1.0]))
-    bare = events_from_partons(partons).tally("fallback", np.array([0, 0])).tally("redrawn", np.array([0]))
-    full = events_from_partons(partons, ParticleSet.empty(1), first_number=1).tally("fallback", np.array([0]))
+    bare = HardEvents.of_partons(partons).tally("fallback", np.array([0, 0])).tally("redrawn", np.array([0]))
+    full = HardEvents.of_partons(partons, ParticleSet.empty(1), first_number=1).tally("fallback", np.array([0]))
     joined = HardEvents.concatenate([bare, full])
     assert joined.notes == {"fallback": 3, "redrawn": 1}
     assert joined.tallies["fallback"].tolist() == [2, 1] and joined[1:].notes == {"fallback": 1}

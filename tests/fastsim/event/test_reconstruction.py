@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastsim import kinematics
 from fastsim.errors import InvalidEvent
-from fastsim.event import Floats, HardEvents, Ints
+from fastsim.event import Floats, HardEvents, Ints, kinematics
+from fastsim.event.reconstruction import HardSystems, rotate_between, solve_rescaling
 from fastsim.formats import lhe
-from fastsim.reconstruction import HardSystems, rotate_between, solve_rescaling
 from generators.hadrons.step import Hadronize
 from tests.helpers.sources import Spray, closure, hard_event, shell
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fastsim import kinematics as kin
+from fastsim.event import kinematics as kin
 
 Floats = NDArray[np.float64]
 momentum = st.floats(-2000, 2000)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsim import kinematics
 from fastsim.errors import FastsimError
-from fastsim.gun import Gun
-from fastsim.species import PARTON_MASSES
+from fastsim.event import kinematics
+from fastsim.event.gun import Gun
+from fastsim.event.species import PARTON_MASSES
 
 
 def test_names_ids_ranges_and_single_values() -> None:

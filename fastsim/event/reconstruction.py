@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from fastsim.errors import InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts
-from fastsim.kinematics import boost_from, boost_to, mass, mass_squared, on_shell
-from fastsim.species import MASSES, STABLE, masses
+from fastsim.event.kinematics import boost_from, boost_to, mass, mass_squared, on_shell
+from fastsim.event.species import MASSES, STABLE, masses
 
 Bools = NDArray[np.bool_]
 

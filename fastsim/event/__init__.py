@@ -1,0 +1,22 @@
+"""Events as arrays: partons, particle sets, cells, hard records, and what turns one into another.
+
+Everything here is NumPy; nothing knows files, models or runs.
+"""
+
+from fastsim.event.arrays import Floats, Ints, Ragged, offsets_from_counts, ragged_indices
+from fastsim.event.cells import Cells
+from fastsim.event.hard import HardEvents, RunInfo
+from fastsim.event.particles import ParticleSet, Partons
+
+__all__ = [
+    "Cells",
+    "Floats",
+    "HardEvents",
+    "Ints",
+    "ParticleSet",
+    "Partons",
+    "Ragged",
+    "RunInfo",
+    "offsets_from_counts",
+    "ragged_indices",
+]

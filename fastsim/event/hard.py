@@ -1,0 +1,254 @@
+"""Batches of hard-process events, with what has become of them: final particles, calorimeter cells, named columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsim.event import kinematics
+from fastsim.event.arrays import Floats, Ints, Ragged, ragged_indices
+from fastsim.event.cells import Cells
+from fastsim.event.particles import ParticleSet, Partons
+
+Columns = dict[str, NDArray[Any]]
+"""Named arrays with one entry for each event, hard entry or particle of a batch, (L, ...)."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a file says once for all its events (the LHE init block), and who made the file.
+
+    ``beam_pdg_id`` and ``beam_energy`` (GeV); ``processes`` rows of (cross-section pb, error pb, max
+    weight, id); ``weight_names`` of the columns of ``HardEvents.weights``; ``provenance`` free key-value pairs.
+    """
+
+    beam_pdg_id: tuple[int, int] = (2212, 2212)
+    beam_energy: tuple[float, float] = (6500.0, 6500.0)
+    processes: tuple[tuple[float, float, float, int], ...] = ()
+    weight_names: tuple[str, ...] = ("nominal",)
+    weight_strategy: int = 3
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cross_section(self) -> tuple[float, float]:
+        """Total cross-section and its error in pb (0, 0 where the file has none)."""
+        total = sum(p[0] for p in self.processes)
+        return total, float(np.sqrt(sum(p[1] ** 2 for p in self.processes)))
+
+
+@dataclass(frozen=True)
+class HardEvents(Ragged):
+    """A batch of E hard-process events and, after hadronisation, their final particles, and then calorimeter cells.
+
+    The hard records are ragged: entry k of event i is ``offsets[i] + k``. ``status`` follows LHE: -1
+    incoming, 1 outgoing, 2 intermediate (a resonance whose decay is in the record). ``mothers`` (K, 2)
+    are indices within the event (-1 for none, both the same for one mother). ``colours`` (K, 2) are LHE
+    colour and anticolour tags. ``p4`` (K, 4) in GeV, ``mass`` (K,) as given by the file.
+
+    ``particles`` has one set an event; ``origin`` (M,) is the index within the event of the hard entry each
+    final particle comes from (-1: not known). ``cells`` are those of a calorimeter. ``tallies`` count, event by event
+    (E,), what a Step reports (for example fallbacks); ``notes`` are their sums.
+
+    What else a Step has to say goes into named columns (:meth:`with_columns`): ``event_columns`` (E, ...),
+    ``hard_columns`` (K, ...) and ``particle_columns`` (M, ...). HDF5 and ROOT files keep them.
+    """
+
+    number: Ints
+    offsets: Ints
+    pdg_id: Ints
+    status: Ints
+    mothers: Ints
+    colours: Ints
+    p4: Floats
+    mass: Floats
+    weights: Floats
+    process: Ints
+    scale: Floats
+    particles: ParticleSet | None = None
+    origin: Ints | None = None
+    cells: Cells | None = None
+    tallies: dict[str, Ints] = field(default_factory=dict)
+    event_columns: Columns = field(default_factory=dict)
+    hard_columns: Columns = field(default_factory=dict)
+    particle_columns: Columns = field(default_factory=dict)
+
+    _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
+    _row_columns: ClassVar[tuple[str, ...]] = ("number", "weights", "process", "scale")
+    _items: ClassVar[str] = "hard entries"
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """The tallies summed over the batch, those above zero."""
+        return {key: int(values.sum()) for key, values in self.tallies.items() if values.any()}
+
+    def tally(self, key: str, events: NDArray[np.integer[Any]], amounts: Floats | None = None) -> HardEvents:
+        """Return the batch with one more count of ``key`` for each event index listed (with repeats).
+
+        ``amounts``, one for each index, are added instead of ones, and rounded to integers event by event.
+        """
+        counts = np.rint(np.bincount(events, amounts, minlength=len(self))).astype(np.int64)
+        return replace(self, tallies={**self.tallies, key: self.tallies.get(key, 0) + counts})
+
+    def with_columns(
+        self,
+        *,
+        event: Mapping[str, ArrayLike] | None = None,
+        hard: Mapping[str, ArrayLike] | None = None,
+        particle: Mapping[str, ArrayLike] | None = None,
+    ) -> HardEvents:
+        """Return the batch with further named columns; one of the same name is replaced.
+
+        Args:
+            event: arrays (E, ...), one entry an event.
+            hard: arrays (K, ...), one entry for each entry of the hard records.
+            particle: arrays (M, ...), one entry a final particle.
+
+        Raises:
+            ValueError: if a column has another length, holds no numbers, or a name is no identifier.
+        """
+        num_particles = 0 if self.particles is None else len(self.particles.pdg_id)
+        given = (
+            ("event_columns", event, len(self)),
+            ("hard_columns", hard, len(self.pdg_id)),
+            ("particle_columns", particle, num_particles),
+        )
+        changed = {
+            kind: {**getattr(self, kind), **{name: _column(name, values, size) for name, values in columns.items()}}
+            for kind, columns, size in given
+            if columns
+        }
+        return replace(self, **changed)  # type: ignore[arg-type]
+
+    def with_particles(self, particles: ParticleSet, origin: Ints) -> HardEvents:
+        """Return the batch with other final particles, without the columns of those before.
+
+        Args:
+            particles: one set an event.
+            origin: for each particle the index within its event of the hard entry it comes from (M,), -1 if not known.
+        """
+        return replace(self, particles=particles, origin=origin, particle_columns={})
+
+    def __getitem__(self, rows: slice | NDArray[np.generic]) -> HardEvents:
+        chosen = np.arange(len(self), dtype=np.int64)[rows]
+        entries = ragged_indices(self.offsets, chosen)
+        origin, finals = self.origin, np.zeros(0, np.int64)
+        if self.particles is not None:
+            finals = ragged_indices(self.particles.offsets, chosen)
+            origin = None if origin is None else origin[finals]
+        return replace(
+            super().__getitem__(chosen),
+            particles=None if self.particles is None else self.particles[chosen],
+            origin=origin,
+            cells=None if self.cells is None else self.cells[chosen],
+            tallies={key: values[chosen] for key, values in self.tallies.items()},
+            event_columns={key: values[chosen] for key, values in self.event_columns.items()},
+            hard_columns={key: values[entries] for key, values in self.hard_columns.items()},
+            particle_columns={key: values[finals] for key, values in self.particle_columns.items()},
+        )
+
+    def chunks(self, size: int) -> Iterator[HardEvents]:
+        """Yield the batch in pieces of at most ``size`` events, in order."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    @staticmethod
+    def of_particles(particles: ParticleSet, weights: Floats, number: Ints) -> HardEvents:
+        """Return events of which only the final particles are known; ``weights`` (E, W), ``number`` (E,)."""
+        size = len(particles)
+        none, pairs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+        return HardEvents(
+            number=number,
+            offsets=np.zeros(size + 1, np.int64),
+            pdg_id=none,
+            status=none,
+            mothers=pairs,
+            colours=pairs,
+            p4=np.zeros((0, 4)),
+            mass=np.zeros(0),
+            weights=weights,
+            process=np.zeros(size, np.int64),
+            scale=np.zeros(size),
+            particles=particles,
+            origin=np.full(len(particles.pdg_id), -1),
+        )
+
+    @staticmethod
+    def of_partons(
+        partons: Partons,
+        particles: ParticleSet | None = None,
+        *,
+        weights: Floats | None = None,
+        first_number: int = 0,
+    ) -> HardEvents:
+        """Return one event a parton, without incoming particles: how formats for events hold a gun's sets.
+
+        Args:
+            partons: N partons.
+            particles: the N sets that came from them, if any.
+            weights: shape (N,) or (N, W); ones by default.
+            first_number: number of the first event.
+        """
+        size = len(partons)
+        none: Ints = np.full((size, 2), -1, dtype=np.int64)
+        return HardEvents(
+            number=np.arange(first_number, first_number + size),
+            offsets=np.arange(size + 1),
+            pdg_id=partons.pdg_id,
+            status=np.ones(size, dtype=np.int64),
+            mothers=none,
+            colours=np.zeros((size, 2), dtype=np.int64),
+            p4=partons.p4,
+            mass=kinematics.mass(partons.p4),
+            weights=np.ones((size, 1)) if weights is None else np.asarray(weights, np.float64).reshape(size, -1),
+            process=np.zeros(size, dtype=np.int64),
+            scale=kinematics.pt(partons.p4),
+            particles=particles,
+            origin=None if particles is None else np.zeros(len(particles.pdg_id), dtype=np.int64),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[HardEvents]) -> HardEvents:
+        """Return the events of at least one part as one batch.
+
+        Particles, cells and named columns are kept where all parts have them; a tally that a part lacks is zero there.
+        """
+        keys = sorted({key for p in parts for key in p.tallies})
+        zeros = [np.zeros(len(p), np.int64) for p in parts]
+        sets = [p.particles for p in parts if p.particles is not None]
+        origins = [p.origin for p in parts if p.origin is not None]
+        cells = [p.cells for p in parts if p.cells is not None]
+        columns: dict[str, Any] = {kind: _common([getattr(p, kind) for p in parts]) for kind in COLUMN_KINDS}
+        return cls(
+            particles=ParticleSet.concatenate(sets) if len(sets) == len(parts) else None,
+            origin=np.concatenate(origins) if len(origins) == len(parts) else None,
+            cells=Cells.concatenate(cells) if len(cells) == len(parts) else None,
+            tallies={k: np.concatenate([p.tallies.get(k, z) for p, z in zip(parts, zeros, strict=True)]) for k in keys},
+            **columns,
+            **cls._joined(parts),
+        )
+
+
+COLUMN_KINDS = ("event_columns", "hard_columns", "particle_columns")
+"""The fields of :class:`HardEvents` that hold named columns."""
+
+
+def _column(name: str, values: ArrayLike, size: int) -> NDArray[Any]:
+    """Return a named column as an array; raises ValueError where it is none of ``size`` entries."""
+    array = np.asarray(values)
+    if not name.isidentifier():
+        raise ValueError(f"column {name!r}: the name must be an identifier, such as jet_flavour")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"column {name!r}: holds {array.dtype}, must be numbers")
+    if array.ndim < 1 or len(array) != size:
+        raise ValueError(f"column {name!r}: has shape {array.shape}, must have {size} entries")
+    return array
+
+
+def _common(columns: Sequence[Columns]) -> Columns:
+    """Return the columns that all parts have, joined."""
+    names = [name for name in columns[0] if all(name in other for other in columns)]
+    return {name: np.concatenate([part[name] for part in columns]) for name in names}
