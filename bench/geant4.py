@@ -19,9 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from fastsim.detector.detector import load_detector
+from fastsim.detector.shower_gun import ShowerGun
 from fastsim.formats.calochallenge import read_showers
-from generators.reference.detectors import load_detector
-from generators.reference.geant4_run import ShowerGun, make_showers
+from generators.reference.geant4_run import make_showers
 
 ECAL_RUNS = (("e-", 1, 300), ("e-", 10, 100), ("e-", 50, 40), ("e-", 100, 25), ("gamma", 10, 100), ("e+", 10, 60))
 """Particle, energy in GeV, showers at ``--scale 1``."""

@@ -23,13 +23,14 @@ import torch
 import fastsim
 from bench.endurance import repeated
 from bench.validation.hadron_document import table
-from fastsim import cards
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
+from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
 from fastsim.formats.output import open_writer
 from fastsim.parts import digest, load_part, packed, save_part
 from fastsim.pipeline import HadronSource, Pipeline
-from fastsim.production import EVENTS_PER_CHUNK, chunk_rng
+from fastsim.production import EVENTS_PER_CHUNK
+from fastsim.shipped import sha256_of
 from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent
 from generators.hadrons.source import HadronModel
@@ -187,7 +188,7 @@ def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) ->
     costs.add("chunk kept while it runs", lambda: save_part(part, packed(events)), part.stat)
     costs.add("chunk read again, with `--resume`", lambda: load_part(part))
     costs.add("checksum of the events", lambda: digest(events))
-    costs.add("checksum of a `.hepmc3`", lambda: cards.digest(folder / "events.hepmc3"))
+    costs.add("checksum of a `.hepmc3`", lambda: sha256_of(folder / "events.hepmc3"))
 
 
 def profile(model: str, path: Path, num_events: int) -> str:

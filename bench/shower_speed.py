@@ -24,10 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from bench.validation.hadron_document import fill, table
+from fastsim.detector.detector import PARTICLES, load_detector
+from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.showers import Incidents, ShowerSource
-from generators.reference.detectors import PARTICLES, load_detector
-from generators.reference.geant4_run import ShowerGun, make_showers
+from generators.reference.geant4_run import make_showers
 from generators.showers.library import ShowerLibrary
 from generators.showers.sources import load_source, shipped
 

@@ -29,7 +29,7 @@ from fastsim.showers import Incidents, ShowerSource
 from fastsim.stages import load_showers
 
 if TYPE_CHECKING:
-    from generators.reference.geant4_run import ShowerGun
+    from fastsim.detector.shower_gun import ShowerGun
 
 __all__ = [
     "Incidents",
@@ -287,7 +287,7 @@ def generate_showers(
         OutOfDomain: if the model is not valid for this detector, particle, energy or direction.
         FastsimError: if something else given is wrong.
     """
-    from generators.reference.detectors import PARTICLES
+    from fastsim.detector.detector import PARTICLES
     from generators.showers.produce import produce
 
     gun = _shower_gun(detector, particle, energy, theta, phi, seed)
@@ -327,8 +327,8 @@ def _shower_gun(
     phi: float,
     seed: int,
 ) -> ShowerGun:
-    from generators.reference.detectors import load_detector
-    from generators.reference.geant4_run import ShowerGun
+    from fastsim.detector.detector import load_detector
+    from fastsim.detector.shower_gun import ShowerGun
 
     low, high = energy if isinstance(energy, Sequence) else (energy, energy)
     return ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, seed)

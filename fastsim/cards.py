@@ -6,12 +6,10 @@ carries the SHA-256 of the weights, and nothing is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +17,12 @@ import numpy as np
 
 from fastsim.errors import WeightsError
 from fastsim.pipeline import Domain
+from fastsim.shipped import data_folder, sha256_of
 from fastsim.showers import ShowerDomain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DATA_PACKAGE = "data"
 DEFAULT_MODEL = "hadron-tree"
 """The shipped model that validates best (docs/models.md)."""
 
@@ -141,22 +139,10 @@ def _check_keys(values: object, owner: type, place: str) -> None:
         raise WeightsError(f"{place}: missing key {missing[0]!r}")
 
 
-def data_folder() -> Path:
-    """Folder of the files that ship with the package, in wheel and editable installs alike."""
-    # beside fastsim, not by name: a folder called data in the working directory must not shadow it
-    return Path(str(resources.files("fastsim"))).parent / DATA_PACKAGE
-
-
 def available(kinds: Sequence[str] = KINDS) -> list[str]:
     """Names of the models that ship with the package, sorted; those of some kinds only, if given."""
     names = sorted(path.stem for path in (data_folder() / "models").glob("*.json"))
     return names if kinds == KINDS else [name for name in names if read(name)[0].kind in kinds]
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
@@ -193,7 +179,7 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[ModelCar
         raise WeightsError(f"{path}: weights must be a .safetensors file beside the card, not {card.weights!r}")
     if not weights.is_file():
         raise WeightsError(f"{weights}: weights of model {card.name!r} are missing; install the model again")
-    found = digest(weights)
+    found = sha256_of(weights)
     if found != card.sha256:
         raise WeightsError(
             f"{weights}: weights were altered: SHA-256 is {found[:12]}..., "
@@ -229,7 +215,7 @@ def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], 
             {key: torch.as_tensor(value).detach().cpu().contiguous() for key, value in tensors.items()}, partial
         )
     partial.chmod(0o644)  # safetensors writes for its owner alone
-    complete = replace(card, weights=weights.name, sha256=digest(partial))
+    complete = replace(card, weights=weights.name, sha256=sha256_of(partial))
     os.replace(partial, weights)
     return _write(complete, folder / f"{card.name}.json")
 

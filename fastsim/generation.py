@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import cards, production, stages
+from fastsim import production, stages
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.event.gun import Gun, Shots
@@ -25,6 +25,7 @@ from fastsim.models import Model
 from fastsim.pipeline import Pipeline, Step
 from fastsim.production import Chunk, Crew, Draw, Summary, events_in_chunks, gun_in_chunks, in_blocks
 from fastsim.runs import Plan, Run
+from fastsim.shipped import sha256_of
 
 if TYPE_CHECKING:
     from generators.hadrons.step import Hadronize
@@ -217,7 +218,7 @@ def _settings(input: Input, made: Mapping[str, str], plan: Plan, **more: Any) ->
         source["chunk"] = production.PARTONS_PER_CHUNK
     elif isinstance(input, str | os.PathLike) and os.path.isfile(input):
         path = Path(input)
-        source = {"input": path.name, "input_sha256": cards.digest(path), "chunk": production.EVENTS_PER_CHUNK}
+        source = {"input": path.name, "input_sha256": sha256_of(path), "chunk": production.EVENTS_PER_CHUNK}
     else:
         source = {"input": "stream", "chunk": production.EVENTS_PER_CHUNK}
     made = {key: value for key, value in made.items() if key not in ("tool", "version")}

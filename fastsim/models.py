@@ -14,6 +14,7 @@ from fastsim.cards import DEFAULT_MODEL, ModelCard
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.pipeline import Domain, HadronSource
+from fastsim.shipped import sha256_of
 
 REFERENCE = "pythia"
 """The name of the reference, where a model's is expected."""
@@ -113,7 +114,7 @@ def load_model(
         from generators.hadrons.library import Library
 
         source = Library(text)
-        sha256 = cards.digest(Path(text))
+        sha256 = sha256_of(Path(text))
     if source is None:
         card, weights = cards.load(name)
         if card.kind in cards.SHOWER_KINDS:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.event.gun import Gun, Shots
+from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
 from fastsim.pipeline import Step
 
@@ -54,11 +55,6 @@ Draw = Callable[[Partons, np.random.Generator], tuple[ParticleSet, dict[str, NDA
 def available_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def chunk_rng(seed: int, chunk: int) -> np.random.Generator:
-    """The source of all randomness of one chunk of a run."""
-    return np.random.default_rng(np.random.SeedSequence([seed, chunk]))
 
 
 @dataclass

@@ -13,7 +13,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from fastsim.cards import digest as file_digest
 from fastsim.errors import FastsimError, InvalidEvent, Stopped
 from fastsim.event import HardEvents
 from fastsim.event.gun import Shots
@@ -22,6 +21,7 @@ from fastsim.formats.output import AtomicPath, PathLike, writing
 from fastsim.manifest import ChunkRow, Manifest, manifest_path, plain
 from fastsim.parts import Store, open_parts, parts_folder, remove_parts
 from fastsim.production import Chunk, Crew, Progress, Summary
+from fastsim.shipped import sha256_of
 from fastsim.workers import Processes
 
 C = TypeVar("C", HardEvents, Shots, Showers)
@@ -194,7 +194,7 @@ class Run:
         except FastsimError:
             return None
         same = plain({**self.plan.range, **self.settings}) == manifest.settings
-        intact = path.stat().st_size == manifest.bytes and file_digest(path) == manifest.sha256
+        intact = path.stat().st_size == manifest.bytes and sha256_of(path) == manifest.sha256
         return manifest if same and intact else None
 
     def summary(self, kind: type[S]) -> S | None:
@@ -266,7 +266,7 @@ class Run:
         Manifest(
             output=path.name,
             bytes=path.stat().st_size,
-            sha256=file_digest(path),
+            sha256=sha256_of(path),
             settings=plain({**self.plan.range, **self.settings}),
             first_event=self.plan.first_event,
             whole=self.plan.whole,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import Binning
 from fastsim.formats.calochallenge import Showers, Writer, binning_path
 from fastsim.formats.output import PathLike
 from fastsim.manifest import ChunkRow

@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.binning import Binning
 from fastsim.errors import OutOfDomain
 from fastsim.event import Floats, Ints
-from fastsim.formats.binning import Binning
 
 
 @dataclass(frozen=True)

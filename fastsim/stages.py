@@ -8,15 +8,16 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from fastsim.cards import digest
+from fastsim.detector.detector import Detector, load_detector
+from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.runs import Plan
+from fastsim.shipped import sha256_of
 from fastsim.showers import ShowerModel, ShowerSource
-from generators.reference.detectors import Detector, load_detector
 from generators.reference.geant4_showers import Geant4Showers
 from generators.showers.sources import default_model, load_source
-from generators.showers.step import SEGMENTS, Deposit, towers_of
+from generators.showers.step import Deposit
 
 HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
 CHAINS = ((HADRONS,), (PYTHIA,), (HADRONS, CALORIMETER), (PYTHIA, CALORIMETER), (CALORIMETER,))
@@ -162,7 +163,7 @@ def load_showers(name: ShowerModelName) -> ShowerModel:
     if card is not None:
         return ShowerModel(source, {"version": card.version, "sha256": card.sha256})
     paths = [name] if isinstance(name, str | os.PathLike) else name
-    return ShowerModel(source, {"sha256": ",".join(digest(Path(path)) for path in paths)})
+    return ShowerModel(source, {"sha256": ",".join(sha256_of(Path(path)) for path in paths)})
 
 
 def _source(model: ShowerModelName | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fastsim.cards import digest as file_digest
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import Showers, read_chunks
@@ -18,6 +17,7 @@ from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_e
 from fastsim.manifest import ENDING, ChunkRow, Manifest, manifest_path
 from fastsim.parts import digest
 from fastsim.runs import COUNTS
+from fastsim.shipped import sha256_of
 
 
 def verify(output: PathLike, *, read: bool = True) -> Manifest:
@@ -42,7 +42,7 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
     if path.name != manifest.output:
         raise FastsimError(f"{path}: its manifest is of {manifest.output}")
     size = path.stat().st_size
-    intact = size == manifest.bytes and file_digest(path) == manifest.sha256
+    intact = size == manifest.bytes and sha256_of(path) == manifest.sha256
     if read:
         compare = _compare_showers if "showers_per_chunk" in manifest.settings else _compare
         compare(path, manifest.chunks)

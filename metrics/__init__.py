@@ -7,7 +7,7 @@ NumPy and SciPy are enough; scikit-learn, torch, FastJet, POT and Matplotlib are
 
 from __future__ import annotations
 
-from fastsim.formats.binning import Binning, read_binning
+from fastsim.detector.binning import Binning, read_binning
 from fastsim.formats.calochallenge import Showers, read_showers, write_showers
 from metrics.classifiers.posterior import multiclass_posterior
 from metrics.classifiers.sets import set_auc

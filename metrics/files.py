@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.binning import read_binning
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.formats.binning import read_binning
 from fastsim.formats.calochallenge import read_showers
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.sample import jet_sample_of

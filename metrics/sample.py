@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.formats.binning import Binning
+from fastsim.detector.binning import Binning
 from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
 

@@ -25,13 +25,12 @@ from scipy.stats import wasserstein_distance
 
 import fastsim
 from bench.validation.hadron_document import fill, table
-from fastsim.calorimeter import Towers
+from fastsim.detector.detector import load_detector
+from fastsim.detector.towers import Towers, towers_of
 from fastsim.errors import FastsimError
 from fastsim.event import kinematics
 from fastsim.formats.hdf5 import read_events
 from fastsim.stages import DETECTOR, GEANT4
-from generators.reference.detectors import load_detector
-from generators.showers.step import towers_of
 
 Floats = NDArray[np.float64]
 Chain = tuple[str, str, int]

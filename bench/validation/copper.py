@@ -34,9 +34,10 @@ from numpy.typing import NDArray
 from bench.validation.hadron_document import fill, table
 from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
 from fastsim import cards
+from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.errors import FastsimError
+from fastsim.shipped import data_folder
 from fastsim.showers import Incidents, ShowerSource
-from generators.reference.detectors import PARTICLES, Detector, load_detector
 from generators.showers.produce import CHUNK
 from generators.showers.regroup import Regrouping
 from generators.showers.sources import load_source, shipped
@@ -283,7 +284,7 @@ def main() -> None:
     fill(options.docs / "calorimeter.md", detector.name, text)
     for name in sources:
         if name in cards.available(cards.SHOWER_KINDS):
-            cards.add_figures(cards.data_folder() / "models" / f"{name}.json", card_figures(results, name))
+            cards.add_figures(data_folder() / "models" / f"{name}.json", card_figures(results, name))
 
 
 if __name__ == "__main__":

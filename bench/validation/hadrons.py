@@ -31,6 +31,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.event.kinematics import on_shell
 from fastsim.event.species import masses
+from fastsim.shipped import data_folder, sha256_of
 from metrics import Comparison, Features, compare, features
 
 FLAVOURS = {"light": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}
@@ -116,7 +117,7 @@ def model_source(name: str) -> tuple[str, Any]:
     model = fastsim.load_model(name)
     if model.card is not None:
         return f"{model.card.name}-{model.card.sha256[:8]}", model
-    return f"{model.name}-{cards.digest(Path(name))[:8]}", model
+    return f"{model.name}-{sha256_of(Path(name))[:8]}", model
 
 
 def result_path(folder: Path, key: str, cell: str, num: int) -> Path:
@@ -230,7 +231,7 @@ def main() -> None:
     if options.command == "run":
         run(cells, sources, options.num, options.folder, options.workers)
     shipped = {
-        key: cards.data_folder() / "models" / f"{source.name}.json"
+        key: data_folder() / "models" / f"{source.name}.json"
         for key, source in sources.items()
         if source.name in cards.available()
     }

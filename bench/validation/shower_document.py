@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.validation.hadron_document import table
-from fastsim.formats.binning import Binning
+from fastsim.detector.binning import Binning
 from fastsim.formats.calochallenge import Showers
 from metrics.report.histograms import Axis, Histogram, choose_axis, density
 from metrics.report.pictures import Picture, looks

@@ -39,11 +39,12 @@ from bench.validation.hadron_document import fill
 from bench.validation.shower_document import NULL
 from fastsim import cards
 from fastsim.cards import ModelCard
+from fastsim.detector.binning import Binning
+from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import Binning
 from fastsim.formats.calochallenge import Showers
+from fastsim.shipped import data_folder, sha256_of
 from fastsim.showers import Incidents, ShowerSource
-from generators.reference.detectors import PARTICLES
 from generators.showers.library import ShowerLibrary
 from generators.showers.produce import CHUNK
 from generators.showers.sources import load_source
@@ -159,7 +160,7 @@ def draw(source: ShowerSource, pdg_id: int, energy: NDArray[np.float64], place: 
 def load(name: str) -> tuple[str, ShowerSource, set[Run]]:
     """A model, with the key of its results (its name with the hash of its weights), and what it was trained on."""
     source, card = load_source(name)
-    digest = card.sha256 if card is not None else cards.digest(Path(name))
+    digest = card.sha256 if card is not None else sha256_of(Path(name))
     return f"{source.name}-{digest[:8]}", source, trained_on(card)
 
 
@@ -349,7 +350,7 @@ def main() -> None:
     write_report(results, sizes, truths, sources, options.docs)
     for key, source in sources.items():
         if source.name in cards.available(cards.SHOWER_KINDS):
-            cards.add_figures(cards.data_folder() / "models" / f"{source.name}.json", card_figures(results, key))
+            cards.add_figures(data_folder() / "models" / f"{source.name}.json", card_figures(results, key))
 
 
 if __name__ == "__main__":

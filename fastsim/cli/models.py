@@ -48,9 +48,9 @@ def command(as_json: bool) -> None:
 
 def limits(card: ModelCard) -> tuple[str, str]:
     """Partons, or particles and detector, and the range of pT or kinetic energy in GeV that a model is valid for."""
+    from fastsim.detector.detector import PARTICLES
     from fastsim.event.species import QUARKS
     from fastsim.showers import ShowerDomain
-    from generators.reference.detectors import PARTICLES
 
     domain = card.domain
     if isinstance(domain, ShowerDomain):

@@ -1,7 +1,7 @@
 """Calorimeter showers in the CaloChallenge layout, in memory and in its HDF5 files.
 
 A file holds ``incident_energies`` (N, 1) and ``showers`` (N, V), both in MeV, voxels in the order of
-:mod:`fastsim.formats.binning`. Deposits are zero or positive: what lies below the readout threshold is 0.
+:mod:`fastsim.detector.binning`. Deposits are zero or positive: what lies below the readout threshold is 0.
 
 References:
     Krause et al. 2024, arXiv:2410.21611 (CaloChallenge 2022).
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import Binning
 from fastsim.formats.output import HDF5_ENDINGS, AtomicPath, AtomicWriter, PathLike, writing
 
 CHUNK_VALUES = 4_000_000

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.detector import Detector, Section
 from fastsim.errors import FastsimError
-from generators.reference.detectors import Detector, Section
 
 DATA_VARIABLE = "FASTSIM_GEANT4_DATA"
 """Environment variable that names a folder of Geant4's data sets."""

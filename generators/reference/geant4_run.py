@@ -7,7 +7,6 @@ not change a bit. A chunk is computed from its beginning, as far as its showers 
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -21,65 +20,20 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastsim.detector.detector import PARTICLES
+from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers, check_name
 from fastsim.formats.output import PathLike
-from fastsim.production import Keeper, Progress, Task, chunk_rng
+from fastsim.production import Keeper, Progress, Task
 from fastsim.runs import Plan, Run
 from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
-from generators.reference.detectors import PARTICLES, Detector
 from generators.reference.geant4 import REQUIRED, Calorimeter, Shots, data_environment
 from generators.reference.geant4_workers import Crew
 
-SHOWERS_PER_CHUNK = 100
-"""Showers that are computed, kept and seeded together."""
-
 Job = tuple[int, int]
 """A chunk's number, and how many of its showers are wanted, from its first."""
-
-
-@dataclass(frozen=True)
-class ShowerGun:
-    """What is shot at a detector.
-
-    Attributes:
-        detector: the target.
-        particle: a name from ``generators.reference.detectors.PARTICLES``.
-        energy: lowest and highest kinetic energy in GeV, log-uniform between; equal for one energy.
-        theta, phi: direction of flight in rad; theta = 0 is perpendicular to the layers.
-        seed: of the run.
-
-    Raises:
-        FastsimError: if the detector is not meant for this, or a value is out of range.
-    """
-
-    detector: Detector
-    particle: str
-    energy: tuple[float, float]
-    theta: float = 0.0
-    phi: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        self.detector.check(self.particle, *self.energy)
-        if not (0 <= self.theta < math.pi / 2 and math.isfinite(self.phi)):
-            raise FastsimError(f"direction theta={self.theta:g}, phi={self.phi:g}: theta must be in [0, pi/2) rad")
-        if self.seed < 0:
-            raise FastsimError(f"seed is {self.seed}, must not be negative")
-
-    def draw(self, chunk: int) -> tuple[NDArray[np.float64], list[int]]:
-        """Kinetic energies in GeV, and Geant4's seeds, of a chunk."""
-        rng = chunk_rng(self.seed, chunk)
-        low, high = self.energy
-        energies = np.exp(rng.uniform(math.log(low), math.log(high), SHOWERS_PER_CHUNK)).clip(low, high)
-        return energies, rng.integers(1, 2**62, SHOWERS_PER_CHUNK).tolist()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
-        values = {name: getattr(self, name) for name in ("particle", "energy", "theta", "phi", "seed")}
-        return {"detector": self.detector.as_dict(), **values}
 
 
 def make_showers(

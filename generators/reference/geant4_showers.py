@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.binning import Binning
+from fastsim.detector.detector import PARTICLES, Detector
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.formats.binning import Binning
 from fastsim.formats.output import AtomicPath
 from fastsim.showers import Incidents, ShowerDomain
-from generators.reference.detectors import PARTICLES, Detector
 from generators.reference.geant4 import Calorimeter, Shots, data_environment
 from generators.reference.geant4_workers import Crew
 

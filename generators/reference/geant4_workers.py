@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from fastsim.detector.detector import Detector
 from fastsim.errors import FastsimError
-from generators.reference.detectors import Detector
 from generators.reference.geant4 import Calorimeter
 
 J = TypeVar("J")

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Ints
-from fastsim.formats.binning import Binning
 from fastsim.showers import Incidents, ShowerDomain
 from generators.showers.stored import StoredShowers, read_stored
 

@@ -1,6 +1,6 @@
 """Files of calorimeter showers from a source other than Geant4, laid out as the reference's are.
 
-The energies are those of :meth:`generators.reference.geant4_run.ShowerGun.draw`: of one seed, shower i has the same
+The energies are those of :meth:`fastsim.detector.shower_gun.ShowerGun.draw`: of one seed, shower i has the same
 energy here and there. ``DRAWS`` of its chunks are one chunk here, sampled together with randomness of its own from
 (run seed, chunk number), whole, and then cut to what was asked for: a shower depends on the seed and its own number
 alone, whatever the range, and who computes it.
@@ -14,16 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastsim.detector.detector import PARTICLES
+from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import OutOfDomain
+from fastsim.event.rng import chunk_rng
 from fastsim.formats.calochallenge import Showers, check_name, check_showers
 from fastsim.formats.output import PathLike
 from fastsim.manifest import versions
-from fastsim.production import Progress, chunk_rng
+from fastsim.production import Progress
 from fastsim.runs import Plan, Run
 from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
 from fastsim.showers import Incidents, ShowerSource
-from generators.reference.detectors import PARTICLES
-from generators.reference.geant4_run import SHOWERS_PER_CHUNK, ShowerGun
 
 DRAWS = 5
 """Chunks of the reference that are sampled together here."""

@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.detector import Detector
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
-from generators.reference.detectors import Detector
 
 
 @dataclass(frozen=True)

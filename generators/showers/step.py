@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.calorimeter import Towers, unit_vectors
+from fastsim.detector.binning import Layer
+from fastsim.detector.towers import Towers, unit_vectors
 from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import Cells, Floats, HardEvents, Ints, kinematics, offsets_from_counts, species
-from fastsim.formats.binning import Layer
 from fastsim.showers import Incidents, ShowerSource
-from generators.reference.detectors import Detector
 
 NOWHERE = -1
 """Of a particle that goes to no source."""
@@ -27,25 +26,6 @@ STAND_INS = {
 }
 """Whose showers are taken for those of K0S and hyperons that no source takes: K0L, and the nucleon of that baryon
 number, neutral or charged alike. Their nuclear interactions are much the same."""
-
-SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10), "copper-towers": (1, 2, 2, 2, 2)}
-"""Layers of voxels in each layer of cells: 4.2, 8.4 and 8.4 radiation lengths, then 2.9 and 5.8 interaction lengths."""
-
-
-def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> Towers:
-    """The towers that a detector's showers are put in.
-
-    Args:
-        detector: its layers of voxels give the depths.
-        segments: how many of them make one layer of cells; by default :data:`SEGMENTS`, or one a section.
-    """
-    depths = [
-        section.group * (section.absorber_mm + section.active_mm)
-        for section in detector.sections
-        for _ in range(section.voxels[0])
-    ]
-    by_section = tuple(section.voxels[0] for section in detector.sections)
-    return Towers(detector.name, tuple(depths), segments or SEGMENTS.get(detector.name, by_section))
 
 
 class Deposit:
@@ -62,7 +42,7 @@ class Deposit:
     ``leaked_energy_MeV`` is what showers deposit beyond ``eta_max``; all their other energy is in the cells.
 
     Each shower is turned by a random azimuth about its axis, and the energy of each of its voxels goes to a random
-    place in the voxel (see :mod:`fastsim.calorimeter` for how showers are placed).
+    place in the voxel (see :mod:`fastsim.detector.towers` for how showers are placed).
 
     Args:
         source: the model, library or reference to use.

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastsim.detector.binning import Binning, read_binning
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import Binning, read_binning
 from fastsim.formats.calochallenge import Showers, read_showers
 
 

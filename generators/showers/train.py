@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fastsim.detector.detector import PARTICLES, Detector, load_detector
+from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import read_showers
 from fastsim.production import available_cpus
 from generators.hadrons.train import from_dict, read_config
-from generators.reference.detectors import PARTICLES, Detector, load_detector
-from generators.reference.geant4_run import ShowerGun, make_showers
+from generators.reference.geant4_run import make_showers
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows, SplitNet

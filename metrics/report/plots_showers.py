@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.formats.binning import Binning
+from fastsim.detector.binning import Binning
 from metrics.report.histograms import Axis, Histogram
 from metrics.report.pictures import Look, Picture, new_figure, styled
 from metrics.report.plots import panel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.formats.binning import Binning, Layer
+from fastsim.detector.binning import Binning, Layer
 from fastsim.formats.calochallenge import Showers
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.formats.binning import Binning
+from fastsim.detector.binning import Binning
 from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import classifier_test
 from metrics.distances.frechet import fpd

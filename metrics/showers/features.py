@@ -28,7 +28,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.formats.binning import Binning, Layer
+from fastsim.detector.binning import Binning, Layer
 from fastsim.formats.calochallenge import Showers, check_showers
 from metrics.sample import Sample
 
@@ -185,7 +185,7 @@ _GROUPS = {
 def observable_groups(binning: Binning) -> dict[str, tuple[str, ...]]:
     """The observables of a binning's showers, grouped so that tables stay readable: one group a feature.
 
-    >>> from fastsim.formats.binning import Layer
+    >>> from fastsim.detector.binning import Layer
     >>> groups = observable_groups(Binning("photon", 22, (Layer(0, (0.0, 5.0), 1), Layer(3, (0.0, 5.0), 8))))
     >>> groups["E_layer"], groups["centre eta"]
     (('E_layer 0 / MeV', 'E_layer 3 / MeV'), ('centre eta layer 3 / mm',))

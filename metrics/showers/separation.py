@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.formats.binning import Binning
+from fastsim.detector.binning import Binning
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.features import binning_of, observable_groups, showers_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import shower_speed
-from fastsim.formats.binning import Binning
+from fastsim.detector.binning import Binning
 from fastsim.showers import Incidents, ShowerDomain
 from tests.helpers.showers import electron_binning
 

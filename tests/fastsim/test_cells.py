@@ -11,14 +11,14 @@ import pyhepmc
 import pytest
 
 from fastsim import api
-from fastsim.calorimeter import Towers
 from fastsim.cli import main
+from fastsim.detector.detector import load_detector
+from fastsim.detector.towers import Towers
 from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import Cells, HardEvents, RunInfo
 from fastsim.formats import hdf5, hepmc, root
 from fastsim.formats.output import open_writer
 from fastsim.production import EVENTS_PER_BLOCK
-from generators.reference.detectors import load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.calorimeter import Row, events_of
 from tests.helpers.showers import store, toy_showers

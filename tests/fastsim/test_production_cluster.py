@@ -16,9 +16,9 @@ import pytest
 import fastsim
 from fastsim import production
 from fastsim.api import Model
+from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError
 from fastsim.verification import verify
-from generators.reference.detectors import load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.showers import SMALL, ToySource, store, toy_showers
 from tests.helpers.sources import Spray

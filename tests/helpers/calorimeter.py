@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.calorimeter import Towers
+from fastsim.detector.binning import Binning, Layer
+from fastsim.detector.towers import Towers
 from fastsim.event import HardEvents, ParticleSet, kinematics, offsets_from_counts, species
-from fastsim.formats.binning import Binning, Layer
 from fastsim.showers import Incidents, ShowerDomain
 
 LAYERS = (Layer(0, (0.0, 10.0, 30.0), 4), Layer(1, (0.0, 20.0, 80.0), 8), Layer(2, (0.0, 120.0), 1))

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc
 
-from fastsim.formats.binning import Binning, Layer
+from fastsim.detector.binning import Binning, Layer
+from fastsim.detector.detector import load_detector
 from fastsim.formats.calochallenge import Showers, write_showers
 from fastsim.showers import Incidents, ShowerDomain
-from generators.reference.detectors import load_detector
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""

@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
-from fastsim.formats.binning import Binning
 from generators.nn.compiled import compiled
 
 Deposits = NDArray[np.float32]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastsim.cards import ModelCard
+from fastsim.detector.binning import Binning
+from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
-from fastsim.formats.binning import Binning
 from fastsim.showers import Incidents, ShowerDomain
-from generators.reference.detectors import PARTICLES, Detector, load_detector
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import Cascade
 from generators.showers.cascade.sampler import CascadeSampler

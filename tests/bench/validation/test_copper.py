@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench.validation import copper as validate
+from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError
-from generators.reference.detectors import load_detector
 from tests.helpers.showers import store, toy_showers
 
 COPPER = load_detector("copper")

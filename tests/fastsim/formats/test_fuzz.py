@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from fastsim import cards
 from fastsim.cards import ModelCard
+from fastsim.detector.binning import read_binning
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents
 from fastsim.formats import calochallenge, hdf5, hepmc, lhe
-from fastsim.formats.binning import read_binning
 from fastsim.manifest import Manifest
 from fastsim.parts import load_part
 from tests.helpers.events import event, file, with_hadrons

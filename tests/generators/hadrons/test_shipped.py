@@ -11,6 +11,7 @@ from fastsim import cards
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass
 from fastsim.event.species import STABLE, masses
+from fastsim.shipped import data_folder
 from generators.reference.pythia import PythiaGun
 
 NUM = 1500
@@ -36,7 +37,7 @@ def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> No
     card, weights = cards.load(name)
     assert weights.stat().st_size <= 4_000_000
     assert card.training["command"].startswith("fastsim train ")
-    config = cards.data_folder() / "configs" / card.training["command"].split()[2]
+    config = data_folder() / "configs" / card.training["command"].split()[2]
     assert config.is_file()
 
 

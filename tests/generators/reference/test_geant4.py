@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.detector.detector import Detector, Section, load_detector
+from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers, read_showers
-from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE, data_environment
-from generators.reference.geant4_run import ShowerGun, make_showers
+from generators.reference.geant4_run import make_showers
 
 Shoot = Callable[..., Showers]
 

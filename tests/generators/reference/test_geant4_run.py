@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from fastsim.cli import main
+from fastsim.detector.binning import read_binning
+from fastsim.detector.detector import Detector, Section, load_detector
+from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError, Stopped
-from fastsim.formats.binning import read_binning
 from fastsim.formats.calochallenge import read_showers
 from fastsim.verification import verify, verify_together
-from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_VARIABLE
-from generators.reference.geant4_run import SHOWERS_PER_CHUNK, ShowerGun, make_showers
+from generators.reference.geant4_run import make_showers
 
 ECAL = replace(load_detector("pb-si-ecal"), min_energy=0.01)
 """The detector that ships, for energies at which 100 showers take no time."""

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastsim.detector.detector import load_detector
+from fastsim.detector.towers import towers_of
 from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import ParticleSet
 from fastsim.pipeline import Pipeline, Step
 from fastsim.showers import Incidents, ShowerSource
 from generators.hadrons.step import Hadronize
-from generators.reference.detectors import load_detector
-from generators.showers.step import Deposit, collected, towers_of
+from generators.showers.step import Deposit, collected
 from tests.helpers.calorimeter import TOWERS, Drops, events_of
 from tests.helpers.sources import Spray, hard_event
 

@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 import fastsim
-from fastsim.cards import digest
 from fastsim.cli import main
+from fastsim.detector.binning import Binning, read_binning
+from fastsim.detector.detector import load_detector
+from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import Binning, read_binning
 from fastsim.formats.calochallenge import read_showers
+from fastsim.shipped import sha256_of
 from fastsim.showers import Incidents, ShowerDomain
-from generators.reference.detectors import load_detector
-from generators.reference.geant4_run import SHOWERS_PER_CHUNK, ShowerGun
 from generators.showers.library import ShowerLibrary
 from generators.showers.produce import CHUNK, produce
 from tests.helpers.showers import store, toy_showers
@@ -80,7 +80,7 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert summary.events == 3 and set(read_showers(tmp_path / "api.h5").incident) == {2000.0}
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {f"{name}.{end}" for name in ("gen", "api") for end in ("h5", "xml", "h5.manifest.json")}
-    assert settings["model_sha256"] == digest(library)
+    assert settings["model_sha256"] == sha256_of(library)
 
 
 @pytest.mark.parametrize(

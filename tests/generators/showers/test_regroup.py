@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.detector.detector import Detector, Section, load_detector
+from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
-from generators.reference.detectors import Detector, Section, load_detector
 from generators.reference.geant4 import DATA_VARIABLE
-from generators.reference.geant4_run import ShowerGun, make_showers
+from generators.reference.geant4_run import make_showers
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
 from generators.showers.train import load_showers

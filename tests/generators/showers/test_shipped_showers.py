@@ -11,6 +11,7 @@ import fastsim
 from fastsim import cards
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.calochallenge import read_showers
+from fastsim.shipped import data_folder
 from fastsim.showers import ShowerSource
 from generators.showers.sources import default_model, load_source
 
@@ -25,7 +26,7 @@ def test_a_model_ships_for_the_default_detector() -> None:
 def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> None:
     card, weights = cards.load(name)
     assert weights.stat().st_size <= 4_000_000
-    config = cards.data_folder() / "configs" / card.training["command"].split()[2]
+    config = data_folder() / "configs" / card.training["command"].split()[2]
     assert config.is_file()
     source, _ = load_source(name)
     assert isinstance(source, ShowerSource)

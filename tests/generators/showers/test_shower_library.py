@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.formats.binning import Binning
 from fastsim.formats.calochallenge import Showers
 from fastsim.showers import Incidents, ShowerSource
 from generators.showers.library import ShowerLibrary, symmetries

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsim.formats.binning import Binning, Layer
+from fastsim.detector.binning import Binning, Layer
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import relative

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastsim.formats.binning import Layer
+from fastsim.detector.binning import Layer
 from metrics.hadrons.jets import relative
 from metrics.report.pictures import label, looks
 from metrics.report.plots_jets import PIXELS, image

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsim.formats.binning import Binning, Layer, read_binning
+from fastsim.detector.binning import Binning, Layer, read_binning
 from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
 from metrics.showers.features import observable_groups, showers_sample

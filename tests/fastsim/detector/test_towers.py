@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from fastsim.calorimeter import Towers, unit_vectors
+from fastsim.detector.towers import Towers, unit_vectors
 from fastsim.errors import FastsimError
 from tests.helpers.calorimeter import TOWERS
 

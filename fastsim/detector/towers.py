@@ -20,11 +20,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.detector.detector import Detector
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 
 MAX_CELLS = 2**31 - 1
 """Ids are 32-bit integers in files."""
+
+
+SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10), "copper-towers": (1, 2, 2, 2, 2)}
+"""Layers of voxels in each layer of cells: 4.2, 8.4 and 8.4 radiation lengths, then 2.9 and 5.8 interaction lengths."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,22 @@ class Towers:
             return cls(**json.loads(text))
         except (TypeError, ValueError) as error:
             raise FastsimError(f"towers: {text[:80]!r} does not describe any ({error})") from error
+
+
+def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> Towers:
+    """Return the towers that a detector's showers are put in.
+
+    Args:
+        detector: its layers of voxels give the depths.
+        segments: how many of them make one layer of cells; by default :data:`SEGMENTS`, or one a section.
+    """
+    depths = [
+        section.group * (section.absorber_mm + section.active_mm)
+        for section in detector.sections
+        for _ in range(section.voxels[0])
+    ]
+    by_section = tuple(section.voxels[0] for section in detector.sections)
+    return Towers(detector.name, tuple(depths), segments or SEGMENTS.get(detector.name, by_section))
 
 
 def unit_vectors(p4: Floats) -> tuple[Floats, NDArray[np.bool_]]:

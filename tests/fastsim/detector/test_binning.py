@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.detector import binning as module
+from fastsim.detector.binning import Binning, Layer, read_binning
 from fastsim.errors import FastsimError
-from fastsim.formats import binning as module
-from fastsim.formats.binning import Binning, Layer, read_binning
 from tests.helpers.showers import electron_binning, mixed_binning
 
 DATASETS = {

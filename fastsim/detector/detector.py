@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.cards import data_folder
+from fastsim.detector.binning import Binning, Layer
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import Binning, Layer
+from fastsim.shipped import data_folder
 
 PARTICLES: dict[str, tuple[int, str]] = {
     "e-": (11, "e-"),

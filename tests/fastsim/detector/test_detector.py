@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsim.cards import data_folder
+from fastsim.detector.binning import read_binning
+from fastsim.detector.detector import PARTICLES, Detector, Section, available, load_detector
 from fastsim.errors import FastsimError
-from fastsim.formats.binning import read_binning
-from generators.reference.detectors import PARTICLES, Detector, Section, available, load_detector
+from fastsim.shipped import data_folder
 
 POLAR = "num_layers = 4\nabsorber_mm = 2.0\nactive_mm = 0.5\ncell_mm = 5.0\nrings = [1, 2]\nnum_alpha = 3\n"
 HEAD = 'absorber = "G4_Pb"\nactive = "G4_Si"\nphysics = "em"\nparticles = ["e-"]\nmin_energy = 1\nmax_energy = 10\n'

@@ -1,0 +1,1 @@
+"""Calorimeters: their layers, the voxels of their showers, and the towers of events."""
