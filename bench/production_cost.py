@@ -28,9 +28,10 @@ from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
 from fastsim.formats.output import open_writer
 from fastsim.parts import digest, load_part, packed, save_part
-from fastsim.pipeline import HadronSource, Pipeline
 from fastsim.production import EVENTS_PER_CHUNK
 from fastsim.shipped import sha256_of
+from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.pipeline import Pipeline
 from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent
 from generators.hadrons.source import HadronModel

@@ -27,7 +27,7 @@ from bench.validation.hadron_document import fill, table
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
-from fastsim.showers import Incidents, ShowerSource
+from fastsim.sources.showers import Incidents, ShowerSource
 from generators.reference.geant4_run import make_showers
 from generators.showers.library import ShowerLibrary
 from generators.showers.sources import load_source, shipped

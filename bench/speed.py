@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 import fastsim
 from bench.validation.hadron_document import fill, table
-from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import Partons
 from fastsim.event.species import PARTON_MASSES
 from fastsim.production import PARTONS_PER_CHUNK
+from fastsim.sources import cards
 
 PT_RANGES = ((20.0, 60.0), (60.0, 200.0), (200.0, 600.0), (600.0, 2000.0))
 FLAVOURS = (1, 2, 3, 4, 5, 21)

@@ -38,10 +38,10 @@ from bench.production_cost import FORMATS, profile
 from bench.shower_speed import children_seconds
 from bench.speed import FLAVOURS, PT_RANGES, ROUNDS, bench_partons
 from bench.validation.hadron_document import fill, table
-from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.production import PARTONS_PER_CHUNK, available_cpus, in_order
+from fastsim.sources import cards
 from fastsim.workers import Processes
 
 GROUPS = {"d, u, s": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     )
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
-    from fastsim.pipeline import Pipeline
-    from fastsim.showers import Incidents
+    from fastsim.sources.pipeline import Pipeline
+    from fastsim.sources.showers import Incidents
 
 _HOMES = {
     "Summary": "fastsim.api",
@@ -39,10 +39,10 @@ _HOMES = {
     "train": "fastsim.api",
     "FastsimError": "fastsim.errors",
     "HardEvents": "fastsim.event",
-    "Incidents": "fastsim.showers",
+    "Incidents": "fastsim.sources.showers",
     "ParticleSet": "fastsim.event",
     "Partons": "fastsim.event",
-    "Pipeline": "fastsim.pipeline",
+    "Pipeline": "fastsim.sources.pipeline",
 }
 __all__ = [
     "FastsimError",

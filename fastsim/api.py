@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastsim import stages
-from fastsim.cards import DEFAULT_MODEL, SHOWER_KINDS
 from fastsim.errors import FastsimError
 from fastsim.formats.output import PathLike
 from fastsim.generation import Input, check_options, fill_cells, make_full_events, make_hadrons, part_range
 from fastsim.models import REFERENCE, Model, load_model
 from fastsim.production import Progress, Summary, available_cpus, one_torch_thread
 from fastsim.runs import Plan
-from fastsim.showers import Incidents, ShowerSource
+from fastsim.sources.cards import DEFAULT_MODEL, SHOWER_KINDS
+from fastsim.sources.showers import Incidents, ShowerSource
 from fastsim.stages import load_showers
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def generate(
         model: of the step hadrons: name, card or :class:`Model`; see :func:`load_model`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
         shower_model: of the step calorimeter: a shipped model of showers, the path of a card (.json) or of a library
-            (.h5), the paths of a library's files, ``"geant4"``, or a :class:`fastsim.showers.ShowerSource`; default the
+            (.h5), the paths of a library's files, ``"geant4"``, or a :class:`fastsim.sources.showers.ShowerSource`; default the
             model that ships, ``copper-towers``. What is outside its limits goes to Geant4, if that is installed.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
@@ -277,7 +277,7 @@ def generate_showers(
     Args:
         output: path that ends in .h5; the binning (.xml) is written beside it.
         model: a shipped model, the path of a card (.json) or library (.h5), the paths of a library's files, or any
-            :class:`fastsim.showers.ShowerSource`; default the model that ships for the detector.
+            :class:`fastsim.sources.showers.ShowerSource`; default the model that ships for the detector.
         seed: with the model it decides the result.
         threads, workers, scheduler: who computes the chunks: see :func:`generate`.
 

@@ -22,10 +22,10 @@ from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.output import PathLike, open_gun_writer, open_writer
 from fastsim.manifest import versions
 from fastsim.models import Model
-from fastsim.pipeline import Pipeline, Step
 from fastsim.production import Chunk, Crew, Draw, Summary, events_in_chunks, gun_in_chunks, in_blocks
 from fastsim.runs import Plan, Run
 from fastsim.shipped import sha256_of
+from fastsim.sources.pipeline import Pipeline, Step
 
 if TYPE_CHECKING:
     from generators.hadrons.step import Hadronize

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fastsim import cards
-from fastsim.cards import DEFAULT_MODEL, ModelCard
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.pipeline import Domain, HadronSource
 from fastsim.shipped import sha256_of
+from fastsim.sources import cards
+from fastsim.sources.cards import DEFAULT_MODEL, ModelCard
+from fastsim.sources.hadrons import Domain, HadronSource
 
 REFERENCE = "pythia"
 """The name of the reference, where a model's is expected."""

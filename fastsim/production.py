@@ -28,7 +28,7 @@ from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.event.gun import Gun, Shots
 from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
-from fastsim.pipeline import Step
+from fastsim.sources.pipeline import Step
 
 if TYPE_CHECKING:
     from fastsim.manifest import ChunkRow

@@ -14,7 +14,7 @@ from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.runs import Plan
 from fastsim.shipped import sha256_of
-from fastsim.showers import ShowerModel, ShowerSource
+from fastsim.sources.showers import ShowerModel, ShowerSource
 from generators.reference.geant4_showers import Geant4Showers
 from generators.showers.sources import default_model, load_source
 from generators.showers.step import Deposit

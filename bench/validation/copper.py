@@ -33,11 +33,11 @@ from numpy.typing import NDArray
 
 from bench.validation.hadron_document import fill, table
 from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
-from fastsim import cards
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.errors import FastsimError
 from fastsim.shipped import data_folder
-from fastsim.showers import Incidents, ShowerSource
+from fastsim.sources import cards
+from fastsim.sources.showers import Incidents, ShowerSource
 from generators.showers.produce import CHUNK
 from generators.showers.regroup import Regrouping
 from generators.showers.sources import load_source, shipped

@@ -26,12 +26,12 @@ import numpy as np
 import fastsim
 from bench.validation import hadron_document as report
 from bench.validation.hadron_document import NULL
-from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
 from fastsim.event.kinematics import on_shell
 from fastsim.event.species import masses
 from fastsim.shipped import data_folder, sha256_of
+from fastsim.sources import cards
 from metrics import Comparison, Features, compare, features
 
 FLAVOURS = {"light": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}

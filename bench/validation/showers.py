@@ -37,14 +37,14 @@ import fastsim
 from bench.validation import shower_document as report
 from bench.validation.hadron_document import fill
 from bench.validation.shower_document import NULL
-from fastsim import cards
-from fastsim.cards import ModelCard
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers
 from fastsim.shipped import data_folder, sha256_of
-from fastsim.showers import Incidents, ShowerSource
+from fastsim.sources import cards
+from fastsim.sources.cards import ModelCard
+from fastsim.sources.showers import Incidents, ShowerSource
 from generators.showers.library import ShowerLibrary
 from generators.showers.produce import CHUNK
 from generators.showers.sources import load_source

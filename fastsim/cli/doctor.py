@@ -91,8 +91,8 @@ def _product(kind: object) -> float:
 
 
 def _models() -> Iterator[tuple[str, str]]:
-    from fastsim.cards import available, load
     from fastsim.errors import FastsimError
+    from fastsim.sources.cards import available, load
 
     for name in available():
         try:

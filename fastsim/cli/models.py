@@ -9,7 +9,7 @@ import click
 from fastsim.cli.options import debug_option
 
 if TYPE_CHECKING:
-    from fastsim.cards import ModelCard
+    from fastsim.sources.cards import ModelCard
 
 
 @click.command("models", short_help="List the shipped models.")
@@ -26,7 +26,7 @@ def command(as_json: bool) -> None:
       fastsim models
       fastsim models --json
     """
-    from fastsim import cards
+    from fastsim.sources import cards
 
     entries = [cards.read(name) for name in cards.available()]
     if as_json:
@@ -50,7 +50,7 @@ def limits(card: ModelCard) -> tuple[str, str]:
     """Partons, or particles and detector, and the range of pT or kinetic energy in GeV that a model is valid for."""
     from fastsim.detector.detector import PARTICLES
     from fastsim.event.species import QUARKS
-    from fastsim.showers import ShowerDomain
+    from fastsim.sources.showers import ShowerDomain
 
     domain = card.domain
     if isinstance(domain, ShowerDomain):

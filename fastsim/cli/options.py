@@ -19,7 +19,7 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from fastsim.cards import available
+    from fastsim.sources.cards import available
 
     return [CompletionItem(name) for name in available() if name.startswith(incomplete)]
 

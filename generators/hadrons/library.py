@@ -18,7 +18,7 @@ from fastsim.event import Ints, ParticleSet, Partons, offsets_from_counts, ragge
 from fastsim.event.frames import to_axis, to_lab
 from fastsim.event.kinematics import on_shell, pt
 from fastsim.event.species import conjugate, masses
-from fastsim.pipeline import Domain
+from fastsim.sources.hadrons import Domain
 
 
 class Library:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons
-from fastsim.pipeline import Domain
+from fastsim.sources.cards import ModelCard
+from fastsim.sources.hadrons import Domain
 from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.tokens import TokenSample, condition
@@ -134,7 +134,7 @@ class HadronModel(ABC, nn.Module):
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
         """Writes card and weights under the model's name; the card's figures are filled by validation."""
-        from fastsim import cards
+        from fastsim.sources import cards
 
         json.dumps(training)  # a card holds JSON values only
         card = ModelCard(self.name, self.kind, version, self.config(), self.domain, training)

@@ -12,7 +12,7 @@ from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offset
 from fastsim.event.kinematics import boost_to, mass, on_shell, pt
 from fastsim.event.reconstruction import HardSystems
 from fastsim.event.species import MASSES, charges, masses
-from fastsim.pipeline import HadronSource
+from fastsim.sources.hadrons import HadronSource
 
 MAX_REDRAWS = 20
 """How often the hadrons of a system that cannot be reconstructed are drawn anew before the fallback takes over."""

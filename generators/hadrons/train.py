@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastsim import cards
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
-from fastsim.pipeline import Domain
 from fastsim.production import available_cpus
+from fastsim.sources import cards
+from fastsim.sources.hadrons import Domain
 from generators.hadrons import data
 from generators.hadrons.data import DataConfig
 from generators.hadrons.latent import Latent, LatentModel

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Ints
-from fastsim.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain
 from generators.showers.stored import StoredShowers, read_stored
 
 MAX_THETA = 1e-6

@@ -24,7 +24,7 @@ from fastsim.manifest import versions
 from fastsim.production import Progress
 from fastsim.runs import Plan, Run
 from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
-from fastsim.showers import Incidents, ShowerSource
+from fastsim.sources.showers import Incidents, ShowerSource
 
 DRAWS = 5
 """Chunks of the reference that are sampled together here."""

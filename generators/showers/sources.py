@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 
-from fastsim import cards
-from fastsim.cards import ModelCard
 from fastsim.errors import WeightsError
 from fastsim.formats.output import HDF5_ENDINGS
-from fastsim.showers import ShowerDomain, ShowerSource
+from fastsim.sources import cards
+from fastsim.sources.cards import ModelCard
+from fastsim.sources.showers import ShowerDomain, ShowerSource
 from generators.showers.library import ShowerLibrary
 
 _CLASSES = {"cascade": ("generators.showers.cascade.source", "CascadeModel")}

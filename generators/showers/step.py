@@ -13,7 +13,7 @@ from fastsim.detector.binning import Layer
 from fastsim.detector.towers import Towers, unit_vectors
 from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import Cells, Floats, HardEvents, Ints, kinematics, offsets_from_counts, species
-from fastsim.showers import Incidents, ShowerSource
+from fastsim.sources.showers import Incidents, ShowerSource
 
 NOWHERE = -1
 """Of a particle that goes to no source."""

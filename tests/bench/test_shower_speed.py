@@ -8,7 +8,7 @@ import numpy as np
 
 from bench import shower_speed
 from fastsim.detector.binning import Binning
-from fastsim.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain
 from tests.helpers.showers import electron_binning
 
 

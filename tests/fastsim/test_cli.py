@@ -210,7 +210,7 @@ def test_what_takes_too_long_after_sigterm_is_given_up() -> None:
 
 
 def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) -> None:
-    from fastsim.cards import available
+    from fastsim.sources.cards import available
 
     assert main(["models"]) == 0
     listed = capsys.readouterr().out
@@ -218,10 +218,10 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
-    from fastsim.cards import ModelCard
     from fastsim.cli.models import limits
-    from fastsim.pipeline import Domain
-    from fastsim.showers import ShowerDomain
+    from fastsim.sources.cards import ModelCard
+    from fastsim.sources.hadrons import Domain
+    from fastsim.sources.showers import ShowerDomain
 
     hadrons = ModelCard("tiny", "tree", "1", {}, Domain(frozenset({1, -1, 21}), 20.0, 2000.0), {})
     assert limits(hadrons) == ("d g", "20 - 2000")
@@ -230,9 +230,9 @@ def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
 
 
 def test_figures_of_a_card_show_the_worst_cell() -> None:
-    from fastsim.cards import Figure, ModelCard
     from fastsim.cli.models import figures
-    from fastsim.pipeline import Domain
+    from fastsim.sources.cards import Figure, ModelCard
+    from fastsim.sources.hadrons import Domain
 
     metrics = {f"auc/{cell}": Figure(value, 0.01, 0.5, 0.02) for cell, value in [("b", 0.55), ("g", 0.57), ("c", 0.52)]}
     metrics["multiplicity"] = Figure(0.25, 0.1, 0.2, 0.1)

@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
 }
 
 
-@pytest.mark.parametrize("module", ["fastsim", "metrics", "fastsim.cli", "fastsim.cards", "fastsim.event"])
+@pytest.mark.parametrize("module", ["fastsim", "metrics", "fastsim.cli", "fastsim.sources.cards", "fastsim.event"])
 def test_import_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({HEAVY}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

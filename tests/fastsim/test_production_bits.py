@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fastsim.cards import SHOWER_KINDS, available, read
 from fastsim.detector.detector import PARTICLES
-from fastsim.showers import ShowerDomain
+from fastsim.sources.cards import SHOWER_KINDS, available, read
+from fastsim.sources.showers import ShowerDomain
 from fastsim.verification import verify
 from tests.helpers.events import event, file
 

@@ -19,7 +19,7 @@ from scipy.special import gammainc
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import load_detector
 from fastsim.formats.calochallenge import Showers, write_showers
-from fastsim.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""

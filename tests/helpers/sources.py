@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import HardEvents, ParticleSet, Partons, kinematics, offsets_from_counts, species
-from fastsim.pipeline import Domain
+from fastsim.sources.hadrons import Domain
 
 PARTONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
 HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastsim.cards import ModelCard
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
-from fastsim.showers import Incidents, ShowerDomain
+from fastsim.sources.cards import ModelCard
+from fastsim.sources.showers import Incidents, ShowerDomain
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import Cascade
 from generators.showers.cascade.sampler import CascadeSampler
@@ -116,7 +116,7 @@ class CascadeModel:
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
         """Writes card and weights under the model's name; the card's figures are filled by validation."""
-        from fastsim import cards
+        from fastsim.sources import cards
 
         json.dumps(training)  # a card holds JSON values only
         card = ModelCard(self.name, self.kind, version, self._settings, self.domain, training)

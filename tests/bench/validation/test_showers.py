@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.validation import showers as validate
-from fastsim.cards import ModelCard
 from fastsim.errors import FastsimError
-from fastsim.showers import Incidents, ShowerDomain
+from fastsim.sources.cards import ModelCard
+from fastsim.sources.showers import Incidents, ShowerDomain
 from generators.showers.library import ShowerLibrary
 from tests.helpers.showers import electron_binning, store, toy_showers
 

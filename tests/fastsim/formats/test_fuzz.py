@@ -20,14 +20,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastsim import cards
-from fastsim.cards import ModelCard
 from fastsim.detector.binning import read_binning
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents
 from fastsim.formats import calochallenge, hdf5, hepmc, lhe
 from fastsim.manifest import Manifest
 from fastsim.parts import load_part
+from fastsim.sources import cards
+from fastsim.sources.cards import ModelCard
 from tests.helpers.events import event, file, with_hadrons
 
 EXAMPLES = int(os.environ.get("FASTSIM_FUZZ_EXAMPLES", "40"))

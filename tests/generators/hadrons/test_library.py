@@ -12,7 +12,7 @@ from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Floats, ParticleSet, Partons, kinematics, species
 from fastsim.event.gun import Gun
 from fastsim.formats import hdf5
-from fastsim.pipeline import HadronSource
+from fastsim.sources.hadrons import HadronSource
 from generators.hadrons.library import Library
 from generators.reference.pythia import PythiaGun
 

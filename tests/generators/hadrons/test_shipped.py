@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import fastsim
-from fastsim import cards
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass
 from fastsim.event.species import STABLE, masses
 from fastsim.shipped import data_folder
+from fastsim.sources import cards
 from generators.reference.pythia import PythiaGun
 
 NUM = 1500

@@ -10,7 +10,7 @@ import pytest
 from fastsim.errors import InvalidEvent
 from fastsim.event import HardEvents, kinematics, species
 from fastsim.formats import lhe
-from fastsim.pipeline import Pipeline
+from fastsim.sources.pipeline import Pipeline
 from generators.hadrons.step import Hadronize
 from generators.reference.resonances import RESONANCES, DecayResonances
 from tests.helpers.sources import Spray, closure, hard_event, outgoing, shell

@@ -18,7 +18,7 @@ from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import read_showers
 from fastsim.shipped import sha256_of
-from fastsim.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain
 from generators.showers.library import ShowerLibrary
 from generators.showers.produce import CHUNK, produce
 from tests.helpers.showers import store, toy_showers

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim import cards
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.calochallenge import read_showers
 from fastsim.shipped import data_folder
-from fastsim.showers import ShowerSource
+from fastsim.sources import cards
+from fastsim.sources.showers import ShowerSource
 from generators.showers.sources import default_model, load_source
 
 NAMES = cards.available(cards.SHOWER_KINDS)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastsim import cards
 from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass_squared
-from fastsim.pipeline import Domain
+from fastsim.sources import cards
+from fastsim.sources.hadrons import Domain
 from generators.hadrons.flow.model import DiffusionModel, FlowConfig, SetFlow, context_numbers
 from generators.hadrons.flow.train import FlowTraining, TrainingSet, couple, fit_flow
 from generators.hadrons.latent import Latent, LatentModel

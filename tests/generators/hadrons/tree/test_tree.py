@@ -14,7 +14,7 @@ from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass
 from fastsim.event.species import masses
-from fastsim.pipeline import Domain
+from fastsim.sources.hadrons import Domain
 from generators.hadrons.latent import Latent
 from generators.hadrons.source import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
@@ -300,7 +300,7 @@ def test_hadrons_on_the_axis_are_at_the_pole() -> None:
 
 
 def test_weights_round_trip(model: TreeModel, tmp_path: Path) -> None:
-    from fastsim import cards
+    from fastsim.sources import cards
 
     path = model.save(tmp_path, version="1", training={"command": "test"})
     card, weights = cards.load(path)

@@ -10,11 +10,11 @@ import torch
 from scipy.integrate import trapezoid
 from scipy.stats import kstest
 
-from fastsim import cards
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import Detector, Section
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
-from fastsim.showers import Incidents
+from fastsim.sources import cards
+from fastsim.sources.showers import Incidents
 from generators.showers.cascade.features import compress_quickly, compressed
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import STAGES, Cascade

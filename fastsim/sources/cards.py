@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastsim.errors import WeightsError
-from fastsim.pipeline import Domain
 from fastsim.shipped import data_folder, sha256_of
-from fastsim.showers import ShowerDomain
+from fastsim.sources.hadrons import Domain
+from fastsim.sources.showers import ShowerDomain
 
 if TYPE_CHECKING:
     from torch import Tensor

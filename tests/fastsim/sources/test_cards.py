@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsim import cards
-from fastsim.cards import Figure, ModelCard
 from fastsim.errors import WeightsError
-from fastsim.pipeline import Domain
-from fastsim.showers import ShowerDomain
+from fastsim.sources import cards
+from fastsim.sources.cards import Figure, ModelCard
+from fastsim.sources.hadrons import Domain
+from fastsim.sources.showers import ShowerDomain
 
 CARD = ModelCard(
     name="tiny",

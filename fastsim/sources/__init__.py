@@ -1,0 +1,1 @@
+"""What makes hadrons and showers: the contracts, model cards, and pipelines of steps."""
