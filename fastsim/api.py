@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from fastsim import stages
 from fastsim.errors import FastsimError
-from fastsim.formats.output import PathLike
+from fastsim.formats.atomic import PathLike
 from fastsim.generation import Input, check_options, fill_cells, make_full_events, make_hadrons, part_range
 from fastsim.models import REFERENCE, Model, load_model
 from fastsim.production import Progress, Summary, available_cpus, one_torch_thread
@@ -86,8 +86,8 @@ def generate(
         model: of the step hadrons: name, card or :class:`Model`; see :func:`load_model`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
         shower_model: of the step calorimeter: a shipped model of showers, the path of a card (.json) or of a library
-            (.h5), the paths of a library's files, ``"geant4"``, or a :class:`fastsim.sources.showers.ShowerSource`; default the
-            model that ships, ``copper-towers``. What is outside its limits goes to Geant4, if that is installed.
+            (.h5), the paths of a library's files, ``"geant4"``, or a
+            :class:`~fastsim.sources.showers.ShowerSource`; by default the model that ships, ``copper-towers``. What is outside its limits goes to Geant4, if that is installed.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
         num_events: how many events at most.

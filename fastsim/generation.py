@@ -18,8 +18,9 @@ from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.event.gun import Gun, Shots
 from fastsim.formats import lhe
+from fastsim.formats.atomic import PathLike
 from fastsim.formats.events import holds_particles, read_events
-from fastsim.formats.output import PathLike, open_gun_writer, open_writer
+from fastsim.formats.output import open_gun_writer, open_writer
 from fastsim.manifest import versions
 from fastsim.models import Model
 from fastsim.production import Chunk, Crew, Draw, Summary, events_in_chunks, gun_in_chunks, in_blocks

@@ -19,8 +19,8 @@ from fastsim import __version__
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
 from fastsim.event.gun import Shots
+from fastsim.formats.atomic import AtomicPath, writing
 from fastsim.formats.calochallenge import Showers
-from fastsim.formats.output import AtomicPath, writing
 from fastsim.parts import Content, digest
 
 LAYOUT = "fastsim-manifest"

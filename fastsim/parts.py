@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, HardEvents, ParticleSet, Partons
 from fastsim.event.gun import Shots
+from fastsim.formats.atomic import AtomicPath, writing
 from fastsim.formats.calochallenge import Showers
-from fastsim.formats.output import AtomicPath, writing
 
 Arrays = dict[str, NDArray[Any]]
 Content = HardEvents | Shots | Showers

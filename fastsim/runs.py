@@ -16,8 +16,8 @@ from typing import Any, Self, TypeVar
 from fastsim.errors import FastsimError, InvalidEvent, Stopped
 from fastsim.event import HardEvents
 from fastsim.event.gun import Shots
+from fastsim.formats.atomic import AtomicPath, PathLike, writing
 from fastsim.formats.calochallenge import Showers
-from fastsim.formats.output import AtomicPath, PathLike, writing
 from fastsim.manifest import ChunkRow, Manifest, manifest_path, plain
 from fastsim.parts import Store, open_parts, parts_folder, remove_parts
 from fastsim.production import Chunk, Crew, Progress, Summary

@@ -8,8 +8,8 @@ from typing import Any
 
 from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
+from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, Writer, binning_path
-from fastsim.formats.output import PathLike
 from fastsim.manifest import ChunkRow
 from fastsim.production import Chunk, Summary, part_range
 from fastsim.runs import Plan, Run

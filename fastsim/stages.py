@@ -11,7 +11,7 @@ from pathlib import Path
 from fastsim.detector.detector import Detector, load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
-from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
+from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.runs import Plan
 from fastsim.shipped import sha256_of
 from fastsim.sources.showers import ShowerModel, ShowerSource

@@ -12,8 +12,8 @@ import numpy as np
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
+from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
 from fastsim.formats.calochallenge import Showers, read_chunks
-from fastsim.formats.output import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
 from fastsim.manifest import ENDING, ChunkRow, Manifest, manifest_path
 from fastsim.parts import digest
 from fastsim.runs import COUNTS

@@ -93,7 +93,7 @@ def command(
     from rich.console import Console
 
     from fastsim.cli.progress import progress
-    from fastsim.formats.output import AtomicPath, writing
+    from fastsim.formats.atomic import AtomicPath, writing
     from metrics.evaluation import evaluate
     from metrics.files import Reading, load
 

@@ -39,6 +39,10 @@ class RunInfo:
         total = sum(p[0] for p in self.processes)
         return total, float(np.sqrt(sum(p[1] ** 2 for p in self.processes)))
 
+    def no_events(self) -> HardEvents:
+        """Return what a run without events holds: no rows, of the same tables as any other."""
+        return HardEvents.empty(max(1, len(self.weight_names)), with_cells="calorimeter" in self.provenance)
+
 
 @dataclass(frozen=True)
 class HardEvents(Ragged):
@@ -154,6 +158,27 @@ class HardEvents(Ragged):
         """Yield the batch in pieces of at most ``size`` events, in order."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
+
+    @staticmethod
+    def empty(num_weights: int = 1, *, with_cells: bool = False) -> HardEvents:
+        """Return a batch without events, with particles and, if asked, with cells."""
+        none, pairs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+        return HardEvents(
+            number=none,
+            offsets=np.zeros(1, np.int64),
+            pdg_id=none,
+            status=none,
+            mothers=pairs,
+            colours=pairs,
+            p4=np.zeros((0, 4)),
+            mass=np.zeros(0),
+            weights=np.zeros((0, num_weights)),
+            process=none,
+            scale=np.zeros(0),
+            particles=ParticleSet.empty(),
+            origin=none,
+            cells=Cells.empty() if with_cells else None,
+        )
 
     @staticmethod
     def of_particles(particles: ParticleSet, weights: Floats, number: Ints) -> HardEvents:

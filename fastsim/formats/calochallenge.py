@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
-from fastsim.formats.output import HDF5_ENDINGS, AtomicPath, AtomicWriter, PathLike, writing
+from fastsim.formats.atomic import HDF5_ENDINGS, AtomicPath, AtomicWriter, PathLike, writing
 
 CHUNK_VALUES = 4_000_000
 """Voxels handled at once: 32 MB in float64."""

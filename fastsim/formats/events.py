@@ -9,7 +9,7 @@ import numpy as np
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, RunInfo
-from fastsim.formats.output import HDF5_ENDINGS, HEPMC_ENDINGS, ROOT_ENDINGS, PathLike
+from fastsim.formats.atomic import HDF5_ENDINGS, HEPMC_ENDINGS, ROOT_ENDINGS, PathLike
 
 
 def holds_particles(path: PathLike) -> bool:

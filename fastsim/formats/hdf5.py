@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo, kinematics, species
-from fastsim.formats.output import AtomicWriter, PathLike, no_events, writing
+from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
 LAYOUT_VERSION = 1
 LIBRARY = ("v110", "v110")
@@ -218,7 +218,7 @@ class EventWriter(_Tables):
 
     def _finish(self, complete: bool) -> None:
         if complete and not self._tables:  # a run without events has tables too
-            self.write(no_events(self._run))
+            self.write(self._run.no_events())
         super()._finish(complete)
 
 

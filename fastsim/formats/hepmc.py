@@ -33,7 +33,7 @@ import numpy as np
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, PipelineError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats import digits
-from fastsim.formats.output import AtomicWriter, PathLike, split_ending, writing
+from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
 from fastsim.formats.record import Record
 from fastsim.formats.watched import WatchedFile
 

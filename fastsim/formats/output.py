@@ -1,31 +1,12 @@
-"""Where results go: written beside their final name, and renamed only when complete.
-
-A reader never meets a half-written file under the final name. When the *input* turns bad (or the user presses
-Ctrl-C), the events already written are kept under ``name.partial.ending``, complete and readable.
-"""
+"""Writers of events by the ending of the path."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Protocol, Self
 
-import numpy as np
-
-from fastsim.errors import InvalidEvent, OutputError, Stopped
-from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo
-
-PathLike = str | os.PathLike[str]
-
-HEPMC_ENDINGS = tuple(f"{e}{c}" for e in (".hepmc3", ".hepmc") for c in ("", ".gz", ".bz2", ".xz", ".zst"))
-HDF5_ENDINGS = (".h5", ".hdf5")
-ROOT_ENDINGS = (".root",)
-ENDINGS = "HepMC3 .hepmc3 (or .hepmc; also .gz .bz2 .xz .zst of them), HDF5 .h5, ROOT .root"
+from fastsim.event import Floats, HardEvents, ParticleSet, Partons, RunInfo
+from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
 
 
 class EventWriter(Protocol):
@@ -46,22 +27,6 @@ class GunWriter(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None: ...
-
-
-def split_ending(path: PathLike) -> tuple[str, str]:
-    """A path as stem and known ending (``run.2.hepmc3.gz`` -> ``run.2``, ``.hepmc3.gz``).
-
-    Raises:
-        OutputError: if the ending is none of those that can be written.
-
-    >>> split_ending("run.2.hepmc3.gz")
-    ('run.2', '.hepmc3.gz')
-    """
-    text = os.fspath(path)
-    for ending in sorted((*HEPMC_ENDINGS, *HDF5_ENDINGS, *ROOT_ENDINGS), key=len, reverse=True):
-        if text.lower().endswith(ending) and len(os.path.basename(text)) > len(ending):
-            return text[: -len(ending)], text[-len(ending) :]
-    raise OutputError(f"{text}: the ending does not name a known format; use {ENDINGS}")
 
 
 def open_writer(path: PathLike, run: RunInfo, *, force: bool = False) -> EventWriter:
@@ -98,27 +63,6 @@ def open_gun_writer(path: PathLike, run: RunInfo, *, first_number: int = 0, forc
     return _GunEvents(open_writer(path, run, force=force), first_number)
 
 
-def no_events(run: RunInfo) -> HardEvents:
-    """What a run without events holds: no rows, of the same tables as any other."""
-    none, pairs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
-    return HardEvents(
-        number=none,
-        offsets=np.zeros(1, np.int64),
-        pdg_id=none,
-        status=none,
-        mothers=pairs,
-        colours=pairs,
-        p4=np.zeros((0, 4)),
-        mass=np.zeros(0),
-        weights=np.zeros((0, max(1, len(run.weight_names)))),
-        process=none,
-        scale=np.zeros(0),
-        particles=ParticleSet.empty(),
-        origin=none,
-        cells=Cells.concatenate([]) if "calorimeter" in run.provenance else None,
-    )
-
-
 class _GunEvents:
     """Writes gun sets as events of one hard parton each."""
 
@@ -137,157 +81,3 @@ class _GunEvents:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._writer.__exit__(kind, error, trace)
-
-
-@contextmanager
-def writing(path: PathLike) -> Iterator[None]:
-    """Turns the failures of writing (a full disk, a closed pipe...) into one clear line."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{os.fspath(path)}: {_reason(error)}") from error
-    except RuntimeError as error:  # h5py reports some failed writes so
-        if "errno" not in str(error):
-            raise
-        raise OutputError(f"{os.fspath(path)}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong and what to do, from errno (h5py only has it in the text)."""
-    found = re.search(r"errno = (\d+)", str(error))
-    number = getattr(error, "errno", None) or (int(found[1]) if found else None)
-    advice = {
-        errno.ENOSPC: "the disk is full; free some space or choose another folder",
-        errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
-        errno.EFBIG: "the file would be larger than the system allows; write fewer events a file",
-        errno.EACCES: "no permission to write there; choose another folder",
-        errno.EPERM: "no permission to write there; choose another folder",
-        errno.EROFS: "the file system is read-only; choose another folder",
-        errno.ENOENT: "the folder does not exist; create it first",
-        errno.ENOTDIR: "its folder is not a folder; choose another path",
-    }
-    return advice.get(number or 0, f"cannot write: {getattr(error, 'strerror', None) or error}")
-
-
-class AtomicPath:
-    """A temporary file beside ``path`` that takes its name on :meth:`commit` or vanishes on :meth:`discard`.
-
-    Raises:
-        OutputError: if the output exists (without ``force``), is a folder, or its folder cannot be written.
-    """
-
-    def __init__(self, path: PathLike, *, force: bool = False) -> None:
-        self.path = Path(path)
-        self.force = force
-        self._refuse_existing()
-        real = Path(os.path.realpath(path))  # a link stays a link
-        self.temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}.tmp")
-        with writing(self.path):
-            os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-
-    def _refuse_existing(self) -> None:
-        if self.path.is_dir():
-            raise OutputError(f"{self.path}: is a folder; give the name of a file")
-        if self.path.exists() and not self.path.is_file():
-            raise OutputError(f"{self.path}: is a device or pipe; give the name of a file, or - for standard output")
-        if self.path.exists() and not self.force:
-            raise OutputError(f"{self.path}: exists already; use --force to replace it, or another name")
-
-    def commit(self) -> None:
-        """Gives the finished file its name, once its content is on the disk."""
-        try:
-            self._refuse_existing()
-            with writing(self.path):
-                _to_disk(self.temporary)
-                os.replace(self.temporary, os.path.realpath(self.path))
-                _to_disk(self.temporary.parent)
-        except BaseException:
-            self.discard()
-            raise
-
-    def keep_partial(self) -> Path:
-        """Names the file ``stem.partial.ending`` instead, and returns that path."""
-        stem, ending = split_ending(self.path)
-        partial = Path(f"{stem}.partial{ending}")
-        with writing(partial):
-            os.replace(self.temporary, partial)
-        return partial
-
-    def discard(self) -> None:
-        with suppress(OSError):
-            self.temporary.unlink()
-
-
-def _to_disk(path: Path) -> None:
-    """Waits until a file's content, or a folder's names, outlast a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class AtomicWriter:
-    """Base of the writers: subclasses give ``_finish`` (flush and close) and count in ``num_written``."""
-
-    def __init__(self, path: PathLike, *, force: bool = False) -> None:
-        self.path = Path(path)
-        self.num_written = 0
-        self._target = None if os.fspath(path) == "-" else AtomicPath(path, force=force)
-
-    @property
-    def _place(self) -> Path:
-        """Where to write now."""
-        assert self._target is not None
-        return self._target.temporary
-
-    def _finish(self, complete: bool) -> None:
-        """Closes the file; ``complete`` is False when it will be thrown away."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        partial = issubclass(kind or Exception, InvalidEvent | KeyboardInterrupt) and self.num_written > 0
-        keep = kind is None or (partial and not issubclass(kind, Stopped))
-        try:
-            with writing(self.path):
-                self._finish(keep)
-        except BaseException:
-            if self._target is not None:
-                self._target.discard()
-            if error is None:
-                raise
-            return
-        if self._target is None:
-            return
-        if kind is None:
-            self._target.commit()
-        elif keep:
-            kept = self._target.keep_partial()
-            if isinstance(error, InvalidEvent):
-                raise InvalidEvent(f"{error}; the {self.num_written} events before it are in {kept}") from error
-        else:
-            self._target.discard()
-
-
-def final_masses(pdg_id: Ints, p4: Floats) -> Floats:
-    """Masses to print beside momenta: the species' own where the momentum is on that shell, else its p4's.
-
-    Args:
-        pdg_id: species, shape (M,).
-        p4: four-momenta in GeV, shape (M, 4).
-    """
-    from fastsim.event import kinematics, species
-
-    ids = np.abs(np.asarray(pdg_id, dtype=np.int64))
-    known = np.array(sorted(species.MASSES))
-    table = np.array([species.MASSES[int(k)] for k in known])
-    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    own = np.where(known[at] == ids, table[at], -1.0)
-    on_shell = np.abs(kinematics.mass_squared(p4) - own**2) <= 1e-9 * p4[:, 0] ** 2
-    massless = np.abs(kinematics.mass_squared(p4)) <= 1e-12 * p4[:, 0] ** 2
-    return np.where((own >= 0) & on_shell, own, np.where(massless, 0.0, kinematics.mass(p4)))

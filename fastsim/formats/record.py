@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, kinematics, offsets_from_counts, species
-from fastsim.formats.output import final_masses
 
 REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
@@ -187,3 +186,20 @@ def _beams(run: RunInfo) -> tuple[Floats, Floats]:
         energy = run.beam_energy[k]
         p4[k] = energy, 0.0, 0.0, (1 - 2 * k) * np.sqrt(max(energy**2 - masses[k] ** 2, 0.0))
     return p4, masses
+
+
+def final_masses(pdg_id: Ints, p4: Floats) -> Floats:
+    """Return the masses to print beside momenta: the species' own where the momentum is on that shell, else its p4's.
+
+    Args:
+        pdg_id: species, shape (M,).
+        p4: four-momenta in GeV, shape (M, 4).
+    """
+    ids = np.abs(np.asarray(pdg_id, dtype=np.int64))
+    known = np.array(sorted(species.MASSES))
+    table = np.array([species.MASSES[int(k)] for k in known])
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    own = np.where(known[at] == ids, table[at], -1.0)
+    on_shell = np.abs(kinematics.mass_squared(p4) - own**2) <= 1e-9 * p4[:, 0] ** 2
+    massless = np.abs(kinematics.mass_squared(p4)) <= 1e-12 * p4[:, 0] ** 2
+    return np.where((own >= 0) & on_shell, own, np.where(massless, 0.0, kinematics.mass(p4)))

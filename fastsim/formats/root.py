@@ -17,7 +17,7 @@ import uproot
 
 from fastsim.errors import FastsimError
 from fastsim.event import Cells, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
-from fastsim.formats.output import AtomicWriter, PathLike, no_events, writing
+from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
 
 class Writer(AtomicWriter):
@@ -58,7 +58,13 @@ class Writer(AtomicWriter):
 
     def _finish(self, complete: bool) -> None:
         if complete:  # a run without events has a tree too
-            self._make_tree(_branches(no_events(self.run)))
+            self._make_tree(
+                _branches(
+                    HardEvents.empty(
+                        max(1, len(self.run.weight_names)), with_cells="calorimeter" in self.run.provenance
+                    )
+                )
+            )
         self._file.close()
 
 

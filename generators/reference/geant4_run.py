@@ -24,8 +24,8 @@ import numpy as np
 from fastsim.detector.detector import PARTICLES
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
+from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, check_name
-from fastsim.formats.output import PathLike
 from fastsim.production import Keeper, Progress, Task
 from fastsim.runs import Plan, Run
 from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES, Detector
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.formats.output import AtomicPath
+from fastsim.formats.atomic import AtomicPath
 from fastsim.sources.showers import Incidents, ShowerDomain
 from generators.reference.geant4 import Calorimeter, Shots, data_environment
 from generators.reference.geant4_workers import Crew

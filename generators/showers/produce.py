@@ -18,8 +18,8 @@ from fastsim.detector.detector import PARTICLES
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import OutOfDomain
 from fastsim.event.rng import chunk_rng
+from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, check_name, check_showers
-from fastsim.formats.output import PathLike
 from fastsim.manifest import versions
 from fastsim.production import Progress
 from fastsim.runs import Plan, Run

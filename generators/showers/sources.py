@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fastsim.errors import WeightsError
-from fastsim.formats.output import HDF5_ENDINGS
+from fastsim.formats.atomic import HDF5_ENDINGS
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.showers import ShowerDomain, ShowerSource

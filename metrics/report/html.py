@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastsim import __version__
-from fastsim.formats.output import AtomicPath, writing
+from fastsim.formats.atomic import AtomicPath, writing
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.report import plots

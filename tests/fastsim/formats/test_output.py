@@ -12,7 +12,8 @@ import pytest
 from fastsim.errors import FastsimError, InvalidEvent, OutputError
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats import hdf5, hepmc, lhe, root
-from fastsim.formats.output import AtomicPath, open_writer, split_ending, writing
+from fastsim.formats.atomic import AtomicPath, split_ending, writing
+from fastsim.formats.output import open_writer
 from tests.helpers.events import with_hadrons
 
 ENDINGS = ["o.hepmc3", "o.hepmc3.gz", "o.hepmc3.zst", "o.h5", "o.root"]
