@@ -27,8 +27,8 @@ from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
 from fastsim.formats.output import open_writer
-from fastsim.parts import digest, load_part, packed, save_part
-from fastsim.production import EVENTS_PER_CHUNK
+from fastsim.production.chunks import EVENTS_PER_CHUNK
+from fastsim.production.store import digest, load_part, packed, save_part
 from fastsim.shipped import sha256_of
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline

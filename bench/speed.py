@@ -29,7 +29,7 @@ from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.event import Partons
 from fastsim.event.species import PARTON_MASSES
-from fastsim.production import PARTONS_PER_CHUNK
+from fastsim.production.chunks import PARTONS_PER_CHUNK
 from fastsim.sources import cards
 
 PT_RANGES = ((20.0, 60.0), (60.0, 200.0), (200.0, 600.0), (600.0, 2000.0))

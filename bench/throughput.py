@@ -40,9 +40,9 @@ from bench.speed import FLAVOURS, PT_RANGES, ROUNDS, bench_partons
 from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.production import PARTONS_PER_CHUNK, available_cpus, in_order
+from fastsim.production.chunks import PARTONS_PER_CHUNK, available_cpus, in_order
+from fastsim.production.processes import Processes
 from fastsim.sources import cards
-from fastsim.workers import Processes
 
 GROUPS = {"d, u, s": (1, 2, 3), "c": (4,), "b": (5,), "g": (21,)}
 PYTHIA = "pythia"

@@ -22,8 +22,8 @@ from fastsim.errors import FastsimError
 from fastsim.formats.atomic import PathLike
 from fastsim.generation import Input, check_options, fill_cells, make_full_events, make_hadrons, part_range
 from fastsim.models import REFERENCE, Model, load_model
-from fastsim.production import Progress, Summary, available_cpus, one_torch_thread
-from fastsim.runs import Plan
+from fastsim.production.chunks import Progress, Summary, available_cpus, one_torch_thread
+from fastsim.production.run import Plan
 from fastsim.sources.cards import DEFAULT_MODEL, SHOWER_KINDS
 from fastsim.sources.showers import Incidents, ShowerSource
 from fastsim.stages import load_showers
@@ -87,7 +87,8 @@ def generate(
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
         shower_model: of the step calorimeter: a shipped model of showers, the path of a card (.json) or of a library
             (.h5), the paths of a library's files, ``"geant4"``, or a
-            :class:`~fastsim.sources.showers.ShowerSource`; by default the model that ships, ``copper-towers``. What is outside its limits goes to Geant4, if that is installed.
+            :class:`~fastsim.sources.showers.ShowerSource`; by default the model that ships, ``copper-towers``. What is
+            outside its limits goes to Geant4, if that is installed.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         seed: with ``model``, the numbers of the events and ``num_inference_steps`` it decides the result.
         num_events: how many events at most.

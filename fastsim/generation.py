@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim import production, stages
+from fastsim import stages
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, ParticleSet, Partons, RunInfo
 from fastsim.event.gun import Gun, Shots
@@ -21,10 +21,11 @@ from fastsim.formats import lhe
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.output import open_gun_writer, open_writer
-from fastsim.manifest import versions
 from fastsim.models import Model
-from fastsim.production import Chunk, Crew, Draw, Summary, events_in_chunks, gun_in_chunks, in_blocks
-from fastsim.runs import Plan, Run
+from fastsim.production import chunks as production
+from fastsim.production.chunks import Chunk, Crew, Draw, Summary, events_in_chunks, gun_in_chunks, in_blocks
+from fastsim.production.manifest import versions
+from fastsim.production.run import Plan, Run
 from fastsim.shipped import sha256_of
 from fastsim.sources.pipeline import Pipeline, Step
 
@@ -44,7 +45,7 @@ class _ExtrasWriter(Protocol):
 
 @dataclass(frozen=True)
 class _Sets:
-    """What a gun's chunk has beside its partons: a :data:`fastsim.production.Draw`."""
+    """What a gun's chunk has beside its partons: a :data:`fastsim.production.chunks.Draw`."""
 
     hadronize: Hadronize
 

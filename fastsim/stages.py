@@ -12,7 +12,7 @@ from fastsim.detector.detector import Detector, load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
-from fastsim.runs import Plan
+from fastsim.production.run import Plan
 from fastsim.shipped import sha256_of
 from fastsim.sources.showers import ShowerModel, ShowerSource
 from generators.reference.geant4_showers import Geant4Showers

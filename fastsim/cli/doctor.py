@@ -34,8 +34,8 @@ def command(folder: str) -> None:
 
 def facts(folder: Path) -> Iterator[tuple[str, str]]:
     """Names and values, one after the other, as they are found."""
-    from fastsim.manifest import versions
-    from fastsim.production import available_cpus
+    from fastsim.production.chunks import available_cpus
+    from fastsim.production.manifest import versions
 
     yield "python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.machine()})"
     yield "system", platform.platform()

@@ -25,7 +25,7 @@ def command(outputs: tuple[str, ...], quick: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fastsim.verification import verify_together
+    from fastsim.production.verify import verify_together
 
     manifests = verify_together(outputs, read=not quick)
     first, events = manifests[0].first_event, sum(m.events for m in manifests)

@@ -58,13 +58,7 @@ class Writer(AtomicWriter):
 
     def _finish(self, complete: bool) -> None:
         if complete:  # a run without events has a tree too
-            self._make_tree(
-                _branches(
-                    HardEvents.empty(
-                        max(1, len(self.run.weight_names)), with_cells="calorimeter" in self.run.provenance
-                    )
-                )
-            )
+            self._make_tree(_branches(self.run.no_events()))
         self._file.close()
 
 

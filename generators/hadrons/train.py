@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
-from fastsim.production import available_cpus
+from fastsim.production.chunks import available_cpus
 from fastsim.sources import cards
 from fastsim.sources.hadrons import Domain
 from generators.hadrons import data

@@ -26,9 +26,9 @@ from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, check_name
-from fastsim.production import Keeper, Progress, Task
-from fastsim.runs import Plan, Run
-from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
+from fastsim.production.chunks import Keeper, Progress, Task
+from fastsim.production.run import Plan, Run
+from fastsim.production.shower_run import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
 from generators.reference.geant4 import REQUIRED, Calorimeter, Shots, data_environment
 from generators.reference.geant4_workers import Crew
 
@@ -57,7 +57,7 @@ def make_showers(
         gun: detector, particle, energies, direction, seed.
         output: an HDF5 file (.h5, .hdf5); appears when complete, and so does its binning (.xml).
         num: showers of the whole; shower i is the same for any number.
-        first_event, num_events, part: which of the showers: see :func:`fastsim.shower_runs.shower_range`.
+        first_event, num_events, part: which of the showers: see :func:`fastsim.production.shower_run.shower_range`.
         workers: worker processes; the result does not depend on them.
         data: folder of Geant4's data sets; see :func:`generators.reference.geant4.data_environment`.
         resume: go on from the chunks of a run that was stopped, if there are any.
@@ -107,7 +107,7 @@ def _computed(gun: ShowerGun, environment: dict[str, str], plan: Plan, run: Run)
 
 @dataclass(frozen=True)
 class _LongEnough:
-    """A :class:`fastsim.production.Keeper` that gives chunks with as many showers as are wanted.
+    """A :class:`fastsim.production.chunks.Keeper` that gives chunks with as many showers as are wanted.
 
     The last chunk of a run that wanted fewer ends early.
     """

@@ -20,10 +20,10 @@ from fastsim.errors import OutOfDomain
 from fastsim.event.rng import chunk_rng
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, check_name, check_showers
-from fastsim.manifest import versions
-from fastsim.production import Progress
-from fastsim.runs import Plan, Run
-from fastsim.shower_runs import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
+from fastsim.production.chunks import Progress
+from fastsim.production.manifest import versions
+from fastsim.production.run import Plan, Run
+from fastsim.production.shower_run import Chunks, ShowerSummary, cut, numbers_of, shower_range, write_run
 from fastsim.sources.showers import Incidents, ShowerSource
 
 DRAWS = 5
@@ -89,8 +89,9 @@ def produce(
         num: showers of the whole; shower i is the same for any number.
         provenance: what else the file says about the source, such as the hash of its weights.
         reads: files that the source is read from.
-        first_event, num_events, part: which of the showers: see :func:`fastsim.shower_runs.shower_range`.
-        threads, workers, scheduler, resume, force, log: see :class:`fastsim.runs.Plan`; the result depends on none.
+        first_event, num_events, part: which of the showers: see :func:`fastsim.production.shower_run.shower_range`.
+        threads, workers, scheduler, resume, force, log: see
+            :class:`fastsim.production.run.Plan`; the result depends on none.
         progress: called with (showers done, showers wanted) after each chunk.
 
     Raises:

@@ -21,7 +21,7 @@ from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import read_showers
-from fastsim.production import available_cpus
+from fastsim.production.chunks import available_cpus
 from generators.hadrons.train import from_dict, read_config
 from generators.reference.geant4_run import make_showers
 from generators.showers.cascade.network import STAGES, Cascade

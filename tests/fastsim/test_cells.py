@@ -18,7 +18,7 @@ from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import Cells, HardEvents, RunInfo
 from fastsim.formats import hdf5, hepmc, root
 from fastsim.formats.output import open_writer
-from fastsim.production import EVENTS_PER_BLOCK
+from fastsim.production.chunks import EVENTS_PER_BLOCK
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.calorimeter import Row, events_of
 from tests.helpers.showers import store, toy_showers

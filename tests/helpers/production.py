@@ -54,8 +54,8 @@ class Server:
 
 def run(job: dict[str, Any]) -> int:
     """Exit status of one run, in this process."""
-    from fastsim import production
     from fastsim.cli import main
+    from fastsim.production import chunks as production
     from generators.reference import geant4_run as showers
     from generators.showers import produce
 

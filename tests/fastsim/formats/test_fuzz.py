@@ -24,8 +24,8 @@ from fastsim.detector.binning import read_binning
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents
 from fastsim.formats import calochallenge, hdf5, hepmc, lhe
-from fastsim.manifest import Manifest
-from fastsim.parts import load_part
+from fastsim.production.manifest import Manifest
+from fastsim.production.store import load_part
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from tests.helpers.events import event, file, with_hadrons

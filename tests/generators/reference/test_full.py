@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim import production
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats import lhe
-from fastsim.parts import digest
-from fastsim.production import events_in_chunks
-from fastsim.verification import verify, verify_together
+from fastsim.production import chunks as production
+from fastsim.production.chunks import events_in_chunks
+from fastsim.production.store import digest
+from fastsim.production.verify import verify, verify_together
 from generators.reference.full import FullPythia, numbered
 
 

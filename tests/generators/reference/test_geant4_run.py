@@ -21,7 +21,7 @@ from fastsim.detector.detector import Detector, Section, load_detector
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError, Stopped
 from fastsim.formats.calochallenge import read_showers
-from fastsim.verification import verify, verify_together
+from fastsim.production.verify import verify, verify_together
 from generators.reference.geant4 import DATA_VARIABLE
 from generators.reference.geant4_run import make_showers
 

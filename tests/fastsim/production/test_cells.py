@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim import production
 from fastsim.api import Model
 from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
 from fastsim.formats import hdf5, root
-from fastsim.manifest import Manifest, manifest_path
-from fastsim.parts import digest, packed, unpacked
-from fastsim.verification import verify, verify_together
+from fastsim.production import chunks as production
+from fastsim.production.manifest import Manifest, manifest_path
+from fastsim.production.store import digest, packed, unpacked
+from fastsim.production.verify import verify, verify_together
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.calorimeter import events_of
 from tests.helpers.events import event, file

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fastsim.detector.detector import PARTICLES
+from fastsim.production.verify import verify
 from fastsim.sources.cards import SHOWER_KINDS, available, read
 from fastsim.sources.showers import ShowerDomain
-from fastsim.verification import verify
 from tests.helpers.events import event, file
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

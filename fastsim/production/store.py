@@ -138,7 +138,7 @@ def load_part(path: Path) -> Arrays | None:
 
 
 class Store:
-    """The chunks of one run in its folder: a :class:`fastsim.production.Keeper`."""
+    """The chunks of one run in its folder: a :class:`fastsim.production.chunks.Keeper`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

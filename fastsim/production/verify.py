@@ -14,9 +14,9 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
 from fastsim.formats.calochallenge import Showers, read_chunks
-from fastsim.manifest import ENDING, ChunkRow, Manifest, manifest_path
-from fastsim.parts import digest
-from fastsim.runs import COUNTS
+from fastsim.production.manifest import ENDING, ChunkRow, Manifest, manifest_path
+from fastsim.production.run import COUNTS
+from fastsim.production.store import digest
 from fastsim.shipped import sha256_of
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim import production
 from fastsim.api import Model
 from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError
-from fastsim.verification import verify
+from fastsim.production import chunks as production
+from fastsim.production.verify import verify
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.showers import SMALL, ToySource, store, toy_showers
 from tests.helpers.sources import Spray
@@ -93,7 +93,7 @@ def test_errors_come_back(cluster: distributed.LocalCluster, tmp_path: Path) -> 
     with pytest.raises(FastsimError, match="not both"):
         fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Spray()), scheduler="tcp://x:1", workers=1)
     with (
-        patch("fastsim.cluster.SECONDS", 1),
+        patch("fastsim.production.dask.SECONDS", 1),
         pytest.raises(FastsimError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
     ):
         fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Spray()), scheduler="tcp://127.0.0.1:9")

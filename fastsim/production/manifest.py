@@ -21,7 +21,7 @@ from fastsim.event import Floats
 from fastsim.event.gun import Shots
 from fastsim.formats.atomic import AtomicPath, writing
 from fastsim.formats.calochallenge import Showers
-from fastsim.parts import Content, digest
+from fastsim.production.store import Content, digest
 
 LAYOUT = "fastsim-manifest"
 LAYOUT_VERSION = 1

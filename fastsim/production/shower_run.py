@@ -10,9 +10,9 @@ from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, Writer, binning_path
-from fastsim.manifest import ChunkRow
-from fastsim.production import Chunk, Summary, part_range
-from fastsim.runs import Plan, Run
+from fastsim.production.chunks import Chunk, Summary, part_range
+from fastsim.production.manifest import ChunkRow
+from fastsim.production.run import Plan, Run
 
 MAX_SHOWERS = 100_000_000
 """More than this in one run are refused."""

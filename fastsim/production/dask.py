@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from fastsim.errors import FastsimError
-from fastsim.manifest import versions
-from fastsim.production import single_threaded
-from fastsim.workers import Note
+from fastsim.production.chunks import single_threaded
+from fastsim.production.manifest import versions
+from fastsim.production.processes import Note
 
 J = TypeVar("J")
 R = TypeVar("R")

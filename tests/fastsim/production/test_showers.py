@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import fastsim
 from fastsim.cli import main
 from fastsim.errors import FastsimError, Stopped
-from fastsim.formats import output as output_files
+from fastsim.formats import atomic
 from fastsim.formats.calochallenge import Showers, read_showers
-from fastsim.manifest import Manifest, manifest_path
-from fastsim.parts import digest, packed, unpacked
-from fastsim.verification import verify, verify_together
+from fastsim.production.manifest import Manifest, manifest_path
+from fastsim.production.store import digest, packed, unpacked
+from fastsim.production.verify import verify, verify_together
 from generators.reference import geant4_run as reference
 from generators.showers import produce
 from tests.helpers.showers import SMALL, ToySource
@@ -46,7 +46,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No power is lost here; a loaded disk takes long to say that it has everything."""
-    monkeypatch.setattr(output_files, "_to_disk", lambda path: None)
+    monkeypatch.setattr(atomic, "_to_disk", lambda path: None)
 
 
 @pytest.fixture

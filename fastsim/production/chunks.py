@@ -31,7 +31,7 @@ from fastsim.formats import lhe
 from fastsim.sources.pipeline import Step
 
 if TYPE_CHECKING:
-    from fastsim.manifest import ChunkRow
+    from fastsim.production.manifest import ChunkRow
 
 EVENTS_PER_CHUNK = 512
 """Events of an LHE file that are computed together."""

@@ -18,11 +18,11 @@ from fastsim.event import HardEvents
 from fastsim.event.gun import Shots
 from fastsim.formats.atomic import AtomicPath, PathLike, writing
 from fastsim.formats.calochallenge import Showers
-from fastsim.manifest import ChunkRow, Manifest, manifest_path, plain
-from fastsim.parts import Store, open_parts, parts_folder, remove_parts
-from fastsim.production import Chunk, Crew, Progress, Summary
+from fastsim.production.chunks import Chunk, Crew, Progress, Summary
+from fastsim.production.manifest import ChunkRow, Manifest, manifest_path, plain
+from fastsim.production.processes import Processes
+from fastsim.production.store import Store, open_parts, parts_folder, remove_parts
 from fastsim.shipped import sha256_of
-from fastsim.workers import Processes
 
 C = TypeVar("C", HardEvents, Shots, Showers)
 S = TypeVar("S", bound=Summary)
@@ -212,7 +212,7 @@ class Run:
         """Who computes the chunks."""
         plan = self.plan
         if plan.scheduler:
-            from fastsim.cluster import Cluster
+            from fastsim.production.dask import Cluster
 
             cluster = Cluster(plan.scheduler, self.log)
             self._stack.callback(cluster.close)

@@ -16,8 +16,8 @@ import pytest
 import fastsim
 from fastsim.cli import GRACE
 from fastsim.detector.detector import load_detector
-from fastsim.parts import load_part, part_path
-from fastsim.verification import verify
+from fastsim.production.store import load_part, part_path
+from fastsim.production.verify import verify
 from tests.helpers.events import event, file
 from tests.helpers.production import CHUNK, Server
 from tests.helpers.showers import SMALL, store, toy_showers

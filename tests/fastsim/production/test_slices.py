@@ -16,16 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastsim
-from fastsim import production
 from fastsim.api import Model
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, ParticleSet
 from fastsim.event.gun import Shots
-from fastsim.formats import hdf5, root
-from fastsim.formats import output as output_files
-from fastsim.manifest import Manifest, manifest_path
-from fastsim.parts import digest
-from fastsim.verification import verify, verify_together
+from fastsim.formats import atomic, hdf5, root
+from fastsim.production import chunks as production
+from fastsim.production.manifest import Manifest, manifest_path
+from fastsim.production.store import digest
+from fastsim.production.verify import verify, verify_together
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray
 
@@ -76,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No power is lost here; a loaded disk takes long to say that it has everything."""
-    monkeypatch.setattr(output_files, "_to_disk", lambda path: None)
+    monkeypatch.setattr(atomic, "_to_disk", lambda path: None)
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])

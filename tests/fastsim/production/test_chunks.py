@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fastsim import production
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, ParticleSet, Partons
 from fastsim.event.gun import Gun
 from fastsim.event.rng import chunk_rng
-from fastsim.manifest import ChunkRow
-from fastsim.production import Crew, Summary, events_in_chunks, gun_in_chunks, in_order
+from fastsim.production import chunks as production
+from fastsim.production.chunks import Crew, Summary, events_in_chunks, gun_in_chunks, in_order
+from fastsim.production.manifest import ChunkRow
 from generators.hadrons.step import Hadronize
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray

@@ -1,0 +1,1 @@
+"""Runs: inputs in chunks, workers, finished chunks on disk, manifests and their check."""
