@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from generators.showers.produce import CHUNK, produce
 from numpy.typing import NDArray
 
 import fastsim
@@ -20,7 +21,6 @@ from fastsim.formats.calochallenge import read_showers
 from fastsim.shipped import sha256_of
 from fastsim.sources.showers import Incidents, ShowerDomain
 from generators.showers.library import ShowerLibrary
-from generators.showers.produce import CHUNK, produce
 from tests.helpers.showers import store, toy_showers
 
 ECAL = load_detector("pb-si-ecal")
