@@ -91,6 +91,8 @@ def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> An
         what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
         raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{other}")
     cls = model_class(card.kind, os.fspath(name))
+    if not issubclass(cls, ShowerSource if makes == SHOWERS else HadronSource):
+        raise WeightsError(f"{os.fspath(name)}: kind {card.kind!r} makes no {makes}, but the domain is one of {makes}")
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if key not in cls.load_options:

@@ -68,7 +68,7 @@ def command(
         "device": None if device == "cpu" else device,
     }
     if showers.asked(shower_gun, events_only):
-        showers.make(output, shower_gun, model=model, geant4_data=None, options=options)
+        showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
         return
     source = event_input(input, gun)
     from fastsim import api

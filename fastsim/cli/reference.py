@@ -43,7 +43,7 @@ def command(
     """
     events_only = {"input": input, "gun": gun, "full": full, "scheduler": options["scheduler"]}
     if showers.asked(shower_gun, events_only):
-        showers.make(output, shower_gun, model="geant4", geant4_data=geant4_data, options=options)
+        showers.make_as_before(output, shower_gun, model="geant4", geant4_data=geant4_data, options=options)
         return
     if geant4_data is not None:
         raise click.UsageError("--geant4-data needs --detector")

@@ -136,9 +136,6 @@ def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if wrong:
         name = wrong[0].upper() if wrong[0] == "input" else _option(wrong[0])
         raise click.UsageError(f"{name} does not go with --detector")
-    click.echo(
-        "fastsim: 'fastsim showers' is the command for single showers now; this spelling goes on working", err=True
-    )
     return True
 
 
@@ -159,3 +156,12 @@ def make(
     with progress("running Geant4" if model == "geant4" else "generating", "showers") as report:
         summary = api.showers(output, **target, model=model, geant4_data=geant4_data, **options, progress=report)
     show(summary)
+
+
+def make_as_before(
+    output: str, gun: Mapping[str, Any], *, model: str | None, geant4_data: Path | None, options: Mapping[str, Any]
+) -> None:
+    """Make the showers for ``generate`` or ``reference``, and say which command does it now."""
+    make(output, gun, model=model, geant4_data=geant4_data, options=options)
+    geant4 = " --model geant4" if model == "geant4" else ""
+    click.echo(f"fastsim: 'fastsim showers{geant4}' is the command for this now; the old one goes on working", err=True)

@@ -115,7 +115,7 @@ class LheInput(Input):
         return (self.source,) if is_file else ()  # type: ignore[return-value]
 
     def settings(self) -> dict[str, Any]:
-        return _file_settings(self.paths)
+        return _file_settings(self.paths, self.chunk_size)
 
     def count(self) -> int:
         if not self.rereadable:
@@ -126,7 +126,7 @@ class LheInput(Input):
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, Chunks]:
         assert step is not None
-        size, first, stop = EVENTS_PER_CHUNK, events.first, events.stop
+        size, first, stop = self.chunk_size, events.first, events.stop
         first_chunk = first // size
         wanted = None if stop is None else (-(-stop // size) - first_chunk) * size
         if events.num == 0:
@@ -172,7 +172,7 @@ class GunInput(Input):
 
     def settings(self) -> dict[str, Any]:
         # parton i is the same whatever their number: it is no setting
-        return {"gun": str(replace(self.gun, num=1)).removesuffix(" num=1"), "chunk": PARTONS_PER_CHUNK}
+        return {"gun": str(replace(self.gun, num=1)).removesuffix(" num=1"), "chunk": self.chunk_size}
 
     def count(self) -> int:
         return self.gun.num
@@ -189,7 +189,7 @@ class GunInput(Input):
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, Chunks]:
         assert step is not None
-        size = PARTONS_PER_CHUNK
+        size = self.chunk_size
         stop = self.gun.num if events.stop is None else min(self.gun.num, events.stop)
         if events.first > 0 and events.first >= self.gun.num and events.num != 0:
             raise FastsimError(f"first event {events.first} asked, but the gun shoots {self.gun.num} (numbered from 0)")
@@ -224,7 +224,7 @@ class EventFileInput(Input):
         return not _is_pipe(self.path)
 
     def settings(self) -> dict[str, Any]:
-        return _file_settings(self.paths)
+        return _file_settings(self.paths, self.chunk_size)
 
     def count(self) -> int:
         if not self.rereadable:
@@ -235,7 +235,7 @@ class EventFileInput(Input):
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, Chunks]:
         run, batches = read_events(
-            self.path, first_event=events.first, num_events=events.num, border=align, chunk_size=EVENTS_PER_CHUNK
+            self.path, first_event=events.first, num_events=events.num, border=align, chunk_size=self.chunk_size
         )
         assert step is None, "steps on events with hadrons run in blocks"
         return run, (Chunk(number, batch) for number, batch in enumerate(batches))
@@ -269,8 +269,8 @@ def _is_pipe(path: PathLike) -> bool:
     return os.path.exists(path) and not os.path.isfile(path)
 
 
-def _file_settings(paths: tuple[PathLike, ...]) -> dict[str, Any]:
+def _file_settings(paths: tuple[PathLike, ...], chunk_size: int) -> dict[str, Any]:
     if not paths:
-        return {"input": "stream", "chunk": EVENTS_PER_CHUNK}
+        return {"input": "stream", "chunk": chunk_size}
     path = Path(paths[0])
-    return {"input": path.name, "input_sha256": sha256_of(path), "chunk": EVENTS_PER_CHUNK}
+    return {"input": path.name, "input_sha256": sha256_of(path), "chunk": chunk_size}
