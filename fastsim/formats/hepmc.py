@@ -241,11 +241,17 @@ def _run_of(path: PathLike) -> RunInfo:
         raise FastsimError(f"{name}: no such file")
     try:
         with _open_to_read(name) as raw:
-            event = next(iter(pyhepmc.open(WatchedFile(raw, b"E "))), None)
+            watched = WatchedFile(raw, b"E ")
+            event = next(iter(pyhepmc.open(watched)), None)
+            if event is None:
+                watched.finish()
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
     if event is None:
-        raise FastsimError(f"{name}: holds no event that can be read")
+        if b"HepMC::Asciiv3-START_EVENT_LISTING" not in watched.head or watched.count:
+            raise FastsimError(f"{name}: holds no event that can be read")
+        _check_whole(name, watched, 0)
+        return RunInfo((0, 0), (0.0, 0.0))  # a run that had no events, as a slice may be
     scale = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
     beams = [(int(p.pid), float(p.momentum.e) * scale) for p in event.particles if p.status == 4]
     ids, energies = zip(*beams, strict=True) if len(beams) == 2 else ((0, 0), (0.0, 0.0))
