@@ -1,7 +1,6 @@
 """Geant4's showers in the detectors that ship: sampling fraction, resolution, shower maximum, e/pi and cost.
 
-Prints the Markdown tables of docs/calorimeter.md. One worker; the time a GeV is that of the whole run, the start of
-Geant4 included.
+Prints the Markdown tables of docs/calorimeter.md. One worker; the time a GeV includes the start of Geant4.
 
     python bench/geant4.py --geant4-data DIR
 """
@@ -33,7 +32,16 @@ RADIATION_LENGTH = {"G4_Pb": 5.612, "G4_Si": 93.70, "G4_Cu": 14.36}
 
 @dataclass(frozen=True)
 class Result:
-    """What one run gave; fractions of the incident energy with their standard errors."""
+    """What one run gives.
+
+    Attributes:
+        fraction: visible fraction of the incident energy.
+        error: its standard error.
+        width: relative standard deviation of the visible energy.
+        width_error: its standard error.
+        maximum: depth of the shower maximum in radiation lengths.
+        cost: wall time in ms a GeV.
+    """
 
     fraction: float
     error: float
@@ -44,7 +52,7 @@ class Result:
 
 
 def measure(name: str, particle: str, energy: float, num: int, data: Path | None, folder: Path) -> Result:
-    """Shoots ``num`` particles and measures their showers; ``maximum`` in radiation lengths, ``cost`` in ms a GeV."""
+    """Shoot ``num`` particles at a detector and measure their showers."""
     detector = load_detector(name)
     output = folder / f"{name}-{particle}-{energy}.h5"
     summary = make_showers(ShowerGun(detector, particle, (energy, energy), seed=1), output, num=num, data=data)
@@ -65,7 +73,7 @@ def measure(name: str, particle: str, energy: float, num: int, data: Path | None
 
 
 def _maximum(profile: np.ndarray) -> float:
-    """Depth of the maximum in layers, from a parabola through the logarithm around the highest layer."""
+    """Find the depth of the maximum in layers, by a parabola through the logarithm around the highest layer."""
     top = int(np.clip(np.argmax(profile), 3, len(profile) - 4))
     around = np.arange(top - 3, top + 4)
     a, b, _ = np.polyfit(around + 0.9, np.log(np.maximum(profile[around], 1e-9)), 2)

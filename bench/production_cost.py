@@ -43,9 +43,9 @@ FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")
 ROUNDS = 3
 PARTS = {
     "torch": "networks",
-    "splitting": "networks, their input",
-    "splitting_sampler": "draws",
-    "branching": "contexts, kinematics",
+    "network": "networks, their input",
+    "sampler": "draws",
+    "splittings": "contexts, kinematics",
 }
 """What the modules of the tree model do, as far as their names do not say it."""
 
@@ -63,7 +63,16 @@ class Costs:
     def add(
         self, stage: str, action: Callable[[], Any], size: Callable[[], os.stat_result] | None = None
     ) -> tuple[float, Profile]:
-        """Runs a stage; returns its milliseconds an event, and its profile."""
+        """Run a stage and add its row.
+
+        Args:
+            stage: its name.
+            action: the stage.
+            size: status of the file that it writes, if any.
+
+        Returns:
+            Milliseconds an event, and the profile.
+        """
         action()
         spent = []
         for _ in range(ROUNDS):
@@ -78,18 +87,19 @@ class Costs:
         return ms, own
 
     def row(self, stage: str, ms: float, size: str = "", more: str = "") -> None:
+        """Add a row."""
         self.rows.append([stage, f"{ms:.3f}", size, more])
 
 
 def where(own: Profile, most: int = 3) -> str:
-    """The functions that spend most themselves, with their share."""
+    """List the functions that spend most themselves, with their share."""
     whole = sum(own.values())
-    found = sorted(own.items(), key=lambda item: -item[1])[:most]
-    return ", ".join(f"`{name(key)}` {seconds / whole:.0%}" for key, seconds in found)
+    largest = sorted(own.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"`{name(key)}` {seconds / whole:.0%}" for key, seconds in largest)
 
 
 def name(key: tuple[str, int, str]) -> str:
-    """A function's name with its module, without its place; of a built-in method with its type."""
+    """Name a function with its module, without its place; a built-in method with its type."""
     file, _, function = key
     if file != "~":
         return f"{Path(file).stem}.{function.strip('<>')}"
@@ -98,7 +108,7 @@ def name(key: tuple[str, int, str]) -> str:
 
 
 def by_module(own: Profile) -> dict[str, float]:
-    """Share of the time by what the module of the function does, the largest first."""
+    """Compute the share of the time by what the module of the function does, the largest first."""
     shares: dict[str, float] = {}
     for (file, _, function), seconds in own.items():
         module = "torch" if "torch" in file or "torch" in function else "numpy" if file == "~" else Path(file).stem
@@ -127,7 +137,7 @@ class Tape:
 
 
 def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardEvents:
-    """The stages between reading and writing; returns the events with hadrons."""
+    """Measure the stages between reading and writing, and return the events with hadrons."""
     batches = list(hard.chunks(EVENTS_PER_CHUNK))
     fallback = fastsim.load_model("pythia")
 
@@ -137,7 +147,7 @@ def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardE
 
     costs.add("**computing**, all of it", lambda: events(source))
     tape = Tape(source)
-    made = events(tape)
+    hadronized = events(tape)
 
     def play() -> None:
         tape.rewind()
@@ -146,11 +156,11 @@ def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardE
     if isinstance(source, HadronModel):
         add_model(costs, source, [partons for partons, _ in tape.calls])
     costs.add("decays of resonances, event record", play)
-    return made
+    return hadronized
 
 
 def add_model(costs: Costs, model: HadronModel, batches: list[Partons]) -> None:
-    """The stages of a model."""
+    """Measure the stages of a model."""
 
     def latent() -> list[Latent]:
         return [model.latent(partons, rng=np.random.default_rng(0)) for partons in batches]
@@ -175,7 +185,7 @@ def add_model(costs: Costs, model: HadronModel, batches: list[Partons]) -> None:
 
 
 def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) -> None:
-    """Formats, and what a run keeps beside its output."""
+    """Measure the formats, and what a run keeps besides its output."""
     for ending in FORMATS:
         path = folder / f"events.{ending}"
 
@@ -193,7 +203,7 @@ def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) ->
 
 
 def profile(model: str, path: Path, num_events: int) -> str:
-    """The table, in Markdown, for events of an LHE file, repeated."""
+    """Measure all stages on events of an LHE file, repeated, and write the table in Markdown."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""Speed of models of calorimeter showers beside Geant4, in one run on one core each, for docs/calorimeter.md.
+"""Speed of models of calorimeter showers compared with Geant4, in one run on one core each, for docs/calorimeter.md.
 
 CPU milliseconds a shower (user and system) of one process with one thread: other work on the machine then changes
 little. Geant4's start is taken off by a run of one shower. Models make batches of the sizes given; the first call,
@@ -39,7 +39,7 @@ GEANT4 = "Geant4"
 
 
 def geant4_cost(particle: str, energy: float, seconds: float, seed: int, data: Path | None) -> float:
-    """CPU ms a shower of Geant4 in about ``seconds``, without its start."""
+    """Measure the CPU ms a shower of Geant4 in about ``seconds``, without its start; ``energy`` in GeV."""
     gun = ShowerGun(load_detector(DETECTOR), particle, (energy, energy), seed=seed)
     num = 1 + max(5, round(seconds / (0.013 * energy)))  # about 13 ms a GeV
     spent = []
@@ -52,13 +52,13 @@ def geant4_cost(particle: str, energy: float, seconds: float, seed: int, data: P
 
 
 def children_seconds() -> float:
-    """CPU seconds of the processes that were started and have ended."""
+    """Read the CPU seconds of the processes that were started and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def source_cost(source: ShowerSource, pdg_id: int, energy: float, batch: int, seconds: float, seed: int) -> float:
-    """CPU ms a shower of a source in batches, over some seconds."""
+    """Measure the CPU ms a shower of a source in batches, over some seconds; ``energy`` in GeV."""
     incidents = Incidents.perpendicular(pdg_id, np.full(batch, energy))
     source.sample(incidents, rng=np.random.default_rng(seed))
     calls, start = 0, time.process_time()
@@ -76,23 +76,27 @@ def measure(
     data: Path | None,
     log: Callable[[str], None],
 ) -> dict[tuple[str, int], list[float]]:
-    """CPU ms a shower at each of ``ENERGIES``, by source and batch (0 for Geant4): the median of the rounds."""
+    """Measure the CPU ms a shower at each of ``ENERGIES``: the median of the rounds.
+
+    Returns:
+        Values by source and batch (0 for Geant4).
+    """
     costs: dict[tuple[str, int], list[list[float]]] = {}
     pdg_id = PARTICLES[particle][0]
     for number in range(ROUNDS):
         for place, energy in enumerate(ENERGIES):
-            found = {(GEANT4, 0): geant4_cost(particle, energy, seconds, number, data)}
+            latest = {(GEANT4, 0): geant4_cost(particle, energy, seconds, number, data)}
             for name, source in sources.items():
                 for batch in batches:
-                    found[name, batch] = source_cost(source, pdg_id, energy, batch, seconds, number)
-            for key, cost in found.items():
+                    latest[name, batch] = source_cost(source, pdg_id, energy, batch, seconds, number)
+            for key, cost in latest.items():
                 costs.setdefault(key, [[] for _ in ENERGIES])[place].append(cost)
             log(f"round {number + 1} of {ROUNDS}, {energy:g} GeV done")
     return {key: [float(np.median(c)) for c in by_energy] for key, by_energy in costs.items()}
 
 
 def markdown(costs: dict[tuple[str, int], list[float]], particle: str) -> str:
-    """The table: ms a shower, and how many times faster than Geant4."""
+    """Write the table: ms a shower, and how many times faster than Geant4."""
     reference = costs[GEANT4, 0]
     rows = []
     for (name, batch), values in costs.items():
@@ -103,7 +107,7 @@ def markdown(costs: dict[tuple[str, int], list[float]], particle: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits: 0.0231, 551, 12,800."""
+    """Write three digits: 0.0231, 551, 12,800."""
     return f"{float(f'{value:.3g}'):,g}"
 
 
