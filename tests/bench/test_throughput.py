@@ -16,7 +16,7 @@ EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
 
 
 def test_a_rate_is_that_of_the_work_done() -> None:
-    """Hard partons have more hadrons: Pythia takes several times as long."""
+    """Check that hard partons, which have more hadrons, take Pythia several times as long."""
     soft, hard = (throughput.rate(Setting(PYTHIA, pt=pt, batch=8), 0.3, 1) for pt in ((20.0, 30.0), (1e3, 2e3)))
     assert 10 < 2 * hard < soft
 

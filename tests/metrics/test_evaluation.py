@@ -17,7 +17,7 @@ from tests.helpers.jets import toy_sets
 
 
 def arrays(num: int, rng: np.random.Generator, shift: float = 0.0, *, only_above: float = -np.inf) -> Sample:
-    """Three correlated features, the first shifted where the condition is above a limit."""
+    """Draw three correlated features, the first shifted where the condition is above a limit."""
     x = rng.normal(size=(num, 3))
     energy = rng.uniform(0, 4, num)
     x[:, 0] += np.where(energy > only_above, shift, 0.0)

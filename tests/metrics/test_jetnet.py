@@ -28,7 +28,7 @@ def data() -> dict[str, Any]:
 
 
 def numbers(result: MetricResult | dict[str, MetricResult]) -> list[Any]:
-    """Values and errors as JetNet returns them: a pair of floats, or of lists."""
+    """Collect values and errors as JetNet returns them: a pair of floats, or of lists."""
     if isinstance(result, MetricResult):
         return [result.value, result.error]
     return [[r.value for r in result.values()], [r.error for r in result.values()]]

@@ -57,7 +57,7 @@ def test_pictures_of_samples(tmp_path: Path) -> None:
 
 
 def test_voxel_spectrum_counts_voxels_a_shower(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn sums to the voxels above the threshold, with the error of a mean over showers."""
+    """Check that the spectrum sums to the voxels above the threshold, with the error of a mean over showers."""
     showers = toy_showers(50, BINNING, np.random.default_rng(1), energy=(1e4, 1e5))
     drawn = {}
 

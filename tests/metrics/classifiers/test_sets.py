@@ -29,7 +29,7 @@ def toys(num: int, seed: int, **options: float) -> Jets:
 
 
 def logits(jets: Jets, max_paired: int, rows: np.ndarray) -> np.ndarray:
-    """Of an untrained network with inputs standardised by all sets."""
+    """Compute logits of an untrained network with inputs standardised by all sets."""
     torch.manual_seed(0)
     model, inputs = _prepare(jets, np.arange(len(jets)), True, max_paired)
     with torch.no_grad():
@@ -37,7 +37,7 @@ def logits(jets: Jets, max_paired: int, rows: np.ndarray) -> np.ndarray:
 
 
 def lorentz(p4: np.ndarray) -> np.ndarray:
-    """A fixed rotation about a skew axis, then a boost."""
+    """Make a fixed rotation about a skew axis, then a boost."""
     axis, angle = np.array([0.6, -0.48, 0.64]), 1.1
     cross = np.cross(np.eye(3), axis)
     rotation = np.eye(3) - np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
@@ -201,7 +201,7 @@ def test_joined_samples_keep_their_order() -> None:
 
 
 def showers(num: int, rng: np.random.Generator, share: float) -> Showers:
-    """All of the incident energy in 12 voxels, ``share`` of it on average in the first six."""
+    """Draw showers with all of the incident energy in 12 voxels, ``share`` of it on average in the first six."""
     incident = np.exp(rng.uniform(np.log(1e3), np.log(1e6), num))
     first = rng.beta(50 * share, 50 * (1 - share), num)
     parts = np.concatenate([rng.dirichlet(np.ones(6), num) * x[:, None] for x in (first, 1 - first)], axis=1)

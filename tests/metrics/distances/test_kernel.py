@@ -10,7 +10,7 @@ from metrics.distances import kernel
 
 
 def brute_force(x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> float:
-    """Weighted unbiased MMD^2, from whole kernel matrices."""
+    """Compute weighted unbiased MMD^2 from whole kernel matrices."""
 
     def k(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** 4

@@ -11,7 +11,7 @@ from metrics.distances.manifold import NAMES, prdc
 
 
 def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> dict[str, float]:
-    """The definitions, pair by pair, in features standardised by the real sample."""
+    """Compute the definitions, pair by pair, in features standardised by the real sample."""
     mean, std = real.mean(axis=0), real.std(axis=0)
     r, g = (real - mean) / std, (generated - mean) / std
 

@@ -17,7 +17,7 @@ from tests.helpers.jets import toy_sets
 
 @pytest.fixture
 def events(rng: np.random.Generator) -> ParticleSet:
-    """Thirty events of three sprays each, the particles of an event shuffled; the last event is empty."""
+    """Draw thirty events of three sprays each, the particles of an event shuffled; the last event is empty."""
     sets, _ = toy_sets(90, 20.0, rng)
     offsets = np.append(sets.offsets[::3], sets.offsets[-1])
     event = np.repeat(np.arange(31), np.diff(offsets))
@@ -26,7 +26,7 @@ def events(rng: np.random.Generator) -> ParticleSet:
 
 
 def by_fastjet(p4: np.ndarray, radius: float, pt_min: float) -> list[tuple[list[float], set[int]]]:
-    """Momentum (E, px, py, pz) and members of the jets of one event, in falling pT."""
+    """List momentum (E, px, py, pz) and members of the jets of one event, in falling pT."""
     import fastjet
 
     inputs = [fastjet.PseudoJet(px, py, pz, energy) for energy, px, py, pz in p4.tolist()]

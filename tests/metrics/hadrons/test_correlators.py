@@ -22,7 +22,7 @@ from tests.helpers.jets import toy_sets
 
 
 def by_hand(z: np.ndarray, eta: np.ndarray, phi: np.ndarray) -> float:
-    """2e3 of one set, triple by triple."""
+    """Compute 2e3 of one set, triple by triple."""
     total = 0.0
     for triple in combinations(range(len(z)), 3):
         sides = sorted(np.hypot(eta[i] - eta[j], phi[i] - phi[j]) for i, j in combinations(triple, 2))
@@ -31,7 +31,7 @@ def by_hand(z: np.ndarray, eta: np.ndarray, phi: np.ndarray) -> float:
 
 
 def set_of(pt: list[float], eta: list[float], phi: list[float], parton_phi: float = 0.0) -> Jets:
-    """One set of photons about a parton of 100 GeV."""
+    """Make one set of photons about a parton of 100 GeV."""
     p4 = p4_from_pt_eta_phi_m(pt, eta, phi, 0.0)
     parton = Partons.from_pt_eta_phi([21], [100.0], [0.0], [parton_phi])
     return relative(ParticleSet(np.array([0, len(pt)]), np.full(len(pt), 22), p4), parton)

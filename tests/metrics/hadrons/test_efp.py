@@ -26,7 +26,7 @@ ENTANGLED = (
 
 
 def toy_arrays(num: int, width: int, rng: np.random.Generator, spread: float = 0.3) -> np.ndarray:
-    """(eta_rel, phi_rel, pT_rel) of 1 to ``width`` particles, padded with zeros."""
+    """Draw (eta_rel, phi_rel, pT_rel) of 1 to ``width`` particles, padded with zeros."""
     counts = rng.integers(1, width, num, endpoint=True)
     columns = [rng.normal(0, spread, (num, width)), rng.uniform(-spread, spread, (num, width))]
     columns.append(rng.exponential(1 / width, (num, width)))
@@ -34,7 +34,7 @@ def toy_arrays(num: int, width: int, rng: np.random.Generator, spread: float = 0
 
 
 def by_definition(z: np.ndarray, theta: np.ndarray, graph: Graph) -> float:
-    """The polynomial as written in its definition, by a sum over all particle tuples."""
+    """Compute the polynomial as written in its definition, by a sum over all particle tuples."""
     letters = "abcdefghijkl"[: graph.num_vertices]
     operands = [z] * len(letters) + [theta] * graph.num_edges
     terms = [*letters, *(letters[i] + letters[j] for i, j in graph.edges)]
@@ -73,7 +73,7 @@ def test_the_default_is_the_set_of_energyflow(rng: np.random.Generator, max_part
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
 def test_random_graphs_agree_with_energyflow(rng: np.random.Generator, beta: float) -> None:
-    """Multigraphs of up to six edges, connected or not, whose plans share operations."""
+    """Check multigraphs of up to six edges, connected or not, whose programs share operations."""
     chosen = [TETRAHEDRON]
     while len(chosen) < 60:
         edges = [tuple(rng.choice(7, 2, replace=False)) for _ in range(rng.integers(1, 7))]
@@ -103,7 +103,7 @@ def test_named_columns_are_those_graphs() -> None:
 
 
 def test_columns_follow_the_graphs_given(rng: np.random.Generator) -> None:
-    """In any order, repeated, alone or together with others: the same numbers."""
+    """Check that graphs in any order, repeated, alone or together give the same numbers."""
     particles = toy_arrays(20, 9, rng)
     chosen = graphs("d<=5")
     found = efps_of_arrays(particles, graphs=chosen, dtype=np.float64)

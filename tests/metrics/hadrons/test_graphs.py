@@ -15,7 +15,7 @@ CONNECTED = [1, 1, 2, 5, 12, 33, 103]
 
 
 def random_graph(rng: np.random.Generator, num_edges: int, num_vertices: int) -> Graph:
-    """Edges between random vertices, which are then numbered without gaps."""
+    """Draw edges between random vertices, which are then numbered without gaps."""
     edges = [tuple(rng.choice(num_vertices, 2, replace=False)) for _ in range(num_edges)]
     number = {v: i for i, v in enumerate(sorted({v for edge in edges for v in edge}))}
     return Graph([(number[k], number[m]) for k, m in edges])

@@ -15,7 +15,7 @@ from tests.helpers.jets import toy_sets
 
 
 def sets_of(*sets: list[tuple[float, float, float]]) -> Jets:
-    """Sets of photons, (pT/GeV, eta, phi) each, about partons of 100 GeV."""
+    """Make sets of photons, (pT/GeV, eta, phi) each, about partons of 100 GeV."""
     flat = np.array([particle for one in sets for particle in one]).reshape(-1, 3)
     particles = ParticleSet(
         offsets_from_counts(np.array([len(one) for one in sets], dtype=np.int64)),
@@ -27,7 +27,7 @@ def sets_of(*sets: list[tuple[float, float, float]]) -> Jets:
 
 
 def pair_mass(z: float, other: float, angle: float) -> float:
-    """Mass of two massless particles at equal rapidity."""
+    """Compute the mass of two massless particles at equal rapidity."""
     return float(np.sqrt(2 * z * other * (1 - np.cos(angle))))
 
 

@@ -26,7 +26,7 @@ from tests.helpers.jets import toy_sets
 
 @pytest.fixture
 def pair() -> Features:
-    """A parton of 100 GeV with a pi+ of 60 and a photon of 30 GeV, 0.5 apart in azimuth, and one empty set."""
+    """Make a parton of 100 GeV with a pi+ of 60 and a photon of 30 GeV, 0.5 apart in azimuth, and one empty set."""
     p4 = p4_from_pt_eta_phi_m([30.0, 60.0], [0.0, 0.0], [0.4, -0.1], [0.0, 0.13957])
     partons = Partons.from_pt_eta_phi([2, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
     return features(ParticleSet(np.array([0, 2, 2]), [22, 211], p4), partons, dtype=np.float64)

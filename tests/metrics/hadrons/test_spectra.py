@@ -27,7 +27,7 @@ def test_equal_samples_have_none_and_a_change_is_seen_where_it_is(rng: np.random
 
 
 def pions(num: int, each: int) -> Jets:
-    """Sets of ``each`` equal pions along their partons of 100 GeV."""
+    """Make sets of ``each`` equal pions along their partons of 100 GeV."""
     p4 = np.tile([100.0 / each, 100.0 / each, 0.0, 0.0], (num * each, 1))
     sets = ParticleSet(np.arange(num + 1) * each, np.full(num * each, 211), p4)
     return relative(sets, Partons(np.full(num, 2), np.tile([100.0, 100.0, 0.0, 0.0], (num, 1))))

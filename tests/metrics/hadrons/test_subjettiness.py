@@ -10,7 +10,7 @@ from tests.helpers.jets import toy_sets
 
 
 def by_fastjet(z: np.ndarray, eta: np.ndarray, phi: np.ndarray, num: int) -> float:
-    """tau_N about the axes that FastJet finds."""
+    """Compute tau_N about the axes that FastJet finds."""
     import fastjet
 
     points = []

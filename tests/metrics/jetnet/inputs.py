@@ -10,7 +10,7 @@ NUM_JETS, NUM_PARTICLES = 1_200, 20
 
 
 def make_jets(seed: int, width: float, *, mass: bool = False) -> np.ndarray:
-    """Jets (N, P, 3) of eta, phi, pT relative to the jet, padded with 0; (N, P, 4) with masses."""
+    """Draw jets (N, P, 3) of eta, phi, pT relative to the jet, padded with 0; (N, P, 4) with masses."""
     rng = np.random.default_rng(seed)
     shape = NUM_JETS, NUM_PARTICLES
     counts = rng.integers(1, NUM_PARTICLES + 1, NUM_JETS)
@@ -24,7 +24,7 @@ def make_jets(seed: int, width: float, *, mass: bool = False) -> np.ndarray:
 
 
 def make_features(seed: int, num: int, shift: float, dimension: int = 36) -> np.ndarray:
-    """Correlated features (num, dimension) with long tails, as EFPs have, the last of them always 0."""
+    """Draw correlated features (num, dimension) with long tails, as EFPs have, the last of them always 0."""
     mixing = np.random.default_rng(5).normal(0.0, 0.1, (dimension, dimension))
     rng = np.random.default_rng(seed)
     x = np.exp((rng.normal(0.0, 1.0, (num, dimension)) + shift) @ mixing)
@@ -41,7 +41,7 @@ KPD = {"num_batches": 5, "batch_size": 1_000}
 
 
 def make() -> dict[str, Any]:
-    """All inputs, in pairs of real and generated."""
+    """Draw all inputs, in pairs of real and generated."""
     double = make_jets(1, 0.10), make_jets(2, 0.12)
     return {
         "jets": double,

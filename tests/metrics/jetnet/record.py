@@ -27,7 +27,7 @@ PACKAGES = ("jetnet", "numpy", "scipy", "numba", "energyflow", "wasserstein", "c
 
 
 def plain(value: Any) -> Any:
-    """Floats and lists of them, for JSON; a double keeps all its digits."""
+    """Convert to floats and lists of them, for JSON; a double keeps all its digits."""
     return [plain(v) for v in value] if isinstance(value, (tuple, list, np.ndarray)) else float(value)
 
 

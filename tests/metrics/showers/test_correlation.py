@@ -20,7 +20,7 @@ def sample(rng: np.random.Generator) -> Sample:
 
 
 def _of_layers(fractions: np.ndarray, weights: np.ndarray | None = None) -> Sample:
-    """Showers whose layers hold these fractions of 1 GeV."""
+    """Make showers whose layers hold these fractions of 1 GeV."""
     voxels = np.zeros((len(fractions), BINNING.num_voxels), np.float32)
     voxels[:, ::4] = 1e3 * fractions
     return showers_sample(Showers(np.full(len(fractions), 1e3), voxels), BINNING, weights=weights)
@@ -58,7 +58,7 @@ def test_distance(sample: Sample, rng: np.random.Generator) -> None:
 
 
 def test_layers_of_other_showers_are_found_out(rng: np.random.Generator) -> None:
-    """Every layer's distribution is right, only that they belong together is lost."""
+    """Give each layer the right distribution, but of another shower: only the correlation is lost."""
     real = _of_layers(rng.dirichlet(np.ones(6), 1500))
     x = rng.dirichlet(np.ones(6), 1500)
     alike, mixed = _of_layers(x), _of_layers(np.stack([rng.permutation(c) for c in x.T], axis=1))

@@ -28,7 +28,7 @@ def _arrays(x: np.ndarray, weights: np.ndarray | None = None, **more: np.ndarray
 
 
 def _challenge(h: np.ndarray, g: np.ndarray, edges: np.ndarray) -> float:
-    """As the challenge computes it: from densities times widths, with an offset in the denominator."""
+    """Compute S as the challenge does: from densities times widths, with an offset in the denominator."""
     h, g = (np.histogram(x, edges, density=True)[0] * np.diff(edges) for x in (h, g))
     return float(0.5 * np.sum((h - g) ** 2 / (h + g + 1e-16)))
 
@@ -261,7 +261,7 @@ def test_voxel_spectrum_errors(rng: np.random.Generator) -> None:
 
 
 def test_a_quieter_signed_null(rng: np.random.Generator) -> None:
-    """Relabelling carries weights along: a sample with large weights has a wider null."""
+    """Check that relabelling carries weights along: a sample with large weights has a wider null."""
     x, y = rng.normal(size=1000), rng.normal(size=1000)
     plain = separations(_arrays(x), _arrays(y), {"x": EDGES})["separation x"]
     weights = rng.choice([0.1, 5.0], 1000)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metrics import classifier_test, fpd, kpd, w1
-from metrics.statistics.weights import block_numbers, event_weights, units
+from metrics.statistics.weights import block_numbers, event_weights, exchangeable_units
 
 
 def test_weights_sum_to_the_number_of_effective_events() -> None:
@@ -40,11 +40,11 @@ def test_blocks_are_in_proportion_to_the_information() -> None:
 
 
 def test_units_are_events_or_blocks_of_them(rng: np.random.Generator) -> None:
-    unit, num_real, num_generated = units(np.ones(30), np.ones(20), rng)
+    unit, num_real, num_generated = exchangeable_units(np.ones(30), np.ones(20), rng)
     assert (num_real, num_generated) == (30, 20)
     np.testing.assert_array_equal(unit, np.arange(50))
     half = event_weights("m", "generated", np.where(np.arange(400) % 4 == 0, -1.0, 1.0), 400)
-    unit, num_real, num_generated = units(np.ones(400), half, rng)
+    unit, num_real, num_generated = exchangeable_units(np.ones(400), half, rng)
     assert num_real / num_generated == pytest.approx(4.0, rel=0.1)
     assert set(unit[:400]) == set(range(num_real))
     assert set(unit[400:]) == set(range(num_real, num_real + num_generated))
