@@ -158,6 +158,9 @@ def coverage_and_mmd(
             f"num * num_batches is {num * num_batches} sets of either sample, but there are {len(real)} real and "
             f"{len(generated)} generated ones: lower num or num_batches"
         )
+    for jets in (real, generated):
+        # all sets, whether they are drawn or not: a seed must not decide what is refused
+        _check_particles(_table(jets))
     rng = np.random.default_rng(seed)
     chosen = [jets[rng.permutation(len(jets))[: num * num_batches]] for jets in (real, generated)]
     sides = [_particle_sets(jets, max_particles) for jets in chosen]
@@ -249,8 +252,12 @@ def _particle_sets(jets: Jets, max_particles: int | None) -> list[Floats]:
     """List the particles of each set, columns pT, eta, phi."""
     if max_particles is not None and max_particles < 1:
         raise ValueError(f"max_particles is {max_particles}: expected at least 1, or None for all")
-    table = np.stack([jets.pt_rel, jets.eta_rel, jets.phi_rel], axis=1)
-    return [_particles(rows, max_particles) for rows in np.split(table, jets.offsets[1:-1])] if len(jets) else []
+    return [_particles(rows, max_particles) for rows in np.split(_table(jets), jets.offsets[1:-1])] if len(jets) else []
+
+
+def _table(jets: Jets) -> NDArray[Any]:
+    """Put pT, eta and phi of the particles of all sets side by side, shape (M, 3)."""
+    return np.stack([jets.pt_rel, jets.eta_rel, jets.phi_rel], axis=1)
 
 
 def _particles(rows: NDArray[Any], max_particles: int | None) -> Floats:
@@ -259,15 +266,24 @@ def _particles(rows: NDArray[Any], max_particles: int | None) -> Floats:
     if table.ndim != 2 or table.shape[1] != 3:
         raise ValueError(f"a particle set of shape {table.shape}: expected pT, eta and phi, shape (n, 3)")
     table = table[table[:, PT] != 0]
-    bad = ~(np.isfinite(table).all(axis=1) & (table[:, PT] > 0))
+    _check_particles(table)
+    leading = np.argsort(-table[:, PT], kind="stable")[:max_particles]
+    return np.asarray(table[leading])
+
+
+def _check_particles(table: NDArray[Any]) -> None:
+    """Check the particles of a table (M, 3) of pT, eta and phi, but for those of pT 0, which do not count.
+
+    Raises:
+        ValueError: if a value is not finite, or a pT negative.
+    """
+    bad = (table[:, PT] != 0) & ~(np.isfinite(table).all(axis=1) & (table[:, PT] > 0))
     if bad.any():
         pt, eta, phi = table[bad][0]
         raise ValueError(
             f"a particle has pT {pt:g}, eta {eta:g}, phi {phi:g}: the energy mover's distance needs finite "
             "values and no negative pT"
         )
-    leading = np.argsort(-table[:, PT], kind="stable")[:max_particles]
-    return np.asarray(table[leading])
 
 
 def _check_radius(radius: float) -> None:

@@ -72,8 +72,11 @@ def spectrum_distances(
         Results named "spectrum SPECTRUM"; without species that hardly any set of either sample has.
 
     Raises:
-        ValueError: if a sample has fewer than 2 sets, or its weights do not have a positive sum.
+        ValueError: if a sample has fewer than 2 sets, holds NaN or infinity, or its weights have no positive sum.
     """
+    for label, jets in (("real", real), ("generated", generated)):
+        if not all(np.isfinite(column).all() for column in (jets.pt_rel, jets.eta_rel, jets.phi_rel)):
+            raise ValueError(f"the {label} sets hold NaN or infinity: spectra need finite momenta")
     resampling = Resampling(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )

@@ -85,7 +85,7 @@ def histogram_edges(real: Sample, *, readout: float | None = None) -> dict[str, 
         Edges by observable, (bins + 1,) each, in its unit.
 
     Raises:
-        ValueError: if the sample is empty or not of showers, or ``readout`` is not positive.
+        ValueError: if the sample is empty, not of showers, or holds NaN or infinity, or ``readout`` is not positive.
     """
     if len(real) == 0:
         raise ValueError("bins need a real sample with events, got an empty one")
@@ -95,6 +95,8 @@ def histogram_edges(real: Sample, *, readout: float | None = None) -> dict[str, 
     for group, names in observable_groups(binning).items():
         layers = [layer for layer, _ in binning.parts if layer.binned_in_alpha]
         for i, name in enumerate(names):
+            if not np.isfinite(real.observables[name]).all():
+                raise ValueError(f"{name!r} holds NaN or infinity: bins need finite values")
             if group == "E_layer":
                 inner = _logarithmic(real.observables[name], 40, dataset, readout)
                 edges[name] = inner if dataset else np.concatenate([[-np.inf], inner, [np.inf]])
@@ -188,7 +190,8 @@ def voxel_separation(
         S, named "separation voxel energy".
 
     Raises:
-        ValueError: if a sample does not hold its showers or is too small, or as :func:`histogram_edges`.
+        ValueError: if a sample does not hold its showers, is too small, or has a voxel that is NaN or infinite, or as
+            :func:`histogram_edges`.
     """
     check_alike(real, generated)
     resampling = Resampling(
@@ -202,6 +205,9 @@ def voxel_separation(
         first = 0
         total = np.zeros((resampling.num_blocks[side], len(edges) - 1))
         for chunk in showers[side].chunks():
+            if not np.isfinite(chunk.voxels).all():
+                label = ("real", "generated")[side]
+                raise ValueError(f"a voxel of the {label} sample is NaN or infinite: spectra need finite energies")
             # voxels below the first edge are most of them and never counted
             counted = chunk.voxels >= np.float32(edges[0])
             event = first + np.repeat(np.arange(len(chunk)), np.count_nonzero(counted, axis=1))
@@ -229,8 +235,11 @@ def voxel_edges(real: Sample, *, readout: float | None = None) -> Floats:
     showers, dataset = showers_of(real), _dataset(binning_of(real))
     if len(showers) == 0:
         raise ValueError("bins need a real sample with events, got an empty one")
+    largest = showers.voxels.max()
+    if not np.isfinite(largest):
+        raise ValueError("a voxel of the real sample is NaN or infinite: bins need finite energies")
     # the first chunk is enough for a quantile, but not for the largest voxel
-    some = np.append(next(showers.chunks()).voxels, showers.voxels.max())
+    some = np.append(next(showers.chunks()).voxels, largest)
     inner = _logarithmic(some, 50, dataset, readout)
     return inner if dataset else np.append(inner, np.inf)
 

@@ -205,3 +205,11 @@ def test_pooled_samples_give_the_null(rng: np.random.Generator) -> None:
     for name in one:
         tolerance = 5 * one[name].null_error / np.sqrt(2000)
         assert one[name].null_value == pytest.approx(other[name].null_value, abs=tolerance)
+
+
+def test_a_broken_set_is_refused_whether_it_is_drawn_or_not(rng: np.random.Generator) -> None:
+    jets = toy_jets(40, rng)
+    broken = replace(jets, eta_rel=np.where(np.arange(len(jets.eta_rel)) == 0, np.nan, jets.eta_rel))
+    for seed in range(3):
+        with pytest.raises(ValueError, match=r"a particle has pT .* eta nan"):
+            coverage_and_mmd(jets, broken, num=4, num_batches=1, seed=seed)

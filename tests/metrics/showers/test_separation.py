@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,17 @@ def test_voxel_spectrum_errors(rng: np.random.Generator) -> None:
         voxel_edges(sample[:0])
     with pytest.raises(ValueError, match="empty one"):
         histogram_edges(sample[:0])
+    broken = replace(sample, observables={**sample.observables, "sparsity layer 0": np.full(10, np.nan)})
+    with pytest.raises(ValueError, match="'sparsity layer 0' holds NaN or infinity"):
+        histogram_edges(broken)
+    for value in (np.nan, np.inf):
+        voxels = showers.voxels.copy()
+        voxels[3, 2] = value
+        broken = replace(sample, events=Showers(showers.incident, voxels))
+        with pytest.raises(ValueError, match="voxel of the real sample is NaN or infinite"):
+            voxel_separation(broken, sample)
+        with pytest.raises(ValueError, match="voxel of the generated sample is NaN or infinite"):
+            voxel_separation(sample, broken)
     other = Binning("photon", 22, (*binning.layers[:-1], Layer(12, (0.0, 60.0), 1)))
     with pytest.raises(ValueError, match="differ in binning"):
         voxel_separation(sample, showers_sample(showers, other))
