@@ -96,6 +96,9 @@ class Sample:
 def check_alike(real: Sample, generated: Sample) -> None:
     """Check that two samples can be compared: equal kind, observables, condition and binning.
 
+    Args:
+        real, generated: the samples.
+
     Raises:
         ValueError: if they differ, saying in what.
     """

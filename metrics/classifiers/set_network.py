@@ -110,7 +110,17 @@ class Block(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, h: Tensor, g: Tensor, index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Update particle vectors (M, width) and set vectors (n, width)."""
+        """Update particle vectors (M, width) and set vectors (n, width).
+
+        Args:
+            h: particle vectors, (M, width).
+            g: set vectors, (n, width).
+            index: the set that each particle belongs to, (M,).
+            counts: particles of each set, (n,).
+
+        Returns:
+            Both, updated.
+        """
         g = g + gelu(self.set(torch.cat([pool(h, index, counts), g], dim=1)))
         return h + self.out(gelu(self.own(self.norm(h)) + self.shared(g)[index])), g
 
@@ -130,7 +140,12 @@ class PairAttention(nn.Module):
         self.out = nn.Linear(width + num_heads * pair_width, width)
 
     def forward(self, h: Tensor, pairs: Pairs) -> Tensor:
-        """Update the leading particles among the particle vectors (M, width)."""
+        """Update the leading particles among the particle vectors (M, width).
+
+        Args:
+            h: particle vectors, (M, width).
+            pairs: of the leading particles.
+        """
         if not len(h):
             return h
         n, k = pairs.slots.shape
@@ -148,6 +163,12 @@ class PairAttention(nn.Module):
 
 
 def pool(h: Tensor, index: Tensor, counts: Tensor) -> Tensor:
-    """Compute mean and scaled sum of particle vectors over their sets, (n, 2 width); 0 for empty sets."""
+    """Compute mean and scaled sum of particle vectors over their sets, (n, 2 width); 0 for empty sets.
+
+    Args:
+        h: particle vectors, (M, width).
+        index: the set that each particle belongs to, (M,).
+        counts: particles of each set, (n,).
+    """
     total = h.new_zeros(len(counts), h.shape[1]).index_add(0, index, h)
     return torch.cat([total / counts[:, None].clamp(min=1), total / SUM_SCALE], dim=1)

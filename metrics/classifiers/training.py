@@ -67,7 +67,12 @@ class Schedule:
     ema_decay: float = 0.99
 
     def rate(self, step: int, num_steps: int) -> float:
-        """Compute the learning rate of a step, of ``num_steps`` in all."""
+        """Compute the learning rate of a step, of ``num_steps`` in all.
+
+        Args:
+            step: number of the step, from 0.
+            num_steps: steps of all epochs.
+        """
         rise = min(1.0, 20.0 * (step + 1) / num_steps)
         return self.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
 

@@ -234,7 +234,11 @@ def _gram_of_pairs(rows: list[Floats], weights: list[Floats]) -> Floats:
 
 
 def kernel_sum(x: Floats, y: Floats) -> float:
-    """Sum (x.y / D + 1)^4 over all pairs of rows of (N, D) and (N', D), computed one by one."""
+    """Sum (x.y / D + 1)^4 over all pairs of rows of (N, D) and (N', D), computed one by one.
+
+    Args:
+        x, y: features, (N, D) and (N', D).
+    """
     total = 0.0
     for start in range(0, len(x), _FEW_ROWS):
         kernel = x[start : start + _FEW_ROWS] @ y.T

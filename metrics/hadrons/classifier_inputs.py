@@ -113,7 +113,12 @@ def pair_invariants(p4: Floats, total: Floats) -> Floats:
 
 
 def momentum(p4: Floats, offsets: Ints) -> Floats:
-    """Sum the momenta of each set, shape (N, 4)."""
+    """Sum the momenta of each set, shape (N, 4).
+
+    Args:
+        p4: momenta of the particles, (M, 4).
+        offsets: of the sets, (N+1,).
+    """
     num_sets = len(offsets) - 1
     index = np.repeat(np.arange(num_sets), np.diff(offsets))
     return np.stack([np.bincount(index, weights=component, minlength=num_sets) for component in p4.T], axis=1)

@@ -86,7 +86,14 @@ class Program:
 
 @lru_cache(maxsize=64)
 def compile_program(graphs: tuple[Graph, ...]) -> Program:
-    """Find the program of a set of graphs; disconnected graphs are products of their components."""
+    """Find the program of a set of graphs; disconnected graphs are products of their components.
+
+    Args:
+        graphs: the graphs.
+
+    Returns:
+        The program, which is kept for the next call.
+    """
     nodes = _Nodes()
     components = {c for g in graphs for c in g.components}
     scalars = {c: nodes.polynomial(c) for c in sorted(components, key=lambda c: (c.num_edges, c.num_vertices, c.edges))}

@@ -60,6 +60,9 @@ class Features:
     def concatenate(parts: Sequence[Features]) -> Features:
         """Join several samples, in order.
 
+        Args:
+            parts: at least one sample.
+
         Raises:
             ValueError: if they keep different numbers of leading particles.
         """

@@ -112,6 +112,10 @@ def density(values: Floats, weights: Floats | None, axis: Axis) -> Histogram:
 def distance(one: Histogram, other: Histogram, axis: Axis) -> float:
     """Compute half the summed difference of two histograms, bins beyond the axis included.
 
+    Args:
+        one, other: histograms in the same bins.
+        axis: the bins.
+
     Returns:
         0 for equal histograms, 1 for disjoint ones.
     """

@@ -80,7 +80,15 @@ class Picture:
 
     @classmethod
     def of(cls, figure: Figure, title: str, caption: str, alt: str, *, wide: bool = False) -> Picture:
-        """Save a drawn figure, as SVG if that is small, else as PNG."""
+        """Save a drawn figure, as SVG if that is small, else as PNG.
+
+        Args:
+            figure: the drawing.
+            title, caption, alt, wide: as the attributes of the picture.
+
+        Returns:
+            The picture.
+        """
         data, media = _bytes(figure, "svg"), "image/svg+xml"
         if len(data) > LARGEST_SVG:
             data, media = _bytes(figure, "png"), "image/png"
@@ -134,7 +142,14 @@ def label(name: str, width: int = 26) -> str:
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Run the drawing function in the report's style: mplhep's, at the size of a small panel."""
+    """Run the drawing function in the report's style: mplhep's, at the size of a small panel.
+
+    Args:
+        draw: draws a picture.
+
+    Returns:
+        A function that takes the same arguments.
+    """
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -148,7 +163,11 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure of a size in inches, without a window or a global list of figures."""
+    """Make an empty figure of a size in inches, without a window or a global list of figures.
+
+    Args:
+        width, height: in inches.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))

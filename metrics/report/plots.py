@@ -134,7 +134,14 @@ def panel(
 
 
 def band(at: Axes, axis: Axis, value: Floats, error: Floats, colour: str) -> None:
-    """Draw one standard error about a histogram."""
+    """Draw one standard error about a histogram.
+
+    Args:
+        at: axes to draw in.
+        axis: the bins.
+        value, error: in each bin, (B,).
+        colour: of the band.
+    """
     at.stairs(value + error, axis.edges, baseline=value - error, fill=True, color=colour, alpha=0.25, lw=0)
 
 
@@ -145,7 +152,12 @@ def legend_above(figure: Figure, at: Axes) -> None:
 
 
 def logarithmic(at: Axes, axis: Axis) -> None:
-    """Make the horizontal axis logarithmic, with numbers between the decades where there are few of them."""
+    """Make the horizontal axis logarithmic, with numbers between the decades where there are few of them.
+
+    Args:
+        at: axes to change.
+        axis: the bins.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     at.set_xscale("log")
@@ -156,7 +168,16 @@ def logarithmic(at: Axes, axis: Axis) -> None:
 
 
 def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats) -> float:
-    """Choose half the height of a ratio panel: the smallest that holds nine in ten of the well-measured bins."""
+    """Choose half the height of a ratio panel: the smallest that holds nine in ten of the well-measured bins.
+
+    Args:
+        quotients: ratios of each generated sample to the real one, (B,) each.
+        errors: their errors, (B,) each.
+        real_error: relative error of the real sample, (B,).
+
+    Returns:
+        The panel goes from 1 minus to 1 plus this.
+    """
     measured = [
         np.abs(q - 1)[np.isfinite(q) & (np.hypot(e, real_error) < 0.3)] for q, e in zip(quotients, errors, strict=True)
     ]
@@ -167,7 +188,15 @@ def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats
 
 @styled
 def heat_map(evaluation: Evaluation, sample: str) -> Picture:
-    """Draw the main metrics in every bin of the condition, in sigmas from their nulls."""
+    """Draw the main metrics in every bin of the condition, in sigmas from their nulls.
+
+    Args:
+        evaluation: with bins.
+        sample: name of the generated sample.
+
+    Returns:
+        The picture.
+    """
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     names, left_out = main_metrics(evaluation)
@@ -227,6 +256,10 @@ def headroom(at: Axes, tops: list[Floats]) -> None:
     """Begin the vertical axis at zero, or make it logarithmic where histograms are peaked.
 
     Peaked are histograms whose largest value is more than 30 times the median.
+
+    Args:
+        at: axes to change.
+        tops: upper ends of the drawn bands of each sample, (B,) each.
     """
     values = np.concatenate(tops)
     values = values[np.isfinite(values) & (values > 0)]

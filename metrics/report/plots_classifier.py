@@ -15,7 +15,17 @@ from metrics.report.plots import band, headroom, legend_above, logarithmic
 
 @styled
 def scores(sample: str, test: ClassifierTest, real: str, look: Mapping[str, Look]) -> Picture:
-    """Draw the classifier's scores of held-out real and generated events."""
+    """Draw the classifier's scores of held-out real and generated events.
+
+    Args:
+        sample: name of the generated sample, or of the test.
+        test: the classifier test.
+        real: name of the real sample.
+        look: how both are drawn.
+
+    Returns:
+        The picture.
+    """
     axis = Axis(np.linspace(0.0, 1.0, 26))
     histograms = {
         real: density(test.real_scores, test.real_weights, axis),
@@ -42,7 +52,15 @@ def scores(sample: str, test: ClassifierTest, real: str, look: Mapping[str, Look
 
 @styled
 def weights(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> Picture:
-    """Draw the classifier weights of all generated samples on logarithmic axes."""
+    """Draw the classifier weights of all generated samples on logarithmic axes.
+
+    Args:
+        classifiers: tests by name.
+        look: how each is drawn, by the same names.
+
+    Returns:
+        The picture.
+    """
     spread = max(float(np.quantile(np.abs(np.log10(test.weights())), 0.999)) for test in classifiers.values())
     decades = next((d for d in (0.5, 1.0, 2.0) if d > spread), 3.0)
     axis = Axis(np.logspace(-decades, decades, 41), logarithmic=True)
@@ -73,7 +91,15 @@ def weights(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look])
 
 @styled
 def calibration(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> Picture:
-    """Draw whether a score D means that a share D of the events is real."""
+    """Draw whether a score D means that a share D of the events is real.
+
+    Args:
+        classifiers: tests by name.
+        look: how each is drawn, by the same names.
+
+    Returns:
+        The picture.
+    """
     figure = new_figure(4.2, 3.3)
     at = figure.subplots()
     at.plot([0, 1], [0, 1], color="0.6", lw=0.8, ls=":")

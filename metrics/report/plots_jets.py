@@ -71,6 +71,14 @@ def image(jets: Jets, weights: Floats | None, reach: float) -> Image:
 
     With s_ib the pT_rel of set i in pixel b and W = sum_i w_i, the mean is m_b = sum_i w_i s_ib / W, its error
     sqrt(sum_i w_i^2 (s_ib - m_b)^2) / |W|: particles of one set are correlated, so sets are counted and not particles.
+
+    Args:
+        jets: N sets.
+        weights: event weights of either sign, (N,); None is 1 each.
+        reach: half the side of the image.
+
+    Returns:
+        The image and its error.
     """
     w = np.ones(len(jets)) if weights is None else weights
     edges = np.linspace(-reach, reach, PIXELS + 1)
@@ -135,7 +143,14 @@ def averages(jets: Mapping[str, Jets], weights: Mapping[str, Floats | None]) -> 
 
 @styled
 def displays(jets: Mapping[str, Jets]) -> list[Picture]:
-    """Draw single jets: a few real ones, and of each generated sample those whose partons are most alike."""
+    """Draw single jets: a few real ones, and of each generated sample those whose partons are most alike.
+
+    Args:
+        jets: sets by sample, the real one first.
+
+    Returns:
+        A picture for each sample.
+    """
     real_name = next(iter(jets))
     real = jets[real_name]
     chosen = _typical(real)

@@ -35,6 +35,13 @@ def profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Pi
     """Draw mean energy by layer and radius, response and resolution by incident energy; the real sample first.
 
     What needs the voxels is left out where a sample does not hold them, and the resolution where weights are negative.
+
+    Args:
+        samples: of showers, the real one first.
+        look: how each is drawn.
+
+    Returns:
+        The pictures.
     """
     binning = binning_of(next(iter(samples.values())))
     along = {name: longitudinal_profile(s) for name, s in samples.items()}
@@ -85,7 +92,14 @@ def _same_rings(binning: Binning) -> dict[tuple[float, ...], list[int]]:
 
 @styled
 def correlations(samples: Mapping[str, Sample]) -> list[list[Picture]]:
-    """Draw correlation matrices of the layers' shares of the incident energy, and their differences from the real."""
+    """Draw correlation matrices of the layers' shares of the incident energy, and their differences from the real.
+
+    Args:
+        samples: of showers, the real one first.
+
+    Returns:
+        The matrices, then the differences.
+    """
     real_name, *generated = samples
     binning = binning_of(samples[real_name])
     matrices = {name: layer_correlations(sample) for name, sample in samples.items()}

@@ -115,7 +115,12 @@ def closest(evaluation: Evaluation) -> str:
 
 
 def worst(evaluation: Evaluation, sample: str) -> tuple[str, str, MetricResult] | None:
-    """Find bin, metric and result of the sample's most significant difference in any bin; None without bins."""
+    """Find bin, metric and result of the sample's most significant difference in any bin; None without bins.
+
+    Args:
+        evaluation: the evaluation.
+        sample: name of the generated sample.
+    """
     worst_bins = [(name, evaluation.worst_bin(sample, name)) for name in evaluation.results[sample]]
     bins = [(at[0], name, at[1]) for name, at in worst_bins if at is not None and not math.isnan(at[1].excess)]
     return max(bins, key=lambda entry: entry[2].excess, default=None)

@@ -67,7 +67,12 @@ class ShowerComparison:
 
 
 def read_out(showers: Showers, readout: float = READOUT) -> Showers:
-    """Set deposits below ``readout`` (MeV) to 0, in a copy."""
+    """Set deposits below ``readout`` (MeV) to 0, in a copy.
+
+    Args:
+        showers: N showers, which stay as they are.
+        readout: threshold in MeV.
+    """
     return Showers(showers.incident, np.where(showers.voxels < readout, np.float32(0), showers.voxels))
 
 

@@ -36,6 +36,12 @@ class Profile:
 def longitudinal_profile(sample: Sample) -> Profile:
     """Compute the mean energy of every layer that has voxels, in their order.
 
+    Args:
+        sample: of showers.
+
+    Returns:
+        The profile along the shower.
+
     Raises:
         ValueError: if the sample is empty or not of showers, or its weights do not sum to more than 0.
     """

@@ -107,7 +107,12 @@ class Resampling:
         return np.split(order, np.cumsum(np.bincount(self.blocks[side]))[:-1])
 
     def sums(self, side: int, values: NDArray[Any]) -> Floats:
-        """Sum values (N, K) of side 0 (real) or 1 (generated) over the events of each block, (blocks, K)."""
+        """Sum values (N, K) of side 0 (real) or 1 (generated) over the events of each block, (blocks, K).
+
+        Args:
+            side: 0 for real, 1 for generated events.
+            values: of the events of that side, (N, K).
+        """
         return np.stack([values[rows].sum(axis=0, dtype=np.float64) for rows in self.members(side)])
 
     def draws(self, real: Floats, generated: Floats, statistic: Statistic) -> Draws:
@@ -133,7 +138,12 @@ class Resampling:
         return Draws(float(value[0]), bootstrap, Null(null))
 
     def result(self, name: str, draws: Draws) -> MetricResult:
-        """Make the result of a statistic for which larger is worse: value, error, null and p-value."""
+        """Make the result of a statistic for which larger is worse: value, error, null and p-value.
+
+        Args:
+            name: of the result.
+            draws: values of the statistic.
+        """
         return MetricResult(
             name,
             draws.value,

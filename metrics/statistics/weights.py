@@ -86,6 +86,9 @@ def block_numbers(real: Floats, generated: Floats, smallest: int, most: int) -> 
         real, generated: weights of :func:`event_weights`, (N,) and (N',).
         smallest: blocks of the side with less N_eff.
         most: blocks of the other side at most.
+
+    Returns:
+        Blocks of the real and of the generated side.
     """
     sums = float(real.sum()), float(generated.sum())
     ratio = max(sums) / min(sums)
