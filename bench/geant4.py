@@ -13,10 +13,12 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.detector.detector import load_detector
 from fastsim.detector.shower_gun import ShowerGun
@@ -72,7 +74,7 @@ def measure(name: str, particle: str, energy: float, num: int, data: Path | None
     )
 
 
-def _maximum(profile: np.ndarray) -> float:
+def _maximum(profile: NDArray[Any]) -> float:
     """Find the depth of the maximum in layers, by a parabola through the logarithm around the highest layer."""
     top = int(np.clip(np.argmax(profile), 3, len(profile) - 4))
     around = np.arange(top - 3, top + 4)

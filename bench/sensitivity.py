@@ -12,8 +12,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.validation.hadron_document import fill, table
 from fastsim.event import Floats, ParticleSet, Partons, offsets_from_counts
@@ -47,7 +49,8 @@ Distortion = Callable[[ParticleSet, Partons, np.random.Generator], ParticleSet]
 
 def partons(num: int, rng: np.random.Generator) -> Partons:
     """Draw u quarks and gluons, log-uniform in pT."""
-    pt = np.exp(rng.uniform(*np.log(PT_RANGE), num))
+    low, high = np.log(PT_RANGE)
+    pt = np.exp(rng.uniform(low, high, num))
     return Partons.from_pt_eta_phi(
         rng.choice([2, 21], num), pt, rng.uniform(-2, 2, num), rng.uniform(-np.pi, np.pi, num)
     )
@@ -97,7 +100,7 @@ def collapsed(particles: ParticleSet, source: Partons, rng: np.random.Generator)
     return moved(particles, source, chosen)
 
 
-def moved(particles: ParticleSet, source: Partons, chosen: np.ndarray) -> ParticleSet:
+def moved(particles: ParticleSet, source: Partons, chosen: NDArray[Any]) -> ParticleSet:
     """Give every parton the set of another one, scaled to its pT, boosted and turned to its direction.
 
     Args:

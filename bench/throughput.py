@@ -114,7 +114,8 @@ class Sample:
 
     def __call__(self, job: tuple[int, Partons]) -> ParticleSet:
         number, partons = job
-        return self.model.sample(partons, seed=number)
+        sets: ParticleSet = self.model.sample(partons, seed=number)
+        return sets
 
 
 @contextmanager

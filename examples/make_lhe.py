@@ -49,7 +49,7 @@ def hard_events(settings: list[str], num_events: int, process: int, seed: int) -
     ]:
         pythia.readString(line)
     pythia.init()
-    events = []
+    events: list[str] = []
     while len(events) < num_events:
         if pythia.next():
             events.append(event_text(pythia, process))

@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -48,7 +49,7 @@ def make(chain: Chain, pt: str, num: int, path: Path, data: Path | None) -> Path
     hadrons, showers, seed = chain
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        options = {} if hadrons == "pythia" else {"model": hadrons}
+        options: dict[str, Any] = {} if hadrons == "pythia" else {"model": hadrons}
         fastsim.generate(
             GUN.format(pt=pt, num=num),
             path,
@@ -76,7 +77,7 @@ def observables(path: Path, towers: Towers) -> dict[str, Floats]:
         distance_to_parton = np.hypot(eta - kinematics.eta(partons)[index], delta_phi)
 
         def summed(weights: Floats, index: NDArray[np.int64] = index, num: int = len(events)) -> Floats:
-            return np.bincount(index, weights=weights, minlength=num)
+            return np.bincount(index, weights=weights, minlength=num).astype(np.float64)
 
         total = summed(energy)
         hottest = np.zeros(len(events))

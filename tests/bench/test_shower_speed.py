@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import shower_speed
 from fastsim.detector.binning import Binning
@@ -25,7 +27,7 @@ class Busy:
     def binning(self, pdg_id: int) -> Binning:
         return electron_binning()
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[Any]:
         self.batches.append(len(incidents))
         for _ in incidents.energy:
             np.sort(rng.uniform(size=20_000))

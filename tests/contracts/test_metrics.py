@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.formats import hdf5
@@ -108,7 +109,7 @@ class Samples(NamedTuple):
     distorted: Sample
 
 
-def arrays_of(sample: Sample) -> Iterator[np.ndarray[Any, Any]]:
+def arrays_of(sample: Sample) -> Iterator[NDArray[Any]]:
     """Yield every array that a sample holds."""
     yield from (*sample.observables.values(), *sample.condition.values(), sample.embedding)
     if sample.weights is not None:
@@ -126,7 +127,7 @@ def arrays_sample(num: int, rng: np.random.Generator, shift: float = 0.0) -> Sam
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Samples]:
-    """Samples by source; nobody can write to their arrays."""
+    """Make samples by source; nobody can write to their arrays."""
     folder = tmp_path_factory.mktemp("samples")
     rng = np.random.default_rng(SEED)
     sizes = (NUM_REAL, NUM_GENERATED, NUM_GENERATED)
@@ -160,7 +161,7 @@ Compute = Callable[[Case, str], list[MetricResult]]
 
 @pytest.fixture(scope="session")
 def compute(samples: dict[str, Samples]) -> Compute:
-    """Results of a metric between the real sample and the "equal" or the "distorted" one, computed once."""
+    """Compute a metric between the real sample and the "equal" or the "distorted" one, once for all tests."""
 
     @cache
     def of(index: int, which: str) -> list[MetricResult]:
@@ -214,8 +215,8 @@ def test_a_seed_gives_the_same_numbers(case: Case, samples: dict[str, Samples], 
 @every_metric
 def test_the_order_of_events_does_not_matter(case: Case, samples: dict[str, Samples], compute: Compute) -> None:
     members, rng = samples[case.source], np.random.default_rng(1)
-    shuffled = [sample[rng.permutation(len(sample))] for sample in (members.real, members.equal)]
-    for one, other in zip(compute(case, "equal"), case(*shuffled), strict=True):
+    real, equal = (sample[rng.permutation(len(sample))] for sample in (members.real, members.equal))
+    for one, other in zip(compute(case, "equal"), case(real, equal), strict=True):
         assert one.name == other.name
         if case.name in BY_POSITION:
             assert abs(one.value - other.value) <= 5 * math.hypot(one.error, other.error) + 1e-12
@@ -240,8 +241,8 @@ def test_equal_samples_agree_and_distorted_ones_do_not(case: Case, compute: Comp
 @every_metric
 def test_weights_of_one_change_nothing(case: Case, samples: dict[str, Samples], compute: Compute) -> None:
     members = samples[case.source]
-    weighted = [replace(sample, weights=np.ones(len(sample))) for sample in (members.real, members.equal)]
-    for one, other in zip(compute(case, "equal"), case(*weighted), strict=True):
+    real, equal = (replace(sample, weights=np.ones(len(sample))) for sample in (members.real, members.equal))
+    for one, other in zip(compute(case, "equal"), case(real, equal), strict=True):
         for name in ("value", "error", "null_value", "null_error"):
             assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9, abs=1e-12, nan_ok=True)
 
@@ -299,7 +300,7 @@ def test_small_samples_are_refused_clearly(case: Case, num: int, side: str, samp
 def broken(sample: Sample, value: float) -> Sample:
     """Put a value that is not finite into every observable, the embedding and the events of a sample."""
 
-    def spoil(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def spoil(array: NDArray[Any]) -> NDArray[Any]:
         array = array.copy()
         array[len(array) // 2] = value
         return array

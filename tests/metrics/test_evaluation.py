@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_metrics_tell_good_from_bad_and_name_the_worst_bin(samples: dict[str, Sa
 
 def test_threads_change_nothing(samples: dict[str, Sample]) -> None:
     real = samples.pop("real")
-    options = {"metrics": ("fpd", "w1"), "bins": {"energy": (0, 2, 4)}, "seed": 3}
+    options: dict[str, Any] = {"metrics": ("fpd", "w1"), "bins": {"energy": (0, 2, 4)}, "seed": 3}
     alone, together = (evaluate(real, samples, workers=n, **options)[0] for n in (1, 3))
     assert replace(alone, seconds={}) == replace(together, seconds={})
 

@@ -112,7 +112,7 @@ def test_padding_and_order_of_particles_change_nothing(
 ) -> None:
     real, generated = (jets[:300] for jets in data["jets"])
     more = np.pad(generated, ((0, 0), (0, 5), (0, 0)))[:, rng.permutation(inputs.NUM_PARTICLES + 5)]
-    options = {"num_eval_samples": 200, "num_batches": 2}
+    options: dict[str, Any] = {"num_eval_samples": 200, "num_batches": 2}
     # the mass of a jet of one particle is a rounding error
     np.testing.assert_allclose(
         numbers(metric(real, more, **options)), numbers(metric(real, generated, **options)), rtol=1e-6

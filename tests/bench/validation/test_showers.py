@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.validation import showers as validate
 from fastsim.errors import FastsimError
@@ -73,7 +75,7 @@ class Counting(ShowerLibrary):
 
     asked: list[float]
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[Any]:
         self.asked = [*getattr(self, "asked", []), *incidents.energy]
         return super().sample(incidents, rng=rng)
 
@@ -107,8 +109,8 @@ def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: py
     assert all((docs / part.split(")")[0]).is_file() for part in text.split("](")[1:] if "images/" in part)
     assert "| library | 3 |" in (docs / "calorimeter.md").read_text()
     figures = validate.card_figures(results, "library-0")
-    expected = results["e- 1-4.64"]["Geant4"].figures["separation E_layer"].value
-    assert figures["separation-e_layer/e--1-4.64"].null == expected
+    null_value = results["e- 1-4.64"]["Geant4"].figures["separation E_layer"].value
+    assert figures["separation-e_layer/e--1-4.64"].null == null_value
 
 
 def test_small_cells_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

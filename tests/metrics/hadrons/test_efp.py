@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.hadrons import efp
 from metrics.hadrons.efp import efps, efps_of_arrays, efps_padded
@@ -25,15 +27,16 @@ ENTANGLED = (
 )
 
 
-def toy_arrays(num: int, width: int, rng: np.random.Generator, spread: float = 0.3) -> np.ndarray:
+def toy_arrays(num: int, width: int, rng: np.random.Generator, spread: float = 0.3) -> NDArray[Any]:
     """Draw (eta_rel, phi_rel, pT_rel) of 1 to ``width`` particles, padded with zeros."""
     counts = rng.integers(1, width, num, endpoint=True)
     columns = [rng.normal(0, spread, (num, width)), rng.uniform(-spread, spread, (num, width))]
     columns.append(rng.exponential(1 / width, (num, width)))
-    return np.stack(columns, axis=2) * (np.arange(width) < counts[:, None])[:, :, None]
+    filled = np.arange(width) < counts[:, None]
+    return np.asarray(np.stack(columns, axis=2) * filled[:, :, None])
 
 
-def by_definition(z: np.ndarray, theta: np.ndarray, graph: Graph) -> float:
+def by_definition(z: NDArray[Any], theta: NDArray[Any], graph: Graph) -> float:
     """Compute the polynomial as written in its definition, by a sum over all particle tuples."""
     letters = "abcdefghijkl"[: graph.num_vertices]
     operands = [z] * len(letters) + [theta] * graph.num_edges
@@ -41,9 +44,9 @@ def by_definition(z: np.ndarray, theta: np.ndarray, graph: Graph) -> float:
     return float(np.einsum(",".join(terms) + "->", *operands, optimize="greedy"))
 
 
-def energyflow_values(particles: np.ndarray, chosen: list[Graph], beta: float) -> np.ndarray:
+def energyflow_values(particles: NDArray[Any], chosen: list[Graph], beta: float) -> NDArray[Any]:
     energyflow = pytest.importorskip("energyflow", reason="energyflow needs numpy < 2")
-    options = {"measure": "hadr", "beta": beta, "normed": None, "coords": "ptyphim"}
+    options: dict[str, Any] = {"measure": "hadr", "beta": beta, "normed": None, "coords": "ptyphim"}
     polynomials = [energyflow.EFP(list(g.edges), **options) for g in chosen]
     sets = [p[p[:, 2] > 0][:, [2, 0, 1]] for p in particles]
     return np.array([[polynomial.compute(points) for polynomial in polynomials] for points in sets])
@@ -151,7 +154,7 @@ def test_threads_change_no_bit(rng: np.random.Generator) -> None:
 
 
 def test_memory_does_not_grow_with_the_sample(rng: np.random.Generator) -> None:
-    def peak(particles: np.ndarray) -> int:
+    def peak(particles: NDArray[Any]) -> int:
         tracemalloc.start()
         try:
             result = efps_of_arrays(particles, num_threads=1)

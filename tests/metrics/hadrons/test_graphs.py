@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.hadrons.graphs import Graph, graphs
 
@@ -21,7 +23,7 @@ def random_graph(rng: np.random.Generator, num_edges: int, num_vertices: int) ->
     return Graph([(number[k], number[m]) for k, m in edges])
 
 
-def relabelled(graph: Graph, labels: np.ndarray | tuple[int, ...]) -> Graph:
+def relabelled(graph: Graph, labels: NDArray[Any] | tuple[int, ...]) -> Graph:
     return Graph([(labels[k], labels[m]) for k, m in graph.edges])
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
@@ -19,7 +22,7 @@ def sample(rng: np.random.Generator) -> Sample:
     return showers_sample(toy_showers(800, BINNING, rng), BINNING)
 
 
-def _of_layers(fractions: np.ndarray, weights: np.ndarray | None = None) -> Sample:
+def _of_layers(fractions: NDArray[Any], weights: NDArray[Any] | None = None) -> Sample:
     """Make showers whose layers hold these fractions of 1 GeV."""
     voxels = np.zeros((len(fractions), BINNING.num_voxels), np.float32)
     voxels[:, ::4] = 1e3 * fractions

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer, read_binning
 from fastsim.formats.calochallenge import Showers
@@ -24,11 +26,11 @@ from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
 EDGES = np.linspace(-3.0, 3.0, 31)
 
 
-def _arrays(x: np.ndarray, weights: np.ndarray | None = None, **more: np.ndarray) -> Sample:
+def _arrays(x: NDArray[Any], weights: NDArray[Any] | None = None, **more: NDArray[Any]) -> Sample:
     return Sample("arrays", {"x": x, **more}, x[:, None], weights=weights)
 
 
-def _challenge(h: np.ndarray, g: np.ndarray, edges: np.ndarray) -> float:
+def _challenge(h: NDArray[Any], g: NDArray[Any], edges: NDArray[Any]) -> float:
     """Compute S as the challenge does: from densities times widths, with an offset in the denominator."""
     h, g = (np.histogram(x, edges, density=True)[0] * np.diff(edges) for x in (h, g))
     return float(0.5 * np.sum((h - g) ** 2 / (h + g + 1e-16)))
@@ -167,7 +169,7 @@ def test_constant_and_empty_bins(rng: np.random.Generator) -> None:
     assert separations(outside, outside, {"x": EDGES})["separation x"].value == 0.0
 
 
-def _zeros_but(binning: Binning, values: np.ndarray) -> Sample:
+def _zeros_but(binning: Binning, values: NDArray[Any]) -> Sample:
     voxels = np.zeros((len(values), binning.num_voxels), np.float32)
     voxels[:, 0] = values
     return showers_sample(Showers(np.full(len(values), 1e3), voxels), binning)
@@ -212,7 +214,7 @@ def test_bins_of_other_detectors_count_everything(rng: np.random.Generator) -> N
 
 def test_a_wrong_shower_is_found_in_the_right_observables(rng: np.random.Generator) -> None:
     binning = electron_binning(6, 9, 8)
-    kinds: tuple[dict[str, float], ...] = ({}, {}, {"width": 1.1}, {"response": 1.05})
+    kinds: tuple[dict[str, Any], ...] = ({}, {}, {"width": 1.1}, {"response": 1.05})
     real, alike, wide, bright = (showers_sample(toy_showers(1200, binning, rng, **k), binning) for k in kinds)
     groups = observable_groups(binning)
     edges = histogram_edges(real)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics import classifier_test, fpd, kpd, w1
 from metrics.statistics.weights import block_numbers, event_weights, exchangeable_units
@@ -26,7 +28,7 @@ def test_weights_sum_to_the_number_of_effective_events() -> None:
         (np.array([1.0, -2.0, 1.0]), "real weights sum to 0: FPD needs a positive sum"),
     ],
 )
-def test_bad_weights_are_refused(weights: np.ndarray, message: str) -> None:
+def test_bad_weights_are_refused(weights: NDArray[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         event_weights("FPD", "real", weights, 3)
     with pytest.raises(ValueError, match="go down to -1: AUC needs non-negative"):
@@ -61,12 +63,12 @@ def test_units_are_events_or_blocks_of_them(rng: np.random.Generator) -> None:
     ],
 )
 def test_nulls_are_calibrated(
-    sizes: tuple[int, int], draw: Callable[[np.random.Generator], np.ndarray] | None, rng: np.random.Generator
+    sizes: tuple[int, int], draw: Callable[[np.random.Generator], NDArray[Any]] | None, rng: np.random.Generator
 ) -> None:
     sigmas: dict[str, list[float]] = {"fpd": [], "kpd": [], "w1": []}
     for seed in range(16):
         real, generated = (rng.normal(size=(n, 3)) for n in sizes)
-        weights = {"generated_weights": None if draw is None else draw(rng)}
+        weights: dict[str, Any] = {"generated_weights": None if draw is None else draw(rng)}
         sigmas["fpd"].append(fpd(real, generated, **weights, seed=seed).sigmas)
         sigmas["kpd"].append(kpd(real, generated, **weights, seed=seed, num_permutations=100).sigmas)
         sigmas["w1"].append(w1(real[:, 0], generated[:, 0], **weights, seed=seed).sigmas)
