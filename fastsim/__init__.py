@@ -21,36 +21,48 @@ if TYPE_CHECKING:
         load_showers,
         reference,
         reference_showers,
+        showers,
         train,
     )
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
+    from fastsim.event.gun import Gun
+    from fastsim.sources.hadrons import Domain, HadronSource
     from fastsim.sources.pipeline import Pipeline
-    from fastsim.sources.showers import Incidents
+    from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 
 _HOMES = {
-    "Summary": "fastsim.api",
-    "generate": "fastsim.api",
-    "generate_showers": "fastsim.api",
-    "load_model": "fastsim.api",
-    "load_showers": "fastsim.api",
-    "reference": "fastsim.api",
-    "reference_showers": "fastsim.api",
-    "train": "fastsim.api",
-    "FastsimError": "fastsim.errors",
-    "HardEvents": "fastsim.event",
-    "Incidents": "fastsim.sources.showers",
-    "ParticleSet": "fastsim.event",
-    "Partons": "fastsim.event",
-    "Pipeline": "fastsim.sources.pipeline",
+    "fastsim.api": (
+        "Summary",
+        "generate",
+        "generate_showers",
+        "load_model",
+        "load_showers",
+        "reference",
+        "reference_showers",
+        "showers",
+        "train",
+    ),
+    "fastsim.errors": ("FastsimError",),
+    "fastsim.event": ("HardEvents", "ParticleSet", "Partons"),
+    "fastsim.event.gun": ("Gun",),
+    "fastsim.sources.hadrons": ("Domain", "HadronSource"),
+    "fastsim.sources.pipeline": ("Pipeline",),
+    "fastsim.sources.showers": ("Incidents", "ShowerDomain", "ShowerSource"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "Domain",
     "FastsimError",
+    "Gun",
+    "HadronSource",
     "HardEvents",
     "Incidents",
     "ParticleSet",
     "Partons",
     "Pipeline",
+    "ShowerDomain",
+    "ShowerSource",
     "Summary",
     "__version__",
     "generate",
@@ -59,13 +71,14 @@ __all__ = [
     "load_showers",
     "reference",
     "reference_showers",
+    "showers",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # names are looked up when first used: `import fastsim` loads neither torch nor Pythia
-    home = _HOMES.get(name)
+    home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'fastsim' has no attribute {name!r}")
     return getattr(import_module(home), name)

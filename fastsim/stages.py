@@ -1,41 +1,38 @@
-"""The stages of a run by name, and what stands for them."""
+"""What the names of ``--steps`` stand for: chains of Steps, with the sources that they use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import replace
-from pathlib import Path
 
-from fastsim.detector.detector import Detector, load_detector
+from fastsim import registry
+from fastsim.detector.detector import load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
-from fastsim.production.run import Plan
-from fastsim.shipped import sha256_of
-from fastsim.sources.showers import ShowerModel, ShowerSource
-from generators.reference.geant4_showers import Geant4Showers
-from generators.showers.sources import default_model, load_source
-from generators.showers.step import Deposit
+from fastsim.production.event_run import Stages
+from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput
+from fastsim.production.manifest import versions
+from fastsim.production.options import RunOptions
+from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
+from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.pipeline import Pipeline, Step
+from fastsim.sources.showers import ShowerSource
 
 HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
 CHAINS = ((HADRONS,), (PYTHIA,), (HADRONS, CALORIMETER), (PYTHIA, CALORIMETER), (CALORIMETER,))
 """What can be run: hadrons from a model or from the reference, their deposits in a calorimeter, or both."""
 
-GEANT4 = "geant4"
-"""The name of the reference of showers, where a model's is expected."""
 DETECTOR = "copper-towers"
 """The calorimeter of the pipeline, whose model ships."""
 FINE_DETECTOR = "copper"
-"""The same in the finest voxels: Geant4's."""
+"""The same calorimeter in finer voxels, for Geant4."""
 PION = 211
-
-ShowerModelName = PathLike | Sequence[PathLike]
 
 
 def parse(steps: Sequence[str]) -> tuple[str, ...]:
-    """The names of the steps.
+    """Return the names of the steps.
 
     Raises:
         PipelineError: if they do not make a chain.
@@ -47,129 +44,143 @@ def parse(steps: Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def check_output(output: PathLike) -> None:
-    """Raises FastsimError if the output's format does not hold cells."""
-    if not os.fspath(output).lower().endswith((*HDF5_ENDINGS, *ROOT_ENDINGS)):
-        raise FastsimError(f"{os.fspath(output)}: cells are written as HDF5 (.h5) or ROOT (.root); give such a name")
+def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, output: PathLike = "") -> Stages:
+    """Return the stages from partons to hadrons.
+
+    Args:
+        given: the input: events of a gun are not reconstructed.
+        source: makes the hadrons.
+        latent: save the source's latent of each gun parton.
+        output: path of the output, for the message.
+
+    Raises:
+        FastsimError: if a latent is wanted of what has none, or of an output that cannot hold it.
+    """
+    step: Step
+    if isinstance(given, GunInput):
+        if latent and not os.fspath(output).lower().endswith(HDF5_ENDINGS):
+            raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
+        step = registry.gun_step(source, with_latent=latent)
+        settings = {"latent": latent}
+    else:
+        if latent:
+            raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
+        step, settings = Pipeline(registry.hadron_steps(source)), {}
+    return Stages(source=source.name, step=step, provenance=_of_hadrons(source), settings=settings)
+
+
+def full_stages(given: Input, options: RunOptions) -> Stages:
+    """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
+
+    Raises:
+        FastsimError: if the input is no LHE file, or a cluster is to compute it.
+    """
+    if not isinstance(given, LheInput):
+        raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
+    if options.scheduler is not None:
+        raise FastsimError("ordinary Pythia runs in processes of this machine: give workers, no scheduler")
+
+    @contextmanager
+    def prepare(given: Input) -> Iterator[tuple[Input, Step]]:
+        assert isinstance(given, LheInput)
+        with registry.numbered_copy(given.source) as file:
+            yield LheInput(given.source, copy=file), registry.full_pythia(file, options.seed)
+
+    provenance = {"model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
+    return Stages(source="pythia-full", step=None, provenance=provenance, prepare=prepare)
 
 
 @contextmanager
-def depositing(
-    model: ShowerModelName | ShowerSource | None, *, data: PathLike | None, workers: int
-) -> Iterator[tuple[Deposit, dict[str, str]]]:
-    """The Step of the calorimeter, and what a file says about it; ends Geant4's workers at the end.
+def cell_stages(
+    given: Input,
+    steps: Sequence[str],
+    source: HadronSource | None,
+    showers: ShowerModelName | ShowerSource | None,
+    *,
+    output: PathLike,
+    data: PathLike | None,
+    options: RunOptions,
+) -> Iterator[tuple[Stages, RunOptions]]:
+    """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
-    What is outside the model's limits goes to Geant4, if it and its data are installed.
+    What is outside the shower model's limits goes to Geant4, if it and its data are installed.
 
     Args:
-        model: a shipped model of showers, the path of a card (.json) or of a library (.h5), the paths of a library's
+        given: the input.
+        steps: the names of the chain.
+        source: makes the hadrons; None where the input has them.
+        showers: a shipped model of showers, the path of a card (.json) or of a library (.h5), the paths of a library's
             files, ``"geant4"``, or a source; by default the model that ships for the detector.
+        output: path of the output.
         data: folder of Geant4's data sets; if it is given, here or by FASTSIM_GEANT4_DATA, they have to be there.
-        workers: of Geant4.
+        options: of the run.
 
     Raises:
-        FastsimError: if there is no such model, or Geant4 is asked for and not there.
+        FastsimError: if there is no such model, Geant4 is asked for and not there, or a cluster is to fill cells for
+            which Geant4 makes showers.
     """
-    source: ShowerSource | None = None
-    name, made = FINE_DETECTOR, dict[str, str]()
-    if model != GEANT4:
-        source, made = _source(model)
-        name = source.detector if source.detector in SEGMENTS else DETECTOR
-    detector = load_detector(name)
+    if not os.fspath(output).lower().endswith((*HDF5_ENDINGS, *ROOT_ENDINGS)):
+        raise FastsimError(f"{os.fspath(output)}: cells are written as HDF5 (.h5) or ROOT (.root); give such a name")
+    if source is None and not isinstance(given, EventFileInput):
+        name = given.source if isinstance(given, LheInput) else given
+        raise FastsimError(
+            f"{name}: the step calorimeter alone takes events with hadrons from a file whose ending names its "
+            "format: HepMC .hepmc3 or .hepmc (also .gz .bz2 .xz .zst of them), HDF5 .h5, ROOT .root"
+        )
+    step: Step | None = None
+    if source is not None:
+        sets = isinstance(given, GunInput)
+        step = registry.gun_step(source) if sets else Pipeline(registry.hadron_steps(source))
+    with _showers(showers, data, max(1, options.workers)) as (main, fallback):
+        towers = towers_of(load_detector(main.detector))
+        blocks = registry.deposit_step(main, fallback, towers)
+        own_processes = main.owns_processes or (fallback is not None and fallback.owns_processes)
+        provenance = {
+            **({} if source is None else _of_hadrons(source)),
+            "shower_model": main.name,
+            "shower_fallback": "none" if fallback is None else fallback.name,
+            "calorimeter": towers.to_json(),
+            **{f"shower_model_{key}": value for key, value in main.provenance.items()},
+            "steps": ",".join(steps),
+        }
+        yield (
+            Stages(
+                source=main.name if source is None else f"{source.name}, {main.name}",
+                step=step,
+                blocks=blocks,
+                provenance=provenance,
+                settings={"versions": versions("geant4-pybind")} if own_processes else {},
+                per_event_seeds=own_processes,
+            ),
+            _shared_out(options, main, fallback),
+        )
+
+
+@contextmanager
+def _showers(
+    model: ShowerModelName | ShowerSource | None, data: PathLike | None, workers: int
+) -> Iterator[tuple[ShowerSource, ShowerSource | None]]:
+    """Give the source of the calorimeter's showers and the one for what is outside its domain, if there is one."""
+    source = None if model == GEANT4 else _source(model)
+    name = FINE_DETECTOR if source is None else source.detector if source.detector in SEGMENTS else DETECTOR
     named = data is not None or bool(os.environ.get("FASTSIM_GEANT4_DATA"))
-    reference = _reference(detector, data, workers, needed=source is None or named)
+    reference: ShowerSource | None = None
+    try:
+        reference = registry.geant4_showers(load_detector(name), data=data, workers=workers)
+    except FastsimError:
+        if source is None or named:
+            raise
     with nullcontext() if reference is None else closing(reference):
-        fallback = reference
         if source is None:
             assert reference is not None
-            source, fallback = reference, None
-        deposit = Deposit(source, fallback, towers_of(detector))
-        told = {
-            "shower_model": source.name,
-            "shower_fallback": "none" if fallback is None else fallback.name,
-            "calorimeter": deposit.towers.to_json(),
-            **made,
-        }
-        yield deposit, told
+            yield reference, None
+        else:
+            yield source, reference
 
 
-def geant4_takes_part(deposit: Deposit) -> bool:
-    """Whether Geant4 makes some of the showers, or all."""
-    return any(isinstance(source, Geant4Showers) for source in (deposit.source, deposit.fallback))
-
-
-def shared_out(plan: Plan, deposit: Deposit) -> Plan:
-    """The plan for filling cells: where Geant4 makes showers, the worker processes are its own.
-
-    Where it makes all of them, one block of events at a time keeps them busy.
-
-    Raises:
-        FastsimError: if a cluster is to fill cells for which Geant4 makes showers.
-    """
-    if plan.scheduler and geant4_takes_part(deposit):
-        which = "all showers" if deposit.fallback is None else f"those outside the limits of {deposit.source.name}"
-        raise FastsimError(
-            f"Geant4 makes {which}, in processes of this machine, not of a cluster: give --workers instead of "
-            "--scheduler, or run where Geant4's data is not set"
-        )
-    if isinstance(deposit.source, Geant4Showers):
-        return replace(plan, workers=0, threads=1)
-    return plan if deposit.fallback is None else replace(plan, workers=0)
-
-
-def _reference(detector: Detector, data: PathLike | None, workers: int, *, needed: bool) -> Geant4Showers | None:
+def _source(model: ShowerModelName | ShowerSource | None) -> ShowerSource:
     try:
-        return Geant4Showers(detector, data=data, workers=workers)
-    except FastsimError:
-        if needed:
-            raise
-        return None
-
-
-def shower_source(
-    model: ShowerModelName | ShowerSource | None, detector: str, pdg_id: int
-) -> tuple[ShowerSource, dict[str, str]]:
-    """A source of showers, and what a file says about it: ``version`` and ``sha256`` of a model, or of a library.
-
-    Args:
-        model: a shipped model, the path of a card (.json) or of a library (.h5), the paths of a library's files, or a
-            source; None for the model that ships for the detector.
-        detector: its name.
-        pdg_id: of the particle that a default has to know, if there are several.
-
-    Raises:
-        WeightsError: if there is no such model, or none ships.
-    """
-    if isinstance(model, ShowerModel):
-        return model, model.made
-    if isinstance(model, ShowerSource):
-        return model, {}
-    found = load_showers(default_model(detector, pdg_id) if model is None else model)
-    return found.source, found.made
-
-
-def load_showers(name: ShowerModelName) -> ShowerModel:
-    """A source of calorimeter showers by name.
-
-    Args:
-        name: a shipped model (``fastsim models`` lists them), the path of a card (.json), or of a library (.h5) that
-            ``fastsim reference --detector`` made; or the paths of a library's files.
-
-    Raises:
-        WeightsError: if there is no such model, it makes no showers, or its card or weights are missing or altered.
-        FastsimError: if a library cannot be read.
-    """
-    source, card = load_source(name)
-    if card is not None:
-        return ShowerModel(source, {"version": card.version, "sha256": card.sha256})
-    paths = [name] if isinstance(name, str | os.PathLike) else name
-    return ShowerModel(source, {"sha256": ",".join(sha256_of(Path(path)) for path in paths)})
-
-
-def _source(model: ShowerModelName | ShowerSource | None) -> tuple[ShowerSource, dict[str, str]]:
-    """That of the calorimeter's showers, and what a file of cells says about it."""
-    try:
-        source, made = shower_source(model, DETECTOR, PION)
+        return registry.load_showers(registry.default_showers(DETECTOR, PION) if model is None else model)
     except WeightsError as error:
         if model is not None:
             raise
@@ -177,4 +188,40 @@ def _source(model: ShowerModelName | ShowerSource | None) -> tuple[ShowerSource,
             f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
             "or of a library (.h5) that fastsim reference made"
         ) from error
-    return source, {f"shower_model_{key}": value for key, value in made.items()}
+
+
+def _shared_out(options: RunOptions, main: ShowerSource, fallback: ShowerSource | None) -> RunOptions:
+    """Return the options for filling cells: where Geant4 makes showers, the worker processes are its own.
+
+    Where it makes all of them, one block of events at a time keeps them busy.
+    """
+    if not (main.owns_processes or (fallback is not None and fallback.owns_processes)):
+        return options
+    if options.scheduler:
+        which = "all showers" if fallback is None else f"those outside the limits of {main.name}"
+        raise FastsimError(
+            f"Geant4 makes {which}, in processes of this machine, not of a cluster: give --workers instead of "
+            "--scheduler, or run where Geant4's data is not set"
+        )
+    return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
+
+
+def _of_hadrons(source: HadronSource) -> dict[str, str]:
+    """Return what a file says about the source of its hadrons: name, version, checksum of its weights."""
+    values = {"model": source.name, **{f"model_{key}": value for key, value in source.provenance.items()}}
+    steps = getattr(source, "num_inference_steps", None)
+    return values if steps is None else {**values, "num_inference_steps": str(steps)}
+
+
+__all__ = [
+    "CALORIMETER",
+    "CHAINS",
+    "DETECTOR",
+    "HADRONS",
+    "PYTHIA",
+    "REFERENCE",
+    "cell_stages",
+    "full_stages",
+    "hadron_stages",
+    "parse",
+]

@@ -17,7 +17,7 @@ from fastsim.cli.encoding import any_characters
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError, Stopped
 
-COMMANDS = ("generate", "reference", "evaluate", "train", "models", "verify", "doctor", "completion")
+COMMANDS = ("generate", "reference", "showers", "evaluate", "train", "models", "verify", "doctor", "completion")
 
 
 GRACE = 20.0

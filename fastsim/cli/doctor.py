@@ -33,9 +33,10 @@ def command(folder: str) -> None:
 
 
 def facts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names and values, one after the other, as they are found."""
-    from fastsim.production.chunks import available_cpus
+    """Yield names and values, one after the other, as they are found."""
     from fastsim.production.manifest import versions
+    from fastsim.production.options import available_cpus
+    from fastsim.registry import geant4_status
 
     yield "python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.machine()})"
     yield "system", platform.platform()
@@ -47,7 +48,7 @@ def facts(folder: Path) -> Iterator[tuple[str, str]]:
     yield "threads set by", ", ".join(named) or "nothing"
     yield from _torch()
     yield from _models()
-    yield "geant4", _geant4()
+    yield "geant4", geant4_status()
     yield "write speed", _write_speed(folder)
 
 
@@ -78,7 +79,7 @@ def _torch() -> Iterator[tuple[str, str]]:
 
 
 def _product(kind: object) -> float:
-    """Seconds of a product of two matrices of 512 rows, the best of five."""
+    """Return the seconds of a product of two matrices of 512 rows, the best of five."""
     import torch
 
     matrix = torch.ones(512, 512, dtype=kind)  # type: ignore[call-overload]
@@ -100,24 +101,6 @@ def _models() -> Iterator[tuple[str, str]]:
             yield f"model {name}", f"version {card.version}, {card.sha256[:12]}, intact"
         except FastsimError as error:
             yield f"model {name}", str(error)
-
-
-def _geant4() -> str:
-    from importlib.util import find_spec
-
-    if find_spec("geant4_pybind") is None:
-        return "not installed (the extra geant4)"
-    from fastsim.errors import FastsimError
-    from generators.reference.geant4 import REQUIRED, data_environment
-
-    found = []
-    for physics in REQUIRED:
-        try:
-            data_environment(physics)
-            found.append(f"{physics}: data found")
-        except FastsimError as error:
-            found.append(f"{physics}: {error}")
-    return "; ".join(found)
 
 
 def _write_speed(folder: Path) -> str:

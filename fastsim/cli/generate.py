@@ -1,4 +1,4 @@
-"""``fastsim generate``: hadrons, or calorimeter showers, from a model."""
+"""``fastsim generate``: hadrons, and calorimeter cells, from a model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from fastsim.cli import shower
-from fastsim.cli.options import as_path, event_input, event_options, model_option, run_options, scheduler_option
+from fastsim.cli import showers
+from fastsim.cli.options import as_path, event_input, event_options, model_option, run_options
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
 
-@click.command("generate", short_help="Hadrons or showers from a model.")
+@click.command("generate", short_help="Hadrons, and calorimeter cells, from a model.")
 @event_options
-@shower.gun_options
 @model_option
 @stage_options
 @click.option(
@@ -22,29 +21,12 @@ from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 )
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
 @click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
-@run_options
-@click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(1),
-    help="Default: one a CPU, four at most; results do not depend on it.",
-)
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="Worker processes instead of threads; for cells, Geant4's where it is used.",
-)
-@scheduler_option
+@run_options(threads=True, workers="Worker processes instead of threads; for cells, Geant4's where it is used.")
+@showers.shower_options(required=False)
 def command(
     input: str | None,
     gun: str | None,
     output: str,
-    seed: int,
-    num_events: int | None,
-    first_event: int,
-    force: bool,
     model: str | None,
     num_inference_steps: int | None,
     device: str,
@@ -52,13 +34,8 @@ def command(
     steps: tuple[str, ...],
     shower_model: Any,
     geant4_data: Path | None,
-    part: tuple[int, int] | None,
-    threads: int | None,
-    workers: int,
-    scheduler: str | None,
-    resume: bool,
-    log: str | None,
-    **showers: Any,
+    options: dict[str, Any],
+    **shower_gun: Any,
 ) -> None:
     """Turn the partons of INPUT (an LHE file, .gz or not, or - for stdin) into hadrons with a trained model.
 
@@ -66,22 +43,19 @@ def command(
     counted in the summary.
 
     --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
-    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file.
+    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file. Single showers
+    are made by fastsim showers.
 
     While it runs, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json tells
     what was written (docs/production.md).
-
-    With --detector, --particle, --energy and --num: showers in a calorimeter instead, as a CaloChallenge HDF5 file with
-    its binning (.xml) beside it; --first-event, --num-events and --slice choose some of the --num.
 
     \b
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
-      fastsim generate events.lhe.gz -o part3.hepmc3.gz --slice 3/20 --workers 4 --resume
+      fastsim generate events.lhe.gz -o slice3.hepmc3.gz --slice 3/20 --workers 4 --resume
       fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
-      fastsim generate --detector pb-si-ecal --particle gamma --energy 1:100 --num 10000 -o gen.h5 --model library.h5
     """
     events_only = {
         "input": input,
@@ -93,20 +67,8 @@ def command(
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
     }
-    plan: dict[str, Any] = {
-        "seed": seed,
-        "num_events": num_events,
-        "first_event": first_event,
-        "threads": threads,
-        "workers": workers,
-        "scheduler": scheduler,
-        "part": part,
-        "resume": resume,
-        "force": force,
-        "log": log,
-    }
-    if shower.asked(showers, events_only):
-        shower.generate(showers, output, model=model, plan=plan)
+    if showers.asked(shower_gun, events_only):
+        showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
         return
     source = event_input(input, gun)
     from fastsim import api
@@ -124,7 +86,7 @@ def command(
             num_inference_steps=num_inference_steps,
             device=device,
             latent=latent,
-            **plan,
+            **options,
             progress=report,
         )
     show(summary, to_stderr=output == "-")

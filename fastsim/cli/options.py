@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,7 +19,8 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.find_root().ensure_object(dict)["debug"] = True
 
 
-def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the shipped models whose names begin with what is typed."""
     from fastsim.sources.cards import available
 
     return [CompletionItem(name) for name in available() if name.startswith(incomplete)]
@@ -30,60 +32,40 @@ debug_option = click.option(
 model_option = click.option(
     "--model",
     metavar="NAME|PATH",
-    shell_complete=_complete_model,
+    shell_complete=complete_model,
     help="Shipped model, path of a card (.json) or library (.h5), or pythia.",
 )
 
 
-scheduler_option = click.option(
-    "--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786."
-)
-
-
 class Slice(click.ParamType[tuple[int, int]]):
-    """``i/n``: part i, from 0, of n."""
+    """``i/n``: slice i, from 0, of n."""
 
     name = "slice"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         found = re.fullmatch(r"(\d+)/(\d+)", value)
         if not found or int(found[1]) >= int(found[2]):
-            self.fail(f"{value!r} is not a part of a run: write i/n with i from 0 to n - 1", param, ctx)
+            self.fail(f"{value!r} is not a slice of a run: write i/n with i from 0 to n - 1", param, ctx)
         return int(found[1]), int(found[2])
 
 
-def run_options(function: F) -> F:
-    """Which part of a run, whether to go on with it, and its log."""
-    decorators: list[Callable[[Any], Any]] = [
-        click.option(
-            "--slice", "part", metavar="I/N", type=Slice(), help="Part I (from 0) of N, for the jobs of an array."
-        ),
-        click.option("--resume", is_flag=True, help="Go on with a run that was stopped; the result is the same."),
-        click.option(
-            "--log-json",
-            "log",
-            metavar="FILE",
-            type=click.Path(dir_okay=False),
-            help="Add what happens to FILE, one JSON a line.",
-        ),
-    ]
+def decorated(function: F, decorators: Sequence[Callable[[Any], Any]]) -> F:
+    """Return a command's function with options, in their order."""
     for decorate in reversed(decorators):
         function = decorate(function)
     return function
 
 
-def event_options(function: F) -> F:
-    """INPUT or --gun, the output, the seed and the range of events."""
-    decorators: list[Callable[[Any], Any]] = [
-        click.argument("input", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)),
-        click.option("--gun", metavar="TEXT", help='Partons to shoot: "flavour=u,g pt=20:2000 eta=-2:2 num=1000".'),
-        click.option(
-            "-o",
-            "--output",
-            required=True,
-            type=click.Path(dir_okay=False, allow_dash=True),
-            help="HepMC3 (.hepmc3, also .gz .zst .xz .bz2), HDF5 (.h5) or ROOT (.root) file.",
-        ),
+def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: none.") -> Callable[[F], F]:
+    """Return a decorator that adds the options of every run: the command gets them as one dictionary ``options``.
+
+    Its keys are attributes of :class:`fastsim.production.options.RunOptions`.
+
+    Args:
+        threads: whether there is ``--threads``.
+        workers: help of ``--workers``.
+    """
+    given: list[Callable[[Any], Any]] = [
         click.option(
             "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Seed of all randomness."
         ),
@@ -96,16 +78,60 @@ def event_options(function: F) -> F:
             show_default=True,
             help="Skip those before.",
         ),
+        click.option("--slice", metavar="I/N", type=Slice(), help="Slice I (from 0) of N, for the jobs of an array."),
         click.option("--force", is_flag=True, help="Replace an output that exists."),
-        debug_option,
+        click.option("--resume", is_flag=True, help="Go on with a run that was stopped; the result is the same."),
+        click.option(
+            "--log-json",
+            "log",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="Add what happens to FILE, one JSON a line.",
+        ),
+        click.option("--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help=workers),
+        click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786."),
     ]
-    for decorate in reversed(decorators):
-        function = decorate(function)
-    return function
+    names = ["seed", "num_events", "first_event", "slice", "force", "resume", "log", "workers", "scheduler"]
+    if threads:
+        names.append("threads")
+        given.append(
+            click.option(
+                "--threads",
+                metavar="N",
+                type=click.IntRange(1),
+                help="Default: one a CPU, four at most; results do not depend on it.",
+            )
+        )
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def command(**values: Any) -> Any:
+            return function(options={name: values.pop(name) for name in names}, **values)
+
+        return decorated(cast(F, command), [*given, debug_option])
+
+    return decorate
+
+
+def output_option(what: str) -> Callable[[F], F]:
+    """Return a decorator that adds ``-o``, described by ``what``."""
+    return click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, allow_dash=True), help=what)
+
+
+def event_options(function: F) -> F:
+    """Add INPUT or --gun, and the output."""
+    return decorated(
+        function,
+        [
+            click.argument("input", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)),
+            click.option("--gun", metavar="TEXT", help='Partons to shoot: "flavour=u,g pt=20:2000 eta=-2:2 num=1000".'),
+            output_option("HepMC3 (.hepmc3, also .gz .zst .xz .bz2), HDF5 (.h5) or ROOT (.root) file."),
+        ],
+    )
 
 
 def event_input(path: str | None, gun: str | None) -> Any:
-    """The one input that was given: the path of an LHE file, or a parsed gun.
+    """Return the one input that was given: the path of an LHE file, or a parsed gun.
 
     Raises:
         click.UsageError: if neither or both were given, or the gun does not parse.
@@ -124,5 +150,5 @@ def event_input(path: str | None, gun: str | None) -> Any:
 
 
 def as_path(text: str) -> str | Path:
-    """A path, or "-" kept as it is."""
+    """Return a path, or "-" as it is."""
     return text if text == "-" else Path(text)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from fastsim.cli.options import decorated
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -15,8 +17,8 @@ DEFAULT_STEPS = ("hadrons",)
 
 
 def stage_options(function: F) -> F:
-    """The steps, the model of showers, and where Geant4's data is."""
-    decorators: list[Callable[[Any], Any]] = [
+    """Add the steps, the model of showers, and where Geant4's data is."""
+    decorators = [
         click.option(
             "--steps",
             metavar="NAMES",
@@ -39,9 +41,7 @@ def stage_options(function: F) -> F:
             help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
         ),
     ]
-    for decorate in reversed(decorators):
-        function = decorate(function)
-    return function
+    return decorated(function, decorators)
 
 
 def _words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -49,5 +49,5 @@ def _words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    """One name as it is, several as they are, none as None."""
+    """Return one name as it is, several as they are, none as None."""
     return value[0] if len(value) == 1 else value or None

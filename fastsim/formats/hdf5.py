@@ -29,6 +29,8 @@ SHELL_TOLERANCE = 1e-6
 """Relative energy difference up to which a particle counts as on its species' mass shell (float32 has 6e-8)."""
 MAX_EXPANSION = 500
 """Files whose tables are larger than this many times the file are refused (deflate reaches 1000 with zeros alone)."""
+COLUMN_GROUPS = {"event_columns": "event", "hard_columns": "hard", "particle_columns": "particle"}
+"""The groups of the event layout in which named columns of events lie, under ``columns/``."""
 _HARD = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
 _EVENT = ("number", "weights", "process", "scale")
 
@@ -121,6 +123,9 @@ class _Tables(AtomicWriter):
             table[len(table) - len(values) :] = values
             self._out.check()
 
+    def _append_column(self, name: str, values: NDArray[Any]) -> None:
+        self._append(name, values, "f8" if values.dtype.kind == "f" else "i4" if values.dtype.itemsize <= 4 else "i8")
+
     def _append_offsets(self, name: str, offsets: Ints) -> None:
         last = int(self._tables[name][-1]) if name in self._tables else 0
         if name not in self._tables:
@@ -174,10 +179,15 @@ class Writer(_Tables):
             self._append("event/weights", np.asarray(weights, np.float64).reshape(len(partons), -1), "f8")
         self.num_written += len(partons)
 
-    def write_extras(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Adds rows of further tables, by name: arrays (N, ...) that belong to the partons just written."""
-        for name, values in arrays.items():
-            self._append(name, values, "f8" if values.dtype.kind == "f" else "i4")
+    def write_columns(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Add the named columns (N, ...) of the partons just written; ``latent_NAME`` goes into ``latent/NAME``."""
+        for name, values in columns.items():
+            if name.startswith("latent_"):
+                self._append(
+                    f"latent/{name.removeprefix('latent_')}", values, "f8" if values.dtype.kind == "f" else "i4"
+                )
+            else:
+                self._append_column(f"parton/columns/{name}", values)
 
     def _widen(self) -> None:
         """From float32 to float64: what was written keeps its restored mass shell."""
@@ -214,6 +224,9 @@ class EventWriter(_Tables):
             self._append_offsets("cell/offsets", events.cells.offsets)
             self._append("cell/id", events.cells.id, "i4")
             self._append("cell/energy", events.cells.energy, "f4")
+        for kind, group in COLUMN_GROUPS.items():
+            for name, values in getattr(events, kind).items():
+                self._append_column(f"{group}/columns/{name}", values)
         self.num_written += len(events)
 
     def _finish(self, complete: bool) -> None:
@@ -298,11 +311,27 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
                     first = int(file["particle/offsets"][start])
                     origin = file["particle/origin"][first : first + len(particles.pdg_id)].astype(np.int64)
                 cells = _cells(file, start, stop) if "cell/offsets" in file else None
+                spans = {"event": (start, stop), "hard": (low, high), "particle": (0, 0)}
+                if particles is not None:
+                    spans["particle"] = (first, first + len(particles.pdg_id))
+                columns = {kind: _columns(file, group, *spans[group]) for kind, group in COLUMN_GROUPS.items()}
                 events: dict[str, Any] = {name: file[f"event/{name}"][start:stop] for name in _EVENT}
                 _check_lengths(offsets - low, hard, events, particles, origin)
-            yield HardEvents(offsets=offsets - low, particles=particles, origin=origin, cells=cells, **hard, **events)
+            parts = {"particles": particles, "origin": origin, "cells": cells}
+            yield HardEvents(offsets=offsets - low, **parts, **hard, **events, **columns)  # type: ignore[arg-type]
 
     return run, batches()
+
+
+def _columns(file: h5py.File, group: str, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    """Return the named columns of a group, for the rows from ``start`` to ``stop``."""
+    place = f"{group}/columns"
+    if place not in file:
+        return {}
+    columns = {name: np.asarray(table[start:stop]) for name, table in file[place].items()}
+    if wrong := [name for name, values in columns.items() if len(values) != stop - start]:
+        raise ValueError(f"{place}/{wrong[0]} does not fit the other tables")
+    return columns
 
 
 def _check_lengths(

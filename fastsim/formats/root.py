@@ -19,6 +19,9 @@ from fastsim.errors import FastsimError
 from fastsim.event import Cells, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
+COLUMN = "column_"
+"""Begins the names of branches that hold named columns: ``column_NAME``, ``hard_column_NAME``..."""
+
 
 class Writer(AtomicWriter):
     """Writes batches of hard events with their particles.
@@ -43,7 +46,7 @@ class Writer(AtomicWriter):
         self._tree: Any = None
 
     def write(self, events: HardEvents) -> None:
-        """Adds a batch of events as one basket of each branch."""
+        """Add a batch of events as one basket of each branch."""
         if len(events) == 0:
             return
         branches = _branches(events)
@@ -63,7 +66,7 @@ class Writer(AtomicWriter):
 
 
 def _branches(events: HardEvents) -> dict[str, Any]:
-    """The columns of a batch by the names of their branches."""
+    """Return the columns of a batch by the names of their branches."""
     particles = events.particles if events.particles is not None else ParticleSet.empty(len(events))
     origin = events.origin if events.origin is not None else np.zeros(0, np.int64)
     hard: dict[str, Any] = {
@@ -78,11 +81,17 @@ def _branches(events: HardEvents) -> dict[str, Any]:
     final: dict[str, Any] = {"pdg_id": particles.pdg_id.astype(np.int32), "origin": origin.astype(np.int32)}
     for k, name in enumerate(("e", "px", "py", "pz")):
         hard[name], final[name] = events.p4[:, k], particles.p4[:, k]
+    for target, named in ((hard, events.hard_columns), (final, events.particle_columns)):
+        for name, values in named.items():
+            if values.ndim > 1:
+                raise FastsimError(f"column {name!r}: ROOT takes one number for each particle, not {values.shape[1:]}")
+            target[f"{COLUMN}{name}"] = values
     branches = {
         "number": events.number,
         "process": events.process.astype(np.int32),
         "scale": events.scale,
         "weights": events.weights,
+        **{f"{COLUMN}{name}": values for name, values in events.event_columns.items()},
         "hard": _jagged(events.offsets, hard),
         "particle": _jagged(particles.offsets, final),
     }
@@ -93,20 +102,20 @@ def _branches(events: HardEvents) -> dict[str, Any]:
 
 
 def _jagged(offsets: Ints, columns: dict[str, Any]) -> Any:
-    """An awkward array of records, one list an event."""
+    """Return an awkward array of records, one list an event."""
     content = ak.zip({name: ak.Array(np.ascontiguousarray(values)) for name, values in columns.items()})
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), content.layout))
 
 
 def _branch_type(values: Any) -> Any:
-    """What uproot wants to know of a branch before it is filled."""
+    """Return what uproot wants to know of a branch before it is filled."""
     if isinstance(values, np.ndarray):
         return np.dtype((values.dtype, values.shape[1:]))
     return values.type.content
 
 
 def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
-    """All events of a file that :class:`Writer` wrote.
+    """Read all events of a file that :class:`Writer` wrote.
 
     Raises:
         FastsimError: if the file cannot be read.
@@ -123,6 +132,10 @@ def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
 
     def p4(prefix: str) -> Any:
         return np.stack([column(f"{prefix}_{k}") for k in ("e", "px", "py", "pz")], axis=1)
+
+    def named(prefix: str) -> list[str]:
+        start = f"{prefix}{COLUMN}"
+        return [name.removeprefix(start) for name in tree.fields if name.startswith(start)]
 
     def offsets(prefix: str) -> Ints:
         return offsets_from_counts(ak.to_numpy(tree[f"n{prefix}"]))
@@ -144,5 +157,8 @@ def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
         particles=ParticleSet(offsets("particle"), column("particle_pdg_id"), p4("particle")),
         origin=column("particle_origin").astype(np.int64),
         cells=Cells(offsets("cell"), column("cell_id"), column("cell_energy")) if "ncell" in tree.fields else None,
+        event_columns={name: ak.to_numpy(tree[f"{COLUMN}{name}"]) for name in named("")},
+        hard_columns={name: column(f"hard_{COLUMN}{name}") for name in named("hard_")},
+        particle_columns={name: column(f"particle_{COLUMN}{name}") for name in named("particle_")},
     )
     return info, events

@@ -13,15 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fastsim import __version__
 from fastsim.errors import FastsimError
-from fastsim.event import Floats
-from fastsim.event.gun import Shots
 from fastsim.formats.atomic import AtomicPath, writing
-from fastsim.formats.calochallenge import Showers
-from fastsim.production.store import Content, digest
+from fastsim.production.store import Content, content_sha256
+from fastsim.production.summary import Counts, counts_of
 
 LAYOUT = "fastsim-manifest"
 LAYOUT_VERSION = 1
@@ -32,83 +28,48 @@ PACKAGES = ("numpy", "torch", "numba", "pythia8mc")
 """Packages whose version may decide a bit of the result."""
 
 
-@dataclass(frozen=True)
-class ChunkRow:
-    """One chunk as far as it is in the output: its number, its first event, counts, weights, checksum, seconds.
+@dataclass(kw_only=True)
+class ChunkRow(Counts):
+    """One chunk as far as it is in the output.
 
-    ``cells`` are those of a calorimeter (of single showers, the voxels) that have energy, ``visible`` their energy and
-    ``incident`` that of single showers' particles, in MeV.
+    Attributes:
+        chunk: its number.
+        first_event: number of its first event in the output.
+        sha256: checksum of its content.
+        seconds: that its computation took.
     """
 
     chunk: int
     first_event: int
-    events: int
-    partons: int
-    particles: int
-    sum_weights: float
-    sum_weights2: float
     sha256: str
     seconds: float
-    notes: dict[str, int]
-    cells: int = 0
-    visible: float = 0.0
-    incident: float = 0.0
 
     @classmethod
     def of(cls, chunk: int, first_event: int, content: Content, seconds: float) -> ChunkRow:
-        """The row of a chunk's events."""
-        if isinstance(content, Showers):
-            return cls._of_showers(chunk, first_event, content, seconds)
-        weights: Floats
-        cells = None
-        if isinstance(content, Shots):
-            fallback = int(content.extras["fallback_partons"].sum()) if "fallback_partons" in content.extras else 0
-            notes = {"fallback_partons": fallback} if fallback else {}
-            weights, partons = np.ones(len(content)), len(content)
-        else:
-            notes, cells = content.notes, content.cells
-            weights, partons = content.weights[:, 0], notes.pop("partons", 0)
-        particles = 0 if content.particles is None else len(content.particles.pdg_id)
+        """Return the row of a chunk's content."""
         return cls(
-            chunk,
-            first_event,
-            len(content),
-            partons,
-            particles,
-            float(weights.sum()),
-            float(np.square(weights).sum()),
-            digest(content),
-            round(seconds, 4),
-            notes,
-            0 if cells is None else len(cells.id),
-            0.0 if cells is None else float(cells.sums().sum()),
-        )
-
-    @classmethod
-    def _of_showers(cls, chunk: int, first_event: int, showers: Showers, seconds: float) -> ChunkRow:
-        num = len(showers)
-        return cls(
-            chunk,
-            first_event,
-            num,
-            0,
-            0,
-            float(num),
-            float(num),
-            digest(showers),
-            round(seconds, 4),
-            {},
-            int(np.count_nonzero(showers.voxels)),
-            float(showers.voxels.sum(dtype=np.float64)),
-            float(showers.incident.sum()),
+            chunk=chunk,
+            first_event=first_event,
+            sha256=content_sha256(content),
+            seconds=round(seconds, 4),
+            **counts_of(content).counts(),
         )
 
 
-@dataclass
-class Manifest:
-    """What a run wrote: the file, the settings that decide its events, the chunks.
+@dataclass(kw_only=True)
+class Manifest(Counts):
+    """What a run wrote: the file, the settings that decide its events, the counts of the whole and of each chunk.
 
-    ``whole`` are the first event and the number of events of what it is a slice of, where that is known.
+    Attributes:
+        output: name of the file.
+        bytes, sha256: its size and checksum.
+        settings: all that decides its content.
+        first_event: number of its first event.
+        whole: first event and number of events of what it is a slice of, where that is known.
+        cross_section: of the input, and its error, in pb.
+        source: what made the events.
+        seconds: that the run took.
+        chunks: one row a chunk.
     """
 
     output: str
@@ -117,18 +78,9 @@ class Manifest:
     settings: dict[str, Any]
     first_event: int
     whole: tuple[int, int] | None
-    events: int
-    partons: int
-    particles: int
-    sum_weights: float
-    sum_weights2: float
     cross_section: tuple[float, float]
-    notes: dict[str, int]
     source: str
     seconds: float
-    cells: int = 0
-    visible: float = 0.0
-    incident: float = 0.0
     chunks: list[ChunkRow] = field(default_factory=list)
 
     @property
@@ -137,7 +89,7 @@ class Manifest:
         return {key: value for key, value in self.settings.items() if key not in ("first_event", "num_events")}
 
     def write(self, path: Path) -> None:
-        """Writes the manifest; it replaces one that is there."""
+        """Write the manifest; it replaces one that is there."""
         values = {"layout": LAYOUT, "layout_version": LAYOUT_VERSION, **asdict(self)}
         rows = values.pop("chunks")
         text = json.dumps(values, indent=2)[:-2]
@@ -153,7 +105,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """A manifest that :meth:`write` wrote.
+        """Return the manifest that :meth:`write` wrote.
 
         Raises:
             FastsimError: if the file is missing, too large, or no manifest.
@@ -180,7 +132,7 @@ class Manifest:
 
 
 def _check(manifest: Manifest) -> None:
-    """Raises ValueError where an entry has another type than it should have."""
+    """Raise ValueError where an entry has another type than it should have."""
     rows: list[Any] = manifest.chunks
     pairs: list[tuple[str, Any]] = [("cross_section", manifest.cross_section)]
     if manifest.whole is not None:
@@ -212,13 +164,13 @@ def _is_number(value: object) -> bool:
 
 
 def manifest_path(output: str | os.PathLike[str]) -> Path:
-    """Where the manifest of an output is."""
+    """Return the path of the manifest of an output."""
     path = Path(output)
     return path.with_name(f"{path.name}{ENDING}")
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Versions of fastsim and of the packages, some always, whose version may decide a bit of the result."""
+    """Return the versions of fastsim and of the packages, some always, whose version may decide a bit of the result."""
     found = {"fastsim": __version__}
     for name in (*PACKAGES, *more):
         try:
@@ -229,6 +181,6 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON gives them back, to be compared with those of a file."""
+    """Return settings as JSON gives them back, to be compared with those of a file."""
     read_back: dict[str, Any] = json.loads(json.dumps(values))
     return read_back

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,68 +14,18 @@ from typing import Any, Self, TypeVar
 
 from fastsim.errors import FastsimError, InvalidEvent, Stopped
 from fastsim.event import HardEvents
-from fastsim.event.gun import Shots
 from fastsim.formats.atomic import AtomicPath, PathLike, writing
 from fastsim.formats.calochallenge import Showers
-from fastsim.production.chunks import Chunk, Crew, Progress, Summary
+from fastsim.production.chunks import Chunk, ChunkRunner
 from fastsim.production.manifest import ChunkRow, Manifest, manifest_path, plain
+from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.processes import Processes
-from fastsim.production.store import Store, open_parts, parts_folder, remove_parts
+from fastsim.production.store import Store, chunk_folder, open_chunks, remove_chunks
+from fastsim.production.summary import Summary
 from fastsim.shipped import sha256_of
 
-C = TypeVar("C", HardEvents, Shots, Showers)
+C = TypeVar("C", HardEvents, Showers)
 S = TypeVar("S", bound=Summary)
-COUNTS = ("events", "partons", "particles", "cells", "visible", "incident", "sum_weights", "sum_weights2")
-"""What chunks, summary and manifest all have."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which events, who computes them, and what becomes of them.
-
-    Attributes:
-        seed: of the run.
-        first_event: number of the first event wanted.
-        num_events: how many at most.
-        threads: chunks computed at a time in this process, where there are no workers.
-        workers: worker processes; 0 for threads.
-        scheduler: address of a Dask cluster instead.
-        whole: first event and number of events of what the range is a part of, where that is known.
-        reads: files that the run reads: none of them may be written.
-        keep: finished chunks are kept beside the output while the run goes on, and a manifest after it.
-        resume: go on from chunks that are there.
-        force: replace an output that exists.
-        log: where to write JSON lines of what happens.
-        progress: called with (events done, total) after each chunk.
-    """
-
-    seed: int = 0
-    first_event: int = 0
-    num_events: int | None = None
-    whole: tuple[int, int] | None = None
-    reads: tuple[PathLike, ...] = ()
-    threads: int = 1
-    workers: int = 0
-    scheduler: str | None = None
-    keep: bool = False
-    resume: bool = False
-    force: bool = False
-    log: PathLike | None = None
-    progress: Progress | None = None
-
-    def __post_init__(self) -> None:
-        if self.seed < 0 or self.first_event < 0 or (self.num_events is not None and self.num_events < 0):
-            raise FastsimError(
-                f"seed={self.seed}, first_event={self.first_event}, num_events={self.num_events}: none may be negative"
-            )
-        if self.threads < 1 or self.workers < 0:
-            raise FastsimError(f"threads={self.threads}, workers={self.workers}: at least 1 thread, at least 0 workers")
-        if self.workers and self.scheduler:
-            raise FastsimError("give workers of this machine or the scheduler of a cluster, not both")
-
-    @property
-    def range(self) -> dict[str, Any]:
-        return {"first_event": self.first_event, "num_events": self.num_events}
 
 
 class Log:
@@ -99,15 +48,15 @@ class Log:
             self._file.close()
 
 
-def _refuse_same(plan: Plan, written: Sequence[PathLike]) -> None:
-    """Raises FastsimError where a run would write what it reads, or its log into its output."""
+def _refuse_same(reads: Sequence[PathLike], written: Sequence[PathLike], log: PathLike | None) -> None:
+    """Raise FastsimError where a run would write what it reads, or its log into its output."""
     targets = {os.path.realpath(path): os.fspath(path) for path in written}
-    for path in plan.reads:
+    for path in reads:
         if name := targets.get(os.path.realpath(path)):
             raise FastsimError(f"{name}: the run reads it; give another output")
-        if plan.log is not None and os.path.realpath(plan.log) == os.path.realpath(path):
-            raise FastsimError(f"{os.fspath(plan.log)}: the run reads it; give another file to the log")
-    if plan.log is not None and (name := targets.get(os.path.realpath(plan.log))):
+        if log is not None and os.path.realpath(log) == os.path.realpath(path):
+            raise FastsimError(f"{os.fspath(log)}: the run reads it; give another file to the log")
+    if log is not None and (name := targets.get(os.path.realpath(log))):
         raise FastsimError(f"{name}: cannot be output and log at once; give another file to the log")
 
 
@@ -117,9 +66,11 @@ class Run:
     Args:
         output: path of the output, ``-`` for standard output.
         settings: all that decides the content of a chunk.
-        plan: see :class:`Plan`.
-        again: whether the input can be read again.
-        beside: other files that are written with the output.
+        options: see :class:`fastsim.production.options.RunOptions`.
+        events: the events that the run makes.
+        rereadable: whether the input can be read again, as a run that is resumed needs it.
+        reads: files that the run reads: none of them may be written.
+        companions: other files that are written with the output.
 
     Raises:
         FastsimError: if the output, or a stopped run of it, is in the way.
@@ -129,26 +80,28 @@ class Run:
         self,
         output: PathLike,
         settings: dict[str, Any],
-        plan: Plan,
+        options: RunOptions,
+        events: EventRange,
         *,
-        again: bool = True,
-        beside: Sequence[PathLike] = (),
+        rereadable: bool = True,
+        reads: Sequence[PathLike] = (),
+        companions: Sequence[PathLike] = (),
     ) -> None:
         self.output = os.fspath(output)
-        self._beside = beside
-        self.plan = plan
+        self.options, self.events = options, events
         self.settings = plain(settings)
         self.rows: list[ChunkRow] = []
-        self.replaces = plan.force
-        self._to_file = plan.keep and self.output != "-"
-        if plan.resume and not (self._to_file and again):
+        self.replaces = options.force
+        self._companions = companions
+        self._to_file = self.output != "-"
+        if options.resume and not (self._to_file and rereadable):
             raise FastsimError("only a run from a file or gun to a file can be resumed, not one from or to a stream")
-        if self.output != "-":
-            _refuse_same(plan, (self.output, *beside, manifest_path(self.output)))
+        if self._to_file:
+            _refuse_same(reads, (self.output, *companions, manifest_path(self.output)), options.log)
         # of a link, beside the file that it names: two runs meet there, whatever they call it
-        self._store = Store(parts_folder(os.path.realpath(self.output))) if self._to_file and again else None
+        self._store = Store(chunk_folder(os.path.realpath(self.output))) if self._to_file and rereadable else None
         self._stack = ExitStack()
-        self.log = Log(plan.log)
+        self.log = Log(options.log)
         self._stack.callback(self.log.close)
 
     def __enter__(self) -> Self:
@@ -159,26 +112,31 @@ class Run:
             raise
         return self
 
+    @property
+    def _all_settings(self) -> dict[str, Any]:
+        """The settings, with which events are wanted."""
+        return {**self.events.settings, **self.settings}
+
     def _begin(self) -> None:
-        plan, store = self.plan, self._store
-        settings = {**plan.range, **self.settings}
-        self.log("start", output=self.output, **settings, workers=plan.workers, resume=plan.resume)
+        options, store = self.options, self._store
+        facts = {**self._all_settings, "workers": options.workers, "resume": options.resume}
+        self.log("start", output=self.output, **facts)
         if store is None:
             return
-        self.replaces = plan.force or (plan.resume and store.folder.exists())
+        self.replaces = options.force or (options.resume and store.folder.exists())
         if self.complete is None:  # refused now rather than after hours
             AtomicPath(self.output, force=self.replaces).discard()
             AtomicPath(manifest_path(self.output), force=True).discard()
         if self.complete is None or store.folder.exists():
-            lock = open_parts(store.folder, self.settings, resume=plan.resume, force=plan.force)
+            lock = open_chunks(store.folder, self.settings, resume=options.resume, force=options.force)
             self._stack.callback(lock.close)
             self._clean()
         if self.complete is not None:
-            remove_parts(store.folder)
+            remove_chunks(store.folder)
 
     def _clean(self) -> None:
-        """Removes what a run of this output that was killed left half-written."""
-        for name in (self.output, *self._beside, manifest_path(self.output)):
+        """Remove what a run of this output that was killed left half-written."""
+        for name in (self.output, *self._companions, manifest_path(self.output)):
             path = Path(os.path.realpath(name))
             for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
                 left.unlink(missing_ok=True)
@@ -187,61 +145,74 @@ class Run:
     def complete(self) -> Manifest | None:
         """The manifest of a run just like this one that is to be resumed and has nothing left to do."""
         path = Path(self.output)
-        if self._store is None or not self.plan.resume or not path.is_file() or not manifest_path(path).is_file():
+        if self._store is None or not self.options.resume or not path.is_file() or not manifest_path(path).is_file():
             return None
         try:
             manifest = Manifest.read(manifest_path(path))
         except FastsimError:
             return None
-        same = plain({**self.plan.range, **self.settings}) == manifest.settings
+        same = plain(self._all_settings) == manifest.settings
         intact = path.stat().st_size == manifest.bytes and sha256_of(path) == manifest.sha256
         return manifest if same and intact else None
 
     def summary(self, kind: type[S]) -> S | None:
-        """What the run just like this one did that is complete already, if there is one."""
+        """Return what the run just like this one did that is complete already, if there is one."""
         if self.complete is None:
             return None
         manifest = self.complete
-        values = {name: getattr(manifest, name) for name in (*COUNTS, "cross_section", "notes", "source")}
-        summary = kind(output=self.output, **values, held=manifest.events, seconds=0.0)
-        self._log_end(summary)
+        summary = kind(
+            output=self.output,
+            source=manifest.source,
+            cross_section=manifest.cross_section,
+            resumed_events=manifest.events,
+            seconds=0.0,
+            **manifest.counts(),
+        )
+        self.log("end", **summary.facts())
         return summary
 
     @property
-    def crew(self) -> Crew:
-        """Who computes the chunks."""
-        plan = self.plan
-        if plan.scheduler:
+    def runner(self) -> ChunkRunner:
+        """What computes the chunks: threads, worker processes or a cluster."""
+        options = self.options
+        if options.scheduler:
             from fastsim.production.dask import Cluster
 
-            cluster = Cluster(plan.scheduler, self.log)
+            cluster = Cluster(options.scheduler, self.log)
             self._stack.callback(cluster.close)
-            return Crew(cluster.num, cluster.send, self._store)
-        if plan.workers:
-            return Crew(plan.workers, partial(Processes, num=plan.workers, note=self.log), self._store)
-        return Crew(plan.threads, keeper=self._store)
+            return ChunkRunner(cluster.num, cluster.send, self._store)
+        if options.workers:
+            return ChunkRunner(options.workers, partial(Processes, num=options.workers, note=self.log), self._store)
+        return ChunkRunner(options.num_threads, store=self._store)
 
     @contextmanager
     def contents(
         self, chunks: Generator[Chunk[C], None, None], summary: Summary, total: int | None
     ) -> Iterator[Iterator[C]]:
-        """The contents of the chunks, to be written one after the other; each is counted when the next is asked for.
+        """Give the contents of the chunks, to be written one after the other.
+
+        Each is counted when the next is asked for.
+
+        Args:
+            chunks: what is computed.
+            summary: adds up what the chunks count.
+            total: events of the whole run, where that is known.
 
         Raises:
             Stopped: for Ctrl-C or SIGTERM, if finished chunks are kept.
         """
 
         def counted() -> Iterator[C]:
-            first = self.plan.first_event
+            first = self.events.first
             for chunk in chunks:
                 yield chunk.content
                 row = ChunkRow.of(chunk.number, first, chunk.content, chunk.seconds)
                 first += row.events
                 self.rows.append(row)
-                summary.add(row, held=chunk.held)
-                self.log("chunk", **{**vars(row), "held": chunk.held})
-                if self.plan.progress is not None:
-                    self.plan.progress(summary.events, total)
+                summary.add(row, seconds=row.seconds, resumed=chunk.resumed)
+                self.log("chunk", **{**vars(row), "resumed": chunk.resumed})
+                if self.options.progress is not None:
+                    self.options.progress(summary.events, total)
 
         try:
             try:
@@ -254,12 +225,9 @@ class Run:
             kept = f"finished chunks are in {self._store.folder}, --resume goes on with them"
             raise Stopped(f"interrupted; {kept}") from error
 
-    def _log_end(self, summary: Summary) -> None:
-        self.log("end", **{k: v for k, v in vars(summary).items() if k not in ("output", "source", "started")})
-
     def commit(self, summary: Summary) -> None:
-        """Writes the manifest of the finished output, and removes the chunks."""
-        self._log_end(summary)
+        """Write the manifest of the finished output, and remove the chunks."""
+        self.log("end", **summary.facts())
         if not self._to_file:
             return
         path = Path(self.output)
@@ -267,23 +235,22 @@ class Run:
             output=path.name,
             bytes=path.stat().st_size,
             sha256=sha256_of(path),
-            settings=plain({**self.plan.range, **self.settings}),
-            first_event=self.plan.first_event,
-            whole=self.plan.whole,
-            **{name: getattr(summary, name) for name in COUNTS},
+            settings=plain(self._all_settings),
+            first_event=self.events.first,
+            whole=self.events.whole,
             cross_section=summary.cross_section,
-            notes=summary.notes,
             source=summary.source,
             seconds=round(summary.seconds, 3),
             chunks=self.rows,
+            **summary.counts(),
         ).write(manifest_path(path))
         if self._store is not None:
-            remove_parts(self._store.folder)
+            remove_chunks(self._store.folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         # the events before a bad one are in .partial; an empty folder helps nobody
         if error is not None and self._store is not None and (isinstance(error, InvalidEvent) or self._store.empty):
-            remove_parts(self._store.folder)
+            remove_chunks(self._store.folder)
         self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:

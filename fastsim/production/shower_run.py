@@ -1,142 +1,230 @@
-"""Runs that make single showers in a calorimeter: which of them, the file, the summary."""
+"""Runs of single showers in a calorimeter: which of them, what makes them, the file.
+
+A source's showers come in chunks of 500, whose energies are those of five chunks of the shower gun
+(:meth:`fastsim.detector.shower_gun.ShowerGun.draw`): with one seed, shower i has the same energy whatever makes it. The
+showers of a chunk are sampled together with randomness of its own, whole, and then cut to what was asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from fastsim.detector.binning import Binning
-from fastsim.errors import FastsimError
+from fastsim.detector.detector import PARTICLES
+from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
+from fastsim.errors import FastsimError, OutOfDomain
+from fastsim.event.rng import chunk_rng
 from fastsim.formats.atomic import PathLike
-from fastsim.formats.calochallenge import Showers, Writer, binning_path
-from fastsim.production.chunks import Chunk, Summary, part_range
-from fastsim.production.manifest import ChunkRow
-from fastsim.production.run import Plan, Run
+from fastsim.formats.calochallenge import Showers, Writer, binning_path, check_name, check_showers
+from fastsim.production.chunks import Chunk
+from fastsim.production.manifest import versions
+from fastsim.production.options import EventRange, RunOptions, slice_range
+from fastsim.production.run import Run
+from fastsim.production.summary import ShowerSummary
+from fastsim.sources.showers import Incidents, ShowerSource
 
 MAX_SHOWERS = 100_000_000
 """More than this in one run are refused."""
+DRAWS = 5
+"""Chunks of the shower gun that a source samples together."""
+CHUNK = DRAWS * SHOWERS_PER_CHUNK
+"""Showers of a chunk of a source's run."""
 
 Chunks = Generator[Chunk[Showers], None, None]
 
 
-@dataclass
-class ShowerSummary(Summary):
-    """What a run did; ``busy`` are the seconds of all workers, ``computed_energy`` the MeV of what was not held.
-
-    ``by_energy``: the time grows with the energy, as Geant4's does, and is told by GeV.
-    """
-
-    busy: float = 0.0
-    computed_energy: float = 0.0
-    by_energy: bool = False
-
-    def add(self, chunk: ChunkRow, *, held: bool = False) -> None:
-        """Counts one chunk; ``held`` if it was there from a run before."""
-        super().add(chunk, held=held)
-        if not held:
-            self.busy += chunk.seconds
-            self.computed_energy += chunk.incident
-
-    def rows(self) -> list[tuple[str, str]]:
-        """The summary as names and formatted values, for a table."""
-        resumed = f" ({self.computed:,} in this run)" if self.held else ""
-        rows = [("output", self.output), ("source", self.source), ("showers", f"{self.events:,}{resumed}")]
-        if self.incident > 0:
-            rows.append(("visible energy", f"{100 * self.visible / self.incident:.3f}% of the incident"))
-        time = f"{self.seconds:.1f} s"
-        if self.computed and self.seconds > 0:
-            time += f" ({self.computed / self.seconds:,.1f} showers/s"
-            cost = f", {1e6 * self.busy / self.computed_energy:.1f} ms a GeV and worker" if self.by_energy else ""
-            time += f"{cost})"
-        return [*rows, ("time", time)]
-
-
-def shower_range(
-    num: int, *, first: int = 0, num_events: int | None = None, part: tuple[int, int] | None = None, size: int
-) -> dict[str, Any]:
-    """Which of ``num`` showers a run makes, as its plan says it.
+def shower_range(num: int, options: RunOptions, size: int) -> EventRange:
+    """Return which of ``num`` showers the options ask for.
 
     Args:
         num: showers of the whole.
-        first: number of the first one wanted.
-        num_events: how many at most.
-        part: (i, n) for part i of n of what is left, cut at borders of chunks.
-        size: of a chunk.
+        options: range and slice of the run.
+        size: of a chunk, at whose borders slices are cut.
 
     Raises:
-        FastsimError: if there is no such shower, or no such part.
+        FastsimError: if there is no such shower.
     """
+    first = options.first_event
     if not 1 <= num <= MAX_SHOWERS:
         raise FastsimError(f"num is {num}, must be 1 to {MAX_SHOWERS:,} showers")
-    if first < 0 or (num_events is not None and num_events < 0):
-        raise FastsimError(f"first_event={first}, num_events={num_events}: none may be negative")
     if first >= num:
         raise FastsimError(f"first shower {first} asked, but there are {num} (numbered from 0)")
-    count = num - first if num_events is None else min(num_events, num - first)
-    if part is None:
-        return {"first_event": first, "num_events": count}
-    start, held = part_range(part, first, count, size)
-    return {"first_event": start, "num_events": held, "whole": (first, count)}
+    count = num - first if options.num_events is None else min(options.num_events, num - first)
+    if options.slice is None:
+        return EventRange(first, count)
+    return EventRange(*slice_range(options.slice, first, count, size), whole=(first, count))
 
 
-def numbers_of(plan: Plan, size: int) -> range:
-    """The numbers of the chunks of ``size`` showers that a plan's range touches."""
-    assert plan.num_events is not None
-    stop = plan.first_event + plan.num_events
-    return range(plan.first_event // size, -(-stop // size) if plan.num_events else 0)
+def chunk_numbers(events: EventRange, size: int) -> range:
+    """Return the numbers of the chunks of ``size`` showers that a range touches."""
+    assert events.stop is not None
+    return range(events.first // size, -(-events.stop // size) if events.num else 0)
 
 
-def cut(chunk: Chunk[Showers], plan: Plan, size: int) -> Chunk[Showers]:
-    """Of a chunk that begins where all of its number do, what lies in the plan's range."""
-    assert plan.num_events is not None
-    start, stop = chunk.number * size, plan.first_event + plan.num_events
-    return replace(chunk, content=chunk.content[max(plan.first_event - start, 0) : min(stop - start, size)])
+def cut_to_range(chunk: Chunk[Showers], events: EventRange, size: int) -> Chunk[Showers]:
+    """Cut a chunk, which begins where the chunk of its number does, to what lies in a range."""
+    assert events.stop is not None
+    start = chunk.number * size
+    return replace(chunk, content=chunk.content[max(events.first - start, 0) : min(events.stop - start, size)])
 
 
 def write_run(
     output: PathLike,
-    plan: Plan,
+    options: RunOptions,
+    events: EventRange,
     summary: ShowerSummary,
     chunks: Callable[[Run], Chunks],
     *,
-    made: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     versions: Mapping[str, str] | None = None,
+    reads: tuple[PathLike, ...] = (),
     num_voxels: int,
     binning: Binning | None,
 ) -> ShowerSummary:
-    """Writes a run's showers as a CaloChallenge HDF5 file, with the binning (.xml) beside it.
+    """Write a run's showers as a CaloChallenge HDF5 file, with the binning (.xml) beside it.
 
     Args:
         output: the file.
-        plan: which showers, who computes them.
+        options: of the run.
+        events: which showers.
         summary: to be filled.
         chunks: gives what lies in the range, chunk by chunk.
-        made: how the showers are made: an attribute of the file, and what a run that goes on must have in common.
+        provenance: how the showers are made: an attribute of the file, and what a run that goes on must have in common.
         versions: of packages, which it must have in common too.
+        reads: files that the source is read from.
         num_voxels, binning: of the showers; see :class:`fastsim.formats.calochallenge.Writer`.
 
     Raises:
         FastsimError: if something given is wrong, or the output cannot be written; finished chunks are kept.
     """
-    assert plan.num_events is not None
-    settings = dict(made) if versions is None else {**made, "versions": dict(versions)}
-    told = {**made, "first_event": plan.first_event} if plan.first_event else made
-    with Run(output, settings, plan, beside=[binning_path(output)]) as run:
+    assert events.num is not None
+    settings = dict(provenance) if versions is None else {**provenance, "versions": dict(versions)}
+    in_file = {**provenance, "first_event": events.first} if events.first else provenance
+    with Run(output, settings, options, events, reads=reads, companions=[binning_path(output)]) as run:
         if (done := run.summary(ShowerSummary)) is not None:
             return done
         with (
             Writer(
                 output,
-                num=plan.num_events,
+                num=events.num,
                 num_voxels=num_voxels,
                 binning=binning,
-                settings=told,
+                settings=in_file,
                 force=run.replaces,
             ) as writer,
-            run.contents(chunks(run), summary, plan.num_events) as batches,
+            run.contents(chunks(run), summary, events.num) as batches,
         ):
             for showers in batches:
                 writer.write(showers)
         run.commit(summary)
     return summary
+
+
+def incidents_of(gun: ShowerGun, chunk: int) -> Incidents:
+    """Return the particles of a chunk, ``CHUNK`` of them."""
+    energy = np.concatenate([gun.draw(DRAWS * chunk + k)[0] for k in range(DRAWS)])
+    same = np.ones(len(energy))
+    pdg_id = np.full(len(energy), PARTICLES[gun.particle][0])
+    return Incidents(pdg_id, energy, gun.theta * same, gun.phi * same)
+
+
+@dataclass(frozen=True)
+class ShowerTask:
+    """Samples the showers of a chunk: job (chunk, None).
+
+    Raises:
+        FastsimError: if the source gives what no calorimeter records.
+    """
+
+    source: ShowerSource
+    gun: ShowerGun
+
+    def __call__(self, job: tuple[int, None]) -> Showers:
+        chunk = job[0]
+        particles = incidents_of(self.gun, chunk)
+        rng = chunk_rng(self.gun.seed, chunk).spawn(1)[0]  # the energies are drawn from its parent
+        voxels = np.asarray(self.source.sample(particles, rng=rng), dtype=np.float32)
+        showers = Showers(1e3 * particles.energy, voxels)
+        binning = self.source.binning(int(particles.pdg_id[0]))
+        check_showers(showers, binning, place=self.source.name, first=chunk * CHUNK)
+        return showers
+
+
+def run_showers(
+    source: ShowerSource,
+    gun: ShowerGun,
+    output: PathLike,
+    *,
+    num: int,
+    options: RunOptions,
+    provenance: Mapping[str, str] | None = None,
+    reads: tuple[PathLike, ...] = (),
+) -> ShowerSummary:
+    """Write a source's showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
+
+    Args:
+        source: makes the showers.
+        gun: detector, particle, energies, direction, seed.
+        output: an HDF5 file (.h5, .hdf5); appears when complete, and so does its binning (.xml).
+        num: showers of the whole; shower i is the same for any number.
+        options: of the run; the seed is the gun's.
+        provenance: what else the file says about the source, such as the hash of its weights.
+        reads: files that the source is read from.
+
+    Raises:
+        OutOfDomain: if the source is not valid for what the gun shoots.
+        FastsimError: if something given is wrong, or the output cannot be written; finished chunks are kept.
+    """
+    check_name(output)
+    check_gun(source, gun)
+    events = shower_range(num, options, CHUNK)
+    binning = source.binning(PARTICLES[gun.particle][0])
+
+    def chunks(run: Run) -> Chunks:
+        jobs = ((number, None) for number in chunk_numbers(events, CHUNK))
+        with closing(run.runner.run(ShowerTask(source, gun), jobs)) as done:
+            for chunk in done:
+                yield cut_to_range(chunk, events, CHUNK)
+
+    return write_run(
+        output,
+        options,
+        events,
+        ShowerSummary(output=str(output), source=f"{source.name}, {source.detector}, {gun.particle}"),
+        chunks,
+        provenance={**gun.as_dict(), **(provenance or {}), "model": source.name, "showers_per_chunk": CHUNK},
+        versions=versions(),
+        reads=reads,
+        num_voxels=binning.num_voxels,
+        binning=binning,
+    )
+
+
+def check_gun(source: ShowerSource, gun: ShowerGun) -> None:
+    """Refuse what a source is not valid for.
+
+    Raises:
+        OutOfDomain: naming what is shot and what is allowed.
+    """
+    domain, pdg_id = source.domain, PARTICLES[gun.particle][0]
+    if source.detector != gun.detector.name:
+        raise OutOfDomain(f"model {source.name!r} makes showers in {source.detector}, not in {gun.detector.name}")
+    names = [name for name, (known, _) in PARTICLES.items() if known in domain.particles]
+    if pdg_id not in domain.particles:
+        raise OutOfDomain(f"model {source.name!r} makes showers of {', '.join(names)}, not of {gun.particle}")
+    low, high = gun.energy
+    if low < domain.min_energy or high > domain.max_energy:
+        raise OutOfDomain(
+            f"model {source.name!r} is valid from {domain.min_energy:g} to {domain.max_energy:g} GeV, not for "
+            f"{low:g}:{high:g}; fastsim reference makes those with Geant4"
+        )
+    if gun.theta > domain.max_theta:
+        raise OutOfDomain(
+            f"model {source.name!r} is valid up to theta {domain.max_theta:g} rad, not at {gun.theta:g}; fastsim "
+            "reference makes those with Geant4"
+        )

@@ -15,13 +15,13 @@ from fastsim.event import Floats, Ints
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike, split_ending
 from fastsim.formats.calochallenge import Showers, read_chunks
 from fastsim.production.manifest import ENDING, ChunkRow, Manifest, manifest_path
-from fastsim.production.run import COUNTS
-from fastsim.production.store import digest
+from fastsim.production.store import content_sha256
+from fastsim.production.summary import COUNTS
 from fastsim.shipped import sha256_of
 
 
 def verify(output: PathLike, *, read: bool = True) -> Manifest:
-    """The manifest of an output, after it was found to be right.
+    """Return the manifest of an output, after it was found to be right.
 
     Args:
         output: a file that ``fastsim generate`` wrote, with its manifest beside it.
@@ -54,7 +54,7 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
 
 
 def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[Manifest]:
-    """The manifests of outputs that are slices of one run, in the order of their events.
+    """Return the manifests of outputs that are slices of one run, in the order of their events.
 
     Raises:
         FastsimError: as :func:`verify`; or if the runs' settings differ, or events are missing or there twice between
@@ -75,7 +75,7 @@ def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[M
 
 
 def _check_whole(found: list[Manifest]) -> None:
-    """Raises FastsimError where slices, in the order of their events, do not begin and end as the whole does."""
+    """Raise FastsimError where slices, in the order of their events, do not begin and end as the whole does."""
     first, last = found[0], found[-1]
     if first.whole is None or any(manifest.whole != first.whole for manifest in found):
         return
@@ -91,7 +91,7 @@ def _place(manifest: Manifest) -> tuple[int, int]:
 
 
 def _check_sums(manifest: Manifest, name: str) -> None:
-    """The chunks follow each other and add up to the run's numbers."""
+    """Raise FastsimError unless the chunks follow each other and add up to the run's numbers."""
     event = manifest.first_event
     for row in manifest.chunks:
         if row.first_event != event:
@@ -104,7 +104,7 @@ def _check_sums(manifest: Manifest, name: str) -> None:
 
 
 def _compare(path: Path, rows: list[ChunkRow]) -> None:
-    """Counts the events of the file chunk by chunk."""
+    """Count the events of the file chunk by chunk."""
     batches = _events(path)
     counts, weights = np.zeros(0, np.int64), np.zeros(0)
     for row in rows:
@@ -126,14 +126,14 @@ def _compare(path: Path, rows: list[ChunkRow]) -> None:
 
 
 def _compare_showers(path: Path, rows: list[ChunkRow]) -> None:
-    """Compares the checksum of every chunk: the file holds the very numbers that were computed."""
+    """Compare the checksum of every chunk: the file holds the very numbers that were computed."""
     batches = read_chunks(path)
     left: Showers | None = None
     for row in rows:
         while (left is None or len(left) < row.events) and (batch := next(batches, None)) is not None:
             left = batch if left is None else Showers.concatenate([left, batch])
         found = 0 if left is None else min(len(left), row.events)
-        if found < row.events or (left is not None and digest(left[: row.events]) != row.sha256):
+        if found < row.events or (left is not None and content_sha256(left[: row.events]) != row.sha256):
             last = row.first_event + row.events - 1
             what = f"has {found} showers" if found < row.events else "has other showers than were written"
             raise FastsimError(f"{path}: chunk {row.chunk} (showers {row.first_event} to {last}) {what}")
@@ -143,7 +143,7 @@ def _compare_showers(path: Path, rows: list[ChunkRow]) -> None:
 
 
 def _events(path: Path) -> Iterator[tuple[Ints, Floats]]:
-    """Final particles and nominal weight of the events of a file, in batches."""
+    """Yield the number of final particles and the nominal weight of the events of a file, in batches."""
     ending = split_ending(path)[1].lower()
     if ending in HDF5_ENDINGS:
         yield from _hdf5_events(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "hadron-tree"
 """The shipped model that validates best (docs/models.md)."""
 
-HADRON_KINDS = ("tree", "diffusion", "library")
-"""Kinds of models that turn partons into hadrons."""
-SHOWER_KINDS = ("cascade",)
-"""Kinds of models that turn particles into calorimeter showers."""
-KINDS = HADRON_KINDS + SHOWER_KINDS
+HADRONS, SHOWERS = "hadrons", "showers"
+"""What models make."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,12 @@ class ModelCard:
 
     Attributes:
         name: how the command line calls it; also the stem of its files.
-        kind: the generator class: one of ``KINDS``.
+        kind: the sort of model; :mod:`fastsim.registry` finds its class.
         version: version of the weights.
-        config: network and sampler settings, as the generator class takes them; of ``SHOWER_KINDS`` also "detector",
-            the name of what the showers are in.
-        domain: what it was trained and validated on: partons (others go to the reference), or of ``SHOWER_KINDS``
-            the particles that hit the calorimeter.
+        config: network and sampler settings, as the model's class takes them; of a model of showers also "detector",
+            the name of the detector that they are in.
+        domain: what it was trained and validated on: partons of a model of hadrons, particles that hit the
+            calorimeter of a model of showers. Others go to the reference.
         training: how it was made: command, data, seed, steps.
         metrics: validation figures by name.
         sha256: hex digest of the weights file.
@@ -76,10 +73,15 @@ class ModelCard:
     @property
     def detector(self) -> str | None:
         """The detector that a model of showers is for; None for models of hadrons."""
-        return str(self.config["detector"]) if self.kind in SHOWER_KINDS else None
+        return str(self.config["detector"]) if self.makes == SHOWERS else None
+
+    @property
+    def makes(self) -> str:
+        """What the model makes: "hadrons" or "showers"."""
+        return SHOWERS if isinstance(self.domain, ShowerDomain) else HADRONS
 
     def to_json(self) -> str:
-        """The card as JSON, with sorted keys so that equal cards are equal files."""
+        """Return the card as JSON, with sorted keys so that equal cards are equal files."""
         values = asdict(self)
         # sets as sorted lists
         values["domain"] = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in values["domain"].items()}
@@ -99,9 +101,7 @@ class ModelCard:
                 f"{place}:{error.lineno}: not a model card: {error.msg}; install the model again"
             ) from None
         _check_keys(values, cls, place)
-        if values["kind"] not in KINDS:
-            raise WeightsError(f"{place}: unknown kind {values['kind']!r}: this version knows {', '.join(KINDS)}")
-        of_showers = values["kind"] in SHOWER_KINDS
+        of_showers = isinstance(values["domain"], dict) and "particles" in values["domain"]
         _check_keys(values["domain"], ShowerDomain if of_showers else Domain, f"{place}: domain")
         config = values["config"]
         if of_showers and not (isinstance(config, dict) and isinstance(config.get("detector"), str)):
@@ -139,14 +139,18 @@ def _check_keys(values: object, owner: type, place: str) -> None:
         raise WeightsError(f"{place}: missing key {missing[0]!r}")
 
 
-def available(kinds: Sequence[str] = KINDS) -> list[str]:
-    """Names of the models that ship with the package, sorted; those of some kinds only, if given."""
+def available(makes: str | None = None) -> list[str]:
+    """Return the names of the models that ship with the package, sorted.
+
+    Args:
+        makes: "hadrons" or "showers" for models that make these; None for all.
+    """
     names = sorted(path.stem for path in (data_folder() / "models").glob("*.json"))
-    return names if kinds == KINDS else [name for name in names if read(name)[0].kind in kinds]
+    return names if makes is None else [name for name in names if read(name)[0].makes == makes]
 
 
 def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
-    """The card of a shipped model or of a card file, and that file's path; the weights are not looked at.
+    """Return the card of a shipped model or of a card file, and that file's path; the weights are not looked at.
 
     Raises:
         WeightsError: if there is no such model, or its card is malformed.
@@ -165,7 +169,7 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
 
 
 def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[ModelCard, Path]:
-    """The card of a model, and the path of its weights, verified by their SHA-256.
+    """Return the card of a model, and the path of its weights, verified by their SHA-256.
 
     Args:
         name_or_path: a shipped model's name, or the path of a card whose weights lie beside it.
@@ -221,7 +225,7 @@ def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], 
 
 
 def add_figures(path: Path, figures: Mapping[str, Figure]) -> None:
-    """Puts validation figures, named ``METRIC/CELL``, into the card at ``path``; others of the same name go."""
+    """Put validation figures, named ``METRIC/CELL``, into the card at ``path``; others of the same name go."""
     card, _ = read(path)
     _write(replace(card, metrics={**card.metrics, **figures}), path)
 

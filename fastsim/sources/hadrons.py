@@ -2,44 +2,136 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.errors import FastsimError, PipelineError
 from fastsim.event import ParticleSet, Partons
 from fastsim.event.kinematics import pt
+from fastsim.sources.source import RNG, Source, generator
+
+QUARKS_AND_GLUONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
+"""PDG ids of the partons that hadronise before they decay."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """The partons a source of hadrons is valid for: PDG ids, and pT in [pt_min, pt_max] GeV."""
+    """The partons that a source of hadrons is valid for: PDG ids, and pT in [pt_min, pt_max] GeV.
+
+    >>> domain = Domain(frozenset({21, 1, -1}), 20.0, 2000.0)
+    >>> print(domain)
+    partons -1, 1, 21 with pT 20-2000 GeV
+    >>> domain.contains(Partons.from_pt_eta_phi([21, 5, 1], [30.0, 30.0, 10.0], [0.0] * 3, [0.0] * 3)).tolist()
+    [True, False, False]
+    """
 
     flavours: frozenset[int]
     pt_min: float
     pt_max: float
 
     def contains(self, partons: Partons) -> NDArray[np.bool_]:
-        """Which partons lie inside, shape (N,)."""
+        """Return which partons lie inside, shape (N,)."""
         transverse = pt(partons.p4)
         known = np.isin(partons.pdg_id, sorted(self.flavours))
         return np.asarray(known & (transverse >= self.pt_min) & (transverse <= self.pt_max))
 
+    def describe(self, partons: Partons, row: int) -> str:
+        """Return a phrase that names one of the partons."""
+        transverse = float(pt(partons.p4[row : row + 1])[0])
+        return f"parton {row} (PDG id {partons.pdg_id[row]}, pT = {transverse:.4g} GeV)"
 
-@runtime_checkable
-class HadronSource(Protocol):
-    """Anything that turns partons into hadrons: Pythia, a library of its jets, a trained model.
+    def __str__(self) -> str:
+        every = self.flavours == QUARKS_AND_GLUONS
+        partons = "quarks and gluons" if every else f"partons {', '.join(map(str, sorted(self.flavours)))}"
+        return f"{partons} with pT {self.pt_min:g}-{self.pt_max:g} GeV"
 
-    ``sample`` gives one set of final particles for each parton, in the frame of ``partons.p4``. A set is a
-    gun hemisphere: it does not conserve momentum by itself, :mod:`fastsim.event.reconstruction` does that. Chunks
-    of events are sampled in threads: a source keeps no state from one call to the next.
+
+class HadronSource(Source[Partons]):
+    """A source of hadrons: Pythia, a library of its jets, a trained model.
+
+    A subclass gives ``name``, ``domain`` and :meth:`draw`. One with a latent, a named set of numbers that it draws from
+    the parton first, also sets ``has_latent`` and gives :meth:`draw_latent` and :meth:`draw_with_latent`.
+
+    A set of hadrons is the hemisphere of a parton of the gun: it does not conserve four-momentum by itself,
+    :mod:`fastsim.event.reconstruction` does that for whole events.
     """
 
-    @property
-    def name(self) -> str: ...
+    domain: Domain
+    has_latent: ClassVar[bool] = False
 
-    @property
-    def domain(self) -> Domain: ...
+    @abstractmethod
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
+        """Draw one set of final particles for each of N partons within the domain, in the frame of ``partons.p4``.
 
-    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet: ...
+        All randomness comes from ``rng``. Users call :meth:`sample`, which checks the partons first.
+        """
+
+    def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Any:
+        """Draw the latents of N partons: arrays (N, ...) as attributes of one object."""
+        raise self._no_latent()
+
+    def draw_with_latent(self, partons: Partons, rng: np.random.Generator, latent: Any) -> tuple[ParticleSet, Any]:
+        """Draw as :meth:`draw` does, with the given latents or, for None, new ones; return the sets and the latents."""
+        raise self._no_latent()
+
+    def sample(self, partons: Partons, *, rng: RNG = None, seed: int | None = None, latent: Any = None) -> ParticleSet:
+        """Draw one set of final particles for each parton.
+
+        Args:
+            partons: N partons within the domain.
+            rng: a seed, a Generator, or None for randomness that differs from call to call.
+            seed: the name of ``rng`` in fastsim 0.1.
+            latent: N latents to use, as :meth:`latent` gives them, changed or not; by default they are drawn too.
+
+        Returns:
+            N sets of particles, momenta in GeV, in the frame of ``partons.p4``.
+
+        Raises:
+            OutOfDomain: if a parton is outside the domain.
+            FastsimError: if a latent is given to a source that has none.
+        """
+        if latent is not None:
+            return self.sample_with_latent(partons, rng=rng, seed=seed, latent=latent)[0]
+        self.refuse_outside(partons)
+        return self._one_each(partons, self.draw(partons, generator(rng, seed)))
+
+    def sample_with_latent(
+        self, partons: Partons, *, rng: RNG = None, seed: int | None = None, latent: Any = None
+    ) -> tuple[ParticleSet, Any]:
+        """Draw as :meth:`sample` does, and return the sets with the latents that they were drawn from.
+
+        Raises:
+            OutOfDomain: if a parton is outside the domain.
+            FastsimError: if the source has no latent, or the given latents are not one a parton.
+        """
+        if not self.has_latent:
+            raise self._no_latent()
+        self.refuse_outside(partons)
+        if latent is not None and len(latent) != len(partons):
+            raise FastsimError(f"{len(latent)} latents for {len(partons)} partons")
+        particles, latent = self.draw_with_latent(partons, generator(rng, seed), latent)
+        return self._one_each(partons, particles), latent
+
+    def latent(self, partons: Partons, *, rng: RNG = None, seed: int | None = None) -> Any:
+        """Draw the latents that :meth:`sample` would draw with the same ``rng``: named arrays (N, ...).
+
+        Raises:
+            OutOfDomain: if a parton is outside the domain.
+            FastsimError: if the source has no latent.
+        """
+        if not self.has_latent:
+            raise self._no_latent()
+        self.refuse_outside(partons)
+        return self.draw_latent(partons, generator(rng, seed))
+
+    def _one_each(self, partons: Partons, particles: ParticleSet) -> ParticleSet:
+        if len(particles) != len(partons):
+            raise PipelineError(f"{self.name} was given {len(partons)} partons and returned {len(particles)} sets")
+        return particles
+
+    def _no_latent(self) -> FastsimError:
+        return FastsimError(f"model {self.name!r} has no latent")

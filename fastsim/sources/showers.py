@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
-from fastsim.errors import OutOfDomain
+from fastsim.detector.detector import PARTICLES
+from fastsim.errors import PipelineError
 from fastsim.event import Floats, Ints
+from fastsim.sources.source import RNG, Source, generator
+
+_NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Incidents:
 
     @classmethod
     def perpendicular(cls, pdg_id: int, energy: Floats) -> Incidents:
-        """Particles of one kind along the normal of the layers; ``energy`` (N,) in GeV."""
+        """Return particles of one kind along the normal of the layers; ``energy`` (N,) in GeV."""
         energy = np.asarray(energy, dtype=np.float64)
         zeros = np.zeros(energy.shape)
         return cls(np.full(energy.shape, pdg_id), energy, zeros, zeros)
@@ -51,7 +55,7 @@ class Incidents:
         return len(self.energy)
 
     def __getitem__(self, rows: slice | NDArray[np.generic]) -> Incidents:
-        """Those of a slice, a mask or an array of indices."""
+        """Return the particles of a slice, a mask or an array of indices."""
         return Incidents(self.pdg_id[rows], self.energy[rows], self.theta[rows], self.phi[rows])
 
 
@@ -68,81 +72,61 @@ class ShowerDomain:
     max_theta: float = 0.0
 
     def contains(self, incidents: Incidents) -> NDArray[np.bool_]:
-        """Which particles lie inside, shape (N,)."""
+        """Return which particles lie inside, shape (N,)."""
         known = np.isin(incidents.pdg_id, sorted(self.particles))
         energetic = (incidents.energy >= self.min_energy) & (incidents.energy <= self.max_energy)
         return np.asarray(known & energetic & (incidents.theta <= self.max_theta))
 
+    def describe(self, incidents: Incidents, row: int) -> str:
+        """Return a phrase that names one of the particles."""
+        pdg_id, energy, theta = (getattr(incidents, name)[row] for name in ("pdg_id", "energy", "theta"))
+        name = _NAMES.get(int(pdg_id), f"PDG id {pdg_id}")
+        return f"particle {row} ({name}, {energy:.4g} GeV, theta {theta:.3g} rad)"
 
-@runtime_checkable
-class ShowerSource(Protocol):
-    """Anything that turns particles into calorimeter deposits: Geant4, a library of its showers, a trained model.
+    def __str__(self) -> str:
+        names = ", ".join(_NAMES.get(i, str(i)) for i in sorted(self.particles))
+        return f"{names} of {self.min_energy:g} to {self.max_energy:g} GeV, theta up to {self.max_theta:g} rad"
 
-    ``sample`` gives the deposits of each particle in the voxels of ``binning(pdg_id)``, in MeV, float32 (N, voxels);
-    the number of voxels is the same for all particles. Chunks are sampled in threads: a source keeps no state from one
-    call to the next.
+
+class ShowerSource(Source[Incidents]):
+    """A source of calorimeter showers: Geant4, a library of its showers, a trained model.
+
+    A subclass gives ``name``, ``domain``, ``detector``, :meth:`binning` and :meth:`draw`.
+
+    Attributes:
+        detector: name of the detector that the showers are in.
     """
 
-    @property
-    def name(self) -> str: ...
+    domain: ShowerDomain
+    detector: str
 
-    @property
-    def detector(self) -> str: ...
-
-    @property
-    def domain(self) -> ShowerDomain: ...
-
-    def binning(self, pdg_id: int) -> Binning: ...
-
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]: ...
-
-
-class ShowerModel:
-    """A :class:`ShowerSource` that was asked for by name, and is one itself; see :func:`fastsim.load_showers`.
-
-    ``source`` is the generator, ``made`` what a file says about it: version and SHA-256 of a model, or of a library.
-    """
-
-    def __init__(self, source: ShowerSource, made: dict[str, str]) -> None:
-        self.source = source
-        self.made = made
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def detector(self) -> str:
-        return self.source.detector
-
-    @property
-    def domain(self) -> ShowerDomain:
-        """The particles that the model was trained and validated on."""
-        return self.source.domain
-
+    @abstractmethod
     def binning(self, pdg_id: int) -> Binning:
-        """The voxels of a particle's showers."""
-        return self.source.binning(pdg_id)
+        """Return the voxels of the showers of a particle; their number is the same for all particles."""
 
-    def sample(
-        self, incidents: Incidents, *, seed: int = 0, rng: np.random.Generator | None = None
-    ) -> NDArray[np.float32]:
-        """Deposits of N particles in MeV, (N, voxels).
+    @abstractmethod
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Draw the deposits of N particles within the domain, in MeV, shape (N, voxels).
+
+        All randomness comes from ``rng``. Users call :meth:`sample`, which checks the particles first.
+        """
+
+    def sample(self, incidents: Incidents, *, rng: RNG = None, seed: int | None = None) -> NDArray[np.float32]:
+        """Draw the deposits of each particle in the voxels of :meth:`binning`.
 
         Args:
-            incidents: N particles within :attr:`domain`.
-            seed: decides the result.
-            rng: the source of randomness instead of a seed.
+            incidents: N particles within the domain.
+            rng: a seed, a Generator, or None for randomness that differs from call to call.
+            seed: the name of ``rng`` in fastsim 0.1.
+
+        Returns:
+            Deposits in MeV, shape (N, voxels).
 
         Raises:
             OutOfDomain: naming a particle outside the domain.
         """
-        outside = np.flatnonzero(~self.domain.contains(incidents))
-        if len(outside):
-            one = incidents[outside[:1]]
-            raise OutOfDomain(
-                f"{self.name} is not valid for particle {outside[0]}: {one.pdg_id[0]} of {one.energy[0]:g} GeV, theta "
-                f"{one.theta[0]:g} rad; it takes {sorted(self.domain.particles)} of {self.domain.min_energy:g} to "
-                f"{self.domain.max_energy:g} GeV, up to {self.domain.max_theta:g} rad"
-            )
-        return self.source.sample(incidents, rng=np.random.default_rng(seed) if rng is None else rng)
+        self.refuse_outside(incidents)
+        showers = self.draw(incidents, generator(rng, seed))
+        if len(showers) != len(incidents):
+            raise PipelineError(f"{self.name} was given {len(incidents)} particles and returned {len(showers)} showers")
+        return showers

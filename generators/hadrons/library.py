@@ -10,18 +10,20 @@ repeats itself, has no likelihood, and holds no other condition.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 
-from fastsim.errors import OutOfDomain, WeightsError
+from fastsim.errors import WeightsError
 from fastsim.event import Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
 from fastsim.event.frames import to_axis, to_lab
 from fastsim.event.kinematics import on_shell, pt
 from fastsim.event.species import conjugate, masses
-from fastsim.sources.hadrons import Domain
+from fastsim.shipped import sha256_of
+from fastsim.sources.hadrons import Domain, HadronSource
 
 
-class Library:
+class Library(HadronSource):
     """A source of hadrons that resamples stored sets.
 
     Args:
@@ -32,7 +34,7 @@ class Library:
         WeightsError: if the library is empty.
     """
 
-    name = "library"
+    name = kind = "library"
 
     def __init__(self, stored: str | os.PathLike[str] | tuple[Partons, ParticleSet], *, neighbours: int = 32) -> None:
         if isinstance(stored, tuple):
@@ -41,6 +43,7 @@ class Library:
             from fastsim.formats import hdf5
 
             partons, particles, _ = hdf5.read(stored)
+            self.sha256 = sha256_of(Path(stored))
         if len(partons) == 0:
             raise WeightsError("the library holds no sets: make one with 'fastsim reference --gun ...'")
         self.neighbours = neighbours
@@ -61,12 +64,7 @@ class Library:
     def __len__(self) -> int:
         return len(self._flavour)
 
-    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
-        """One resampled set for each parton, in the frame of ``partons.p4`` (GeV).
-
-        Raises:
-            OutOfDomain: if a parton has a flavour that is not stored.
-        """
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         chosen = self._choose(partons, rng)
         counts = np.diff(self._offsets)[chosen]
         rows = ragged_indices(self._offsets, chosen)
@@ -90,8 +88,6 @@ class Library:
         draw = rng.uniform(size=len(partons))
         for kind in np.unique(flavour):
             first, stop = np.searchsorted(self._flavour, (kind, kind + 1))
-            if first == stop:
-                raise OutOfDomain(f"the library has no sets of flavour {kind}; it has {sorted(self.domain.flavours)}")
             mine = np.flatnonzero(flavour == kind)
             width = min(self.neighbours, stop - first)
             place = np.searchsorted(self._log_pt[first:stop], log_pt[mine])

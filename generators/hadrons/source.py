@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastsim.errors import FastsimError, OutOfDomain, WeightsError
+from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.hadrons import Domain, HadronSource
 from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.tokens import TokenSample, condition
-
-FLAVOURS_BOTH = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
 
 
 def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
@@ -29,14 +27,17 @@ def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
     return torch.Generator().manual_seed(int(tokens)), torch.Generator().manual_seed(int(latents))
 
 
-class HadronModel(ABC, nn.Module):
-    """p(hadrons | parton) = p(z | parton) p(tokens | z, parton), then exact decays; a ``HadronSource``.
+class HadronModel(HadronSource, nn.Module):
+    """p(hadrons | parton) = p(z | parton) p(tokens | z, parton), then exact decays.
 
     A subclass gives the middle factor, :meth:`place`. Results depend on the partons, their order and ``rng``
     only.
     """
 
-    kind: str
+    domain: Domain
+    has_latent = True
+    load_options: ClassVar[frozenset[str]] = frozenset()
+    """Keyword arguments of :meth:`from_card` beside ``device``."""
     has_extras = True
     """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
 
@@ -57,32 +58,21 @@ class HadronModel(ABC, nn.Module):
     def config(self) -> dict[str, Any]:
         """What :meth:`build` needs to make this model again, as JSON values."""
 
-    @torch.no_grad()
-    def sample(self, partons: Partons, *, rng: np.random.Generator, latent: Latent | None = None) -> ParticleSet:
-        """Final particles of each parton's hemisphere, in the frame of ``partons.p4`` (GeV).
-
-        Args:
-            partons: N partons within ``domain``.
-            rng: all randomness.
-            latent: N latents to use instead of drawing them (of the C-conjugated parton for an antiquark).
-
-        Raises:
-            OutOfDomain: if a parton is outside the domain.
-        """
-        return self.sample_with_latent(partons, rng=rng, latent=latent)[0]
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
+        return self.draw_with_latent(partons, rng, None)[0]
 
     @torch.no_grad()
-    def sample_with_latent(
-        self, partons: Partons, *, rng: np.random.Generator, latent: Latent | None = None
+    def draw_with_latent(
+        self, partons: Partons, rng: np.random.Generator, latent: Latent | None
     ) -> tuple[ParticleSet, Latent]:
-        """As :meth:`sample`, with the latents that were used."""
-        self._check(partons)
+        """Draw final particles of each parton's hemisphere, and return them with the latents.
+
+        The latents of an antiquark are those of the quark that it is the antiparticle of.
+        """
         noise, latent_noise = _noise(rng)
         flavour, pt, _ = condition(partons)
         if latent is None:
             latent = self.latent_model.sample(flavour, pt, latent_noise, extras=self.has_extras)
-        elif len(latent) != len(partons):
-            raise ValueError(f"{len(latent)} latents for {len(partons)} partons")
         if len(partons) == 0:
             return ParticleSet.empty(), latent
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -90,30 +80,18 @@ class HadronModel(ABC, nn.Module):
         return to_particles(tokens, partons, rng), latent
 
     @torch.no_grad()
-    def latent(self, partons: Partons, *, rng: np.random.Generator) -> Latent:
-        """The latents that :meth:`sample` would draw with the same ``rng``."""
-        self._check(partons)
+    def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Latent:
         flavour, pt, _ = condition(partons)
         return self.latent_model.sample(flavour, pt, _noise(rng)[1], extras=self.has_extras)
 
-    def _check(self, partons: Partons) -> None:
-        outside = np.flatnonzero(~self.domain.contains(partons))
-        if len(outside):
-            bad = int(outside[0])
-            transverse = float(np.hypot(*partons.p4[bad, 1:3]))
-            raise OutOfDomain(
-                f"parton {bad} (PDG id {partons.pdg_id[bad]}, pT = {transverse:.4g} GeV) is outside the domain of "
-                f"{self.name}: quarks and gluons with pT {self.domain.pt_min:g}-{self.domain.pt_max:g} GeV"
-            )
-
     def tensors(self) -> dict[str, Tensor]:
-        """Weights to save: parameters in float16, which halves the file, scales and edges as they are."""
+        """Return the weights to save: parameters in float16, which halves the file, scales and edges as they are."""
         small = {name for name, _ in self.named_parameters()}
         return {k: (v.half() if k in small else v).contiguous() for k, v in self.state_dict().items()}
 
     @classmethod
     def from_card(cls, card: ModelCard, weights: Path, *, device: str = "cpu", **options: Any) -> Self:
-        """The model of a card and its verified weights file.
+        """Return the model of a card and its verified weights file.
 
         Raises:
             WeightsError: if config and weights do not fit each other.
@@ -130,10 +108,24 @@ class HadronModel(ABC, nn.Module):
         except (TypeError, RuntimeError, ValueError) as error:
             line = " ".join(str(error).split())
             raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
+        model.card, model.sha256 = card, card.sha256
         return model.eval()
 
+    @classmethod
+    def train_from_config(cls, config: Path, output: Path, *, resume: bool = True) -> Path:
+        """Train the model that a JSON config describes, and return the path of its card.
+
+        Args:
+            config: path of the config.
+            output: folder of checkpoints, logs, card and weights.
+            resume: go on from the last checkpoint, if there is one.
+        """
+        from generators.hadrons.train import train
+
+        return train(config, output, resume=resume)
+
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
-        """Writes card and weights under the model's name; the card's figures are filled by validation."""
+        """Write card and weights under the model's name; the card's figures are filled by validation."""
         from fastsim.sources import cards
 
         json.dumps(training)  # a card holds JSON values only

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.errors import OutOfDomain, PipelineError
+from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
-from fastsim.event.kinematics import boost_to, mass, on_shell, pt
+from fastsim.event.kinematics import boost_to, mass, on_shell
 from fastsim.event.reconstruction import HardSystems
 from fastsim.event.species import MASSES, charges, masses
 from fastsim.sources.hadrons import HadronSource
@@ -47,7 +45,7 @@ class Hadronize:
         self.name = f"hadronize:{source.name}"
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """The events with final particles.
+        """Return the events with final particles.
 
         Raises:
             OutOfDomain: if a parton is outside the source's domain and there is no fallback.
@@ -62,49 +60,22 @@ class Hadronize:
             events = events.tally(key, systems.event[which])
         events = events.tally("minimal_partons", event[minimal])
         particles, origin = systems.place(jets, own)
-        return replace(events, particles=particles, origin=origin)
-
-    def sets(self, partons: Partons, *, rng: np.random.Generator) -> tuple[ParticleSet, NDArray[np.bool_]]:
-        """Hadrons of partons as drawn, without events to reconstruct: a gun's sets.
-
-        Args:
-            partons: N partons.
-
-        Returns:
-            the N sets in the frame of ``partons.p4``, and which of them are the fallback's (N,).
-
-        Raises:
-            OutOfDomain: if a parton is outside the domains of source and fallback.
-        """
-        inside = self.source.domain.contains(partons)
-        other = np.zeros(len(partons), bool) if self.fallback is None else self.fallback.domain.contains(partons)
-        if not (inside | other).all():
-            raise OutOfDomain(self._outside(partons, int(np.argmin(inside | other))))
-        particles = ParticleSet.empty(len(partons))
-        for chosen, source in ((inside, self.source), (~inside, self.fallback)):
-            rows = np.flatnonzero(chosen)
-            if source is not None and len(rows):
-                particles = _replaced(particles, rows, source.sample(partons[rows], rng=rng))
-        return particles, ~inside
-
-    def _outside(self, partons: Partons, row: int) -> str:
-        domain = (self.fallback or self.source).domain
-        return (
-            f"a parton {partons.pdg_id[row]} with pT = {pt(partons.p4)[row]:.4g} GeV is outside the domain of "
-            f"{(self.fallback or self.source).name}: pT {domain.pt_min:g} to {domain.pt_max:g} GeV, flavours "
-            f"{sorted(domain.flavours)}"
-        )
+        return events.with_particles(particles, origin)
 
     def _draw(
         self, systems: HardSystems, conditions: Partons, rng: np.random.Generator
     ) -> tuple[ParticleSet, NDArray[np.int64]]:
-        """Hadrons of all partons in the rest frames of their systems; 0, 1, 2 for source, fallback, minimal."""
+        """Draw hadrons of all partons in their rest frames; from source (0), fallback (1) or minimal jets (2)."""
         use = np.where(self.source.domain.contains(conditions), 0, 1)
         outside = np.flatnonzero(use == 1)
         if len(outside):
             if self.fallback is None:
                 event = systems.events.number[systems.events.index[systems.parton_rows[outside[0]]]]
-                raise OutOfDomain(f"event {event}: {self._outside(conditions, outside[0])}; give a fallback")
+                domain = self.source.domain
+                raise OutOfDomain(
+                    f"event {event}: {domain.describe(conditions, outside[0])} is outside the domain of "
+                    f"{self.source.name}: {domain}; give a fallback"
+                )
             use[outside[~self.fallback.domain.contains(conditions[outside])]] = 2
         jets = ParticleSet.empty(len(use))
         soft = np.flatnonzero(use == 2)
@@ -119,10 +90,7 @@ class Hadronize:
     def _sample(
         self, source: HadronSource, systems: HardSystems, conditions: Partons, chosen: Ints, rng: np.random.Generator
     ) -> ParticleSet:
-        drawn = source.sample(conditions[chosen], rng=rng)
-        if len(drawn) != len(chosen):
-            raise PipelineError(f"{source.name} was given {len(chosen)} partons and returned {len(drawn)} sets")
-        return systems.to_rest(drawn, chosen)
+        return systems.to_rest(source.sample(conditions[chosen], rng=rng), chosen)
 
     def _repair(
         self,
@@ -132,7 +100,7 @@ class Hadronize:
         use: NDArray[np.int64],
         rng: np.random.Generator,
     ) -> tuple[ParticleSet, Ints, Floats, dict[str, Ints]]:
-        """Jets that can all be reconstructed; partons made minimal; masses; systems to tally."""
+        """Return jets that can all be reconstructed; partons made minimal; masses; systems to tally."""
         parton_system = systems.system[systems.parton_rows]
         own = systems.own_masses
         redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
@@ -169,8 +137,55 @@ class Hadronize:
         return jets, np.flatnonzero(minimal), own, tally
 
 
+class HadronizeSets:
+    """Turns the partons of a gun, one an event, into sets of hadrons as drawn: there is no event to reconstruct.
+
+    Partons outside the domain of ``source`` go to ``fallback`` (tally ``fallback_partons``).
+
+    Args:
+        source: the model, library or reference to use.
+        fallback: where partons outside the domain go, usually the Pythia gun.
+        with_latent: also give the latents of the source, as named columns ``latent_NAME`` of the events.
+
+    Raises:
+        FastsimError: if a latent is wanted of a source that has none.
+    """
+
+    requires = frozenset({"partons"})
+    provides = frozenset({"hadrons"})
+
+    def __init__(self, source: HadronSource, fallback: HadronSource, *, with_latent: bool = False) -> None:
+        if with_latent and not source.has_latent:
+            raise FastsimError(f"model {source.name!r} has no latent")
+        self.source, self.fallback, self.with_latent = source, fallback, with_latent
+        self.name = f"hadronize-sets:{source.name}"
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        """Return the events with final particles.
+
+        Raises:
+            OutOfDomain: if a parton is outside the domains of source and fallback, or a latent is wanted outside the
+                source's.
+        """
+        partons = Partons(events.pdg_id, events.p4)
+        inside = self.source.domain.contains(partons)
+        events = events.tally("partons", np.arange(len(events))).tally("fallback_partons", np.flatnonzero(~inside))
+        if self.with_latent:
+            if not inside.all():
+                raise OutOfDomain("the latent exists inside the model's domain only: narrow the gun's flavours or pT")
+            particles, latent = self.source.sample_with_latent(partons, rng=rng)
+            events = events.with_columns(event={f"latent_{key}": values for key, values in vars(latent).items()})
+        else:
+            particles = ParticleSet.empty(len(partons))
+            for chosen, source in ((inside, self.source), (~inside, self.fallback)):
+                rows = np.flatnonzero(chosen)
+                if len(rows):
+                    particles = _replaced(particles, rows, source.sample(partons[rows], rng=rng))
+        return events.with_particles(particles, np.zeros(len(particles.pdg_id), np.int64))
+
+
 def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
-    """The sets with those at ``chosen`` exchanged for the sets of ``new``."""
+    """Return the sets with those at ``chosen`` exchanged for the sets of ``new``."""
     order = np.arange(len(jets), dtype=np.int64)
     order[chosen] = len(jets) + np.arange(len(chosen))
     both = ParticleSet.concatenate([jets, new])
@@ -181,7 +196,7 @@ def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
 def minimal_jets(
     systems: HardSystems, partons: Ints, rng: np.random.Generator, *, photons: bool = False
 ) -> ParticleSet:
-    """The lightest stand-ins for partons: see :class:`Hadronize`.
+    """Return the lightest stand-ins for partons, as :class:`Hadronize` describes them.
 
     Args:
         partons: indices into ``systems.parton_rows``, shape (N,).

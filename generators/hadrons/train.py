@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
-from fastsim.production.chunks import available_cpus
+from fastsim.production.options import available_cpus
 from fastsim.sources import cards
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
 from generators.hadrons import data
 from generators.hadrons.data import DataConfig
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.observables import distance
-from generators.hadrons.source import FLAVOURS_BOTH, HadronModel
+from generators.hadrons.source import HadronModel
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.hadrons.tree.model import TreeModel, sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
@@ -209,7 +209,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
         latent_config = LatentTraining(network=card.config.get("latent", {}))
     else:
         latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
-    domain = Domain(FLAVOURS_BOTH, float(config.get("pt_min", 20.0)), float(config.get("pt_max", 2000.0)))
+    domain = Domain(QUARKS_AND_GLUONS, float(config.get("pt_min", 20.0)), float(config.get("pt_max", 2000.0)))
     parts = {name: output / name for name in ("latent", "particles")}
     if not resume:
         for folder in parts.values():

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,7 +55,7 @@ class FullPythia:
     provides = frozenset({"hadrons"})
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """The events that Pythia completes.
+        """Return the events that Pythia completes.
 
         Raises:
             FastsimError: if Pythia does not start on the file.
@@ -68,7 +68,7 @@ class FullPythia:
 
 @contextmanager
 def numbered(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Path]:
-    """A copy of an LHE file for Pythia, unzipped and with numbered events; it is removed in the end.
+    """Make a copy of an LHE file for Pythia, unzipped and with numbered events; it is removed in the end.
 
     Args:
         source: path of a plain or gzipped LHE file, or a binary stream.
@@ -83,7 +83,7 @@ def numbered(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Path]:
 
 
 def _copy(source: str | os.PathLike[str] | BinaryIO, plain: Path) -> None:
-    """The source, unzipped and with numbered events, as a file that Pythia can open."""
+    """Write the source, unzipped and with numbered events, as a file that Pythia can open."""
     with plain.open("wb") as target:
         if isinstance(source, str | os.PathLike):
             try:
@@ -98,7 +98,7 @@ def _copy(source: str | os.PathLike[str] | BinaryIO, plain: Path) -> None:
 
 
 def _numbered(stream: Iterable[bytes], target: BinaryIO) -> None:
-    """Copies an LHE file and gives each event its number as an attribute, which Pythia hands through."""
+    """Copy an LHE file and gives each event its number as an attribute, which Pythia hands through."""
     number = 0
     for line in stream:
         text = line.lstrip()
@@ -132,7 +132,7 @@ class _Stream:
         self.p4: Floats = np.zeros((0, 4))
 
     def match(self, batch: HardEvents) -> HardEvents:
-        """The events of the batch that Pythia completes, with their particles."""
+        """Return the events of the batch that Pythia completes, with their particles."""
         kept: list[int] = []
         skipped: list[int] = []
         ids, momenta = [], []
@@ -152,13 +152,13 @@ class _Stream:
         offsets = offsets_from_counts(np.array([len(x) for x in ids], dtype=np.int64))
         pdg_id = np.concatenate([np.zeros(0, np.int64), *ids])
         particles = ParticleSet(offsets, pdg_id, np.concatenate([np.zeros((0, 4)), *momenta]))
-        done = replace(done, particles=particles, origin=np.full(len(pdg_id), -1))
+        done = done.with_particles(particles, np.full(len(pdg_id), -1))
         if not kept:
             return done
         return done.tally("skipped_events", np.minimum(np.array(skipped, dtype=np.int64), len(kept) - 1))
 
     def _next(self) -> bool:
-        """Has Pythia try the next event of the file; False at its end."""
+        """Have Pythia try the next event of the file; False at its end."""
         pythia = self.pythia
         if pythia.infoPython().atEndOfFile():  # a copy: asked anew each time
             return False

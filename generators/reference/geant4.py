@@ -89,7 +89,7 @@ def data_environment(
 
 
 @dataclass(frozen=True)
-class Shots:
+class Projectiles:
     """N particles to shoot.
 
     ``names`` (N,) as Geant4 has them; ``energy`` (N,) kinetic, in GeV; ``theta`` and ``phi`` (N,), direction of flight
@@ -137,7 +137,7 @@ class Calorimeter:
         self._run.Initialize()
         self._run.BeamOn(0)  # builds the tables of cross-sections
 
-    def shoot(self, shots: Shots) -> NDArray[np.float32]:
+    def shoot(self, shots: Projectiles) -> NDArray[np.float32]:
         """Deposits in MeV of N showers, shape (N, V)."""
         self._shooter.shots = shots
         self._readout.voxels = np.zeros((len(shots.seeds), self.detector.num_voxels), dtype=np.float64)
@@ -253,7 +253,7 @@ def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
             super().__init__()
             self.gun = g4.G4ParticleGun(1)
             self.table = g4.G4ParticleTable.GetParticleTable()
-            self.shots: Shots
+            self.shots: Projectiles
 
         def GeneratePrimaries(self, event: Any) -> None:
             number = event.GetEventID()

@@ -22,9 +22,9 @@ from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES, Detector
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.atomic import AtomicPath
-from fastsim.sources.showers import Incidents, ShowerDomain
-from generators.reference.geant4 import Calorimeter, Shots, data_environment
-from generators.reference.geant4_workers import Crew
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from generators.reference.geant4 import Calorimeter, Projectiles, data_environment
+from generators.reference.geant4_workers import Geant4Workers
 
 SHORT_LIVED: dict[int, str] = {
     310: "kaon0S",
@@ -58,11 +58,11 @@ JOB_ENERGY, JOB_SIZE = 20.0, 100
 class _Job:
     """Particles to shoot, and the file (.npy) of their deposits."""
 
-    shots: Shots
+    shots: Projectiles
     result: Path
 
 
-class Geant4Showers:
+class Geant4Showers(ShowerSource):
     """Geant4 as a source of showers in one detector.
 
     Workers are started by the first call of :meth:`sample` and stay until :meth:`close`. A call's particles are shared
@@ -79,6 +79,8 @@ class Geant4Showers:
     """
 
     name = "geant4"
+    kind = "reference"
+    owns_processes = True
 
     def __init__(self, detector: Detector, *, data: str | os.PathLike[str] | None = None, workers: int = 1) -> None:
         if workers < 1:
@@ -91,17 +93,14 @@ class Geant4Showers:
         names = dict(PARTICLES[name] for name in detector.particles)
         self._names = names if detector.physics == "em" else {**SHORT_LIVED, **names}
         self._particles = {PARTICLES[name][0]: name for name in detector.particles}
-        self._detector = detector
+        self._target = detector
+        self.detector = detector.name
         self._workers = workers
         self._lock = threading.Lock()
-        self._crew: Crew[_Job] | None = None
+        self._geant4: Geant4Workers[_Job] | None = None
         self._folder: Path | None = None
         self._end: weakref.finalize[Any, Any] | None = None
         self.domain = ShowerDomain(frozenset(self._names), MIN_ENERGY, MAX_ENERGY, MAX_THETA)
-
-    @property
-    def detector(self) -> str:
-        return self._detector.name
 
     def binning(self, pdg_id: int) -> Binning:
         """The voxels of a particle's showers, the same for all.
@@ -111,33 +110,24 @@ class Geant4Showers:
         """
         if pdg_id not in self._names:
             raise OutOfDomain(f"Geant4 takes no particle {pdg_id} in {self.detector}; it takes {sorted(self._names)}")
-        binning = self._detector.binning(self._detector.particles[0])
+        binning = self._target.binning(self._target.particles[0])
         assert binning is not None
         return Binning(self._particles.get(pdg_id, self._names[pdg_id]), pdg_id, binning.layers)
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Deposits in MeV of N particles, shape (N, voxels).
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Draw the deposits of N particles in MeV, shape (N, voxels).
 
         Raises:
-            OutOfDomain: if a particle is not in the domain.
             FastsimError: if Geant4 does not start, or stops.
         """
-        outside = np.flatnonzero(~self.domain.contains(incidents))
-        if len(outside):
-            i = int(outside[0])
-            raise OutOfDomain(
-                f"particle {i} (PDG id {incidents.pdg_id[i]}, {incidents.energy[i]:.4g} GeV, theta "
-                f"{incidents.theta[i]:.3g} rad) is outside Geant4's limits in {self.detector}: "
-                f"{MIN_ENERGY:g} to {MAX_ENERGY:g} GeV, theta up to {MAX_THETA:g} rad, PDG ids {sorted(self._names)}"
-            )
         seeds = rng.integers(1, 2**62, len(incidents))
-        voxels = np.zeros((len(incidents), self._detector.num_voxels), dtype=np.float32)
+        voxels = np.zeros((len(incidents), self._target.num_voxels), dtype=np.float32)
         with self._lock:
-            crew, folder = self._opened()
+            geant4, folder = self._opened()
             parts = shares(incidents.energy)
             jobs = [self._job(incidents[part], seeds[part], folder / f"{part.start}.npy") for part in parts]
             try:
-                for _ in crew.done(jobs):
+                for _ in geant4.done(jobs):
                     pass
             except FastsimError:
                 self._forget()
@@ -155,21 +145,23 @@ class Geant4Showers:
             self._forget()
 
     def _forget(self) -> None:
-        """After a failure the folder stays, for its logs; the crew has closed itself."""
+        """After a failure the folder stays, for its logs; the workers have been closed."""
         if self._end is not None:
             self._end.detach()
-        self._crew = self._folder = self._end = None
+        self._geant4 = self._folder = self._end = None
 
-    def _opened(self) -> tuple[Crew[_Job], Path]:
-        if self._crew is None or self._folder is None:
+    def _opened(self) -> tuple[Geant4Workers[_Job], Path]:
+        if self._geant4 is None or self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="fastsim-geant4-"))
-            self._crew = Crew(self._detector, self._environment, _shoot, workers=self._workers, logs=self._folder)
-            self._end = weakref.finalize(self, _close, self._crew, self._folder)
-        return self._crew, self._folder
+            self._geant4 = Geant4Workers(
+                self._target, self._environment, _shoot, workers=self._workers, logs=self._folder
+            )
+            self._end = weakref.finalize(self, _close, self._geant4, self._folder)
+        return self._geant4, self._folder
 
     def _job(self, incidents: Incidents, seeds: NDArray[np.int64], result: Path) -> _Job:
         names = [self._names[pdg_id] for pdg_id in incidents.pdg_id.tolist()]
-        return _Job(Shots(names, incidents.energy, incidents.theta, incidents.phi, seeds.tolist()), result)
+        return _Job(Projectiles(names, incidents.energy, incidents.theta, incidents.phi, seeds.tolist()), result)
 
 
 def shares(energy: NDArray[np.float64]) -> list[slice]:
@@ -195,6 +187,6 @@ def _shoot(calorimeter: Calorimeter, job: _Job) -> None:
     target.commit()
 
 
-def _close(crew: Crew[_Job], folder: Path) -> None:
-    crew.close()
+def _close(geant4: Geant4Workers[_Job], folder: Path) -> None:
+    geant4.close()
     shutil.rmtree(folder, ignore_errors=True)

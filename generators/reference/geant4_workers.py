@@ -32,7 +32,7 @@ class _Worker:
     ready: bool = False
 
 
-class Crew(Generic[J]):
+class Geant4Workers(Generic[J]):
     """Workers that stay between calls of :meth:`done`.
 
     Args:

@@ -25,7 +25,7 @@ from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_count
 from fastsim.event.frames import to_lab
 from fastsim.event.kinematics import on_shell
 from fastsim.event.species import MASSES, PARTON_MASSES, conjugate, masses
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain, HadronSource
 from generators.hadrons.decays import decay_tree
 from generators.hadrons.tokens import SPECIES, TokenSample, species_index
 
@@ -197,7 +197,7 @@ def _jobs(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple[Int
     return [(flavour[i : i + _BLOCK], pt[i : i + _BLOCK], seeds[i : i + _BLOCK]) for i in range(0, len(pt), _BLOCK)]
 
 
-class PythiaGun:
+class PythiaGun(HadronSource):
     """The reference as a source of hadrons: one Pythia pair event a parton, its hemisphere kept.
 
     Args:
@@ -205,20 +205,22 @@ class PythiaGun:
     """
 
     name = "pythia"
-    domain = Domain(frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21}), 1.0, 6500.0)
+    kind = "reference"
+    domain = Domain(QUARKS_AND_GLUONS, 1.0, 6500.0)
 
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers
+        self.owns_processes = workers > 0
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[PythiaGun], tuple[()]]:
         return PythiaGun, ()  # what goes to another process is one worker already
 
-    def sample(
-        self, partons: Partons, *, rng: np.random.Generator, progress: Callable[[int], None] | None = None
+    def draw(
+        self, partons: Partons, rng: np.random.Generator, *, progress: Callable[[int], None] | None = None
     ) -> ParticleSet:
-        """Final particles of each parton's hemisphere, in the frame of ``partons.p4`` (GeV).
+        """Draw the final particles of each parton's hemisphere, in the frame of ``partons.p4`` (GeV).
 
         Args:
             partons: N quarks or gluons; only flavour, pT, direction matter.

@@ -44,7 +44,7 @@ class DecayResonances:
     provides = frozenset({"partons"})
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """The events with all resonances decayed.
+        """Return the events with all resonances decayed.
 
         Raises:
             InvalidEvent: if Pythia finds no decay for a resonance (a mass below all its channels).
@@ -82,7 +82,7 @@ class DecayResonances:
 
 
 def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: int) -> tuple[list[Row], Floats] | None:
-    """One decay at rest: rows of the products, new colour tags counted -1, -2..., and their p4 (GeV).
+    """Decay one resonance at rest: rows of the products, new colour tags counted -1, -2..., and their p4 (GeV).
 
     None if Pythia finds no decay.
     """
@@ -112,7 +112,7 @@ def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: in
 
 
 def _appended(events: HardEvents, decayed: Ints, parts: list[tuple[int, Ints, Floats]]) -> HardEvents:
-    """The events with products appended at the end of each record and the decayed entries given status 2."""
+    """Return the events with products appended at the end of each record and the decayed entries given status 2."""
     status = events.status.copy()
     status[decayed] = 2
     table = np.concatenate([t for _, t, _ in parts])
@@ -129,4 +129,8 @@ def _appended(events: HardEvents, decayed: Ints, parts: list[tuple[int, Ints, Fl
         colours=np.concatenate([events.colours, table[:, 3:]])[order],
         p4=np.concatenate([events.p4, p4])[order],
         mass=np.concatenate([events.mass, mass(p4)])[order],
+        hard_columns={
+            name: np.concatenate([values, np.zeros((len(p4), *values.shape[1:]), values.dtype)])[order]
+            for name, values in events.hard_columns.items()
+        },
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,15 @@ from numpy.typing import NDArray
 from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Ints
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.shipped import sha256_of
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 from generators.showers.stored import StoredShowers, read_stored
 
 MAX_THETA = 1e-6
 """Directions up to this angle (rad) count as perpendicular."""
 
 
-class ShowerLibrary:
+class ShowerLibrary(ShowerSource):
     """A source of showers that resamples stored ones; it holds them all in memory, 4 bytes a voxel.
 
     Args:
@@ -39,7 +41,7 @@ class ShowerLibrary:
         FastsimError: if a file cannot be read, does not fit the others, or holds other directions than the normal.
     """
 
-    name = "library"
+    name = kind = "library"
 
     def __init__(
         self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, neighbours: int = 32
@@ -50,6 +52,7 @@ class ShowerLibrary:
         if not given:
             raise FastsimError("a library needs a file: make one with 'fastsim reference --detector ...'")
         files = [read_stored(path) for path in given]
+        self.sha256 = ",".join(sha256_of(Path(path)) for path in given)
         for file in files:
             _check(file, files[0])
         self.neighbours = neighbours
@@ -75,13 +78,7 @@ class ShowerLibrary:
             raise OutOfDomain(f"the library has no showers of particle {pdg_id}; it has {sorted(self._binnings)}")
         return self._binnings[pdg_id]
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
-        """One resampled shower for each of N particles, in MeV, shape (N, voxels).
-
-        Raises:
-            OutOfDomain: if a particle is none of those stored, or outside their energies or direction.
-        """
-        self._refuse(incidents)
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         draw = rng.uniform(size=len(incidents))
         symmetry = rng.integers(len(self._symmetries), size=len(incidents))
         out = np.zeros((len(incidents), self._symmetries.shape[1]), dtype=np.float32)
@@ -93,16 +90,6 @@ class ShowerLibrary:
                 turned = stored.voxels[rows[those]][:, self._symmetries[kind]]
                 out[mine[those]] = turned * ratio[those, None]
         return out
-
-    def _refuse(self, incidents: Incidents) -> None:
-        outside = np.flatnonzero(~self.domain.contains(incidents))
-        if len(outside):
-            i, domain = int(outside[0]), self.domain
-            raise OutOfDomain(
-                f"particle {i} (PDG id {incidents.pdg_id[i]}, {incidents.energy[i]:.4g} GeV, theta "
-                f"{incidents.theta[i]:.3g} rad) is outside the library: PDG ids {sorted(domain.particles)}, "
-                f"{domain.min_energy:g} to {domain.max_energy:g} GeV, along the normal"
-            )
 
 
 class _Stored:

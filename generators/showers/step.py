@@ -137,8 +137,6 @@ class Deposit:
         """Events, cells (-1 for leakage) and energies in MeV of what the voxels of a source's showers hold."""
         rows = np.flatnonzero(chosen)
         showers = source.sample(_along_axis(pdg_id[rows], kinetic[rows]), rng=rng)
-        if len(showers) != len(rows):
-            raise PipelineError(f"{source.name} was given {len(rows)} particles and returned {len(showers)} showers")
         if not np.isfinite(showers).all() or (showers < 0).any():
             raise PipelineError(f"{source.name} gave a shower with deposits that are negative or not finite")
         turn = rng.uniform(-np.pi, np.pi, len(rows))

@@ -21,7 +21,7 @@ from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import read_showers
-from fastsim.production.chunks import available_cpus
+from fastsim.production.options import RunOptions, available_cpus
 from generators.hadrons.train import from_dict, read_config
 from generators.reference.geant4_run import make_showers
 from generators.showers.cascade.network import STAGES, Cascade
@@ -116,7 +116,12 @@ def load_showers(
         path = cache / f"{made.name}_{gun.particle}_{energy[0]:g}-{energy[1]:g}_{values['num']}_{gun.seed}.h5"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            make_showers(gun, path, num=int(values["num"]), workers=available_cpus(), resume=True)
+            make_showers(
+                gun,
+                path,
+                num=int(values["num"]),
+                options=RunOptions(seed=gun.seed, workers=available_cpus(), resume=True),
+            )
         showers = read_showers(path, made.binning(gun.particle))
         voxels = showers.voxels if regroup is None else regroup(showers.voxels)
         pdg_id = np.full(len(showers), PARTICLES[gun.particle][0])

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim.api import Model
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, WeightsError
 from fastsim.event import ParticleSet, Partons, kinematics
 from fastsim.formats import hdf5
@@ -34,7 +33,7 @@ def test_files_of_real_generators_go_through(name: str, shared: Path, tmp_path: 
     summary = fastsim.generate(
         shared / "lhe" / name,
         output,
-        model=Model(Spray(20.0)),
+        model=Spray(20.0),
         seed=2,
         num_events=40,
         progress=lambda done, total: steps.append((done, total)),
@@ -64,9 +63,9 @@ def test_reference_on_partons_and_full(shared: Path, tmp_path: Path) -> None:
 
 def test_gun_text_sets_and_fallback(tmp_path: Path) -> None:
     gun = "flavour=u,g pt=10:40 num=200"
-    whole = fastsim.generate(gun, tmp_path / "a.h5", model=Model(Spray(20.0)), seed=3)
+    whole = fastsim.generate(gun, tmp_path / "a.h5", model=Spray(20.0), seed=3)
     assert whole.events == 200 and 60 < whole.notes["fallback_partons"] < 140
-    fastsim.generate(gun, tmp_path / "b.h5", model=Model(Spray(20.0)), seed=3, first_event=150, num_events=20)
+    fastsim.generate(gun, tmp_path / "b.h5", model=Spray(20.0), seed=3, first_event=150, num_events=20)
     partons, sets, attributes = hdf5.read(tmp_path / "a.h5")
     some, part, _ = hdf5.read(tmp_path / "b.h5")
     assert np.array_equal(partons.p4[150:170], some.p4) and np.array_equal(sets[150:170].p4, part.p4)
@@ -75,23 +74,27 @@ def test_gun_text_sets_and_fallback(tmp_path: Path) -> None:
 
 def test_latent_is_saved(tmp_path: Path) -> None:
     class Shared(Spray):
-        def latent(self, partons: Partons, *, rng: np.random.Generator) -> SimpleNamespace:
+        has_latent = True
+
+        def draw_latent(self, partons: Partons, rng: np.random.Generator) -> SimpleNamespace:
             return SimpleNamespace(z=rng.normal(size=(len(partons), 3)))
 
-        def sample_with_latent(
-            self, partons: Partons, *, rng: np.random.Generator
+        def draw_with_latent(
+            self, partons: Partons, rng: np.random.Generator, latent: SimpleNamespace | None
         ) -> tuple[ParticleSet, SimpleNamespace]:
-            drawn = self.latent(partons, rng=rng)
-            return self.sample(partons, rng=rng), drawn
+            drawn = self.draw_latent(partons, rng) if latent is None else latent
+            return self.draw(partons, rng), drawn
 
-    model = Model(Shared())
+    model = Shared()
     fastsim.generate("flavour=g pt=50:60 num=20", tmp_path / "a.h5", model=model, latent=True)
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["latent/z"].shape == (20, 3) and np.std(file["latent/z"]) > 0.5
     with pytest.raises(FastsimError, match="give a gun and an output ending in"):
         fastsim.generate("flavour=g pt=50:60 num=20", tmp_path / "a.hepmc3", model=model, latent=True)
+    with pytest.raises(FastsimError, match="model 'pythia' has no latent"):
+        fastsim.generate("flavour=g pt=50:60 num=20", tmp_path / "b.h5", model="pythia", latent=True)
     with pytest.raises(FastsimError, match="model 'spray' has no latent"):
-        Model(Spray()).latent(Partons.from_pt_eta_phi(np.array([1]), np.ones(1), np.zeros(1), np.zeros(1)))
+        Spray().latent(Partons.from_pt_eta_phi(np.array([1]), np.ones(1), np.zeros(1), np.zeros(1)))
 
 
 def test_load_model(tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ def test_load_model(tmp_path: Path) -> None:
 def test_bad_input_and_output(tmp_path: Path) -> None:
     path = tmp_path / "bad.lhe"
     path.write_text(file(event(), event((3, 6, "nan"))))
-    model = Model(Spray())
+    model = Spray()
     with pytest.raises(InvalidEvent, match=r"bad\.lhe, event 1.*the 1 events before it are in"):
         fastsim.generate(path, tmp_path / "a.hepmc3", model=model)
     assert not (tmp_path / "a.hepmc3").exists() and (tmp_path / "a.partial.hepmc3").exists()

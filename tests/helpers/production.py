@@ -55,9 +55,10 @@ class Server:
 def run(job: dict[str, Any]) -> int:
     """Exit status of one run, in this process."""
     from fastsim.cli import main
-    from fastsim.production import chunks as production
-    from generators.reference import geant4_run as showers
-    from generators.showers import produce
+    from fastsim.detector import shower_gun
+    from fastsim.production import shower_run
+    from fastsim.production.inputs import GunInput, Input
+    from generators.reference import geant4_run
 
     os.dup2(os.open(job["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -65,8 +66,9 @@ def run(job: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if job["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
-    production.EVENTS_PER_CHUNK = production.PARTONS_PER_CHUNK = produce.CHUNK = CHUNK
-    produce.DRAWS, showers.SHOWERS_PER_CHUNK = 1, CHUNK
+    Input.chunk_size = GunInput.chunk_size = shower_run.CHUNK = CHUNK
+    shower_gun.SHOWERS_PER_CHUNK = geant4_run.SHOWERS_PER_CHUNK = CHUNK
+    shower_run.DRAWS = 1
     return main(job["words"])
 
 
@@ -78,8 +80,7 @@ def serve() -> None:
     import generators.hadrons.step
     import generators.reference.pythia
     import generators.reference.resonances
-    import generators.showers.library
-    import generators.showers.produce  # noqa: F401
+    import generators.showers.library  # noqa: F401
 
     for line in sys.stdin:
         pid = os.fork()

@@ -19,7 +19,7 @@ from scipy.special import gammainc
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import load_detector
 from fastsim.formats.calochallenge import Showers, write_showers
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""
@@ -43,7 +43,7 @@ num_alpha = 3
 """A detector of 24 voxels, as the file that ``--detector`` takes."""
 
 
-class ToySource:
+class ToySource(ShowerSource):
     """Made-up deposits in the detector of a file: quick, and can be sent to other processes."""
 
     name = "toy"
@@ -58,7 +58,7 @@ class ToySource:
         assert binning is not None
         return binning
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         voxels = rng.gamma(2.0, size=(len(incidents), self.binning(22).num_voxels))
         voxels[rng.uniform(size=voxels.shape) < 0.5] = 0
         return (incidents.energy[:, None] * voxels).astype(np.float32)

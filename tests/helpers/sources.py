@@ -5,24 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import HardEvents, ParticleSet, Partons, kinematics, offsets_from_counts, species
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain, HadronSource
 
-PARTONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
 HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
 
 
-class Spray:
+class Spray(HadronSource):
     """Each parton gives on-shell hadrons along it, with transverse momenta of ``width`` GeV."""
 
     name = "spray"
 
     def __init__(self, pt_min: float = 0.0, pt_max: float = np.inf, *, width: float = 0.3, num: int = 9) -> None:
-        self.domain = Domain(PARTONS, pt_min, pt_max)
+        self.domain = Domain(QUARKS_AND_GLUONS, pt_min, pt_max)
         self.width = width
         self.num = num
         self.calls: list[int] = []
 
-    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         self.calls.append(len(partons))
         counts = rng.integers(1, self.num + 1, len(partons))
         index = np.repeat(np.arange(len(partons)), counts)

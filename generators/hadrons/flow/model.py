@@ -340,6 +340,7 @@ class DiffusionModel(HadronModel):
     """
 
     kind = "diffusion"
+    load_options = frozenset({"num_inference_steps"})
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
-from fastsim.errors import FastsimError, OutOfDomain, WeightsError
+from fastsim.errors import FastsimError, WeightsError
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import Cascade
 from generators.showers.cascade.sampler import CascadeSampler
@@ -23,8 +23,8 @@ from generators.showers.cascade.sampler import CascadeSampler
 _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 
 
-class CascadeModel:
-    """P(deposits | particle) of one detector; a ``ShowerSource``.
+class CascadeModel(ShowerSource):
+    """P(deposits | particle) of one detector.
 
     Args:
         name: of the model.
@@ -34,6 +34,8 @@ class CascadeModel:
     """
 
     kind = "cascade"
+    load_options: ClassVar[frozenset[str]] = frozenset()
+    """Keyword arguments of :meth:`from_card` beside ``device``."""
 
     def __init__(self, name: str, detector: Detector, domain: ShowerDomain, config: Mapping[str, Any]) -> None:
         if unknown := sorted(set(config) - {"detector", "particles", "network", "precision"}):
@@ -61,7 +63,7 @@ class CascadeModel:
         return cls(name, detector, domain, {"detector": detector.name, "particles": list(particles), **config})
 
     @classmethod
-    def from_card(cls, card: ModelCard, weights: Path) -> Self:
+    def from_card(cls, card: ModelCard, weights: Path, *, device: str = "cpu") -> Self:
         """The model of a card and its verified weights file.
 
         Raises:
@@ -69,6 +71,8 @@ class CascadeModel:
         """
         from safetensors.torch import load_file
 
+        if device != "cpu":
+            raise FastsimError(f"device {device!r}: {card.name} runs on cpu only")
         assert isinstance(card.domain, ShowerDomain)
         try:
             model = cls(card.name, load_detector(card.config["detector"]), card.domain, card.config)
@@ -78,7 +82,21 @@ class CascadeModel:
             line = " ".join(str(error).split())
             raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
         model.cascade.eval()
+        model.card, model.sha256 = card, card.sha256
         return model
+
+    @classmethod
+    def train_from_config(cls, config: Path, output: Path, *, resume: bool = True) -> Path:
+        """Train the model that a JSON config describes, and return the path of its card.
+
+        Args:
+            config: path of the config.
+            output: folder of checkpoints, logs, card and weights.
+            resume: go on from the last checkpoint, if there is one.
+        """
+        from generators.showers.train import train
+
+        return train(config, output, resume=resume)
 
     def binning(self, pdg_id: int) -> Binning:
         """The voxels, for a particle of the domain."""
@@ -87,22 +105,7 @@ class CascadeModel:
             raise FastsimError(f"detector {self.detector}: its cells lie in (x, y); a cascade needs (r, alpha)")
         return found
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Deposits (N, V) in MeV of N particles within the domain; all randomness from ``rng``.
-
-        Raises:
-            OutOfDomain: if a particle is outside the domain.
-        """
-        outside = np.flatnonzero(~self.domain.contains(incidents))
-        if len(outside):
-            k = int(outside[0])
-            name = _NAMES.get(int(incidents.pdg_id[k]), f"PDG id {incidents.pdg_id[k]}")
-            names = ", ".join(_NAMES[i] for i in self.particles)
-            raise OutOfDomain(
-                f"particle {k} ({name}, {incidents.energy[k]:g} GeV, theta {incidents.theta[k]:g}) is outside the "
-                f"domain of {self.name}: {names} with {self.domain.min_energy:g} to {self.domain.max_energy:g} GeV, "
-                f"theta up to {self.domain.max_theta:g}"
-            )
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
             return np.zeros((0, self.cascade.grid.num_voxels), np.float32)
         self._sampler = self._sampler or CascadeSampler(self.cascade, self._settings.get("precision", "bfloat16"))

@@ -25,7 +25,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import HardEvents
 from fastsim.formats import calochallenge, hdf5, hepmc, lhe
 from fastsim.production.manifest import Manifest
-from fastsim.production.store import load_part
+from fastsim.production.store import load_chunk
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from tests.helpers.events import event, file, with_hadrons
@@ -411,6 +411,6 @@ def test_parts(data: st.DataObject, tmp_path: Path) -> None:
     np.savez(stream, a=np.arange(3.0), b=np.array(["text"]))
     path = tmp_path / "chunk-000000.npz"
     path.write_bytes(data.draw(flipped(stream.getvalue())))
-    arrays = load_part(path)
+    arrays = load_chunk(path)
     if arrays is not None and set(arrays) == {"a", "b"}:
         assert arrays["a"].tolist() == [0.0, 1.0, 2.0] and arrays["b"].tolist() == ["text"]

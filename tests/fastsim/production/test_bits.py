@@ -11,7 +11,7 @@ import pytest
 
 from fastsim.detector.detector import PARTICLES
 from fastsim.production.verify import verify
-from fastsim.sources.cards import SHOWER_KINDS, available, read
+from fastsim.sources.cards import SHOWERS, available, read
 from fastsim.sources.showers import ShowerDomain
 from tests.helpers.events import event, file
 
@@ -21,7 +21,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 def wanted(model: str, folder: Path) -> list[object]:
     """Six events, or twenty showers of low energy, of a model."""
     card, _ = read(model)
-    if card.kind not in SHOWER_KINDS:
+    if card.makes != SHOWERS:
         (folder / "events.lhe").write_text(file(*[event()] * 6))
         return [folder / "events.lhe"]
     assert isinstance(card.domain, ShowerDomain)
@@ -35,7 +35,8 @@ def test_the_same_bits_for_one_thread_and_two(model: str, tmp_path: Path) -> Non
     own = {name: value for name, value in os.environ.items() if name not in THREADS}
     outputs = [tmp_path / f"{number}.h5" for number in (1, 2)]
     for number, output in enumerate(outputs, start=1):
-        words = ["generate", *wanted(model, tmp_path), "--model", model, "-o", output, "--seed", 4]
+        command_of = "showers" if read(model)[0].makes == SHOWERS else "generate"
+        words = [command_of, *wanted(model, tmp_path), "--model", model, "-o", output, "--seed", 4]
         command = [sys.executable, "-m", "fastsim.cli", *map(str, words)]
         done = subprocess.run(
             command,

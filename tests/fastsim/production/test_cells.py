@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim.api import Model
 from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
 from fastsim.formats import hdf5, root
+from fastsim.production import chunks, event_run
 from fastsim.production import chunks as production
+from fastsim.production.inputs import GunInput, Input
 from fastsim.production.manifest import Manifest, manifest_path
-from fastsim.production.store import digest, packed, unpacked
+from fastsim.production.options import EventRange
+from fastsim.production.store import content_sha256 as digest
+from fastsim.production.store import packed, unpacked
 from fastsim.production.verify import verify, verify_together
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.calorimeter import events_of
@@ -34,9 +37,10 @@ GUN = f"flavour=u,g pt=10:80 num={NUM}"
 @pytest.fixture(autouse=True)
 def small_chunks_and_no_geant4(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and chunks of a few events, and no fallback: Geant4 without its data."""
-    monkeypatch.setattr(production, "EVENTS_PER_BLOCK", BLOCK)
-    monkeypatch.setattr(production, "EVENTS_PER_CHUNK", CHUNK)
-    monkeypatch.setattr(production, "PARTONS_PER_CHUNK", CHUNK)
+    monkeypatch.setattr(chunks, "EVENTS_PER_BLOCK", BLOCK)
+    monkeypatch.setattr(event_run, "EVENTS_PER_BLOCK", BLOCK)
+    monkeypatch.setattr(Input, "chunk_size", CHUNK)
+    monkeypatch.setattr(GunInput, "chunk_size", CHUNK)
     for name in (*DATA_SETS, "GEANT4_DATA_DIR", DATA_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
@@ -56,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(folder: Path, **more: Any) -> dict[str, Any]:
     steps = more.get("steps", ("hadrons", "calorimeter"))
-    model = {"model": Model(Spray(20.0))} if "hadrons" in steps else {}
+    model = {"model": Spray(20.0)} if "hadrons" in steps else {}
     return {**model, "steps": steps, "shower_model": str(folder / "library.h5"), "seed": 3, **more}
 
 
@@ -89,9 +93,9 @@ def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path
         with pytest.raises(Stopped, match="--resume goes on"):
             fastsim.generate(source, tmp_path / name, **options(folder, progress=stop_at(8), **more))
         again = fastsim.generate(source, tmp_path / name, **options(folder, resume=True, **more))
-        assert again.held >= 8 and (again.cells, again.notes) == (summary.cells, summary.notes)
+        assert again.resumed_events >= 8 and (again.cells, again.notes) == (summary.cells, summary.notes)
         assert (tmp_path / name).read_bytes() == whole.read_bytes()
-    assert fastsim.generate(source, whole, **options(folder, resume=True)).held == NUM
+    assert fastsim.generate(source, whole, **options(folder, resume=True)).resumed_events == NUM
     # in slices of a range that does not begin where a chunk does
     slices = [tmp_path / f"slice{i}.h5" for i in range(3)]
     for i, path in enumerate(slices):
@@ -103,7 +107,7 @@ def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path
 
 def test_cells_of_a_file_of_hadrons_in_slices(folder: Path, tmp_path: Path) -> None:
     hadrons = tmp_path / "hadrons.h5"
-    fastsim.generate(folder / "events.lhe", hadrons, model=Model(Spray(20.0)), seed=3)
+    fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3)
     both = [tmp_path / f"{i}.h5" for i in range(2)]
     for i, path in enumerate(both):
         fastsim.generate(hadrons, path, **options(folder, steps=("calorimeter",), part=(i, 2)))
@@ -143,7 +147,7 @@ def test_a_run_of_another_range_goes_on_from_the_same_blocks(folder: Path, tmp_p
         with pytest.raises(Stopped):
             fastsim.generate(source, output, **options(folder, num_events=10, progress=stop_at(4)))
         again = fastsim.generate(source, output, **options(folder, resume=True, first_event=1, num_events=9))
-        assert again.held >= 3 and digest(contents(output)) == digest(contents(whole)[1:10])
+        assert again.resumed_events >= 3 and digest(contents(output)) == digest(contents(whole)[1:10])
     short = fastsim.generate(GUN.replace(f"num={NUM}", "num=6"), tmp_path / "short.h5", **options(folder))
     assert short.events == 6 and digest(contents(tmp_path / "short.h5")) == digest(contents(tmp_path / "gun.h5")[:6])
 
@@ -151,7 +155,7 @@ def test_a_run_of_another_range_goes_on_from_the_same_blocks(folder: Path, tmp_p
 def test_a_range_beyond_the_input_is_refused(folder: Path, tmp_path: Path) -> None:
     """Also within the input's last block."""
     hadrons = tmp_path / "hadrons.h5"
-    fastsim.generate(folder / "events.lhe", hadrons, model=Model(Spray(20.0)), seed=3)
+    fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3)
     cases: list[tuple[str | Path, tuple[str, ...], str]] = [
         (GUN, ("hadrons", "calorimeter"), "the gun shoots"),
         (folder / "events.lhe", ("hadrons", "calorimeter"), "the file holds"),
@@ -180,20 +184,24 @@ class Dice:
         return replace(events, number=rng.integers(0, 2**62, len(events)))
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_geant4s_events_draw_apart_and_a_models_together(apart: bool) -> None:
+@pytest.mark.parametrize("per_event_seeds", [True, False])
+def test_geant4s_events_draw_per_event_seeds_and_a_models_together(per_event_seeds: bool) -> None:
     """Any range gives the same events; where each draws by itself, none is computed that is not asked for."""
     events = events_of([[(22, 1.0, 0.0, 0.0)]] * NUM)
 
     def numbers(first: int, num: int | None) -> tuple[list[int], list[int]]:
         low, high = first, NUM if num is None else min(first + num, NUM)
-        if not apart:
+        if not per_event_seeds:
             low, high = low // BLOCK * BLOCK, -(-high // BLOCK) * BLOCK
         # batches end where chunks do, wherever the range begins
         batches = (events[max(low, k) : min(high, k + CHUNK)] for k in range(0, NUM, CHUNK))
         dice = Dice()
-        done = production.in_blocks(
-            (batch for batch in batches if len(batch)), dice, seed=1, first_event=first, num_events=num, apart=apart
+        done = chunks.run_blocks(
+            (batch for batch in batches if len(batch)),
+            dice,
+            seed=1,
+            events=EventRange(first, num),
+            per_event_seeds=per_event_seeds,
         )
         return [number for chunk in done for number in chunk.content.number.tolist()], dice.seen
 
@@ -203,12 +211,12 @@ def test_geant4s_events_draw_apart_and_a_models_together(apart: bool) -> None:
         for num in (None, 1, 3, 9, 13):
             found, seen = numbers(first, num)
             assert found == whole[first : None if num is None else first + num]
-            assert not apart or seen == list(range(first, first + len(found)))
+            assert not per_event_seeds or seen == list(range(first, first + len(found)))
 
 
 def test_slices_of_hadrons_draw_by_their_events_numbers(folder: Path, tmp_path: Path) -> None:
     """A file that begins with event 8 has the cells of the whole from there."""
-    hadrons = {"model": Model(Spray(20.0)), "seed": 3}
+    hadrons = {"model": Spray(20.0), "seed": 3}
     fastsim.generate(folder / "events.lhe", tmp_path / "hadrons.h5", **hadrons)
     fastsim.generate(folder / "events.lhe", tmp_path / "slice.h5", first_event=8, **hadrons)
     for name in ("hadrons", "slice"):

@@ -11,22 +11,23 @@ import numpy as np
 import pytest
 
 from fastsim.errors import FastsimError, InvalidEvent
-from fastsim.event import HardEvents, ParticleSet, Partons
-from fastsim.event.gun import Gun
+from fastsim.event import HardEvents
 from fastsim.event.rng import chunk_rng
-from fastsim.production import chunks as production
-from fastsim.production.chunks import Crew, Summary, events_in_chunks, gun_in_chunks, in_order
+from fastsim.production.chunks import HERE, ChunkRunner, in_order
+from fastsim.production.inputs import GunInput, Input, open_input
 from fastsim.production.manifest import ChunkRow
-from generators.hadrons.step import Hadronize
+from fastsim.production.options import ALL_EVENTS, EventRange
+from fastsim.production.summary import Summary
+from generators.hadrons.step import Hadronize, HadronizeSets
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray
 
 STEP = Hadronize(Spray())
 
 
-def run(text: str, first: int = 0, num: int | None = None) -> list[HardEvents]:
-    source = io.BytesIO(text.encode())
-    return [chunk.content for chunk in events_in_chunks(source, STEP, seed=5, first_event=first, num_events=num)[1]]
+def run(text: str, first: int = 0, num: int | None = None, runner: ChunkRunner = HERE) -> list[HardEvents]:
+    chunks = open_input(io.BytesIO(text.encode())).chunks(STEP, 5, EventRange(first, num), runner=runner)[1]
+    return [chunk.content for chunk in chunks]
 
 
 def particles(parts: list[HardEvents]) -> np.ndarray:
@@ -35,8 +36,8 @@ def particles(parts: list[HardEvents]) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(production, "EVENTS_PER_CHUNK", 4)
-    monkeypatch.setattr(production, "PARTONS_PER_CHUNK", 8)
+    monkeypatch.setattr(Input, "chunk_size", 4)
+    monkeypatch.setattr(GunInput, "chunk_size", 8)
 
 
 @pytest.mark.parametrize(("first", "num"), [(0, 3), (0, 4), (2, 1), (3, 5), (5, None), (9, 1), (4, 100)])
@@ -55,11 +56,7 @@ def test_slices_are_bitwise_the_whole(first: int, num: int | None) -> None:
 
 def test_threads_change_nothing() -> None:
     text = file(*[event()] * 30)
-    one, three = (
-        HardEvents.concatenate([chunk.content for chunk in chunks])
-        for crew in (Crew(), Crew(3))
-        for _, chunks in [events_in_chunks(io.BytesIO(text.encode()), STEP, seed=5, first_event=3, crew=crew)]
-    )
+    one, three = (HardEvents.concatenate(run(text, 3, runner=runner)) for runner in (HERE, ChunkRunner(3)))
     assert one.number.tolist() == three.number.tolist() == list(range(3, 30))
     assert one.particles is not None and three.particles is not None
     assert np.array_equal(one.particles.p4, three.particles.p4)
@@ -114,7 +111,7 @@ def test_no_events_and_too_few() -> None:
 
 def test_good_events_before_a_bad_one_come_out() -> None:
     text = file(*[event()] * 6, event((3, 6, "nan")), event())
-    _, chunks = events_in_chunks(io.BytesIO(text.encode()), STEP, seed=5)
+    _, chunks = open_input(io.BytesIO(text.encode())).chunks(STEP, 5, ALL_EVENTS)
     done = []
     with pytest.raises(InvalidEvent, match="event 6"):
         for chunk in chunks:
@@ -124,23 +121,19 @@ def test_good_events_before_a_bad_one_come_out() -> None:
 
 
 def test_gun_slices_are_bitwise_the_whole() -> None:
-    def draw(partons: Partons, rng: np.random.Generator) -> tuple[ParticleSet, dict[str, np.ndarray]]:
-        sets, other = STEP.sets(partons, rng=rng)
-        return sets, {"row": np.arange(len(partons)), "other": other}
+    def shot(text: str, events: EventRange = ALL_EVENTS) -> list[HardEvents]:
+        return [chunk.content for chunk in open_input(text).chunks(HadronizeSets(Spray(), Spray()), 1, events)[1]]
 
-    gun = Gun.parse("flavour=u,g pt=20:200 num=20")
-    whole = [chunk.content for chunk in gun_in_chunks(gun, draw, seed=1)]
-    assert [len(shots) for shots in whole] == [8, 8, 4]
-    partons = Partons.concatenate([shots.partons for shots in whole])
-    sets = ParticleSet.concatenate([shots.particles for shots in whole])
-    part = [chunk.content for chunk in gun_in_chunks(gun, draw, seed=1, first_event=6, num_events=5)]
-    assert np.array_equal(np.concatenate([shots.partons.p4 for shots in part]), partons.p4[6:11])
-    assert np.array_equal(np.concatenate([shots.particles.p4 for shots in part]), sets[6:11].p4)
-    assert np.concatenate([shots.extras["row"] for shots in part]).tolist() == [6, 7, 0, 1, 2]
-    fewer = [chunk.content for chunk in gun_in_chunks(Gun.parse("flavour=u,g pt=20:200 num=5"), draw, seed=1)]
-    assert np.array_equal(fewer[0].particles.p4, sets[:5].p4)
+    gun = "flavour=u,g pt=20:200 num=20"
+    parts = shot(gun)
+    assert [len(part) for part in parts] == [8, 8, 4]
+    whole, part = HardEvents.concatenate(parts), HardEvents.concatenate(shot(gun, EventRange(6, 5)))
+    assert whole.number.tolist() == list(range(20)) and part.number.tolist() == list(range(6, 11))
+    for some, wanted in ((part, whole[6:11]), (shot("flavour=u,g pt=20:200 num=5")[0], whole[:5])):
+        assert some.particles is not None and wanted.particles is not None
+        assert np.array_equal(some.p4, wanted.p4) and np.array_equal(some.particles.p4, wanted.particles.p4)
     with pytest.raises(FastsimError, match="the gun shoots 20"):
-        list(gun_in_chunks(gun, draw, seed=1, first_event=20))
+        shot(gun, EventRange(20))
 
 
 def test_summary_adds_up() -> None:

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 import fastsim
-from fastsim.api import Model
 from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError
-from fastsim.production import chunks as production
+from fastsim.production.inputs import GunInput
 from fastsim.production.verify import verify
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from tests.helpers.showers import SMALL, ToySource, store, toy_showers
@@ -36,8 +35,8 @@ def cluster() -> Iterator[distributed.LocalCluster]:
 
 
 def test_same_bytes_also_when_a_worker_dies(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
-    model = Model(Spray(20.0))
-    with patch.object(production, "PARTONS_PER_CHUNK", 8):
+    model = Spray(20.0)
+    with patch.object(GunInput, "chunk_size", 8):
         fastsim.generate(GUN, tmp_path / "here.h5", model=model, seed=2, threads=1)
         victim = next(iter(cluster.workers.values())).pid
         died = threading.Event()
@@ -64,7 +63,7 @@ def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, mo
     assert binning is not None
     showers = toy_showers(40, binning, np.random.default_rng(1), energy=(200.0, 2e5), response=0.2)
     library = store(tmp_path / "library.h5", showers, binning, detector={"name": "copper"}, energy=[0.2, 200.0])
-    cells = {"model": Model(Spray(20.0)), "steps": ("hadrons", "calorimeter"), "shower_model": library, "seed": 2}
+    cells = {"model": Spray(20.0), "steps": ("hadrons", "calorimeter"), "shower_model": library, "seed": 2}
     (tmp_path / "small.toml").write_text(SMALL)
     gun = {"detector": tmp_path / "small.toml", "particle": "e-", "energy": (1.0, 9.0), "num": 1100}
     for name, who in (("here", {"threads": 1}), ("there", {"scheduler": cluster.scheduler_address})):
@@ -76,7 +75,7 @@ def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, mo
 
 
 def test_pythias_gun(cluster: distributed.LocalCluster, examples: Path, tmp_path: Path) -> None:
-    with patch.object(production, "PARTONS_PER_CHUNK", 8):
+    with patch.object(GunInput, "chunk_size", 8):
         for name, who in (("here", {}), ("there", {"scheduler": cluster.scheduler_address})):
             fastsim.reference("flavour=u,g pt=10:80 num=20", tmp_path / f"{name}.h5", seed=2, **who)
     assert (tmp_path / "there.h5").read_bytes() == (tmp_path / "here.h5").read_bytes()
@@ -89,12 +88,12 @@ def test_pythias_gun(cluster: distributed.LocalCluster, examples: Path, tmp_path
 def test_errors_come_back(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="outside the domain"):
         gun = "flavour=u pt=0.1:0.2 num=4"
-        fastsim.generate(gun, tmp_path / "a.h5", model=Model(Spray(20.0)), scheduler=cluster.scheduler_address)
+        fastsim.generate(gun, tmp_path / "a.h5", model=Spray(20.0), scheduler=cluster.scheduler_address)
     with pytest.raises(FastsimError, match="not both"):
-        fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Spray()), scheduler="tcp://x:1", workers=1)
+        fastsim.generate(GUN, tmp_path / "a.h5", model=Spray(), scheduler="tcp://x:1", workers=1)
     with (
         patch("fastsim.production.dask.SECONDS", 1),
         pytest.raises(FastsimError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
     ):
-        fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Spray()), scheduler="tcp://127.0.0.1:9")
+        fastsim.generate(GUN, tmp_path / "a.h5", model=Spray(), scheduler="tcp://127.0.0.1:9")
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ import pytest
 import fastsim
 from fastsim.cli import GRACE
 from fastsim.detector.detector import load_detector
-from fastsim.production.store import load_part, part_path
+from fastsim.production.store import chunk_path, load_chunk
 from fastsim.production.verify import verify
 from tests.helpers.events import event, file
 from tests.helpers.production import CHUNK, Server
@@ -71,7 +71,7 @@ class Job:
         """Whole chunks and no output, or a whole output; returns the number of chunks."""
         chunks = sorted(self.parts.glob("chunk-*.npz"))
         for chunk in chunks:
-            arrays = load_part(chunk)
+            arrays = load_chunk(chunk)
             number = int(chunk.stem.removeprefix("chunk-"))
             assert arrays is not None, f"{chunk} is half-written"
             assert arrays["number"].tolist() == list(range(CHUNK * number, min(CHUNK * (number + 1), NUM)))
@@ -188,13 +188,13 @@ def test_full_disk(size: int, job: Job, undisturbed: bytes) -> None:
 def test_a_chunk_that_was_damaged_is_made_again(job: Job, undisturbed: bytes) -> None:
     assert job.run(file_size=40_000) == 1
     first, second, *_ = sorted(job.parts.glob("chunk-*.npz"))
-    part_path(job.parts, 5).write_bytes(first.read_bytes())  # another chunk under its name
+    chunk_path(job.parts, 5).write_bytes(first.read_bytes())  # another chunk under its name
     content = bytearray(first.read_bytes())
     content[len(content) // 2] ^= 1
     first.write_bytes(content)
     second.write_bytes(second.read_bytes()[:-100])
     np.save(job.parts / "array.npy", np.zeros(3))
-    (job.parts / "array.npy").rename(part_path(job.parts, 6))
+    (job.parts / "array.npy").rename(chunk_path(job.parts, 6))
     assert job.run("--resume") == 0, job.errors.read_text()
     assert job.output.read_bytes() == undisturbed
 
@@ -271,7 +271,7 @@ def test_showers_and_the_reference_go_on_too(
         os.kill(pid, number)
         assert server.wait() == status, job.errors.read_text()
         assert not job.output.exists() and job.count >= before + 3
-        assert all(load_part(chunk) is not None for chunk in job.parts.glob("chunk-*.npz"))
+        assert all(load_chunk(chunk) is not None for chunk in job.parts.glob("chunk-*.npz"))
     assert not list(tmp_path.glob(".*")), "SIGTERM leaves nothing half-written"
     assert job.run("--resume") == 0, job.errors.read_text()
     assert job.output.read_bytes() == whole.output.read_bytes()

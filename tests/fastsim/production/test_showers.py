@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 
 import fastsim
 from fastsim.cli import main
+from fastsim.detector import shower_gun
 from fastsim.errors import FastsimError, Stopped
 from fastsim.formats import atomic
 from fastsim.formats.calochallenge import Showers, read_showers
+from fastsim.production import shower_run
 from fastsim.production.manifest import Manifest, manifest_path
-from fastsim.production.store import digest, packed, unpacked
+from fastsim.production.store import content_sha256 as digest
+from fastsim.production.store import packed, unpacked
 from fastsim.production.verify import verify, verify_together
-from generators.reference import geant4_run as reference
-from generators.showers import produce
+from generators.reference import geant4_run
 from tests.helpers.showers import SMALL, ToySource
 
 NUM, CHUNK = 45, 8
@@ -38,9 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "SHOWERS_PER_CHUNK", CHUNK // 4)
-    monkeypatch.setattr(produce, "DRAWS", 4)
-    monkeypatch.setattr(produce, "CHUNK", CHUNK)
+    for module in (shower_gun, geant4_run):
+        monkeypatch.setattr(module, "SHOWERS_PER_CHUNK", CHUNK // 4)
+    monkeypatch.setattr(shower_run, "DRAWS", 4)
+    monkeypatch.setattr(shower_run, "CHUNK", CHUNK)
 
 
 @pytest.fixture(autouse=True)
@@ -139,10 +142,10 @@ def test_a_run_that_is_complete_and_one_of_other_settings(
             make(output, resume=True, **change)
     # another range of the same run goes on with its chunks
     summary = make(output, resume=True, num_events=20)
-    assert summary.held >= 16 and summary.events == 20
+    assert summary.resumed_events >= 16 and summary.events == 20
     before = output.stat().st_mtime_ns
     again = make(output, resume=True, num_events=20)
-    assert (again.held, again.computed, again.incident) == (20, 0, summary.incident)
+    assert (again.resumed_events, again.computed, again.incident) == (20, 0, summary.incident)
     assert output.stat().st_mtime_ns == before and dict(again.rows())["showers"] == "20 (0 in this run)"
     with pytest.raises(FastsimError, match="exists already"):
         make(output, resume=True)
@@ -203,7 +206,7 @@ def test_empty_slices_are_outputs_too(make: Callable[..., Any], tmp_path: Path) 
     ("more", "message"),
     [
         ({"first_event": NUM}, f"first shower {NUM} asked, but there are {NUM} (numbered from 0)"),
-        ({"part": (3, 3)}, "part 3/3: parts are numbered from 0"),
+        ({"slice": (3, 3)}, "slice 3/3: slices are numbered from 0"),
         ({"first_event": -1}, "none may be negative"),
         ({"workers": 1, "scheduler": "tcp://x:1"}, "not both"),
         ({"num": 0}, "num is 0, must be 1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,41 +17,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastsim
-from fastsim.api import Model
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, ParticleSet
-from fastsim.event.gun import Shots
 from fastsim.formats import atomic, hdf5, root
-from fastsim.production import chunks as production
+from fastsim.production.inputs import GunInput, Input
 from fastsim.production.manifest import Manifest, manifest_path
-from fastsim.production.store import digest
+from fastsim.production.store import content_sha256 as digest
 from fastsim.production.verify import verify, verify_together
 from tests.helpers.events import event, file
 from tests.helpers.sources import Spray
 
 NUM = 45
-MODEL = Model(Spray(20.0))
+MODEL = Spray(20.0)
 GUN = f"flavour=u,g pt=10:80 num={NUM}"
 
 
-def contents(path: Path) -> HardEvents | Shots:
-    """All of a file."""
+def contents(path: Path) -> HardEvents:
+    """All of a file; a gun's sets as events of one parton each."""
     if hdf5.layout(path) == hdf5.EVENTS:
         return HardEvents.concatenate(list(hdf5.read_events(path)[1]))
     partons, particles, _ = hdf5.read(path)
-    return Shots(partons, particles)
+    return HardEvents.of_partons(partons, particles)
 
 
-def joined(parts: list[HardEvents | Shots]) -> HardEvents | Shots:
-    """Slices one after the other."""
-    events = [part for part in parts if isinstance(part, HardEvents)]
-    if events:
-        return HardEvents.concatenate(events)
-    shots = [part for part in parts if isinstance(part, Shots)]
-    return Shots(
-        type(shots[0].partons).concatenate([s.partons for s in shots]),
-        ParticleSet.concatenate([s.particles for s in shots]),
-    )
+def renumbered(events: HardEvents) -> HardEvents:
+    """The events numbered from 0: files of a gun's sets keep no numbers."""
+    return replace(events, number=np.arange(len(events)))
 
 
 def stopping_after(chunks: int) -> Any:
@@ -88,7 +80,7 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
     num = data.draw(st.none() | st.integers(1, NUM), "number of events")
     threads = st.integers(1, 4)
     source = GUN if kind == "gun" else folder / "events.lhe"
-    with patch.multiple(production, EVENTS_PER_CHUNK=size, PARTONS_PER_CHUNK=size):
+    with patch.object(Input, "chunk_size", size), patch.object(GunInput, "chunk_size", size):
         fastsim.generate(source, folder / "all.h5", model=MODEL, seed=9, threads=data.draw(threads), force=True)
         whole = contents(folder / "all.h5")
         wanted = whole[first : None if num is None else first + num]
@@ -104,13 +96,13 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
                 fastsim.generate(source, outputs[i], **run, resume=True)
         manifests = verify_together(outputs)
     parts = [contents(path) for path, m in zip(outputs, manifests, strict=True) if verify(path).events]
-    assert digest(joined(parts)) == digest(wanted)
+    assert digest(renumbered(HardEvents.concatenate(parts))) == digest(renumbered(wanted))
     assert sum(m.events for m in manifests) == len(wanted)
     assert {path.name for path in folder.iterdir() if path.name.startswith(".") or "parts" in path.name} == set()
 
 
 def test_worker_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    with patch.multiple(production, EVENTS_PER_CHUNK=8, PARTONS_PER_CHUNK=8):
+    with patch.object(Input, "chunk_size", 8), patch.object(GunInput, "chunk_size", 8):
         for number, source in enumerate((folder / "events.lhe", GUN)):
             outputs = tmp_path / f"{number}-threads.h5", tmp_path / f"{number}-workers.h5"
             fastsim.generate(source, outputs[0], model=MODEL, seed=2, threads=1)
@@ -123,7 +115,7 @@ def test_worker_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> N
 
 def test_the_reference_in_slices_and_by_workers(folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"seed": 2, "num_events": 10}
-    with patch.object(production, "EVENTS_PER_CHUNK", 4):
+    with patch.object(Input, "chunk_size", 4):
         fastsim.reference(folder / "events.lhe", tmp_path / "whole.h5", **options, log=tmp_path / "log")
         fastsim.reference(folder / "events.lhe", tmp_path / "workers.h5", **options, workers=1)
         for i in range(2):
@@ -131,7 +123,7 @@ def test_the_reference_in_slices_and_by_workers(folder: Path, tmp_path: Path) ->
     assert (tmp_path / "whole.h5").read_bytes() == (tmp_path / "workers.h5").read_bytes()
     slices = verify_together([tmp_path / "0.h5", tmp_path / "1.h5"])
     assert [m.events for m in slices] == [4, 6] and slices[0].settings["model"] == "pythia"
-    parts = joined([contents(tmp_path / f"{i}.h5") for i in range(2)])
+    parts = HardEvents.concatenate([contents(tmp_path / f"{i}.h5") for i in range(2)])
     assert digest(parts) == digest(contents(tmp_path / "whole.h5"))
     assert '"event": "end"' in (tmp_path / "log").read_text()
 
@@ -139,20 +131,20 @@ def test_the_reference_in_slices_and_by_workers(folder: Path, tmp_path: Path) ->
 class Failing(Spray):
     """Refuses its second chunk."""
 
-    def sample(self, partons: Any, *, rng: np.random.Generator) -> ParticleSet:
+    def draw(self, partons: Any, rng: np.random.Generator) -> ParticleSet:
         if rng.bit_generator.seed_seq.entropy == [1, 1]:  # type: ignore[attr-defined]
             raise FastsimError("no second chunk")
-        return super().sample(partons, rng=rng)
+        return super().draw(partons, rng)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_a_chunk_raises_is_raised_and_the_others_are_kept(workers: int, tmp_path: Path) -> None:
     output = tmp_path / "a.h5"
-    with patch.object(production, "PARTONS_PER_CHUNK", 8):
+    with patch.object(GunInput, "chunk_size", 8):
         with pytest.raises(FastsimError, match="no second chunk"):
-            fastsim.generate(GUN, output, model=Model(Failing()), seed=1, workers=workers, threads=1)
+            fastsim.generate(GUN, output, model=Failing(), seed=1, workers=workers, threads=1)
         assert sorted(p.name for p in (tmp_path / "a.h5.parts").glob("chunk*"))[:1] == ["chunk-000000.npz"]
-        fastsim.generate(GUN, output, model=Model(Spray()), seed=1, resume=True)
+        fastsim.generate(GUN, output, model=Spray(), seed=1, resume=True)
     assert verify(output).chunks[0].events == 8
 
 
@@ -161,18 +153,18 @@ def test_models_that_cannot_be_sent_are_refused(tmp_path: Path) -> None:
         pass
 
     with pytest.raises(FastsimError, match=r"cannot be sent to worker processes .*; use threads"):
-        fastsim.generate(GUN, tmp_path / "a.h5", model=Model(Local()), workers=1)
+        fastsim.generate(GUN, tmp_path / "a.h5", model=Local(), workers=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_resume_of_what_is_complete_does_nothing(tmp_path: Path) -> None:
     output = tmp_path / "a.h5"
-    model = Model(Spray())
+    model = Spray()
     first = fastsim.generate(GUN, output, model=model, resume=True)
     before = output.stat().st_mtime_ns
     log = tmp_path / "log"
     again = fastsim.generate(GUN, output, model=model, resume=True, log=log)
-    assert (again.events, again.held, again.particles) == (NUM, NUM, first.particles)
+    assert (again.events, again.resumed_events, again.particles) == (NUM, NUM, first.particles)
     assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["start", "end"]
     assert output.stat().st_mtime_ns == before and dict(again.rows())["events"] == f"{NUM} (0 in this run)"
     for change in ({"seed": 1}, {"num_events": 3}):
@@ -183,7 +175,7 @@ def test_resume_of_what_is_complete_does_nothing(tmp_path: Path) -> None:
 
 
 def test_log_has_a_line_for_each_thing_that_happens(tmp_path: Path) -> None:
-    with patch.object(production, "PARTONS_PER_CHUNK", 16):
+    with patch.object(GunInput, "chunk_size", 16):
         fastsim.generate(GUN, tmp_path / "a.h5", model=MODEL, log=tmp_path / "log")
         with pytest.raises(FastsimError, match="exists already"):
             fastsim.generate(GUN, tmp_path / "a.h5", model=MODEL, log=tmp_path / "log")
@@ -195,7 +187,7 @@ def test_log_has_a_line_for_each_thing_that_happens(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    with patch.object(production, "EVENTS_PER_CHUNK", 8):
+    with patch.object(Input, "chunk_size", 8):
         outputs = tmp_path / "0.hepmc3", tmp_path / "1.hepmc3"
         for i, path in enumerate(outputs):
             fastsim.generate(folder / "events.lhe", path, model=MODEL, part=(i, 2))
@@ -207,10 +199,10 @@ def test_verify_finds_what_is_wrong(two: tuple[Path, Path], folder: Path, tmp_pa
     assert [m.events for m in verify_together((second, first))] == [24, 21]
     with pytest.raises(FastsimError, match="events 24 to 44 are there twice"):
         third = tmp_path / "3.hepmc3"
-        with patch.object(production, "EVENTS_PER_CHUNK", 8):
+        with patch.object(Input, "chunk_size", 8):
             fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24)
         verify_together((first, second, third))
-    with patch.object(production, "EVENTS_PER_CHUNK", 8):
+    with patch.object(Input, "chunk_size", 8):
         fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=30, force=True)
         with pytest.raises(FastsimError, match="events 24 to 29 are missing"):
             verify_together((first, third))
@@ -238,7 +230,7 @@ def test_verify_finds_what_is_wrong(two: tuple[Path, Path], folder: Path, tmp_pa
 
 def test_verify_misses_the_first_and_the_last_slice(folder: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / f"{i}.h5" for i in range(3)]
-    with patch.object(production, "EVENTS_PER_CHUNK", 8):
+    with patch.object(Input, "chunk_size", 8):
         for i, path in enumerate(outputs):
             fastsim.generate(folder / "events.lhe", path, model=MODEL, part=(i, 3))
     assert sum(m.events for m in verify_together(outputs)) == NUM
@@ -253,16 +245,16 @@ def test_a_gun_of_more_sets_is_another_run(tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="exists already"):
         fastsim.generate(more, tmp_path / "a.h5", model=MODEL, resume=True)
     # of a run that was stopped, the chunks are those of the larger one
-    with patch.object(production, "PARTONS_PER_CHUNK", 16):
+    with patch.object(GunInput, "chunk_size", 16):
         with pytest.raises(Stopped):
             fastsim.generate(GUN, tmp_path / "b.h5", model=MODEL, progress=stopping_after(2))
         again = fastsim.generate(more, tmp_path / "b.h5", model=MODEL, resume=True)
-        assert again.events == NUM + 1 and again.held >= 32
+        assert again.events == NUM + 1 and again.resumed_events >= 32
 
 
 @pytest.mark.parametrize("ending", ["hepmc3", "root"])
 def test_a_guns_events_keep_their_numbers_in_slices(ending: str, tmp_path: Path) -> None:
-    with patch.object(production, "PARTONS_PER_CHUNK", 16):
+    with patch.object(GunInput, "chunk_size", 16):
         for i in range(3):
             fastsim.generate(GUN, tmp_path / f"{i}.{ending}", model=MODEL, part=(i, 3))
         fastsim.generate(GUN, tmp_path / f"whole.{ending}", model=MODEL)
@@ -289,7 +281,7 @@ def test_a_manifest_of_a_stream_has_the_settings_too(folder: Path, tmp_path: Pat
 def test_pipes_have_no_parts(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for source in (tmp_path / "pipe", "-"):
-        with pytest.raises(FastsimError, match="a stream has no parts"):
+        with pytest.raises(FastsimError, match="a stream has no slices"):
             fastsim.generate(source, tmp_path / "a.h5", model=MODEL, part=(0, 2))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastsim.errors import WeightsError
+from fastsim.registry import load_model, load_showers
 from fastsim.sources import cards
 from fastsim.sources.cards import Figure, ModelCard
 from fastsim.sources.hadrons import Domain
@@ -52,13 +53,13 @@ def test_a_card_of_showers_has_a_detector_and_their_domain(tmp_path: Path) -> No
     with pytest.raises(WeightsError, match="config: missing key 'detector'"):
         cards.load(path)
     edit(path, config={"detector": "pb-si-ecal"}, kind="tree")
-    with pytest.raises(WeightsError, match="domain: unknown key 'max_energy': allowed are flavours"):
-        cards.load(path)
+    with pytest.raises(WeightsError, match="kind 'tree' makes no showers, but the domain is one of showers"):
+        load_showers(path)
 
 
 def test_shipped_models_by_kind() -> None:
-    both = cards.available(cards.HADRON_KINDS) + cards.available(cards.SHOWER_KINDS)
-    assert sorted(both) == cards.available() and cards.DEFAULT_MODEL in cards.available(cards.HADRON_KINDS)
+    both = cards.available(cards.HADRONS) + cards.available(cards.SHOWERS)
+    assert sorted(both) == cards.available() and cards.DEFAULT_MODEL in cards.available(cards.HADRONS)
 
 
 def test_save_then_load_gives_card_and_weights(saved: Path) -> None:
@@ -111,9 +112,10 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
     ("changes", "message"),
     [
         ({"colour": "red"}, "unknown key 'colour': allowed are config, domain"),
-        ({"kind": "gan"}, "unknown kind 'gan': this version knows tree, diffusion, library, cascade"),
-        ({"kind": "cascade"}, "domain: unknown key 'flavours': allowed are max_energy, max_theta, min_energy"),
+        ({"kind": "gan"}, "unknown kind 'gan': there are cascade, diffusion, tree; install the package that adds it"),
+        ({"kind": "cascade"}, "kind 'cascade' makes no hadrons, but the domain is one of hadrons"),
         ({"domain": {"flavours": [1], "pt_min": 1.0}}, "domain: missing key 'pt_max'"),
+        ({"domain": {"particles": [11], "flavours": [1]}}, "domain: unknown key 'flavours': allowed are max_energy"),
         ({"domain": {"flavours": ["u"], "pt_min": 1.0, "pt_max": 2.0}}, "invalid literal"),
         ({"domain": [1, 2]}, "domain: expected an object, found list"),
         ({"metrics": {"auc": {"value": 0.5}}}, r"metrics\.auc: missing key 'error'"),
@@ -122,7 +124,7 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
 def test_malformed_cards_are_refused(saved: Path, changes: dict[str, object], message: str) -> None:
     edit(saved, **changes)
     with pytest.raises(WeightsError, match=message) as caught:
-        cards.load(saved)
+        load_model(saved)
     assert "\n" not in str(caught.value) and str(saved) in str(caught.value)
 
 

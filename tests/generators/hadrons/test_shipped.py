@@ -22,7 +22,7 @@ def partons(num: int, flavour: int, pt: float) -> Partons:
     return Partons.from_pt_eta_phi(np.full(num, flavour), np.full(num, pt), zero, zero)
 
 
-@pytest.fixture(scope="module", params=cards.available(cards.HADRON_KINDS))
+@pytest.fixture(scope="module", params=cards.available(cards.HADRONS))
 def model(request: pytest.FixtureRequest) -> fastsim.Model:
     loaded: fastsim.Model = fastsim.load_model(request.param)
     return loaded
@@ -32,7 +32,7 @@ def test_the_default_model_ships() -> None:
     assert cards.DEFAULT_MODEL in cards.available()
 
 
-@pytest.mark.parametrize("name", cards.available(cards.HADRON_KINDS))
+@pytest.mark.parametrize("name", cards.available(cards.HADRONS))
 def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> None:
     card, weights = cards.load(name)
     assert weights.stat().st_size <= 4_000_000

@@ -48,9 +48,9 @@ class Heavy(Spray):
         super().__init__()
         self.every = every
 
-    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         if (len(self.calls) + 1) % self.every == 0:
-            return super().sample(partons, rng=rng)
+            return super().draw(partons, rng)
         self.calls.append(len(partons))
         n = len(partons)
         p4 = np.repeat(np.array([[1e4, 9e3, 0.0, 0.0], [1e4, -9e3, 0.0, 0.0]])[None], n, axis=0).reshape(-1, 4)
@@ -152,7 +152,7 @@ def test_leptons_too_light_for_their_masses_stay_as_the_file_has_them() -> None:
 
 def test_a_source_that_loses_sets_is_named() -> None:
     class Lossy(Spray):
-        def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
+        def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
             return super().sample(partons[:-1], rng=rng)
 
     with pytest.raises(PipelineError, match="spray was given 2 partons and returned 1 sets"):

@@ -13,9 +13,9 @@ import fastsim
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats import lhe
-from fastsim.production import chunks as production
-from fastsim.production.chunks import events_in_chunks
-from fastsim.production.store import digest
+from fastsim.production.inputs import Input, LheInput
+from fastsim.production.options import EventRange
+from fastsim.production.store import content_sha256 as digest
 from fastsim.production.verify import verify, verify_together
 from generators.reference.full import FullPythia, numbered
 
@@ -23,8 +23,9 @@ from generators.reference.full import FullPythia, numbered
 def full_events(source: object, *, seed: int, size: int = 512, **more: Any) -> tuple[RunInfo, list[HardEvents]]:
     """What a run of it writes, chunk by chunk."""
     settings = more.pop("settings", ())
-    with patch.object(production, "EVENTS_PER_CHUNK", size), numbered(source) as file:  # type: ignore[arg-type]
-        run, chunks = events_in_chunks(file, FullPythia(file, seed, settings), seed=seed, **more)
+    with patch.object(Input, "chunk_size", size), numbered(source) as file:  # type: ignore[arg-type]
+        events = EventRange(more.pop("first_event", 0), more.pop("num_events", None))
+        run, chunks = LheInput(file).chunks(FullPythia(file, seed, settings), seed, events, **more)
         return run, [chunk.content for chunk in chunks]
 
 
@@ -79,13 +80,13 @@ def test_slices_restarts_and_workers(shared: Path, tmp_path: Path) -> None:
     def stop(done: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
-    with patch.object(production, "EVENTS_PER_CHUNK", 4):
+    with patch.object(Input, "chunk_size", 4):
         for name in ("whole.h5", "workers.h5", "stopped.h5"):
             fastsim.reference(source, tmp_path / name, **options, workers=2 if name == "workers.h5" else 0)
         (tmp_path / "stopped.h5").unlink()
         with pytest.raises(Stopped):
             fastsim.reference(source, tmp_path / "stopped.h5", **options, progress=stop)
-        assert fastsim.reference(source, tmp_path / "stopped.h5", **options, resume=True).held > 0
+        assert fastsim.reference(source, tmp_path / "stopped.h5", **options, resume=True).resumed_events > 0
         for i in range(2):
             fastsim.reference(source, tmp_path / f"{i}.h5", **options, part=(i, 2))
     whole = (tmp_path / "whole.h5").read_bytes()

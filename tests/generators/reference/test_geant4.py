@@ -17,6 +17,7 @@ from fastsim.detector.detector import Detector, Section, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers, read_showers
+from fastsim.production.options import RunOptions
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE, data_environment
 from generators.reference.geant4_run import make_showers
 
@@ -40,7 +41,7 @@ def shoot(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Shoot:
             output = tmp_path_factory.mktemp("showers") / "showers.h5"
             data = shared / "geant4" / ("em" if target.physics == "em" else "copper")
             gun = ShowerGun(target, particle, (energy, energy), theta=theta, phi=phi, seed=5)
-            make_showers(gun, output, num=num, data=data)
+            make_showers(gun, output, num=num, options=RunOptions(seed=gun.seed), data=data)
             made[key] = read_showers(output, target.binning(particle))
         return made[key]
 

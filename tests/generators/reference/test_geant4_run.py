@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,9 +22,11 @@ from fastsim.detector.detector import Detector, Section, load_detector
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError, Stopped
 from fastsim.formats.calochallenge import read_showers
+from fastsim.production.options import RunOptions
+from fastsim.production.summary import ShowerSummary
 from fastsim.production.verify import verify, verify_together
+from generators.reference import geant4_run
 from generators.reference.geant4 import DATA_VARIABLE
-from generators.reference.geant4_run import make_showers
 
 ECAL = replace(load_detector("pb-si-ecal"), min_energy=0.01)
 """The detector that ships, for energies at which 100 showers take no time."""
@@ -35,6 +38,11 @@ def data(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = shared / "geant4" / "em"
     monkeypatch.setenv(DATA_VARIABLE, str(folder))
     return folder
+
+
+def make_showers(gun: ShowerGun, output: Path, *, num: int, data: Path | None = None, **options: Any) -> ShowerSummary:
+    options = {"seed": gun.seed, "slice": options.pop("part", None), **options}
+    return geant4_run.make_showers(gun, output, num=num, data=data, options=RunOptions(**options))
 
 
 def gun(detector: Detector = ECAL, particle: str = "e-", low: float = 0.01, high: float = 0.05) -> ShowerGun:
@@ -100,7 +108,7 @@ def test_chunks_of_a_version_before_are_gone_on_with(data: Path, tmp_path: Path)
     np.savez_compressed(parts / "chunk-000000.npz", incident=incident[:100, 0], voxels=voxels[:100])
     (parts / "geant4-0.log").write_text("Geant4")
     summary = make_showers(gun(), output, num=120, resume=True)
-    assert summary.held == 100 and output.read_bytes() == whole.read_bytes() and not parts.exists()
+    assert summary.resumed_events == 100 and output.read_bytes() == whole.read_bytes() and not parts.exists()
 
 
 def test_hadrons_do_not_remember_the_showers_before_them(shared: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_one_voxel_fills_its_ring_evenly(rng: np.random.Generator) -> None:
     """All energy in one voxel at r = 20 to 80 mm: turned at random and drawn over its area."""
 
     class Ring(Drops):
-        def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
             voxels = np.zeros((len(incidents), 25), np.float32)
             voxels[:, 9] = 100.0  # ring 1 of sector 0 of layer 1
             return voxels
@@ -179,11 +179,11 @@ def test_bad_events_and_sources_are_named(rng: np.random.Generator) -> None:
         step.step(replace(SOME, particles=None), rng=rng)
 
     class Short(Drops):
-        def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
-            return super().sample(incidents, rng=rng)[1:]
+        def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
+            return super().draw(incidents, rng)[1:]
 
     class Negative(Drops):
-        def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
             return -super().sample(incidents, rng=rng)
 
     with pytest.raises(PipelineError, match="was given 5 particles and returned 4 showers"):

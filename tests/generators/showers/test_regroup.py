@@ -11,6 +11,7 @@ import pytest
 from fastsim.detector.detector import Detector, Section, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
+from fastsim.production.options import RunOptions
 from generators.reference.geant4 import DATA_VARIABLE
 from generators.reference.geant4_run import make_showers
 from generators.showers.regroup import Regrouping
@@ -93,7 +94,12 @@ def test_copper_towers_are_coppers_voxels_regrouped(
     assert regroup.num_voxels == coarse.num_voxels and np.bincount(regroup.voxel).min() >= 4
     made = []
     for detector in (fine, coarse):
-        make_showers(ShowerGun(detector, "e-", (2.0, 2.0), seed=1), tmp_path / f"{detector.name}.h5", num=40)
+        make_showers(
+            ShowerGun(detector, "e-", (2.0, 2.0), seed=1),
+            tmp_path / f"{detector.name}.h5",
+            num=40,
+            options=RunOptions(seed=1),
+        )
         made.append(read_stored(tmp_path / f"{detector.name}.h5").showers.voxels)
     one, other = regroup(made[0]), made[1]
     assert one.sum(1) == pytest.approx(made[0].sum(1), rel=1e-5)

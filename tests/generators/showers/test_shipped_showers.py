@@ -10,16 +10,16 @@ import pytest
 import fastsim
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.calochallenge import read_showers
+from fastsim.registry import default_showers, load_showers
 from fastsim.shipped import data_folder
 from fastsim.sources import cards
 from fastsim.sources.showers import ShowerSource
-from generators.showers.sources import default_model, load_source
 
-NAMES = cards.available(cards.SHOWER_KINDS)
+NAMES = cards.available(cards.SHOWERS)
 
 
 def test_a_model_ships_for_the_default_detector() -> None:
-    assert default_model("pb-si-ecal", 11) in NAMES
+    assert default_showers("pb-si-ecal", 11) in NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,7 +28,7 @@ def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> No
     assert weights.stat().st_size <= 4_000_000
     config = data_folder() / "configs" / card.training["command"].split()[2]
     assert config.is_file()
-    source, _ = load_source(name)
+    source = load_showers(name)
     assert isinstance(source, ShowerSource)
 
 

@@ -14,11 +14,10 @@ from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass_squared
 from fastsim.sources import cards
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.flow.model import DiffusionModel, FlowConfig, SetFlow, context_numbers
 from generators.hadrons.flow.train import FlowTraining, TrainingSet, couple, fit_flow
 from generators.hadrons.latent import Latent, LatentModel
-from generators.hadrons.source import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES, SPECIES_MASS, TokenSample
 from generators.nn.quantise import pack, unpack
 from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
@@ -165,7 +164,7 @@ def test_turning_the_latent_turns_the_set(flow: SetFlow, sample: TokenSample) ->
 def model(flow: SetFlow) -> DiffusionModel:
     torch.manual_seed(9)
     latent = LatentModel(**LATENT)  # type: ignore[arg-type]
-    return DiffusionModel("tiny", Domain(FLAVOURS_BOTH, 20, 2000), latent, flow, latent_config=LATENT).eval()
+    return DiffusionModel("tiny", Domain(QUARKS_AND_GLUONS, 20, 2000), latent, flow, latent_config=LATENT).eval()
 
 
 PARTONS = Partons.from_pt_eta_phi(

@@ -14,9 +14,8 @@ from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass
 from fastsim.event.species import masses
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.latent import Latent
-from generators.hadrons.source import FLAVOURS_BOTH
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, cluster
 from generators.hadrons.tree.model import TreeModel, log_jacobian, make_net, sample_tree
@@ -32,7 +31,7 @@ SMALL = {
 PAIRS = {**SMALL, "splitting": {**SMALL["splitting"], "pair_width": 12, "pair_blocks": 2}}
 PLAIN = {**SMALL, "splitting": {**SMALL["splitting"], "plain": True, "pair_width": 12}}
 KINDS = {"residual": SMALL, "pairs": PAIRS, "plain": PLAIN}
-DOMAIN = Domain(FLAVOURS_BOTH, 20.0, 2000.0)
+DOMAIN = Domain(QUARKS_AND_GLUONS, 20.0, 2000.0)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ from fastsim.detector.detector import load_detector
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import read_showers
+from fastsim.production.options import RunOptions
+from fastsim.production.shower_run import CHUNK, run_showers
 from fastsim.shipped import sha256_of
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 from generators.showers.library import ShowerLibrary
-from generators.showers.produce import CHUNK, produce
 from tests.helpers.showers import store, toy_showers
 
 ECAL = load_detector("pb-si-ecal")
@@ -35,9 +36,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store(tmp_path_factory.mktemp("library") / "gamma.h5", showers, binning)
 
 
-def words(output: Path, model: Path | str | None, *more: str) -> list[str]:
+def words(output: Path, model: Path | str | None, *more: str, command: str = "showers") -> list[str]:
     options = ["--detector", "pb-si-ecal", "--particle", "gamma", "--energy", "1:100", "--num", "20"]
-    return ["generate", *options, *(() if model is None else ("--model", str(model))), "-o", str(output), *more]
+    return [command, *options, *(() if model is None else ("--model", str(model))), "-o", str(output), *more]
 
 
 def test_threads_and_numbers_do_not_change_a_bit(library: Path, tmp_path: Path) -> None:
@@ -45,11 +46,13 @@ def test_threads_and_numbers_do_not_change_a_bit(library: Path, tmp_path: Path) 
     one, two, fewer = (tmp_path / f"{name}.h5" for name in ("one", "two", "fewer"))
     seen: list[tuple[int, int | None]] = []
     source = ShowerLibrary(library)
-    summary = produce(source, gun, one, num=CHUNK + 30, progress=lambda *now: seen.append(now))
+    summary = run_showers(
+        source, gun, one, num=CHUNK + 30, options=RunOptions(seed=3, progress=lambda *now: seen.append(now))
+    )
     assert seen == [(CHUNK, CHUNK + 30), (CHUNK + 30, CHUNK + 30)] and summary.events == CHUNK + 30
-    produce(source, gun, two, num=CHUNK + 30, threads=2)
+    run_showers(source, gun, two, num=CHUNK + 30, options=RunOptions(seed=3, threads=2))
     assert one.read_bytes() == two.read_bytes()
-    produce(source, gun, fewer, num=40)
+    run_showers(source, gun, fewer, num=40, options=RunOptions(seed=3))
     many, few = read_showers(one), read_showers(fewer)
     assert np.array_equal(few.voxels, many.voxels[:40]) and np.array_equal(few.incident, many.incident[:40])
     drawn = np.concatenate([gun.draw(chunk)[0] for chunk in range(CHUNK // SHOWERS_PER_CHUNK + 1)])
@@ -93,9 +96,6 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
         (("--detector", "copper"), 1, "makes showers in pb-si-ecal, not in copper"),
         (("--model", "hadron-tree"), 1, "model 'hadron-tree' makes hadrons, not showers"),
         (("--model", "nothing"), 1, "unknown model 'nothing'"),
-        (("--gun", "flavour=u"), 2, "--gun does not go with --detector"),
-        (("--latent",), 2, "--latent does not go with --detector"),
-        (("--num-inference-steps", "4"), 2, "--num-inference-steps does not go with --detector"),
     ],
 )
 def test_one_line_for_bad_input(
@@ -110,12 +110,33 @@ def test_one_line_for_bad_input(
 def test_options_of_showers_need_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "--particle", "e-", "-o", str(tmp_path / "a.h5")]) == 2
     assert "--particle needs --detector" in capsys.readouterr().err
+    assert main(["showers", "--particle", "e-", "-o", str(tmp_path / "a.h5")]) == 2
+    assert "Missing option '--detector'" in capsys.readouterr().err
     assert main(words(tmp_path / "a.hepmc3", None)) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
 
-class Broken:
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--gun", "flavour=u"), "--gun does not go with --detector"),
+        (("--latent",), "--latent does not go with --detector"),
+        (("--num-inference-steps", "4"), "--num-inference-steps does not go with --detector"),
+    ],
+)
+def test_the_spelling_of_0_1_goes_on_working(
+    more: tuple[str, ...], message: str, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path / "a.h5", library, *more, command="generate")) == 2
+    assert message in capsys.readouterr().err
+    for command, name in (("generate", "old"), ("showers", "new")):
+        assert main(words(tmp_path / f"{name}.h5", library, command=command)) == 0
+        assert ("fastsim showers" in capsys.readouterr().err) == (name == "old")
+    assert (tmp_path / "old.h5").read_bytes() == (tmp_path / "new.h5").read_bytes()
+
+
+class Broken(ShowerSource):
     """A source whose showers no calorimeter records."""
 
     name, detector = "broken", "pb-si-ecal"
@@ -126,7 +147,7 @@ class Broken:
         assert binning is not None
         return binning
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         voxels = rng.normal(size=(len(incidents), ECAL.num_voxels)).astype(np.float32)
         return np.maximum(voxels, np.where(np.arange(ECAL.num_voxels) == 7, -1.0, 0.0)).astype(np.float32)
 
@@ -134,9 +155,9 @@ class Broken:
 def test_nothing_is_written_of_what_a_model_makes_wrong(tmp_path: Path) -> None:
     gun = ShowerGun(ECAL, "gamma", (1.0, 10.0))
     with pytest.raises(FastsimError, match=r"broken: shower \d+ has a voxel of -"):
-        produce(Broken(), gun, tmp_path / "a.h5", num=5)
+        run_showers(Broken(), gun, tmp_path / "a.h5", num=5, options=RunOptions())
     with pytest.raises(FastsimError, match=r"valid from 1 to 10 GeV, not for 1:20"):
-        produce(Broken(), ShowerGun(ECAL, "gamma", (1.0, 20.0)), tmp_path / "a.h5", num=5)
+        run_showers(Broken(), ShowerGun(ECAL, "gamma", (1.0, 20.0)), tmp_path / "a.h5", num=5, options=RunOptions())
     with pytest.raises(FastsimError, match=r"a\.txt: showers are written as HDF5"):
-        produce(Broken(), gun, tmp_path / "a.txt", num=5)
+        run_showers(Broken(), gun, tmp_path / "a.txt", num=5, options=RunOptions())
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,167 @@
+"""``fastsim showers``: single calorimeter showers, from a model or from Geant4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fastsim.cli.options import complete_model, decorated, output_option, run_options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NEEDED = ("detector", "particle", "energy", "num")
+"""The options without which there is nothing to shoot."""
+
+
+class EnergyRange(click.ParamType[tuple[float, float]]):
+    """``LOW:HIGH``, or one energy, in GeV."""
+
+    name = "GeV"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        low, colon, high = str(value).partition(":")
+        try:
+            return float(low), float(high if colon else low)
+        except ValueError:
+            self.fail(f"{value!r} is not LOW:HIGH or one energy in GeV, for example 1:100", param, ctx)
+
+
+def shower_options(*, required: bool) -> Callable[[F], F]:
+    """Return a decorator that adds detector, particle, energies, number and direction; hidden where not required."""
+    hidden = not required
+
+    def decorate(function: F) -> F:
+        return decorated(
+            function,
+            [
+                click.option(
+                    "--detector",
+                    metavar="NAME|PATH",
+                    required=required,
+                    hidden=hidden,
+                    help="pb-si-ecal, copper, copper-towers or a .toml file.",
+                ),
+                click.option(
+                    "--particle",
+                    metavar="NAME",
+                    required=required,
+                    hidden=hidden,
+                    help="What hits the detector: e-, gamma, pi+, K0L, pbar...",
+                ),
+                click.option(
+                    "--energy",
+                    metavar="LOW:HIGH",
+                    type=EnergyRange(),
+                    required=required,
+                    hidden=hidden,
+                    help="Its kinetic energy in GeV, log-uniform.",
+                ),
+                click.option(
+                    "--num",
+                    metavar="N",
+                    type=click.IntRange(1),
+                    required=required,
+                    hidden=hidden,
+                    help="How many showers.",
+                ),
+                click.option(
+                    "--theta",
+                    metavar="RAD",
+                    type=float,
+                    hidden=hidden,
+                    help="Angle to the detector's axis.  [default: 0]",
+                ),
+                click.option(
+                    "--phi", metavar="RAD", type=float, hidden=hidden, help="Azimuth of the direction.  [default: 0]"
+                ),
+            ],
+        )
+
+    return decorate
+
+
+@click.command("showers", short_help="Single showers in a calorimeter.")
+@output_option("HDF5 (.h5) file of the CaloChallenge; its binning (.xml) is written beside it.")
+@shower_options(required=True)
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    shell_complete=complete_model,
+    help="Shipped model, path of a card (.json) or library (.h5), or geant4.",
+)
+@click.option(
+    "--geant4-data",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
+)
+@run_options(threads=True, workers="Worker processes instead of threads; of Geant4 where it makes the showers.")
+def command(output: str, model: str | None, geant4_data: Path | None, options: dict[str, Any], **gun: Any) -> None:
+    """Make showers of single particles in a calorimeter, from a model or, with --model geant4, from Geant4.
+
+    The model is by default the one that ships for the detector. --first-event, --num-events and --slice choose some of
+    the --num showers. With one seed, shower i has the same energy whatever makes it.
+
+    \b
+    Examples:
+      fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 --num 500 -o showers.h5
+      fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 --num 20000 -o g4.h5 --model geant4 --workers 2
+      fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 --num 500 -o lib.h5 --model library.h5
+    """
+    make(output, gun, model=model, geant4_data=geant4_data, options=options)
+
+
+def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether ``generate`` or ``reference`` is asked for showers, as fastsim 0.1 spelled it.
+
+    Args:
+        gun: values of :func:`shower_options`, by name.
+        other: values, by name, that are for events only.
+
+    Raises:
+        click.UsageError: if an option that is needed is not given, or one that does not go with the others is.
+    """
+    given = [name for name, value in gun.items() if value is not None]
+    if gun["detector"] is None:
+        if given:
+            raise click.UsageError(f"{_option(given[0])} needs --detector")
+        return False
+    missing = [_option(name) for name in NEEDED if gun[name] is None]
+    if missing:
+        raise click.UsageError(f"--detector needs {', '.join(missing)} too")
+    wrong = [name for name, value in other.items() if value not in (None, False, 0)]
+    if wrong:
+        name = wrong[0].upper() if wrong[0] == "input" else _option(wrong[0])
+        raise click.UsageError(f"{name} does not go with --detector")
+    return True
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def make(
+    output: str, gun: Mapping[str, Any], *, model: str | None, geant4_data: Path | None, options: Mapping[str, Any]
+) -> None:
+    """Make the showers, with progress and a summary."""
+    from fastsim import api
+    from fastsim.cli.progress import progress
+    from fastsim.cli.summary import show
+
+    target: dict[str, Any] = {name: gun[name] for name in NEEDED}
+    target |= {name: gun[name] or 0.0 for name in ("theta", "phi")}
+    with progress("running Geant4" if model == "geant4" else "generating", "showers") as report:
+        summary = api.showers(output, **target, model=model, geant4_data=geant4_data, **options, progress=report)
+    show(summary)
+
+
+def make_as_before(
+    output: str, gun: Mapping[str, Any], *, model: str | None, geant4_data: Path | None, options: Mapping[str, Any]
+) -> None:
+    """Make the showers for ``generate`` or ``reference``, and say which command does it now."""
+    make(output, gun, model=model, geant4_data=geant4_data, options=options)
+    geant4 = " --model geant4" if model == "geant4" else ""
+    click.echo(f"fastsim: 'fastsim showers{geant4}' is the command for this now; the old one goes on working", err=True)

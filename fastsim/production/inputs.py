@@ -1,0 +1,276 @@
+"""What a run reads, resolved once: an LHE file or stream, a gun, or a file of events that hold particles."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fastsim.errors import FastsimError, InvalidEvent
+from fastsim.event import HardEvents, RunInfo
+from fastsim.event.gun import Gun
+from fastsim.formats import lhe
+from fastsim.formats.atomic import PathLike
+from fastsim.formats.events import holds_particles, read_events
+from fastsim.production.chunks import EVENTS_PER_CHUNK, HERE, PARTONS_PER_CHUNK, Chunk, ChunkRunner, EventTask, GunTask
+from fastsim.production.options import EventRange, RunOptions, slice_range
+from fastsim.shipped import sha256_of
+from fastsim.sources.pipeline import Step
+
+Chunks = Generator[Chunk[HardEvents], None, None]
+
+
+class Input(ABC):
+    """Events to start from.
+
+    Attributes:
+        carries: the words of :class:`fastsim.sources.pipeline.Step` that its events carry.
+        chunk_size: events of a chunk.
+        rereadable: whether it can be read a second time, as a run that was stopped needs it.
+        paths: files that it is read from.
+    """
+
+    carries: frozenset[str]
+    chunk_size: int = EVENTS_PER_CHUNK
+    rereadable: bool = True
+    paths: tuple[PathLike, ...] = ()
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what of the input decides the content of a chunk, as JSON values; of a stream that is not known."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return the number of its events.
+
+        Raises:
+            FastsimError: of a stream, which has none before it is read.
+        """
+
+    @abstractmethod
+    def chunks(
+        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+    ) -> tuple[RunInfo, Chunks]:
+        """Return the run information, and the events after a Step, chunk by chunk.
+
+        Args:
+            step: usually a Pipeline that provides hadrons; None for the events as they are.
+            seed: of the run; event i is the same whatever the range is.
+            events: the events wanted.
+            runner: computes the chunks; the result does not depend on it.
+            align: further events are given on both sides, up to numbers that it divides; it divides the chunk's size.
+
+        Raises:
+            InvalidEvent: in the iteration, for a bad event, after the good events before it.
+            FastsimError: if there are no events from ``events.first`` on.
+        """
+
+    def range(self, options: RunOptions, *, unit: int | None = None) -> EventRange:
+        """Return the events that the options ask for.
+
+        Args:
+            options: range and slice of the run.
+            unit: slices are cut at multiples of it; by default of the chunk's size.
+
+        Raises:
+            FastsimError: if a slice of a stream is asked for, or the range begins behind the last event.
+        """
+        first, num = options.first_event, options.num_events
+        if options.slice is None:
+            return EventRange(first, num)
+        size = self.count()
+        if first > size:
+            raise FastsimError(f"first event {first} asked, but there are {size} (numbered from 0)")
+        num = size - first if num is None else min(num, size - first)
+        return EventRange(*slice_range(options.slice, first, num, unit or self.chunk_size), whole=(first, num))
+
+
+@dataclass(frozen=True)
+class LheInput(Input):
+    """An LHE file (plain or .gz), or a binary stream of one.
+
+    Attributes:
+        source: path or stream.
+        copy: another file that is read in its place: a copy with numbered events, for Pythia.
+    """
+
+    source: PathLike | BinaryIO
+    copy: Path | None = None
+
+    carries = frozenset({"partons"})
+
+    @property
+    def rereadable(self) -> bool:  # type: ignore[override]
+        return isinstance(self.source, str | os.PathLike) and not _is_pipe(self.source)
+
+    @property
+    def paths(self) -> tuple[PathLike, ...]:  # type: ignore[override]
+        is_file = isinstance(self.source, str | os.PathLike) and os.path.isfile(self.source)
+        return (self.source,) if is_file else ()  # type: ignore[return-value]
+
+    def settings(self) -> dict[str, Any]:
+        return _file_settings(self.paths, self.chunk_size)
+
+    def count(self) -> int:
+        if not self.rereadable:
+            raise FastsimError("a stream has no slices: give a file")
+        return lhe.count(self.source)  # type: ignore[arg-type]
+
+    def chunks(
+        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+    ) -> tuple[RunInfo, Chunks]:
+        assert step is not None
+        size, first, stop = self.chunk_size, events.first, events.stop
+        first_chunk = first // size
+        wanted = None if stop is None else (-(-stop // size) - first_chunk) * size
+        if events.num == 0:
+            wanted = 1  # to read the run information; no event is computed
+        run, batches = lhe.read(
+            self.copy or self.source, chunk_size=size, first_event=first_chunk * size, num_events=wanted
+        )
+
+        def jobs() -> Iterator[tuple[int, HardEvents]]:
+            last = -1
+            for chunk, batch in enumerate(batches if events.num != 0 else (), start=first_chunk):
+                last = int(batch.number[-1])
+                if last >= first:
+                    yield chunk, batch
+                if stop is not None and last + 1 >= stop:
+                    return
+            if events.num != 0 and last < first:
+                raise FastsimError(f"first event {first} asked, but the file holds {last + 1} (numbered from 0)")
+
+        def chunks() -> Chunks:
+            try:
+                with closing(runner.run(EventTask(step, seed), jobs())) as done:
+                    for chunk in done:
+                        number = chunk.content.number // align
+                        last = math.inf if stop is None else -(-stop // align)
+                        yield replace(chunk, content=chunk.content[(number >= first // align) & (number < last)])
+            except InvalidEvent:
+                raise
+            except FastsimError as error:  # the reader was asked for the start of the chunk
+                raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first} ")) from None
+
+        return run, chunks()
+
+
+@dataclass(frozen=True)
+class GunInput(Input):
+    """A gun: one parton an event."""
+
+    gun: Gun
+
+    carries = frozenset({"partons"})
+    chunk_size = PARTONS_PER_CHUNK
+
+    def settings(self) -> dict[str, Any]:
+        # parton i is the same whatever their number: it is no setting
+        return {"gun": str(replace(self.gun, num=1)).removesuffix(" num=1"), "chunk": self.chunk_size}
+
+    def count(self) -> int:
+        return self.gun.num
+
+    def range(self, options: RunOptions, *, unit: int | None = None) -> EventRange:
+        """Return the events that the options ask for; their number, which the settings leave out, is always known."""
+        events = super().range(options, unit=unit)
+        left = self.gun.num - events.first
+        if left <= 0:
+            return events
+        return replace(events, num=left if events.num is None else min(left, events.num))
+
+    def chunks(
+        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+    ) -> tuple[RunInfo, Chunks]:
+        assert step is not None
+        size = self.chunk_size
+        stop = self.gun.num if events.stop is None else min(self.gun.num, events.stop)
+        if events.first > 0 and events.first >= self.gun.num and events.num != 0:
+            raise FastsimError(f"first event {events.first} asked, but the gun shoots {self.gun.num} (numbered from 0)")
+        numbers = range(events.first // size, -(-stop // size) if stop > events.first else 0)
+        first, last = events.first // align * align, -(-stop // align) * align
+
+        def chunks() -> Chunks:
+            jobs = ((number, size) for number in numbers)
+            with closing(runner.run(GunTask(self.gun, step, seed), jobs)) as done:
+                for chunk in done:
+                    start = chunk.number * size
+                    cut = slice(max(first - start, 0), min(last - start, size))
+                    yield replace(chunk, content=chunk.content[cut])
+
+        return RunInfo(provenance={"gun": str(self.gun)}), chunks()
+
+
+@dataclass(frozen=True)
+class EventFileInput(Input):
+    """A file whose events hold final particles: HepMC of any origin, or HDF5 or ROOT that fastsim wrote."""
+
+    path: PathLike
+    paths: tuple[PathLike, ...] = field(init=False)
+
+    carries = frozenset({"hadrons"})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", (self.path,) if os.path.isfile(self.path) else ())
+
+    @property
+    def rereadable(self) -> bool:  # type: ignore[override]
+        return not _is_pipe(self.path)
+
+    def settings(self) -> dict[str, Any]:
+        return _file_settings(self.paths, self.chunk_size)
+
+    def count(self) -> int:
+        if not self.rereadable:
+            raise FastsimError("a stream has no slices: give a file")
+        return sum(len(batch) for batch in read_events(self.path)[1])
+
+    def chunks(
+        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+    ) -> tuple[RunInfo, Chunks]:
+        run, batches = read_events(
+            self.path, first_event=events.first, num_events=events.num, border=align, chunk_size=self.chunk_size
+        )
+        assert step is None, "steps on events with hadrons run in blocks"
+        return run, (Chunk(number, batch) for number, batch in enumerate(batches))
+
+
+InputLike = str | os.PathLike[str] | Gun | BinaryIO | Input
+"""A path, ``"-"`` for stdin, a gun or its text, a binary stream, or an input that was opened already."""
+
+
+def open_input(given: InputLike) -> Input:
+    """Return the input that a path, a gun or its text, or a stream stands for.
+
+    Raises:
+        FastsimError: if a gun's text is wrong.
+    """
+    if isinstance(given, Input):
+        return given
+    if isinstance(given, Gun):
+        return GunInput(given)
+    if isinstance(given, str) and given == "-":
+        return LheInput(sys.stdin.buffer)
+    if isinstance(given, str) and ("flavour=" in given or "pt=" in given) and not os.path.exists(given):
+        return GunInput(Gun.parse(given))
+    if isinstance(given, str | os.PathLike) and holds_particles(given):
+        return EventFileInput(given)
+    return LheInput(given)
+
+
+def _is_pipe(path: PathLike) -> bool:
+    """Return whether a path is that of a pipe or device, which can be read once only."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def _file_settings(paths: tuple[PathLike, ...], chunk_size: int) -> dict[str, Any]:
+    if not paths:
+        return {"input": "stream", "chunk": chunk_size}
+    path = Path(paths[0])
+    return {"input": path.name, "input_sha256": sha256_of(path), "chunk": chunk_size}

@@ -1,0 +1,150 @@
+"""The options of a run: which events, who computes them, what becomes of what is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypedDict
+
+from fastsim.errors import FastsimError
+from fastsim.formats.atomic import PathLike
+
+Progress = Callable[[int, int | None], None]
+"""Called with the events done and their total, None where that is not known."""
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every run takes, whatever it makes. The result depends on the first four alone.
+
+    Attributes:
+        seed: with the model and the numbers of the events it decides the result.
+        first_event: number of the first event wanted, from 0.
+        num_events: how many events at most; None for all.
+        slice: (i, n) for slice i, from 0, of n slices with about as many events: what the range given above has is cut
+            at borders of chunks. The n outputs are the whole, one after the other.
+        threads: chunks of events that are computed at a time; None for one a CPU, four at most.
+        workers: worker processes that compute them instead of threads; 0 for threads.
+        scheduler: address of a Dask cluster that computes them instead (``tcp://host:8786``).
+        resume: go on with a run of the same settings that was stopped; what is complete is left as it is.
+        force: replace an output that exists, and drop a run that was stopped.
+        log: file to which a JSON line is added for everything that happens.
+        progress: called with (events done, total or None) after each chunk.
+
+    Raises:
+        FastsimError: if a value is out of range, or two do not go together.
+    """
+
+    seed: int = 0
+    first_event: int = 0
+    num_events: int | None = None
+    slice: tuple[int, int] | None = None
+    threads: int | None = None
+    workers: int = 0
+    scheduler: str | None = None
+    resume: bool = False
+    force: bool = False
+    log: PathLike | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.first_event < 0 or (self.num_events is not None and self.num_events < 0):
+            raise FastsimError(
+                f"seed={self.seed}, first_event={self.first_event}, num_events={self.num_events}: none may be negative"
+            )
+        if (self.threads is not None and self.threads < 1) or self.workers < 0:
+            raise FastsimError(f"threads={self.threads}, workers={self.workers}: at least 1 thread, at least 0 workers")
+        if self.workers and self.scheduler:
+            raise FastsimError("give workers of this machine or the scheduler of a cluster, not both")
+        if self.slice is not None and not 0 <= self.slice[0] < self.slice[1]:
+            raise FastsimError(f"slice {self.slice[0]}/{self.slice[1]}: slices are numbered from 0 to n - 1")
+
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> Self:
+        """Return the options of a public function's keyword arguments; ``part`` is fastsim 0.1's name of ``slice``.
+
+        Raises:
+            TypeError: if there is no such option.
+        """
+        values = dict(keywords)
+        if "part" in values:
+            values["slice"] = values.pop("part")
+        known = [field.name for field in fields(cls)]
+        if unknown := [name for name in values if name not in known]:
+            raise TypeError(f"unexpected keyword argument {unknown[0]!r}; options of a run are {', '.join(known)}")
+        return cls(**values)
+
+    @property
+    def num_threads(self) -> int:
+        """Chunks computed at a time in this process."""
+        return min(available_cpus(), 4) if self.threads is None else self.threads
+
+    def replace(self, **changes: Any) -> Self:
+        """Return the same options with some of them changed."""
+        return replace(self, **changes)
+
+
+class RunKeywords(TypedDict, total=False):
+    """The keyword arguments that stand for :class:`RunOptions` in the public functions."""
+
+    seed: int
+    first_event: int
+    num_events: int | None
+    slice: tuple[int, int] | None
+    part: tuple[int, int] | None
+    threads: int | None
+    workers: int
+    scheduler: str | None
+    resume: bool
+    force: bool
+    log: PathLike | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class EventRange:
+    """The events that a run makes.
+
+    Attributes:
+        first: number of the first one.
+        num: how many at most; None for all that there are.
+        whole: first event and number of events of what this range is a slice of, where that is known.
+    """
+
+    first: int = 0
+    num: int | None = None
+    whole: tuple[int, int] | None = None
+
+    @property
+    def stop(self) -> int | None:
+        """Number of the first event after the range; None without an end."""
+        return None if self.num is None else self.first + self.num
+
+    @property
+    def settings(self) -> dict[str, int | None]:
+        """What a manifest says of the range."""
+        return {"first_event": self.first, "num_events": self.num}
+
+
+ALL_EVENTS = EventRange()
+"""All events that an input has."""
+
+
+def slice_range(which: tuple[int, int], first_event: int, num_events: int, size: int) -> tuple[int, int]:
+    """Return first event and number of events of slice (i, n) of a range, cut at borders of chunks of ``size`` events.
+
+    >>> [slice_range((i, 3), 0, 10, 4) for i in range(3)]
+    [(0, 4), (4, 4), (8, 2)]
+    """
+    number, num_slices = which
+    first_chunk, stop = first_event // size, first_event + num_events
+    num_chunks = -(-stop // size) - first_chunk
+    low, high = (first_chunk + num_chunks * k // num_slices for k in (number, number + 1))
+    start = min(max(low * size, first_event), stop)
+    return start, min(max(high * size, first_event), stop) - start

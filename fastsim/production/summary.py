@@ -1,0 +1,192 @@
+"""What a run counts: of a chunk, of a whole run, of what it tells its user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+
+from fastsim.event import HardEvents
+from fastsim.formats.calochallenge import Showers
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """Numbers that add up over chunks.
+
+    Attributes:
+        events: events, or single showers.
+        partons: partons that were turned into hadrons.
+        particles: final particles.
+        cells: cells of a calorimeter, or voxels of single showers, that hold energy.
+        visible: energy in these, in MeV.
+        incident: kinetic energy of single showers' particles, in MeV.
+        sum_weights, sum_weights2: of the nominal weights, and of their squares.
+        notes: counts of what took a special way (fallbacks, redraws...), by name.
+    """
+
+    events: int = 0
+    partons: int = 0
+    particles: int = 0
+    cells: int = 0
+    visible: float = 0.0
+    incident: float = 0.0
+    sum_weights: float = 0.0
+    sum_weights2: float = 0.0
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts by name, without what a subclass has beside them."""
+        return {name: getattr(self, name) for name in COUNTS} | {"notes": dict(self.notes)}
+
+    def __iadd__(self, other: Counts) -> Self:
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for key, value in other.notes.items():
+            self.notes[key] = self.notes.get(key, 0) + value
+        return self
+
+    def __add__(self, other: Counts) -> Counts:
+        total = Counts(**self.counts())
+        total += other
+        return total
+
+
+def counts_of(content: HardEvents | Showers) -> Counts:
+    """Count what a chunk of events or of single showers holds."""
+    if isinstance(content, Showers):
+        return Counts(
+            events=len(content),
+            cells=int(np.count_nonzero(content.voxels)),
+            visible=float(content.voxels.sum(dtype=np.float64)),
+            incident=float(content.incident.sum()),
+            sum_weights=float(len(content)),
+            sum_weights2=float(len(content)),
+        )
+    notes, weights, cells = content.notes, content.weights[:, 0], content.cells
+    return Counts(
+        events=len(content),
+        partons=notes.pop("partons", 0),
+        particles=0 if content.particles is None else len(content.particles.pdg_id),
+        cells=0 if cells is None else len(cells.id),
+        visible=0.0 if cells is None else float(cells.sums().sum()),
+        sum_weights=float(weights.sum()),
+        sum_weights2=float(np.square(weights).sum()),
+        notes=notes,
+    )
+
+
+COUNTS = tuple(entry.name for entry in fields(Counts) if entry.name != "notes")
+"""Names of the plain counts of :class:`Counts`."""
+
+
+@dataclass(kw_only=True)
+class Summary(Counts):
+    """What a run did.
+
+    Attributes:
+        output: path of the output.
+        source: what made the events.
+        cross_section: of the input, and its error, in pb.
+        seconds: since the run began.
+        resumed_events: events that were there from a run before.
+    """
+
+    output: str = ""
+    source: str = ""
+    cross_section: tuple[float, float] = (0.0, 0.0)
+    seconds: float = 0.0
+    resumed_events: int = 0
+    started: float = field(default_factory=time.perf_counter, repr=False)
+
+    def add(self, counts: Counts, *, seconds: float = 0.0, resumed: bool = False) -> None:
+        """Add what a chunk counts.
+
+        Args:
+            counts: of the chunk.
+            seconds: that its computation took.
+            resumed: whether it was there from a run before.
+        """
+        self += counts
+        self.resumed_events += counts.events if resumed else 0
+        self.seconds = time.perf_counter() - self.started
+
+    @property
+    def held(self) -> int:
+        """The name of ``resumed_events`` in fastsim 0.1."""
+        return self.resumed_events
+
+    @property
+    def computed(self) -> int:
+        """Events that were not there from a run before."""
+        return self.events - self.resumed_events
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what a log says of the run."""
+        skipped = ("output", "source", "started")
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in skipped}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the summary as names and formatted values, for a table."""
+        new = self.computed
+        rate = new / self.events / self.seconds if self.events and self.seconds > 0 else 0.0
+        rates = f"{_rounded(self.events * rate)} events/s, {_rounded(self.partons * rate)} partons/s"
+        resumed = f" ({new:,} in this run)" if self.resumed_events else ""
+        per_event = self.particles / self.events if self.events else 0.0
+        rows = [
+            ("output", self.output),
+            ("source", self.source),
+            ("events", f"{self.events:,}{resumed}"),
+            ("partons", f"{self.partons:,}"),
+            ("final particles", f"{self.particles:,} ({per_event:.1f} an event)"),
+            ("sum of weights", f"{self.sum_weights:.6g} (of squares {self.sum_weights2:.6g})"),
+            ("time", f"{self.seconds:.1f} s ({rates})"),
+        ]
+        if self.cross_section[0]:
+            rows.insert(2, ("cross-section", "{:.5g} ± {:.2g} pb".format(*self.cross_section)))
+        if self.cells:
+            visible = f"{1e-3 * self.visible / self.events:.4g} GeV"
+            rows.insert(-2, ("cells", f"{self.cells:,} ({self.cells / self.events:.1f} with {visible} an event)"))
+        return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
+
+
+@dataclass(kw_only=True)
+class ShowerSummary(Summary):
+    """What a run of single showers did.
+
+    Attributes:
+        busy: seconds of all workers together.
+        computed_energy: MeV of the particles that were not there from a run before.
+        by_energy: whether the time grows with the energy, as Geant4's does, and is given by GeV.
+    """
+
+    busy: float = 0.0
+    computed_energy: float = 0.0
+    by_energy: bool = False
+
+    def add(self, counts: Counts, *, seconds: float = 0.0, resumed: bool = False) -> None:
+        """Add what a chunk counts; see :meth:`Summary.add`."""
+        super().add(counts, seconds=seconds, resumed=resumed)
+        if not resumed:
+            self.busy += seconds
+            self.computed_energy += counts.incident
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the summary as names and formatted values, for a table."""
+        resumed = f" ({self.computed:,} in this run)" if self.resumed_events else ""
+        rows = [("output", self.output), ("source", self.source), ("showers", f"{self.events:,}{resumed}")]
+        if self.incident > 0:
+            rows.append(("visible energy", f"{100 * self.visible / self.incident:.3f}% of the incident"))
+        time = f"{self.seconds:.1f} s"
+        if self.computed and self.seconds > 0:
+            time += f" ({self.computed / self.seconds:,.1f} showers/s"
+            cost = f", {1e6 * self.busy / self.computed_energy:.1f} ms a GeV and worker" if self.by_energy else ""
+            time += f"{cost})"
+        return [*rows, ("time", time)]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,0 +1,292 @@
+"""Sources, models and Steps by name: the only door to :mod:`generators`.
+
+A trained model is a card and its weights; the card's ``kind`` names the class that makes a source of them. The kinds
+that ship are listed here; another package adds one by an entry point of the group ``fastsim.models``, whose name is the
+kind and whose value is the class::
+
+    [project.entry-points."fastsim.models"]
+    mykind = "mypackage.mymodule:MyModel"
+
+The class is a :class:`fastsim.sources.hadrons.HadronSource` or :class:`fastsim.sources.showers.ShowerSource` with the
+class method ``from_card(card, weights, *, device="cpu", **options)``, where ``options`` are those that its attribute
+``load_options`` names; with a class method ``train_from_config(config, output, *, resume)`` it can be trained by
+``fastsim train``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastsim.detector.detector import Detector
+from fastsim.detector.towers import Towers
+from fastsim.errors import FastsimError, WeightsError
+from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
+from fastsim.sources import cards
+from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS
+from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.pipeline import Step
+from fastsim.sources.showers import ShowerDomain, ShowerSource
+
+if TYPE_CHECKING:
+    from generators.reference.full import FullPythia
+
+REFERENCE = "pythia"
+"""The name of the reference of hadrons, where a model's is expected."""
+GEANT4 = "geant4"
+"""The name of the reference of showers, where a model's is expected."""
+
+ENTRY_POINTS = "fastsim.models"
+"""Group of the entry points by which other packages add kinds of models."""
+
+_KINDS = {
+    "tree": "generators.hadrons.tree.model:TreeModel",
+    "diffusion": "generators.hadrons.flow.model:DiffusionModel",
+    "cascade": "generators.showers.cascade.source:CascadeModel",
+}
+
+ShowerModelName = PathLike | Sequence[PathLike]
+"""A model of showers or a library: its name or path, or the paths of a library's files."""
+
+
+def kinds() -> list[str]:
+    """Return the kinds of models that a card may name: those that ship, and those of other packages."""
+    return sorted({*_KINDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+
+
+def model_class(kind: str, place: str) -> Any:
+    """Return the class of a kind of model.
+
+    Args:
+        kind: as a card or config names it.
+        place: what names it, for the message.
+
+    Raises:
+        WeightsError: if there is no such kind, or the package that adds it cannot be loaded.
+    """
+    if kind in _KINDS:
+        module, name = _KINDS[kind].split(":")
+        return getattr(import_module(module), name)
+    for entry in entry_points(group=ENTRY_POINTS, name=kind):
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise WeightsError(f"{place}: kind {kind!r} of {entry.value} cannot be loaded: {error}") from error
+    raise WeightsError(
+        f"{place}: unknown kind {kind!r}: there are {', '.join(kinds())}; install the package that adds it "
+        f"(entry point group {ENTRY_POINTS})"
+    )
+
+
+def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> Any:
+    """Return the source of a card and its weights; options that are None are left out."""
+    card, weights = cards.load(name)
+    if card.makes != makes:
+        other = "load_showers" if card.makes == SHOWERS else "load_model"
+        what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
+        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{other}")
+    cls = model_class(card.kind, os.fspath(name))
+    if not issubclass(cls, ShowerSource if makes == SHOWERS else HadronSource):
+        raise WeightsError(f"{os.fspath(name)}: kind {card.kind!r} makes no {makes}, but the domain is one of {makes}")
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if key not in cls.load_options:
+            raise FastsimError(f"model {os.fspath(name)!r} takes no --{key.replace('_', '-')}")
+    return cls.from_card(card, weights, device=device, **given)
+
+
+def load_model(
+    name: PathLike | HadronSource = DEFAULT_MODEL,
+    *,
+    num_inference_steps: int | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+) -> HadronSource:
+    """Load a source of hadrons by name.
+
+    Args:
+        name: a shipped model (``fastsim models`` lists them), the path of a card (.json), ``"pythia"``, or a
+            library: the path of an HDF5 file made by ``fastsim reference --gun``. A source is returned as it is.
+        num_inference_steps: network evaluations of a diffusion model; its card's number by default.
+        device: torch device.
+        workers: worker processes of Pythia.
+
+    Returns:
+        The source: ``sample(partons, rng=...)`` gives hadrons, ``card`` what is known of a trained model.
+
+    Raises:
+        WeightsError: if the model is unknown or makes no hadrons, or its card or weights are missing or altered.
+        FastsimError: if ``num_inference_steps`` is given for a model that has none.
+    """
+    if not isinstance(name, str | os.PathLike):
+        if not isinstance(name, HadronSource):
+            raise FastsimError(f"model={name!r}: give a name, a path or a HadronSource")
+        source: HadronSource = name
+    elif (text := os.fspath(name)) == REFERENCE:
+        from generators.reference.pythia import PythiaGun
+
+        source = PythiaGun(workers)
+    elif text.lower().endswith(HDF5_ENDINGS):
+        from generators.hadrons.library import Library
+
+        source = Library(text)
+    else:
+        loaded: HadronSource = _from_card(name, HADRONS, device=device, num_inference_steps=num_inference_steps)
+        return loaded
+    if num_inference_steps is not None:
+        raise FastsimError(f"model {source.name!r} takes no --num-inference-steps: only diffusion models do")
+    return source
+
+
+def load_showers(name: ShowerModelName | ShowerSource) -> ShowerSource:
+    """Load a source of calorimeter showers by name.
+
+    Args:
+        name: a shipped model (``fastsim models`` lists them), the path of a card (.json), or of a library (.h5) that
+            ``fastsim showers --model geant4`` made; or the paths of a library's files. A source is returned as it is.
+
+    Returns:
+        The source: ``sample(incidents, rng=...)`` gives deposits, ``card`` what is known of a trained model.
+
+    Raises:
+        WeightsError: if there is no such model, it makes no showers, or its card or weights are missing or altered.
+        FastsimError: if a library cannot be read.
+    """
+    if isinstance(name, ShowerSource):
+        return name
+    if not isinstance(name, str | os.PathLike) or os.fspath(name).lower().endswith(HDF5_ENDINGS):
+        from generators.showers.library import ShowerLibrary
+
+        return ShowerLibrary(name)
+    loaded: ShowerSource = _from_card(name, SHOWERS, device="cpu")
+    return loaded
+
+
+def shipped_showers(detector: str) -> list[str]:
+    """Return the names of the models of showers that ship for a detector."""
+    return [name for name in cards.available(SHOWERS) if cards.read(name)[0].detector == detector]
+
+
+def default_showers(detector: str, pdg_id: int) -> str:
+    """Return the shipped model of a detector; where there are several, the first that knows the particle.
+
+    Raises:
+        WeightsError: if none ships for this detector.
+    """
+    fitting = [cards.read(name)[0] for name in shipped_showers(detector)]
+    if not fitting:
+        raise WeightsError(
+            f"no model ships for detector {detector!r}; give --model a card (.json) or a library (.h5) made by "
+            "fastsim reference"
+        )
+    known = [c for c in fitting if isinstance(c.domain, ShowerDomain) and pdg_id in c.domain.particles]
+    return (known or fitting)[0].name
+
+
+def hadron_steps(source: HadronSource) -> list[Step]:
+    """Return the Steps from undecayed partons to hadrons of a source; what is outside its domain goes to Pythia."""
+    from generators.hadrons.step import Hadronize
+    from generators.reference.resonances import DecayResonances
+
+    return [DecayResonances(), Hadronize(source, load_model(REFERENCE))]
+
+
+def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
+    """Return the Step from a gun's partons to sets of hadrons as drawn, with the source's latents if asked.
+
+    Raises:
+        FastsimError: if a latent is wanted of a source that has none.
+    """
+    from generators.hadrons.step import HadronizeSets
+
+    return HadronizeSets(source, load_model(REFERENCE), with_latent=with_latent)
+
+
+def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: Towers) -> Step:
+    """Return the Step from hadrons to the cells of a calorimeter.
+
+    Raises:
+        PipelineError: if sources and towers do not belong to one detector.
+    """
+    from generators.showers.step import Deposit
+
+    return Deposit(source, fallback, towers)
+
+
+def full_pythia(file: Path, seed: int) -> FullPythia:
+    """Return the Step of ordinary Pythia on the events of a file that :func:`numbered_copy` made."""
+    from generators.reference.full import FullPythia
+
+    return FullPythia(file, seed)
+
+
+def numbered_copy(source: Any) -> Any:
+    """Return a context manager that makes a copy of an LHE file or stream, with numbered events, for Pythia."""
+    from generators.reference.full import numbered
+
+    return numbered(source)
+
+
+def geant4_showers(detector: Detector, *, data: PathLike | None, workers: int) -> ShowerSource:
+    """Return Geant4 as a source of showers.
+
+    Raises:
+        FastsimError: if Geant4 or its data is missing.
+    """
+    from generators.reference.geant4_showers import Geant4Showers
+
+    return Geant4Showers(detector, data=data, workers=workers)
+
+
+def geant4_status() -> str:
+    """Return in words whether Geant4 and its data sets are there."""
+    if find_spec("geant4_pybind") is None:
+        return "not installed (the extra geant4)"
+    from generators.reference.geant4 import REQUIRED, data_environment
+
+    found = []
+    for physics in REQUIRED:
+        try:
+            data_environment(physics)
+            found.append(f"{physics}: data found")
+        except FastsimError as error:
+            found.append(f"{physics}: {error}")
+    return "; ".join(found)
+
+
+def run_geant4(*args: Any, **keywords: Any) -> Any:
+    """Write showers of Geant4: see :func:`generators.reference.geant4_run.make_showers`."""
+    from generators.reference.geant4_run import make_showers
+
+    return make_showers(*args, **keywords)
+
+
+def train(config: PathLike, output: PathLike, *, resume: bool = True) -> Path:
+    """Train the model that a JSON config describes.
+
+    Args:
+        config: path of the config; its "kind" names the class of model.
+        output: folder of checkpoints, logs, card and weights.
+        resume: go on from the last checkpoint, if there is one.
+
+    Returns:
+        The path of the model's card.
+
+    Raises:
+        FastsimError: if the config is wrong, or models of its kind cannot be trained.
+    """
+    from generators.hadrons.train import read_config
+
+    kind = read_config(Path(config)).get("kind")
+    if not isinstance(kind, str):
+        raise FastsimError(f"{config}: missing key 'kind': one of {', '.join(kinds())}")
+    cls = model_class(kind, os.fspath(config))
+    if not hasattr(cls, "train_from_config"):
+        raise FastsimError(f"{config}: models of kind {kind!r} have no training")
+    path: Path = cls.train_from_config(Path(config), Path(output), resume=resume)
+    return path
