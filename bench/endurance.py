@@ -34,7 +34,7 @@ PARTS = 10
 """Parts of a run whose peaks are compared."""
 FASTSIM = (sys.executable, "-m", "fastsim.cli")
 
-Sample = tuple[float, int, int]
+MemoryReading = tuple[float, int, int]
 """Time (s, UNIX) and resident bytes of the command and of all its workers."""
 
 
@@ -72,7 +72,7 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
-def watched(words: list[str]) -> list[Sample]:
+def watched(words: list[str]) -> list[MemoryReading]:
     """Run a command to its end, and record its memory over time.
 
     Raises:
@@ -94,7 +94,7 @@ def chunk_times(log: Path) -> list[float]:
     return [datetime.fromisoformat(line["time"]).timestamp() for line in lines if line["event"] == "chunk"]
 
 
-def peaks(samples: list[Sample], chunks: list[float], parts: int = PARTS) -> list[int]:
+def peaks(samples: list[MemoryReading], chunks: list[float], parts: int = PARTS) -> list[int]:
     """Find the highest memory, of the command and its workers together, in parts of the run after the first chunk.
 
     Each part has equally many chunks; the last goes on to the end of the command.

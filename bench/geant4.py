@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastsim.detector.detector import load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.formats.calochallenge import read_showers
+from fastsim.production.options import RunOptions
 from generators.reference.geant4_run import make_showers
 
 ECAL_RUNS = (("e-", 1, 300), ("e-", 10, 100), ("e-", 50, 40), ("e-", 100, 25), ("gamma", 10, 100), ("e+", 10, 60))
@@ -57,7 +58,9 @@ def measure(name: str, particle: str, energy: float, num: int, data: Path | None
     """Shoot ``num`` particles at a detector and measure their showers."""
     detector = load_detector(name)
     output = folder / f"{name}-{particle}-{energy}.h5"
-    summary = make_showers(ShowerGun(detector, particle, (energy, energy), seed=1), output, num=num, data=data)
+    summary = make_showers(
+        ShowerGun(detector, particle, (energy, energy), seed=1), output, num=num, options=RunOptions(), data=data
+    )
     showers = read_showers(output)
     ratio = showers.voxels.sum(1) / showers.incident
     front = detector.sections[0]  # where the maximum of electrons and photons lies

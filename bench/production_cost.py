@@ -28,7 +28,7 @@ from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
 from fastsim.formats.output import open_writer
 from fastsim.production.chunks import EVENTS_PER_CHUNK
-from fastsim.production.store import digest, load_part, packed, save_part
+from fastsim.production.store import content_sha256, load_chunk, packed, save_chunk
 from fastsim.shipped import sha256_of
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline
@@ -118,17 +118,17 @@ def by_module(own: Profile) -> dict[str, float]:
     return {label: value / whole for label, value in sorted(shares.items(), key=lambda item: -item[1])}
 
 
-class Tape:
+class Tape(HadronSource):
     """A source whose sets are drawn once; after :meth:`rewind` they are played, and cost nothing."""
 
     def __init__(self, source: HadronSource) -> None:
-        self.source, self.name, self.domain = source, source.name, source.domain
+        self._model, self.name, self.domain = source, source.name, source.domain
         self.calls: list[tuple[Partons, ParticleSet]] = []
         self._played = 0
 
-    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         if self._played == len(self.calls):
-            self.calls.append((partons, self.source.sample(partons, rng=rng)))
+            self.calls.append((partons, self._model.sample(partons, rng=rng)))
         self._played += 1
         return self.calls[self._played - 1][1]
 
@@ -196,9 +196,9 @@ def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) ->
 
         costs.add(f"writing `.{ending}`", write, path.stat)
     part = folder / "part.npz"
-    costs.add("chunk kept while it runs", lambda: save_part(part, packed(events)), part.stat)
-    costs.add("chunk read again, with `--resume`", lambda: load_part(part))
-    costs.add("checksum of the events", lambda: digest(events))
+    costs.add("chunk kept while it runs", lambda: save_chunk(part, packed(events)), part.stat)
+    costs.add("chunk read again, with `--resume`", lambda: load_chunk(part))
+    costs.add("checksum of the events", lambda: content_sha256(events))
     costs.add("checksum of a `.hepmc3`", lambda: sha256_of(folder / "events.hepmc3"))
 
 
@@ -217,6 +217,6 @@ def profile(model: str, path: Path, num_events: int) -> str:
         costs = Costs(num_events)
         costs.add("reading the LHE file", read, source.stat)
         run, hard = read()
-        events = add_computing(costs, fastsim.load_model(model).source, hard)
+        events = add_computing(costs, fastsim.load_model(model), hard)
         add_writing(costs, run, events, folder)
     return table(["stage", "ms an event", "kB an event", "most time in"], costs.rows)

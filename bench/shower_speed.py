@@ -27,10 +27,11 @@ from bench.validation.hadron_document import fill, table
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
+from fastsim.production.options import RunOptions
+from fastsim.registry import load_showers, shipped_showers
 from fastsim.sources.showers import Incidents, ShowerSource
 from generators.reference.geant4_run import make_showers
 from generators.showers.library import ShowerLibrary
-from generators.showers.sources import load_source, shipped
 
 DETECTOR = "pb-si-ecal"
 ENERGIES = (1.0, 10.0, 50.0)
@@ -46,7 +47,7 @@ def geant4_cost(particle: str, energy: float, seconds: float, seed: int, data: P
     with tempfile.TemporaryDirectory() as folder:
         for count in (1, num):
             before = children_seconds()
-            make_showers(gun, Path(folder) / f"{count}.h5", num=count, data=data)
+            make_showers(gun, Path(folder) / f"{count}.h5", num=count, options=RunOptions(), data=data)
             spent.append(children_seconds() - before)
     return 1e3 * (spent[1] - spent[0]) / (num - 1)
 
@@ -121,8 +122,8 @@ def main() -> None:
     parser.add_argument("--geant4-data", type=Path, help="folder of Geant4's data sets")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of calorimeter.md")
     options = parser.parse_args()
-    models = shipped(DETECTOR) if options.models is None else options.models
-    sources = {source.name: source for source in (load_source(name)[0] for name in models)}
+    models = shipped_showers(DETECTOR) if options.models is None else options.models
+    sources = {source.name: source for source in map(load_showers, models)}
     if models:
         import torch
 

@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of models.md")
     options = parser.parse_args()
-    models = cards.available(cards.HADRON_KINDS) if options.models is None else options.models
+    models = cards.available(cards.HADRONS) if options.models is None else options.models
     flavours = tuple(options.flavours)
     if unknown := sorted(set(flavours) - set(FLAVOURS)):
         parser.error(f"--flavours {unknown[0]}: allowed are {', '.join(map(str, FLAVOURS))}")

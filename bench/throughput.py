@@ -40,7 +40,8 @@ from bench.speed import FLAVOURS, PT_RANGES, ROUNDS, bench_partons
 from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.production.chunks import PARTONS_PER_CHUNK, available_cpus, in_order
+from fastsim.production.chunks import PARTONS_PER_CHUNK, in_order
+from fastsim.production.options import available_cpus
 from fastsim.production.processes import Processes
 from fastsim.sources import cards
 
@@ -107,7 +108,7 @@ def _with_precision(config: Mapping[str, Any], precision: str) -> dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleBatch:
     """Sets of a batch of partons: job (number, partons)."""
 
     model: fastsim.Model
@@ -142,7 +143,7 @@ def rate(setting: Setting, seconds: float, seed: int) -> float:
             yield number, partons[first : first + size]
             number += 1
 
-    task = Sample(load(setting.source, setting.steps, setting.precision))
+    task = SampleBatch(load(setting.source, setting.steps, setting.precision))
     with bound_to(setting.cores), Processes(task, setting.workers) if setting.workers else nullcontext(task) as compute:
         warm = ((number, partons[:_WARM]) for number in range(2 * setting.cores))
         assert all(len(sets) == _WARM for sets in in_order(compute, warm, setting.cores))

@@ -31,7 +31,8 @@ from fastsim.detector.towers import Towers, towers_of
 from fastsim.errors import FastsimError
 from fastsim.event import kinematics
 from fastsim.formats.hdf5 import read_events
-from fastsim.stages import DETECTOR, GEANT4
+from fastsim.registry import GEANT4
+from fastsim.stages import DETECTOR
 
 Floats = NDArray[np.float64]
 Chain = tuple[str, str, int]

@@ -35,12 +35,12 @@ from bench.validation.hadron_document import fill, table
 from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.errors import FastsimError
+from fastsim.production.shower_run import CHUNK
+from fastsim.registry import load_showers, shipped_showers
 from fastsim.shipped import data_folder
 from fastsim.sources import cards
 from fastsim.sources.showers import Incidents, ShowerSource
-from generators.showers.produce import CHUNK
 from generators.showers.regroup import Regrouping
-from generators.showers.sources import load_source, shipped
 from generators.showers.stored import read_stored
 
 Floats = NDArray[np.float64]
@@ -283,11 +283,11 @@ def main() -> None:
     showers, runs = read_real(options.real or [truth_path(options.folder, particle) for particle in PARTICLES])
     real = {n: fractions(detector, PARTICLES[n][0], energy, regroup(voxels)) for n, (energy, voxels) in showers.items()}
     sources: dict[str, dict[str, Fractions]] = {}
-    for name in options.models or shipped(detector.name):
-        source, card = load_source(name)
+    for name in options.models or shipped_showers(detector.name):
+        source = load_showers(name)
         if source.detector != detector.name:
             raise FastsimError(f"{source.name} makes showers in {source.detector}, not in {detector.name}")
-        refuse_shared({"real": runs}, {source.name: trained_on(card)})
+        refuse_shared({"real": runs}, {source.name: trained_on(source.card)})
         sources[source.name] = {
             n: draw(source, detector, PARTICLES[n][0], sample.energy, options.times)
             for n, sample in real.items()
@@ -299,7 +299,7 @@ def main() -> None:
     print(text, end="")
     fill(options.docs / "calorimeter.md", detector.name, text)
     for name in sources:
-        if name in cards.available(cards.SHOWER_KINDS):
+        if name in cards.available(cards.SHOWERS):
             cards.add_figures(data_folder() / "models" / f"{name}.json", card_figures(results, name))
 
 

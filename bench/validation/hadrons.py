@@ -229,7 +229,7 @@ def main() -> None:
             for sample in SAMPLES:
                 truth(cell, sample, options.num, options.folder, options.workers, options.keep_sets)
         return
-    models = cards.available(cards.HADRON_KINDS) if options.models is None else options.models
+    models = cards.available(cards.HADRONS) if options.models is None else options.models
     sources = dict(model_source(m) for m in models)
     if options.command == "run":
         run(cells, sources, options.num, options.folder, options.workers)

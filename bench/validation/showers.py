@@ -41,13 +41,13 @@ from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers
+from fastsim.production.shower_run import CHUNK
+from fastsim.registry import load_showers
 from fastsim.shipped import data_folder, sha256_of
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.showers import Incidents, ShowerSource
 from generators.showers.library import ShowerLibrary
-from generators.showers.produce import CHUNK
-from generators.showers.sources import load_source
 from generators.showers.stored import StoredShowers, read_stored
 from metrics.showers.comparison import CLASSIFIERS, READOUT, ShowerComparison, compare_showers
 
@@ -166,7 +166,8 @@ def draw(source: ShowerSource, pdg_id: int, energy: NDArray[np.float64], place: 
 
 def load(name: str) -> tuple[str, ShowerSource, set[Run]]:
     """Load a model, with the key of its results (name and hash of its weights), and its training runs."""
-    source, card = load_source(name)
+    source = load_showers(name)
+    card = source.card
     digest = card.sha256 if card is not None else sha256_of(Path(name))
     return f"{source.name}-{digest[:8]}", source, trained_on(card)
 
@@ -305,7 +306,7 @@ def make_truth(options: argparse.Namespace) -> None:
 
 def shipped() -> list[str]:
     """List the models of the detector that ship."""
-    every = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]
+    every = [cards.read(name)[0] for name in cards.available(cards.SHOWERS)]
     return [card.name for card in every if card.detector == DETECTOR]
 
 
@@ -357,7 +358,7 @@ def main() -> None:
         raise FastsimError(f"no cell has {MIN_SHOWERS} showers in both samples: make more")
     write_report(results, sizes, truths, sources, options.docs)
     for key, source in sources.items():
-        if source.name in cards.available(cards.SHOWER_KINDS):
+        if source.name in cards.available(cards.SHOWERS):
             cards.add_figures(data_folder() / "models" / f"{source.name}.json", card_figures(results, key))
 
 

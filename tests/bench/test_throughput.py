@@ -31,13 +31,13 @@ def test_rates_of_threads_and_workers(more: dict[str, Any]) -> None:
 
 def test_options_change_the_model() -> None:
     precise = throughput.load("hadron-tree", None, "float32")
-    assert (precise.source.precision, throughput.load("hadron-tree").source.precision) == ("float32", "bfloat16")
+    assert (precise.precision, throughput.load("hadron-tree").precision) == ("float32", "bfloat16")
     partons = bench_partons(20.0, 60.0, 4, 1, (4,))
     assert set(partons.pdg_id) == {4}
     assert not np.array_equal(precise.sample(partons).p4, throughput.load("hadron-tree").sample(partons).p4)
     rows = throughput.variants(["hadron-tree", "hadron-diffusion"])
     assert rows["8 network evaluations"] == [None, None, Setting("hadron-diffusion", steps=8)]
-    assert throughput.load("hadron-diffusion", 8).source.num_inference_steps == 8
+    assert throughput.load("hadron-diffusion", 8).num_inference_steps == 8
 
 
 def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -75,9 +74,9 @@ class Counting(ShowerLibrary):
 
     asked: list[float]
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[Any]:
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         self.asked = [*getattr(self, "asked", []), *incidents.energy]
-        return super().sample(incidents, rng=rng)
+        return super().draw(incidents, rng)
 
 
 def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
