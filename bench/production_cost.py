@@ -46,6 +46,7 @@ PARTS = {
     "network": "networks, their input",
     "sampler": "draws",
     "splittings": "contexts, kinematics",
+    "model": "contexts, kinematics",
 }
 """What the modules of the tree model do, as far as their names do not say it."""
 
