@@ -1,4 +1,4 @@
-"""Speed of the energy flow polynomials beside energyflow's, in one run on the same jets.
+"""Speed of the energy flow polynomials compared with energyflow, in one run on the same jets.
 
 Both sides get the same number of threads (energyflow's are processes: ``batch_compute`` with ``n_jobs``), and one
 thread each for linear algebra. A side that would take longer than ``--seconds`` is timed on fewer of the jets and
@@ -36,7 +36,11 @@ _MILLION, _PIECE = 1_000_000, 50_000
 
 
 def bench_jets(num: int, particles: int, seed: int) -> Array:
-    """(eta_rel, phi_rel, pT_rel) with Gaussians of width 0.1 about the axis, sum of pT_rel 1; (num, particles, 3)."""
+    """Draw jets: Gaussians of width 0.1 about the axis, sum of pT_rel 1.
+
+    Returns:
+        eta_rel, phi_rel, pT_rel, shape (num, particles, 3).
+    """
     rng = np.random.default_rng(seed)
     jets = rng.normal(0.0, 0.1, (num, particles, 3))
     pt = rng.exponential(size=(num, particles))
@@ -45,9 +49,16 @@ def bench_jets(num: int, particles: int, seed: int) -> Array:
 
 
 def timed(compute: Callable[[Array], Array], jets: Array, few: int, seconds: float) -> tuple[float, int]:
-    """Seconds a jet beyond the first few, and the number of jets that this was measured on.
+    """Measure the seconds a jet beyond the first few: the start of threads or processes counts for neither side.
 
-    What it costs to start threads or processes thus counts for neither side.
+    Args:
+        compute: the computation.
+        jets: shape (N, P, 3).
+        few: jets of the first, short runs.
+        seconds: of the measurement, about, at most.
+
+    Returns:
+        Seconds a jet, and the number of jets that this was measured on.
     """
 
     def run(num: int) -> float:
@@ -63,7 +74,7 @@ def timed(compute: Callable[[Array], Array], jets: Array, few: int, seconds: flo
 
 
 def measure(particles: int, condition: str, options: argparse.Namespace) -> list[list[str]]:
-    """Rows of the table for one number of particles and one set of graphs."""
+    """Measure all sides and make the rows of the table for one number of particles and one set of graphs."""
     import energyflow
 
     reference = energyflow.EFPSet(condition, measure="hadr", beta=1, normed=None, coords="ptyphim")
@@ -80,12 +91,12 @@ def measure(particles: int, condition: str, options: argparse.Namespace) -> list
     }
     few = options.threads
     np.testing.assert_allclose(sides["fastsim, float64"](jets[:few]), sides["energyflow"](jets[:few]), rtol=1e-10)
-    found: dict[str, list[tuple[float, int]]] = {name: [] for name in sides}
+    timings: dict[str, list[tuple[float, int]]] = {name: [] for name in sides}
     for number in range(ROUNDS):
         for name, compute in sides.items():
-            found[name].append(timed(compute, jets, few, options.seconds))
+            timings[name].append(timed(compute, jets, few, options.seconds))
         print(f"{particles} particles, {condition}: round {number + 1} of {ROUNDS} done", file=sys.stderr, flush=True)
-    medians = {name: float(np.median([spent for spent, _ in rounds])) for name, rounds in found.items()}
+    medians = {name: float(np.median([spent for spent, _ in rounds])) for name, rounds in timings.items()}
     return [
         [
             str(particles),
@@ -94,23 +105,23 @@ def measure(particles: int, condition: str, options: argparse.Namespace) -> list
             f"{1e6 * medians[name]:,.1f}",
             f"{options.num * medians[name]:,.1f}",
             f"{medians['energyflow'] / medians[name]:,.0f}",
-            f"{min(num for _, num in found[name]):,}",
+            f"{min(num for _, num in timings[name]):,}",
         ]
         for name in sides
     ]
 
 
 def million(options: argparse.Namespace) -> str:
-    """Time and peak memory of a million jets of 30 particles in one call."""
+    """Measure time and peak memory of a million jets of 30 particles in one call, and write the table."""
     jets = np.empty((_MILLION, 30, 3), dtype=np.float32)
     for first in range(0, _MILLION, _PIECE):
         jets[first : first + _PIECE] = bench_jets(_PIECE, 30, options.seed + first)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
-    found = efps_of_arrays(jets, num_threads=options.threads)
+    polynomials = efps_of_arrays(jets, num_threads=options.threads)
     spent = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    row = [f"{len(found):,}", f"{spent:.1f}", f"{jets.nbytes / 2**30:.2f}", f"{found.nbytes / 2**30:.2f}"]
+    row = [f"{len(polynomials):,}", f"{spent:.1f}", f"{jets.nbytes / 2**30:.2f}", f"{polynomials.nbytes / 2**30:.2f}"]
     header = ["jets", f"s, {options.threads} threads", "jets, GiB", "EFPs, GiB", "peak before, GiB", "peak, GiB"]
     return table(header, [[*row, f"{before:.2f}", f"{peak:.2f}"]])
 

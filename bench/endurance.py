@@ -34,12 +34,12 @@ PARTS = 10
 """Parts of a run whose peaks are compared."""
 FASTSIM = (sys.executable, "-m", "fastsim.cli")
 
-Sample = tuple[float, int, int]
+MemoryReading = tuple[float, int, int]
 """Time (s, UNIX) and resident bytes of the command and of all its workers."""
 
 
 def repeated(source: Path, target: Path, num_events: int) -> None:
-    """An LHE file of ``num_events`` events: those of ``source`` over and over, as they are."""
+    """Write an LHE file of ``num_events`` events: the events of ``source`` over and over, as they are."""
     opened = gzip.open if source.suffix == ".gz" else open
     with opened(source, "rt", encoding="utf-8") as file:
         head, *events = file.read().split("<event")
@@ -52,7 +52,7 @@ def repeated(source: Path, target: Path, num_events: int) -> None:
 
 
 def resident(pid: int) -> int:
-    """Resident bytes of a process; 0 if it is gone."""
+    """Read the resident bytes of a process; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -61,19 +61,19 @@ def resident(pid: int) -> int:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Ids of the processes that a process has started, and of theirs."""
+    """Yield the ids of the processes that a process has started, and of theirs."""
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            found = children.read_text().split()
+            ids = children.read_text().split()
         except OSError:  # the thread has ended
             continue
-        for child in map(int, found):
+        for child in map(int, ids):
             yield child
             yield from descendants(child)
 
 
-def watched(words: list[str]) -> list[Sample]:
-    """Runs a command to its end; its memory over time.
+def watched(words: list[str]) -> list[MemoryReading]:
+    """Run a command to its end, and record its memory over time.
 
     Raises:
         FastsimError: if it fails.
@@ -89,31 +89,50 @@ def watched(words: list[str]) -> list[Sample]:
 
 
 def chunk_times(log: Path) -> list[float]:
-    """When each chunk of a run was written, from its JSON lines."""
+    """Read from the JSON lines of a run's log when each chunk was written (UNIX seconds)."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return [datetime.fromisoformat(line["time"]).timestamp() for line in lines if line["event"] == "chunk"]
 
 
-def peaks(samples: list[Sample], chunks: list[float], parts: int = PARTS) -> list[int]:
-    """Highest memory, of the command and its workers together, after the first chunk in equal parts of the run.
+def peaks(samples: list[MemoryReading], chunks: list[float], parts: int = PARTS) -> list[int]:
+    """Find the highest memory, of the command and its workers together, in parts of the run after the first chunk.
 
     Each part has equally many chunks; the last goes on to the end of the command.
+
+    Args:
+        samples: memory over time.
+        chunks: times at which chunks were written, in UNIX seconds.
+        parts: number of parts.
+
+    Returns:
+        Bytes, for each part in which memory was looked at.
     """
-    borders = [chunks[0], *(part[-1] for part in np.array_split(chunks[1:], parts) if len(part))]
-    borders[-1] = np.inf
-    found = [[own + others for at, own, others in samples if low <= at < high] for low, high in pairwise(borders)]
-    return [max(part) for part in found if part]
+    edges = [chunks[0], *(part[-1] for part in np.array_split(chunks[1:], parts) if len(part))]
+    edges[-1] = np.inf
+    parts_of_run = [[own + others for at, own, others in samples if low <= at < high] for low, high in pairwise(edges)]
+    return [max(part) for part in parts_of_run if part]
 
 
 def check_events(path: Path, source: Path) -> None:
-    """Raises FastsimError unless the events of an HDF5 file have the numbers and weights of an LHE file's."""
-    for made, given in zip(hdf5.read_events(path)[1], lhe.read(source)[1], strict=True):
-        if not (np.array_equal(made.number, given.number) and np.array_equal(made.weights, given.weights)):
+    """Check that the events of an HDF5 file have the numbers and weights of an LHE file's.
+
+    Raises:
+        FastsimError: if they differ.
+    """
+    for written, given in zip(hdf5.read_events(path)[1], lhe.read(source)[1], strict=True):
+        if not (np.array_equal(written.number, given.number) and np.array_equal(written.weights, given.weights)):
             raise FastsimError(f"{path}: numbers or weights differ from the input's after event {given.number[0]}")
 
 
 def row(what: str, source: str, output: Path, options: list[str]) -> list[str]:
-    """One run: what it was, how long it took, and its memory."""
+    """Measure one run and write its row of the table.
+
+    Args:
+        what: name of the run.
+        source: arguments of the command that name its input, separated by line breaks.
+        output: file to write.
+        options: further arguments of the command.
+    """
     log = output.with_name(output.name + ".log")
     start = time.perf_counter()
     samples = watched([*FASTSIM, "generate", *source.split("\n"), "-o", str(output), "--log-json", str(log), *options])

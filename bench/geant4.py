@@ -1,7 +1,6 @@
 """Geant4's showers in the detectors that ship: sampling fraction, resolution, shower maximum, e/pi and cost.
 
-Prints the Markdown tables of docs/calorimeter.md. One worker; the time a GeV is that of the whole run, the start of
-Geant4 included.
+Prints the Markdown tables of docs/calorimeter.md. One worker; the time a GeV includes the start of Geant4.
 
     python bench/geant4.py --geant4-data DIR
 """
@@ -14,14 +13,17 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.detector.detector import load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.formats.calochallenge import read_showers
+from fastsim.production.options import RunOptions
 from generators.reference.geant4_run import make_showers
 
 ECAL_RUNS = (("e-", 1, 300), ("e-", 10, 100), ("e-", 50, 40), ("e-", 100, 25), ("gamma", 10, 100), ("e+", 10, 60))
@@ -33,7 +35,16 @@ RADIATION_LENGTH = {"G4_Pb": 5.612, "G4_Si": 93.70, "G4_Cu": 14.36}
 
 @dataclass(frozen=True)
 class Result:
-    """What one run gave; fractions of the incident energy with their standard errors."""
+    """What one run gives.
+
+    Attributes:
+        fraction: visible fraction of the incident energy.
+        error: its standard error.
+        width: relative standard deviation of the visible energy.
+        width_error: its standard error.
+        maximum: depth of the shower maximum in radiation lengths.
+        cost: wall time in ms a GeV.
+    """
 
     fraction: float
     error: float
@@ -44,10 +55,12 @@ class Result:
 
 
 def measure(name: str, particle: str, energy: float, num: int, data: Path | None, folder: Path) -> Result:
-    """Shoots ``num`` particles and measures their showers; ``maximum`` in radiation lengths, ``cost`` in ms a GeV."""
+    """Shoot ``num`` particles at a detector and measure their showers."""
     detector = load_detector(name)
     output = folder / f"{name}-{particle}-{energy}.h5"
-    summary = make_showers(ShowerGun(detector, particle, (energy, energy), seed=1), output, num=num, data=data)
+    summary = make_showers(
+        ShowerGun(detector, particle, (energy, energy), seed=1), output, num=num, options=RunOptions(), data=data
+    )
     showers = read_showers(output)
     ratio = showers.voxels.sum(1) / showers.incident
     front = detector.sections[0]  # where the maximum of electrons and photons lies
@@ -64,8 +77,8 @@ def measure(name: str, particle: str, energy: float, num: int, data: Path | None
     )
 
 
-def _maximum(profile: np.ndarray) -> float:
-    """Depth of the maximum in layers, from a parabola through the logarithm around the highest layer."""
+def _maximum(profile: NDArray[Any]) -> float:
+    """Find the depth of the maximum in layers, by a parabola through the logarithm around the highest layer."""
     top = int(np.clip(np.argmax(profile), 3, len(profile) - 4))
     around = np.arange(top - 3, top + 4)
     a, b, _ = np.polyfit(around + 0.9, np.log(np.maximum(profile[around], 1e-9)), 2)

@@ -26,7 +26,7 @@ Metric = Callable[[Any, Any], tuple[float, float]]
 
 
 def features(seed: int, num: int, shift: float) -> Any:
-    """Correlated features (num, 36) with long tails, as energy flow polynomials have."""
+    """Draw correlated features (num, 36) with long tails, as energy flow polynomials have."""
     import numpy as np
 
     mixing = np.random.default_rng(5).normal(0.0, 0.1, (36, 36))
@@ -34,7 +34,7 @@ def features(seed: int, num: int, shift: float) -> Any:
 
 
 def programs(threads: int) -> dict[str, tuple[Metric, Metric]]:
-    """FPD and KPD of each program, as functions of (real, generated) that give value and error."""
+    """List FPD and KPD of each program, as functions of (real, generated) that give value and error."""
     try:
         from jetnet import evaluation
     except ImportError as error:
@@ -44,8 +44,8 @@ def programs(threads: int) -> dict[str, tuple[Metric, Metric]]:
 
     def result(metric: Callable[..., Any], **options: Any) -> Metric:
         def measure(real: Any, generated: Any) -> tuple[float, float]:
-            found = metric(real, generated, **options)
-            return found.value, found.error
+            outcome = metric(real, generated, **options)
+            return outcome.value, outcome.error
 
         return measure
 

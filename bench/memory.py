@@ -29,7 +29,10 @@ SPECIES = (22, 22, 211, -211, 321, -321, 130, 2212, -2212, 2112, 3122, -11, 12)
 
 
 def write_sets(path: Path, num: int, mean: float, rng: np.random.Generator) -> None:
-    """A file in the gun layout with ``num`` sets of Poisson(``mean``) particles about partons of 200 to 600 GeV."""
+    """Write a file in the gun layout with ``num`` sets of Poisson(``mean``) particles.
+
+    Their partons have 200 to 600 GeV.
+    """
     with hdf5.Writer(path) as file:
         for first in range(0, num, CHUNK):
             size = min(CHUNK, num - first)

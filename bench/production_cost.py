@@ -28,7 +28,7 @@ from fastsim.event.rng import chunk_rng
 from fastsim.formats import lhe
 from fastsim.formats.output import open_writer
 from fastsim.production.chunks import EVENTS_PER_CHUNK
-from fastsim.production.store import digest, load_part, packed, save_part
+from fastsim.production.store import content_sha256, load_chunk, packed, save_chunk
 from fastsim.shipped import sha256_of
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline
@@ -43,9 +43,10 @@ FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")
 ROUNDS = 3
 PARTS = {
     "torch": "networks",
-    "splitting": "networks, their input",
-    "splitting_sampler": "draws",
-    "branching": "contexts, kinematics",
+    "network": "networks, their input",
+    "sampler": "draws",
+    "splittings": "contexts, kinematics",
+    "model": "contexts, kinematics",
 }
 """What the modules of the tree model do, as far as their names do not say it."""
 
@@ -63,7 +64,16 @@ class Costs:
     def add(
         self, stage: str, action: Callable[[], Any], size: Callable[[], os.stat_result] | None = None
     ) -> tuple[float, Profile]:
-        """Runs a stage; returns its milliseconds an event, and its profile."""
+        """Run a stage and add its row.
+
+        Args:
+            stage: its name.
+            action: the stage.
+            size: status of the file that it writes, if any.
+
+        Returns:
+            Milliseconds an event, and the profile.
+        """
         action()
         spent = []
         for _ in range(ROUNDS):
@@ -78,18 +88,19 @@ class Costs:
         return ms, own
 
     def row(self, stage: str, ms: float, size: str = "", more: str = "") -> None:
+        """Add a row."""
         self.rows.append([stage, f"{ms:.3f}", size, more])
 
 
 def where(own: Profile, most: int = 3) -> str:
-    """The functions that spend most themselves, with their share."""
+    """List the functions that spend most themselves, with their share."""
     whole = sum(own.values())
-    found = sorted(own.items(), key=lambda item: -item[1])[:most]
-    return ", ".join(f"`{name(key)}` {seconds / whole:.0%}" for key, seconds in found)
+    largest = sorted(own.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"`{name(key)}` {seconds / whole:.0%}" for key, seconds in largest)
 
 
 def name(key: tuple[str, int, str]) -> str:
-    """A function's name with its module, without its place; of a built-in method with its type."""
+    """Name a function with its module, without its place; a built-in method with its type."""
     file, _, function = key
     if file != "~":
         return f"{Path(file).stem}.{function.strip('<>')}"
@@ -98,7 +109,7 @@ def name(key: tuple[str, int, str]) -> str:
 
 
 def by_module(own: Profile) -> dict[str, float]:
-    """Share of the time by what the module of the function does, the largest first."""
+    """Compute the share of the time by what the module of the function does, the largest first."""
     shares: dict[str, float] = {}
     for (file, _, function), seconds in own.items():
         module = "torch" if "torch" in file or "torch" in function else "numpy" if file == "~" else Path(file).stem
@@ -108,17 +119,17 @@ def by_module(own: Profile) -> dict[str, float]:
     return {label: value / whole for label, value in sorted(shares.items(), key=lambda item: -item[1])}
 
 
-class Tape:
+class Tape(HadronSource):
     """A source whose sets are drawn once; after :meth:`rewind` they are played, and cost nothing."""
 
     def __init__(self, source: HadronSource) -> None:
-        self.source, self.name, self.domain = source, source.name, source.domain
+        self._model, self.name, self.domain = source, source.name, source.domain
         self.calls: list[tuple[Partons, ParticleSet]] = []
         self._played = 0
 
-    def sample(self, partons: Partons, *, rng: np.random.Generator) -> ParticleSet:
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         if self._played == len(self.calls):
-            self.calls.append((partons, self.source.sample(partons, rng=rng)))
+            self.calls.append((partons, self._model.sample(partons, rng=rng)))
         self._played += 1
         return self.calls[self._played - 1][1]
 
@@ -127,7 +138,7 @@ class Tape:
 
 
 def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardEvents:
-    """The stages between reading and writing; returns the events with hadrons."""
+    """Measure the stages between reading and writing, and return the events with hadrons."""
     batches = list(hard.chunks(EVENTS_PER_CHUNK))
     fallback = fastsim.load_model("pythia")
 
@@ -137,7 +148,7 @@ def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardE
 
     costs.add("**computing**, all of it", lambda: events(source))
     tape = Tape(source)
-    made = events(tape)
+    hadronized = events(tape)
 
     def play() -> None:
         tape.rewind()
@@ -146,11 +157,11 @@ def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardE
     if isinstance(source, HadronModel):
         add_model(costs, source, [partons for partons, _ in tape.calls])
     costs.add("decays of resonances, event record", play)
-    return made
+    return hadronized
 
 
 def add_model(costs: Costs, model: HadronModel, batches: list[Partons]) -> None:
-    """The stages of a model."""
+    """Measure the stages of a model."""
 
     def latent() -> list[Latent]:
         return [model.latent(partons, rng=np.random.default_rng(0)) for partons in batches]
@@ -175,7 +186,7 @@ def add_model(costs: Costs, model: HadronModel, batches: list[Partons]) -> None:
 
 
 def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) -> None:
-    """Formats, and what a run keeps beside its output."""
+    """Measure the formats, and what a run keeps besides its output."""
     for ending in FORMATS:
         path = folder / f"events.{ending}"
 
@@ -186,14 +197,14 @@ def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) ->
 
         costs.add(f"writing `.{ending}`", write, path.stat)
     part = folder / "part.npz"
-    costs.add("chunk kept while it runs", lambda: save_part(part, packed(events)), part.stat)
-    costs.add("chunk read again, with `--resume`", lambda: load_part(part))
-    costs.add("checksum of the events", lambda: digest(events))
+    costs.add("chunk kept while it runs", lambda: save_chunk(part, packed(events)), part.stat)
+    costs.add("chunk read again, with `--resume`", lambda: load_chunk(part))
+    costs.add("checksum of the events", lambda: content_sha256(events))
     costs.add("checksum of a `.hepmc3`", lambda: sha256_of(folder / "events.hepmc3"))
 
 
 def profile(model: str, path: Path, num_events: int) -> str:
-    """The table, in Markdown, for events of an LHE file, repeated."""
+    """Measure all stages on events of an LHE file, repeated, and write the table in Markdown."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -207,6 +218,6 @@ def profile(model: str, path: Path, num_events: int) -> str:
         costs = Costs(num_events)
         costs.add("reading the LHE file", read, source.stat)
         run, hard = read()
-        events = add_computing(costs, fastsim.load_model(model).source, hard)
+        events = add_computing(costs, fastsim.load_model(model), hard)
         add_writing(costs, run, events, folder)
     return table(["stage", "ms an event", "kB an event", "most time in"], costs.rows)

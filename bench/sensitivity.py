@@ -12,8 +12,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.validation.hadron_document import fill, table
 from fastsim.event import Floats, ParticleSet, Partons, offsets_from_counts
@@ -46,26 +48,27 @@ Distortion = Callable[[ParticleSet, Partons, np.random.Generator], ParticleSet]
 
 
 def partons(num: int, rng: np.random.Generator) -> Partons:
-    """u quarks and gluons, log-uniform in pT."""
-    pt = np.exp(rng.uniform(*np.log(PT_RANGE), num))
+    """Draw u quarks and gluons, log-uniform in pT."""
+    low, high = np.log(PT_RANGE)
+    pt = np.exp(rng.uniform(low, high, num))
     return Partons.from_pt_eta_phi(
         rng.choice([2, 21], num), pt, rng.uniform(-2, 2, num), rng.uniform(-np.pi, np.pi, num)
     )
 
 
 def scaled(particles: ParticleSet, factor: Floats) -> ParticleSet:
-    """Every particle's momentum times a factor (M,), on its mass shell."""
+    """Multiply every particle's momentum by a factor (M,), and put it on its mass shell."""
     p4 = particles.p4 * factor[:, None]
     return ParticleSet(particles.offsets, particles.pdg_id, on_shell(p4, masses(particles.pdg_id)))
 
 
 def smeared(particles: ParticleSet, source: Partons, rng: np.random.Generator) -> ParticleSet:
-    """Every momentum smeared by 5%."""
+    """Smear every momentum by 5%."""
     return scaled(particles, np.maximum(rng.normal(1.0, 0.05, len(particles.pdg_id)), 0.1))
 
 
 def softest_dropped(particles: ParticleSet, source: Partons, rng: np.random.Generator) -> ParticleSet:
-    """The softest particle of every second set left out."""
+    """Leave out the softest particle of every second set."""
     pt = np.hypot(particles.p4[:, 1], particles.p4[:, 2])
     order = np.lexsort((pt, particles.index))
     softest = order[particles.offsets[:-1][(particles.counts > 1) & (rng.uniform(size=len(particles)) < 0.5)]]
@@ -76,7 +79,7 @@ def softest_dropped(particles: ParticleSet, source: Partons, rng: np.random.Gene
 
 
 def one_more(particles: ParticleSet, source: Partons, rng: np.random.Generator) -> ParticleSet:
-    """One photon of every third set split into two collinear halves: more particles, the same energy flow."""
+    """Split one photon of every third set into two collinear halves: more particles, the same energy flow."""
     photons = np.flatnonzero(particles.pdg_id == 22)
     chosen, first = np.unique(particles.index[photons], return_index=True)
     rows = photons[first][rng.uniform(size=len(chosen)) < 1 / 3]
@@ -87,7 +90,7 @@ def one_more(particles: ParticleSet, source: Partons, rng: np.random.Generator) 
 
 
 def collapsed(particles: ParticleSet, source: Partons, rng: np.random.Generator) -> ParticleSet:
-    """Half of the sets replaced by that of the nearest parton among 500: the model repeats itself."""
+    """Replace half of the sets by the set of the nearest parton among 500: the model repeats itself."""
     pool = rng.choice(len(particles), 500, replace=False)
     pt, flavour = np.hypot(source.p4[:, 1], source.p4[:, 2]), np.abs(source.pdg_id)
     chosen = np.arange(len(particles))
@@ -97,8 +100,14 @@ def collapsed(particles: ParticleSet, source: Partons, rng: np.random.Generator)
     return moved(particles, source, chosen)
 
 
-def moved(particles: ParticleSet, source: Partons, chosen: np.ndarray) -> ParticleSet:
-    """For every parton the set of another one: scaled to its pT, boosted and turned to its direction."""
+def moved(particles: ParticleSet, source: Partons, chosen: NDArray[Any]) -> ParticleSet:
+    """Give every parton the set of another one, scaled to its pT, boosted and turned to its direction.
+
+    Args:
+        particles: N sets.
+        source: their partons.
+        chosen: the set that each parton gets, (N,).
+    """
     from fastsim.event.kinematics import delta_phi, eta, p4_from_pt_eta_phi_m, phi, pt
 
     sets = particles[chosen]
@@ -114,7 +123,7 @@ def moved(particles: ParticleSet, source: Partons, chosen: np.ndarray) -> Partic
 
 
 def wrong_bin(particles: ParticleSet, source: Partons, rng: np.random.Generator) -> ParticleSet:
-    """Particles of the partons of 100 to 120 GeV 5% too hard, the others right."""
+    """Make the particles of the partons of 100 to 120 GeV 5% too hard."""
     pt = np.hypot(source.p4[:, 1], source.p4[:, 2])
     return scaled(particles, np.where(pt < WRONG_BIN[1], 1.05, 1.0)[particles.index])
 
@@ -130,9 +139,9 @@ DISTORTIONS: dict[str, Distortion] = {
 
 
 def row(evaluation: Evaluation, sample: str) -> list[str]:
-    """The sigmas of one sample by column, those beyond 5 in bold; then the worst bin of the AUC."""
-    found = evaluation.results[sample]
-    cells = [f"{found[name].excess:+.1f}" if name in found else "" for name in COLUMNS]
+    """Write the sigmas of one sample by column, those beyond 5 in bold; then the worst bin of the AUC."""
+    results = evaluation.results[sample]
+    cells = [f"{results[name].excess:+.1f}" if name in results else "" for name in COLUMNS]
     cells = [f"**{c}**" if c and float(c) >= 5 else c for c in cells]
     worst = evaluation.worst_bin(sample, "auc")
     return [sample, *cells, "" if worst is None else f"{worst[1].excess:+.1f} ({worst[0]})"]

@@ -1,4 +1,4 @@
-"""Speed of models of calorimeter showers beside Geant4, in one run on one core each, for docs/calorimeter.md.
+"""Speed of models of calorimeter showers compared with Geant4, in one run on one core each, for docs/calorimeter.md.
 
 CPU milliseconds a shower (user and system) of one process with one thread: other work on the machine then changes
 little. Geant4's start is taken off by a run of one shower. Models make batches of the sizes given; the first call,
@@ -27,10 +27,11 @@ from bench.validation.hadron_document import fill, table
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
+from fastsim.production.options import RunOptions
+from fastsim.registry import load_showers, shipped_showers
 from fastsim.sources.showers import Incidents, ShowerSource
 from generators.reference.geant4_run import make_showers
 from generators.showers.library import ShowerLibrary
-from generators.showers.sources import load_source, shipped
 
 DETECTOR = "pb-si-ecal"
 ENERGIES = (1.0, 10.0, 50.0)
@@ -39,26 +40,26 @@ GEANT4 = "Geant4"
 
 
 def geant4_cost(particle: str, energy: float, seconds: float, seed: int, data: Path | None) -> float:
-    """CPU ms a shower of Geant4 in about ``seconds``, without its start."""
+    """Measure the CPU ms a shower of Geant4 in about ``seconds``, without its start; ``energy`` in GeV."""
     gun = ShowerGun(load_detector(DETECTOR), particle, (energy, energy), seed=seed)
     num = 1 + max(5, round(seconds / (0.013 * energy)))  # about 13 ms a GeV
     spent = []
     with tempfile.TemporaryDirectory() as folder:
         for count in (1, num):
             before = children_seconds()
-            make_showers(gun, Path(folder) / f"{count}.h5", num=count, data=data)
+            make_showers(gun, Path(folder) / f"{count}.h5", num=count, options=RunOptions(), data=data)
             spent.append(children_seconds() - before)
     return 1e3 * (spent[1] - spent[0]) / (num - 1)
 
 
 def children_seconds() -> float:
-    """CPU seconds of the processes that were started and have ended."""
+    """Read the CPU seconds of the processes that were started and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def source_cost(source: ShowerSource, pdg_id: int, energy: float, batch: int, seconds: float, seed: int) -> float:
-    """CPU ms a shower of a source in batches, over some seconds."""
+    """Measure the CPU ms a shower of a source in batches, over some seconds; ``energy`` in GeV."""
     incidents = Incidents.perpendicular(pdg_id, np.full(batch, energy))
     source.sample(incidents, rng=np.random.default_rng(seed))
     calls, start = 0, time.process_time()
@@ -76,23 +77,27 @@ def measure(
     data: Path | None,
     log: Callable[[str], None],
 ) -> dict[tuple[str, int], list[float]]:
-    """CPU ms a shower at each of ``ENERGIES``, by source and batch (0 for Geant4): the median of the rounds."""
+    """Measure the CPU ms a shower at each of ``ENERGIES``: the median of the rounds.
+
+    Returns:
+        Values by source and batch (0 for Geant4).
+    """
     costs: dict[tuple[str, int], list[list[float]]] = {}
     pdg_id = PARTICLES[particle][0]
     for number in range(ROUNDS):
         for place, energy in enumerate(ENERGIES):
-            found = {(GEANT4, 0): geant4_cost(particle, energy, seconds, number, data)}
+            latest = {(GEANT4, 0): geant4_cost(particle, energy, seconds, number, data)}
             for name, source in sources.items():
                 for batch in batches:
-                    found[name, batch] = source_cost(source, pdg_id, energy, batch, seconds, number)
-            for key, cost in found.items():
+                    latest[name, batch] = source_cost(source, pdg_id, energy, batch, seconds, number)
+            for key, cost in latest.items():
                 costs.setdefault(key, [[] for _ in ENERGIES])[place].append(cost)
             log(f"round {number + 1} of {ROUNDS}, {energy:g} GeV done")
     return {key: [float(np.median(c)) for c in by_energy] for key, by_energy in costs.items()}
 
 
 def markdown(costs: dict[tuple[str, int], list[float]], particle: str) -> str:
-    """The table: ms a shower, and how many times faster than Geant4."""
+    """Write the table: ms a shower, and how many times faster than Geant4."""
     reference = costs[GEANT4, 0]
     rows = []
     for (name, batch), values in costs.items():
@@ -103,7 +108,7 @@ def markdown(costs: dict[tuple[str, int], list[float]], particle: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits: 0.0231, 551, 12,800."""
+    """Write three digits: 0.0231, 551, 12,800."""
     return f"{float(f'{value:.3g}'):,g}"
 
 
@@ -117,8 +122,8 @@ def main() -> None:
     parser.add_argument("--geant4-data", type=Path, help="folder of Geant4's data sets")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of calorimeter.md")
     options = parser.parse_args()
-    models = shipped(DETECTOR) if options.models is None else options.models
-    sources = {source.name: source for source in (load_source(name)[0] for name in models)}
+    models = shipped_showers(DETECTOR) if options.models is None else options.models
+    sources = {source.name: source for source in map(load_showers, models)}
     if models:
         import torch
 

@@ -1,9 +1,9 @@
 """Speed of every source of hadrons in one run on the same partons (``make bench``), for docs/models.md.
 
 Sets a second of two processes with one thread each, Pythia and models alike, by range of the partons' pT; flavours
-u d s c b and g in equal parts, or those of ``--flavours``. Each figure is the median of three rounds, and the rounds of
+u d s c b and g in equal parts, or as ``--flavours`` says. Each figure is the median of three rounds, and the rounds of
 all sources alternate, so that a busy moment of the machine hits all alike. The second table holds the models' rates
-over that of Pythia with read-out: the median of the rounds' ratios. Pythia makes two hemispheres an event: both are
+over the rate of Pythia with read-out: the median of the rounds' ratios. Pythia makes two hemispheres an event: both are
 counted in the first two rows, which is the most favourable to it; ``fastsim reference`` keeps one.
 
     python -m bench.speed --models NAME CARD.json LIBRARY.h5 --seconds 5
@@ -42,7 +42,7 @@ Flavours = Sequence[int]
 
 
 def bench_partons(lo: float, hi: float, num: int, seed: int, flavours: Flavours = FLAVOURS) -> Partons:
-    """Partons of the flavours in equal parts, pT log-uniform (GeV), |eta| < 2."""
+    """Draw partons of the flavours in equal parts, pT log-uniform (GeV), |eta| < 2."""
     rng = np.random.default_rng(seed)
     pt = np.exp(rng.uniform(np.log(lo), np.log(hi), num))
     eta, phi = rng.uniform(-2, 2, num), rng.uniform(-np.pi, np.pi, num)
@@ -50,26 +50,30 @@ def bench_partons(lo: float, hi: float, num: int, seed: int, flavours: Flavours 
 
 
 def pythia_rate(job: tuple[float, float, float, Flavours, bool, int]) -> float:
-    """Hemispheres a second of one process, over some seconds, with or without reading the particles into arrays."""
+    """Measure the hemispheres a second of Pythia in one process.
+
+    Args:
+        job: limits of pT in GeV, seconds to run, flavours, whether particles are read into arrays, and seed.
+    """
     from generators.reference.pythia import make_pythia, shoot
 
     lo, hi, seconds, ids, read_out, seed = job
     pythia = make_pythia()
     rng = np.random.default_rng(seed)
     flavours, pts = rng.choice(ids, 1_000_000), np.exp(rng.uniform(np.log(lo), np.log(hi), 1_000_000))
-    done, start = 0, time.perf_counter()
+    num_events, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        flavour, pt = int(flavours[done]), float(pts[done])
+        flavour, pt = int(flavours[num_events]), float(pts[num_events])
         if read_out:
-            shoot(pythia, flavour, pt, done + 1)
+            shoot(pythia, flavour, pt, num_events + 1)
         else:
             _shower_only(pythia, flavour, pt)
-        done += 1
-    return 2 * done / (time.perf_counter() - start)
+        num_events += 1
+    return 2 * num_events / (time.perf_counter() - start)
 
 
 def _shower_only(pythia: Any, flavour: int, pt: float) -> None:
-    """Shower, hadronisation and decays of a pair of partons, nothing read."""
+    """Run shower, hadronisation and decays of a pair of partons, and read nothing."""
     m = PARTON_MASSES[flavour]
     energy = float(np.hypot(pt, m))
     colours = ((101, 102), (102, 101)) if flavour == 21 else ((101, 0), (0, 101))
@@ -87,7 +91,11 @@ _warm: set[tuple[str, float, float]] = set()
 
 
 def source_rate(job: tuple[str, float, float, float, Flavours, int]) -> float:
-    """Sets a second of a source in one process and thread, in the chunks of a production."""
+    """Measure the sets a second of a source in one process and thread, in the chunks of a production.
+
+    Args:
+        job: name of the source, limits of pT in GeV, seconds to run, flavours, and seed.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -105,10 +113,10 @@ def source_rate(job: tuple[str, float, float, float, Flavours, int]) -> float:
     if (name, lo, hi) not in _warm:
         source.sample(partons, rng=np.random.default_rng(seed))
         _warm.add((name, lo, hi))
-    done, start = 0, time.perf_counter()
-    while done == 0 or time.perf_counter() - start < seconds:
-        done += len(source.sample(partons, rng=np.random.default_rng([seed, done])))
-    return done / (time.perf_counter() - start)
+    num_sets, start = 0, time.perf_counter()
+    while num_sets == 0 or time.perf_counter() - start < seconds:
+        num_sets += len(source.sample(partons, rng=np.random.default_rng([seed, num_sets])))
+    return num_sets / (time.perf_counter() - start)
 
 
 PYTHIA = "Pythia, read into arrays"
@@ -122,7 +130,11 @@ def measure(
     processes: int,
     log: Callable[[str], None],
 ) -> dict[str, NDArray[np.float64]]:
-    """Rates by source, (ranges, ROUNDS)."""
+    """Measure the rates of all sources.
+
+    Returns:
+        Sets a second by source, shape (ranges, ROUNDS).
+    """
     rates: dict[str, NDArray[np.float64]] = {}
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("forkserver")) as pool:
         for number in range(ROUNDS):
@@ -149,7 +161,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of models.md")
     options = parser.parse_args()
-    models = cards.available(cards.HADRON_KINDS) if options.models is None else options.models
+    models = cards.available(cards.HADRONS) if options.models is None else options.models
     flavours = tuple(options.flavours)
     if unknown := sorted(set(flavours) - set(FLAVOURS)):
         parser.error(f"--flavours {unknown[0]}: allowed are {', '.join(map(str, FLAVOURS))}")

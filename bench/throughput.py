@@ -1,4 +1,4 @@
-"""Partons to hadrons a second: models beside the Pythia gun, on the same partons and cores, for docs/production.md.
+"""Partons to hadrons a second: models and the Pythia gun, on the same partons and cores, for docs/production.md.
 
 Three tables. Sets a second in memory by flavour and range of pT, start-up excluded. The same against batch size,
 network evaluations, precision, threads and worker processes. And whole commands from an LHE file to a file of events,
@@ -40,7 +40,8 @@ from bench.speed import FLAVOURS, PT_RANGES, ROUNDS, bench_partons
 from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, Partons
-from fastsim.production.chunks import PARTONS_PER_CHUNK, available_cpus, in_order
+from fastsim.production.chunks import PARTONS_PER_CHUNK, in_order
+from fastsim.production.options import available_cpus
 from fastsim.production.processes import Processes
 from fastsim.sources import cards
 
@@ -55,7 +56,18 @@ _WARM = 128
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: a source with its options, the partons, and who computes."""
+    """What is measured: a source with its options, the partons, and who computes.
+
+    Attributes:
+        source: name of the source.
+        flavours: PDG ids of the partons.
+        pt: limits of their pT in GeV.
+        batch: partons of a batch.
+        steps: network evaluations of a diffusion model; None as its card says.
+        precision: of the networks; None as the card says.
+        threads: threads that compute.
+        workers: processes that compute, in place of threads, if not 0.
+    """
 
     source: str
     flavours: tuple[int, ...] = FLAVOURS
@@ -73,7 +85,7 @@ class Setting:
 
 @cache
 def load(source: str, steps: int | None = None, precision: str | None = None) -> fastsim.Model:
-    """A model with other network evaluations or another precision than its card says."""
+    """Load a model with other network evaluations or another precision than its card says."""
     if precision is None:
         return fastsim.load_model(source, num_inference_steps=steps)
     card, weights = cards.load(source)
@@ -88,7 +100,7 @@ def load(source: str, steps: int | None = None, precision: str | None = None) ->
 
 
 def _with_precision(config: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """A model's config with all its entries "precision" exchanged."""
+    """Exchange all entries "precision" of a model's config."""
     new = {
         key: _with_precision(value, precision) if isinstance(value, dict) else value for key, value in config.items()
     }
@@ -96,19 +108,20 @@ def _with_precision(config: Mapping[str, Any], precision: str) -> dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleBatch:
     """Sets of a batch of partons: job (number, partons)."""
 
     model: fastsim.Model
 
     def __call__(self, job: tuple[int, Partons]) -> ParticleSet:
         number, partons = job
-        return self.model.sample(partons, seed=number)
+        sets: ParticleSet = self.model.sample(partons, seed=number)
+        return sets
 
 
 @contextmanager
 def bound_to(cores: int) -> Iterator[None]:
-    """Lets this process, and those that it starts, run on some cores only."""
+    """Let this process, and those that it starts, run on some cores only."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(before)[:cores])
     try:
@@ -118,7 +131,7 @@ def bound_to(cores: int) -> Iterator[None]:
 
 
 def rate(setting: Setting, seconds: float, seed: int) -> float:
-    """Sets a second, once all is loaded and warm. No batch is begun after ``seconds``."""
+    """Measure the sets a second, once all is loaded and warm. No batch begins after ``seconds``."""
     clock = time.process_time if setting.cores == 1 and not setting.workers else time.perf_counter
     partons = bench_partons(*setting.pt, POOL, seed, setting.flavours)
     size = min(setting.batch, POOL)
@@ -130,17 +143,17 @@ def rate(setting: Setting, seconds: float, seed: int) -> float:
             yield number, partons[first : first + size]
             number += 1
 
-    task = Sample(load(setting.source, setting.steps, setting.precision))
+    task = SampleBatch(load(setting.source, setting.steps, setting.precision))
     with bound_to(setting.cores), Processes(task, setting.workers) if setting.workers else nullcontext(task) as compute:
         warm = ((number, partons[:_WARM]) for number in range(2 * setting.cores))
         assert all(len(sets) == _WARM for sets in in_order(compute, warm, setting.cores))
         start = clock()
-        done = sum(len(sets) for sets in in_order(compute, jobs(), setting.cores))
-        return done / (clock() - start)
+        num_sets = sum(len(sets) for sets in in_order(compute, jobs(), setting.cores))
+        return num_sets / (clock() - start)
 
 
 def variants(models: Sequence[str]) -> dict[str, list[Setting | None]]:
-    """What a rate may depend on, by label: a setting of Pythia and of each model, None where it has no such option."""
+    """List what a rate may depend on: settings of Pythia and of each model by label, None without the option."""
     gun = Setting(PYTHIA, batch=256)
     base = [Setting(name) for name in models]
     steps = [cards.read(name)[0].kind == "diffusion" for name in models]
@@ -161,17 +174,17 @@ def variants(models: Sequence[str]) -> dict[str, list[Setting | None]]:
 def medians(
     settings: Sequence[Any], measure: Callable[[Any, int], float], log: Callable[[str], None]
 ) -> dict[Any, float]:
-    """The median of the rounds of each setting; a round measures all of them."""
-    found: dict[Any, list[float]] = {setting: [] for setting in settings}
+    """Find the median of the rounds of each setting; a round measures all of them."""
+    values_of: dict[Any, list[float]] = {setting: [] for setting in settings}
     for number in range(ROUNDS):
-        for setting in found:
-            found[setting].append(measure(setting, number))
-            log(f"round {number + 1} of {ROUNDS}: {found[setting][-1]:,.4g} {setting}")
-    return {setting: float(np.median(values)) for setting, values in found.items()}
+        for setting in values_of:
+            values_of[setting].append(measure(setting, number))
+            log(f"round {number + 1} of {ROUNDS}: {values_of[setting][-1]:,.4g} {setting}")
+    return {setting: float(np.median(values)) for setting, values in values_of.items()}
 
 
 def by_flavour(models: Sequence[str], seconds: float, log: Callable[[str], None]) -> str:
-    """Sets a second by flavour and range of pT, and their ratio to Pythia's."""
+    """Write the table of sets a second by flavour and range of pT, and their ratio to Pythia's."""
     sources = (PYTHIA, *models)
     cells = {
         (source, group, pt): Setting(source, flavours, pt, 256 if source == PYTHIA else PARTONS_PER_CHUNK)
@@ -179,10 +192,10 @@ def by_flavour(models: Sequence[str], seconds: float, log: Callable[[str], None]
         for source in sources
         for pt in PT_RANGES
     }
-    found = medians(list(cells.values()), lambda setting, seed: rate(setting, seconds, seed), log)
+    rates = medians(list(cells.values()), lambda setting, seed: rate(setting, seconds, seed), log)
 
     def cell(source: str, group: str, pt: tuple[float, float]) -> str:
-        value, gun = (found[cells[name, group, pt]] for name in (source, PYTHIA))
+        value, gun = (rates[cells[name, group, pt]] for name in (source, PYTHIA))
         return f"{value:,.0f}" + ("" if source == PYTHIA else f" (×{value / gun:.2g})")
 
     header = ["sets/s, one core", "", *(f"{lo:.0f}-{hi:.0f} GeV" for lo, hi in PT_RANGES)]
@@ -195,13 +208,13 @@ def by_flavour(models: Sequence[str], seconds: float, log: Callable[[str], None]
 
 
 def by_option(models: Sequence[str], seconds: float, log: Callable[[str], None]) -> str:
-    """Sets a second of all flavours, 20 to 2000 GeV, with one option changed at a time."""
+    """Write the table of sets a second of all flavours, 20 to 2000 GeV, one option changed at a time."""
     rows = variants(models)
     settings = [setting for row in rows.values() for setting in row if setting is not None]
-    found = medians(settings, lambda setting, seed: rate(setting, seconds, seed), log)
+    rates = medians(settings, lambda setting, seed: rate(setting, seconds, seed), log)
     header = ["sets/s", "Pythia gun", *(Path(name).name for name in models)]
     return table(
-        header, [[label, *("" if s is None else f"{found[s]:,.0f}" for s in row)] for label, row in rows.items()]
+        header, [[label, *("" if s is None else f"{rates[s]:,.0f}" for s in row)] for label, row in rows.items()]
     )
 
 
@@ -214,7 +227,7 @@ class Command:
     num: int
 
     def seconds(self, input: Path, folder: Path) -> float:
-        """Time of the processor."""
+        """Run the command, and return its CPU seconds."""
         output = folder / f"output.{self.ending}"
         words = ["reference"] if self.source == PYTHIA else ["generate", "--model", self.source, "--threads", "1"]
         words += [str(input), "-o", str(output), "--num-events", str(self.num), "--force"]
@@ -225,7 +238,7 @@ class Command:
 
 
 def by_command(models: Sequence[str], num: int, input: Path, log: Callable[[str], None]) -> str:
-    """Whole commands: start-up, time, and events a second with and without start-up, by format."""
+    """Write the table of whole commands: start-up, time, and events a second with and without start-up."""
     commands = {
         (source, ending, n): Command(source, ending, n)
         for source in (PYTHIA, *models)
@@ -236,11 +249,11 @@ def by_command(models: Sequence[str], num: int, input: Path, log: Callable[[str]
         folder = Path(name)
         events = folder / "events.lhe"
         repeated(input, events, num)
-        found = medians(list(commands.values()), lambda command, _: command.seconds(events, folder), log)
+        seconds = medians(list(commands.values()), lambda command, _: command.seconds(events, folder), log)
     rows = []
     for ending in FORMATS:
         for source in (PYTHIA, *models):
-            start, whole = (found[commands[source, ending, n]] for n in (1, num))
+            start, whole = (seconds[commands[source, ending, n]] for n in (1, num))
             rates = [num / whole, (num - 1) / (whole - start)]
             cells = [f"{start:.1f} s", f"{whole:.1f} s", *(f"{value:,.0f}" for value in rates)]
             rows.append([f"`.{ending}`", Path(source).name, *cells])

@@ -40,7 +40,7 @@ JET_NAMES = {
 
 
 def observables_of(path: Path) -> dict[str, Floats]:
-    """Event and jet observables of a HepMC file, each one value per event or jet."""
+    """Compute event and jet observables of a HepMC file, each one value per event or jet."""
     particles = ParticleSet.concatenate([batch for batch, _ in hepmc.read(path)])
     charged = np.bincount(particles.index, weights=charges(particles.pdg_id) != 0, minlength=len(particles))
     jets = cluster(particles)
@@ -54,7 +54,7 @@ def observables_of(path: Path) -> dict[str, Floats]:
 
 
 def show(generated: dict[str, Floats], reference: dict[str, Floats]) -> None:
-    """A table of means and Wasserstein-1 distances with their errors and nulls."""
+    """Print a table of means and Wasserstein-1 distances with their errors and nulls."""
     from rich.console import Console
     from rich.table import Table
 
@@ -72,7 +72,7 @@ def show(generated: dict[str, Floats], reference: dict[str, Floats]) -> None:
 
 
 def edges_of(values: Floats, bins: int = 25) -> Floats:
-    """Bin edges over the bulk of the values; whole numbers get bins that each hold as many of them."""
+    """Choose bin edges over the bulk of the values; whole numbers get bins that each hold as many of them."""
     low, high = np.quantile(values, [0.002, 0.998])
     if np.all(values == np.round(values)):
         width = np.ceil((high - low + 1) / bins)
@@ -81,7 +81,7 @@ def edges_of(values: Floats, bins: int = 25) -> Floats:
 
 
 def plot(generated: dict[str, Floats], reference: dict[str, Floats], path: Path) -> None:
-    """A panel per observable: densities with statistical errors, and the ratio of model to reference below."""
+    """Draw a panel per observable: densities with statistical errors, and the ratio of model to reference below."""
     columns = 5
     lines = -(-len(reference) // columns)
     figure, axes = pyplot.subplots(

@@ -1,4 +1,4 @@
-"""Makes the Les Houches event files in data/examples with the hard processes of Pythia 8.
+"""Make the Les Houches event files in data/examples with the hard processes of Pythia 8.
 
     python examples/make_lhe.py data/examples
 
@@ -30,7 +30,14 @@ TOP_PAIR = ["Top:gg2ttbar = on", "Top:qqbar2ttbar = on", "6:mayDecay = off"]
 
 
 def hard_events(settings: list[str], num_events: int, process: int, seed: int) -> tuple[str, list[str]]:
-    """The init line (cross-section, error, maximum weight, id) and the events of one process."""
+    """Generate one process: its init line (cross-section, error, maximum weight, id) and its events.
+
+    Args:
+        settings: lines that Pythia reads.
+        num_events: events to generate.
+        process: number of the process in the file.
+        seed: of Pythia.
+    """
     pythia = pythia8mc.Pythia("", False)
     hard_only = ["PartonLevel:all = off", "HadronLevel:all = off", "Print:quiet = on", "Next:numberShowEvent = 0"]
     for line in [
@@ -42,7 +49,7 @@ def hard_events(settings: list[str], num_events: int, process: int, seed: int) -
     ]:
         pythia.readString(line)
     pythia.init()
-    events = []
+    events: list[str] = []
     while len(events) < num_events:
         if pythia.next():
             events.append(event_text(pythia, process))
@@ -52,7 +59,7 @@ def hard_events(settings: list[str], num_events: int, process: int, seed: int) -
 
 
 def event_text(pythia: pythia8mc.Pythia, process: int) -> str:
-    """The hard process as an LHE event: entries 3, 4, ... of Pythia's record become 1, 2, ... of the file."""
+    """Write the hard process as an LHE event: entries 3, 4, ... of Pythia's record become 1, 2, ... of the file."""
     info, record = pythia.infoPython(), pythia.process
     lines = []
     for k in range(3, record.size()):
@@ -68,18 +75,19 @@ def event_text(pythia: pythia8mc.Pythia, process: int) -> str:
 
 
 def write(path: Path, parts: list[tuple[list[str], int]], seed: int) -> None:
-    """One file with the events of several processes in turn."""
-    made = [hard_events(settings, num, k + 1, seed + k) for k, (settings, num) in enumerate(parts)]
-    init = f"2212 2212 {BEAM_ENERGY:.6e} {BEAM_ENERGY:.6e} 0 0 0 0 3 {len(made)}"
-    queues = [list(events) for _, events in made]
+    """Write one file with the events of several processes in turn."""
+    processes = [hard_events(settings, num, k + 1, seed + k) for k, (settings, num) in enumerate(parts)]
+    init = f"2212 2212 {BEAM_ENERGY:.6e} {BEAM_ENERGY:.6e} 0 0 0 0 3 {len(processes)}"
+    queues = [list(events) for _, events in processes]
     mixed = [queue.pop(0) for _ in range(max(map(len, queues))) for queue in queues if queue]
     generator = f"<generator name='Pythia' version='{version('pythia8mc')}'>examples/make_lhe.py</generator>"
-    text = ['<LesHouchesEvents version="3.0">', "<init>", init, *(line for line, _ in made), generator, "</init>"]
+    text = ['<LesHouchesEvents version="3.0">', "<init>", init, *(line for line, _ in processes), generator, "</init>"]
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
         file.write("\n".join([*text, *mixed, "</LesHouchesEvents>", ""]).encode())
 
 
 def main(folder: Path) -> None:
+    """Write both files into a folder."""
     write(folder / "pp_dijet.lhe.gz", [(DIJET, 200)], seed=1)
     write(folder / "pp_mixed.lhe.gz", [(DIJET, 16), (Z_JET, 16), (TOP_PAIR, 16)], seed=11)
 

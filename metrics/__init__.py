@@ -1,6 +1,6 @@
-"""A judge of generated events: distances, classifiers and observables, each with its error and its null.
+"""Metrics that judge generated events: distances, classifiers and observables, each with an error and a null.
 
-NumPy and SciPy are enough; scikit-learn, torch, FastJet, POT and Matplotlib are imported by what needs them.
+NumPy and SciPy are enough for most; functions that need scikit-learn, torch, FastJet, POT or Matplotlib import them.
 
 >>> from metrics import classifier_test, fpd, kpd, w1
 """

@@ -1,4 +1,4 @@
-"""Several generated samples held against one real sample: every metric, in every bin of the condition."""
+"""Compare several generated samples with one real sample: every metric, in every bin of the condition."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.classifiers.trees import ClassifierTest
-from metrics.registry import POSTERIOR, PROTOCOLS, Found, metrics_for
+from metrics.registry import POSTERIOR, PROTOCOLS, Outcome, metrics_for
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, check_alike
 
@@ -28,11 +28,18 @@ MAX_CATEGORIES = 12
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The results of one call of :func:`evaluate`.
 
-    ``real`` and the keys of ``results`` are the names of the samples, ``num_events`` their sizes. ``bins`` holds the
-    results again in every bin of the condition, by the bin's label ("pt 20-60"). ``seconds``: time by step.
-    ``skipped``: why a metric could not be computed, by "sample: metric" or "sample, bin: metric".
+    Attributes:
+        kind: what the events are.
+        real: name of the real sample.
+        num_events: sizes of all samples, by name.
+        protocol: "fastsim" or "jetnet".
+        seed: seed of everything drawn.
+        results: results by name of the generated sample, then of the metric.
+        bins: ``results`` of the events in every bin of the condition, by the bin's label ("pt 20-60").
+        seconds: time spent, by step.
+        skipped: why a metric could not be computed, by "sample: metric" or "sample, bin: metric".
     """
 
     kind: Kind
@@ -46,15 +53,23 @@ class Evaluation:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def worst_bin(self, sample: str, metric: str) -> tuple[str, MetricResult] | None:
-        """The bin in which a metric of a sample is most sigmas from its null to the worse side; None without bins."""
-        found = [(label, by[sample][metric]) for label, by in self.bins.items() if metric in by.get(sample, {})]
-        return max(found, key=lambda pair: pair[1].excess, default=None)
+        """Find the bin in which a metric of a sample is most sigmas from its null, to the worse side.
+
+        Args:
+            sample: name of the generated sample.
+            metric: name of the metric.
+
+        Returns:
+            The label of the bin and the result there, or None without bins.
+        """
+        by_bin = [(label, by[sample][metric]) for label, by in self.bins.items() if metric in by.get(sample, {})]
+        return max(by_bin, key=lambda pair: pair[1].excess, default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; docs/metrics.md describes them."""
+        """Convert to plain values for JSON, in the schema that docs/metrics.md describes."""
 
         def plain(results: Results) -> dict[str, Any]:
-            return {name: {metric: r.to_dict() for metric, r in found.items()} for name, found in results.items()}
+            return {name: {metric: r.to_dict() for metric, r in by.items()} for name, by in results.items()}
 
         return {
             "schema": "fastsim-evaluation",
@@ -84,19 +99,20 @@ def evaluate(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Evaluation, dict[str, ClassifierTest]]:
-    """Every metric of every generated sample against the real one.
+    """Compute every metric of every generated sample against the real one.
 
     Args:
         real: the real sample.
         generated: the samples to judge, by name.
-        real_name: what the real sample is called.
+        real_name: name of the real sample in the evaluation.
         metrics: names among :data:`metrics.registry.PROTOCOLS`; default the quick ones, or "all".
         bins: conditions to bin in, each with its edges, or None for bins of its own; several conditions give
             every combination. Only metrics that are quick are computed in bins.
         null: a second real sample, cut to the size of the one judged. It then gives the nulls, in place of
-            permutations: same recipe, its own training. Their errors hold those of both values, and so are cautious.
+            permutations: the metrics are computed between the real samples, and classifiers are trained for that anew.
+            The null errors hold the errors of both values, and so are cautious.
         protocol: "fastsim", or "jetnet" for the definitions and draws of JetNet 0.2.5.
-        seed: of everything drawn.
+        seed: seed of everything drawn.
         workers: threads; they do not change a result.
         progress: called with the number of finished and of all metrics.
 
@@ -104,7 +120,16 @@ def evaluate(
         The evaluation, and the classifier tests by "sample: metric".
 
     Raises:
-        ValueError: if a sample does not fit the real one, or a name is not known.
+        ValueError: if a sample does not fit the real one, or a name is not known. A metric that cannot be computed of
+            these events is no error: the evaluation's ``skipped`` says why.
+
+    >>> rng = np.random.default_rng(0)
+    >>> def sample(shift):
+    ...     x = rng.normal(shift, size=(500, 2))
+    ...     return Sample("arrays", {"x": x[:, 0], "y": x[:, 1]}, x)
+    >>> evaluation, _ = evaluate(sample(0.0), {"model": sample(0.5)}, metrics=["w1", "kpd"])
+    >>> list(evaluation.results["model"]), evaluation.results["model"]["w1 x"].sigmas > 5
+    (['w1 x', 'w1 y', 'kpd'], True)
     """
     for sample in (*generated.values(), *([] if null is None else [null])):
         check_alike(real, sample)
@@ -119,7 +144,7 @@ def evaluate(
     real_masks = {label: inside(real) for label, inside in cells.items()}
     null_masks = {} if null is None else {label: inside(null) for label, inside in cells.items()}
 
-    def run(task: tuple[str, str, str]) -> tuple[float, Found | str]:
+    def run(task: tuple[str, str, str]) -> tuple[float, Outcome | str]:
         name, label, metric = task
         start = time.perf_counter()
         one, other, second = real, generated[name], null
@@ -127,16 +152,16 @@ def evaluate(
             one, other = real[real_masks[label]], other[masks[name][label]]
             second = None if null is None else null[null_masks[label]]
         try:
-            found = known[metric].compute(one, other, seed)
+            outcome = known[metric].compute(one, other, seed)
             if second is not None:
                 if len(second) < len(other):
                     raise ValueError(
                         f"the second real sample has {len(second)} events, fewer than the {len(other)} here"
                     )
-                found = _against(found, known[metric].compute(one, second[: len(other)], seed))
+                outcome = _against(outcome, known[metric].compute(one, second[: len(other)], seed))
         except (ValueError, ImportError) as error:
             return time.perf_counter() - start, str(error)
-        return time.perf_counter() - start, found
+        return time.perf_counter() - start, outcome
 
     results: dict[str, dict[str, MetricResult]] = {name: {} for name in generated}
     binned: dict[str, dict[str, dict[str, MetricResult]]] = {label: {n: {} for n in generated} for label in cells}
@@ -146,15 +171,15 @@ def evaluate(
     with ThreadPoolExecutor(workers) as pool:
         # one worker runs here, so that an interrupt stops it at once
         outcomes = map(run, tasks) if workers == 1 else pool.map(run, tasks)
-        for done, (task, (spent, found)) in enumerate(zip(tasks, outcomes, strict=True), start=1):
+        for done, (task, (spent, outcome_or_reason)) in enumerate(zip(tasks, outcomes, strict=True), start=1):
             name, label, metric = task
             seconds[metric] = seconds.get(metric, 0.0) + spent
-            if isinstance(found, str):
-                skipped[f"{name}, {label}: {metric}" if label else f"{name}: {metric}"] = found
+            if isinstance(outcome_or_reason, str):
+                skipped[f"{name}, {label}: {metric}" if label else f"{name}: {metric}"] = outcome_or_reason
             else:
-                (binned[label] if label else results)[name].update({r.name: r for r in found.results})
-                if found.test is not None and not label:
-                    tests[f"{name}: {metric}"] = found.test
+                (binned[label] if label else results)[name].update({r.name: r for r in outcome_or_reason.results})
+                if outcome_or_reason.test is not None and not label:
+                    tests[f"{name}: {metric}"] = outcome_or_reason.test
             if progress:
                 progress(done, len(tasks))
     if joint:
@@ -166,11 +191,12 @@ def evaluate(
             skipped[f"all samples: {POSTERIOR}"] = str(error)
         seconds[POSTERIOR] = time.perf_counter() - start
     sizes = {real_name: len(real), **{name: len(sample) for name, sample in generated.items()}}
-    found_all = Evaluation(real.kind, real_name, sizes, protocol, seed, results, binned, seconds, skipped)
-    return found_all, tests
+    evaluation = Evaluation(real.kind, real_name, sizes, protocol, seed, results, binned, seconds, skipped)
+    return evaluation, tests
 
 
 def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict[str, MetricResult]:
+    """Compute the multiclass log-posterior of all generated samples."""
     from metrics.classifiers.posterior import multiclass_posterior
 
     return multiclass_posterior(
@@ -182,25 +208,32 @@ def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict
     )
 
 
-def _against(found: Found, null: Found) -> Found:
-    """The results with values and errors of the second real sample as nulls."""
+def _against(outcome: Outcome, null: Outcome) -> Outcome:
+    """Replace nulls by values and errors of the second real sample."""
     nulls = {r.name: r for r in null.results}
     results = []
-    for r in found.results:
+    for r in outcome.results:
         if r.name in nulls:
             other = nulls[r.name]
             error = float(np.hypot(r.error, other.error))
             r = replace(r, null_value=other.value, null_error=error, p_value=None)
         results.append(r)
-    test = None if found.test is None else replace(found.test, auc=results[0])
-    return Found(results, test)
+    test = None if outcome.test is None else replace(outcome.test, auc=results[0])
+    return Outcome(results, test)
 
 
 Inside = Callable[[Sample], NDArray[np.bool_]]
 
 
 def condition_bins(real: Sample, bins: Mapping[str, Sequence[float] | None] | None) -> dict[str, Inside]:
-    """Functions that mark a sample's events in each bin, by label; every combination of the conditions' bins.
+    """Make functions that mark a sample's events in each bin, for every combination of the conditions' bins.
+
+    Args:
+        real: sample whose values give the edges of a condition without edges of its own.
+        bins: edges by condition, or None for bins that are chosen here; None for no bins.
+
+    Returns:
+        Functions by label of the bin ("pt 20-60, flavour 21"): of a sample, to True for its events in the bin, (N,).
 
     Raises:
         ValueError: if a condition is not known, or its edges do not increase.
@@ -218,6 +251,8 @@ def condition_bins(real: Sample, bins: Mapping[str, Sequence[float] | None] | No
 
 
 def _inside(limits: Sequence[tuple[str, float, float]]) -> Inside:
+    """Make the function that marks the events within all limits, each a condition with its lower and upper limit."""
+
     def marks(sample: Sample) -> NDArray[np.bool_]:
         columns = [(sample.condition[name], low, high) for name, low, high in limits]
         return np.asarray(np.all([(low <= column) & (column < high) for column, low, high in columns], axis=0))
@@ -228,11 +263,11 @@ def _inside(limits: Sequence[tuple[str, float, float]]) -> Inside:
 def _bins_of(
     name: str, values: NDArray[np.float64], edges: Sequence[float] | None
 ) -> list[tuple[str, str, float, float]]:
-    """Label, condition, lower and upper limit of each bin; the last upper limit is included."""
+    """List label, condition, lower and upper limit of each bin; the last upper limit is included."""
     if edges is None:
-        found = np.unique(values)
-        if len(found) <= MAX_CATEGORIES and np.array_equal(found, np.round(found)):
-            return [(f"{name} {v:g}", name, float(v), float(np.nextafter(v, np.inf))) for v in found]
+        categories = np.unique(values)
+        if len(categories) <= MAX_CATEGORIES and np.array_equal(categories, np.round(categories)):
+            return [(f"{name} {v:g}", name, float(v), float(np.nextafter(v, np.inf))) for v in categories]
         edges = [float(f"{e:.3g}") for e in np.quantile(values, np.linspace(0, 1, NUM_BINS + 1))]
         edges[0], edges[-1] = min(edges[0], float(values.min())), max(edges[-1], float(values.max()))
         edges = sorted(set(edges))

@@ -21,19 +21,26 @@ from metrics.sample import Sample
 from metrics.showers.features import showers_sample
 
 PathLike = str | os.PathLike[str]
-Batch = tuple[ParticleSet, NDArray[Any]]
-Sets = tuple[ParticleSet, Partons, NDArray[Any] | None]
-"""Particle sets, what they are relative to, and their weights (N,)."""
+EventBatch = tuple[ParticleSet, NDArray[Any]]
+"""Final particles of E events, one set an event, and weights of the events (E, W)."""
+PartonBatch = tuple[ParticleSet, Partons, NDArray[Any] | None]
+"""N particle sets, the partons or jet axes that they are relative to, and their weights (N,)."""
 CHUNK = 20_000
+"""Sets or events that are read at a time."""
 
 
 @dataclass(frozen=True)
 class Reading:
     """How files become samples.
 
-    ``max_events``: read no more than these. Events are clustered with anti-kt of ``radius``; the leading ``max_jets``
-    above ``pt_min`` (GeV) and within ``eta_max`` count. ``binning``: the XML of a CaloChallenge file; default the
-    file's own name with .xml, or binning.xml beside it.
+    Attributes:
+        max_events: events that are read at most; None for all.
+        radius: R of the anti-kt algorithm, for files of events.
+        pt_min: least pT of a jet, in GeV.
+        eta_max: largest absolute pseudorapidity of a jet; None for any.
+        max_jets: leading jets of an event that count.
+        binning: XML file of the voxels of a CaloChallenge file; default the file's own name with .xml, or binning.xml
+            in its folder.
     """
 
     max_events: int | None = None
@@ -45,7 +52,7 @@ class Reading:
 
 
 def load(path: PathLike, reading: Reading | None = None) -> Sample:
-    """The sample in a file.
+    """Read a file as a sample.
 
     Particle sets (HDF5, gun layout) are relative to their partons. Events (HepMC of any origin, fastsim's HDF5 event
     layout and ROOT) are clustered into jets, each relative to its own axis. CaloChallenge HDF5 gives showers.
@@ -54,24 +61,28 @@ def load(path: PathLike, reading: Reading | None = None) -> Sample:
         path: the file.
         reading: how to read it.
 
+    Returns:
+        The sample: ``condition`` holds what the events were generated for, or the jets' own pT ("jet pt") where they
+        were clustered.
+
     Raises:
         FastsimError: if the file cannot be read or holds nothing to compare.
     """
-    how = reading or Reading()
+    options = reading or Reading()
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
     if name.endswith((".h5", ".hdf5")):
         layout = _layout(name)
         if layout == "showers":
-            return _showers(name, how)
+            return _showers(name, options)
         if layout == "fastsim-gun":
-            return _sets(name, how)
-    return _jets(name, how)
+            return _sets(name, options)
+    return _jets(name, options)
 
 
 def _layout(name: str) -> str:
-    """ "showers", or the layout attribute of a fastsim file."""
+    """Tell "showers", or the layout attribute of a fastsim file."""
     import h5py
 
     try:
@@ -83,11 +94,12 @@ def _layout(name: str) -> str:
         raise FastsimError(f"{name}: not a readable HDF5 file, or truncated ({error})") from error
 
 
-def _sets(name: str, how: Reading) -> Sample:
+def _sets(name: str, options: Reading) -> Sample:
+    """Read particle sets that are relative to their partons."""
     from fastsim.formats import hdf5
 
-    def batches() -> Iterator[Sets]:
-        first, last = 0, how.max_events
+    def batches() -> Iterator[PartonBatch]:
+        first, last = 0, options.max_events
         while True:
             rows = slice(first, first + CHUNK if last is None else min(first + CHUNK, last))
             partons, particles, _ = hdf5.read(name, rows)
@@ -99,60 +111,64 @@ def _sets(name: str, how: Reading) -> Sample:
     return _jet_sample(name, batches(), "the file holds no events")
 
 
-def _showers(name: str, how: Reading) -> Sample:
-    place = how.binning or next((p for p in _binnings(name) if p.is_file()), None)
-    if place is None:
-        beside = " or ".join(p.name for p in _binnings(name))
-        raise FastsimError(f"{name}: no binning XML given, and none beside it ({beside})")
-    binning = read_binning(place)
-    return showers_sample(read_showers(name, binning, max_events=how.max_events), binning)
+def _showers(name: str, options: Reading) -> Sample:
+    """Read calorimeter showers and their binning."""
+    binning_path = options.binning or next((p for p in _binnings(name) if p.is_file()), None)
+    if binning_path is None:
+        candidates = " or ".join(p.name for p in _binnings(name))
+        raise FastsimError(f"{name}: no binning XML given, and none beside it ({candidates})")
+    binning = read_binning(binning_path)
+    return showers_sample(read_showers(name, binning, max_events=options.max_events), binning)
 
 
 def _binnings(name: str) -> tuple[Path, ...]:
-    """Where the binning of a file of showers lies, if it is not given."""
+    """List where the binning of a file of showers may lie, if it is not given."""
     path = Path(name)
     return path.with_suffix(".xml"), path.with_name("binning.xml")
 
 
-def _jets(name: str, how: Reading) -> Sample:
-    def batches() -> Iterator[Sets]:
-        left = how.max_events
+def _jets(name: str, options: Reading) -> Sample:
+    """Cluster the events of a file into jets."""
+
+    def batches() -> Iterator[PartonBatch]:
+        left = options.max_events
         for particles, columns in _events(name):
             if left is not None:
                 particles, columns = particles[:left], columns[:left]
                 left -= len(particles)
             jets = cluster(
                 particles,
-                radius=how.radius,
-                pt_min=how.pt_min,
-                eta_max=how.eta_max,
-                max_jets=how.max_jets,
+                radius=options.radius,
+                pt_min=options.pt_min,
+                eta_max=options.eta_max,
+                max_jets=options.max_jets,
                 weights=_first_column(columns),
             )
             yield jets.constituents, jets.axes, jets.weights
             if left == 0:
                 return
 
-    sample = _jet_sample(name, batches(), f"no jet of R = {how.radius:g} above {how.pt_min:g} GeV in its events")
+    empty_message = f"no jet of R = {options.radius:g} above {options.pt_min:g} GeV in its events"
+    sample = _jet_sample(name, batches(), empty_message)
     # nobody knows what a jet comes from; and its pT is an outcome here, not what it was generated for
     return replace(sample, condition={"jet pt": sample.condition["pt"]})
 
 
-def _jet_sample(name: str, batches: Iterator[Sets], if_empty: str) -> Sample:
-    """The sample of all batches, of which only one is in memory as it was read.
+def _jet_sample(name: str, batches: Iterator[PartonBatch], empty_message: str) -> Sample:
+    """Make one sample of all batches, of which only one is in memory as it was read.
 
     Raises:
-        FastsimError: with the text ``if_empty`` if it has no sets; if a momentum or a weight is not allowed.
+        FastsimError: with the text ``empty_message`` if it has no sets; if a momentum or a weight is not allowed.
     """
     weights: list[NDArray[Any] | None] = []
 
     def sets() -> Iterator[tuple[ParticleSet, Partons]]:
-        for particles, partons, given in batches:
+        for particles, partons, batch_weights in batches:
             if len(partons):
-                weights.append(given)
+                weights.append(batch_weights)
                 yield particles, partons
         if not weights:
-            raise FastsimError(f"{name}: {if_empty}")
+            raise FastsimError(f"{name}: {empty_message}")
 
     try:
         sample = jet_sample_of(sets(), groomed=True)
@@ -162,8 +178,8 @@ def _jet_sample(name: str, batches: Iterator[Sets], if_empty: str) -> Sample:
     return replace(sample, weights=_one_weight(name, np.concatenate(known)) if len(known) == len(weights) else None)
 
 
-def _events(name: str) -> Iterator[Batch]:
-    """Final particles of a file's events in batches, with their weights (E, W)."""
+def _events(name: str) -> Iterator[EventBatch]:
+    """Yield the final particles of a file's events in batches, with their weights (E, W)."""
     from fastsim.formats import hdf5, hepmc, root
 
     if name.endswith((".h5", ".hdf5")):
@@ -180,12 +196,12 @@ def _events(name: str) -> Iterator[Batch]:
 
 
 def _first_column(weights: NDArray[Any] | None) -> NDArray[Any] | None:
-    """The first, nominal weight of every event, (N,), or None where there is none."""
+    """Return the first, nominal weight of every event, (N,), or None where there is none."""
     return None if weights is None or weights.shape[1:] == (0,) else weights.reshape(len(weights), -1)[:, 0]
 
 
 def _one_weight(name: str, weights: NDArray[Any]) -> NDArray[Any] | None:
-    """The weights, or None where all are equal."""
+    """Return the weights, or None where all are equal."""
     if not np.isfinite(weights).all() or not weights.sum() > 0:
         raise FastsimError(f"{name}: event weights sum to {weights.sum():g}; a sample needs a positive sum")
     return None if np.ptp(weights) == 0 else weights

@@ -9,7 +9,7 @@ unbiased and come with a null. What JetNet does, and every function here repeats
   ``default_rng(seed)``, seed 42; KPD from a new one in each batch, seeds 42, 1042, 2042 ... Its multi-threaded
   version draws from the legacy generator with the same seeds and so gives another number (``parallel``).
 - FPD(N) at 10 sizes regular in 1/N is fitted by ``scipy.optimize.curve_fit``, bounded to intercept and slope >= 0; its
-  error is that of the fit alone.
+  error comes from the fit alone.
 - W1, coverage and MMD draw from one generator of the module without a seed. ``seed`` here stands for having replaced
   it by ``default_rng(seed)`` before the call.
 - Errors of W1 are standard deviations over batches. Coverage and MMD have none there; here, the same deviation.
@@ -48,10 +48,20 @@ W1_GRAPHS = graphs("n==4", "d==4", "p==1")
 """The EFPs of W1EFP in JetNet's order, the square last: connected, four vertices, four edges."""
 
 _FEATURES = ("eta", "phi", "pt", "mass")
+"""Columns of a jet."""
+_ETA, _PHI, _PT, _MASS = range(4)
 
 
 def jet_efps(jets: NDArray[Any], of: Sequence[Graph] = DEFAULT_GRAPHS) -> Floats:
-    """EFPs of jets (N, P, F) in float64, shape (N, G): by default the 36 with at most four edges, for FPD and KPD."""
+    """Compute EFPs of jets: by default the 36 with at most four edges, which FPD and KPD take.
+
+    Args:
+        jets: padded jets, columns eta, phi, pT and optionally mass, shape (N, P, F).
+        of: the graphs.
+
+    Returns:
+        EFPs in float64, shape (N, G).
+    """
     return np.asarray(efps_of_arrays(jets[:, :, :3], graphs=of, dtype=np.float64))
 
 
@@ -66,7 +76,7 @@ def fpd(
     normalise: bool = True,
     seed: int = 42,
 ) -> MetricResult:
-    """JetNet's FPD: Frechet distance at ``num_points`` sizes, extrapolated to infinite size.
+    """Compute JetNet's FPD: Frechet distance at ``num_points`` sizes, extrapolated to infinite size.
 
     JetNet takes tr (S_1 S_2)^(1/2) from a matrix square root, here it is a sum over eigenvalues: equal but for
     rounding, which the square root enlarges where covariances are singular.
@@ -78,6 +88,12 @@ def fpd(
         num_points: sizes.
         normalise: divide features by their largest absolute value in ``real``.
         seed: of the draws.
+
+    Returns:
+        The intercept with the error of the fit; without a null (NaN).
+
+    Raises:
+        ValueError: if the samples do not fit each other, or hold NaN or infinity.
     """
     check_features("FPD", real, generated, 2)
     sizes = (1 / np.linspace(1 / min_samples, 1 / max_samples, num_points)).astype(np.int32)
@@ -104,7 +120,7 @@ def kpd(
     parallel: bool = False,
     seed: int = 42,
 ) -> MetricResult:
-    """JetNet's KPD: median over batches of the unbiased MMD^2 with kernel (x.y / D + 1)^4.
+    """Compute JetNet's KPD: median over batches of the unbiased MMD^2 with kernel (x.y / D + 1)^4.
 
     The error is half the distance from the 16.275% to the 83.725% quantile of the batches.
 
@@ -114,6 +130,12 @@ def kpd(
         normalise: divide features by their largest absolute value in ``real``.
         parallel: repeat the draws of JetNet's multi-threaded version (its ``num_threads`` given).
         seed: of the draws.
+
+    Returns:
+        The median; without a null (NaN).
+
+    Raises:
+        ValueError: if the samples do not fit each other, or hold NaN or infinity.
     """
     check_features("KPD", real, generated, 2)
     x, y = _normalised(real, generated, normalise)
@@ -135,13 +157,19 @@ def w1m(
     num_batches: int = 5,
     seed: int = 42,
 ) -> MetricResult:
-    """JetNet's W1M: Wasserstein-1 distance of jet masses, in units of the jet pT.
+    """Compute JetNet's W1M: Wasserstein-1 distance of jet masses, in units of the jet pT.
 
     Args:
         real, generated: jets, shapes (N, P, F) and (N', P', F); particles are massless if F = 3.
         num_eval_samples: jets of a batch.
         num_batches: batches, of which mean and standard deviation are given.
         seed: of the draws.
+
+    Returns:
+        The mean over batches with their standard deviation; without a null (NaN).
+
+    Raises:
+        ValueError: if a shape is not allowed, or the jets hold NaN, infinity or no particles.
     """
     _check_jets(real, generated)
     values, errors = _w1(_masses(real)[:, None], _masses(generated)[:, None], num_eval_samples, num_batches, seed)
@@ -156,10 +184,16 @@ def w1p(
     num_batches: int = 5,
     seed: int = 42,
 ) -> dict[str, MetricResult]:
-    """JetNet's W1P: Wasserstein-1 distance of each feature of the particles; arguments as for :func:`w1m`.
+    """Compute JetNet's W1P: Wasserstein-1 distance of each feature of the particles.
+
+    Args:
+        real, generated, num_eval_samples, num_batches, seed: as in :func:`w1m`.
 
     Returns:
         "w1p_eta", "w1p_phi", "w1p_pt", and "w1p_mass" if F = 4. (JetNet's paper states the mean of the first three.)
+
+    Raises:
+        ValueError: if a shape is not allowed, or the jets hold NaN, infinity or no particles.
     """
     _check_jets(real, generated)
     values, errors = _w1(real, generated, num_eval_samples, num_batches, seed)
@@ -175,10 +209,16 @@ def w1efp(
     num_batches: int = 5,
     seed: int = 42,
 ) -> dict[str, MetricResult]:
-    """JetNet's W1EFP: Wasserstein-1 distance of each EFP of :data:`W1_GRAPHS`; arguments as for :func:`w1m`.
+    """Compute JetNet's W1EFP: Wasserstein-1 distance of each EFP of :data:`W1_GRAPHS`.
+
+    Args:
+        real, generated, num_eval_samples, num_batches, seed: as in :func:`w1m`.
 
     Returns:
         "w1efp_0" to "w1efp_4". (JetNet's paper states their mean.)
+
+    Raises:
+        ValueError: if a shape is not allowed, or the jets hold NaN, infinity or no particles.
     """
     _check_jets(real, generated)
     efps = jet_efps(real, W1_GRAPHS), jet_efps(generated, W1_GRAPHS)
@@ -195,16 +235,26 @@ def cov_mmd(
     num_batches: int = 10,
     seed: int = 42,
 ) -> dict[str, MetricResult]:
-    """JetNet's coverage and minimum matching distance under the energy mover's distance (R = 1, beta = 1).
+    """Compute JetNet's coverage and minimum matching distance under the energy mover's distance (R = 1, beta = 1).
 
     Coverage: fraction of the real jets of a batch that are nearest to some generated jet. MMD: mean over real jets of
     the distance to the nearest generated one. Needs POT.
 
+    Args:
+        real, generated: jets, shapes (N, P, F) and (N', P', F).
+        num_eval_samples: jets of either sample in a batch.
+        num_batches: batches, of which mean and standard deviation are given.
+        seed: of the draws.
+
     Returns:
         Results "cov" and "mmd".
+
+    Raises:
+        ValueError: if a shape is not allowed, the jets hold NaN, infinity or no particles, or a pT is negative.
+        ImportError: if POT is not installed.
     """
     _check_jets(real, generated)
-    least = min(np.min(real[:, :, 2]), np.min(generated[:, :, 2]))
+    least = min(np.min(real[:, :, _PT]), np.min(generated[:, :, _PT]))
     if least < 0:
         raise ValueError(f"a particle has pT {least:g}: the energy mover's distance needs pT >= 0")
     rng = np.random.default_rng(seed)
@@ -231,7 +281,7 @@ def _normalised(real: NDArray[Any], generated: NDArray[Any], normalise: bool) ->
 
 
 def _moments(x: Floats) -> tuple[Floats, Floats]:
-    """Mean (D,) and unbiased covariance (D, D) of rows, which are overwritten."""
+    """Compute mean (D,) and unbiased covariance (D, D) of rows, which are overwritten."""
     mean = x.mean(axis=0)
     x -= mean
     return mean, x.T @ x / (len(x) - 1)
@@ -251,12 +301,12 @@ def _check_jets(real: NDArray[Any], generated: NDArray[Any]) -> None:
 
 
 def _masses(jets: NDArray[Any]) -> NDArray[Any]:
-    """Masses of the sums of four-momenta, negative where m^2 is, shape (N,).
+    """Compute masses of the sums of four-momenta, negative where m^2 is, shape (N,).
 
-    Of jets of one particle only the rounding is left: the order of operations is that of JetNet's vector library.
+    Of jets of one particle only the rounding is left: the operations follow the order of JetNet's vector library.
     """
-    eta, phi, pt = jets[:, :, 0], jets[:, :, 1], jets[:, :, 2]
-    m2 = jets[:, :, 3] ** 2 if jets.shape[2] == 4 else np.zeros_like(pt)
+    eta, phi, pt = jets[:, :, _ETA], jets[:, :, _PHI], jets[:, :, _PT]
+    m2 = jets[:, :, _MASS] ** 2 if jets.shape[2] == 4 else np.zeros_like(pt)
     decay = np.exp(-eta)
     cosh = 0.5 * (1 + decay**2) / decay
     energy = np.sqrt(m2 + pt**2 * cosh**2)
@@ -271,7 +321,7 @@ def _masses(jets: NDArray[Any]) -> NDArray[Any]:
 def _w1(
     real: NDArray[Any], generated: NDArray[Any], num_eval_samples: int, num_batches: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Mean and standard deviation over batches of W1 of each feature.
+    """Compute mean and standard deviation over batches of W1 of each feature.
 
     Args:
         real, generated: features of jets (N, K), or of their particles (N, P, K), where those all 0 are padding.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,21 +30,35 @@ Events = TypeVar("Events", Jets, Showers)
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """The results of one metric, and the classifier behind them, if there is one."""
 
     results: Sequence[MetricResult]
     test: ClassifierTest | None = None
 
 
+class Compute(Protocol):
+    """Computation of a metric of a generated sample against a real one."""
+
+    def __call__(self, real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome: ...
+
+
 @dataclass(frozen=True)
 class Metric:
-    """``compute(real, generated, seed)`` for events of ``kinds``; ``quick`` ones run by default and in every bin."""
+    """A metric of one generated sample.
+
+    Attributes:
+        meaning: what it measures, in words.
+        kinds: the kinds of events that it is defined for.
+        quick: whether it runs by default and in every bin of the condition.
+        compute: function of the real sample, the generated sample and the seed; options go to the functions that
+            compute the metric, such as ``num_permutations``.
+    """
 
     meaning: str
     kinds: tuple[Kind, ...]
     quick: bool
-    compute: Callable[[Sample, Sample, int], Found]
+    compute: Compute
 
 
 def _weights(real: Sample, generated: Sample) -> dict[str, Any]:
@@ -52,37 +66,40 @@ def _weights(real: Sample, generated: Sample) -> dict[str, Any]:
 
 
 def _events(kind: type[Events], *samples: Sample) -> list[Events]:
-    """The low-level events of samples.
+    """Return the low-level events of samples.
 
     Raises:
         ValueError: if a sample was made without them.
     """
-    found = [s.events for s in samples if isinstance(s.events, kind)]
-    if len(found) < len(samples):
+    events = [s.events for s in samples if isinstance(s.events, kind)]
+    if len(events) < len(samples):
         raise ValueError("this metric needs the events themselves, which the sample does not hold")
-    return found
+    return events
 
 
-def _fpd(real: Sample, generated: Sample, seed: int) -> Found:
-    return Found([fpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed)])
+def _fpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome([fpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed, **options)])
 
 
-def _kpd(real: Sample, generated: Sample, seed: int) -> Found:
-    return Found([kpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed)])
+def _kpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome([kpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed, **options)])
 
 
-def _w1(real: Sample, generated: Sample, seed: int) -> Found:
+def _w1(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     weights = _weights(real, generated)
-    return Found(
-        [w1(x, generated.observables[k], **weights, name=f"w1 {k}", seed=seed) for k, x in real.observables.items()]
+    return Outcome(
+        [
+            w1(x, generated.observables[k], **weights, name=f"w1 {k}", seed=seed, **options)
+            for k, x in real.observables.items()
+        ]
     )
 
 
-def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
+def _w1p(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     one, other = _events(Jets, real, generated)
     sets = [np.repeat(np.arange(len(e), dtype=np.int32), e.counts) for e in (one, other)]
     weights = [None if s.weights is None else s.weights[rows] for s, rows in zip((real, generated), sets, strict=True)]
-    return Found(
+    return Outcome(
         [
             w1(
                 getattr(one, name),
@@ -93,62 +110,67 @@ def _w1p(real: Sample, generated: Sample, seed: int) -> Found:
                 generated_groups=sets[1],
                 name=f"w1p {name}",
                 seed=seed,
+                **options,
             )
             for name in ("eta_rel", "phi_rel", "pt_rel")
         ]
     )
 
 
-def _spectra(real: Sample, generated: Sample, seed: int) -> Found:
+def _spectra(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     one, other = _events(Jets, real, generated)
-    return Found(list(spectrum_distances(one, other, **_weights(real, generated), seed=seed).values()))
+    return Outcome(list(spectrum_distances(one, other, **_weights(real, generated), seed=seed, **options).values()))
 
 
-def _auc(real: Sample, generated: Sample, seed: int) -> Found:
-    inputs = real.classifier_inputs(), generated.classifier_inputs()
-    test = classifier_test(*inputs, **_weights(real, generated), seed=seed)
-    return Found([test.auc], test)
+def _auc(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    one, other = real.classifier_inputs(), generated.classifier_inputs()
+    test = classifier_test(one, other, **_weights(real, generated), seed=seed, **options)
+    return Outcome([test.auc], test)
 
 
-def _auc_set(real: Sample, generated: Sample, seed: int, *, pairwise: bool = False) -> Found:
+def _auc_set(real: Sample, generated: Sample, seed: int, *, pairwise: bool = False, **options: Any) -> Outcome:
     from metrics.classifiers.sets import set_auc
 
     one, other = _events(Jets, real, generated)
-    test = set_auc(one, other, **_weights(real, generated), pairwise=pairwise, seed=seed)
-    return Found([test.auc], test)
+    test = set_auc(one, other, **_weights(real, generated), pairwise=pairwise, seed=seed, **options)
+    return Outcome([test.auc], test)
 
 
-def _auc_voxels(real: Sample, generated: Sample, seed: int) -> Found:
+def _auc_voxels(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     from metrics.classifiers.voxels import voxel_auc
 
     one, other = _events(Showers, real, generated)
-    test = voxel_auc(one, other, **_weights(real, generated), seed=seed)
-    return Found([test.auc], test)
+    test = voxel_auc(one, other, **_weights(real, generated), seed=seed, **options)
+    return Outcome([test.auc], test)
 
 
-def _prdc(real: Sample, generated: Sample, seed: int) -> Found:
-    return Found(list(prdc(real.embedding, generated.embedding, **_weights(real, generated), seed=seed).values()))
+def _prdc(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome(
+        list(prdc(real.embedding, generated.embedding, **_weights(real, generated), seed=seed, **options).values())
+    )
 
 
-def _emd(real: Sample, generated: Sample, seed: int) -> Found:
+def _emd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     one, other = _events(Jets, real, generated)
-    return Found(list(coverage_and_mmd(one, other, **_weights(real, generated), seed=seed).values()))
+    return Outcome(list(coverage_and_mmd(one, other, **_weights(real, generated), seed=seed, **options).values()))
 
 
-def _separation(real: Sample, generated: Sample, seed: int) -> Found:
+def _separation(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     groups = observable_groups(binning_of(real))
-    found = separations(real, generated, histogram_edges(real), groups=groups, seed=seed)
+    powers = separations(real, generated, histogram_edges(real), groups=groups, seed=seed, **options)
     # a group of one observable has no mean of its own
     names = [f"separation {name if len(members) > 1 else members[0]}" for name, members in groups.items() if members]
-    return Found([found[name] for name in names if name in found] + [voxel_separation(real, generated, seed=seed)])
+    return Outcome(
+        [powers[name] for name in names if name in powers] + [voxel_separation(real, generated, seed=seed, **options)]
+    )
 
 
-def _response(real: Sample, generated: Sample, seed: int) -> Found:
-    return Found(list(response_differences(real, generated, seed=seed).values()))
+def _response(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome(list(response_differences(real, generated, seed=seed, **options).values()))
 
 
-def _correlation(real: Sample, generated: Sample, seed: int) -> Found:
-    return Found([correlation_distance(real, generated, seed=seed)])
+def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome([correlation_distance(real, generated, seed=seed, **options)])
 
 
 EVERY: tuple[Kind, ...] = ("jets", "showers", "arrays")
@@ -173,14 +195,14 @@ POSTERIOR = "posterior"
 """The one metric of several generated samples together, for every kind of events; never quick."""
 
 
-def _jetnet(metric: Callable[..., Any], features: Callable[[Jets], Any]) -> Callable[[Sample, Sample, int], Found]:
-    """A metric of :mod:`metrics.jetnet` of the leading 30 particles."""
+def _jetnet(metric: Callable[..., Any], features: Callable[[Jets], Any]) -> Compute:
+    """Make a metric of :mod:`metrics.jetnet` of the leading 30 particles."""
 
-    def compute(real: Sample, generated: Sample, seed: int) -> Found:
+    def compute(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
         check_unweighted("the protocol of JetNet", real.weights, generated.weights)
         one, other = (features(jets) for jets in _events(Jets, real, generated))
-        found = metric(one, other, seed=seed)
-        return Found([found] if isinstance(found, MetricResult) else list(found.values()))
+        results = metric(one, other, seed=seed, **options)
+        return Outcome([results] if isinstance(results, MetricResult) else list(results.values()))
 
     return compute
 
@@ -203,7 +225,15 @@ PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": METRICS, "jetnet": JETNET}
 
 
 def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsim") -> list[str]:
-    """The chosen metrics of one kind of events: the quick ones by default, "all", or those named.
+    """Choose metrics of one kind of events: the quick ones by default, "all", or those named.
+
+    Args:
+        kind: what the events are.
+        names: names of metrics, ["all"], or None for the quick ones.
+        protocol: "fastsim" or "jetnet".
+
+    Returns:
+        Names of metrics, each once.
 
     Raises:
         ValueError: if a name or the protocol is not known or not defined for these events.

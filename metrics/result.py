@@ -12,10 +12,17 @@ import numpy as np
 class MetricResult:
     """One metric of a generated sample against a real one.
 
-    ``value`` and its one-sigma ``error``; ``null_value`` and ``null_error``, the mean and standard deviation of the
-    same metric between samples of these sizes that are equal in distribution; ``num_real`` and ``num_generated``
-    events; the ``seed`` of everything drawn. ``p_value`` is the probability of a value at least as bad between equal
-    samples, where a permutation test gives it. ``worse`` says on which side of the null worse samples lie.
+    Attributes:
+        name: of the metric.
+        value: in the metric's own units.
+        error: one standard deviation of ``value``.
+        null_value: mean of the metric between samples of these sizes that are equal in distribution.
+        null_error: its standard deviation between them.
+        num_real: real events.
+        num_generated: generated events.
+        seed: seed of everything drawn.
+        p_value: probability of a value at least as bad between equal samples, where a permutation test gives it.
+        worse: on which side of the null worse samples lie.
 
     >>> MetricResult("fpd", 5e-4, 1e-4, 0.0, 2e-4, 1000, 1000, 0).sigmas
     2.5
@@ -46,7 +53,7 @@ class MetricResult:
         return self.sigmas if self.worse == "high" else -self.sigmas
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what is not finite is None."""
+        """Convert to plain values for JSON; what is not finite is None."""
         values = asdict(self)
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 

@@ -39,11 +39,22 @@ class Columns:
 class Sample:
     """N events of one kind.
 
-    ``observables``: one value an event, (N,) each, in the units that their names state: compared one by one.
-    ``embedding``: (N, D), what FPD, KPD, precision and recall are computed in (EFPs of jets, features of showers).
-    ``condition``: what the events were generated for, (N,) each: bins, and input of every classifier.
-    ``weights``: (N,), of either sign, or None where all are 1.
-    ``events``: the events themselves, for metrics of low-level data; ``binning``: where the voxels of showers lie.
+    Attributes:
+        kind: what the events are.
+        observables: one value an event, (N,) each, in the units that their names state: compared one by one.
+        embedding: the features that FPD, KPD, precision and recall are computed in (EFPs of jets, features of showers),
+            shape (N, D).
+        condition: what the events were generated for, (N,) each: bins, and input of every classifier.
+        weights: event weights of either sign, (N,), or None where all are 1.
+        events: the events themselves, for metrics of low-level data.
+        binning: where the voxels of showers lie.
+
+    Raises:
+        ValueError: if the columns differ in length.
+
+    >>> sample = Sample("arrays", {"mass / GeV": np.array([1.0, 2.0, 3.0])}, np.zeros((3, 2)))
+    >>> len(sample), sample[1:].observables["mass / GeV"].tolist()
+    (3, [2.0, 3.0])
     """
 
     kind: Kind
@@ -66,7 +77,7 @@ class Sample:
         return len(self.embedding)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Sample:
-        """The events of a slice, a mask or an array of indices."""
+        """Select the events of a slice, a mask or an array of indices."""
         return Sample(
             self.kind,
             {k: v[rows] for k, v in self.observables.items()},
@@ -78,12 +89,19 @@ class Sample:
         )
 
     def classifier_inputs(self) -> Columns:
-        """Observables and condition side by side, shape (N, K)."""
+        """Put observables and condition side by side, shape (N, K)."""
         return Columns((*self.observables.values(), *self.condition.values()))
 
 
 def check_alike(real: Sample, generated: Sample) -> None:
-    """Raises ValueError if two samples differ in kind, observables, condition or binning: nothing is compared amiss."""
+    """Check that two samples can be compared: equal kind, observables, condition and binning.
+
+    Args:
+        real, generated: the samples.
+
+    Raises:
+        ValueError: if they differ, saying in what.
+    """
     for name in ("kind", "observables", "condition", "binning"):
         one, other = getattr(real, name), getattr(generated, name)
         if isinstance(one, Mapping):

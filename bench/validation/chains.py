@@ -1,10 +1,10 @@
 """Partons to cells in four combinations of stages, for docs/calorimeter.md: which stage does a difference come from?
 
 Hadrons from Pythia or a model, showers in copper from Geant4 or a model; partons of one kind, drawn anew for each.
-Each combination is held against Pythia with Geant4: Wasserstein-1 distance of observables of the cells in standard
-deviations of that, with a bootstrap error; a second run of Pythia and Geant4 says what equal samples give. Then the
-cost: CPU milliseconds a parton (user and system, of all processes, one thread each), start-up taken off by a shorter
-run.
+Each combination is compared with Pythia and Geant4: Wasserstein-1 distance of observables of the cells in standard
+deviations of the latter, with a bootstrap error; a second run of Pythia and Geant4 says what equal samples give. Then
+the cost: CPU milliseconds a parton (user and system, of all processes, one thread each), without start-up, which a
+shorter run measures.
 
     python -m bench.validation.chains --num 400 --geant4-data DIR
 """
@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -30,7 +31,8 @@ from fastsim.detector.towers import Towers, towers_of
 from fastsim.errors import FastsimError
 from fastsim.event import kinematics
 from fastsim.formats.hdf5 import read_events
-from fastsim.stages import DETECTOR, GEANT4
+from fastsim.registry import GEANT4
+from fastsim.stages import DETECTOR
 
 Floats = NDArray[np.float64]
 Chain = tuple[str, str, int]
@@ -44,11 +46,11 @@ SHORT = {GEANT4: 8, "": 64}
 
 
 def make(chain: Chain, pt: str, num: int, path: Path, data: Path | None) -> Path:
-    """Runs a chain into ``path``; what is there already is taken."""
+    """Run a chain into ``path``, unless that is there already."""
     hadrons, showers, seed = chain
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        options = {} if hadrons == "pythia" else {"model": hadrons}
+        options: dict[str, Any] = {} if hadrons == "pythia" else {"model": hadrons}
         fastsim.generate(
             GUN.format(pt=pt, num=num),
             path,
@@ -64,7 +66,7 @@ def make(chain: Chain, pt: str, num: int, path: Path, data: Path | None) -> Path
 
 
 def observables(path: Path, towers: Towers) -> dict[str, Floats]:
-    """Of the cells of each event (E,); energies as fractions of the parton's."""
+    """Compute observables of the cells of each event (E,); energies as fractions of the parton's."""
     columns: list[dict[str, Floats]] = []
     for events in read_events(path)[1]:
         cells, partons = events.cells, events.p4[events.offsets[:-1]]
@@ -72,27 +74,28 @@ def observables(path: Path, towers: Towers) -> dict[str, Floats]:
         eta, phi, layer = towers.centres(cells.id)
         index, energy = cells.index, cells.energy.astype(np.float64)
         scale = 1e3 * partons[:, 0]
-        away = kinematics.delta_phi(phi, kinematics.phi(partons)[index])
-        apart = np.hypot(eta - kinematics.eta(partons)[index], away)
+        delta_phi = kinematics.delta_phi(phi, kinematics.phi(partons)[index])
+        distance_to_parton = np.hypot(eta - kinematics.eta(partons)[index], delta_phi)
 
         def summed(weights: Floats, index: NDArray[np.int64] = index, num: int = len(events)) -> Floats:
-            return np.bincount(index, weights=weights, minlength=num)
+            return np.bincount(index, weights=weights, minlength=num).astype(np.float64)
 
         total = summed(energy)
         hottest = np.zeros(len(events))
         np.maximum.at(hottest, index, energy)
-        found = {"visible energy": total / scale, "energy within 0.4": summed(energy * (apart < 0.4)) / scale}
+        within = summed(energy * (distance_to_parton < 0.4))
+        values = {"visible energy": total / scale, "energy within 0.4": within / scale}
         for k in range(towers.num_layers):
-            found[f"energy in layer {k + 1}"] = summed(energy * (layer == k)) / scale
-        found["width"] = summed(energy * apart) / np.maximum(total, 1e-9)
-        found["hottest cell"] = hottest / scale
-        found["cells above 1 MeV"] = summed((energy > THRESHOLD).astype(np.float64))
-        columns.append(found)
+            values[f"energy in layer {k + 1}"] = summed(energy * (layer == k)) / scale
+        values["width"] = summed(energy * distance_to_parton) / np.maximum(total, 1e-9)
+        values["hottest cell"] = hottest / scale
+        values["cells above 1 MeV"] = summed((energy > THRESHOLD).astype(np.float64))
+        columns.append(values)
     return {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
 
 
 def distance(real: Floats, other: Floats, rng: np.random.Generator, num: int = 50) -> tuple[float, float]:
-    """Wasserstein-1 distance in standard deviations of ``real``, with a bootstrap error."""
+    """Compute the W1 distance in standard deviations of ``real``, with a bootstrap error."""
     width = float(real.std())
     draws = [
         wasserstein_distance(rng.choice(real, len(real)), rng.choice(other, len(other))) / width for _ in range(num)
@@ -101,7 +104,7 @@ def distance(real: Floats, other: Floats, rng: np.random.Generator, num: int = 5
 
 
 def comparison(samples: dict[str, dict[str, Floats]]) -> str:
-    """The table of distances to the first sample, and of ratios of the mean visible energy."""
+    """Write the table of distances to the first sample, and of ratios of the mean visible energy."""
     (real_name, real), *others = samples.items()
     rng, rows = np.random.default_rng(0), []
     for name in real:
@@ -119,7 +122,7 @@ def comparison(samples: dict[str, dict[str, Floats]]) -> str:
 
 
 def cost(chain: Chain, pt: str, num: int, folder: Path, data: Path | None) -> float:
-    """CPU ms a parton of a chain, without its start."""
+    """Measure the CPU ms a parton of a chain, without its start."""
     spent, short = [], SHORT.get(chain[1], SHORT[""])
     for count in (short, num):
         path = folder / f"cost-{'-'.join(map(str, chain))}-{count}.h5"
@@ -132,6 +135,7 @@ def cost(chain: Chain, pt: str, num: int, folder: Path, data: Path | None) -> fl
 
 
 def _spent() -> float:
+    """Read the CPU seconds of this process and its children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
 

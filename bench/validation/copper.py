@@ -1,14 +1,14 @@
-"""Holds models of showers in copper against Geant4 (part of ``make validate``), for docs/calorimeter.md.
+"""Compare models of showers in copper with Geant4 (part of ``make validate``), for docs/calorimeter.md.
 
 Rows: family of particles x kinetic energy {0.1-1, 1-10, 10-200 GeV}, along the normal. Model and Geant4 have the
 same incident energies, the model several times; with x the visible over the kinetic energy of a shower:
 
-- response: <x> of the model over that of Geant4;
+- response: <x> of the model over <x> of Geant4;
 - resolution: width of x over Geant4's, about a cubic in log E that is fitted to Geant4's particles, one by one;
 - profiles: <E_k / E> of the layers, and of the rings of each section of the detector, in those that hold 95% of the
-  energy: the largest relative deviation, and what the deviations are in the mean square beyond their errors.
+  energy: the largest relative deviation, and the root mean square of the deviations beyond their errors.
 
-The rows Geant4 hold one half of Geant4's showers against the other. Errors are of one standard deviation.
+The rows Geant4 compare one half of Geant4's showers with the other. Errors are of one standard deviation.
 
     python -m bench.validation.copper truth --num 1000 --geant4-data DIR    # Geant4 only: the slow, once-only part
     python -m bench.validation.copper run --models NAME CARD.json
@@ -35,12 +35,12 @@ from bench.validation.hadron_document import fill, table
 from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.errors import FastsimError
+from fastsim.production.shower_run import CHUNK
+from fastsim.registry import load_showers, shipped_showers
 from fastsim.shipped import data_folder
 from fastsim.sources import cards
 from fastsim.sources.showers import Incidents, ShowerSource
-from generators.showers.produce import CHUNK
 from generators.showers.regroup import Regrouping
-from generators.showers.sources import load_source, shipped
 from generators.showers.stored import read_stored
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,13 @@ Results = dict[tuple[str, str], dict[str, "Comparison"]]
 
 @dataclass(frozen=True)
 class Fractions:
-    """Showers of one particle: kinetic energy (N,) in GeV, and fractions of it in layers (N, L) and rings (N, K)."""
+    """N showers of one particle, as fractions of its kinetic energy.
+
+    Attributes:
+        energy: kinetic energy in GeV, (N,).
+        layers: fraction in each layer, (N, L).
+        rings: fraction in each ring of each section, (N, K).
+    """
 
     energy: Floats
     layers: Floats
@@ -81,7 +87,7 @@ class Fractions:
 
 
 def fractions(detector: Detector, pdg_id: int, energy: Floats, voxels: NDArray[np.float32]) -> Fractions:
-    """Of showers (N, V) in MeV; rings are summed over the layers that have the same."""
+    """Sum the voxels of showers (N, V) in MeV by layer and ring; layers with the same rings are summed."""
     binning = detector.binning(NAMES[pdg_id])
     assert binning is not None
     layers, rings, start = [], dict[tuple[float, ...], Floats](), 0
@@ -96,7 +102,7 @@ def fractions(detector: Detector, pdg_id: int, energy: Floats, voxels: NDArray[n
 
 
 def draw(source: ShowerSource, detector: Detector, pdg_id: int, energy: Floats, times: int) -> Fractions:
-    """A source's showers at the given energies in GeV, ``times`` of each."""
+    """Draw a source's showers at the given energies in GeV, ``times`` of each."""
     energy, parts = np.tile(energy, times), []
     for chunk, first in enumerate(range(0, len(energy), CHUNK)):
         some = energy[first : first + CHUNK]
@@ -108,7 +114,7 @@ def draw(source: ShowerSource, detector: Detector, pdg_id: int, energy: Floats, 
 
 
 def ratio(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Means (K,) of columns of ``b`` over those of ``a``, with errors."""
+    """Compute means (K,) of columns of ``b`` over means of columns of ``a``, with errors."""
     means = [x.mean(axis=0) for x in (a, b)]
     errors = [x.std(axis=0) / np.sqrt(len(x)) / m for x, m in zip((a, b), means, strict=True)]
     value = means[1] / means[0]
@@ -116,11 +122,18 @@ def ratio(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 def deviations(a: Floats, b: Floats) -> tuple[float, float, float]:
-    """The largest relative deviation of a profile with its error, and the mean square of all beyond their errors."""
+    """Compare two profiles, in the columns that hold 95% of the energy.
+
+    Args:
+        a, b: fractions of the energy, (N, K) and (N', K); ``a`` is real.
+
+    Returns:
+        The largest relative deviation, its error, and the root mean square of all deviations beyond their errors.
+    """
     mean = a.mean(axis=0)
     order = np.argsort(-mean)
-    held = np.cumsum(mean[order]) - mean[order] < HELD * mean.sum()
-    value, error = ratio(a[:, order[held]], b[:, order[held]])
+    main = np.cumsum(mean[order]) - mean[order] < HELD * mean.sum()
+    value, error = ratio(a[:, order[main]], b[:, order[main]])
     worst = int(np.argmax(np.abs(value - 1)))
     beyond = float(np.mean((value - 1) ** 2 - error**2))
     return float(value[worst] - 1), float(error[worst]), float(np.sign(beyond) * np.sqrt(abs(beyond)))
@@ -137,7 +150,7 @@ class Comparison:
     rings: tuple[float, float, float]
 
     def cells(self) -> list[str]:
-        """As a row of the table has them."""
+        """Write the cells of a row of the table."""
         ratios = [f"{value:.3f} ± {error:.3f}" for value, error in (self.response, self.resolution)]
         profiles = [
             f"{100 * worst:+.0f} ± {100 * error:.0f}, {100 * beyond:+.1f}"
@@ -147,7 +160,7 @@ class Comparison:
 
 
 def compare(real: Mapping[str, Fractions], other: Mapping[str, Fractions], low: float, high: float) -> Comparison:
-    """The figures of a family, particle by particle put together, in a range of energies."""
+    """Compute the figures of a family, particle by particle put together, in a range of energies in GeV."""
     columns: dict[str, list[list[Floats]]] = {name: [[], []] for name in ("x", "width", "layers", "rings")}
     for name, whole in real.items():
         curve = np.polyfit(np.log(whole.energy), whole.visible, 3)
@@ -173,7 +186,7 @@ def compare(real: Mapping[str, Fractions], other: Mapping[str, Fractions], low: 
 
 
 def halves(whole: Fractions) -> tuple[Fractions, Fractions]:
-    """Every other shower in the order of energy, and those between."""
+    """Split showers in the order of energy: every other one, and those between."""
     order = np.argsort(whole.energy)
     parts = (Fractions(whole.energy[k], whole.layers[k], whole.rings[k]) for k in (order[::2], order[1::2]))
     one, other = parts
@@ -181,8 +194,8 @@ def halves(whole: Fractions) -> tuple[Fractions, Fractions]:
 
 
 def compare_all(real: Mapping[str, Fractions], sources: Mapping[str, Mapping[str, Fractions]]) -> Results:
-    """All families and energies; first Geant4's halves, then the sources that know a particle of the family."""
-    found: Results = {}
+    """Compare all families and energies: Geant4's halves, then the sources that know a particle of the family."""
+    results: Results = {}
     for family, names in FAMILIES.items():
         present = {name: real[name] for name in names if name in real}
         if not present:
@@ -190,55 +203,58 @@ def compare_all(real: Mapping[str, Fractions], sources: Mapping[str, Mapping[str
         split = {name: halves(sample) for name, sample in present.items()}
         first, second = ({n: s[k] for n, s in split.items()} for k in (0, 1))
         for low, high in pairwise(EDGES):
-            row = found[family, f"{low:g}-{high:g}"] = {GEANT4: compare(first, second, low, high)}
-            for source, made in sources.items():
-                known = {name: sample for name, sample in present.items() if name in made}
+            row = results[family, f"{low:g}-{high:g}"] = {GEANT4: compare(first, second, low, high)}
+            for source, drawn in sources.items():
+                known = {name: sample for name, sample in present.items() if name in drawn}
                 if known:
-                    row[source] = compare(known, made, low, high)
-    return found
+                    row[source] = compare(known, drawn, low, high)
+    return results
 
 
 def markdown(results: Results) -> str:
-    """The table of all."""
+    """Write the table of all."""
     head = ["particles", "GeV", "sample", "showers", "response", "resolution", "layers, %", "rings, %"]
     return table(head, [[*place, name, *c.cells()] for place, row in results.items() for name, c in row.items()])
 
 
 def card_figures(results: Results, source: str) -> dict[str, cards.Figure]:
-    """How far response and resolution are from Geant4's, beside those of its halves, as a model's card holds them."""
-    found = {}
+    """Compute how far response and resolution are from Geant4's, with a null, as a model's card holds them.
+
+    The null is the same figure between the halves of Geant4's showers.
+    """
+    figures = {}
     for (family, energies), row in results.items():
         for name in ("response", "resolution"):
             if source in row:
                 (value, error), (null, null_error) = (getattr(row[k], name) for k in (source, GEANT4))
                 place = f"{name}-off/{family.split(',')[0]}-{energies}"
-                found[place] = cards.Figure(abs(value - 1), error, abs(null - 1), null_error)
-    return found
+                figures[place] = cards.Figure(abs(value - 1), error, abs(null - 1), null_error)
+    return figures
 
 
 def read_real(paths: Sequence[Path]) -> tuple[dict[str, tuple[Floats, NDArray[np.float32]]], set[tuple[int, int]]]:
-    """Energies (GeV) and voxels (MeV) by particle, and the runs of Geant4 they are from.
+    """Read energies (GeV) and voxels (MeV) by particle, and the runs of Geant4 that they are from.
 
     Raises:
         FastsimError: if a file was made by a model, or in another detector or direction.
     """
-    found: dict[str, list[tuple[Floats, NDArray[np.float32]]]] = {}
+    by_particle: dict[str, list[tuple[Floats, NDArray[np.float32]]]] = {}
     runs = set()
     for path in paths:
         stored = read_stored(path)
         if stored.model is not None or stored.detector != DETECTOR or stored.theta > 0:
             raise FastsimError(f"{path}: give showers of Geant4 in {DETECTOR} at theta 0")
-        found.setdefault(NAMES[stored.pdg_id], []).append((stored.showers.incident / 1e3, stored.showers.voxels))
+        by_particle.setdefault(NAMES[stored.pdg_id], []).append((stored.showers.incident / 1e3, stored.showers.voxels))
         runs.add((stored.pdg_id, stored.seed))
     joined = {
         name: (np.concatenate([e for e, _ in parts]), np.concatenate([v for _, v in parts]))
-        for name, parts in found.items()
+        for name, parts in by_particle.items()
     }
     return joined, runs
 
 
 def truth_path(folder: Path, particle: str) -> Path:
-    """The file that ``truth`` makes of a particle."""
+    """Name the file that ``truth`` makes of a particle."""
     return folder / f"copper-{particle}.h5"
 
 
@@ -267,11 +283,11 @@ def main() -> None:
     showers, runs = read_real(options.real or [truth_path(options.folder, particle) for particle in PARTICLES])
     real = {n: fractions(detector, PARTICLES[n][0], energy, regroup(voxels)) for n, (energy, voxels) in showers.items()}
     sources: dict[str, dict[str, Fractions]] = {}
-    for name in options.models or shipped(detector.name):
-        source, card = load_source(name)
+    for name in options.models or shipped_showers(detector.name):
+        source = load_showers(name)
         if source.detector != detector.name:
             raise FastsimError(f"{source.name} makes showers in {source.detector}, not in {detector.name}")
-        refuse_shared({"real": runs}, {source.name: trained_on(card)})
+        refuse_shared({"real": runs}, {source.name: trained_on(source.card)})
         sources[source.name] = {
             n: draw(source, detector, PARTICLES[n][0], sample.energy, options.times)
             for n, sample in real.items()
@@ -283,7 +299,7 @@ def main() -> None:
     print(text, end="")
     fill(options.docs / "calorimeter.md", detector.name, text)
     for name in sources:
-        if name in cards.available(cards.SHOWER_KINDS):
+        if name in cards.available(cards.SHOWERS):
             cards.add_figures(data_folder() / "models" / f"{name}.json", card_figures(results, name))
 
 

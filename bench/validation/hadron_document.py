@@ -24,13 +24,13 @@ _COLOURS = ("#d1495b", "#00798c", "#edae49", "#66a182", "#8d6a9f")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Write a Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
     return "\n".join(lines) + "\n"
 
 
 def figure_table(results: Results, samples: Sequence[str], name: str, scale: float, digits: int) -> str:
-    """One figure with its error, cells by samples, the null first."""
+    """Write the table of one figure with its error, cells by samples, the null first."""
     rows = []
     for cell, by_sample in results.items():
         values = [by_sample[s].figures[name] if s in by_sample else None for s in samples]
@@ -39,7 +39,7 @@ def figure_table(results: Results, samples: Sequence[str], name: str, scale: flo
 
 
 def w1_table(results: Results, sample: str, names: Mapping[str, str]) -> str:
-    """W1 of one sample: the value in units of 1e-4 and, in brackets, how many times the null."""
+    """Write the table of W1 of one sample: in units of 1e-4 and, in brackets, how many times the null."""
     rows = []
     for cell, by_sample in results.items():
         if sample not in by_sample:
@@ -54,7 +54,7 @@ def w1_table(results: Results, sample: str, names: Mapping[str, str]) -> str:
 
 
 def means_table(results: Results, samples: Sequence[str]) -> str:
-    """Species with a mean multiplicity outside 1% (5% if rare), and the energy flow's worst bin, by cell."""
+    """Write by cell: species with a mean multiplicity outside 1% (5% if rare), and the worst bin of energy flow."""
     rows = []
     for cell, by_sample in results.items():
         row = [cell]
@@ -74,7 +74,7 @@ def means_table(results: Results, samples: Sequence[str]) -> str:
 
 
 def flow_table(results: Results, sample: str) -> str:
-    """Deviation of the mean energy flow in every bin of Delta R, by cell."""
+    """Write the deviation of the mean energy flow in every bin of Delta R, by cell."""
     rows = [
         [cell, *(f"{100 * (r.ratio - 1):+.1f} ± {100 * r.error:.1f}" for r in by_sample[sample].flow)]
         for cell, by_sample in results.items()
@@ -85,7 +85,7 @@ def flow_table(results: Results, sample: str) -> str:
 
 
 def summary_table(results: Results, samples: Sequence[str]) -> str:
-    """One row a sample: FPD and AUC, median over the cells and worst cell, and how many cells keep all means."""
+    """Write one row a sample: FPD and AUC, median and worst cell, and how many cells keep all means."""
     rows = []
     for sample in samples:
         cells = {cell: by_sample[sample] for cell, by_sample in results.items() if sample in by_sample}
@@ -115,7 +115,7 @@ def fill(document: Path, marker: str, text: str) -> None:
 
 
 def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) -> str:
-    """The whole document.
+    """Write the whole document.
 
     Args:
         results: comparisons by cell and sample.
@@ -173,7 +173,7 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
 
 
 def plot_cell(path: Path, cell: str, real: Features, samples: Mapping[str, Features]) -> None:
-    """Distributions of all observables with their ratio to the real sample, and the energy flow, as one PNG."""
+    """Draw distributions of all observables with their ratio to the real sample, and energy flow, as one PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -218,7 +218,7 @@ def plot_cell(path: Path, cell: str, real: Features, samples: Mapping[str, Featu
 
 
 def plot_heat_map(path: Path, results: Results, samples: Sequence[str]) -> None:
-    """FPD and AUC of every sample over the cells (parton by pT range) as one PNG."""
+    """Draw FPD and AUC of every sample over the cells (parton by pT range) as one PNG."""
     import matplotlib
 
     matplotlib.use("Agg")

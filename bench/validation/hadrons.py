@@ -1,8 +1,8 @@
-"""Holds models against Pythia on test partons that no training or selection has seen (``make validate``).
+"""Compare models with Pythia on test partons that no training or selection has seen (``make validate``).
 
 Sixteen cells: {light quarks u d s, c, b, g} x pT {20-60, 60-200, 200-600, 600-2000 GeV}, quarks and antiquarks, pT
-log-uniform, |eta| < 2. Real sample A is held against an independent real sample B (the null) and, with the
-same partons as B, against each model. Everything is made in blocks of 5,000 partons with seeds
+log-uniform, |eta| < 2. Real sample A is compared with an independent real sample B (the null) and with each model,
+which gets the same partons as B. Everything is made in blocks of 5,000 partons with seeds
 (8317, cell, sample, block) and kept under runs/validation/, so an interrupted run goes on where it stopped and a larger
 --num reuses what is there.
 
@@ -43,7 +43,7 @@ SAMPLES = {"A": 0, "B": 1}
 
 
 def test_partons(cell: str, sample: str, block: int) -> Partons:
-    """The partons of one block of a cell: seed family (8317, cell, sample, block)."""
+    """Draw the partons of one block of a cell: seed family (8317, cell, sample, block)."""
     flavours, lo, hi = CELLS[cell]
     rng = np.random.default_rng(np.random.SeedSequence([SEED, list(CELLS).index(cell), SAMPLES[sample], block]))
     ids = rng.choice(flavours, BLOCK)
@@ -56,7 +56,9 @@ def test_partons(cell: str, sample: str, block: int) -> Partons:
 def sample_features(
     source: Any, name: str, cell: str, sample: str, num: int, folder: Path, keep_sets: bool = False
 ) -> Features:
-    """Features of ``num`` sets that ``source`` draws for a cell's test partons; blocks on disk are reused.
+    """Compute features of ``num`` sets that ``source`` draws for a cell's test partons.
+
+    Blocks that are on disk are not computed anew.
 
     ``keep_sets`` also keeps the particles themselves, so that features can be redefined without sampling again.
     """
@@ -82,7 +84,7 @@ def sample_features(
 
 
 def save_sets(particles: ParticleSet, path: Path) -> None:
-    """Particles as offsets, PDG ids and float32 three-momenta (GeV); the energy is on the mass shell."""
+    """Save particles as offsets, PDG ids and float32 three-momenta (GeV); the energy is on the mass shell."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
     np.savez(
@@ -95,7 +97,7 @@ def save_sets(particles: ParticleSet, path: Path) -> None:
 
 
 def load_sets(path: Path) -> ParticleSet:
-    """What :func:`save_sets` wrote."""
+    """Load the particles that :func:`save_sets` saved."""
     with np.load(path) as data:
         pdg_id = data["pdg_id"].astype(np.int64)
         p4 = np.concatenate([np.zeros((len(pdg_id), 1)), data["p3"].astype(np.float64)], axis=1)
@@ -103,14 +105,14 @@ def load_sets(path: Path) -> ParticleSet:
 
 
 def truth(cell: str, sample: str, num: int, folder: Path, workers: int, keep_sets: bool = False) -> Features:
-    """Features of a real sample, made with Pythia where they are not on disk yet."""
+    """Compute features of a real sample, made with Pythia where they are not on disk yet."""
     from generators.reference.pythia import PythiaGun
 
     return sample_features(PythiaGun(workers=workers), "pythia", cell, sample, num, folder, keep_sets)
 
 
 def model_source(name: str) -> tuple[str, Any]:
-    """A model by ``fastsim.load_model`` (a shipped name, a card file, a library's .h5), and the key of its samples.
+    """Load a model (a shipped name, a card file, a library's .h5), with the key of its samples.
 
     The key holds the hash of the weights, so that samples of retrained weights are never taken for these.
     """
@@ -121,6 +123,7 @@ def model_source(name: str) -> tuple[str, Any]:
 
 
 def result_path(folder: Path, key: str, cell: str, num: int) -> Path:
+    """Name the file of a result."""
     return folder / "results" / f"{key}@{cell}@{num}.json"
 
 
@@ -143,14 +146,14 @@ def run(cells: list[str], sources: dict[str, Any], num: int, folder: Path, worke
 
 
 def card_figures(results: dict[str, dict[str, Comparison]], key: str) -> dict[str, cards.Figure]:
-    """FPD and AUC of a model in every cell, with their nulls, as its card holds them."""
-    found = {}
+    """Collect FPD and AUC of a model in every cell, with their nulls, as its card holds them."""
+    figures = {}
     for cell, by_key in results.items():
         if key in by_key and NULL in by_key:
             for name in ("fpd", "auc"):
                 value, null = by_key[key].figures[name], by_key[NULL].figures[name]
-                found[f"{name}/{cell}"] = cards.Figure(value.value, value.error, null.value, null.error)
-    return found
+                figures[f"{name}/{cell}"] = cards.Figure(value.value, value.error, null.value, null.error)
+    return figures
 
 
 def write_report(
@@ -162,18 +165,18 @@ def write_report(
     plotted: list[str],
     shipped: dict[str, Path],
 ) -> None:
-    """docs/validation.md, validation.json, the plots, and the figures in the cards of ``shipped`` models by key."""
+    """Write docs/validation.md, validation.json, the plots, and the figures of ``shipped`` models' cards by key."""
     results: dict[str, dict[str, Comparison]] = {}
     for cell in cells:
         paths = {key: result_path(folder, key, cell, num) for key in (NULL, *keys)}
-        found = {k: Comparison.from_dict(json.loads(p.read_text())) for k, p in paths.items() if p.exists()}
-        if found:
-            results[cell] = found
+        comparisons = {k: Comparison.from_dict(json.loads(p.read_text())) for k, p in paths.items() if p.exists()}
+        if comparisons:
+            results[cell] = comparisons
     if not results:
         raise FastsimError(
             f"no results for {num} partons a cell under {folder}: run 'python -m bench.validation.hadrons run' first"
         )
-    # the hash in a key tells cached samples apart; readers want the name
+    # the hash in a key distinguishes cached samples; readers want the name
     names = {key: key if key == NULL else key.rsplit("-", 1)[0] for key in (NULL, *keys)}
     named = {cell: {names[k]: c for k, c in by_key.items()} for cell, by_key in results.items()}
     images = docs / "images"
@@ -199,7 +202,7 @@ def write_report(
 
 
 def load_features(name: str, cell: str, sample: str, num: int, folder: Path) -> Features:
-    """A sample whose blocks are all on disk."""
+    """Load a sample whose blocks are all on disk."""
     blocks = range(-(-num // BLOCK))
     return Features.concatenate([Features.load(folder / name / f"{cell}-{sample}-{block}.npz") for block in blocks])
 
@@ -226,7 +229,7 @@ def main() -> None:
             for sample in SAMPLES:
                 truth(cell, sample, options.num, options.folder, options.workers, options.keep_sets)
         return
-    models = cards.available(cards.HADRON_KINDS) if options.models is None else options.models
+    models = cards.available(cards.HADRONS) if options.models is None else options.models
     sources = dict(model_source(m) for m in models)
     if options.command == "run":
         run(cells, sources, options.num, options.folder, options.workers)

@@ -95,7 +95,7 @@ _TABLES: tuple[tuple[str, str, tuple[tuple[str, str, float, int], ...]], ...] = 
 
 
 def markdown(results: Results, samples: Sequence[str], notes: Sequence[str], pictures: Mapping[str, str]) -> str:
-    """The whole document.
+    """Write the whole document.
 
     Args:
         results: comparisons by cell and sample.
@@ -129,7 +129,7 @@ def markdown(results: Results, samples: Sequence[str], notes: Sequence[str], pic
 
 
 def summary(results: Results, samples: Sequence[str]) -> str:
-    """One row a sample: the worst cell of the main figures.
+    """Write one row a sample: the worst cell of the main figures.
 
     Worst is the ratio furthest from 1, the largest AUC, the largest separation power.
     """
@@ -154,7 +154,7 @@ def _text(value: MetricResult | None, scale: float, digits: int) -> str:
 
 
 def draw(showers: Mapping[str, Showers], binning: Binning, readout: float) -> list[Picture]:
-    """Profiles, response, voxel spectrum, energies of layers, and a single shower of each sample.
+    """Draw profiles, response, voxel spectrum, energies of layers, and a single shower of each sample.
 
     Args:
         showers: by sample, the real one first.
@@ -179,10 +179,10 @@ def draw(showers: Mapping[str, Showers], binning: Binning, readout: float) -> li
 
 
 def voxel_spectrum(samples: Mapping[str, Sample], readout: float) -> Picture:
-    """Voxels a shower by their energy; errors from the spread over showers."""
+    """Draw the voxels a shower by their energy; errors from the spread over showers."""
     edges = voxel_edges(next(iter(samples.values())), readout=readout)
     edges = edges[np.isfinite(edges)]
-    found = {}
+    spectra = {}
     for name, sample in samples.items():
         showers = showers_of(sample)
         total, squares = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
@@ -196,21 +196,25 @@ def voxel_spectrum(samples: Mapping[str, Sample], readout: float) -> Picture:
             squares += (counts**2).sum(axis=0)
         mean = total / len(showers)
         error = np.sqrt(np.maximum(squares / len(showers) - mean**2, 0.0) / len(showers))
-        found[name] = Histogram(mean, error, 0.0)
+        spectra[name] = Histogram(mean, error, 0.0)
     return panel(
-        "Voxel spectrum", Axis(edges, logarithmic=True), found, looks(samples), "voxel energy / MeV",
+        "Voxel spectrum", Axis(edges, logarithmic=True), spectra, looks(samples), "voxel energy / MeV",
         unit="voxels a shower", note="Voxels a shower by their energy."
     )  # fmt: skip
 
 
 def write_pictures(pictures: Sequence[Picture], folder: Path, stem: str) -> dict[Path, str]:
-    """Image files named after the pictures; their titles by path."""
+    """Write image files named after the pictures.
+
+    Returns:
+        Titles of the pictures by path.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    found = {}
+    titles = {}
     for picture in pictures:
         words = "".join(c if c.isalnum() else "-" for c in picture.title.lower())
         name = "-".join(word for word in words.split("-") if word)
         path = folder / f"{stem}-{name}.{'svg' if 'svg' in picture.media else 'png'}"
         path.write_bytes(picture.data)
-        found[path] = picture.title
-    return found
+        titles[path] = picture.title
+    return titles

@@ -1,8 +1,8 @@
-"""Holds models of calorimeter showers against Geant4 (part of ``make validate``).
+"""Compare models of calorimeter showers with Geant4 (part of ``make validate``).
 
 Cells: particle x incident energy {1-4.64, 4.64-21.5, 21.5-100 GeV}, perpendicular to pb-si-ecal. Geant4 sample A, which
-no model and no library has seen, is held against an independent Geant4 sample B (the row Geant4: what equal samples
-give), against each model and against a library of frozen showers, all with the incident energies of B. Every
+no model and no library has seen, is compared with an independent Geant4 sample B (the row Geant4: what equal samples
+give), with each model and with a library of frozen showers, all with the incident energies of B. Every
 sample of a cell is cut to the same number of showers. A readout threshold of 0.5 keV a voxel is applied to all.
 
     python -m bench.validation.showers truth --num 4000     # Geant4 only: the slow, once-only part
@@ -41,13 +41,13 @@ from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers
+from fastsim.production.shower_run import CHUNK
+from fastsim.registry import load_showers
 from fastsim.shipped import data_folder, sha256_of
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.showers import Incidents, ShowerSource
 from generators.showers.library import ShowerLibrary
-from generators.showers.produce import CHUNK
-from generators.showers.sources import load_source
 from generators.showers.stored import StoredShowers, read_stored
 from metrics.showers.comparison import CLASSIFIERS, READOUT, ShowerComparison, compare_showers
 
@@ -67,7 +67,14 @@ NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 
 @dataclass(frozen=True)
 class Truth:
-    """Geant4 showers of one particle, in any number of files: incident energies in order of the files."""
+    """Geant4 showers of one particle, in any number of files.
+
+    Attributes:
+        pdg_id: of the particle.
+        binning: of the voxels.
+        showers: of all files, in their order.
+        seeds: of the runs of Geant4.
+    """
 
     pdg_id: int
     binning: Binning
@@ -76,7 +83,7 @@ class Truth:
 
 
 def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
-    """The showers of files by particle.
+    """Read the showers of files, by particle.
 
     Raises:
         FastsimError: if a file was made by a model, is of another detector or direction, or there twice.
@@ -85,10 +92,10 @@ def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
     for path in paths:
         stored = read_stored(path)
         if stored.model is not None or stored.detector != DETECTOR or stored.theta > 0:
-            made = stored.model or f"Geant4 in {stored.detector} at theta {stored.theta:g}"
-            raise FastsimError(f"{path}: made by {made}; give Geant4's in {DETECTOR} at theta 0")
+            origin = stored.model or f"Geant4 in {stored.detector} at theta {stored.theta:g}"
+            raise FastsimError(f"{path}: made by {origin}; give Geant4's in {DETECTOR} at theta 0")
         by_particle.setdefault(stored.pdg_id, []).append(stored)
-    found = {}
+    truths = {}
     for pdg_id, files in by_particle.items():
         seeds = [file.seed for file in files]
         if len(set(seeds)) < len(seeds):
@@ -98,30 +105,30 @@ def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
         showers = Showers(
             np.concatenate([f.showers.incident for f in files]), np.concatenate([f.showers.voxels for f in files])
         )
-        found[pdg_id] = Truth(pdg_id, files[0].binning, showers, frozenset(seeds))
-    return found
+        truths[pdg_id] = Truth(pdg_id, files[0].binning, showers, frozenset(seeds))
+    return truths
 
 
 def runs_of(sample: Mapping[int, Truth]) -> set[Run]:
-    """Particle and seed of the Geant4 runs that a sample holds."""
+    """List particle and seed of the Geant4 runs that a sample holds."""
     return {(pdg_id, seed) for pdg_id, truth in sample.items() for seed in truth.seeds}
 
 
 def trained_on(card: ModelCard | None) -> set[Run]:
-    """Particle and seed of the Geant4 runs that a model was trained on, as its card says."""
+    """List particle and seed of the Geant4 runs that a model was trained on, as its card says."""
     sets = [] if card is None else card.training.get("config", {}).get("data", [])
     return {(PARTICLES[values["particle"]][0], int(values["seed"])) for values in sets}
 
 
 def refuse_shared(tests: Mapping[str, set[Run]], others: Mapping[str, set[Run]]) -> None:
-    """Refuses test samples that share showers with each other, or with what a library or a model was made of.
+    """Refuse test samples that share showers with each other, or with a library or a model's training.
 
     Raises:
         FastsimError: naming the samples and the seed.
     """
     for name, runs in {**tests, **others}.items():
-        for test, held in tests.items():
-            if test != name and (shared := sorted(runs & held)):
+        for test, test_runs in tests.items():
+            if test != name and (shared := sorted(runs & test_runs)):
                 pdg_id, seed = shared[0]
                 raise FastsimError(
                     f"the samples {test!r} and {name!r} both hold Geant4's showers of {NAMES[pdg_id]} with seed "
@@ -130,26 +137,26 @@ def refuse_shared(tests: Mapping[str, set[Run]], others: Mapping[str, set[Run]])
 
 
 def halves(whole: Truth) -> tuple[Truth, Truth]:
-    """Every other shower of a sample, and those between."""
+    """Split a sample: every other shower, and those between."""
     parts = (whole.showers[first::2] for first in (0, 1))
     one, other = (Truth(whole.pdg_id, whole.binning, showers, whole.seeds) for showers in parts)
     return one, other
 
 
 def cells(particles: Sequence[int]) -> dict[str, tuple[int, float, float]]:
-    """Particle and limits of the incident energy in GeV, by name."""
+    """List particle and limits of the incident energy in GeV, by name."""
     return {f"{NAMES[p]} {low:g}-{high:g}": (p, low, high) for p in particles for low, high in pairwise(EDGES)}
 
 
 def rows_of(truth: Truth, low: float, high: float, num: int) -> NDArray[np.int64]:
-    """The first ``num`` showers of a cell; the last cell holds its upper edge."""
+    """Find the first ``num`` showers of a cell; the last cell holds its upper edge."""
     energy = truth.showers.incident / 1e3
     below = energy <= high if high == EDGES[-1] else energy < high
     return np.flatnonzero((energy >= low) & below)[:num]
 
 
 def draw(source: ShowerSource, pdg_id: int, energy: NDArray[np.float64], place: int) -> Showers:
-    """A source's showers at incident energies in GeV, in chunks; ``place`` seeds them."""
+    """Draw a source's showers at incident energies in GeV, in chunks; ``place`` seeds them."""
     parts = []
     for chunk, first in enumerate(range(0, len(energy), CHUNK)):
         incidents = Incidents.perpendicular(pdg_id, energy[first : first + CHUNK])
@@ -158,14 +165,15 @@ def draw(source: ShowerSource, pdg_id: int, energy: NDArray[np.float64], place: 
 
 
 def load(name: str) -> tuple[str, ShowerSource, set[Run]]:
-    """A model, with the key of its results (its name with the hash of its weights), and what it was trained on."""
-    source, card = load_source(name)
+    """Load a model, with the key of its results (name and hash of its weights), and its training runs."""
+    source = load_showers(name)
+    card = source.card
     digest = card.sha256 if card is not None else sha256_of(Path(name))
     return f"{source.name}-{digest[:8]}", source, trained_on(card)
 
 
 def key_of(parts: Mapping[int, Truth], options: Sequence[Any]) -> str:
-    """What results depend on besides the source: the seeds of all samples, and the settings."""
+    """Hash what results depend on besides the source: the seeds of all samples, and the settings."""
     text = json.dumps([[pdg_id, sorted(truth.seeds)] for pdg_id, truth in parts.items()] + [list(options)])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -175,7 +183,7 @@ def run(
     sources: Mapping[str, ShowerSource],
     options: argparse.Namespace,
 ) -> tuple[dict[str, dict[str, ShowerComparison]], dict[str, int]]:
-    """Compares every source in every cell; results that are on disk are taken from there.
+    """Compare every source in every cell; results that are on disk are not computed anew.
 
     Returns:
         Comparisons by cell and key of the source, and the showers a cell.
@@ -203,29 +211,30 @@ def run(
                 continue
             start = time.process_time()
             sample = b if key == NULL else draw(sources[key], pdg_id, b.incident / 1e3, place)
-            made = time.process_time() - start
-            found = compare_showers(
+            drawing_seconds = time.process_time() - start
+            comparison = compare_showers(
                 a, sample, real.binning, classifiers=options.classifiers, num_epochs=options.epochs, seed=SEEDS["real"]
             )
-            spent = ", ".join(f"{step} {seconds:.1f}" for step, seconds in found.seconds.items())
-            print(f"{key}, {cell}: {num} showers; CPU seconds: drawn {made:.1f}, {spent}", file=sys.stderr, flush=True)
+            spent = ", ".join(f"{step} {seconds:.1f}" for step, seconds in comparison.seconds.items())
+            times = f"drawn {drawing_seconds:.1f}, {spent}"
+            print(f"{key}, {cell}: {num} showers; CPU seconds: {times}", file=sys.stderr, flush=True)
             partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(found.to_dict(), indent=1))
+            partial.write_text(json.dumps(comparison.to_dict(), indent=1))
             partial.replace(path)
-            results.setdefault(cell, {})[key] = found
+            results.setdefault(cell, {})[key] = comparison
     return results, sizes
 
 
 def card_figures(results: Mapping[str, Mapping[str, ShowerComparison]], key: str) -> dict[str, cards.Figure]:
-    """Figures of which larger is worse, in every cell and with Geant4's own, as a model's card holds them."""
-    found = {}
+    """Collect figures of which larger is worse, in every cell and with Geant4's own, as a card holds them."""
+    figures = {}
     for cell, by_key in results.items():
         for name in ("separation E_layer", *CLASSIFIERS):
             if key in by_key and name in by_key[key].figures and name in by_key[NULL].figures:
                 value, null = (by_key[k].figures[name] for k in (key, NULL))
                 place = f"{name}/{cell}".replace(" ", "-").lower()
-                found[place] = cards.Figure(value.value, value.error, null.value, null.error)
-    return found
+                figures[place] = cards.Figure(value.value, value.error, null.value, null.error)
+    return figures
 
 
 def write_report(
@@ -235,7 +244,7 @@ def write_report(
     sources: Mapping[str, ShowerSource],
     docs: Path,
 ) -> None:
-    """docs/validation-showers.md with its pictures."""
+    """Write docs/validation-showers.md with its pictures."""
     names = {NULL: NULL} | {key: key.rsplit("-", 1)[0] for key in sources}
     named = {cell: {names[k]: c for k, c in by_key.items()} for cell, by_key in results.items()}
     pictures: dict[str, str] = {}
@@ -248,8 +257,8 @@ def write_report(
                 samples[names[key]] = draw(source, pdg_id, null.showers.incident[:num] / 1e3, 100 + place)
         stem = f"showers-{NAMES[pdg_id].replace('-', 'minus').replace('+', 'plus')}"
         drawn = report.draw(samples, real.binning, READOUT)
-        made = report.write_pictures(drawn, docs / "images", stem)
-        pictures |= {path.relative_to(docs).as_posix(): f"{NAMES[pdg_id]}: {alt}" for path, alt in made.items()}
+        titles = report.write_pictures(drawn, docs / "images", stem)
+        pictures |= {path.relative_to(docs).as_posix(): f"{NAMES[pdg_id]}: {alt}" for path, alt in titles.items()}
     shown = ", ".join(f"{num:,} ({cell} GeV)" for cell, num in sizes.items())
     seeds = "; ".join(
         f"{name} {', '.join(str(s) for t in by.values() for s in sorted(t.seeds))}" for name, by in truths.items()
@@ -274,19 +283,19 @@ def write_report(
 
 
 def truth_paths(folder: Path, particles: Sequence[str], sample: str) -> list[Path]:
-    """The files that ``truth`` makes of one sample."""
+    """Name the files that ``truth`` makes of one sample."""
     return [folder / "geant4" / f"{particle}-{sample}.h5" for particle in particles]
 
 
 def make_file(path: Path, options: argparse.Namespace, **gun: Any) -> None:
-    """Runs Geant4 for a file that is not there yet; an interrupted run goes on."""
+    """Run Geant4 for a file that is not there yet; an interrupted run goes on."""
     if not path.exists():
         print(f"Geant4: {path}", file=sys.stderr, flush=True)
         fastsim.reference_showers(path, **gun, workers=options.workers, data=options.geant4_data, resume=True)
 
 
 def make_truth(options: argparse.Namespace) -> None:
-    """The files of all samples and particles."""
+    """Make the files of all samples and particles."""
     (options.folder / "geant4").mkdir(parents=True, exist_ok=True)
     for sample, seed in SEEDS.items():
         for number, particle in enumerate(options.particles):
@@ -296,8 +305,8 @@ def make_truth(options: argparse.Namespace) -> None:
 
 
 def shipped() -> list[str]:
-    """Models of the detector that ship."""
-    every = [cards.read(name)[0] for name in cards.available(cards.SHOWER_KINDS)]
+    """List the models of the detector that ship."""
+    every = [cards.read(name)[0] for name in cards.available(cards.SHOWERS)]
     return [card.name for card in every if card.detector == DETECTOR]
 
 
@@ -349,7 +358,7 @@ def main() -> None:
         raise FastsimError(f"no cell has {MIN_SHOWERS} showers in both samples: make more")
     write_report(results, sizes, truths, sources, options.docs)
     for key, source in sources.items():
-        if source.name in cards.available(cards.SHOWER_KINDS):
+        if source.name in cards.available(cards.SHOWERS):
             cards.add_figures(data_folder() / "models" / f"{source.name}.json", card_figures(results, key))
 
 

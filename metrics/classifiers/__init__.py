@@ -1,1 +1,1 @@
-"""Classifiers that tell two samples apart: trees, set networks, voxel networks."""
+"""Classifiers between two samples: trees, set networks, voxel networks."""

@@ -7,7 +7,7 @@ log-posterior of class k over real events,
 
 is highest for the generator that is closest to the real sample: L_k - L_l estimates the difference of their
 Kullback-Leibler divergences from it. All L_k are log(1/K) where the generators are equal, and cannot all be above it.
-No generator is penalised for what all of them miss: quote the two-sample test beside it.
+No generator is penalised for what all of them miss: quote the two-sample test with it.
 
 References:
     Lim, Raman, Buckley, Shih 2022, arXiv:2211.11765 (multi-model classifier test). Krause et al. 2024,
@@ -42,7 +42,7 @@ def multiclass_posterior(
     num_permutations: int = 10,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Mean log-posterior of each generator over real events, by gradient-boosted trees on event observables.
+    """Compute the mean log-posterior of each generator over real events, by boosted trees on observables.
 
     No real event trains the classifier, so all of them are held out. The null of a generator is the mean and spread of
     its log-posterior where the labels of the generated events are permuted and the classifier is trained again: what
@@ -92,8 +92,8 @@ def multiclass_posterior(
     null = []
     for _ in range(num_permutations):
         order = rng.permutation(len(labels))
-        found = _log_posterior(inputs[order], labels, flat[order], real, rng)
-        null.append(np.average(found, axis=0, weights=judged))
+        relabelled = _log_posterior(inputs[order], labels, flat[order], real, rng)
+        null.append(np.average(relabelled, axis=0, weights=judged))
     return {
         name: MetricResult(
             "log_posterior",
@@ -113,7 +113,7 @@ def multiclass_posterior(
 def _log_posterior(
     inputs: NDArray[Any], labels: NDArray[np.int64], weights: Floats, real: NDArray[Any], rng: np.random.Generator
 ) -> Floats:
-    """log p(k | x) of real events, shape (N, K), from trees trained on events with labels 0 ... K - 1."""
+    """Compute log p(k | x) of real events, shape (N, K), from trees trained on events with labels 0 ... K - 1."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(

@@ -1,4 +1,4 @@
-"""The permutation-invariant network of the set classifier, and what it needs of a batch.
+"""The permutation-invariant network of the set classifier, and the pairs of particles that it takes.
 
 Particles of all sets of a batch lie behind one another, without padding. Each block sums them over their set, updates
 a vector of the set from sum and mean, and updates each particle from itself and that vector (EPiC layers). With pairs,
@@ -26,10 +26,12 @@ SUM_SCALE = 30.0
 
 
 class Pairs(NamedTuple):
-    """Leading particles of n sets and their pairs.
+    """Leading particles of n sets and their pairs, K of each set.
 
-    ``features`` (n, K, K, P); ``slots`` (n, K), places of the leading particles in the batch; ``filled`` (n, K), False
-    where a set has fewer.
+    Attributes:
+        features: of the pairs, (n, K, K, P).
+        slots: rows of the leading particles among the particles of the batch, (n, K).
+        filled: False where a set has fewer than K particles, (n, K).
     """
 
     features: Tensor
@@ -76,12 +78,15 @@ class SetNetwork(nn.Module):
         set_features: Tensor,
         pairs: Pairs | None = None,
     ) -> Tensor:
-        """Logits (n,) of n sets with M particles in all.
+        """Compute logits of n sets with M particles in all.
 
         Args:
             features: of particles, (M, F); species: (M,); index: the set that each belongs to, (M,).
             counts: particles of each set, (n,); set_features: (n, S).
             pairs: of the leading particles, for a network with pairs.
+
+        Returns:
+            Logits of being real, (n,).
         """
         h = self.particle(torch.cat([features, self.species(species)], dim=1))
         g = self.set(set_features)
@@ -105,6 +110,17 @@ class Block(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, h: Tensor, g: Tensor, index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Update particle vectors (M, width) and set vectors (n, width).
+
+        Args:
+            h: particle vectors, (M, width).
+            g: set vectors, (n, width).
+            index: the set that each particle belongs to, (M,).
+            counts: particles of each set, (n,).
+
+        Returns:
+            Both, updated.
+        """
         g = g + gelu(self.set(torch.cat([pool(h, index, counts), g], dim=1)))
         return h + self.out(gelu(self.own(self.norm(h)) + self.shared(g)[index])), g
 
@@ -124,7 +140,12 @@ class PairAttention(nn.Module):
         self.out = nn.Linear(width + num_heads * pair_width, width)
 
     def forward(self, h: Tensor, pairs: Pairs) -> Tensor:
-        """Particle vectors (M, width), those of leading particles updated."""
+        """Update the leading particles among the particle vectors (M, width).
+
+        Args:
+            h: particle vectors, (M, width).
+            pairs: of the leading particles.
+        """
         if not len(h):
             return h
         n, k = pairs.slots.shape
@@ -142,6 +163,12 @@ class PairAttention(nn.Module):
 
 
 def pool(h: Tensor, index: Tensor, counts: Tensor) -> Tensor:
-    """Mean and scaled sum of particle vectors over their sets, (n, 2 width); 0 for empty sets."""
+    """Compute mean and scaled sum of particle vectors over their sets, (n, 2 width); 0 for empty sets.
+
+    Args:
+        h: particle vectors, (M, width).
+        index: the set that each particle belongs to, (M,).
+        counts: particles of each set, (n,).
+    """
     total = h.new_zeros(len(counts), h.shape[1]).index_add(0, index, h)
     return torch.cat([total / counts[:, None].clamp(min=1), total / SUM_SCALE], dim=1)

@@ -1,6 +1,6 @@
 """The low-level two-sample test: a permutation-invariant network on the particles of a set.
 
-The plain network sees coordinates about the parton and the species; the pairwise one sees nothing but Minkowski
+The plain network sees coordinates about the parton and the species; the pairwise one sees only Minkowski
 products - of each particle with the parton, the beams and the sum of the set, and of the pairs of leading particles -
 and its score does not change under a Lorentz transformation of the whole event (nor under reflection in the plane of
 parton and beams: a shift of the net momentum across that plane is for the plain network to find). Each is a few
@@ -50,18 +50,21 @@ def set_auc(
     generated_weights: NDArray[Any] | None = None,
     num_threads: int | None = None,
 ) -> ClassifierTest:
-    """The classifier test of a set network on particles.
+    """Test whether a set network can tell generated from real particle sets.
 
     Args:
         real, generated: N and N' particle sets relative to their partons.
-        condition: show the network flavour and pT of the parton, so that a model that is right only on average over
-            them is found out; False where the samples differ in them by construction.
+        condition: show the network flavour and pT of the parton, which exposes a model that is right only on average
+            over them; False where the samples differ in them by construction.
         pairwise: the Lorentz-invariant network with pairs of leading particles, about twice as slow.
         max_particles: leading particles whose pairs are seen; the others enter one by one.
         num_epochs: at most; training stops earlier once the loss on its own 20% no longer falls.
         seed: of everything drawn.
         real_weights, generated_weights: event weights (N,) and (N',), none negative.
         num_threads: of torch; default as it is set.
+
+    Returns:
+        The test, named "auc_set", or "auc_pairs" with pairs.
 
     Raises:
         ValueError: if a momentum is not finite, a sample has fewer than 30 sets, or a weight is negative.
@@ -90,7 +93,7 @@ def set_auc(
 
 
 def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple[nn.Module, Inputs]:
-    """A network and its inputs, standardised by mean and spread of the training sets."""
+    """Make a network and its inputs, standardised by mean and spread of the training sets."""
     import torch
 
     from metrics.classifiers.set_network import Pairs, SetNetwork
@@ -108,7 +111,7 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
     total = classifier_inputs.momentum(momenta, jets.offsets)
 
     def leading(rows: Ints) -> tuple[NDArray[np.bool_], Floats]:
-        """Which of the K slots of each set are filled, (n, K), and the features of their pairs, (n, K, K, P)."""
+        """Tell which of the K slots of each set are filled, (n, K), and the features of their pairs, (n, K, K, P)."""
         counts = np.minimum(jets.counts[rows], max_paired)[:, None]
         slot = np.arange(max(1, counts.max()))
         filled = slot < counts
@@ -138,7 +141,7 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
 
 
 def _moments(values: Floats) -> tuple[Floats, Floats]:
-    """Mean and spread of each column; 0 and infinite without values, infinite spread of a constant column."""
+    """Compute mean and spread of each column; 0 and infinite without values, infinite spread of a constant."""
     if len(values) == 0:
         return np.zeros(values.shape[1]), np.full(values.shape[1], np.inf)
     mean, spread = values.mean(axis=0), values.std(axis=0)
@@ -147,5 +150,5 @@ def _moments(values: Floats) -> tuple[Floats, Floats]:
 
 
 def _standardized(values: Floats, mean: Floats, spread: Floats) -> NDArray[np.float32]:
-    """(values - mean) / spread, within ten spreads, so that one outlier cannot drive the training."""
+    """Compute (values - mean) / spread, within ten spreads, so that one outlier cannot drive the training."""
     return np.clip((values - mean) / spread, -10.0, 10.0).astype(np.float32)

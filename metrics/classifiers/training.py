@@ -48,9 +48,15 @@ PARTS = (0.6, 0.2)
 class Schedule:
     """How long and how fast to train.
 
-    AdamW's learning rate rises over the first twentieth of the steps and falls by a half cosine to zero at
-    ``num_epochs``; training ends early after ``patience`` epochs without a better loss on the stopping part. Batches
-    hold ``batch_size`` events, or fewer where an epoch would have less than 16 batches.
+    AdamW's learning rate rises over the first twentieth of the steps and falls by a half cosine to zero.
+
+    Attributes:
+        num_epochs: epochs at most, which the learning rate is planned for.
+        batch_size: events of a batch; fewer where an epoch would have less than 16 batches.
+        learning_rate: the largest.
+        patience: epochs without a better loss on the stopping part after which training ends.
+        weight_decay: of AdamW.
+        ema_decay: of the exponential average of the weights.
     """
 
     num_epochs: int
@@ -61,7 +67,12 @@ class Schedule:
     ema_decay: float = 0.99
 
     def rate(self, step: int, num_steps: int) -> float:
-        """Learning rate of a step, of ``num_steps`` in all."""
+        """Compute the learning rate of a step, of ``num_steps`` in all.
+
+        Args:
+            step: number of the step, from 0.
+            num_steps: steps of all epochs.
+        """
         rise = min(1.0, 20.0 * (step + 1) / num_steps)
         return self.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
 
@@ -78,9 +89,9 @@ def network_test(
     generated_weights: NDArray[Any] | None = None,
     num_threads: int | None = None,
 ) -> ClassifierTest:
-    """Trains a network to tell generated from real events and judges it on held-out ones.
+    """Train a network to tell generated from real events and judge it on held-out ones.
 
-    torch's random state and number of threads are as before on return. A seed gives the same result again on the
+    torch's random state and number of threads are as before on return. The result is the same for the same seed on the
     same machine with the same number of threads (a matrix product rounds as its threads share it out).
 
     Args:
@@ -91,6 +102,9 @@ def network_test(
         seed: of the split, the first weights, batches, dropout, bootstrap and permutations.
         real_weights, generated_weights: event weights (N,) and (N',), none negative.
         num_threads: of torch; default as it is set.
+
+    Returns:
+        The test of the held-out fifth of the events.
 
     Raises:
         ValueError: if a sample has fewer than 30 events, a weight is negative, or the loss diverges.
@@ -145,7 +159,7 @@ def _fit(
     schedule: Schedule,
     rng: np.random.Generator,
 ) -> nn.Module:
-    """The averaged network with the least loss on the stopping rows."""
+    """Train, and return the averaged network with the least loss on the stopping rows."""
     target, weight = (torch.from_numpy(x).float() for x in (labels, weights))
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
     average = copy.deepcopy(model).eval().requires_grad_(False)
@@ -176,18 +190,19 @@ def _fit(
 
 
 def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Compute the weighted cross-entropy."""
     return nn.functional.binary_cross_entropy_with_logits(logits, target, weight)
 
 
 def _logits(model: nn.Module, inputs: Inputs, rows: Ints) -> Floats:
-    """Logits of the rows, in their order."""
+    """Compute logits of the rows, in their order."""
     with torch.no_grad():
         pieces = np.array_split(rows, math.ceil(len(rows) / 500))
         return np.concatenate([model(*inputs(piece)).double().numpy() for piece in pieces])
 
 
 def _inverse_temperature(logits: Floats, labels: Floats, weights: Floats) -> float:
-    """The positive factor of the logits, between e^-3 and e^3, with the least cross-entropy."""
+    """Find the positive factor of the logits, between e^-3 and e^3, with the least cross-entropy."""
 
     def loss(log_factor: float) -> float:
         z = math.exp(log_factor) * logits

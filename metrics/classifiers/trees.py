@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from metrics.result import MetricResult
 from metrics.sample import Columns
 from metrics.statistics.permutation import permutation_null
-from metrics.statistics.weights import event_weights, units
+from metrics.statistics.weights import event_weights, exchangeable_units
 
 Floats = NDArray[np.float64]
 
@@ -39,8 +39,13 @@ CLIP = 1e-6
 class ClassifierTest:
     """A classifier between real (label 1) and generated (label 0) events, judged on held-out events.
 
-    ``auc``; ``real_scores`` and ``generated_scores``, the probability of being real that held-out events were given,
-    for classes of equal total weight; ``real_weights`` and ``generated_weights``, their event weights, if any.
+    Attributes:
+        auc: area under the ROC curve.
+        real_scores: output D for held-out real events: their probability of being real, where both classes have equal
+            total weight, (H,).
+        generated_scores: output D for held-out generated events, (H',).
+        real_weights: event weights of the held-out real events, if any, (H,).
+        generated_weights: event weights of the held-out generated events, if any, (H',).
     """
 
     auc: MetricResult
@@ -50,16 +55,21 @@ class ClassifierTest:
     generated_weights: Floats | None = None
 
     def weights(self) -> Floats:
-        """w = D / (1 - D) of the held-out generated events."""
+        """Compute w = D / (1 - D) of the held-out generated events, shape (H',)."""
         score = np.clip(self.generated_scores, CLIP, 1.0 - CLIP)
         return np.asarray(score / (1.0 - score))
 
     def calibration(self, num_bins: int = 10) -> tuple[Floats, Floats, Floats]:
-        """Mean score, share of real events and its error, in bins of the score; each (bins,).
+        """Compare the score with the share of real events, in bins of the score.
 
-        Bins without events of both classes have no error to give and are left out.
+        A calibrated classifier has both equal within the error; otherwise its weights are not to be trusted. Bins
+        without events of both classes have no error and are left out.
 
-        A calibrated classifier has the first two equal within the third; otherwise its weights are not to be trusted.
+        Args:
+            num_bins: bins of equal width between 0 and 1.
+
+        Returns:
+            Mean score, share of real events, and its error, (bins,) each.
         """
         edges = np.linspace(0.0, 1.0, num_bins + 1)
         columns = []
@@ -87,15 +97,18 @@ def classifier_test(
     name: str = "auc",
     seed: int = 0,
 ) -> ClassifierTest:
-    """Gradient-boosted trees on event observables; two thirds train, a held-out third is judged.
+    """Train boosted trees on two thirds of the events to tell generated from real, and judge the rest.
 
-    Give the condition among the inputs, so that a model that is right only on average over it is found out.
+    Give the condition among the inputs, which exposes a model that is right only on average over it.
 
     Args:
         real, generated: inputs, shapes (N, D) and (N', D); NaN counts as missing.
         real_weights, generated_weights: event weights (N,) and (N',), none negative.
         name: of the result.
         seed: of the split, the trees, bootstrap and permutations.
+
+    Returns:
+        The test of the held-out third.
 
     Raises:
         ValueError: if a sample has fewer than 30 events, the inputs do not fit, or a weight is negative.
@@ -128,7 +141,7 @@ def classifier_test(
         learning_rate=0.1,
         early_stopping=True,
         n_iter_no_change=10,
-        # of hundreds of inputs, such as those of showers, every split looks at some: time grows with their number
+        # showers have hundreds of inputs: every split looks at some of them, since time grows with their number
         max_features=min(1.0, MAX_INPUTS / real.shape[1]),
         random_state=seed,
     )
@@ -160,7 +173,7 @@ def judge(
     num_bootstrap: int = 50,
     num_permutations: int = 200,
 ) -> ClassifierTest:
-    """The outcome of a classifier from its scores of held-out events.
+    """Judge a classifier by its scores of held-out events.
 
     The error is a bootstrap over held-out events. Scores of events that the classifier has not seen are exchangeable
     between equal samples, so permuting their labels gives the null and an exact p-value without training again.
@@ -172,6 +185,9 @@ def judge(
         seed: of everything drawn.
         real_weights, generated_weights: event weights of the held-out events.
         num_bootstrap, num_permutations: resamples for the error, and for the null.
+
+    Returns:
+        The test, with error, null and p-value of its AUC.
     """
     scores = np.concatenate([real_scores, generated_scores])
     sides = (
@@ -187,7 +203,7 @@ def judge(
     for _ in range(num_bootstrap):
         times = [np.bincount(rng.integers(n, size=n), minlength=n) for n in (len(real_scores), len(generated_scores))]
         draws.append(_area(rank, weights * np.concatenate(times), positive))
-    unit, num_units, num_others = units(*sides, rng)
+    unit, num_units, num_others = exchangeable_units(*sides, rng)
     null = permutation_null(
         lambda chosen: _area(rank, weights, chosen[unit]),
         num_units,
@@ -210,13 +226,13 @@ def judge(
 
 
 def _split(num: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A random third of the rows, and the others."""
+    """Draw a random third of the rows, and list the others."""
     order = rng.permutation(num)
     return order[: num // 3], order[num // 3 :]
 
 
 def _area(rank: NDArray[np.int64], weights: Floats, positive: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: the weighted Mann-Whitney statistic, ties counted half."""
+    """Compute the area under the ROC curve: the weighted Mann-Whitney statistic, ties counted half."""
     size = int(rank.max()) + 1
     above = np.bincount(rank[positive], weights[positive], size)
     below = np.bincount(rank[~positive], weights[~positive], size)

@@ -39,7 +39,7 @@ def mlp_auc(
     generated_weights: NDArray[Any] | None = None,
     num_threads: int | None = None,
 ) -> ClassifierTest:
-    """The classifier test of a fully connected network on event features.
+    """Test whether a fully connected network can tell generated from real event features.
 
     Args:
         real, generated: features, shapes (N, D) and (N', D); put the condition among them.
@@ -51,6 +51,9 @@ def mlp_auc(
         seed: of everything drawn.
         real_weights, generated_weights: event weights, none negative.
         num_threads: of torch; default as it is set.
+
+    Returns:
+        The test of the held-out fifth of the events.
 
     Raises:
         ValueError: if the features do not fit or are not finite, a sample has fewer than 30 events, or a weight is
@@ -64,7 +67,7 @@ def mlp_auc(
         raise ValueError("features hold NaN or infinity: the network needs finite features")
 
     def pick(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Rows of both samples in a row, without a joint copy of what may be gigabytes."""
+        """Select rows of both samples, one after the other, without a joint copy of what may be gigabytes."""
         out = np.empty((len(rows), real.shape[1]))
         first = rows < len(real)
         out[first], out[~first] = real[rows[first]], generated[rows[~first] - len(real)]
@@ -111,11 +114,14 @@ def voxel_auc(
     generated_weights: NDArray[Any] | None = None,
     num_threads: int | None = None,
 ) -> ClassifierTest:
-    """The low-level classifier test of the CaloChallenge, on the voxels of showers and their incident energy.
+    """Run the low-level classifier test of the CaloChallenge, on voxels and incident energy.
 
     Args:
         real, generated: N and N' showers in the same voxels.
         hidden, layers, dropout, num_epochs, seed, real_weights, generated_weights, num_threads: see :func:`mlp_auc`.
+
+    Returns:
+        The test, named "auc_voxels".
 
     Raises:
         FastsimError: if an incident energy is not positive or a deposit negative or not finite.
@@ -140,7 +146,7 @@ def voxel_auc(
 
 
 def _voxel_inputs(showers: Showers) -> NDArray[np.float32]:
-    """log10(E_inc / MeV) and 100 voxel / E_inc, shape (N, 1 + V)."""
+    """Compute log10(E_inc / MeV) and 100 voxel / E_inc, shape (N, 1 + V)."""
     incident = showers.incident[:, None]
     out = np.empty((len(showers), 1 + showers.voxels.shape[1]), dtype=np.float32)
     out[:, :1] = np.log10(incident)
@@ -149,6 +155,7 @@ def _voxel_inputs(showers: Showers) -> NDArray[np.float32]:
 
 
 def _network(num_inputs: int, hidden: int, layers: int, dropout: float) -> nn.Module:
+    """Build the network: layers of equal width with leaky ReLU and dropout, and one logit."""
     from torch import nn
 
     widths = [num_inputs, *[hidden] * (layers + 1)]

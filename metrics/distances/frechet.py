@@ -39,9 +39,19 @@ MIN_EVENTS = 4 * BLOCKS
 
 
 def frechet_distance(mean_1: Floats, cov_1: Floats, mean_2: Floats, cov_2: Floats) -> Any:
-    """Squared Frechet (2-Wasserstein) distance of Gaussians with means (..., D) and covariances (..., D, D).
+    """Compute the squared Frechet (2-Wasserstein) distance of Gaussians.
 
     It is real and defined for singular covariances; eigenvalues below 0 (from weights of both signs) count as 0.
+
+    Args:
+        mean_1, mean_2: means, shape (..., D).
+        cov_1, cov_2: covariances, shape (..., D, D).
+
+    Returns:
+        Distances, shape (...): real and defined for singular covariances too.
+
+    References:
+        Dowson, Landau 1982, doi:10.1016/0047-259X(82)90077-X.
 
     >>> float(frechet_distance(np.zeros(1), np.eye(1), np.full(1, 3.0), 4 * np.eye(1)))
     10.0
@@ -53,7 +63,7 @@ def frechet_distance(mean_1: Floats, cov_1: Floats, mean_2: Floats, cov_2: Float
 
 
 def _root(cov: Floats) -> Floats:
-    """A matrix R with R R^T = S; any does, since the spectrum of R^T S_2 R is that of S_1^(1/2) S_2 S_1^(1/2)."""
+    """Find a matrix R with R R^T = S; any does: the spectrum of R^T S_2 R is that of S^(1/2) S_2 S^(1/2)."""
     try:
         return np.linalg.cholesky(cov)
     except np.linalg.LinAlgError:
@@ -73,7 +83,7 @@ def fpd(
     num_permutations: int = 24,
     seed: int = 0,
 ) -> MetricResult:
-    """Frechet distance of two feature samples, extrapolated to infinite size.
+    """Compute the Frechet distance of two feature samples, extrapolated to infinite size.
 
     Args:
         real, generated: features, shapes (N, D) and (N', D).
@@ -90,20 +100,26 @@ def fpd(
     Raises:
         ValueError: if the samples differ in the number of features, hold NaN, are too small, or have weights that
             cancel.
+
+    >>> rng = np.random.default_rng(0)
+    >>> real, shifted = rng.normal(size=(2000, 2)), rng.normal(0.5, 1.0, size=(2000, 2))
+    >>> equal, other = fpd(real, rng.normal(size=(2000, 2))), fpd(real, shifted)
+    >>> abs(equal.sigmas) < 3, other.sigmas > 10
+    (True, True)
     """
     check_features("FPD", real, generated, MIN_EVENTS)
     if not 2 <= num_sizes <= 6:
         raise ValueError(f"num_sizes is {num_sizes}: a straight line needs 2 to 6 sizes")
     divisor = scales(real) if scale is None else np.where(scale > 0, scale, 1.0)
     rng = np.random.default_rng(seed)
-    given = (
+    weights = (
         event_weights("FPD", "real", real_weights, len(real)),
         event_weights("FPD", "generated", generated_weights, len(generated)),
     )
-    numbers = block_numbers(given[0], given[1], BLOCKS, MAX_BLOCKS)
+    numbers = block_numbers(weights[0], weights[1], BLOCKS, MAX_BLOCKS)
     sides = [
         _Moments.of(np.asarray(x, dtype=np.float64) / divisor, w, number, rng)
-        for x, w, number in zip((real, generated), given, numbers, strict=True)
+        for x, w, number in zip((real, generated), weights, numbers, strict=True)
     ]
     repeats = num_partitions or (2 if real.shape[1] <= 64 else 1)
     parts = [
@@ -146,7 +162,16 @@ def fpd(
 
 
 def check_features(name: str, real: NDArray[Any], generated: NDArray[Any], least: int) -> None:
-    """Raises ValueError unless two samples are (N, D) and (N', D), finite, with at least ``least`` events each."""
+    """Check that two samples are (N, D) and (N', D), finite, with at least ``least`` events each.
+
+    Args:
+        name: of the metric, for the messages.
+        real, generated: features.
+        least: events that either sample needs.
+
+    Raises:
+        ValueError: if they are not.
+    """
     if real.ndim != 2 or real.shape[1:] != generated.shape[1:] or real.shape[1] == 0:
         raise ValueError(f"features of shapes {real.shape} and {generated.shape}: expected (N, D) and (N', D)")
     if min(len(real), len(generated)) < least:
@@ -160,7 +185,7 @@ def check_features(name: str, real: NDArray[Any], generated: NDArray[Any], least
 
 
 def scales(real: NDArray[Any]) -> Floats:
-    """Largest absolute value of every feature, shape (D,); 1 for features that are always 0."""
+    """Compute the largest absolute value of every feature, shape (D,); 1 for features that are always 0."""
     largest = np.abs(real).max(axis=0).astype(np.float64)
     return np.where(largest > 0, largest, 1.0)
 
@@ -177,7 +202,7 @@ class _Moments:
 
     @staticmethod
     def of(x: Floats, w: Floats, number: int, rng: np.random.Generator) -> _Moments:
-        """Of randomly assigned blocks of rows with weights (N,)."""
+        """Sum over randomly assigned blocks of rows with weights (N,)."""
         columns: list[list[Any]] = [[], [], [], []]
         plain = bool((w == 1.0).all())
         for rows in np.array_split(rng.permutation(len(x)), number):
@@ -190,15 +215,22 @@ class _Moments:
         return _Moments(*(np.array(c) for c in columns))
 
     def join(self, other: _Moments) -> _Moments:
-        """The blocks of both."""
+        """Put the blocks of both one after the other."""
         return _Moments(*(np.concatenate([getattr(self, k), getattr(other, k)]) for k in self.__dataclass_fields__))
 
     def take(self, chosen: NDArray[np.bool_]) -> _Moments:
-        """The chosen blocks."""
+        """Select the chosen blocks."""
         return _Moments(*(getattr(self, k)[chosen] for k in self.__dataclass_fields__))
 
     def gaussians(self, shares: Floats) -> tuple[Floats, Floats, Floats]:
-        """1/N (P,), means (P, D), unbiased covariances (P, D, D) of P sums of blocks; ``shares`` (P, B) are 0 or 1."""
+        """Compute the Gaussians of P sums of blocks.
+
+        Args:
+            shares: 1 for the blocks of each sum, 0 for the others, (P, B).
+
+        Returns:
+            1/N (P,), means (P, D) and unbiased covariances (P, D, D).
+        """
         dimension = self.total.shape[1]
         weight = shares @ self.weight
         mean = shares @ self.total / weight[:, None]
@@ -209,13 +241,13 @@ class _Moments:
 
 
 def _shares(parts: list[NDArray[np.int64]]) -> Floats:
-    """Which blocks (B,) make up each part of each partition, (P, B) of 0 and 1: P = sum of k partitions into k."""
+    """Tell which blocks (B,) make up each part of each partition, (P, B) of 0 and 1: P = sum of k partitions into k."""
     rows = [x[:, None, :] == np.arange(k)[None, :, None] for k, x in enumerate(parts, start=1)]
     return np.asarray(np.concatenate([r.reshape(-1, r.shape[-1]) for r in rows]), dtype=np.float64)
 
 
 def _intercept(sides: Sequence[_Moments], shares: Sequence[Floats], parts: Sequence[int]) -> float:
-    """Intercept at 1/N = 0 of the weighted straight line through the mean distances of each size.
+    """Fit the weighted straight line through the mean distances of each size, and return its value at 1/N = 0.
 
     ``parts`` (P,): the number of parts of the partition that each row of ``shares`` belongs to.
     """

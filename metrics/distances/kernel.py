@@ -53,7 +53,7 @@ class _Blocks:
     weight_2: Floats
 
     def distance(self, real: Floats, generated: Floats) -> float:
-        """Unbiased MMD^2 of the blocks chosen for either side, given as 0 or 1, each (B,)."""
+        """Compute the unbiased MMD^2 of the blocks chosen for either side, given as 0 or 1, each (B,)."""
         within = 0.0
         for side in (real, generated):
             pairs = (side @ self.weight) ** 2 - side @ self.weight_2
@@ -72,7 +72,7 @@ def kpd(
     num_permutations: int = 500,
     seed: int = 0,
 ) -> MetricResult:
-    """Kernel physics distance of two feature samples.
+    """Compute the kernel physics distance of two feature samples.
 
     Args:
         real, generated: features, shapes (N, D) and (N', D).
@@ -81,19 +81,27 @@ def kpd(
         num_permutations: of the blocks, for the null and the p-value.
         seed: of blocks and permutations.
 
+    Returns:
+        The unbiased MMD^2; it can be negative: 0 within errors for equal distributions.
+
     Raises:
         ValueError: if the samples do not fit each other, hold NaN, have fewer than 8 events, or weights that cancel.
+
+    >>> rng = np.random.default_rng(0)
+    >>> real, shifted = rng.normal(size=(500, 2)), rng.normal(0.5, 1.0, size=(500, 2))
+    >>> kpd(real, shifted).sigmas > 5
+    True
     """
     check_features("KPD", real, generated, MIN_EVENTS)
     divisor = scales(real) if scale is None else np.where(scale > 0, scale, 1.0)
     rng = np.random.default_rng(seed)
-    given = (
+    side_weights = (
         event_weights("KPD", "real", real_weights, len(real)),
         event_weights("KPD", "generated", generated_weights, len(generated)),
     )
-    counts = block_numbers(given[0], given[1], min(BLOCKS, min(len(real), len(generated)) // 2), MAX_BLOCKS)
+    counts = block_numbers(*side_weights, min(BLOCKS, min(len(real), len(generated)) // 2), MAX_BLOCKS)
     rows, weights = [], []
-    for x, w, number in zip((real, generated), given, counts, strict=True):
+    for x, w, number in zip((real, generated), side_weights, counts, strict=True):
         for chosen in np.array_split(rng.permutation(len(x)), number):
             rows.append(np.asarray(x[chosen] / divisor, dtype=np.float64))
             weights.append(w[chosen])
@@ -132,6 +140,7 @@ def kpd(
 
 
 def _block_sums(rows: list[Floats], weights: list[Floats]) -> _Blocks:
+    """Sum the kernel over pairs of blocks, the cheaper way of two."""
     dimension = rows[0].shape[1]
     num = sum(len(x) for x in rows)
     products = (dimension + 1) * (dimension + 2) // 2
@@ -150,7 +159,7 @@ def _block_sums(rows: list[Floats], weights: list[Floats]) -> _Blocks:
 
 
 def _gram_of_moments(rows: list[Floats], weights: list[Floats]) -> Floats:
-    """Block sums of the kernel as scalar products of second moments of p(x)."""
+    """Compute block sums of the kernel as scalar products of second moments of p(x)."""
     dimension = rows[0].shape[1]
     products = (dimension + 1) * (dimension + 2) // 2
     moments = np.zeros((len(rows), products, products))
@@ -177,7 +186,7 @@ def _gram_of_moments(rows: list[Floats], weights: list[Floats]) -> Floats:
 
 
 def _one_blas_thread() -> AbstractContextManager[Any]:
-    """Keeps BLAS from starting threads of its own beside ours, where threadpoolctl (of scikit-learn) is installed."""
+    """Keep BLAS from starting threads besides ours, where threadpoolctl (of scikit-learn) is installed."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
@@ -187,7 +196,9 @@ def _one_blas_thread() -> AbstractContextManager[Any]:
 
 
 def _products(x: Floats, place: Floats) -> Floats:
-    """p(x) with p(x).p(y) = (x.y / D + 1)^2: all products of two of (x / sqrt(D), 1), mixed ones times sqrt(2).
+    """Compute p(x): all products of two of (x / sqrt(D), 1), mixed ones times sqrt(2).
+
+    So p(x).p(y) = (x.y / D + 1)^2.
 
     Shape (D', rows), in the memory of ``place``.
     """
@@ -205,7 +216,7 @@ def _products(x: Floats, place: Floats) -> Floats:
 
 
 def _gram_of_pairs(rows: list[Floats], weights: list[Floats]) -> Floats:
-    """Block sums of the kernel, pair by pair."""
+    """Compute block sums of the kernel, pair by pair."""
     dimension = rows[0].shape[1]
     gram = np.empty((len(rows), len(rows)))
     for a, (x, u) in enumerate(zip(rows, weights, strict=True)):
@@ -223,7 +234,11 @@ def _gram_of_pairs(rows: list[Floats], weights: list[Floats]) -> Floats:
 
 
 def kernel_sum(x: Floats, y: Floats) -> float:
-    """Sum of (x.y / D + 1)^4 over all pairs of rows of (N, D) and (N', D), computed one by one."""
+    """Sum (x.y / D + 1)^4 over all pairs of rows of (N, D) and (N', D), computed one by one.
+
+    Args:
+        x, y: features, (N, D) and (N', D).
+    """
     total = 0.0
     for start in range(0, len(x), _FEW_ROWS):
         kernel = x[start : start + _FEW_ROWS] @ y.T
@@ -236,6 +251,6 @@ def kernel_sum(x: Floats, y: Floats) -> float:
 
 
 def pair_mean(x: Floats) -> float:
-    """Mean kernel over ordered pairs of different rows of (N, D) (a row drawn twice counts as two)."""
+    """Compute the mean kernel over ordered pairs of different rows of (N, D) (a row drawn twice counts as two)."""
     own = np.sum((np.sum(x * x, axis=1) / x.shape[1] + 1.0) ** 4)
     return float((kernel_sum(x, x) - own) / (len(x) * (len(x) - 1)))

@@ -8,7 +8,7 @@ k-th nearest event of the same sample. With real events r and generated events g
 
 Lower is worse for all four. Between equal distributions E[density] = 1 and
 E[coverage] = 1 - (N - 1) ... (N - k) / ((N + M - 1) ... (N + M - k)), whatever the distribution; precision and recall
-depend on it and on N, so a value says something only beside its null. Precision and recall above their null say that
+depend on it and on N, so a value means something only with its null. Precision and recall above their null say that
 one support is wider: a single far event has a wide ball. All four above their null say that generated events are
 closer to real ones than real ones are to each other: copies.
 
@@ -42,7 +42,7 @@ NAMES = ("precision", "recall", "density", "coverage")
 MAX_RATIO = 10
 """The larger sample is cut to this many times the smaller one: more adds little, and lengthens the lists."""
 JITTER = 1e-6
-"""Standard deviation of a smearing, in those of the features: it breaks ties, such as empty showers, at random."""
+"""Standard deviation of a smearing of the standardised features: it breaks ties, such as empty showers, at random."""
 FAR = 1e4
 """Features are cut at this many standard deviations, which no sample of fewer than 10^8 events reaches itself."""
 NUM_SPLITS = 8
@@ -61,7 +61,7 @@ def prdc(
     num_permutations: int = 99,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Precision, recall, density and coverage of two feature samples.
+    """Compute precision, recall, density and coverage of two feature samples.
 
     Features are centred and scaled by mean and standard deviation of the real sample; one that is constant there
     keeps its unit, so that generated events which leave it are seen.
@@ -104,11 +104,11 @@ def prdc(
     is_real = np.arange(len(points)) < num_real
     values = pooled.values(is_real, ~is_real)
 
-    def of_half(real_rows: Ints, generated_rows: Ints) -> Floats:
+    def values_of_halves(real_rows: Ints, generated_rows: Ints) -> Floats:
         every = np.arange(len(points))
         return pooled.values(np.isin(every, real_rows), np.isin(every, num_real + generated_rows))
 
-    errors = split_error(of_half, num_real, num_generated, num_batches=2, num_repeats=NUM_SPLITS, rng=rng)
+    errors = split_error(values_of_halves, num_real, num_generated, num_batches=2, num_repeats=NUM_SPLITS, rng=rng)
     labels = relabellings(num_real, num_generated, num_permutations=num_permutations, rng=rng)
     draws = np.array([pooled.values(chosen, ~chosen) for chosen in labels])
     results = {}
@@ -122,7 +122,15 @@ def prdc(
 
 
 def check_unweighted(metric: str, *weights: NDArray[Any] | None) -> None:
-    """Raises ValueError if events differ in weight: a nearest neighbour has no meaning for parts of an event."""
+    """Check that events have equal weights: a nearest neighbour has no meaning for parts of an event.
+
+    Args:
+        metric: name of the metric, for the message.
+        weights: weights of each sample, (N,), or None.
+
+    Raises:
+        ValueError: if weights of a sample differ or are not positive.
+    """
     for given in weights:
         if given is not None and (np.ptp(given) != 0 or not given[0] > 0):
             raise ValueError(
@@ -132,6 +140,7 @@ def check_unweighted(metric: str, *weights: NDArray[Any] | None) -> None:
 
 
 def _standardised(real: NDArray[Any], generated: NDArray[Any]) -> list[Floats]:
+    """Centre and scale both samples by mean and standard deviation of the real one."""
     mean, std = real.mean(axis=0, dtype=np.float64), real.std(axis=0, dtype=np.float64)
     # the standard deviation of equal numbers is not always exactly 0
     scale = np.where((np.ptp(real, axis=0) > 0) & (std > 0), std, 1.0)
@@ -152,8 +161,16 @@ class _Neighbours:
 
     @classmethod
     def of(cls, points: Floats, k: int, fewest: int) -> _Neighbours:
-        """Lists that hold k neighbours of the same side for all but about one in 10^4 points, if the side of
-        ``fewest`` points is chosen at random."""
+        """Find each point's nearest neighbours.
+
+        The lists hold k neighbours of the same side for all but about one in 10^4 points, if the side of ``fewest``
+        points is chosen at random.
+
+        Args:
+            points: shape (P, D).
+            k: neighbours of the same side that make a ball.
+            fewest: points of the smaller side.
+        """
         length = min(int(np.ceil((k + 4.0 * np.sqrt(k) + 4.0) * len(points) / fewest)), len(points) - 1)
         width = max(1, len(points) // (4 * length))
         single = points.astype(np.float32)
@@ -169,21 +186,29 @@ class _Neighbours:
             for row, distances, farthest in zip(rows, near, bound, strict=True):
                 # single precision finds the candidates, double precision orders them
                 candidates = np.flatnonzero(distances <= farthest)
-                apart = points[candidates] - points[row]
-                exact = np.einsum("ij,ij->i", apart, apart)
+                difference = points[candidates] - points[row]
+                exact = np.einsum("ij,ij->i", difference, difference)
                 order = np.argsort(exact)[:length]
                 index[row] = candidates[order]
         return cls(points, np.einsum("ij,ij->i", points, points), index, k)
 
     def values(self, real: Bools, generated: Bools) -> Floats:
-        """Precision, recall, density and coverage if these points (P,) are the samples, shape (4,)."""
-        inside, held = self._balls(real, generated)
-        density = held[real].sum() / (self.k * np.count_nonzero(generated))
-        return np.array([inside[generated].mean(), inside[real].mean(), density, np.mean(held[real] > 0)])
+        """Compute precision, recall, density and coverage if these points (P,) are the samples, shape (4,)."""
+        inside, num_inside = self._balls(real, generated)
+        density = num_inside[real].sum() / (self.k * np.count_nonzero(generated))
+        return np.array([inside[generated].mean(), inside[real].mean(), density, np.mean(num_inside[real] > 0)])
 
     def _balls(self, real: Bools, generated: Bools) -> tuple[Bools, Ints]:
-        """Which points lie in a ball of the other side, and how many of the other side each point's ball holds."""
-        inside, held = np.zeros(len(real), dtype=np.bool_), np.zeros(len(real), dtype=np.int64)
+        """Find which points lie in a ball of the other side, and how many of the other side each point's ball holds.
+
+        Args:
+            real, generated: which points are on either side, (P,) each; a point may be on neither.
+
+        Returns:
+            Whether a point lies in some ball of the other side, and how many points of the other side its own ball
+            holds, (P,) each.
+        """
+        inside, num_inside = np.zeros(len(real), dtype=np.bool_), np.zeros(len(real), dtype=np.int64)
         side = np.where(real, 1, np.where(generated, -1, 0)).astype(np.int8)
         rows = np.flatnonzero(side)
         listed = side[self.index[rows]] * side[rows, None]
@@ -192,7 +217,7 @@ class _Neighbours:
         # a ball ends at the k-th neighbour of the same side: what comes before it is inside
         within = (listed < 0) & (rank < self.k) & complete[:, None]
         inside[self.index[rows][within]] = True
-        held[rows] = np.count_nonzero(within, axis=1)
+        num_inside[rows] = np.count_nonzero(within, axis=1)
         for some in _chunks(rows[~complete], len(side)):
             # too many of the other side are closer for the lists: these balls are computed in full
             near = self.norm - 2.0 * (self.points[some] @ self.points.T)
@@ -201,10 +226,10 @@ class _Neighbours:
             radius = np.partition(np.where(relation > 0, near, np.inf), self.k - 1, axis=1)[:, self.k - 1]
             within = (relation < 0) & (near <= radius[:, None])
             inside |= within.any(axis=0)
-            held[some] = np.count_nonzero(within, axis=1)
-        return inside, held
+            num_inside[some] = np.count_nonzero(within, axis=1)
+        return inside, num_inside
 
 
 def _chunks(rows: Ints, width: int) -> list[Ints]:
-    """Rows cut so that a matrix of a chunk by ``width`` stays bounded."""
+    """Cut rows so that a matrix of a chunk by ``width`` stays bounded."""
     return np.array_split(rows, -(-len(rows) * width // _PAIRS)) if len(rows) else []

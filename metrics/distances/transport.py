@@ -38,17 +38,22 @@ from metrics.statistics.permutation import Null, relabellings, split_error
 Floats = NDArray[np.float64]
 
 WORSE: dict[str, Literal["high", "low"]] = {"emd_coverage": "low", "emd_mmd": "high"}
+PT, ETA, PHI = 0, 1, 2
+"""Columns of a particle set."""
 NUM_SPLITS = 20
 """Random splits of each batch into halves, for the errors."""
 
 
 def emd(one: NDArray[Any], other: NDArray[Any], *, radius: float = 1.0) -> float:
-    """The energy mover's distance of two particle sets, in units of pT.
+    """Compute the energy mover's distance of two particle sets, in units of pT.
 
     Args:
         one, other: columns pT, eta, phi, shapes (n, 3) and (n', 3); rows of pT 0, such as padding, do not count.
         radius: R, the angle over which moving pT costs as much as making it; EMD obeys the triangle inequality if no
             two particles are more than 2 R apart.
+
+    Returns:
+        The distance, at least 0.
 
     Raises:
         ValueError: if a shape or a value is not allowed.
@@ -62,12 +67,15 @@ def emd(one: NDArray[Any], other: NDArray[Any], *, radius: float = 1.0) -> float
 
 
 def emd_matrix(real: Jets, generated: Jets, *, max_particles: int | None = None, radius: float = 1.0) -> Floats:
-    """Energy mover's distances of every real to every generated set, shape (N, N').
+    """Compute the energy mover's distances of every real to every generated set, shape (N, N').
 
     Args:
         real, generated: N and N' particle sets.
         max_particles: keep the particles of largest pT up to this number; default all.
         radius: R of `emd`.
+
+    Returns:
+        Distances in units of the parton's pT.
 
     Raises:
         ValueError: if a coordinate is not finite, or a pT negative.
@@ -75,15 +83,15 @@ def emd_matrix(real: Jets, generated: Jets, *, max_particles: int | None = None,
     """
     _check_radius(radius)
     rows, columns = (_particle_sets(jets, max_particles) for jets in (real, generated))
-    found = [[_distance(one, other, radius) for other in columns] for one in rows]
-    return np.array(found, dtype=np.float64).reshape(len(rows), len(columns))
+    distances = [[_distance(one, other, radius) for other in columns] for one in rows]
+    return np.array(distances, dtype=np.float64).reshape(len(rows), len(columns))
 
 
 def padded_emds(x: NDArray[Any], y: NDArray[Any]) -> Floats:
-    """Energy mover's distances (R = 1) of jets in JetNet's layout, as JetNet computes them, shape (N, N').
+    """Compute energy mover's distances (R = 1) of jets in JetNet's layout, as JetNet does, shape (N, N').
 
-    Unequal pT is balanced by a particle at distance R from all others. Azimuths are those of one jet, relative to its
-    axis: differences are taken as they are, not the short way round.
+    Unequal pT is balanced by a particle at distance R from all others. Azimuths are relative to the jet's own
+    axis, and differences are taken as they are, not the short way round.
 
     Args:
         x, y: eta, phi, pT of particles in the first three columns, (N, P, F) and (N', P', F); pT 0 is padding.
@@ -116,7 +124,7 @@ def coverage_and_mmd(
     num_permutations: int = 500,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Coverage and minimum matching distance under the energy mover's distance, mean over batches.
+    """Compute coverage and minimum matching distance under the energy mover's distance, mean over batches.
 
     All pairs of a batch are computed once, num_batches * num * (2 num - 1) of them: relabelled as real and generated
     within the batch they give the null and the p-values, split into halves the errors.
@@ -150,6 +158,9 @@ def coverage_and_mmd(
             f"num * num_batches is {num * num_batches} sets of either sample, but there are {len(real)} real and "
             f"{len(generated)} generated ones: lower num or num_batches"
         )
+    for jets in (real, generated):
+        # all sets, whether they are drawn or not: a seed must not decide what is refused
+        _check_particles(_table(jets))
     rng = np.random.default_rng(seed)
     chosen = [jets[rng.permutation(len(jets))[: num * num_batches]] for jets in (real, generated)]
     sides = [_particle_sets(jets, max_particles) for jets in chosen]
@@ -178,82 +189,101 @@ def coverage_and_mmd(
 
 
 def _batch(distance: Floats, num_permutations: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Values (2,), variances (2,) and values of relabellings (num_permutations, 2) from the distances of all pairs.
+    """Judge one batch by the distances of all its pairs of sets.
 
-    The first half of the sets is real.
+    Args:
+        distance: distances, shape (2 n, 2 n); the first n sets are real.
+        num_permutations: relabellings.
+        rng: draws splits and relabellings.
+
+    Returns:
+        Coverage and MMD (2,), their variances (2,), and their values in the relabellings (num_permutations, 2).
     """
     num = len(distance) // 2
 
     def statistic(real: NDArray[Any], generated: NDArray[Any]) -> Floats:
         return _coverage_and_mmd(distance[np.ix_(real, generated)])
 
-    def of_half(real: NDArray[np.int64], generated: NDArray[np.int64]) -> Floats:
+    def values_of_halves(real: NDArray[np.int64], generated: NDArray[np.int64]) -> Floats:
         return statistic(real, num + generated)
 
     every = np.arange(2 * num)
-    error = split_error(of_half, num, num, num_batches=2, num_repeats=NUM_SPLITS, rng=rng)
+    error = split_error(values_of_halves, num, num, num_batches=2, num_repeats=NUM_SPLITS, rng=rng)
     labels = relabellings(num, num, num_permutations=num_permutations, rng=rng)
     draws = np.array([statistic(is_real, ~is_real) for is_real in labels])
     return statistic(every[:num], every[num:]), error**2, draws
 
 
 def _coverage_and_mmd(distance: Floats) -> Floats:
-    """Coverage and MMD, shape (2,), from the distances of real to generated sets."""
+    """Compute coverage and MMD, shape (2,), from the distances of real to generated sets."""
     nearest_real = np.argmin(distance, axis=0)
     return np.array([np.count_nonzero(np.bincount(nearest_real)) / len(distance), distance.min(axis=1).mean()])
 
 
 def _pairwise(sets: list[Floats], radius: float) -> Floats:
-    """Distances of every two of N sets, shape (N, N), symmetric."""
-    found = np.zeros((len(sets), len(sets)))
+    """Compute distances of every two of N sets, shape (N, N), symmetric."""
+    distances = np.zeros((len(sets), len(sets)))
     for i, one in enumerate(sets):
         for j in range(i):
-            found[i, j] = found[j, i] = _distance(one, sets[j], radius)
-    return found
+            distances[i, j] = distances[j, i] = _distance(one, sets[j], radius)
+    return distances
 
 
 def _distance(one: Floats, other: Floats, radius: float) -> float:
-    """EMD of two sets (n, 3) and (n', 3) of positive pT."""
+    """Compute the EMD of two sets (n, 3) and (n', 3) of positive pT."""
     import ot
 
-    if one[:, 0].sum() < other[:, 0].sum():
+    if one[:, PT].sum() < other[:, PT].sum():
         one, other = other, one
-    total, rest = float(one[:, 0].sum()), float(other[:, 0].sum())
+    total, rest = float(one[:, PT].sum()), float(other[:, PT].sum())
     if len(other) == 0:
         return total
-    cost = np.hypot(one[:, None, 1] - other[:, 1], delta_phi(one[:, None, 2], other[:, 2])) / radius
-    weights = other[:, 0]
+    cost = np.hypot(one[:, None, ETA] - other[:, ETA], delta_phi(one[:, None, PHI], other[:, PHI])) / radius
+    weights = other[:, PT]
     if total > rest:
         # one more particle takes what is left over, at a cost of 1 from anywhere
         cost = np.column_stack([cost, np.ones(len(one))])
         weights = np.append(weights, total - rest)
-    moved = ot.emd2(one[:, 0] / total, weights / total, cost, check_marginals=False, center_dual=False)
+    moved = ot.emd2(one[:, PT] / total, weights / total, cost, check_marginals=False, center_dual=False)
     return total * float(moved)
 
 
 def _particle_sets(jets: Jets, max_particles: int | None) -> list[Floats]:
-    """The particles of each set, columns pT, eta, phi."""
+    """List the particles of each set, columns pT, eta, phi."""
     if max_particles is not None and max_particles < 1:
         raise ValueError(f"max_particles is {max_particles}: expected at least 1, or None for all")
-    table = np.stack([jets.pt_rel, jets.eta_rel, jets.phi_rel], axis=1)
-    return [_particles(rows, max_particles) for rows in np.split(table, jets.offsets[1:-1])] if len(jets) else []
+    return [_particles(rows, max_particles) for rows in np.split(_table(jets), jets.offsets[1:-1])] if len(jets) else []
+
+
+def _table(jets: Jets) -> NDArray[Any]:
+    """Put pT, eta and phi of the particles of all sets side by side, shape (M, 3)."""
+    return np.stack([jets.pt_rel, jets.eta_rel, jets.phi_rel], axis=1)
 
 
 def _particles(rows: NDArray[Any], max_particles: int | None) -> Floats:
-    """The rows of positive pT, the largest pT first and at most ``max_particles``; checked."""
+    """Check and select the rows of positive pT, the largest pT first and at most ``max_particles``."""
     table = np.asarray(rows, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] != 3:
         raise ValueError(f"a particle set of shape {table.shape}: expected pT, eta and phi, shape (n, 3)")
-    table = table[table[:, 0] != 0]
-    bad = ~(np.isfinite(table).all(axis=1) & (table[:, 0] > 0))
+    table = table[table[:, PT] != 0]
+    _check_particles(table)
+    leading = np.argsort(-table[:, PT], kind="stable")[:max_particles]
+    return np.asarray(table[leading])
+
+
+def _check_particles(table: NDArray[Any]) -> None:
+    """Check the particles of a table (M, 3) of pT, eta and phi, but for those of pT 0, which do not count.
+
+    Raises:
+        ValueError: if a value is not finite, or a pT negative.
+    """
+    bad = (table[:, PT] != 0) & ~(np.isfinite(table).all(axis=1) & (table[:, PT] > 0))
     if bad.any():
         pt, eta, phi = table[bad][0]
         raise ValueError(
             f"a particle has pT {pt:g}, eta {eta:g}, phi {phi:g}: the energy mover's distance needs finite "
             "values and no negative pT"
         )
-    leading = np.argsort(-table[:, 0], kind="stable")[:max_particles]
-    return np.asarray(table[leading])
 
 
 def _check_radius(radius: float) -> None:

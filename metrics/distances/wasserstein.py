@@ -1,7 +1,7 @@
 r"""The one-dimensional Wasserstein-1 distance, exact, with error, null and p-value.
 
 W1 = int |F_1(x) - F_2(x)| dx of the two empirical distribution functions. For finite samples it is positive even for
-equal distributions: read it beside its null. With weights of both signs it is the same integral, which is the distance
+equal distributions: compare it with its null. With weights of both signs it is the same integral, which is the distance
 of the sums of all positive parts, W1(p+ + q-, q+ + p-), since W1 depends on p - q alone (Kantorovich, Rubinstein).
 
 References:
@@ -19,18 +19,25 @@ from numpy.typing import NDArray
 
 from metrics.result import MetricResult
 from metrics.statistics.permutation import Null, relabellings
-from metrics.statistics.weights import event_weights, units
+from metrics.statistics.weights import event_weights, exchangeable_units
 
 Floats = NDArray[np.float64]
 
 PIECE = 2**22
-"""Values sorted at a time: of more, only a few bytes each are in memory beside the samples."""
+"""Values sorted at a time: of larger samples, only a few more bytes a value are in memory."""
 
 
 def wasserstein_1(
     x: NDArray[Any], y: NDArray[Any], x_weights: NDArray[Any] | None = None, y_weights: NDArray[Any] | None = None
 ) -> float:
-    """W1 of two samples (N,) and (N',), with weights of either sign if given.
+    """Compute W1 of two samples.
+
+    Args:
+        x, y: values, (N,) and (N',), of any one unit.
+        x_weights, y_weights: weights of either sign, (N,) and (N',).
+
+    Returns:
+        The distance, in the unit of the values.
 
     Raises:
         ValueError: if a sample is empty, holds NaN, or its weights do not have a positive sum.
@@ -55,7 +62,7 @@ def w1(
     num_permutations: int = 100,
     seed: int = 0,
 ) -> MetricResult:
-    """W1 of two samples with its bootstrap error, and its null by permutation.
+    """Compute W1 of two samples with its bootstrap error, and its null by permutation.
 
     Args:
         real, generated: values, (N,) and (N',), of any one unit; W1 has the same.
@@ -71,13 +78,17 @@ def w1(
 
     Raises:
         ValueError: as :func:`wasserstein_1`.
+
+    >>> result = w1(np.arange(100.0), np.arange(100.0) + 50)
+    >>> round(result.value, 9), result.p_value < 0.05
+    (50.0, True)
     """
     pooled = _Pooled(real, generated, real_weights, generated_weights, real_groups, generated_groups)
     rng = np.random.default_rng(seed)
-    # an event's weight is that of its values, on average
+    # an event weighs as much as its values do on average
     per_event = pooled.sums / np.maximum(pooled.numbers, 1)
     num = pooled.num_real
-    unit, num_real, num_generated = units(
+    unit, num_real, num_generated = exchangeable_units(
         event_weights("W1", "real", per_event[:num], num),
         event_weights("W1", "generated", per_event[num:], len(per_event) - num),
         rng,
@@ -151,15 +162,15 @@ class _Pooled:
         self.numbers, self.sums = np.concatenate(numbers), np.concatenate(sums)
 
     def shares(self, is_real: NDArray[np.bool_], times: NDArray[Any] | None = None) -> Floats:
-        """What weight 1 of each event (E,) adds to F_1 - F_2, with every event taken so many times."""
+        """Compute what weight 1 of each event (E,) adds to F_1 - F_2, with every event taken so many times."""
         sums = self.sums if times is None else self.sums * times
         total = float(sums[is_real].sum())
         share = np.where(is_real, 1.0 / total, -1.0 / (float(sums.sum()) - total))
         return share if times is None else share * times
 
     def distances(self, shares: Callable[[int], Floats], number: int) -> Floats:
-        """W1 of ``number`` pairs of samples, each given by the shares of the events, (number,)."""
-        found, reached, last = np.zeros(number), np.zeros(number), None
+        """Compute W1 of ``number`` pairs of samples, each given by the shares of the events, (number,)."""
+        total, reached, last = np.zeros(number), np.zeros(number), None
         for values, weights, events in self._pieces():
             steps = np.diff(values)
             gap = 0.0 if last is None else values[0] - last
@@ -168,15 +179,15 @@ class _Pooled:
                 if weights is not None:
                     signed *= weights
                 height = np.cumsum(signed, out=signed)
-                found[k] += abs(reached[k]) * gap
+                total[k] += abs(reached[k]) * gap
                 height += reached[k]
                 reached[k] = height[-1]
-                found[k] += np.abs(height[:-1]) @ steps
+                total[k] += np.abs(height[:-1]) @ steps
             last = values[-1]
-        return found
+        return total
 
     def _pieces(self) -> Iterator[tuple[Floats, Floats | None, NDArray[Any]]]:
-        """Values in rising order, their weights and events: so many at a time that memory stays bounded."""
+        """Yield values in rising order, their weights and events: so many at a time that memory stays bounded."""
         total = sum(len(v) for v in self._values)
         edges = np.array([-np.inf, np.inf])
         if total > PIECE:
@@ -199,7 +210,7 @@ class _Pooled:
 
 
 def _labels(groups: NDArray[Any]) -> NDArray[np.int32]:
-    """The groups, numbered from 0 without gaps."""
+    """Map the groups to numbers from 0 without gaps."""
     given = np.asarray(groups)
     given = given if given.dtype.kind in "iu" else given.astype(np.int64)
     if given.min() < 0:

@@ -1,9 +1,9 @@
-r"""What a set classifier looks at: coordinates about the parton, or nothing but Minkowski products.
+r"""Inputs of the set classifier: coordinates about the parton, or only Minkowski products.
 
 The invariant inputs are logarithms of the products p_i . n of each particle with reference vectors n, of p_i . P with
 the sum P of the set, of its mass squared, and of p_i . p_j of pairs. The references are the parton (massless) and the
-two beams: they are what singles out directions and scales in a collision, so that no information is lost but the sign
-of py, while a Lorentz transformation of the whole event, references included, changes no input.
+two beams, which define the directions and scales of a collision: only the sign of py is lost, while a Lorentz
+transformation of the whole event, references included, changes no input.
 
 References:
     Gong et al. 2022, arXiv:2201.08187 (LorentzNet). Bogatskiy et al. 2022, arXiv:2211.00454 (PELICAN). Qu, Li, Qian
@@ -33,12 +33,12 @@ _METRIC = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 def condition(jets: Jets) -> Floats:
-    """log pT of the parton and its flavour one-hot, shape (N, 7)."""
+    """Compute log pT of the parton (GeV) and its flavour one-hot, shape (N, 7)."""
     return np.concatenate([np.log(jets.parton_pt)[:, None], jets.parton_id[:, None] == np.array(PARTONS)], axis=1)
 
 
 def species(jets: Jets) -> Ints:
-    """The kind of each particle, a number below :data:`NUM_SPECIES`, shape (M,)."""
+    """Look up the kind of each particle, a number below :data:`NUM_SPECIES`, shape (M,)."""
     place = {pdg: k for k, ids in enumerate(GROUPS.values()) for pdg in ids}
     unique, inverse = np.unique(jets.pdg_id, return_inverse=True)
     kinds = np.array([place.get(int(pdg), NUM_SPECIES - 1) for pdg in unique], dtype=np.int64)
@@ -46,9 +46,9 @@ def species(jets: Jets) -> Ints:
 
 
 def coordinates(jets: Jets) -> tuple[Floats, Floats]:
-    """Features about the parton: of each particle, shape (M, 10), and of each set, shape (N, 10).
+    """Compute features about the parton: of each particle, shape (M, 10), and of each set, shape (N, 10).
 
-    Particles: log pT, log E, sqrt pT, eta, phi, log Delta R, charge, px, py, pz. Sets: those of :func:`totals`.
+    Particles: log pT, log E, sqrt pT, eta, phi, log Delta R, charge, px, py, pz. Sets: :func:`totals`, then py.
     """
     eta_rel, p4 = np.clip(jets.eta_rel, -8.0, 8.0), jets.p4_rel
     particles = [
@@ -66,7 +66,7 @@ def coordinates(jets: Jets) -> tuple[Floats, Floats]:
 
 
 def invariants(p4: Floats, offsets: Ints, pdg_id: Ints, references: Floats = REFERENCES) -> tuple[Floats, Floats]:
-    """Lorentz-invariant features: of each particle, shape (M, 6), and of each set, shape (N, 9).
+    """Compute Lorentz-invariant features: of each particle, shape (M, 6), and of each set, shape (N, 9).
 
     Args:
         p4: momenta of the particles of N sets, shape (M, 4); offsets: (N+1,); pdg_id: (M,).
@@ -80,13 +80,22 @@ def invariants(p4: Floats, offsets: Ints, pdg_id: Ints, references: Floats = REF
 
 
 def totals(total: Floats, counts: Ints, references: Floats) -> Floats:
-    """Mass squared of the sums P (N, 4) and P . n, linear and in logarithm, and log(1 + count): shape (N, 9)."""
+    """Compute features of the sum P of each set: invariants, their logarithms, and log(1 + count).
+
+    Args:
+        total: sums P, shape (N, 4).
+        counts: particles of each set, (N,).
+        references: vectors n, shape (3, 4).
+
+    Returns:
+        P^2 and the three P . n, the logarithms of these four, and log(1 + count), shape (N, 9).
+    """
     products = np.column_stack([np.sum(total * _METRIC * total, axis=1), total @ (references * _METRIC).T])
     return np.column_stack([products, _log(products), np.log1p(counts)])
 
 
 def pair_invariants(p4: Floats, total: Floats) -> Floats:
-    """Lorentz-invariant features of all pairs of K particles of n sets, shape (n, K, K, 4).
+    """Compute Lorentz-invariant features of all pairs of K particles of n sets, shape (n, K, K, 4).
 
     log p_i.p_j; log p_i.p_j / (p_i.P p_j.P), an angle; and, with z = p.P, log min(z_i, z_j) and its logarithmic ratio
     to z_i + z_j: what Delta R, kT and z of a splitting are about an axis.
@@ -104,7 +113,12 @@ def pair_invariants(p4: Floats, total: Floats) -> Floats:
 
 
 def momentum(p4: Floats, offsets: Ints) -> Floats:
-    """Sum of the momenta of each set, shape (N, 4)."""
+    """Sum the momenta of each set, shape (N, 4).
+
+    Args:
+        p4: momenta of the particles, (M, 4).
+        offsets: of the sets, (N+1,).
+    """
     num_sets = len(offsets) - 1
     index = np.repeat(np.arange(num_sets), np.diff(offsets))
     return np.stack([np.bincount(index, weights=component, minlength=num_sets) for component in p4.T], axis=1)

@@ -1,4 +1,4 @@
-"""Anti-kt jets of event records, through FastJet: what event files are compared by.
+"""Anti-kt jets of event records, through FastJet: the jets that event files are compared by.
 
 References:
     Cacciari, Salam, Soyez 2008, arXiv:0802.1189 (anti-kt); 2011, arXiv:1111.6097 (FastJet).
@@ -28,9 +28,12 @@ CHUNK = 1_000
 class ClusteredJets:
     """J jets, event by event, in falling pT within an event.
 
-    ``constituents``: the particles of each jet. ``axes``: the jets' four-momenta (E scheme) with the PDG id 21,
-    whatever they come from, so that ``relative(jets.constituents, jets.axes)`` is what every metric of particle sets
-    takes. ``event`` (J,): the event of each jet. ``weights`` (J,): the event's weight, or None where all are 1.
+    Attributes:
+        constituents: the particles of each jet.
+        axes: the jets' four-momenta (E scheme) in GeV with the PDG id 21, whatever they come from, so that
+            ``relative(jets.constituents, jets.axes)`` gives what every metric of particle sets takes.
+        event: the event of each jet, (J,).
+        weights: weights of the jets' events, (J,), or None where all are 1.
     """
 
     constituents: ParticleSet
@@ -52,7 +55,7 @@ def cluster(
     neutrinos: bool = False,
     weights: NDArray[Any] | None = None,
 ) -> ClusteredJets:
-    """The leading anti-kt jets of every event.
+    """Cluster the particles of every event into anti-kt jets, and keep the leading ones.
 
     Args:
         particles: the final particles of E events, one set an event; p4 in GeV.
@@ -62,6 +65,9 @@ def cluster(
         eta_max: jets within this pseudorapidity count; None for all.
         neutrinos: cluster neutrinos too. A detector does not see them.
         weights: of the events, (E,).
+
+    Returns:
+        The jets of all events.
 
     Raises:
         ValueError: if a momentum is not finite, a number is out of range, or the weights do not fit the events.
@@ -89,7 +95,7 @@ def cluster(
 
 
 def cluster_sequence(offsets: Ints, p4: Floats, algorithm: str, radius: float) -> Any:
-    """FastJet's clustering of N ragged sets at once, without its banner on standard output.
+    """Cluster N ragged sets at once with FastJet, without its banner on standard output.
 
     Args:
         offsets: (N+1,).
@@ -113,13 +119,13 @@ def cluster_sequence(offsets: Ints, p4: Floats, algorithm: str, radius: float) -
 def _cluster_chunk(
     events: ParticleSet, first: int, radius: float, pt_min: float, max_jets: int | None, eta_max: float | None
 ) -> ClusteredJets:
-    """Jets of a few events, the first of which is number ``first``."""
+    """Cluster a few events, the first of which is number ``first``."""
     import awkward as ak
 
     sequence = cluster_sequence(events.offsets, events.p4, "antikt_algorithm", radius)
-    found = sequence.constituent_index(min_pt=pt_min)
-    event = np.repeat(np.arange(len(events)), ak.to_numpy(ak.num(found, axis=1)))
-    members = ak.flatten(found, axis=1)
+    constituents = sequence.constituent_index(min_pt=pt_min)
+    event = np.repeat(np.arange(len(events)), ak.to_numpy(ak.num(constituents, axis=1)))
+    members = ak.flatten(constituents, axis=1)
     offsets = offsets_from_counts(ak.to_numpy(ak.num(members, axis=1)))
     rows = ak.to_numpy(ak.flatten(members, axis=1)).astype(np.int64)
     rows += np.repeat(events.offsets[event], np.diff(offsets))

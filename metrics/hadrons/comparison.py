@@ -1,6 +1,6 @@
-"""One generated sample held against a real one: every figure of the validation table, with errors.
+"""Compare one generated sample of particle sets with a real one: every figure of the validation table, with errors.
 
-The same call with a second, independent real sample gives the null that each figure is quoted beside.
+The comparison of a second, independent real sample gives the null of each figure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metrics.distances.wasserstein import w1
 from metrics.evaluation import evaluate
 from metrics.hadrons.observables import FLOW_EDGES, SPECIES, SPECTRA
-from metrics.hadrons.sample import Features
+from metrics.hadrons.sample import ETA_REL, PDG_ID, PT_REL, SET, Features
 from metrics.result import MetricResult
 
 RARE = 0.1
@@ -23,24 +23,27 @@ RARE = 0.1
 
 @dataclass(frozen=True)
 class Ratio:
-    """Mean in generated over mean in real sets, its error, and the real mean."""
+    """Mean of a quantity in generated over its mean in real sets, its error, and the real mean."""
 
     ratio: float
     error: float
     real: float
 
     def excess(self, tolerance: float) -> float:
-        """How far |ratio - 1| lies beyond the tolerance and two standard errors; negative if within."""
+        """Compute how far |ratio - 1| lies beyond the tolerance and two standard errors; negative if within."""
         return abs(self.ratio - 1.0) - tolerance - 2.0 * self.error
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of one sample.
+    """Figures of one generated sample.
 
-    ``figures``: "fpd", "kpd", "auc", "w1 OBSERVABLE", and "w1 pt of SPECIES", "w1 eta of SPECIES" of spectra.
-    ``species``: ratios of mean multiplicities by |PDG id|, with "all" and "charged". ``flow``: ratios of the mean
-    energy flow in bins of Delta R. ``num`` sets on each side.
+    Attributes:
+        num: sets on each side.
+        max_particles: leading particles that the EFPs were computed from.
+        figures: "fpd", "kpd", "auc", "w1 OBSERVABLE", and of spectra "w1 pt of SPECIES" and "w1 eta of SPECIES".
+        species: ratios of mean multiplicities by |PDG id|, with "all" and "charged".
+        flow: ratios of the mean energy flow in bins of Delta R.
     """
 
     num: int
@@ -50,20 +53,20 @@ class Comparison:
     flow: list[Ratio]
 
     def species_outside(self) -> list[str]:
-        """Species whose mean multiplicity is off by more than 1% (5% if rare) beyond two standard errors."""
+        """List species whose mean multiplicity is off by more than 1% (5% if rare) and two standard errors."""
         return [k for k, r in self.species.items() if r.excess(0.05 if r.real < RARE else 0.01) > 0]
 
     def flow_deviation(self) -> Ratio:
-        """The bin of the energy flow that deviates most significantly."""
+        """Find the bin of the energy flow that deviates most significantly."""
         return max(self.flow, key=lambda r: r.excess(0.0))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Comparison:
-        """The inverse of :meth:`to_dict`."""
+        """Restore a comparison from what :meth:`to_dict` gives."""
         return cls(
             values["num"],
             values["max_particles"],
@@ -73,7 +76,7 @@ class Comparison:
         )
 
     def headline(self) -> str:
-        """One line: FPD, AUC, species outside, energy flow."""
+        """Write one line: FPD, AUC, species outside their tolerance, energy flow."""
         distance, area, flow = self.figures["fpd"], self.figures["auc"], self.flow_deviation()
         return (
             f"FPD {1e4 * distance.value:.1f} +- {1e4 * distance.error:.1f} e-4, AUC {area.value:.3f} +- "
@@ -83,12 +86,15 @@ class Comparison:
 
 
 def compare(real: Features, sample: Features, *, seed: int = 0) -> Comparison:
-    """All figures of ``sample`` against ``real``.
+    """Compute all figures of ``sample`` against ``real``.
 
     Args:
         real: features of the real sets.
         sample: features of generated sets, or of other real sets for the null.
         seed: of partitions, bootstrap and classifier.
+
+    Returns:
+        The figures.
 
     Raises:
         ValueError: if the samples keep different numbers of leading particles.
@@ -98,16 +104,16 @@ def compare(real: Features, sample: Features, *, seed: int = 0) -> Comparison:
     evaluation, _ = evaluate(real.sample(), {"sample": sample.sample()}, metrics=("fpd", "kpd", "w1", "auc"), seed=seed)
     figures = dict(evaluation.results["sample"])
     for name, ids in SPECTRA.items():
-        chosen = [s.particles[np.isin(s.particles[:, 1], ids)] for s in (real, sample)]
+        chosen = [s.particles[np.isin(s.particles[:, PDG_ID], ids)] for s in (real, sample)]
         if min(len(c) for c in chosen) == 0:
             continue
-        for column, quantity in ((2, "pt"), (3, "eta")):
+        for column, quantity in ((PT_REL, "pt"), (ETA_REL, "eta")):
             figure = f"w1 {quantity} of {name}"
             figures[figure] = w1(
                 chosen[0][:, column],
                 chosen[1][:, column],
-                real_groups=chosen[0][:, 0],
-                generated_groups=chosen[1][:, 0],
+                real_groups=chosen[0][:, SET],
+                generated_groups=chosen[1][:, SET],
                 name=figure,
                 seed=seed,
             )
@@ -117,7 +123,7 @@ def compare(real: Features, sample: Features, *, seed: int = 0) -> Comparison:
 
 
 def _mean_ratio(real: NDArray[Any], sample: NDArray[Any]) -> Ratio:
-    """Ratio of means of two samples of per-set values; infinite error where the real mean is 0."""
+    """Compute the ratio of means of two samples of per-set values; infinite error where the real mean is 0."""
     means = float(np.mean(real, dtype=np.float64)), float(np.mean(sample, dtype=np.float64))
     errors = [float(np.std(v, dtype=np.float64)) / np.sqrt(len(v)) for v in (real, sample)]
     if means[0] <= 0:
@@ -127,6 +133,7 @@ def _mean_ratio(real: NDArray[Any], sample: NDArray[Any]) -> Ratio:
 
 
 def _species(real: Features, sample: Features) -> dict[str, Ratio]:
+    """Compute ratios of mean multiplicities."""
     out = {
         "all": _mean_ratio(real.column("multiplicity"), sample.column("multiplicity")),
         "charged": _mean_ratio(real.column("charged"), sample.column("charged")),
@@ -139,4 +146,5 @@ def _species(real: Features, sample: Features) -> dict[str, Ratio]:
 
 
 def _flow(real: Features, sample: Features) -> list[Ratio]:
+    """Compute ratios of the mean energy flow."""
     return [_mean_ratio(real.flow[:, k], sample.flow[:, k]) for k in range(len(FLOW_EDGES) - 1)]

@@ -1,4 +1,4 @@
-r"""How to sum energy flow polynomials: a plan of matrix and vector operations for a whole set of graphs.
+r"""Programs that sum energy flow polynomials: matrix and vector operations for a whole set of graphs.
 
 EFP_G is a contraction of z (one a vertex) and theta (one an edge) over n particle indices. Vertices are eliminated one
 by one, with w_k = z_k times all that has been attached to vertex k so far:
@@ -8,8 +8,8 @@ by one, with w_k = z_k times all that has been attached to vertex k so far:
 - where every vertex has three neighbours or more (the first such graph is the tetrahedron, d = 6), one vertex is pinned
   to each particle in turn, which multiplies its neighbours by rows of M, and the rest is eliminated as above.
 
-Every operation has a number and stands once in a plan, however many graphs share it. Which vertex remains last is
-chosen graph by graph as what adds least to the operations already there.
+Every operation has a number and stands once in a program, however many graphs share it. The vertex that remains last is
+chosen graph by graph: the one that adds least to the operations already there.
 
 References:
     Komiske, Metodiev, Thaler 2017, arXiv:1712.07124, section 5 (variable elimination).
@@ -27,20 +27,24 @@ from metrics.hadrons.graphs import Graph
 
 Operation = Literal["z", "theta2", "root", "multiply", "scale", "chain", "leg", "times", "row", "sum", "dot", "pinned"]
 
-# passes over a matrix of particle pairs, about
 _COST: Mapping[str, float] = {"multiply": 2, "scale": 2, "chain": 4, "leg": 1, "pinned": 1000}
+"""About how many passes over a matrix of particle pairs an operation takes."""
 _COST_OF_VECTORS = 0.1
 
 
 @dataclass(frozen=True)
 class Node:
-    """An operation on other nodes, given by number; ~i stands for the transpose of matrix i.
+    """An operation on other nodes.
 
     Matrices: ``theta2``, theta squared; ``root``, its square roots; ``multiply``, elementwise; ``scale``, M_ij w_j;
     ``chain``, the matrix product. Vectors: ``z``; ``times``, elementwise; ``leg``, sum_j M_ij w_j; ``row``, M_pj of the
     particle p that a vertex is pinned to. Scalars: ``sum``, sum_i w_i; ``dot``, sum_i w_i v_i; ``pinned``, sum_p w_p
-    times what the body of the step makes of p. ``level`` of row and pinned: 1 for a vertex pinned first, 2 for one
-    pinned within its sum, and so on.
+    times the scalar that the body of the instruction gives for particle p.
+
+    Attributes:
+        operation: its name.
+        inputs: numbers of the nodes that it takes; ~i stands for the transpose of matrix i.
+        level: of row and pinned: 1 for a vertex pinned first, 2 for one pinned within its sum, and so on.
     """
 
     operation: Operation
@@ -49,31 +53,52 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A node to be computed from ``uses``; then the ``dead`` are not needed again. ``body``: steps of a pinned sum."""
+class Instruction:
+    """The computation of a node.
+
+    Attributes:
+        number: of the node.
+        node: the operation.
+        uses: numbers of the nodes that must be known before.
+        dead: numbers of the nodes that no later instruction needs.
+        body: instructions that a pinned sum runs for each particle.
+    """
 
     number: int
     node: Node
     uses: frozenset[int]
     dead: tuple[int, ...]
-    body: tuple[Step, ...] = ()
+    body: tuple[Instruction, ...] = ()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """``steps`` in order; ``factors``: for each graph, the numbers of the scalars whose product is its polynomial."""
+class Program:
+    """The computation of the polynomials of a set of graphs.
 
-    steps: tuple[Step, ...]
+    Attributes:
+        instructions: in the order in which they run.
+        factors: for each graph, the numbers of the scalars whose product is its polynomial.
+    """
+
+    instructions: tuple[Instruction, ...]
     factors: tuple[tuple[int, ...], ...]
 
 
 @lru_cache(maxsize=64)
-def plan(graphs: tuple[Graph, ...]) -> Plan:
-    """The plan of a set of graphs; disconnected graphs are products of their components."""
+def compile_program(graphs: tuple[Graph, ...]) -> Program:
+    """Find the program of a set of graphs; disconnected graphs are products of their components.
+
+    Args:
+        graphs: the graphs.
+
+    Returns:
+        The program, which is kept for the next call.
+    """
     nodes = _Nodes()
     components = {c for g in graphs for c in g.components}
     scalars = {c: nodes.polynomial(c) for c in sorted(components, key=lambda c: (c.num_edges, c.num_vertices, c.edges))}
-    return Plan(nodes.steps(set(scalars.values()), 0), tuple(tuple(scalars[c] for c in g.components) for g in graphs))
+    factors = tuple(tuple(scalars[c] for c in g.components) for g in graphs)
+    return Program(nodes.instructions(set(scalars.values()), 0), factors)
 
 
 class _Nodes:
@@ -86,16 +111,16 @@ class _Nodes:
         self._symmetric: set[int] = set()
 
     def polynomial(self, graph: Graph) -> int:
-        """The scalar of a connected graph."""
+        """Add the operations of a connected graph, and return the number of its scalar."""
         attached: dict[int, tuple[int, ...]] = dict.fromkeys(range(graph.num_vertices), ())
         between = {edge: (self._power(times),) for edge, times in sorted(Counter(graph.edges).items())}
         last = min(attached, key=lambda v: self._cost(lambda: self._eliminate(attached, between, v, 1)))
         return self._eliminate(attached, between, last, 1)
 
-    def steps(self, outputs: set[int], level: int) -> tuple[Step, ...]:
-        """The steps of this level or higher that lead to the given nodes."""
+    def instructions(self, outputs: set[int], level: int) -> tuple[Instruction, ...]:
+        """List the instructions of this level or higher that lead to the given nodes."""
         uses: dict[int, frozenset[int]] = {}
-        bodies: dict[int, tuple[Step, ...]] = {}
+        bodies: dict[int, tuple[Instruction, ...]] = {}
         open_nodes = list(outputs)
         while open_nodes:
             i = open_nodes.pop()
@@ -104,14 +129,14 @@ class _Nodes:
             node = self._nodes[i]
             inputs = {_number(k) for k in node.inputs}
             if node.operation == "pinned":
-                bodies[i] = self.steps({node.inputs[1]}, node.level)
+                bodies[i] = self.instructions({node.inputs[1]}, node.level)
                 inputs = {node.inputs[0]}.union(*(s.uses for s in bodies[i])) - {s.number for s in bodies[i]}
             uses[i] = frozenset(inputs)
             open_nodes += inputs
         order = sorted(uses)
         last_use = {k: i for i in order for k in uses[i] if k in uses and k not in outputs}
         dead = {i: tuple(sorted(k for k in uses[i] if last_use.get(k) == i)) for i in order}
-        return tuple(Step(i, self._nodes[i], uses[i], dead[i], bodies.get(i, ())) for i in order)
+        return tuple(Instruction(i, self._nodes[i], uses[i], dead[i], bodies.get(i, ())) for i in order)
 
     def _eliminate(
         self,
@@ -120,7 +145,14 @@ class _Nodes:
         last: int,
         level: int,
     ) -> int:
-        """The scalar of vertices with vectors attached and matrices between them; ``last`` is eliminated last."""
+        """Eliminate all vertices, ``last`` as the last one, and return the number of the scalar.
+
+        Args:
+            attached: numbers of the vectors that multiply at each vertex.
+            between: numbers of the matrices that multiply between two vertices.
+            last: the vertex that is eliminated last.
+            level: number of pinned vertices, plus 1.
+        """
         if len(attached) == 1:
             return self._total(attached[last])
         near = {v: sorted({*sum((e for e in between if v in e), ())} - {v}) for v in attached}
@@ -151,6 +183,7 @@ class _Nodes:
         return self._eliminate(rest, pairs, last, level)
 
     def _node(self, operation: Operation, *inputs: int, level: int = 0) -> int:
+        """Return the number of an operation, which is added if it is new."""
         node = Node(operation, inputs, level)
         if node not in self._numbers:
             depth = level - (operation == "pinned")
@@ -160,7 +193,7 @@ class _Nodes:
         return self._numbers[node]
 
     def _cost(self, build: Callable[[], int]) -> float:
-        """What an expression adds to the operations already there; takes the operations back."""
+        """Compute what an expression adds to the operations already there; the added ones are taken back."""
         before = len(self._nodes)
         build()
         new = self._nodes[before:]
@@ -170,10 +203,11 @@ class _Nodes:
         return sum(_COST.get(node.operation, _COST_OF_VECTORS) for node in new)
 
     def _transpose(self, matrix: int) -> int:
+        """Return the reference to a matrix's transpose: itself if it is symmetric."""
         return matrix if matrix in self._symmetric else ~matrix
 
     def _power(self, exponent: int) -> int:
-        """theta to a power, symmetric."""
+        """Add theta to a power, a symmetric matrix."""
         if exponent <= 2:
             matrix = self._node("theta2")
             if exponent == 1:
@@ -185,7 +219,7 @@ class _Nodes:
         return matrix
 
     def _multiply(self, factors: Iterable[int]) -> int:
-        """The elementwise product of matrices."""
+        """Add the elementwise product of matrices."""
         first, *others = sorted(factors)
         for second in others:
             mirror = Node("multiply", (self._transpose(first), self._transpose(second)))
@@ -199,7 +233,7 @@ class _Nodes:
         return first
 
     def _chain(self, left: int, weight: int, right: int) -> int:
-        """sum_k L_ik w_k R_kj, or the transpose of its transpose if that is there or closer to being there."""
+        """Add sum_k L_ik w_k R_kj, as the transpose of its transpose if more of that is there already."""
 
         def known(one: int, other: int) -> int:
             scaled = self._numbers.get(Node("scale", (one, weight)))
@@ -214,14 +248,14 @@ class _Nodes:
         return chain
 
     def _weight(self, factors: Iterable[int]) -> int:
-        """z times what is attached to a vertex."""
+        """Add z times the vectors that are attached to a vertex."""
         weight = self._node("z")
         for factor in sorted(factors):
             weight = self._node("times", weight, factor)
         return weight
 
     def _total(self, factors: tuple[int, ...]) -> int:
-        """The sum over a vertex."""
+        """Add the sum over a vertex."""
         if not factors:
             return self._node("sum", self._weight(()))
         *others, final = sorted(factors)
@@ -229,5 +263,5 @@ class _Nodes:
 
 
 def _number(reference: int) -> int:
-    """The number of a matrix, given or to be transposed."""
+    """Return the number of a matrix, given itself or as ~i for its transpose."""
     return ~reference if reference < 0 else reference

@@ -7,8 +7,8 @@ With z_i = pT_i / sum pT of the particles kept, theta_ij their distance in (eta,
 - 2e3 = sum_{i<j<k} z_i z_j z_k min(theta_ij theta_ik, theta_ij theta_jk, theta_ik theta_jk), the product of the two
   smaller angles, and N2 = 2e3 / e2^2.
 
-The energy-energy correlator keeps the angles apart: EEC(theta) = sum_{i != j} z_i z_j delta(theta - theta_ij), with
-z_i = pT_i / pT of the parton there.
+The energy-energy correlator depends on the angle: EEC(theta) = sum_{i != j} z_i z_j delta(theta - theta_ij), where
+z_i = pT_i / pT of the parton.
 
 References:
     Larkoski, Salam, Thaler 2013, arXiv:1305.0007 (e2, e3). Moult, Necib, Thaler 2016, arXiv:1609.07483 (2e3, N2).
@@ -32,9 +32,13 @@ EEC_EDGES: NDArray[np.float64] = np.geomspace(1e-3, 1.0, 25)
 
 
 def energy_correlations(efps: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """e2 and e3, each (N,), from the EFPs (N, 36) of the sets: their edge and triangle count ordered indices.
+    """Compute e2 and e3 from the EFPs of the sets, whose edge and triangle count ordered indices.
 
-    Sets whose pT vanishes have 0.
+    Args:
+        efps: the 36 default EFPs, shape (N, 36).
+
+    Returns:
+        e2 and e3, each (N,); 0 for sets whose pT vanishes.
     """
     z = efps[:, DOT].astype(np.float64)
     scale = np.where(z > 0, z, np.inf)
@@ -42,7 +46,7 @@ def energy_correlations(efps: NDArray[Any]) -> tuple[NDArray[np.float64], NDArra
 
 
 def generalized_e3_padded(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any]) -> NDArray[Any]:
-    """2e3 of sets of equal length; padded particles have z = 0.
+    """Compute 2e3 of sets of equal length; padded particles have z = 0.
 
     Every triple i < j < k is taken once, at its middle index j: with a = theta_ij, b = theta_jk and c = theta_ik, the
     product of the two smaller angles is min(a, b) min(max(a, b), c). Memory is n width^2, never n width^3.
@@ -74,7 +78,7 @@ def generalized_e3_padded(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any])
 
 
 def generalized_e3(jets: Jets, *, max_particles: int = 50, dtype: type[np.floating[Any]] = np.float32) -> NDArray[Any]:
-    """2e3 of the leading particles of each set.
+    """Compute 2e3 of the leading particles of each set.
 
     Args:
         jets: N sets relative to their partons.
@@ -93,7 +97,7 @@ def generalized_e3(jets: Jets, *, max_particles: int = 50, dtype: type[np.floati
 def energy_energy_correlator(
     jets: Jets, *, edges: NDArray[Any] = EEC_EDGES, max_particles: int | None = None
 ) -> NDArray[np.float32]:
-    """sum_{i != j} z_i z_j in bins of theta_ij, one histogram a set.
+    """Compute sum_{i != j} z_i z_j in bins of theta_ij, one histogram a set.
 
     The sum over bins from 0 to infinity is (sum z)^2 - sum z^2; the contact term i = j is left out, and so are pairs
     outside the edges. Azimuths are compared the short way round.

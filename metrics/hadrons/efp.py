@@ -5,10 +5,10 @@ theta_ij = (deta_ij^2 + dphi_ij^2)^(beta/2), dphi within [-pi, pi] (energyflow's
 coordinates "ptyphim" with massless particles, as JetNet does). By default beta = 1 and the 36
 graphs with at most four edges.
 
-Sets of similar multiplicity are padded to one length and summed together by the plan of
+Sets of similar multiplicity are padded to one length and summed together by the program of
 :mod:`metrics.hadrons.contraction`. Batches are cut by the data alone and their pair matrices stay within a core's
-cache: the number of threads changes no bit of the result, and what is in memory beside the particles and the result
-hardly grows with the sample.
+cache: the number of threads changes no bit of the result, and the memory
+needed besides the particles and the result hardly grows with the sample.
 
 References:
     Komiske, Metodiev, Thaler 2017, arXiv:1712.07124. Kansal et al. 2022, arXiv:2211.10295.
@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.hadrons.contraction import Step, plan
+from metrics.hadrons.contraction import Instruction, compile_program
 from metrics.hadrons.graphs import Graph, graphs
 from metrics.hadrons.jets import Jets, padded_batches
 
 DEFAULT_GRAPHS = graphs("d<=4")
 NUM_EFPS = 36
 DOT, EDGE, TRIANGLE = 0, 1, 9
-"""Columns that other observables use: sum of z, sum of z z theta, sum of z z z theta theta theta."""
+"""Columns of the default EFPs: sum of z, sum of z z theta, sum of z z z theta theta theta."""
 
 Array = NDArray[Any]
 _Batch = tuple[NDArray[np.int64], Array, Array, Array]
@@ -49,7 +49,7 @@ def efps(
     dtype: type[np.floating[Any]] = np.float32,
     num_threads: int | None = None,
 ) -> Array:
-    """EFPs of the leading particles of each set.
+    """Compute EFPs of the leading particles of each set.
 
     Args:
         jets: N sets relative to their partons.
@@ -62,6 +62,9 @@ def efps(
 
     Returns:
         EFPs in the order of the graphs, shape (N, G).
+
+    Raises:
+        ValueError: if beta is not positive.
     """
     return _fill(len(jets), padded_batches(jets, max_particles, dtype), graphs, beta, dtype, num_threads)
 
@@ -74,7 +77,7 @@ def efps_of_arrays(
     dtype: type[np.floating[Any]] = np.float32,
     num_threads: int | None = None,
 ) -> Array:
-    """EFPs of padded arrays in JetNet's layout.
+    """Compute EFPs of padded arrays in JetNet's layout.
 
     Args:
         particles: (eta_rel, phi_rel, pT_rel) of P particles in each of N sets, shape (N, P, 3); padding has pT_rel = 0.
@@ -105,7 +108,7 @@ def efps_of_arrays(
 def efps_padded(
     z: Array, eta: Array, phi: Array, *, graphs: Sequence[Graph] = DEFAULT_GRAPHS, beta: float = 1.0
 ) -> Array:
-    """EFPs of sets of equal length, all at once; padded particles have z = 0.
+    """Compute EFPs of sets of equal length, all at once; padded particles have z = 0.
 
     Args:
         z, eta, phi: pT_rel, pseudorapidity and azimuth, each (n, width), of one floating type.
@@ -119,7 +122,10 @@ def efps_padded(
 
 
 def _array_batches(particles: Array, dtype: type[np.floating[Any]], num_pairs: int = 80_000) -> Iterator[_Batch]:
-    """As :func:`metrics.hadrons.jets.padded_batches`, of padded arrays: the width goes up to the last particle."""
+    """Yield batches of padded arrays as :func:`metrics.hadrons.jets.padded_batches` does of ragged sets.
+
+    The width of a batch goes up to the last particle of its sets.
+    """
     lengths = particles.shape[1] - np.argmax(particles[:, ::-1, 2] != 0, axis=1)
     order = np.argsort(lengths, kind="stable")[::-1]
     first = 0
@@ -139,10 +145,10 @@ def _fill(
     dtype: type[np.floating[Any]],
     num_threads: int | None,
 ) -> Array:
-    """EFPs of all batches, which the threads take one by one."""
+    """Compute EFPs of all batches, which the threads take one by one."""
     if not beta > 0:
         raise ValueError(f"beta = {beta}: the exponent of the distances must be positive")
-    program = plan(tuple(graphs))
+    program = compile_program(tuple(graphs))
     out = np.empty((num_sets, len(graphs)), dtype=dtype)
     waiting, lock = iter(batches), Lock()
 
@@ -154,7 +160,7 @@ def _fill(
             if batch is None:
                 return
             rows, z, eta, phi = batch
-            scalars = _Evaluation(z, eta, phi, beta, matrices).scalars(program.steps)
+            scalars = _Evaluation(z, eta, phi, beta, matrices).scalars(program.instructions)
             out[rows] = np.transpose([reduce(np.multiply, [scalars[i] for i in f]) for f in program.factors])
 
     num_threads = num_threads or os.cpu_count() or 1
@@ -162,8 +168,8 @@ def _fill(
         work()
     else:
         with ThreadPoolExecutor(num_threads) as pool:
-            for done in [pool.submit(work) for _ in range(num_threads)]:
-                done.result()
+            for future in [pool.submit(work) for _ in range(num_threads)]:
+                future.result()
     return out
 
 
@@ -187,7 +193,7 @@ class _Matrices:
 
 
 class _Evaluation:
-    """The values of the nodes of a plan for n sets of one width: scalars (n,), vectors (n, P), matrices (n, P, P)."""
+    """Values of a program's nodes for n sets of one width: scalars (n,), vectors (n, P), matrices (n, P, P)."""
 
     def __init__(self, z: Array, eta: Array, phi: Array, beta: float, matrices: _Matrices) -> None:
         self._z, self._eta, self._phi, self._beta = z, eta, phi, beta
@@ -195,23 +201,23 @@ class _Evaluation:
         self._values: dict[int, Array] = {}
         self._pinned: dict[int, int] = {}
 
-    def scalars(self, steps: Sequence[Step]) -> dict[int, Array]:
-        """Values of the nodes that are not dead after the last step."""
-        self._run(steps)
+    def scalars(self, instructions: Sequence[Instruction]) -> dict[int, Array]:
+        """Run a program, and return the values that are not dead after its last instruction."""
+        self._run(instructions)
         return self._values
 
-    def _run(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self._values[step.number] = self._compute(step)
-            for number in step.dead:
+    def _run(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            self._values[instruction.number] = self._compute(instruction)
+            for number in instruction.dead:
                 value = self._values.pop(number)
                 if value.ndim == 3:
                     self._matrices.give_back(value)
 
-    def _compute(self, step: Step) -> Array:
-        operation, inputs = step.node.operation, step.node.inputs
+    def _compute(self, instruction: Instruction) -> Array:
+        operation, inputs = instruction.node.operation, instruction.node.inputs
         if operation == "pinned":
-            return self._pinned_sum(step)
+            return self._pinned_sum(instruction)
         operands = [self._values[i] if i >= 0 else self._values[~i].swapaxes(1, 2) for i in inputs]
         match operation:
             case "z":
@@ -229,7 +235,7 @@ class _Evaluation:
             case "leg":
                 return np.asarray(np.matmul(operands[0], operands[1][:, :, None])[:, :, 0])
             case "row":
-                return operands[0][:, self._pinned[step.node.level], :]
+                return operands[0][:, self._pinned[instruction.node.level], :]
             case "times":
                 return np.asarray(operands[0] * operands[1])
             case "sum":
@@ -237,12 +243,12 @@ class _Evaluation:
             case "dot":
                 return np.asarray(np.einsum("ni,ni->n", *operands))
 
-    def _pinned_sum(self, step: Step) -> Array:
-        weight, scalar = self._values[step.node.inputs[0]], step.node.inputs[1]
+    def _pinned_sum(self, instruction: Instruction) -> Array:
+        weight, scalar = self._values[instruction.node.inputs[0]], instruction.node.inputs[1]
         total = np.zeros(len(weight), weight.dtype)
         for p in range(weight.shape[1]):
-            self._pinned[step.node.level] = p
-            self._run(step.body)
+            self._pinned[instruction.node.level] = p
+            self._run(instruction.body)
             total += weight[:, p] * self._values.pop(scalar)
         return total
 
@@ -261,7 +267,7 @@ class _Evaluation:
         return theta2
 
     def _outer(self, rows: Sequence[Array], columns: Sequence[Array]) -> Array:
-        """sum_k r_ki c_kj of vectors, (n, P, P): for differences as exact as broadcasting, and four times as fast."""
+        """Compute sum_k r_ki c_kj of vectors, (n, P, P): differences as exact as by broadcasting, but faster."""
         return np.matmul(np.stack(rows, axis=2), np.stack(columns, axis=1), out=self._new())
 
     def _new(self) -> Array:

@@ -24,7 +24,7 @@ Z_EDGES: NDArray[np.float64] = np.geomspace(1e-3, 1.0, 19)
 
 
 def fragmentation_functions(jets: Jets, *, edges: NDArray[Any] = Z_EDGES) -> dict[str, NDArray[np.float32]]:
-    """Particles in bins of z, one histogram a set.
+    """Count particles in bins of z, one histogram a set.
 
     Particles outside the edges are left out; z can exceed 1 by what other partons' radiation or hadron masses add.
 

@@ -1,4 +1,4 @@
-"""Loopless multigraphs up to isomorphism: what names an energy flow polynomial.
+"""Loopless multigraphs up to isomorphism, each of which names an energy flow polynomial.
 
 A graph of n vertices, d edges (parallel edges count) and p connected components stands for a polynomial of degree n in
 z and degree d in theta; a graph of several components is the product of its components, and p = 1 is prime. No vertex
@@ -51,11 +51,11 @@ class Graph:
 
     def __init__(self, edges: Sequence[Sequence[int]] = ()) -> None:
         pairs = tuple(sorted((min(int(k), int(m)), max(int(k), int(m))) for k, m in edges))
-        found = sorted({v for edge in pairs for v in edge})
+        vertices = sorted({v for edge in pairs for v in edge})
         if any(k == m for k, m in pairs):
             raise ValueError(f"graph {list(pairs)} has an edge from a vertex to itself: edges join two vertices")
-        if found != list(range(len(found))):
-            raise ValueError(f"graph {list(pairs)} has the vertices {found}: number them 0 to n-1 without a gap")
+        if vertices != list(range(len(vertices))):
+            raise ValueError(f"graph {list(pairs)} has the vertices {vertices}: number them 0 to n-1 without a gap")
         object.__setattr__(self, "edges", pairs)
 
     @property
@@ -83,7 +83,7 @@ class Graph:
         return tuple(sorted((self._component(part, p) for p in sorted(set(part))), key=_connected_key))
 
     def canonical(self) -> Graph:
-        """The same graph in a labelling that all isomorphic graphs share.
+        """Return this graph in the labelling that all isomorphic graphs share.
 
         >>> Graph([(0, 1), (1, 2)]).canonical() == Graph([(0, 2), (1, 2)]).canonical()
         True
@@ -103,11 +103,14 @@ class Graph:
 
 
 def graphs(*conditions: str) -> tuple[Graph, ...]:
-    """All graphs that meet every condition, canonically labelled, in the order of this module.
+    """List all graphs that meet every condition, canonically labelled, in the order of this module.
 
     Args:
         conditions: each a letter, a comparison (<=, <, ==, !=, >=, >) and a number: "n<=4" limits the number of
-            vertices, "d<=4" that of edges, "p==1" that of connected components.
+            vertices, "d<=4" the number of edges, "p==1" the number of connected components.
+
+    Returns:
+        The graphs.
 
     Raises:
         ValueError: for a condition of another form, or without an upper limit on d.
@@ -129,16 +132,17 @@ def graphs(*conditions: str) -> tuple[Graph, ...]:
         size = {"n": n, "d": d, "p": p}
         return all(_COMPARISONS[sign](size[letter], number) for letter, sign, number in tests)
 
-    found = []
+    selected = []
     for d in range(max_edges + 1):
         for parts in _partitions(d, d):
             for factors in _products(parts, max_vertices):
                 if chosen(sum(f.num_vertices for f in factors), d, len(factors)):
-                    found.append(_union(factors))
-    return tuple(sorted(found, key=_key))
+                    selected.append(_union(factors))
+    return tuple(sorted(selected, key=_key))
 
 
 def _parse(condition: str) -> tuple[str, str, int]:
+    """Split a condition into its letter, comparison and number."""
     match = re.fullmatch(r"\s*([ndp])\s*(<=|>=|==|!=|<|>)\s*(\d+)\s*", condition)
     if match is None:
         raise ValueError(f"condition {condition!r}: expected n, d or p, a comparison and a number, as in 'd<=4'")
@@ -146,7 +150,7 @@ def _parse(condition: str) -> tuple[str, str, int]:
 
 
 def _partitions(total: int, largest: int) -> Iterator[tuple[int, ...]]:
-    """Partitions of a number into falling parts; (0,) for 0, the graph of one vertex."""
+    """Yield partitions of a number into falling parts; (0,) for 0, the graph of one vertex."""
     if total <= largest:
         yield (total,)
     for first in range(min(total - 1, largest), 0, -1):
@@ -154,7 +158,7 @@ def _partitions(total: int, largest: int) -> Iterator[tuple[int, ...]]:
 
 
 def _products(parts: Sequence[int], max_vertices: int) -> Iterator[tuple[Graph, ...]]:
-    """Multisets of connected graphs with the given numbers of edges and ``max_vertices`` vertices in all at most."""
+    """Yield multisets of connected graphs with these numbers of edges and ``max_vertices`` vertices at most."""
     if not parts:
         yield ()
         return
@@ -167,19 +171,19 @@ def _products(parts: Sequence[int], max_vertices: int) -> Iterator[tuple[Graph, 
 
 @cache
 def _connected(num_edges: int, max_vertices: int) -> tuple[Graph, ...]:
-    """Connected graphs of d edges: one edge more, or one leaf more, than those of d - 1 edges."""
+    """List connected graphs of d edges: each is a graph of d - 1 edges with one edge, or one leaf, more."""
     if num_edges == 0:
         return (Graph(),) if max_vertices >= 1 else ()
-    found: set[Graph] = set()
+    larger: set[Graph] = set()
     for smaller in _connected(num_edges - 1, max_vertices):
         n = smaller.num_vertices
         new = [*combinations(range(n), 2), *((v, n) for v in range(n) if n < max_vertices)]
-        found.update(Graph([*smaller.edges, edge]).canonical() for edge in new)
-    return tuple(sorted(found, key=_connected_key))
+        larger.update(Graph([*smaller.edges, edge]).canonical() for edge in new)
+    return tuple(sorted(larger, key=_connected_key))
 
 
 def _union(factors: Sequence[Graph]) -> Graph:
-    """The disjoint union of graphs, which are numbered one after the other."""
+    """Join graphs to one disjoint union, whose vertices are numbered graph by graph."""
     edges: list[tuple[int, int]] = []
     first = 0
     for factor in sorted(factors, key=_connected_key):
@@ -189,7 +193,7 @@ def _union(factors: Sequence[Graph]) -> Graph:
 
 
 def _key(graph: Graph) -> tuple[Any, ...]:
-    """Sort key of a canonical graph."""
+    """Make the sort key of a canonical graph."""
     p = graph.num_components
     sizes = [g.num_vertices for g in graph.components]
     disconnected = (graph.num_vertices, graph.num_edges, p, sizes) if p > 1 else ()
@@ -198,6 +202,7 @@ def _key(graph: Graph) -> tuple[Any, ...]:
 
 @cache
 def _connected_key(graph: Graph) -> tuple[Any, ...]:
+    """Make the sort key of a canonical connected graph."""
     multiplicity = Counter(graph.edges)
     simple = Graph(tuple(multiplicity))
     if simple != graph:
@@ -215,7 +220,7 @@ def _connected_key(graph: Graph) -> tuple[Any, ...]:
 
 
 def _labellings(neighbours: Sequence[Counter[int]], colours: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Numberings of the vertices of a connected graph, the same for all isomorphic graphs up to its automorphisms.
+    """Yield numberings of the vertices of a connected graph, alike for isomorphic graphs up to automorphisms.
 
     Colours are refined by the colours around them until nothing changes; where vertices still share one, each in turn
     is singled out. Vertices with the same neighbours are interchangeable: one of them will do.

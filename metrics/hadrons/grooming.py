@@ -39,7 +39,7 @@ CHUNK = 2_000
 
 
 def soft_drop(jets: Jets, *, z_cut: float = 0.1, beta: float = 0.0) -> dict[str, Floats]:
-    """Soft-drop observables of each set, from all its particles.
+    """Compute soft-drop observables of each set, from all its particles.
 
     Args:
         jets: N sets relative to their partons.
@@ -62,7 +62,7 @@ def soft_drop(jets: Jets, *, z_cut: float = 0.1, beta: float = 0.0) -> dict[str,
 
 
 def _soft_drop_chunk(jets: Jets, z_cut: float, beta: float) -> tuple[Floats, Floats, Floats]:
-    """Groomed mass, z_g and R_g, each (n,), of a few sets."""
+    """Compute groomed mass, z_g and R_g, each (n,), of a few sets."""
     groomed_mass, z_g, r_g = np.zeros((3, len(jets)))
     # a particle along the beam has infinite rapidity: FastJet would not merge it
     p4 = jets.p4_rel[jets.pt_rel > 0]
@@ -97,7 +97,7 @@ def _soft_drop_chunk(jets: Jets, z_cut: float, beta: float) -> tuple[Floats, Flo
 
 
 def _trees(offsets: Ints, p4: Floats) -> tuple[Ints, Ints, Ints]:
-    """Cambridge/Aachen trees of sets of one particle or more, their nodes children first.
+    """Cluster sets of one particle or more into Cambridge/Aachen trees, their nodes children first.
 
     Returns:
         The particle of each node, -1 where two branches merge, (K,); offsets of the trees (N+1,); and the first child

@@ -1,4 +1,4 @@
-"""One histogram a set: what fragmentation functions, energy flow and energy-energy correlators are.
+"""One histogram a set: the form of fragmentation functions, energy flow and energy-energy correlators.
 
 Summed over sets they are the spectrum; kept by set, the error of every bin is the spread over sets, so that the
 correlations between particles of one set are in it.
@@ -19,7 +19,7 @@ def histogram_per_set(
     num_sets: int,
     weights: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """Histograms of values that belong to sets.
+    """Fill one histogram for each set with the values that belong to it.
 
     Args:
         index: the set each value belongs to, (M,).

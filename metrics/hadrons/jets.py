@@ -1,4 +1,4 @@
-"""Particle sets in coordinates relative to the parton they come from: what every metric starts from.
+"""Particle sets in coordinates relative to the parton they come from: the input of every metric of hadrons.
 
 All final particles count, neutrinos included. pT is relative to the true parton's pT, never to the sum over the
 particles kept, and padding never enters a metric: padded slots have pT_rel = 0.
@@ -42,13 +42,18 @@ class Conditions(Protocol):
 
 @dataclass(frozen=True)
 class Jets(Ragged):
-    """N particle sets relative to their partons, particles in decreasing pT within a set.
+    """N particle sets relative to their partons, M particles in all, in decreasing pT within a set.
 
-    ``offsets`` (N+1,); ``pdg_id`` (M,), conjugated where the parton is an antiquark, so that charges are those of
-    a quark's set; ``pt_rel`` = pT / pT_parton, ``eta_rel`` = eta - eta_parton, ``phi_rel`` in (-pi, pi], each (M,);
-    ``pz_rel`` (M,) = longitudinal momentum / pT_parton in the frame where the parton has zero rapidity, and ``m_rel``
-    (M,) = mass / pT_parton: with pT and azimuth they make up ``p4_rel``.
-    ``parton_id`` (N,) in {1..5, 21}, ``parton_pt`` (N,) in GeV.
+    Attributes:
+        offsets: of the sets among the particles, (N+1,).
+        pdg_id: (M,), conjugated where the parton is an antiquark, so that charges are those of a quark's set.
+        pt_rel: pT / pT_parton, (M,).
+        eta_rel: eta - eta_parton, (M,).
+        phi_rel: azimuth about the parton in (-pi, pi], (M,).
+        pz_rel: longitudinal momentum / pT_parton in the frame where the parton has zero rapidity, (M,).
+        m_rel: mass / pT_parton, (M,); with ``pz_rel``, pT and azimuth it gives ``p4_rel``.
+        parton_id: in {1..5, 21}, (N,).
+        parton_pt: in GeV, (N,).
     """
 
     offsets: Ints
@@ -78,31 +83,40 @@ class Jets(Ragged):
         return np.stack([np.sqrt(pt_rel**2 + pz**2 + m**2), px, py, pz], axis=1)
 
     def compact(self) -> Jets:
-        """The same in single precision (24 bytes a particle): masses stay as good, since the energy is not stored."""
+        """Convert to single precision (24 bytes a particle): masses stay as good, since the energy is not stored."""
         names = ("pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel")
         columns: dict[str, Any] = {name: getattr(self, name).astype(np.float32) for name in names}
         return replace(self, pdg_id=self.pdg_id.astype(np.int32), **columns)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Jets]) -> Jets:
-        """Return the sets of at least one part as one batch."""
+        """Join the sets of at least one part to one batch."""
         return cls(**cls._joined(parts))
 
     def sum(self, values: NDArray[Any]) -> Floats:
-        """Sum of a per-particle quantity over each set, shape (N,); 0 for empty sets."""
+        """Sum a per-particle quantity (M,) over each set, shape (N,); 0 for empty sets."""
         total = np.bincount(self.index, weights=values, minlength=len(self))
         return total.astype(np.float64)
 
 
 def relative(particles: Sets, partons: Conditions) -> Jets:
-    """The particle sets in coordinates relative to their partons, leading particles first.
+    """Express particle sets in coordinates relative to their partons, leading particles first.
 
     Args:
         particles: N ragged sets; p4 in GeV.
         partons: the N partons they come from; p4 in GeV.
 
+    Returns:
+        The N sets.
+
     Raises:
         ValueError: if the numbers of sets and partons differ, or a momentum is not finite.
+
+    >>> from fastsim.event import ParticleSet, Partons
+    >>> up = Partons.from_pt_eta_phi(np.array([2]), np.array([100.0]), np.array([0.0]), np.array([0.0]))
+    >>> photons = ParticleSet(np.array([0, 2]), np.array([22, 22]), np.array([[30.0, 30, 0, 0], [60.0, 0, 60, 0]]))
+    >>> relative(photons, up).pt_rel.round(3).tolist()
+    [0.6, 0.3]
     """
     offsets = np.asarray(particles.offsets, dtype=np.int64)
     parton_p4, p4 = np.asarray(partons.p4, dtype=np.float64), np.asarray(particles.p4, dtype=np.float64)
@@ -142,7 +156,7 @@ def relative(particles: Sets, partons: Conditions) -> Jets:
 def padded_batches(
     jets: Jets, max_particles: int, dtype: type[np.floating[Any]], num_pairs: int = 80_000
 ) -> Iterator[tuple[Ints, NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Batches of sets of similar multiplicity, padded to the largest of the batch.
+    """Yield batches of sets of similar multiplicity, padded to the largest of the batch.
 
     Args:
         jets: N sets.
@@ -170,7 +184,14 @@ def padded_batches(
 
 
 def padded(jets: Jets, *, num_particles: int = 30) -> Floats:
-    """Leading particles of sets in JetNet's layout: eta, phi, pT relative to the parton, (N, num_particles, 3).
+    """Copy the leading particles of sets into JetNet's layout.
+
+    Args:
+        jets: N sets.
+        num_particles: leading particles that are kept.
+
+    Returns:
+        eta, phi, pT relative to the parton, 0 for padding, shape (N, num_particles, 3).
 
     >>> sets = Jets(np.array([0, 2]), np.array([22, 22]), np.array([0.6, 0.4]), np.array([0.1, -0.1]), np.zeros(2),
     ...             np.zeros(2), np.zeros(2), np.array([21]), np.array([100.0]))

@@ -1,7 +1,7 @@
-r"""Observables of a parton's particle set: what the table, the classifier and the plots look at.
+r"""Observables of a parton's particle set, for tables, classifiers and plots.
 
-All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.hadrons.jets`). Those of
-soft drop, which need FastJet, are in :mod:`metrics.hadrons.grooming`.
+All are computed from final particles with neutrinos, relative to the parton (see :mod:`metrics.hadrons.jets`). The
+observables of soft drop, which need FastJet, are in :mod:`metrics.hadrons.grooming`.
 
 References:
     girth and pTD: Gallicchio, Schwartz 2012, arXiv:1211.7038; CMS-PAS-JME-13-002. C2: Larkoski, Salam, Thaler
@@ -91,7 +91,7 @@ def observables(
     max_particles: int = 50,
     dtype: type[np.floating[Any]] = np.float32,
 ) -> NDArray[np.float64]:
-    """The observables of each set, in the order of :data:`OBSERVABLES`.
+    """Compute the observables of each set, in the order of :data:`OBSERVABLES`.
 
     Args:
         jets: N sets relative to their partons.
@@ -102,43 +102,42 @@ def observables(
     Returns:
         Observables, shape (N, 17). A ratio whose denominator vanishes (sets of one or no particle) is 0.
     """
-    tau = subjettiness(jets, num_axes=3, max_particles=max_particles, dtype=dtype)
+    tau_1, tau_2, tau_3 = subjettiness(jets, num_axes=3, max_particles=max_particles, dtype=dtype).T
     e2, e3 = energy_correlations(efps)
     n2 = _ratio(generalized_e3(jets, max_particles=max_particles, dtype=dtype), e2**2)
     pt_rel = jets.pt_rel
     sum_pt = jets.sum(pt_rel)
     momentum = np.stack([jets.sum(component) for component in jets.p4_rel.T], axis=1)
-    mass2 = momentum[:, 0] ** 2 - np.sum(momentum[:, 1:] ** 2, axis=1)
+    energy, _, p_y, p_z = momentum.T
+    mass2 = energy**2 - np.sum(momentum[:, 1:] ** 2, axis=1)
     leading = np.zeros((len(jets), 2))
     for k in range(2):
         has = jets.counts > k
         leading[has, k] = pt_rel[jets.offsets[:-1][has] + k]
-    return np.stack(
-        [
-            jets.counts.astype(np.float64),
-            jets.sum(charges(jets.pdg_id) != 0),
-            np.sqrt(np.maximum(mass2, 0.0)),
-            _ratio(jets.sum(pt_rel * np.hypot(jets.eta_rel, jets.phi_rel)), sum_pt),
-            _ratio(np.sqrt(jets.sum(pt_rel**2)), sum_pt),
-            leading[:, 0],
-            leading[:, 1],
-            _ratio(tau[:, 1], tau[:, 0]),
-            _ratio(e3, e2**2),
-            _ratio(e3, e2**3),
-            sum_pt,
-            momentum[:, 2],
-            momentum[:, 3],
-            e2,
-            e3,
-            n2,
-            _ratio(tau[:, 2], tau[:, 1]),
-        ],
-        axis=1,
-    )
+    columns = {
+        "multiplicity": jets.counts.astype(np.float64),
+        "charged": jets.sum(charges(jets.pdg_id) != 0),
+        "mass": np.sqrt(np.maximum(mass2, 0.0)),
+        "girth": _ratio(jets.sum(pt_rel * np.hypot(jets.eta_rel, jets.phi_rel)), sum_pt),
+        "ptd": _ratio(np.sqrt(jets.sum(pt_rel**2)), sum_pt),
+        "z1": leading[:, 0],
+        "z2": leading[:, 1],
+        "tau21": _ratio(tau_2, tau_1),
+        "c2": _ratio(e3, e2**2),
+        "d2": _ratio(e3, e2**3),
+        "sum_pt": sum_pt,
+        "net_phi": p_y,
+        "net_y": p_z,
+        "e2": e2,
+        "e3": e3,
+        "n2": n2,
+        "tau32": _ratio(tau_3, tau_2),
+    }
+    return np.stack([columns[name] for name in OBSERVABLES], axis=1)
 
 
 def species_counts(jets: Jets) -> NDArray[np.uint16]:
-    """Particles of each species in each set, shape (N, 34): :data:`SPECIES`, then every other id."""
+    """Count the particles of each species in each set, shape (N, 34): :data:`SPECIES`, then every other id."""
     ids = np.array(SPECIES)
     order = np.argsort(ids)
     place = np.searchsorted(ids[order], jets.pdg_id)
@@ -150,13 +149,13 @@ def species_counts(jets: Jets) -> NDArray[np.uint16]:
 
 
 def group_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """Counts summed over :data:`GROUPS`, shape (N, 17), from :func:`species_counts`."""
+    """Sum the counts of :func:`species_counts` over :data:`GROUPS`, shape (N, 17)."""
     columns = [[SPECIES.index(i) for i in ids] for ids in GROUPS.values()]
     return np.stack([counts[:, c].sum(axis=1, dtype=np.float64) for c in columns], axis=1)
 
 
 def energy_flow(jets: Jets) -> NDArray[np.float32]:
-    """Sum of pT_rel in bins of Delta R about the parton (:data:`FLOW_EDGES`), shape (N, 13)."""
+    """Sum pT_rel in bins of Delta R about the parton (:data:`FLOW_EDGES`), shape (N, 13)."""
     distance = np.hypot(jets.eta_rel, jets.phi_rel)
     return histogram_per_set(jets.index, distance, FLOW_EDGES, len(jets), jets.pt_rel).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Everything the metrics need of one sample, small enough to keep on disk: the truth is read once, used often."""
+"""Features of particle sets for the metrics, small enough to keep on disk: a reference is read once, used often."""
 
 from __future__ import annotations
 
@@ -21,16 +21,24 @@ VERSION = 2
 """Bumped whenever a definition changes, so that an old file is never compared with a new sample."""
 CHUNK = 20_000
 """Sets whose features are computed at a time."""
+FLAVOUR, LOG_PT = 0, 1
+"""Columns of ``Features.condition``."""
+SET, PDG_ID, PT_REL, ETA_REL = 0, 1, 2, 3
+"""Columns of ``Features.particles``."""
 
 
 @dataclass(frozen=True)
 class Features:
     """Features of N particle sets.
 
-    ``efps`` (N, 36); ``observables`` (N, 17), columns :data:`metrics.hadrons.observables.OBSERVABLES`; ``counts``
-    (N, 34), columns ``SPECIES`` and "other"; ``flow`` (N, 13) pT_rel in bins of Delta R; ``condition`` (N, 2) = parton
-    id in {1..5, 21} and log pT_parton/GeV. ``particles`` (K, 4) = set index, PDG id, pT_rel, eta_rel of the particles
-    of the first sets, for the spectra. ``max_particles``: the leading particles kept by EFPs, tau21, C2, D2.
+    Attributes:
+        efps: energy flow polynomials of the default graphs, (N, 36).
+        observables: columns :data:`metrics.hadrons.observables.OBSERVABLES`, (N, 17).
+        counts: particles by species, columns ``SPECIES`` and "other", (N, 34).
+        flow: pT_rel in bins of Delta R, (N, 13).
+        condition: columns parton id in {1..5, 21} and log(pT_parton / GeV), (N, 2).
+        particles: set index, PDG id, pT_rel and eta_rel of the K particles of the first sets, for the spectra, (K, 4).
+        max_particles: the leading particles kept by EFPs, tau21, C2, D2.
     """
 
     efps: NDArray[np.float32]
@@ -45,12 +53,15 @@ class Features:
         return len(self.observables)
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """One observable by its name, shape (N,)."""
+        """Return one observable by its name, shape (N,)."""
         return self.observables[:, list(observables.OBSERVABLES).index(name)]
 
     @staticmethod
     def concatenate(parts: Sequence[Features]) -> Features:
-        """One sample of several, in order.
+        """Join several samples, in order.
+
+        Args:
+            parts: at least one sample.
 
         Raises:
             ValueError: if they keep different numbers of leading particles.
@@ -60,20 +71,23 @@ class Features:
         start = np.cumsum([0, *(len(p) for p in parts)])
         joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
         first = np.repeat(start[:-1], [len(p.particles) for p in parts])
-        joined["particles"][:, 0] += first
+        joined["particles"][:, SET] += first
         return Features(**joined, max_particles=parts[0].max_particles)
 
     def sample(self, jets: Jets | None = None, weights: NDArray[Any] | None = None) -> Sample:
-        """As every metric takes it: observables and species counts, embedded by EFPs, given flavour and pT (GeV).
+        """Convert to a sample: observables and species counts, embedded by EFPs, given flavour and pT (GeV).
 
         Args:
             jets: the sets themselves, for metrics of particles.
             weights: of the sets, (N,).
+
+        Returns:
+            The sample, of kind "jets".
         """
         named = {name: self.observables[:, k] for k, name in enumerate(observables.OBSERVABLES)}
         groups = observables.group_counts(self.counts)
         named |= {f"number of {name}": groups[:, k] for k, name in enumerate(observables.GROUPS)}
-        condition = {"flavour": self.condition[:, 0], "pt": np.exp(self.condition[:, 1].copy())}
+        condition = {"flavour": self.condition[:, FLAVOUR], "pt": np.exp(self.condition[:, LOG_PT].copy())}
         return Sample("jets", named, self.efps, condition, weights, jets)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -111,14 +125,17 @@ def jet_sample(
     max_particles: int = 50,
     groomed: bool = False,
 ) -> Sample:
-    """N particle sets, or jets, as every metric takes them.
+    """Make a sample for every metric from N particle sets, or jets.
 
     Args:
         particles: ragged sets, p4 in GeV.
-        partons: what they are relative to: their partons, or their own axes; p4 in GeV.
+        partons: the partons that the sets come from, or the jets' own axes; p4 in GeV.
         weights: of the sets, (N,), of either sign.
         max_particles: leading particles kept for EFPs and ratios of correlators.
         groomed: add the observables of soft drop (:data:`metrics.hadrons.grooming.GROOMED`), through FastJet.
+
+    Returns:
+        The sample, whose ``condition`` holds "flavour" and "pt" (GeV) of the partons.
 
     Raises:
         ValueError: if sets, partons and weights differ in number, or a momentum is not finite.
@@ -145,9 +162,16 @@ def jet_sample_of(
     max_particles: int = 50,
     groomed: bool = False,
 ) -> Sample:
-    """As :func:`jet_sample`, of one or more batches: nothing but the sample itself is held for all of them.
+    """Make a sample from one or more batches of particle sets: nothing but the sample itself is held for all of them.
 
-    Of the sets it keeps what :meth:`metrics.hadrons.jets.Jets.compact` keeps.
+    The sets are kept in the precision of :meth:`metrics.hadrons.jets.Jets.compact`.
+
+    Args:
+        batches: particle sets with their partons.
+        weights, max_particles, groomed: as in :func:`jet_sample`, of all batches together.
+
+    Returns:
+        The sample.
 
     Raises:
         ValueError: as :func:`jet_sample`.
@@ -155,9 +179,9 @@ def jet_sample_of(
     tables = _Tables()
     for particles, partons in batches:
         jets = relative(particles, partons)
-        found, kept = _features(jets, max_particles, 0, np.float32), jets.compact()
-        tables.append({name: getattr(found, name) for name in _ARRAYS})
-        tables.append({f"jets {name}": getattr(kept, name) for name in _COLUMNS}, {"jets counts": kept.counts})
+        values, compact = _features(jets, max_particles, 0, np.float32), jets.compact()
+        tables.append({name: getattr(values, name) for name in _ARRAYS})
+        tables.append({f"jets {name}": getattr(compact, name) for name in _COLUMNS}, {"jets counts": compact.counts})
         if groomed:
             from metrics.hadrons.grooming import soft_drop
 
@@ -175,7 +199,7 @@ class _Tables(dict[str, NDArray[Any]]):
     """Tables by name that grow where they are: joining parts would hold all rows twice, and leave holes in memory."""
 
     def append(self, *parts: Mapping[str, NDArray[Any]]) -> None:
-        """Adds the rows of each part to the table of its name; all but the first dimension stay the same."""
+        """Add the rows of each part to the table of its name; all but the first dimension stay the same."""
         for name, rows in (item for part in parts for item in part.items()):
             table = self.setdefault(name, np.empty((0, *rows.shape[1:]), rows.dtype))
             size = len(table)
@@ -191,7 +215,7 @@ def features(
     num_spectra: int = 1_000,
     dtype: type[np.floating[Any]] = np.float32,
 ) -> Features:
-    """Features of N particle sets and the partons they come from.
+    """Compute features of N particle sets and the partons they come from.
 
     Args:
         particles: ragged sets, p4 in GeV.
@@ -199,6 +223,9 @@ def features(
         max_particles: leading particles kept for EFPs, tau21, C2 and D2 (everything else takes all).
         num_spectra: keep the particles of this many sets for the spectra.
         dtype: precision of the pairwise sums.
+
+    Returns:
+        The features.
 
     Raises:
         ValueError: if sets and partons differ in number, or a momentum is not finite.

@@ -20,7 +20,7 @@ from metrics.hadrons.jets import Jets, padded_batches
 
 
 def subjettiness_padded(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any], num_axes: int = 3) -> NDArray[Any]:
-    """tau_1 ... tau_num_axes of sets of equal length; padded particles have z = 0.
+    """Compute tau_1 ... tau_num_axes of sets of equal length; padded particles have z = 0.
 
     Args:
         z, eta, phi: pT_rel, pseudorapidity and azimuth, each (n, width).
@@ -84,7 +84,17 @@ def _record(
 def subjettiness(
     jets: Jets, *, num_axes: int = 3, max_particles: int = 50, dtype: type[np.floating[Any]] = np.float32
 ) -> NDArray[Any]:
-    """tau_1 ... tau_num_axes of the leading particles of each set, shape (N, num_axes)."""
+    """Compute tau_1 ... tau_num_axes of the leading particles of each set.
+
+    Args:
+        jets: N sets relative to their partons.
+        num_axes: the largest N of tau_N.
+        max_particles: leading particles by pT that are kept.
+        dtype: float32 or float64.
+
+    Returns:
+        tau_N, shape (N, num_axes); 0 where a set has at most as many particles as axes.
+    """
     out = np.zeros((len(jets), num_axes), dtype=dtype)
     for rows, z, eta, phi in padded_batches(jets, max_particles, dtype, num_pairs=640_000):
         out[rows] = subjettiness_padded(z, eta, phi, num_axes)

@@ -15,7 +15,12 @@ MAX_BINS = 30
 
 @dataclass(frozen=True)
 class Axis:
-    """Bin ``edges`` (B+1,) and whether they are even in the logarithm."""
+    """Bins of a histogram.
+
+    Attributes:
+        edges: (B+1,).
+        logarithmic: whether they are even in the logarithm.
+    """
 
     edges: Floats
     logarithmic: bool = False
@@ -29,7 +34,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Density of events in each bin and its error, (B,) each, and the share of events beyond the axis."""
+    """Density of events in B bins.
+
+    Attributes:
+        value: density in each bin, (B,).
+        error: its standard error, (B,).
+        outside: share of the events beyond the axis.
+    """
 
     value: Floats
     error: Floats
@@ -37,12 +48,15 @@ class Histogram:
 
 
 def choose_axis(columns: Sequence[Floats]) -> Axis:
-    """Bins that show the first column, the real one, and the others too unless they are far off.
+    """Choose bins that show the first column, the real one, and the others too unless they are far off.
 
     Integers have bins of whole steps; positive values over more than two decades have a logarithmic axis.
 
     Args:
         columns: values of each sample, (N,) each; what is not finite is left out.
+
+    Returns:
+        The bins.
     """
     real, *others = [column[np.isfinite(column)] for column in columns]
     if not len(real):
@@ -68,12 +82,15 @@ def choose_axis(columns: Sequence[Floats]) -> Axis:
 
 
 def density(values: Floats, weights: Floats | None, axis: Axis) -> Histogram:
-    r"""Density sum_i w_i / (W width) of a sample, and its error sqrt(sum_i w_i^2) / (W |width|), W the sum of all w.
+    r"""Compute the density sum_i w_i / (W width) of a sample, W the sum of all w.
 
     Args:
         values: one value an event, (N,); what is not finite counts as outside.
         weights: (N,), of either sign; None is 1 each.
         axis: the bins.
+
+    Returns:
+        The density, with the error sqrt(sum_i w_i^2) / (W |width|).
 
     Raises:
         ValueError: if the weights sum to zero or less.
@@ -93,6 +110,14 @@ def density(values: Floats, weights: Floats | None, axis: Axis) -> Histogram:
 
 
 def distance(one: Histogram, other: Histogram, axis: Axis) -> float:
-    """Half the summed difference of two histograms, bins beyond the axis included: 0 if equal, 1 if disjoint."""
+    """Compute half the summed difference of two histograms, bins beyond the axis included.
+
+    Args:
+        one, other: histograms in the same bins.
+        axis: the bins.
+
+    Returns:
+        0 for equal histograms, 1 for disjoint ones.
+    """
     difference = np.abs(one.value - other.value) @ np.diff(axis.edges) + abs(one.outside - other.outside)
     return float(0.5 * difference)

@@ -133,6 +133,7 @@ def _page(
     shown: Sequence[Section],
     look: Mapping[str, Look],
 ) -> str:
+    """Write the whole page."""
     meaning = "; ".join(f"“{word}” is {text}" for word, text in VERDICTS.items())
     parts = [
         _section(
@@ -184,7 +185,7 @@ def _figures(pictures: Iterable[Picture]) -> str:
 
 
 def _summary(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
-    """Who is closest, and where each sample is worst, in sentences."""
+    """Write in sentences which sample is closest, and where each sample is worst."""
     if not any(evaluation.results.values()):
         return ""
     best, names = closest(evaluation), metric_names(evaluation)
@@ -213,7 +214,7 @@ def _summary(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
 
 
 def _metrics_table(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
-    """One row a metric, the samples side by side."""
+    """Write one row a metric, the samples side by side."""
     rows = []
     for name in metric_names(evaluation):
         cells = []
@@ -226,7 +227,7 @@ def _metrics_table(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
 
 
 def _skipped(evaluation: Evaluation) -> str:
-    """What could not be computed, and why."""
+    """Write what could not be computed, and why."""
     lines = [f"<li>{escape(what)}: {escape(why)}</li>" for what, why in evaluation.skipped.items()]
     if not lines:
         return ""
@@ -237,8 +238,8 @@ def _bins_table(evaluation: Evaluation, sample: str) -> str:
     names = metric_names(evaluation)
     rows = []
     for label, by_sample in evaluation.bins.items():
-        found = by_sample.get(sample, {})
-        cells = "".join(f"<td>{_cell(found[name]) if name in found else '–'}</td>" for name in names)
+        results = by_sample.get(sample, {})
+        cells = "".join(f"<td>{_cell(results[name]) if name in results else '–'}</td>" for name in names)
         rows.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
     inner = _table(["bin", *(escape(name) for name in names)], rows, f"Metrics of {sample} by bin")
     return f"<details><summary>{escape(sample)}: every value by bin</summary>{inner}</details>\n"
@@ -248,12 +249,12 @@ def _run_table(evaluation: Evaluation, samples: Mapping[str, Sample], look: Mapp
     rows = []
     for name, sample in samples.items():
         role = "real" if name == evaluation.real else "generated"
-        held = evaluation.num_events.get(name, len(sample))
+        num_events = evaluation.num_events.get(name, len(sample))
         weighted = ", weighted" if sample.weights is not None else ""
-        rows.append((_name(name, look), f"{role}, {held:,} {escape(evaluation.kind)}{weighted}"))
+        rows.append((_name(name, look), f"{role}, {num_events:,} {escape(evaluation.kind)}{weighted}"))
     rows += [("protocol", escape(evaluation.protocol)), ("seed", str(evaluation.seed))]
     versions = {"fastsim": __version__, "Python": platform.python_version()}
-    versions |= {package: found for package in _PACKAGES if (found := _version(package)) is not None}
+    versions |= {package: number_or_none for package in _PACKAGES if (number_or_none := _version(package)) is not None}
     rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
     lines = [f'<tr><th scope="row">{name}</th><td class="wrap">{text}</td></tr>' for name, text in rows]
     return _table([], lines, "Run")
@@ -270,7 +271,7 @@ def _cell(result: MetricResult) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[str], name: str) -> str:
-    """A table of HTML parts, in a region that scrolls sideways where it is wider than the page."""
+    """Write a table of HTML parts, in a region that scrolls sideways where it is wider than the page."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     head = f"<thead><tr>{head}</tr></thead>" if header else ""
     body = "\n".join(rows)

@@ -1,4 +1,4 @@
-"""What the report's pictures share: their style, the samples' colours, and how a figure becomes bytes in a page."""
+"""Style and colours that the report's pictures share, and the conversion of a figure into bytes of a page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 REAL = "#333333"
-"""The colour of the real sample, whatever it is held against."""
+"""The colour of the real sample."""
 
 PALETTE = ("#5790fc", "#e42536", "#f89c20", "#964a8b", "#7a21dd")
-"""Colours that the colour-blind tell apart (Petroff 2021, arXiv:2107.02270, without its grey)."""
+"""Colours that the colour-blind can distinguish (Petroff 2021, arXiv:2107.02270, without its grey)."""
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -60,9 +60,15 @@ _SIZES: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing with its ``title``, the ``caption`` that says how to read it and the ``alt`` text that replaces it.
+    """A drawing.
 
-    ``data`` is an image of the type ``media``; ``wide`` pictures take a whole row of the page.
+    Attributes:
+        title: its title.
+        caption: how to read it.
+        alt: text that replaces it.
+        data: bytes of the image.
+        media: media type of ``data``.
+        wide: whether it takes a whole row of the page.
     """
 
     title: str
@@ -74,7 +80,15 @@ class Picture:
 
     @classmethod
     def of(cls, figure: Figure, title: str, caption: str, alt: str, *, wide: bool = False) -> Picture:
-        """A drawn figure, as SVG if that is small, else as PNG."""
+        """Save a drawn figure, as SVG if that is small, else as PNG.
+
+        Args:
+            figure: the drawing.
+            title, caption, alt, wide: as the attributes of the picture.
+
+        Returns:
+            The picture.
+        """
         data, media = _bytes(figure, "svg"), "image/svg+xml"
         if len(data) > LARGEST_SVG:
             data, media = _bytes(figure, "png"), "image/png"
@@ -88,7 +102,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Look:
-    """How a sample is drawn: its ``label`` (safe in a drawing), ``colour`` and ``dash``."""
+    """How a sample is drawn.
+
+    Attributes:
+        label: its name, safe in a drawing.
+        colour: of its lines.
+        dash: their style.
+    """
 
     label: str
     colour: str
@@ -96,20 +116,20 @@ class Look:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """The look of each sample, the real one first.
+    """Choose the look of each sample, the real one first.
 
     >>> looks(["real.h5", "model.h5"])["model.h5"]
     Look(label='model.h5', colour='#5790fc', dash='-')
     """
     real, *generated = names
-    found = {real: Look(label(real), REAL, "-")}
+    by_name = {real: Look(label(real), REAL, "-")}
     for i, name in enumerate(generated):
-        found[name] = Look(label(name), PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)])
-    return found
+        by_name[name] = Look(label(name), PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)])
+    return by_name
 
 
 def label(name: str, width: int = 26) -> str:
-    """A name as matplotlib draws it literally: shortened in the middle, its $ no mathematics, nothing hidden.
+    """Escape a name that matplotlib shall draw literally: its $ no mathematics, nothing hidden, long ones shortened.
 
     >>> label("_a$b"), label("a-long-folder/and-a-long-file-name.h5")
     (' _a\\\\$b', 'a-long-folder…file-name.h5')
@@ -122,7 +142,14 @@ def label(name: str, width: int = 26) -> str:
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """The drawing function, run in the report's style: mplhep's, at the size of a small panel."""
+    """Run the drawing function in the report's style: mplhep's, at the size of a small panel.
+
+    Args:
+        draw: draws a picture.
+
+    Returns:
+        A function that takes the same arguments.
+    """
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -136,7 +163,11 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, without a window or a global list of figures."""
+    """Make an empty figure of a size in inches, without a window or a global list of figures.
+
+    Args:
+        width, height: in inches.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))

@@ -33,34 +33,34 @@ def distributions(
     names: Mapping[str, str],
     meanings: Mapping[str, str],
 ) -> tuple[list[Picture], int]:
-    """Distribution and ratio to the real sample of each observable; of many, those that differ most.
+    """Draw distribution and ratio to the real sample of each observable; of many, those that differ most.
 
     Args:
         samples: the real one first.
         look: how each is drawn.
-        names: what the observables are called on an axis, where their key is not enough.
-        meanings: what they are, in words, where that needs saying.
+        names: labels of the observables on an axis, where their key is not enough.
+        meanings: descriptions of observables, for those that need one.
 
     Returns:
         The pictures, in the order of the observables, and the number of observables left out.
     """
     real = next(iter(samples.values()))
-    found = {}
+    histograms = {}
     for key in real.observables:
         axis = choose_axis([s.observables[key] for s in samples.values()])
-        found[key] = axis, {n: density(s.observables[key], s.weights, axis) for n, s in samples.items()}
+        histograms[key] = axis, {n: density(s.observables[key], s.weights, axis) for n, s in samples.items()}
 
     def furthest(key: str) -> float:
-        axis, (first, *others) = found[key][0], found[key][1].values()
+        axis, (first, *others) = histograms[key][0], histograms[key][1].values()
         return max((distance(first, other, axis) for other in others), default=0.0)
 
-    shown = sorted(found, key=furthest, reverse=True)[:MAX_OBSERVABLES]
+    shown = sorted(histograms, key=furthest, reverse=True)[:MAX_OBSERVABLES]
     pictures = [
-        panel(key, *found[key], look, names.get(key, label(key, 40)), note=meanings.get(key, ""))
-        for key in found
+        panel(key, *histograms[key], look, names.get(key, label(key, 40)), note=meanings.get(key, ""))
+        for key in histograms
         if key in shown
     ]
-    return pictures, len(found) - len(shown)
+    return pictures, len(histograms) - len(shown)
 
 
 @styled
@@ -76,7 +76,7 @@ def panel(
     ticks: Mapping[int, int] | None = None,
     note: str = "",
 ) -> Picture:
-    """Histograms with error bands above, their ratio to the first, the real one, below.
+    """Draw histograms with error bands above, their ratio to the first, the real one, below.
 
     Args:
         title: of the picture.
@@ -88,6 +88,9 @@ def panel(
         fill: whether the vertical axis begins at zero, with the area under the real histogram shaded.
         ticks: names of places on the horizontal axis, where they are not the numbers themselves.
         note: added to the caption.
+
+    Returns:
+        The picture.
     """
     figure = new_figure(4.2, 3.9)
     top, ratio = figure.subplots(2, 1, sharex=True, height_ratios=(2.6, 1))
@@ -104,9 +107,9 @@ def panel(
     errors = {n: _divide(histograms[n].error, real.value) for n in generated}
     span = ratio_span(list(quotients.values()), list(errors.values()), _divide(real.error, real.value))
     for place, sample in enumerate(generated):
-        style, found = look[sample], histograms[sample]
-        top.stairs(found.value, axis.edges, baseline=None, color=style.colour, ls=style.dash, lw=1.4, label=style.label)
-        band(top, axis, found.value, found.error, style.colour)
+        style, (value, error) = look[sample], (histograms[sample].value, histograms[sample].error)
+        top.stairs(value, axis.edges, baseline=None, color=style.colour, ls=style.dash, lw=1.4, label=style.label)
+        band(top, axis, value, error, style.colour)
         x = axis.edges[:-1] + np.diff(axis.edges) * (place + 1) / (len(generated) + 1)
         _ratio_points(ratio, x, quotients[sample], errors[sample], span, style.colour)
     if axis.logarithmic:
@@ -131,18 +134,30 @@ def panel(
 
 
 def band(at: Axes, axis: Axis, value: Floats, error: Floats, colour: str) -> None:
-    """One standard error about a histogram."""
+    """Draw one standard error about a histogram.
+
+    Args:
+        at: axes to draw in.
+        axis: the bins.
+        value, error: in each bin, (B,).
+        colour: of the band.
+    """
     at.stairs(value + error, axis.edges, baseline=value - error, fill=True, color=colour, alpha=0.25, lw=0)
 
 
 def legend_above(figure: Figure, at: Axes) -> None:
-    """The samples' names above the panel, where they cover no data."""
+    """Draw the samples' names above the panel, where they cover no data."""
     handles, labels = at.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=8, handlelength=1.8)
 
 
 def logarithmic(at: Axes, axis: Axis) -> None:
-    """A logarithmic horizontal axis, with names between the decades where there are few of them."""
+    """Make the horizontal axis logarithmic, with numbers between the decades where there are few of them.
+
+    Args:
+        at: axes to change.
+        axis: the bins.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     at.set_xscale("log")
@@ -153,7 +168,16 @@ def logarithmic(at: Axes, axis: Axis) -> None:
 
 
 def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats) -> float:
-    """Half the height of a ratio panel: the smallest that holds nine in ten of the well-measured bins."""
+    """Choose half the height of a ratio panel: the smallest that holds nine in ten of the well-measured bins.
+
+    Args:
+        quotients: ratios of each generated sample to the real one, (B,) each.
+        errors: their errors, (B,) each.
+        real_error: relative error of the real sample, (B,).
+
+    Returns:
+        The panel goes from 1 minus to 1 plus this.
+    """
     measured = [
         np.abs(q - 1)[np.isfinite(q) & (np.hypot(e, real_error) < 0.3)] for q, e in zip(quotients, errors, strict=True)
     ]
@@ -164,7 +188,15 @@ def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats
 
 @styled
 def heat_map(evaluation: Evaluation, sample: str) -> Picture:
-    """The main metrics in every bin of the condition, in sigmas from their nulls."""
+    """Draw the main metrics in every bin of the condition, in sigmas from their nulls.
+
+    Args:
+        evaluation: with bins.
+        sample: name of the generated sample.
+
+    Returns:
+        The picture.
+    """
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     names, left_out = main_metrics(evaluation)
@@ -203,7 +235,7 @@ def heat_map(evaluation: Evaluation, sample: str) -> Picture:
 
 @styled
 def timing(evaluation: Evaluation) -> Picture:
-    """Seconds that each step took."""
+    """Draw the seconds that each step took."""
     steps = dict(sorted(evaluation.seconds.items(), key=lambda pair: pair[1]))
     figure = new_figure(6.0, 0.9 + 0.27 * len(steps))
     at = figure.subplots()
@@ -221,7 +253,14 @@ def timing(evaluation: Evaluation) -> Picture:
 
 
 def headroom(at: Axes, tops: list[Floats]) -> None:
-    """A vertical axis from zero, or logarithmic where the histograms span more than two decades and are peaked."""
+    """Begin the vertical axis at zero, or make it logarithmic where histograms are peaked.
+
+    Peaked are histograms whose largest value is more than 30 times the median.
+
+    Args:
+        at: axes to change.
+        tops: upper ends of the drawn bands of each sample, (B,) each.
+    """
     values = np.concatenate(tops)
     values = values[np.isfinite(values) & (values > 0)]
     if not len(values):
@@ -238,7 +277,7 @@ def _divide(value: Floats, real: Floats) -> Floats:
 
 
 def _ratio_points(at: Axes, x: Floats, quotient: Floats, error: Floats, span: float, colour: str) -> None:
-    """Points with errors; those beyond the panel are triangles at its rim."""
+    """Draw points with errors; those beyond the panel are triangles at its rim."""
     inside = np.abs(quotient - 1) <= span
     at.errorbar(x[inside], quotient[inside], error[inside], fmt=".", ms=3, lw=0.8, color=colour)
     rims = ((quotient > 1 + span, "^", 1 + 0.94 * span), (quotient < 1 - span, "v", 1 - 0.94 * span))

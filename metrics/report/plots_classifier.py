@@ -15,15 +15,25 @@ from metrics.report.plots import band, headroom, legend_above, logarithmic
 
 @styled
 def scores(sample: str, test: ClassifierTest, real: str, look: Mapping[str, Look]) -> Picture:
-    """The classifier's scores of held-out real and generated events."""
+    """Draw the classifier's scores of held-out real and generated events.
+
+    Args:
+        sample: name of the generated sample, or of the test.
+        test: the classifier test.
+        real: name of the real sample.
+        look: how both are drawn.
+
+    Returns:
+        The picture.
+    """
     axis = Axis(np.linspace(0.0, 1.0, 26))
-    found = {
+    histograms = {
         real: density(test.real_scores, test.real_weights, axis),
         sample: density(test.generated_scores, test.generated_weights, axis),
     }
     figure = new_figure(4.2, 3.3)
     at = figure.subplots()
-    for name, histogram in found.items():
+    for name, histogram in histograms.items():
         style = look[name]
         at.stairs(histogram.value, axis.edges, color=style.colour, ls=style.dash, label=style.label)
         band(at, axis, histogram.value, histogram.error, style.colour)
@@ -31,7 +41,7 @@ def scores(sample: str, test: ClassifierTest, real: str, look: Mapping[str, Look
     at.set_xlim(0, 1)
     at.set_xlabel("classifier's probability of being real, D")
     at.set_ylabel("density")
-    headroom(at, [h.value + h.error for h in found.values()])
+    headroom(at, [h.value + h.error for h in histograms.values()])
     legend_above(figure, at)
     caption = (
         f"AUC {test.auc.value:.3f} ± {test.auc.error:.3f}. Equal samples give one curve, narrow about 0.5; the more "
@@ -42,7 +52,15 @@ def scores(sample: str, test: ClassifierTest, real: str, look: Mapping[str, Look
 
 @styled
 def weights(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> Picture:
-    """The classifier weights of all generated samples on logarithmic axes."""
+    """Draw the classifier weights of all generated samples on logarithmic axes.
+
+    Args:
+        classifiers: tests by name.
+        look: how each is drawn, by the same names.
+
+    Returns:
+        The picture.
+    """
     spread = max(float(np.quantile(np.abs(np.log10(test.weights())), 0.999)) for test in classifiers.values())
     decades = next((d for d in (0.5, 1.0, 2.0) if d > spread), 3.0)
     axis = Axis(np.logspace(-decades, decades, 41), logarithmic=True)
@@ -73,7 +91,15 @@ def weights(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look])
 
 @styled
 def calibration(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> Picture:
-    """Whether a score D means that a share D of the events is real."""
+    """Draw whether a score D means that a share D of the events is real.
+
+    Args:
+        classifiers: tests by name.
+        look: how each is drawn, by the same names.
+
+    Returns:
+        The picture.
+    """
     figure = new_figure(4.2, 3.3)
     at = figure.subplots()
     at.plot([0, 1], [0, 1], color="0.6", lw=0.8, ls=":")

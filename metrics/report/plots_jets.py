@@ -55,17 +55,30 @@ _FLAVOURS = {1: "d", 2: "u", 3: "s", 4: "c", 5: "b", 21: "g"}
 
 @dataclass(frozen=True)
 class Image:
-    """Mean pT_rel in each pixel and the error of the mean, (P, P) each, rows in phi_rel, columns in eta_rel."""
+    """An average jet image of P x P pixels, rows in phi_rel, columns in eta_rel.
+
+    Attributes:
+        mean: mean pT_rel in each pixel, (P, P).
+        error: standard error of the mean, (P, P).
+    """
 
     mean: Floats
     error: Floats
 
 
 def image(jets: Jets, weights: Floats | None, reach: float) -> Image:
-    r"""The average image over |eta_rel|, |phi_rel| < reach.
+    r"""Average the jets over |eta_rel|, |phi_rel| < reach.
 
     With s_ib the pT_rel of set i in pixel b and W = sum_i w_i, the mean is m_b = sum_i w_i s_ib / W, its error
-    sqrt(sum_i w_i^2 (s_ib - m_b)^2) / |W|: particles of one set are correlated, so sets are what is counted.
+    sqrt(sum_i w_i^2 (s_ib - m_b)^2) / |W|: particles of one set are correlated, so sets are counted and not particles.
+
+    Args:
+        jets: N sets.
+        weights: event weights of either sign, (N,); None is 1 each.
+        reach: half the side of the image.
+
+    Returns:
+        The image and its error.
     """
     w = np.ones(len(jets)) if weights is None else weights
     edges = np.linspace(-reach, reach, PIXELS + 1)
@@ -85,7 +98,7 @@ def image(jets: Jets, weights: Floats | None, reach: float) -> Image:
 
 @styled
 def averages(jets: Mapping[str, Jets], weights: Mapping[str, Floats | None]) -> tuple[list[Picture], list[Picture]]:
-    """The average image of every sample, and of each generated one its difference from the real one in sigmas.
+    """Draw the average image of every sample, and each generated one's difference from the real one in sigmas.
 
     Args:
         jets: sets by sample, the real one first.
@@ -105,16 +118,16 @@ def averages(jets: Mapping[str, Jets], weights: Mapping[str, Floats | None]) -> 
     norm = LogNorm(1e-4 * largest, largest)
     drawn = [
         _map(
-            np.maximum(found.mean, 1e-4 * largest), reach, norm, "viridis", r"mean $p_T\,/\,p_T^{\,parton}$",
+            np.maximum(average.mean, 1e-4 * largest), reach, norm, "viridis", r"mean $p_T\,/\,p_T^{\,parton}$",
             f"Average: {name}", f"Mean {where}; one colour scale for all samples.", f"Average jet image of {name}.",
         )
-        for name, found in images.items()
+        for name, average in images.items()
     ]  # fmt: skip
     differences = []
     for name in generated:
-        found = images[name]
-        error = np.hypot(found.error, real.error)
-        pull = np.divide(found.mean - real.mean, error, out=np.zeros_like(error), where=error > 0)
+        average = images[name]
+        error = np.hypot(average.error, real.error)
+        pull = np.divide(average.mean - real.mean, error, out=np.zeros_like(error), where=error > 0)
         off = float(np.mean(np.abs(pull[error > 0]) > 2)) if (error > 0).any() else 0.0
         differences.append(
             _map(
@@ -130,7 +143,14 @@ def averages(jets: Mapping[str, Jets], weights: Mapping[str, Floats | None]) -> 
 
 @styled
 def displays(jets: Mapping[str, Jets]) -> list[Picture]:
-    """Single jets: a few real ones, and of each generated sample those whose partons are most alike."""
+    """Draw single jets: a few real ones, and of each generated sample those whose partons are most alike.
+
+    Args:
+        jets: sets by sample, the real one first.
+
+    Returns:
+        A picture for each sample.
+    """
     real_name = next(iter(jets))
     real = jets[real_name]
     chosen = _typical(real)
@@ -169,10 +189,10 @@ def _display(name: str, sets: Jets, rows: list[int], reaches: list[float]) -> Pi
         at.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         at.tick_params(labelsize=8)
         flavour = _FLAVOURS.get(int(sets.parton_id[i]), str(sets.parton_id[i]))
-        away = int(np.sum((np.abs(x) > reach) | (np.abs(y) > reach)))
+        num_outside = int(np.sum((np.abs(x) > reach) | (np.abs(y) > reach)))
         at.set_title(f"{flavour}, {sets.parton_pt[i]:.0f} GeV: {len(x)} particles", fontsize=8, pad=4)
-        if away:
-            at.text(0.97, 0.03, f"{away} outside", transform=at.transAxes, ha="right", fontsize=7, color="0.4")
+        if num_outside:
+            at.text(0.97, 0.03, f"{num_outside} outside", transform=at.transAxes, ha="right", fontsize=7, color="0.4")
     for at in panels[1]:
         at.set_xlabel(r"$\eta - \eta_{parton}$", fontsize=9)
     for at in panels[:, 0]:
@@ -189,31 +209,31 @@ def _display(name: str, sets: Jets, rows: list[int], reaches: list[float]) -> Pi
 
 
 def _group(pdg_id: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each particle's group among the displayed ones."""
+    """Find the place of each particle's group among the displayed ones."""
     ids = np.abs(pdg_id)
     lepton = np.isin(ids, [11, 13, 15, *NEUTRINOS])
     return np.select([lepton, ids == 22, charges(pdg_id) != 0], [3, 1, 0], default=2)
 
 
 def _typical(jets: Jets) -> list[int]:
-    """Sets at even quantiles of the parton's pT, hardest last."""
+    """Choose sets at even quantiles of the parton's pT, hardest last."""
     order = np.argsort(jets.parton_pt, kind="stable")
     places = (np.arange(NUM_DISPLAYS) + 0.5) / NUM_DISPLAYS * len(jets)
     return [int(order[int(place)]) for place in places][: len(jets)]
 
 
 def _alike(jets: Jets, real: Jets, i: int) -> int:
-    """The set whose parton has the flavour of real set i, if any has, and the nearest pT."""
-    away = np.abs(np.log(jets.parton_pt / real.parton_pt[i]))
-    return int(np.argmin(away + 1e3 * (jets.parton_id != real.parton_id[i])))
+    """Find the set whose parton has the flavour of real set i, if any has, and the nearest pT."""
+    distance = np.abs(np.log(jets.parton_pt / real.parton_pt[i]))
+    return int(np.argmin(distance + 1e3 * (jets.parton_id != real.parton_id[i])))
 
 
-def _reach(jets: Jets, held: float = 0.95) -> float:
-    """Half the width of an image that holds a share of the sets' pT."""
+def _reach(jets: Jets, fraction: float = 0.95) -> float:
+    """Choose half the width of an image that holds a share of the sets' pT."""
     far = np.maximum(np.abs(jets.eta_rel), np.abs(jets.phi_rel))
     order = np.argsort(far)
     share = np.cumsum(jets.pt_rel[order])
     if not len(share):
         return 1.0
-    radius = far[order][min(int(np.searchsorted(share, held * share[-1])), len(far) - 1)]
+    radius = far[order][min(int(np.searchsorted(share, fraction * share[-1])), len(far) - 1)]
     return next((r for r in _REACHES if r >= radius), _REACHES[-1])

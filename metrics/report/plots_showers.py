@@ -32,9 +32,16 @@ MAX_POINTS = 1500
 
 
 def profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Picture]:
-    """Mean energy by layer and radius, response and resolution by incident energy; the real sample first.
+    """Draw mean energy by layer and radius, response and resolution by incident energy; the real sample first.
 
     What needs the voxels is left out where a sample does not hold them, and the resolution where weights are negative.
+
+    Args:
+        samples: of showers, the real one first.
+        look: how each is drawn.
+
+    Returns:
+        The pictures.
     """
     binning = binning_of(next(iter(samples.values())))
     along = {name: longitudinal_profile(s) for name, s in samples.items()}
@@ -61,21 +68,22 @@ def profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Pi
 
 
 def _responses(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Picture]:
+    """Draw response and resolution by incident energy."""
     edges = energy_edges(next(iter(samples.values())).condition["energy"])
-    found = {name: response(s, edges, num_bootstrap=2) for name, s in samples.items()}
+    responses = {name: response(s, edges, num_bootstrap=2) for name, s in samples.items()}
     axis = Axis(edges, logarithmic=True)
+    means = {name: Histogram(r.response, r.response_error, 0.0) for name, r in responses.items()}
+    widths = {name: Histogram(r.resolution, r.resolution_error, 0.0) for name, r in responses.items()}
     return [
-        panel("Response", axis, {n: Histogram(r.response, r.response_error, 0.0) for n, r in found.items()}, look,
-              r"$E_{inc}$ / GeV", unit=r"mean of $E_{tot}/E_{inc}$", fill=False,
+        panel("Response", axis, means, look, r"$E_{inc}$ / GeV", unit=r"mean of $E_{tot}/E_{inc}$", fill=False,
               note="Visible share of the incident energy."),
-        panel("Resolution", axis, {n: Histogram(r.resolution, r.resolution_error, 0.0) for n, r in found.items()}, look,
-              r"$E_{inc}$ / GeV", unit="resolution", fill=False,
+        panel("Resolution", axis, widths, look, r"$E_{inc}$ / GeV", unit="resolution", fill=False,
               note="Standard deviation of the response over its mean."),
     ]  # fmt: skip
 
 
 def _same_rings(binning: Binning) -> dict[tuple[float, ...], list[int]]:
-    """The ids of the layers that share their ring edges."""
+    """Group the ids of layers by their ring edges."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for layer, _ in binning.parts:
         groups.setdefault(layer.r_edges, []).append(layer.id)
@@ -84,7 +92,14 @@ def _same_rings(binning: Binning) -> dict[tuple[float, ...], list[int]]:
 
 @styled
 def correlations(samples: Mapping[str, Sample]) -> list[list[Picture]]:
-    """Correlation matrices of the layers' shares of the incident energy; of generated samples also the difference."""
+    """Draw correlation matrices of the layers' shares of the incident energy, and their differences from the real.
+
+    Args:
+        samples: of showers, the real one first.
+
+    Returns:
+        The matrices, then the differences.
+    """
     real_name, *generated = samples
     binning = binning_of(samples[real_name])
     matrices = {name: layer_correlations(sample) for name, sample in samples.items()}
@@ -95,11 +110,11 @@ def correlations(samples: Mapping[str, Sample]) -> list[list[Picture]]:
     differences = {name: matrices[name] - matrices[real_name] for name in generated}
     largest = max((float(np.abs(d).max()) for d in differences.values()), default=0.0)
     scale = next((s for s in (0.1, 0.2, 0.5, 1.0) if s >= largest), 2.0)
-    apart = [
+    difference_pictures = [
         _matrix(d, scale, "generated − real", f"Difference: {name}", "White: as in the real sample.", binning)
         for name, d in differences.items()
     ]
-    return [drawn, apart]
+    return [drawn, difference_pictures]
 
 
 def _matrix(values: Floats, scale: float, unit: str, title: str, caption: str, binning: Binning) -> Picture:
@@ -115,7 +130,7 @@ def _matrix(values: Floats, scale: float, unit: str, title: str, caption: str, b
 
 
 def projections(vectors: Mapping[str, Floats], binning: Binning, captions: Mapping[str, str]) -> list[list[Picture]]:
-    """Four views of one vector of voxels a sample: along and across, along and around, face on, and in space.
+    """Draw four views of one vector of voxels a sample: along and across, along and around, face on, in space.
 
     Args:
         vectors: energies (V,) in MeV, the real sample's first: they set the scales.
@@ -223,7 +238,7 @@ def _space(name: str, vector: Floats, largest: float, half: float, binning: Binn
 
 
 def _layer_ticks(at: Axes, binning: Binning, axis: str) -> None:
-    """The layers' ids where they are not their places."""
+    """Name the layers by their ids where these are not their places."""
     ids = [layer.id for layer, _ in binning.parts]
     if ids != list(range(len(ids))):
         (at.set_xticks if axis == "x" else at.set_yticks)(range(len(ids)), [str(i) for i in ids])

@@ -12,19 +12,33 @@ Floats = NDArray[np.float64]
 
 
 def ring_edges(binning: Binning) -> Floats:
-    """The edges in r of all layers together, in mm, shape (R+1,)."""
+    """Join the edges in r of all layers, in mm, shape (R+1,).
+
+    Args:
+        binning: of the voxels.
+    """
     return np.asarray(np.unique(np.concatenate([layer.r_edges for layer, _ in binning.parts])))
 
 
 def ring_shares(layer: Layer, edges: Floats) -> Floats:
-    """Share of each of the layer's rings in each common ring, as if its energy were even in r, (rings, R)."""
+    """Compute the share of each of the layer's rings in each common ring, (rings, R), its energy even in r.
+
+    Args:
+        layer: a layer.
+        edges: of the common rings in mm, (R+1,).
+    """
     own = np.array(layer.r_edges)
     low, high = np.maximum(own[:-1, None], edges[:-1]), np.minimum(own[1:, None], edges[1:])
     return np.asarray(np.maximum(high - low, 0.0) / np.diff(own)[:, None])
 
 
 def mean_voxels(showers: Showers, weights: Floats | None) -> Floats:
-    """Weighted mean energy of every voxel, in MeV, shape (V,)."""
+    """Compute the weighted mean energy of every voxel, in MeV, shape (V,).
+
+    Args:
+        showers: N showers.
+        weights: event weights of either sign, (N,); None is 1 each.
+    """
     w = np.ones(len(showers)) if weights is None else weights
     total, first = np.zeros(showers.voxels.shape[1]), 0
     for chunk in showers.chunks():
@@ -34,7 +48,12 @@ def mean_voxels(showers: Showers, weights: Floats | None) -> Floats:
 
 
 def along_and_across(voxels: Floats, binning: Binning) -> Floats:
-    """Energy by layer and common ring of one vector of voxels, dE/dr in MeV/mm, (L, R)."""
+    """Compute the energy by layer and common ring of one vector of voxels, dE/dr in MeV/mm, (L, R).
+
+    Args:
+        voxels: energies in MeV, (V,).
+        binning: of the voxels.
+    """
     edges = ring_edges(binning)
     rows = []
     for layer, part in binning.parts:
@@ -43,9 +62,13 @@ def along_and_across(voxels: Floats, binning: Binning) -> Floats:
 
 
 def along_and_around(voxels: Floats, binning: Binning) -> Floats:
-    """Energy by layer and angle of one vector of voxels, dE/dalpha in MeV/rad, (L, A).
+    """Compute the energy by layer and angle of one vector of voxels, dE/dalpha in MeV/rad, (L, A).
 
     Sectors of all layers are whole numbers of the A common ones.
+
+    Args:
+        voxels: energies in MeV, (V,).
+        binning: of the voxels.
     """
     common = int(np.lcm.reduce([layer.num_alpha for layer, _ in binning.parts]))
     rows = []
@@ -56,7 +79,17 @@ def along_and_around(voxels: Floats, binning: Binning) -> Floats:
 
 
 def face_on(voxels: Floats, binning: Binning, half: float, pixels: int = 121) -> Floats:
-    """Energy per area summed over the layers, in MeV/mm^2, on pixels of +-half mm, rows in phi, (P, P)."""
+    """Compute the energy per area summed over the layers, on square pixels seen along the shower.
+
+    Args:
+        voxels: energies in MeV, (V,).
+        binning: of the voxels.
+        half: half the side of the image in mm.
+        pixels: P, along each side.
+
+    Returns:
+        Energy per area in MeV/mm^2, rows in phi, (P, P).
+    """
     middle = (np.arange(pixels) + 0.5) / pixels * 2 * half - half
     eta, phi = np.meshgrid(middle, middle)
     r, alpha = np.hypot(eta, phi), np.arctan2(phi, eta)
@@ -73,7 +106,12 @@ def face_on(voxels: Floats, binning: Binning, half: float, pixels: int = 121) ->
 
 
 def reach(voxels: Floats, binning: Binning) -> float:
-    """The edge in r, in mm, within which 98% of the energy is."""
+    """Find the edge in r, in mm, within which 98% of the energy is.
+
+    Args:
+        voxels: energies in MeV, (V,).
+        binning: of the voxels.
+    """
     edges = ring_edges(binning)
-    held = np.cumsum((along_and_across(voxels, binning) * np.diff(edges)).sum(axis=0))
-    return float(edges[1 + min(int(np.searchsorted(held, 0.98 * held[-1])), len(held) - 1)])
+    enclosed = np.cumsum((along_and_across(voxels, binning) * np.diff(edges)).sum(axis=0))
+    return float(edges[1 + min(int(np.searchsorted(enclosed, 0.98 * enclosed[-1])), len(enclosed) - 1)])

@@ -1,4 +1,4 @@
-"""What the report's page shows below its tables: pictures by section, with the words that say how to read them."""
+"""Sections below the tables of the report's page: pictures, with the words that say how to read them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ CLOSE_UP = 20_000
 
 @dataclass(frozen=True)
 class Section:
-    """Pictures under a heading: ``anchor``, ``title``, a ``text`` on how to read them, and their ``rows``."""
+    """Pictures under a heading.
+
+    Attributes:
+        anchor: name of the section in links.
+        title: its heading.
+        text: how to read the pictures.
+        rows: the pictures, row by row.
+    """
 
     anchor: str
     title: str
@@ -38,21 +45,26 @@ def sections(
     classifiers: Mapping[str, ClassifierTest],
     look: Mapping[str, Look],
 ) -> list[Section]:
-    """Every section that these samples give; arguments as those of :func:`metrics.report.html.write`."""
-    found = [_distributions(samples, look)]
+    """Make every section that these samples give.
+
+    Args:
+        evaluation, samples, classifiers: as in :func:`metrics.report.html.write`.
+        look: how each sample is drawn.
+    """
+    shown = [_distributions(samples, look)]
     if classifiers:
-        found.append(_classifier(classifiers, evaluation.real, look))
+        shown.append(_classifier(classifiers, evaluation.real, look))
     close = {name: sample[:CLOSE_UP] for name, sample in samples.items()}
     events = [sample.events for sample in close.values()]
     if all(isinstance(e, Jets) for e in events):
-        found += _jets(close)
+        shown += _jets(close)
     if all(s.kind == "showers" and s.binning is not None for s in samples.values()):
-        found += _profiles(samples, look)
+        shown += _profiles(samples, look)
     if all(isinstance(e, Showers) for e in events):
-        found += _showers(close)
+        shown += _showers(close)
     if evaluation.seconds:
-        found.append(Section("time", "Time", "Where the evaluation's time went.", [[plots.timing(evaluation)]]))
-    return found
+        shown.append(Section("time", "Time", "Where the evaluation's time went.", [[plots.timing(evaluation)]]))
+    return shown
 
 
 def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> Section:
@@ -79,16 +91,17 @@ def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapp
 
 
 def _looks_of_tests(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> dict[str, Look]:
-    """The look of each test, named "sample" or "sample: metric": its sample's colour, with a dash of its own."""
-    found: dict[str, Look] = {}
+    """Choose the look of each test, "sample" or "sample: metric": its sample's colour, a dash of its own."""
+    by_test: dict[str, Look] = {}
     for name in classifiers:
-        of = max((s for s in look if name == s or name.startswith(f"{s}: ")), key=len, default=None)
-        if of is None:
+        sample = max((s for s in look if name == s or name.startswith(f"{s}: ")), key=len, default=None)
+        if sample is None:
             raise ValueError(f"the classifier {name!r} is of none of the samples {list(look)}")
-        before = sum(other.colour == look[of].colour for other in found.values())
-        alone = sum(other == of or other.startswith(f"{of}: ") for other in classifiers) == 1
-        found[name] = Look(look[of].label if alone else label(name), look[of].colour, DASHES[before % len(DASHES)])
-    return found
+        before = sum(other.colour == look[sample].colour for other in by_test.values())
+        alone = sum(other == sample or other.startswith(f"{sample}: ") for other in classifiers) == 1
+        text = look[sample].label if alone else label(name)
+        by_test[name] = Look(text, look[sample].colour, DASHES[before % len(DASHES)])
+    return by_test
 
 
 def _jets(samples: Mapping[str, Sample]) -> list[Section]:

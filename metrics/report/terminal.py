@@ -14,7 +14,7 @@ COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red", "no null": 
 
 
 def table(evaluation: Evaluation) -> Table:
-    """Every metric of every generated sample, the samples of one metric beside one another.
+    """Make a table of every metric of every generated sample; the samples of one metric follow one another.
 
     Args:
         evaluation: what was found.

@@ -23,7 +23,7 @@ NUM_OBSERVABLES = 8
 
 
 def disagreement(result: MetricResult) -> float:
-    """How many sigmas a result is from equal samples, of either sign; NaN without a null.
+    """Compute how many sigmas a result is from equal samples, without sign; NaN without a null.
 
     A generator of higher log-posterior than its equals is closer to real events, which is no disagreement.
     """
@@ -31,7 +31,7 @@ def disagreement(result: MetricResult) -> float:
 
 
 def verdict(excess: float) -> Verdict:
-    """The word for a result's excess, of either sign: far better than equal samples give is no agreement.
+    """Choose the word for a result's excess, of either sign: far better than equal samples is no agreement.
 
     >>> verdict(-0.5), verdict(3.0), verdict(-7.0)
     ('agrees', 'tension', 'differs')
@@ -43,7 +43,7 @@ def verdict(excess: float) -> Verdict:
 
 
 def sigmas_text(sigmas: float) -> str:
-    """A significance with one digit, or none where it is large.
+    """Write a significance with one digit, or none where it is large.
 
     >>> sigmas_text(2.345), sigmas_text(-123.4), sigmas_text(float("inf"))
     ('+2.3', '-123', '+∞')
@@ -57,7 +57,7 @@ def sigmas_text(sigmas: float) -> str:
 
 
 def plus_minus(value: float, error: float) -> str:
-    """A value and its error, rounded to two digits of the error.
+    """Write a value and its error, rounded to two digits of the error.
 
     >>> plus_minus(0.51234, 0.0123), plus_minus(2132.0, 1932.0), plus_minus(1.234e-4, 2.3e-5), plus_minus(3.0, 0.0)
     ('0.512 ± 0.012', '2100 ± 1900', '(1.23 ± 0.23)e-4', '3')
@@ -74,12 +74,12 @@ def plus_minus(value: float, error: float) -> str:
 
 
 def metric_names(evaluation: Evaluation) -> list[str]:
-    """Every metric that some sample has, in the order of the results."""
+    """List every metric that some sample has, in the order of the results."""
     return list(dict.fromkeys(name for by_name in evaluation.results.values() for name in by_name))
 
 
 def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
-    """The metrics that fit a table, in order, and those left out: W1 of the observables that differ least anywhere."""
+    """List the metrics that fit a table, in order, and those left out: W1 of observables that differ little."""
     names = metric_names(evaluation)
 
     def size(name: str) -> float:
@@ -92,7 +92,7 @@ def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
 
 
 def wins(evaluation: Evaluation) -> dict[str, list[str]]:
-    """The metrics in which each sample is the closest to the real one: fewest sigmas from the null, of either sign."""
+    """List the metrics in which each sample is the closest to the real one: fewest sigmas from the null."""
     won: dict[str, list[str]] = {sample: [] for sample in evaluation.results}
     for name in metric_names(evaluation):
         having = {s: by_name[name] for s, by_name in evaluation.results.items() if name in by_name}
@@ -104,7 +104,7 @@ def wins(evaluation: Evaluation) -> dict[str, list[str]]:
 
 
 def closest(evaluation: Evaluation) -> str:
-    """The sample that is closest in most metrics; among equals, the one with the smaller sum of sigmas."""
+    """Find the sample that is closest in most metrics; among equals, the one with the smaller sum of sigmas."""
     won = wins(evaluation)
 
     def rank(sample: str) -> tuple[int, float]:
@@ -115,7 +115,12 @@ def closest(evaluation: Evaluation) -> str:
 
 
 def worst(evaluation: Evaluation, sample: str) -> tuple[str, str, MetricResult] | None:
-    """Bin, metric and result of the sample's most significant difference in any bin, or None without bins."""
-    found = [(name, evaluation.worst_bin(sample, name)) for name in evaluation.results[sample]]
-    bins = [(at[0], name, at[1]) for name, at in found if at is not None and not math.isnan(at[1].excess)]
+    """Find bin, metric and result of the sample's most significant difference in any bin; None without bins.
+
+    Args:
+        evaluation: the evaluation.
+        sample: name of the generated sample.
+    """
+    worst_bins = [(name, evaluation.worst_bin(sample, name)) for name in evaluation.results[sample]]
+    bins = [(at[0], name, at[1]) for name, at in worst_bins if at is not None and not math.isnan(at[1].excess)]
     return max(bins, key=lambda entry: entry[2].excess, default=None)

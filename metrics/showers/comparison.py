@@ -1,6 +1,6 @@
-"""One generated sample of showers held against a real one: every figure of the validation table, with errors.
+"""Compare one generated sample of showers with a real one: every figure of the validation table, with errors.
 
-The same call with a second, independent real sample gives the figures of equal samples, that each is read beside.
+The comparison of a second, independent real sample gives the figures of equal samples, with which each is compared.
 
 Both samples are cut at one readout threshold first: deposits below it become 0, as electronics would have it, so that
 what no detector sees counts neither for nor against a model.
@@ -33,7 +33,7 @@ from metrics.showers.separation import histogram_edges, separations, voxel_separ
 Floats = NDArray[np.float64]
 
 READOUT = 0.5e-3
-"""MeV deposited in a voxel: that of CaloChallenge datasets 2 and 3, before their division by the sampling fraction."""
+"""MeV deposited in a voxel: as in CaloChallenge datasets 2 and 3, before their division by the sampling fraction."""
 CLASSIFIERS = ("auc trees", "auc features", "auc voxels")
 """Boosted trees on all features; the challenge's network on its feature vector, and on the voxels."""
 NUM_BOOTSTRAP = 20
@@ -42,7 +42,14 @@ NUM_BOOTSTRAP = 20
 
 @dataclass(frozen=True)
 class ShowerComparison:
-    """Figures by name, ``num`` showers on each side, and the CPU seconds of each step (the machine may be busy)."""
+    """Figures of one generated sample.
+
+    Attributes:
+        num: showers on each side.
+        readout: threshold in MeV.
+        figures: results by name, as :func:`compare_showers` lists them.
+        seconds: CPU seconds of each step (the machine may be busy with other work).
+    """
 
     num: int
     readout: float
@@ -50,17 +57,22 @@ class ShowerComparison:
     seconds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return {**asdict(self), "figures": {name: r.to_dict() for name, r in self.figures.items()}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShowerComparison:
-        """What :meth:`to_dict` gave."""
+        """Restore a comparison from what :meth:`to_dict` gives."""
         return cls(**{**values, "figures": {name: MetricResult(**r) for name, r in values["figures"].items()}})
 
 
 def read_out(showers: Showers, readout: float = READOUT) -> Showers:
-    """The showers with deposits below ``readout`` (MeV) set to 0."""
+    """Set deposits below ``readout`` (MeV) to 0, in a copy.
+
+    Args:
+        showers: N showers, which stay as they are.
+        readout: threshold in MeV.
+    """
     return Showers(showers.incident, np.where(showers.voxels < readout, np.float32(0), showers.voxels))
 
 
@@ -75,13 +87,7 @@ def compare_showers(
     seed: int = 0,
     log: Callable[[str, float], None] = lambda step, seconds: None,
 ) -> ShowerComparison:
-    """Every figure of one generated sample.
-
-    "fpd", "kpd" and "precision", "recall", "density", "coverage" of the challenge's feature vector; "separation GROUP"
-    (mean over the layers) and "largest separation GROUP" (the worst layer), "separation E_tot/E_inc" and "separation
-    voxel energy"; "layer correlations"; "w1 E_tot/E_inc" and "w1 E_layer" (mean over the layers), in standard
-    deviations of the real sample; "response", "resolution" and "core resolution", ratios of generated to real; the
-    chosen classifiers.
+    """Compute every figure of one generated sample.
 
     Args:
         real, generated: N and N' showers, with incident energies from one distribution.
@@ -90,7 +96,14 @@ def compare_showers(
         classifiers: of :data:`CLASSIFIERS`.
         num_epochs: of the networks at most.
         seed: of all that is drawn.
-        log: told the name and the CPU seconds of each step.
+        log: called with the name and the CPU seconds of each step.
+
+    Returns:
+        The figures: "fpd", "kpd" and "precision", "recall", "density", "coverage" of the challenge's feature vector;
+        "separation GROUP" (mean over the layers) and "largest separation GROUP" (the worst layer), "separation
+        E_tot/E_inc" and "separation voxel energy"; "layer correlations"; "w1 E_tot/E_inc" and "w1 E_layer" (mean over
+        the layers), in standard deviations of the real sample; "response", "resolution" and "core resolution", ratios
+        of generated to real; the chosen classifiers.
 
     Raises:
         ValueError: if a sample is too small: FPD needs 240 showers.
@@ -110,24 +123,25 @@ def compare_showers(
     seconds: dict[str, float] = {}
     for step, compute in steps.items():
         start = time.process_time()
-        found = compute()
+        results = compute()
         seconds[step] = time.process_time() - start
-        figures.update({r.name: r for r in found})
+        figures.update({r.name: r for r in results})
         log(step, seconds[step])
     return ShowerComparison(min(len(one), len(other)), readout, figures, seconds)
 
 
 def _separations(real: Sample, generated: Sample, binning: Binning, readout: float, seed: int) -> list[MetricResult]:
+    """Compute separation powers of the visible energy, of each group of features, and of the voxels."""
     groups = observable_groups(binning)
-    found = separations(real, generated, histogram_edges(real, readout=readout), groups=groups, seed=seed)
+    powers = separations(real, generated, histogram_edges(real, readout=readout), groups=groups, seed=seed)
     several = [group for group, names in groups.items() if len(names) > 1]
-    results = [found[f"separation {RATIO}"]]
-    results += [found[f"{which}separation {group}"] for group in several for which in ("", "largest ")]
+    results = [powers[f"separation {RATIO}"]]
+    results += [powers[f"{which}separation {group}"] for group in several for which in ("", "largest ")]
     return [*results, voxel_separation(real, generated, readout=readout, seed=seed)]
 
 
 def _w1(real: Sample, generated: Sample, binning: Binning, seed: int) -> list[MetricResult]:
-    """W1 in standard deviations of the real sample: of the visible energy, and the mean over the layers' energies."""
+    """Compute W1 of the visible energy and (mean) of the layers' energies, in the real standard deviations."""
     scale = real.observables[RATIO].std()
     total = w1(real.observables[RATIO] / scale, generated.observables[RATIO] / scale, name=f"w1 {RATIO}", seed=seed)
     names = observable_groups(binning)["E_layer"]
@@ -157,7 +171,7 @@ def _w1(real: Sample, generated: Sample, binning: Binning, seed: int) -> list[Me
 
 
 def _response(real: Sample, generated: Sample, seed: int) -> list[MetricResult]:
-    """Ratios of generated to real response and resolutions, of all energies of the samples together."""
+    """Compute ratios of generated to real response and resolutions, of all energies of the samples together."""
     energy = np.concatenate([real.condition["energy"], generated.condition["energy"]])
     edges = np.array([energy.min(), energy.max() * (1 + 1e-9)])
     if edges[0] * (1 + 1e-6) >= edges[1]:  # one energy
@@ -175,6 +189,8 @@ def _response(real: Sample, generated: Sample, seed: int) -> list[MetricResult]:
 def _classifier(
     name: str, real: Sample, generated: Sample, num_epochs: int, seed: int
 ) -> Callable[[], list[MetricResult]]:
+    """Make the function that trains the classifier of a name."""
+
     def compute() -> list[MetricResult]:
         if name == "auc trees":
             test = classifier_test(real.classifier_inputs(), generated.classifier_inputs(), seed=seed)

@@ -1,4 +1,4 @@
-r"""Correlations between the layers of calorimeter showers, and how far those of two samples lie apart.
+r"""Correlations between the layers of calorimeter showers, and their distance between two samples.
 
 rho_kl is Pearson's correlation of E_k / E_inc and E_l / E_inc: of fractions, because over a wide range of incident
 energies every pair of energies is correlated trivially. A layer whose fraction never changes is uncorrelated (0). The
@@ -19,7 +19,13 @@ Floats = NDArray[np.float64]
 
 
 def layer_correlations(sample: Sample) -> Floats:
-    """rho between the layers that have voxels, in their order, shape (L, L).
+    """Compute rho between the layers that have voxels.
+
+    Args:
+        sample: N showers.
+
+    Returns:
+        Correlations, in the order of the layers, shape (L, L).
 
     Raises:
         ValueError: if the sample has fewer than 2 showers, is not of showers, or negative weights outweigh.
@@ -39,12 +45,15 @@ def correlation_distance(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> MetricResult:
-    """Root mean square difference of two samples' correlations between layers.
+    """Compute the root mean square difference of two samples' correlations between layers.
 
     Args:
         real, generated: samples of showers in at least two layers; weights may have either sign.
         num_bootstrap, num_permutations: resamples of events for the error, and of labels for the null.
         seed: of all that is drawn.
+
+    Returns:
+        The distance, named "layer correlations".
 
     Raises:
         ValueError: if there is one layer only, or as :func:`layer_correlations`.
@@ -57,7 +66,7 @@ def correlation_distance(
     layers = fractions[0].shape[1]
     if layers < 2:
         raise ValueError("correlations between layers need at least two layers with voxels")
-    centre = fractions[0].mean(axis=0)  # about 0, lest the covariance lose its digits
+    centre = fractions[0].mean(axis=0)  # centred: the covariance would lose its digits
     sums = []
     for side, sample in enumerate((real, generated)):
         x, w = fractions[side] - centre, sample.weights
@@ -73,18 +82,18 @@ def correlation_distance(
 
 
 def _fractions(sample: Sample) -> Floats:
-    """E_l / E_inc, shape (N, L)."""
+    """Compute E_l / E_inc, shape (N, L)."""
     return layer_energies(sample) / (1e3 * sample.condition["energy"][:, None])
 
 
 def _products(x: Floats, weights: Floats | None) -> Floats:
-    """sum_i w_i z_i z_i^T of z = (1, x_1 ... x_L), shape (L + 1, L + 1)."""
+    """Compute sum_i w_i z_i z_i^T of z = (1, x_1 ... x_L), shape (L + 1, L + 1)."""
     z = np.concatenate([np.ones((len(x), 1)), x], axis=1)
     return np.asarray(z.T @ (z if weights is None else weights[:, None] * z))
 
 
 def _correlations(products: Floats) -> Floats:
-    """rho (R, L, L) from R sums of products; NaN where negative weights leave no positive total or variance."""
+    """Compute rho (R, L, L) from R sums of products; NaN where negative weights leave no variance or total."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = products[:, 1:, 0] / products[:, :1, 0]
         covariance = products[:, 1:, 1:] / products[:, :1, :1] - mean[:, :, None] * mean[:, None, :]
@@ -100,6 +109,7 @@ def _correlations(products: Floats) -> Floats:
 
 
 def _checked(rho: Floats) -> Floats:
+    """Return correlations that are finite, else raise ValueError."""
     if not np.isfinite(rho).all():
         raise ValueError("negative weights outweigh the others: correlations between layers are not defined")
     return rho

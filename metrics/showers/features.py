@@ -5,10 +5,10 @@ With deposits E_v of the voxels v of layer l at (eta_v, phi_v), ring middle r_v,
     E_l = sum_v E_v,   E_tot = sum_l E_l,
     centre  <eta>_l = sum_v eta_v E_v / E_l,   width  sigma_eta,l = sqrt(sum_v eta_v^2 E_v / E_l - <eta>_l^2),
 
-the same for phi and for r, and lambda_l = share of the layer's voxels above a threshold, called sparsity. (The
-challenge's HighLevelFeatures class stores 1 - lambda_l; plots and histograms of the field show lambda_l.) Centres and
-widths in eta and phi exist in layers with several sectors only. A layer without energy has centre and width 0, as in
-the challenge. Energies are in MeV, lengths in mm; sums are in float64.
+centre and width in phi and r likewise, and the sparsity lambda_l, the share of a layer's voxels above a threshold.
+(The challenge's HighLevelFeatures class stores 1 - lambda_l; plots and histograms of the field show lambda_l.)
+Centres and widths in eta and phi exist in layers with several sectors only. A layer without energy has centre and
+width 0, as in the challenge. Energies are in MeV, lengths in mm; sums are in float64.
 
 The embedding, for FPD, KPD and classifiers, is the high-level input vector of the challenge's evaluate.py:
 
@@ -42,8 +42,13 @@ LOG_OFFSET = 1e-8
 class ShowerFeatures:
     """Features of N showers in L layers that have voxels, A of them with several sectors.
 
-    ``incident`` and ``total`` (N,), ``energy`` (N, L) in MeV; ``centre_r``, ``width_r`` (N, L) and ``centre_eta``,
-    ``centre_phi``, ``width_eta``, ``width_phi`` (N, A) in mm; ``sparsity`` (N, L) in [0, 1].
+    Attributes:
+        incident: incident energy in MeV, (N,).
+        total: energy of all voxels in MeV, (N,).
+        energy: energy of each layer in MeV, (N, L).
+        centre_eta, centre_phi, width_eta, width_phi: in mm, (N, A).
+        centre_r, width_r: in mm, (N, L).
+        sparsity: share of the layer's voxels above the threshold, in [0, 1], (N, L).
     """
 
     incident: Floats
@@ -58,7 +63,7 @@ class ShowerFeatures:
     sparsity: Floats
 
     def embedding(self) -> Floats:
-        """The challenge's high-level input vector, shape (N, 1 + L + 4 A)."""
+        """Compute the challenge's high-level input vector, shape (N, 1 + L + 4 A)."""
         return np.concatenate(
             [
                 np.log10(self.incident)[:, None],
@@ -72,12 +77,15 @@ class ShowerFeatures:
 def shower_features(
     showers: Showers | Iterable[Showers], binning: Binning, *, threshold: float = 0.0
 ) -> ShowerFeatures:
-    """High-level features of showers.
+    """Compute high-level features of showers.
 
     Args:
         showers: N showers, or parts of them one after the other (``read_chunks``), each dropped after use.
         binning: of their voxels.
         threshold: voxels above this many MeV count in the sparsity (0: all that recorded anything).
+
+    Returns:
+        The features of all showers, in order.
 
     Raises:
         FastsimError: if the showers do not fit the binning, or an energy is negative, NaN or infinite.
@@ -100,7 +108,7 @@ def showers_sample(
     weights: Floats | None = None,
     threshold: float = 0.0,
 ) -> Sample:
-    """Showers as a sample for every metric: the features as observables, the challenge's vector as embedding.
+    """Make a sample for every metric from showers: features as observables, the challenge's vector as embedding.
 
     Args:
         showers: N showers, kept in ``events``; or parts of them, of which only the features are kept.
@@ -113,7 +121,7 @@ def showers_sample(
 
     Raises:
         FastsimError: as :func:`shower_features`.
-        ValueError: if the number of weights is not that of the showers.
+        ValueError: if there are not as many weights as showers.
     """
     features = shower_features(showers, binning, threshold=threshold)
     groups = observable_groups(binning)
@@ -135,7 +143,7 @@ def showers_sample(
 
 
 def binning_of(sample: Sample) -> Binning:
-    """The binning of a sample of showers.
+    """Return the binning of a sample of showers.
 
     Raises:
         ValueError: if the sample is of something else.
@@ -146,7 +154,7 @@ def binning_of(sample: Sample) -> Binning:
 
 
 def layer_energies(sample: Sample) -> Floats:
-    """E_l in MeV of a sample of showers, for the layers that have voxels, shape (N, L).
+    """Return E_l in MeV of a sample of showers, for the layers that have voxels, shape (N, L).
 
     Raises:
         ValueError: if the sample is of something else, or an energy is NaN or infinite.
@@ -159,7 +167,7 @@ def layer_energies(sample: Sample) -> Floats:
 
 
 def showers_of(sample: Sample) -> Showers:
-    """The showers that a sample holds.
+    """Return the showers that a sample holds.
 
     Raises:
         ValueError: if it holds none, as one made of a file's chunks.
@@ -183,7 +191,10 @@ _GROUPS = {
 
 
 def observable_groups(binning: Binning) -> dict[str, tuple[str, ...]]:
-    """The observables of a binning's showers, grouped so that tables stay readable: one group a feature.
+    """Name the observables of a binning's showers, in groups that keep tables readable: one group a feature.
+
+    Returns:
+        Names of observables by group.
 
     >>> from fastsim.detector.binning import Layer
     >>> groups = observable_groups(Binning("photon", 22, (Layer(0, (0.0, 5.0), 1), Layer(3, (0.0, 5.0), 8))))
@@ -200,12 +211,17 @@ def observable_groups(binning: Binning) -> dict[str, tuple[str, ...]]:
 
 
 def _moments(layer: Layer) -> Floats:
-    """1, r, r^2 of each voxel, then eta, eta^2, phi, phi^2 in layers of several sectors; shape (voxels, 3 or 7)."""
+    """Compute powers of the voxels' positions, whose means over the energy give centres and widths.
+
+    Returns:
+        1, r, r^2 of each voxel, then eta, eta^2, phi, phi^2 in layers of several sectors; shape (voxels, 3 or 7).
+    """
     axes = (layer.r, layer.eta, layer.phi) if layer.binned_in_alpha else (layer.r,)
     return np.stack([np.ones(layer.num_voxels), *(x**n for x in axes for n in (1, 2))], axis=1)
 
 
 def _of_chunk(showers: Showers, binning: Binning, threshold: float) -> ShowerFeatures:
+    """Compute features of showers that fit in memory in double precision."""
     voxels = showers.voxels.astype(np.float64)
     hit = showers.voxels > threshold
     radial, across, sparsity = [], [], []

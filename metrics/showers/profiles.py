@@ -20,9 +20,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Profile:
-    """Mean energies (K,) in MeV with their errors, in bins between ``edges`` (K+1,).
+    """Mean energies in K bins.
 
-    Edges are in mm across the shower; along it, layer i lies between i and i + 1.
+    Attributes:
+        edges: of the bins, (K+1,): in mm across the shower; along it, layer i lies between i and i + 1.
+        mean: mean energy of a shower in MeV, (K,).
+        error: its standard error in MeV, (K,).
     """
 
     edges: Floats
@@ -31,7 +34,13 @@ class Profile:
 
 
 def longitudinal_profile(sample: Sample) -> Profile:
-    """Mean energy of every layer that has voxels, in their order.
+    """Compute the mean energy of every layer that has voxels, in their order.
+
+    Args:
+        sample: of showers.
+
+    Returns:
+        The profile along the shower.
 
     Raises:
         ValueError: if the sample is empty or not of showers, or its weights do not sum to more than 0.
@@ -41,11 +50,14 @@ def longitudinal_profile(sample: Sample) -> Profile:
 
 
 def radial_profile(sample: Sample, layers: Sequence[int] | None = None) -> Profile:
-    """Mean energy of every ring, summed over layers and sectors.
+    """Compute the mean energy of every ring, summed over layers and sectors.
 
     Args:
         sample: of showers, which it has to hold.
         layers: ids of the layers to sum over, all of the same rings; default all that have voxels.
+
+    Returns:
+        The profile across the shower.
 
     Raises:
         ValueError: if the layers do not exist or differ in their rings, if the sample does not hold its showers, is
@@ -70,6 +82,7 @@ def radial_profile(sample: Sample, layers: Sequence[int] | None = None) -> Profi
 
 
 def _mean(energy: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Compute weighted means of energies (N, K) over showers, and their errors, (K,) each."""
     w = np.ones(len(energy)) if weights is None else weights
     total = float(np.sum(w))
     if len(energy) == 0 or not total > 0:

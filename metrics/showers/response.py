@@ -30,8 +30,16 @@ MIN_EVENTS = 30
 class Response:
     """Response and resolution in K bins of the incident energy; NaN where a bin holds too few showers.
 
-    ``edges`` (K+1,) and mean ``energy`` (K,) in GeV, ``num`` (K,) showers; the others (K,) without unit, with
-    one-sigma errors.
+    Attributes:
+        edges: of the bins in GeV, (K+1,).
+        energy: mean incident energy in GeV, (K,).
+        num: showers, (K,).
+        response: R, (K,), without unit as all that follow.
+        response_error: one sigma, (K,).
+        resolution: sigma / R, (K,).
+        resolution_error: one sigma, (K,).
+        robust: the robust resolution, (K,).
+        robust_error: one sigma, (K,).
     """
 
     edges: Floats
@@ -51,10 +59,17 @@ class Response:
 
 
 def energy_edges(energy: Floats, num_bins: int = 10) -> Floats:
-    """Edges in GeV of bins of the incident energy.
+    """Choose edges in GeV of bins of the incident energy.
 
     Where there are at most 30 different energies, as in dataset 1 of the CaloChallenge, one bin each, with geometric
     means as edges; else ``num_bins`` logarithmic bins from the least to the largest.
+
+    Args:
+        energy: incident energies in GeV, (N,).
+        num_bins: bins where there are many different energies.
+
+    Returns:
+        Increasing edges, (bins + 1,).
 
     Raises:
         ValueError: if there are no energies, or one is not positive and finite.
@@ -76,16 +91,19 @@ def energy_edges(energy: Floats, num_bins: int = 10) -> Floats:
 
 
 def response(sample: Sample, edges: Floats | None = None, *, num_bootstrap: int = 100, seed: int = 0) -> Response:
-    """Response and resolution of showers against their incident energy.
+    """Compute response and resolution of showers against their incident energy.
 
-    The errors of response and resolution follow from the moments of x up to the fourth, that of the robust resolution
-    is a bootstrap.
+    The errors of response and resolution follow from the moments of x up to the fourth, the error of the robust
+    resolution from a bootstrap.
 
     Args:
         sample: of calorimeter showers.
         edges: of the bins of E_inc in GeV; default :func:`energy_edges` of the sample.
         num_bootstrap: resamples.
         seed: of the resamples.
+
+    Returns:
+        Both, by bin.
 
     Raises:
         ValueError: if the sample is not of showers, is empty, or has negative weights (a width needs a probability).
@@ -113,7 +131,7 @@ def response_differences(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Mean over bins of E_inc of |R_gen / R_real - 1| and of |resolution_gen / resolution_real - 1|.
+    """Compute means over bins of E_inc of |R_gen / R_real - 1| and |resolution_gen / resolution_real - 1|.
 
     Args:
         real, generated: samples of calorimeter showers; weights may have either sign.
@@ -146,7 +164,7 @@ def response_differences(
         checked_weights("the response", "generated", generated.weights, len(generated)),
     )
     for side in (0, 1):
-        x = columns[side][0] - middle  # about 0, lest x^2 - R^2 lose its digits
+        x = columns[side][0] - middle  # centred: x^2 - R^2 would lose its digits
         inside = (places[side][:, None] == kept) * weights[side][:, None]
         powers = np.concatenate([inside * x[:, None] ** n for n in (0, 1, 2)], axis=1)
         sums.append(resampling.sums(side, powers))
@@ -160,17 +178,18 @@ def response_differences(
     nominal = [np.stack(moments(s.sum(axis=0)[None])) for s in sums]
     if not (np.isfinite(nominal).all() and np.min(nominal) > 0):
         raise ValueError("a bin of the incident energy has no visible energy, or no width: use other bins")
-    found = {}
+    results = {}
     for i, name in enumerate(("response difference", "resolution difference")):
 
         def statistic(h: Floats, g: Floats, which: int = i) -> Floats:
             return np.asarray(np.mean(np.abs(moments(g)[which] / moments(h)[which] - 1.0), axis=1))
 
-        found[name] = resampling.result(name, resampling.draws(sums[0], sums[1], statistic))
-    return found
+        results[name] = resampling.result(name, resampling.draws(sums[0], sums[1], statistic))
+    return results
 
 
 def _columns(sample: Sample) -> tuple[Floats, Floats]:
+    """Return E_tot / E_inc and the incident energy (GeV) of a sample of showers, (N,) each."""
     if RATIO not in sample.observables or ENERGY not in sample.condition:
         raise ValueError(f"the sample is of {sample.kind}: response needs showers, with {RATIO!r} and {ENERGY!r}")
     ratio, energy = sample.observables[RATIO], sample.condition[ENERGY]
@@ -180,20 +199,21 @@ def _columns(sample: Sample) -> tuple[Floats, Floats]:
 
 
 def _checked(edges: Floats) -> Floats:
+    """Return edges that increase, else raise ValueError."""
     if len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError("edges of the incident energy must be two or more and increase")
     return np.asarray(edges, dtype=np.float64)
 
 
 def _place(energy: Floats, edges: Floats) -> NDArray[np.int64]:
-    """The bin of each energy, -1 outside; the last bin holds its upper edge."""
+    """Find the bin of each energy, -1 outside; the last bin holds its upper edge."""
     place = np.searchsorted(edges, energy, side="right") - 1
     place[energy == edges[-1]] = len(edges) - 2
     return np.where(place < len(edges) - 1, place, -1)
 
 
 def _of_bin(energy: Floats, x: Floats, weights: Floats, num_bootstrap: int, rng: np.random.Generator) -> list[float]:
-    """Energy, response, resolution and robust resolution, the last three with errors; NaN where undefined."""
+    """Compute energy, response, resolution and robust resolution, the last three with errors; NaN where undefined."""
     nan = float("nan")
     total = weights.sum()
     if total <= 0:
@@ -222,7 +242,7 @@ def _of_bin(energy: Floats, x: Floats, weights: Floats, num_bootstrap: int, rng:
 
 
 def _robust(x: Floats, weights: Floats) -> float:
-    """Half the central 68.27% interval over the median, of sorted values."""
+    """Compute half the central 68.27% interval over the median, of sorted values."""
     below = np.cumsum(weights) - 0.5 * weights
     if below[-1] <= 0:
         return float("nan")

@@ -1,4 +1,4 @@
-r"""Separation powers: how far histograms of showers' observables and of their voxels lie apart.
+r"""Separation powers between histograms of showers' observables and of their voxels.
 
 S = 1/2 sum_b (h_b - g_b)^2 / (h_b + g_b) of two histograms that each sum to 1 ("triangular discrimination"): 0 where
 they are equal, 1 where they share no bin. The bins are the challenge's where it has some:
@@ -16,7 +16,7 @@ challenge has no bins for (centre and width in r; linear bins of any other detec
 logarithmic ones (voxels: above only). Give ``edges`` that begin with -inf and end with inf to count everything.
 
 Weights may have either sign as long as no bin's h + g comes out negative or, with entries, 0. Finite samples of one
-distribution have S of about (bins filled) (1/N + 1/N') / 4 > 0: read it beside its null, where labels are permuted.
+distribution have S of about (bins filled) (1/N + 1/N') / 4 > 0: compare it with its null, where labels are permuted.
 The bootstrap error holds that noise once more, so it is about twice too large where S is compatible with the null.
 
 References:
@@ -43,14 +43,20 @@ Floats = NDArray[np.float64]
 CHALLENGE = {("photon", 368): 1, ("pion", 533): 1, ("electron", 6480): 2, ("electron", 40500): 3}
 """Dataset of the CaloChallenge by particle and number of voxels."""
 READOUT = {1: 10.0, 2: 0.5e-3 / 0.033, 3: 0.5e-3 / 0.033}
-"""Readout threshold of its datasets in MeV; that of 2 and 3 is 0.5 keV over their sampling fraction of 0.033."""
+"""Readout thresholds of its datasets in MeV; of 2 and 3, 0.5 keV over their sampling fraction of 0.033."""
 
 
 def separation_power(real: NDArray[Any], generated: NDArray[Any]) -> Floats:
-    """S of histograms (..., bins), whatever they sum to, over the last axis.
+    """Compute S of histograms over the last axis.
 
     Histograms that are both empty are equal (0); one that is empty shares no bin with one that is not (1). Bins whose
     h + g is not positive do not count.
+
+    Args:
+        real, generated: bin contents, whatever they sum to, shape (..., bins).
+
+    Returns:
+        S in [0, 1], shape (...).
 
     >>> float(separation_power(np.array([1, 3]), np.array([2, 2])))
     0.06666666666666667
@@ -68,15 +74,18 @@ def separation_power(real: NDArray[Any], generated: NDArray[Any]) -> Floats:
 
 
 def histogram_edges(real: Sample, *, readout: float | None = None) -> dict[str, Floats]:
-    """Edges of the bins of every observable, as the module lists them.
+    """Choose the edges of the bins of every observable, as the module lists them.
 
     Args:
-        real: the sample of showers that the logarithmic bins and those of other detectors are taken from.
+        real: sample of showers, from whose values logarithmic bins and bins of other detectors are chosen.
         readout: MeV from which a layer's energy counts; default the challenge's for its datasets, and the 1% quantile
             of the energies above 0 for other detectors.
 
+    Returns:
+        Edges by observable, (bins + 1,) each, in its unit.
+
     Raises:
-        ValueError: if the sample is empty or not of showers, or ``readout`` is not positive.
+        ValueError: if the sample is empty, not of showers, or holds NaN or infinity, or ``readout`` is not positive.
     """
     if len(real) == 0:
         raise ValueError("bins need a real sample with events, got an empty one")
@@ -86,6 +95,8 @@ def histogram_edges(real: Sample, *, readout: float | None = None) -> dict[str, 
     for group, names in observable_groups(binning).items():
         layers = [layer for layer, _ in binning.parts if layer.binned_in_alpha]
         for i, name in enumerate(names):
+            if not np.isfinite(real.observables[name]).all():
+                raise ValueError(f"{name!r} holds NaN or infinity: bins need finite values")
             if group == "E_layer":
                 inner = _logarithmic(real.observables[name], 40, dataset, readout)
                 edges[name] = inner if dataset else np.concatenate([[-np.inf], inner, [np.inf]])
@@ -112,7 +123,7 @@ def separations(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> dict[str, MetricResult]:
-    """Separation powers of observables, and their means over groups of them.
+    """Compute separation powers of observables, and their means over groups of them.
 
     Args:
         real, generated: samples of the same observables; of showers or of anything else.
@@ -135,7 +146,7 @@ def separations(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )
     weights = _weights(real, generated)
-    found: dict[str, Draws] = {}
+    by_observable: dict[str, Draws] = {}
     for name, bins in edges.items():
         if name not in real.observables:
             raise ValueError(f"edges for {name!r}, which the samples do not have: {', '.join(real.observables)}")
@@ -147,15 +158,15 @@ def separations(
             if not np.isfinite(x).all():
                 raise ValueError(f"{name!r} holds NaN or infinity: separation powers need finite values")
             contents.append(_block_histogram(resampling, side, np.arange(len(x)), x, bins, weights[side]))
-        found[name] = _separate(name, resampling, contents)
+        by_observable[name] = _separate(name, resampling, contents)
     together = {
-        group: [found[name] for name in names]
+        group: [by_observable[name] for name in names]
         for group, names in (groups or {}).items()
-        if len(names) > 1 and all(name in found for name in names)
+        if len(names) > 1 and all(name in by_observable for name in names)
     }
     named = {f"separation {group}": Draws.mean(parts) for group, parts in together.items()}
     named |= {f"largest separation {group}": Draws.largest(parts) for group, parts in together.items()}
-    named |= {f"separation {name}": draws for name, draws in found.items()}
+    named |= {f"separation {name}": draws for name, draws in by_observable.items()}
     return {name: resampling.result(name, draws) for name, draws in named.items()}
 
 
@@ -168,15 +179,19 @@ def voxel_separation(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> MetricResult:
-    """Separation power of the spectra of all voxels' energies; whole showers are resampled.
+    """Compute the separation power of the spectra of all voxels' energies; whole showers are resampled.
 
     Args:
         real, generated: samples that hold their showers.
         readout: as in :func:`histogram_edges`.
         num_bootstrap, num_permutations, seed: as in :func:`separations`.
 
+    Returns:
+        S, named "separation voxel energy".
+
     Raises:
-        ValueError: if a sample does not hold its showers or is too small, or as :func:`histogram_edges`.
+        ValueError: if a sample does not hold its showers, is too small, or has a voxel that is NaN or infinite, or as
+            :func:`histogram_edges`.
     """
     check_alike(real, generated)
     resampling = Resampling(
@@ -190,6 +205,9 @@ def voxel_separation(
         first = 0
         total = np.zeros((resampling.num_blocks[side], len(edges) - 1))
         for chunk in showers[side].chunks():
+            if not np.isfinite(chunk.voxels).all():
+                label = ("real", "generated")[side]
+                raise ValueError(f"a voxel of the {label} sample is NaN or infinite: spectra need finite energies")
             # voxels below the first edge are most of them and never counted
             counted = chunk.voxels >= np.float32(edges[0])
             event = first + np.repeat(np.arange(len(chunk)), np.count_nonzero(counted, axis=1))
@@ -202,17 +220,32 @@ def voxel_separation(
 
 
 def voxel_edges(real: Sample, *, readout: float | None = None) -> Floats:
-    """Edges in MeV of the bins of the voxel spectrum, as the module lists them; errors as :func:`histogram_edges`."""
+    """Choose edges in MeV of the bins of the voxel spectrum, as the module lists them.
+
+    Args:
+        real: sample that holds its showers.
+        readout: as in :func:`histogram_edges`.
+
+    Returns:
+        Increasing edges, (bins + 1,).
+
+    Raises:
+        ValueError: as :func:`histogram_edges`, or if the sample does not hold its showers.
+    """
     showers, dataset = showers_of(real), _dataset(binning_of(real))
     if len(showers) == 0:
         raise ValueError("bins need a real sample with events, got an empty one")
+    largest = showers.voxels.max()
+    if not np.isfinite(largest):
+        raise ValueError("a voxel of the real sample is NaN or infinite: bins need finite energies")
     # the first chunk is enough for a quantile, but not for the largest voxel
-    some = np.append(next(showers.chunks()).voxels, showers.voxels.max())
+    some = np.append(next(showers.chunks()).voxels, largest)
     inner = _logarithmic(some, 50, dataset, readout)
     return inner if dataset else np.append(inner, np.inf)
 
 
 def _separate(name: str, resampling: Resampling, contents: Sequence[Floats]) -> Draws:
+    """Compute the separation power of bin contents of blocks, (blocks, bins) of either side."""
     h, g = (c.sum(axis=0) for c in contents)
     if min(h.min(), g.min()) < 0:
         used = (h != 0) | (g != 0)
@@ -224,7 +257,7 @@ def _separate(name: str, resampling: Resampling, contents: Sequence[Floats]) -> 
 def _block_histogram(
     resampling: Resampling, side: int, event: NDArray[np.int64], values: Floats, edges: Floats, weights: Floats
 ) -> Floats:
-    """Bin contents in every block, (blocks, bins), of values that belong to the given events."""
+    """Fill the bins of every block, (blocks, bins), with values that belong to the given events."""
     bins, blocks = len(edges) - 1, resampling.num_blocks[side]
     place = np.searchsorted(edges, values, side="right") - 1
     place[values == edges[-1]] = bins - 1
@@ -247,7 +280,7 @@ def _dataset(binning: Binning) -> int | None:
 
 
 def _logarithmic(values: NDArray[Any], num: int, dataset: int | None, readout: float | None) -> Floats:
-    """``num`` logarithmic edges from the readout threshold to the largest value; two edges if none is above it."""
+    """Choose ``num`` logarithmic edges from the readout threshold to the largest value; two if none is above it."""
     if readout is None:
         positive = values[values > 0]
         default = float(np.quantile(positive, 0.01)) if len(positive) else 1.0
@@ -260,7 +293,7 @@ def _logarithmic(values: NDArray[Any], num: int, dataset: int | None, readout: f
 
 
 def _quantiles(x: Floats) -> Floats:
-    """101 even edges between the 0.1% and 99.9% quantiles, and open bins beyond."""
+    """Choose 101 even edges between the 0.1% and 99.9% quantiles, and open bins beyond."""
     low, high = np.quantile(x, [0.001, 0.999])
     inner = np.linspace(low, high, 101) if high - low > 1e-9 * max(abs(low), abs(high)) else np.array([low])
     return np.concatenate([[-np.inf], inner, [np.inf]])

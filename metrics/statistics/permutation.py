@@ -5,7 +5,7 @@ of the pooled items are exchangeable. The statistic T of random relabellings at 
 mean, its null standard deviation and an exact p-value, p = (1 + #{T_b at least as bad as T}) / (1 + B) with B
 relabellings: never 0, at least 1 / (1 + B). Items that are correlated, such as the particles of one set, have to be
 relabelled together: the items are then the sets, or blocks of them. For statistics of which neither a bootstrap nor
-a jackknife gives the error, such as those of nearest neighbours, disjoint batches do (`split_error`).
+a jackknife gives the error, such as statistics of nearest neighbours, disjoint batches do (`split_error`).
 
 References:
     Phipson, Smyth 2010, arXiv:1603.05766 (the 1 + in numerator and denominator).
@@ -42,7 +42,11 @@ class Null:
         return float(np.std(self.draws, ddof=1))
 
     def p_value(self, value: float, *, worse: Literal["high", "low"] = "high") -> float:
-        """The probability of a value at least as bad between equal samples.
+        """Compute the probability of a value at least as bad between equal samples.
+
+        Args:
+            value: of the statistic between the samples themselves.
+            worse: on which side worse values lie.
 
         >>> Null(np.array([0.0, 1.0, 2.0])).p_value(2.0), Null(np.array([0.0, 1.0, 2.0])).p_value(2.0, worse="low")
         (0.5, 1.0)
@@ -59,13 +63,16 @@ def permutation_null(
     num_permutations: int,
     rng: np.random.Generator,
 ) -> Null:
-    """The null of a statistic of real and generated items, by random relabelling of the pooled items.
+    """Compute the null of a statistic of real and generated items, by random relabelling of the pooled items.
 
     Args:
         statistic: its value when the items marked True, of all (num_real + num_generated,), are the real ones.
         num_real, num_generated: items of each side; every relabelling has as many.
         num_permutations: relabellings, at least 2; the smallest p-value is 1 / (1 + num_permutations).
         rng: draws the relabellings.
+
+    Returns:
+        The values of the statistic.
 
     Raises:
         ValueError: if a side is empty, there are fewer than 2 relabellings, or a value of the statistic is not finite.
@@ -86,9 +93,14 @@ def permutation_null(
 def relabellings(
     num_real: int, num_generated: int, *, num_permutations: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.bool_]]:
-    """Random labels of the pooled items, True for real, each (num_real + num_generated,).
+    """Draw random labels of the pooled items, True for real, each (num_real + num_generated,).
 
     For statistics that are computed several at once: the draws of each make a `Null`.
+
+    Args:
+        num_real, num_generated: items of each side; every relabelling has as many.
+        num_permutations: relabellings, at least 2.
+        rng: draws the relabellings.
 
     Raises:
         ValueError: if a side is empty or there are fewer than 2 relabellings.
@@ -110,7 +122,7 @@ def split_error(
     num_repeats: int,
     rng: np.random.Generator,
 ) -> Floats:
-    """One-sigma errors of statistics of both samples, from their values in disjoint batches of events.
+    """Estimate one-sigma errors of statistics of both samples from their values in disjoint batches of events.
 
     A partition into B batches gives B independent values, each of variance B sigma^2 where the variance falls as
     1/N: sigma^2 = Var(batches) / B, averaged over random partitions. Nothing has to be smooth in the events, as a
@@ -122,6 +134,9 @@ def split_error(
         num_batches: B, at least 2.
         num_repeats: partitions.
         rng: draws the partitions.
+
+    Returns:
+        Errors, shape (K,).
     """
     variances = []
     for _ in range(num_repeats):
@@ -139,16 +154,28 @@ def with_null(
     num_cuts: int = 10,
     **options: Any,
 ) -> dict[str, MetricResult]:
-    """Results of a metric that has no null of its own, as those of :mod:`metrics.jetnet`, by name and with a null.
+    """Compute a metric that has no null of its own, such as one of :mod:`metrics.jetnet`, and add a null.
 
-    ``real`` is cut into halves at random ``num_cuts`` times (2 or more); the null is mean and standard deviation of
-    the metric between halves. Biases that fall as 1/N are twice those of whole samples there. Every cut costs as much
-    as the metric itself.
+    ``real`` is cut into halves at random; the null is mean and standard deviation of the metric between halves. Biases
+    that fall as 1/N are twice as large between halves as between whole samples. Every cut costs as much as the metric
+    itself.
+
+    Args:
+        metric: function of two samples that gives a result, or several by name.
+        real, generated: samples, whose first dimension counts events.
+        num_cuts: random cuts into halves, at least 2.
+        options: further arguments of the metric.
+
+    Returns:
+        Results by name.
+
+    Raises:
+        ValueError: if there are fewer than 2 cuts; and as the metric.
     """
 
     def measure(real: NDArray[Any], generated: NDArray[Any]) -> dict[str, MetricResult]:
-        found = metric(real, generated, **options)
-        return {found.name: found} if isinstance(found, MetricResult) else found
+        results = metric(real, generated, **options)
+        return {results.name: results} if isinstance(results, MetricResult) else results
 
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(real)) for _ in range(num_cuts)]

@@ -43,7 +43,7 @@ class Draws:
 
     @staticmethod
     def mean(parts: Sequence[Draws]) -> Draws:
-        """The mean of several statistics, with their correlations: they must share a :class:`Resampling`."""
+        """Average several statistics, with their correlations: they must share a :class:`Resampling`."""
         return Draws(
             float(np.mean([p.value for p in parts])),
             np.mean([p.bootstrap for p in parts], axis=0),
@@ -52,7 +52,7 @@ class Draws:
 
     @staticmethod
     def largest(parts: Sequence[Draws]) -> Draws:
-        """The largest of several statistics, which is so in every resample too; they must share a Resampling."""
+        """Take the largest of several statistics, in every resample too; they must share a :class:`Resampling`."""
         return Draws(
             max(p.value for p in parts),
             np.max([p.bootstrap for p in parts], axis=0),
@@ -102,20 +102,28 @@ class Resampling:
         self._labels = rng.permuted(np.tile(is_real, (num_permutations, 1)), axis=1).astype(np.float64)
 
     def members(self, side: int) -> list[Ints]:
-        """The events of each block of side 0 (real) or 1 (generated)."""
+        """List the events of each block of side 0 (real) or 1 (generated)."""
         order = np.argsort(self.blocks[side], kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.blocks[side]))[:-1])
 
     def sums(self, side: int, values: NDArray[Any]) -> Floats:
-        """Sums over the events of each block, (blocks, K), of values (N, K) of side 0 (real) or 1 (generated)."""
+        """Sum values (N, K) of side 0 (real) or 1 (generated) over the events of each block, (blocks, K).
+
+        Args:
+            side: 0 for real, 1 for generated events.
+            values: of the events of that side, (N, K).
+        """
         return np.stack([values[rows].sum(axis=0, dtype=np.float64) for rows in self.members(side)])
 
     def draws(self, real: Floats, generated: Floats, statistic: Statistic) -> Draws:
-        """A statistic of the whole samples, of bootstrap resamples, and of relabellings.
+        """Compute a statistic of the whole samples, of bootstrap resamples, and of relabellings.
 
         Args:
             real, generated: sums over the events of each block, (blocks, K).
             statistic: of the sums of some blocks.
+
+        Returns:
+            Its value in each.
 
         Raises:
             ValueError: if a value is not finite.
@@ -130,7 +138,12 @@ class Resampling:
         return Draws(float(value[0]), bootstrap, Null(null))
 
     def result(self, name: str, draws: Draws) -> MetricResult:
-        """Value, error, null and p-value of a statistic for which larger is worse."""
+        """Make the result of a statistic for which larger is worse: value, error, null and p-value.
+
+        Args:
+            name: of the result.
+            draws: values of the statistic.
+        """
         return MetricResult(
             name,
             draws.value,

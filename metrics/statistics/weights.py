@@ -23,7 +23,21 @@ MAX_UNITS = 400
 
 
 def event_weights(metric: str, side: Side, weights: NDArray[Any] | None, num: int, *, negative: bool = True) -> Floats:
-    """Weights (num,) scaled to sum to N_eff; ones where none are given. Raises as :func:`checked_weights`."""
+    """Scale weights to sum to N_eff; ones where none are given.
+
+    Args:
+        metric: name of the metric, for the messages.
+        side: the sample, for the messages.
+        weights: event weights (num,), or None.
+        num: events of the sample.
+        negative: whether weights below 0 are allowed.
+
+    Returns:
+        Weights, shape (num,).
+
+    Raises:
+        ValueError: as :func:`checked_weights`.
+    """
     if weights is None:
         return np.ones(num)
     w = checked_weights(metric, side, weights, num, negative=negative)
@@ -33,7 +47,13 @@ def event_weights(metric: str, side: Side, weights: NDArray[Any] | None, num: in
 def checked_weights(
     metric: str, side: Side, weights: NDArray[Any] | None, num: int, *, negative: bool = True
 ) -> Floats:
-    """Weights (num,) as they are; ones where none are given.
+    """Check weights and return them as they are; ones where none are given.
+
+    Args:
+        metric, side, weights, num, negative: as in :func:`event_weights`.
+
+    Returns:
+        Weights in float64, shape (num,).
 
     Raises:
         ValueError: if their number differs, one is not finite or (unless ``negative``) below 0, or their sum is not
@@ -57,10 +77,18 @@ def checked_weights(
 
 
 def block_numbers(real: Floats, generated: Floats, smallest: int, most: int) -> tuple[int, int]:
-    """Numbers of blocks of both sides in proportion to N_eff, for weights of :func:`event_weights`.
+    """Choose numbers of blocks of both sides in proportion to N_eff.
 
     The side with less N_eff has ``smallest`` blocks, or fewer (at least a third) where the other would need more than
     ``most``; the other then has ``most``, of more N_eff each.
+
+    Args:
+        real, generated: weights of :func:`event_weights`, (N,) and (N',).
+        smallest: blocks of the side with less N_eff.
+        most: blocks of the other side at most.
+
+    Returns:
+        Blocks of the real and of the generated side.
     """
     sums = float(real.sum()), float(generated.sum())
     ratio = max(sums) / min(sums)
@@ -69,14 +97,18 @@ def block_numbers(real: Floats, generated: Floats, smallest: int, most: int) -> 
     return (few, many) if sums[0] <= sums[1] else (many, few)
 
 
-def units(real: Floats, generated: Floats, rng: np.random.Generator) -> tuple[Ints, int, int]:
-    """What changes sides: the unit of every event, (N + N',), and the number of units on each side.
+def exchangeable_units(real: Floats, generated: Floats, rng: np.random.Generator) -> tuple[Ints, int, int]:
+    """Assign events to the units that change sides in a relabelling.
 
-    Single events where both sides' are alike, else blocks of equal N_eff, dealt at random.
+    A unit is a single event if the N_eff of an event is alike on both sides. Otherwise it is a block of randomly chosen
+    events, and the blocks of both sides have equal N_eff.
 
     Args:
         real, generated: weights of :func:`event_weights`, (N,) and (N',).
         rng: deals the events.
+
+    Returns:
+        The unit of every event, (N + N',), and the number of units on each side.
     """
     sizes = len(real), len(generated)
     shares = real.sum() / sizes[0], generated.sum() / sizes[1]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import shower_speed
 from fastsim.detector.binning import Binning
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 from tests.helpers.showers import electron_binning
 
 
-class Busy:
+class Busy(ShowerSource):
     """A source that spends CPU time by the shower, and notes the batches it was asked for."""
 
     name, detector = "busy", "pb-si-ecal"
@@ -25,7 +27,7 @@ class Busy:
     def binning(self, pdg_id: int) -> Binning:
         return electron_binning()
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[Any]:
         self.batches.append(len(incidents))
         for _ in incidents.energy:
             np.sort(rng.uniform(size=20_000))

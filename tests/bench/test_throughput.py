@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
 
 
 def test_a_rate_is_that_of_the_work_done() -> None:
-    """Hard partons have more hadrons: Pythia takes several times as long."""
+    """Check that hard partons, which have more hadrons, take Pythia several times as long."""
     soft, hard = (throughput.rate(Setting(PYTHIA, pt=pt, batch=8), 0.3, 1) for pt in ((20.0, 30.0), (1e3, 2e3)))
     assert 10 < 2 * hard < soft
 
 
 @pytest.mark.parametrize("more", [{"threads": 2}, {"workers": 1}])
-def test_rates_of_threads_and_workers(more: dict[str, int]) -> None:
+def test_rates_of_threads_and_workers(more: dict[str, Any]) -> None:
     cores = os.sched_getaffinity(0)
     assert throughput.rate(Setting("hadron-tree", batch=8, **more), 0.1, 1) > 1
     assert os.sched_getaffinity(0) == cores
@@ -30,13 +31,13 @@ def test_rates_of_threads_and_workers(more: dict[str, int]) -> None:
 
 def test_options_change_the_model() -> None:
     precise = throughput.load("hadron-tree", None, "float32")
-    assert (precise.source.precision, throughput.load("hadron-tree").source.precision) == ("float32", "bfloat16")  # type: ignore[attr-defined]
+    assert (precise.precision, throughput.load("hadron-tree").precision) == ("float32", "bfloat16")
     partons = bench_partons(20.0, 60.0, 4, 1, (4,))
     assert set(partons.pdg_id) == {4}
     assert not np.array_equal(precise.sample(partons).p4, throughput.load("hadron-tree").sample(partons).p4)
     rows = throughput.variants(["hadron-tree", "hadron-diffusion"])
     assert rows["8 network evaluations"] == [None, None, Setting("hadron-diffusion", steps=8)]
-    assert throughput.load("hadron-diffusion", 8).source.num_inference_steps == 8  # type: ignore[attr-defined]
+    assert throughput.load("hadron-diffusion", 8).num_inference_steps == 8
 
 
 def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ from fastsim.event.kinematics import eta, p4_from_pt_eta_phi_m, phi, pt
 from fastsim.event.species import masses
 
 
+def partons_of(pdg_id: list[int], pt: list[float], eta: list[float], phi: list[float]) -> Partons:
+    """Make partons from lists; pT in GeV."""
+    return Partons.from_pt_eta_phi(np.array(pdg_id), np.array(pt), np.array(eta), np.array(phi))
+
+
 def toy_sets(
     num: int, mean: float, rng: np.random.Generator, *, width: float = 0.3, flavours: tuple[int, ...] = (1, -1, 2, 3)
 ) -> tuple[ParticleSet, Partons]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tests.helpers.jets import toy_sets
 
 
 def arrays(num: int, rng: np.random.Generator, shift: float = 0.0, *, only_above: float = -np.inf) -> Sample:
-    """Three correlated features, the first shifted where the condition is above a limit."""
+    """Draw three correlated features, the first shifted where the condition is above a limit."""
     x = rng.normal(size=(num, 3))
     energy = rng.uniform(0, 4, num)
     x[:, 0] += np.where(energy > only_above, shift, 0.0)
@@ -54,7 +55,7 @@ def test_metrics_tell_good_from_bad_and_name_the_worst_bin(samples: dict[str, Sa
 
 def test_threads_change_nothing(samples: dict[str, Sample]) -> None:
     real = samples.pop("real")
-    options = {"metrics": ("fpd", "w1"), "bins": {"energy": (0, 2, 4)}, "seed": 3}
+    options: dict[str, Any] = {"metrics": ("fpd", "w1"), "bins": {"energy": (0, 2, 4)}, "seed": 3}
     alone, together = (evaluate(real, samples, workers=n, **options)[0] for n in (1, 3))
     assert replace(alone, seconds={}) == replace(together, seconds={})
 

@@ -28,7 +28,7 @@ def data() -> dict[str, Any]:
 
 
 def numbers(result: MetricResult | dict[str, MetricResult]) -> list[Any]:
-    """Values and errors as JetNet returns them: a pair of floats, or of lists."""
+    """Collect values and errors as JetNet returns them: a pair of floats, or of lists."""
     if isinstance(result, MetricResult):
         return [result.value, result.error]
     return [[r.value for r in result.values()], [r.error for r in result.values()]]
@@ -112,7 +112,7 @@ def test_padding_and_order_of_particles_change_nothing(
 ) -> None:
     real, generated = (jets[:300] for jets in data["jets"])
     more = np.pad(generated, ((0, 0), (0, 5), (0, 0)))[:, rng.permutation(inputs.NUM_PARTICLES + 5)]
-    options = {"num_eval_samples": 200, "num_batches": 2}
+    options: dict[str, Any] = {"num_eval_samples": 200, "num_batches": 2}
     # the mass of a jet of one particle is a rounding error
     np.testing.assert_allclose(
         numbers(metric(real, more, **options)), numbers(metric(real, generated, **options)), rtol=1e-6

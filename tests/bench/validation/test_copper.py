@@ -16,7 +16,7 @@ COPPER = load_detector("copper")
 
 
 def sample(num: int, seed: int, scale: float = 1.0, width: float = 0.1) -> validate.Fractions:
-    """Showers of falling layers and rings, whose response fluctuates."""
+    """Draw showers of falling layers and rings, whose response fluctuates."""
     rng = np.random.default_rng(seed)
     energy = np.exp(rng.uniform(np.log(0.1), np.log(200), num))
     x = scale * (0.2 + 0.01 * np.log(energy)) * (1 + width * rng.standard_normal(num))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from bench.validation import shower_document as report
+from metrics.report.histograms import Histogram
+from metrics.report.pictures import Picture
 from metrics.result import MetricResult
 from metrics.showers.comparison import ShowerComparison
 from metrics.showers.features import showers_sample
@@ -57,17 +59,17 @@ def test_pictures_of_samples(tmp_path: Path) -> None:
 
 
 def test_voxel_spectrum_counts_voxels_a_shower(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn sums to the voxels above the threshold, with the error of a mean over showers."""
+    """Check that the spectrum sums to the voxels above the threshold, with the error of a mean over showers."""
     showers = toy_showers(50, BINNING, np.random.default_rng(1), energy=(1e4, 1e5))
-    drawn = {}
+    drawn: dict[str, Histogram] = {}
 
-    def panel(title: str, axis: object, histograms: dict[str, object], *args: object, **more: object) -> str:
+    def panel(title: str, axis: object, histograms: dict[str, Histogram], *args: object, **more: object) -> Picture:
         drawn.update(histograms)
-        return title
+        return Picture(title, "", "", b"", "image/png")
 
     monkeypatch.setattr(report, "panel", panel)
     sample = showers_sample(showers, BINNING)
-    assert report.voxel_spectrum({"real": sample, "twice": replace(sample)}, 5e-4) == "Voxel spectrum"
+    assert report.voxel_spectrum({"real": sample, "twice": replace(sample)}, 5e-4).title == "Voxel spectrum"
     counts = (showers.voxels >= 5e-4).sum(axis=1)
     top = (showers.voxels == showers.voxels.max()).sum() / len(showers)  # the largest may lie on the last edge
     assert drawn["real"].value.sum() == pytest.approx(counts.mean(), abs=1.01 * top)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.validation import showers as validate
 from fastsim.errors import FastsimError
@@ -73,9 +74,9 @@ class Counting(ShowerLibrary):
 
     asked: list[float]
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         self.asked = [*getattr(self, "asked", []), *incidents.energy]
-        return super().sample(incidents, rng=rng)
+        return super().draw(incidents, rng)
 
 
 def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +108,8 @@ def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: py
     assert all((docs / part.split(")")[0]).is_file() for part in text.split("](")[1:] if "images/" in part)
     assert "| library | 3 |" in (docs / "calorimeter.md").read_text()
     figures = validate.card_figures(results, "library-0")
-    expected = results["e- 1-4.64"]["Geant4"].figures["separation E_layer"].value
-    assert figures["separation-e_layer/e--1-4.64"].null == expected
+    null_value = results["e- 1-4.64"]["Geant4"].figures["separation E_layer"].value
+    assert figures["separation-e_layer/e--1-4.64"].null == null_value
 
 
 def test_small_cells_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_sizes_do_not_matter_and_weights_do(rng: np.random.Generator) -> None:
     worse = multiclass_posterior(real, samples, num_permutations=2)
     assert worse["plain"].value > worse["shifted"].value + 0.3
     # real events can be weighted too: those near the shifted sample only
-    near = multiclass_posterior(real, samples, real_weights=np.float64(real[:, 0] > 1), num_permutations=2)
+    near = multiclass_posterior(real, samples, real_weights=(real[:, 0] > 1).astype(np.float64), num_permutations=2)
     assert near["shifted"].value > near["plain"].value
 
 

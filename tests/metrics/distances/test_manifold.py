@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.distances.manifold import NAMES, prdc
 
 
-def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> dict[str, float]:
-    """The definitions, pair by pair, in features standardised by the real sample."""
+def brute_force(real: NDArray[Any], generated: NDArray[Any], k: int) -> dict[str, float]:
+    """Compute the definitions, pair by pair, in features standardised by the real sample."""
     mean, std = real.mean(axis=0), real.std(axis=0)
     r, g = (real - mean) / std, (generated - mean) / std
 
-    def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x[:, None] - y, axis=2)
+    def distances(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(np.linalg.norm(x[:, None] - y, axis=2))
 
     # the 0th nearest neighbour of an event is itself
     real_radius, generated_radius = (np.sort(distances(x, x), axis=1)[:, k] for x in (r, g))
@@ -137,7 +139,7 @@ def test_what_is_wrong_shows_where_it_should(rng: np.random.Generator) -> None:
 
 def test_ties_are_broken_at_random(rng: np.random.Generator) -> None:
     # 60% of the events are one and the same: balls of radius 0, were it not for the smearing
-    def sample(num: int) -> np.ndarray:
+    def sample(num: int) -> NDArray[Any]:
         return np.where(rng.random(num)[:, None] < 0.6, 0.0, rng.normal(size=(num, 4)))
 
     found = prdc(sample(800), sample(800))
@@ -155,7 +157,7 @@ def test_units_order_and_useless_features_do_not_matter(rng: np.random.Generator
     value = {name: r.value for name, r in prdc(real, generated, num_permutations=2).items()}
     scale, shift = np.array([1e-6, 1.0, 1e3, 1e9]), np.array([0.0, 1e3, -4.0, 7.0])
 
-    def changed(x: np.ndarray) -> np.ndarray:
+    def changed(x: NDArray[Any]) -> NDArray[Any]:
         moved = rng.permutation(x * scale + shift)
         return np.concatenate([moved, np.full((len(x), 1), 0.1)], axis=1)
 
@@ -215,7 +217,7 @@ def test_bad_input_is_refused(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("weights", [np.r_[-1.0, np.ones(39)], -np.ones(40), np.zeros(40), np.full(40, np.nan)])
-def test_weights_are_refused_unless_equal(weights: np.ndarray, rng: np.random.Generator) -> None:
+def test_weights_are_refused_unless_equal(weights: NDArray[Any], rng: np.random.Generator) -> None:
     x = rng.normal(size=(40, 3))
     with pytest.raises(ValueError, match="unweight them before"):
         prdc(x, x, generated_weights=weights)

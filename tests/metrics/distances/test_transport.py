@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 
 from fastsim.event import offsets_from_counts
 from metrics.distances.transport import coverage_and_mmd, emd, emd_matrix
@@ -23,7 +25,7 @@ def toy_jets(num: int, rng: np.random.Generator, *, mean: float = 4.0, width: fl
     return Jets(offsets_from_counts(counts), np.full(size, 211), pt, eta, phi, pz, 0.0 * pt, ids, np.full(num, 500.0))
 
 
-def table(jets: Jets, i: int) -> np.ndarray:
+def table(jets: Jets, i: int) -> NDArray[Any]:
     rows = slice(jets.offsets[i], jets.offsets[i + 1])
     return np.stack([jets.pt_rel[rows], jets.eta_rel[rows], jets.phi_rel[rows]], axis=1)
 
@@ -92,7 +94,7 @@ def test_coverage_and_mmd_of_one_batch_are_those_of_the_definition(rng: np.rando
 
 def test_copies_a_collapse_and_a_shift(rng: np.random.Generator) -> None:
     real = toy_jets(60, rng)
-    options = {"num": 20, "num_batches": 1, "num_permutations": 199, "max_particles": 8}
+    options: dict[str, Any] = {"num": 20, "num_batches": 1, "num_permutations": 199, "max_particles": 8}
     perfect = coverage_and_mmd(real[:20], real[:20], **options)
     assert (perfect["emd_coverage"].value, perfect["emd_mmd"].value) == (1.0, 0.0)
     assert perfect["emd_mmd"].p_value == 1.0
@@ -139,7 +141,7 @@ def test_same_seed_same_result_and_order_of_particles_irrelevant(rng: np.random.
         real,
         **{name: getattr(real, name)[order] for name in ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel")},
     )
-    options = {"num": 8, "num_batches": 2, "max_particles": 3, "num_permutations": 20}
+    options: dict[str, Any] = {"num": 8, "num_batches": 2, "max_particles": 3, "num_permutations": 20}
     first, second = (coverage_and_mmd(jets, generated, **options) for jets in (real, shuffled))
     other = coverage_and_mmd(real, generated, seed=1, **options)
     for name in first:
@@ -191,7 +193,7 @@ def test_bad_input_is_refused(rng: np.random.Generator) -> None:
 
 def test_equal_weights_are_no_weights(rng: np.random.Generator) -> None:
     jets = toy_jets(8, rng)
-    options = {"num": 4, "num_batches": 2, "num_permutations": 5}
+    options: dict[str, Any] = {"num": 4, "num_batches": 2, "num_permutations": 5}
     assert coverage_and_mmd(jets, jets, real_weights=np.full(8, 0.5), **options) == coverage_and_mmd(
         jets, jets, **options
     )
@@ -200,8 +202,16 @@ def test_equal_weights_are_no_weights(rng: np.random.Generator) -> None:
 def test_pooled_samples_give_the_null(rng: np.random.Generator) -> None:
     # the null of the batch is over relabellings of its own sets, so exchanging the samples keeps it
     real, generated = toy_jets(10, rng), toy_jets(10, rng, width=0.5)
-    options = {"num": 10, "num_batches": 1, "num_permutations": 2000, "max_particles": 4}
+    options: dict[str, Any] = {"num": 10, "num_batches": 1, "num_permutations": 2000, "max_particles": 4}
     one, other = coverage_and_mmd(real, generated, **options), coverage_and_mmd(generated, real, **options)
     for name in one:
         tolerance = 5 * one[name].null_error / np.sqrt(2000)
         assert one[name].null_value == pytest.approx(other[name].null_value, abs=tolerance)
+
+
+def test_a_broken_set_is_refused_whether_it_is_drawn_or_not(rng: np.random.Generator) -> None:
+    jets = toy_jets(40, rng)
+    broken = replace(jets, eta_rel=np.where(np.arange(len(jets.eta_rel)) == 0, np.nan, jets.eta_rel))
+    for seed in range(3):
+        with pytest.raises(ValueError, match=r"a particle has pT .* eta nan"):
+            coverage_and_mmd(jets, broken, num=4, num_batches=1, seed=seed)

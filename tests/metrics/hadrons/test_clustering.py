@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from fastsim.event import ParticleSet, Partons
+from fastsim.event import ParticleSet
 from fastsim.event.kinematics import eta, p4_from_pt_eta_phi_m, pt
 from metrics.hadrons import clustering
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.jets import relative
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import partons_of, toy_sets
 
 
 @pytest.fixture
 def events(rng: np.random.Generator) -> ParticleSet:
-    """Thirty events of three sprays each, the particles of an event shuffled; the last event is empty."""
+    """Draw thirty events of three sprays each, the particles of an event shuffled; the last event is empty."""
     sets, _ = toy_sets(90, 20.0, rng)
     offsets = np.append(sets.offsets[::3], sets.offsets[-1])
     event = np.repeat(np.arange(31), np.diff(offsets))
@@ -25,8 +26,8 @@ def events(rng: np.random.Generator) -> ParticleSet:
     return ParticleSet(offsets, sets.pdg_id[order], sets.p4[order])
 
 
-def by_fastjet(p4: np.ndarray, radius: float, pt_min: float) -> list[tuple[list[float], set[int]]]:
-    """Momentum (E, px, py, pz) and members of the jets of one event, in falling pT."""
+def by_fastjet(p4: NDArray[Any], radius: float, pt_min: float) -> list[tuple[list[float], set[int]]]:
+    """List momentum (E, px, py, pz) and members of the jets of one event, in falling pT."""
     import fastjet
 
     inputs = [fastjet.PseudoJet(px, py, pz, energy) for energy, px, py, pz in p4.tolist()]
@@ -95,7 +96,11 @@ def test_jets_are_sets_relative_to_their_axes(events: ParticleSet) -> None:
 
 def test_events_without_jets() -> None:
     soft = p4_from_pt_eta_phi_m([1.0, 2.0], [0.0, 1.0], [0.0, 1.0], 0.0)
-    for events in (ParticleSet(np.array([0, 0, 2]), [22, 22], soft), ParticleSet.empty(3), ParticleSet.empty(0)):
+    for events in (
+        ParticleSet(np.array([0, 0, 2]), np.array([22, 22]), soft),
+        ParticleSet.empty(3),
+        ParticleSet.empty(0),
+    ):
         found = cluster(events, weights=np.ones(len(events)))
         assert len(found) == len(found.constituents) == len(found.axes) == 0
         assert found.weights is not None and found.weights.shape == (0,)
@@ -129,6 +134,6 @@ def test_nan_is_refused(events: ParticleSet) -> None:
 
 
 def test_partons_are_jets_of_themselves() -> None:
-    partons = Partons.from_pt_eta_phi([21, 21], [60.0, 50.0], [0.0, 0.0], [0.0, 3.0])
+    partons = partons_of([21, 21], [60.0, 50.0], [0.0, 0.0], [0.0, 3.0])
     found = cluster(ParticleSet(np.array([0, 2]), partons.pdg_id, partons.p4))
     np.testing.assert_allclose(found.axes.p4, partons.p4)

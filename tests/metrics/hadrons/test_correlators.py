@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from fastsim.event import ParticleSet, Partons
+from fastsim.event import ParticleSet
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
 from metrics.hadrons.correlators import (
     EEC_EDGES,
@@ -18,22 +20,22 @@ from metrics.hadrons.correlators import (
 )
 from metrics.hadrons.efp import efps
 from metrics.hadrons.jets import Jets, relative
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import partons_of, toy_sets
 
 
-def by_hand(z: np.ndarray, eta: np.ndarray, phi: np.ndarray) -> float:
-    """2e3 of one set, triple by triple."""
+def by_hand(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any]) -> float:
+    """Compute 2e3 of one set, triple by triple."""
     total = 0.0
     for triple in combinations(range(len(z)), 3):
         sides = sorted(np.hypot(eta[i] - eta[j], phi[i] - phi[j]) for i, j in combinations(triple, 2))
         total += z[list(triple)].prod() * sides[0] * sides[1]
-    return total / z.sum() ** 3
+    return float(total / z.sum() ** 3)
 
 
 def set_of(pt: list[float], eta: list[float], phi: list[float], parton_phi: float = 0.0) -> Jets:
-    """One set of photons about a parton of 100 GeV."""
+    """Make one set of photons about a parton of 100 GeV."""
     p4 = p4_from_pt_eta_phi_m(pt, eta, phi, 0.0)
-    parton = Partons.from_pt_eta_phi([21], [100.0], [0.0], [parton_phi])
+    parton = partons_of([21], [100.0], [0.0], [parton_phi])
     return relative(ParticleSet(np.array([0, len(pt)]), np.full(len(pt), 22), p4), parton)
 
 
@@ -64,7 +66,7 @@ def test_agrees_with_fastjet_contrib(rng: np.random.Generator) -> None:
     massless = p4_from_pt_eta_phi_m(jets.pt_rel, jets.eta_rel, jets.phi_rel, 0.0)
     sequence = cluster_sequence(jets.offsets, massless, "cambridge_algorithm", 1000.0)
 
-    def contrib(**options: object) -> np.ndarray:
+    def contrib(**options: object) -> NDArray[Any]:
         return np.asarray(sequence.exclusive_jets_energy_correlator(njets=1, beta=1, **options))
 
     e2, e3 = energy_correlations(efps(jets, max_particles=500, dtype=np.float64))
@@ -116,7 +118,7 @@ def test_energy_energy_correlator_counts_every_pair(rng: np.random.Generator) ->
 
 
 def test_empty_sets_have_zeros(rng: np.random.Generator) -> None:
-    partons = Partons.from_pt_eta_phi([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
+    partons = partons_of([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
     for jets in (relative(ParticleSet.empty(2), partons), relative(ParticleSet.empty(0), partons[:0])):
         assert not generalized_e3(jets).any()
         assert energy_energy_correlator(jets).shape == (len(jets), len(EEC_EDGES) - 1)

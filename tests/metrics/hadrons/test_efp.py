@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.hadrons import efp
 from metrics.hadrons.efp import efps, efps_of_arrays, efps_padded
@@ -25,25 +27,26 @@ ENTANGLED = (
 )
 
 
-def toy_arrays(num: int, width: int, rng: np.random.Generator, spread: float = 0.3) -> np.ndarray:
-    """(eta_rel, phi_rel, pT_rel) of 1 to ``width`` particles, padded with zeros."""
+def toy_arrays(num: int, width: int, rng: np.random.Generator, spread: float = 0.3) -> NDArray[Any]:
+    """Draw (eta_rel, phi_rel, pT_rel) of 1 to ``width`` particles, padded with zeros."""
     counts = rng.integers(1, width, num, endpoint=True)
     columns = [rng.normal(0, spread, (num, width)), rng.uniform(-spread, spread, (num, width))]
     columns.append(rng.exponential(1 / width, (num, width)))
-    return np.stack(columns, axis=2) * (np.arange(width) < counts[:, None])[:, :, None]
+    filled = np.arange(width) < counts[:, None]
+    return np.asarray(np.stack(columns, axis=2) * filled[:, :, None])
 
 
-def by_definition(z: np.ndarray, theta: np.ndarray, graph: Graph) -> float:
-    """The polynomial as written in its definition, by a sum over all particle tuples."""
+def by_definition(z: NDArray[Any], theta: NDArray[Any], graph: Graph) -> float:
+    """Compute the polynomial as written in its definition, by a sum over all particle tuples."""
     letters = "abcdefghijkl"[: graph.num_vertices]
     operands = [z] * len(letters) + [theta] * graph.num_edges
     terms = [*letters, *(letters[i] + letters[j] for i, j in graph.edges)]
     return float(np.einsum(",".join(terms) + "->", *operands, optimize="greedy"))
 
 
-def energyflow_values(particles: np.ndarray, chosen: list[Graph], beta: float) -> np.ndarray:
+def energyflow_values(particles: NDArray[Any], chosen: list[Graph], beta: float) -> NDArray[Any]:
     energyflow = pytest.importorskip("energyflow", reason="energyflow needs numpy < 2")
-    options = {"measure": "hadr", "beta": beta, "normed": None, "coords": "ptyphim"}
+    options: dict[str, Any] = {"measure": "hadr", "beta": beta, "normed": None, "coords": "ptyphim"}
     polynomials = [energyflow.EFP(list(g.edges), **options) for g in chosen]
     sets = [p[p[:, 2] > 0][:, [2, 0, 1]] for p in particles]
     return np.array([[polynomial.compute(points) for polynomial in polynomials] for points in sets])
@@ -73,7 +76,7 @@ def test_the_default_is_the_set_of_energyflow(rng: np.random.Generator, max_part
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
 def test_random_graphs_agree_with_energyflow(rng: np.random.Generator, beta: float) -> None:
-    """Multigraphs of up to six edges, connected or not, whose plans share operations."""
+    """Check multigraphs of up to six edges, connected or not, whose programs share operations."""
     chosen = [TETRAHEDRON]
     while len(chosen) < 60:
         edges = [tuple(rng.choice(7, 2, replace=False)) for _ in range(rng.integers(1, 7))]
@@ -103,7 +106,7 @@ def test_named_columns_are_those_graphs() -> None:
 
 
 def test_columns_follow_the_graphs_given(rng: np.random.Generator) -> None:
-    """In any order, repeated, alone or together with others: the same numbers."""
+    """Check that graphs in any order, repeated, alone or together give the same numbers."""
     particles = toy_arrays(20, 9, rng)
     chosen = graphs("d<=5")
     found = efps_of_arrays(particles, graphs=chosen, dtype=np.float64)
@@ -151,7 +154,7 @@ def test_threads_change_no_bit(rng: np.random.Generator) -> None:
 
 
 def test_memory_does_not_grow_with_the_sample(rng: np.random.Generator) -> None:
-    def peak(particles: np.ndarray) -> int:
+    def peak(particles: NDArray[Any]) -> int:
         tracemalloc.start()
         try:
             result = efps_of_arrays(particles, num_threads=1)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsim.event import ParticleSet, Partons
+from fastsim.event import ParticleSet
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
 from metrics.hadrons.fragmentation import Z_EDGES, fragmentation_functions
 from metrics.hadrons.histograms import histogram_per_set
 from metrics.hadrons.jets import relative
 from metrics.hadrons.observables import SPECTRA
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import partons_of, toy_sets
 
 
 def test_particles_by_hand() -> None:
     p4 = p4_from_pt_eta_phi_m([30.0, 55.0, 0.01], [0.0, 0.1, 0.0], [0.4, -0.1, 0.0], 0.0)
-    partons = Partons.from_pt_eta_phi([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
-    jets = relative(ParticleSet(np.array([0, 0, 3]), [22, -211, 22], p4), partons)
+    partons = partons_of([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
+    jets = relative(ParticleSet(np.array([0, 0, 3]), np.array([22, -211, 22]), p4), partons)
     found = fragmentation_functions(jets, edges=np.array([0.01, 0.5, 1.0]))
     expected = {"all": [1, 1], "charged": [0, 1], "photon": [1, 0], "pi": [0, 1], "K": [0, 0]}
     for name, counts in expected.items():
@@ -34,7 +34,7 @@ def test_bins_hold_every_particle_within_the_edges(rng: np.random.Generator) -> 
 
 
 def test_no_sets_and_no_particles() -> None:
-    partons = Partons.from_pt_eta_phi([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
+    partons = partons_of([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
     for num in (0, 2):
         found = fragmentation_functions(relative(ParticleSet.empty(num), partons[:num]))
         assert all(h.shape == (num, len(Z_EDGES) - 1) and not h.any() for h in found.values())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.hadrons.graphs import Graph, graphs
 
@@ -15,13 +17,13 @@ CONNECTED = [1, 1, 2, 5, 12, 33, 103]
 
 
 def random_graph(rng: np.random.Generator, num_edges: int, num_vertices: int) -> Graph:
-    """Edges between random vertices, which are then numbered without gaps."""
+    """Draw edges between random vertices, which are then numbered without gaps."""
     edges = [tuple(rng.choice(num_vertices, 2, replace=False)) for _ in range(num_edges)]
     number = {v: i for i, v in enumerate(sorted({v for edge in edges for v in edge}))}
     return Graph([(number[k], number[m]) for k, m in edges])
 
 
-def relabelled(graph: Graph, labels: np.ndarray | tuple[int, ...]) -> Graph:
+def relabelled(graph: Graph, labels: NDArray[Any] | tuple[int, ...]) -> Graph:
     return Graph([(labels[k], labels[m]) for k, m in graph.edges])
 
 

@@ -5,29 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastsim.event import ParticleSet, Partons, offsets_from_counts
+from fastsim.event import ParticleSet, offsets_from_counts
 from fastsim.event.kinematics import mass, p4_from_pt_eta_phi_m
 from metrics.hadrons import grooming
 from metrics.hadrons.clustering import cluster_sequence
 from metrics.hadrons.grooming import GROOMED, soft_drop
 from metrics.hadrons.jets import Jets, relative
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import partons_of, toy_sets
 
 
 def sets_of(*sets: list[tuple[float, float, float]]) -> Jets:
-    """Sets of photons, (pT/GeV, eta, phi) each, about partons of 100 GeV."""
+    """Make sets of photons, (pT/GeV, eta, phi) each, about partons of 100 GeV."""
     flat = np.array([particle for one in sets for particle in one]).reshape(-1, 3)
     particles = ParticleSet(
         offsets_from_counts(np.array([len(one) for one in sets], dtype=np.int64)),
         np.full(len(flat), 22),
-        p4_from_pt_eta_phi_m(*flat.T, 0.0),
+        p4_from_pt_eta_phi_m(flat[:, 0], flat[:, 1], flat[:, 2], 0.0),
     )
     n = len(sets)
-    return relative(particles, Partons.from_pt_eta_phi([21] * n, [100.0] * n, [0.0] * n, [0.0] * n))
+    return relative(
+        particles,
+        partons_of([21] * n, [100.0] * n, [0.0] * n, [0.0] * n),
+    )
 
 
 def pair_mass(z: float, other: float, angle: float) -> float:
-    """Mass of two massless particles at equal rapidity."""
+    """Compute the mass of two massless particles at equal rapidity."""
     return float(np.sqrt(2 * z * other * (1 - np.cos(angle))))
 
 
@@ -88,8 +91,8 @@ def test_empty_sets_single_particles_and_particles_along_the_beam() -> None:
     pion = p4_from_pt_eta_phi_m(50.0, 0.1, 0.0, 0.13957)
     beam = np.array([3.0, 0.0, 0.0, 3.0])
     p4 = np.array([pion, pion, beam, beam])
-    sets = ParticleSet(np.array([0, 0, 1, 3, 4]), [211, 211, 22, 22], p4)
-    partons = Partons.from_pt_eta_phi([21] * 4, [100.0] * 4, [0.0] * 4, [0.0] * 4)
+    sets = ParticleSet(np.array([0, 0, 1, 3, 4]), np.array([211, 211, 22, 22]), p4)
+    partons = partons_of([21] * 4, [100.0] * 4, [0.0] * 4, [0.0] * 4)
     found = soft_drop(relative(sets, partons))
     np.testing.assert_allclose(found["groomed_mass"], [0.0, 0.0013957, 0.0013957, 0.0], rtol=1e-6)
     assert not found["zg"].any() and not found["rg"].any()

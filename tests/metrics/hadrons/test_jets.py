@@ -10,21 +10,21 @@ from fastsim.event.kinematics import boost, mass, pt
 from fastsim.event.species import conjugate
 from metrics.hadrons.efp import efps
 from metrics.hadrons.jets import padded_batches, relative
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import partons_of, toy_sets
 
 
 def test_a_particle_along_its_parton_sits_at_the_origin() -> None:
-    partons = Partons.from_pt_eta_phi([21, 21], [100.0, 50.0], [1.2, -2.0], [3.1, -3.1])
-    jets = relative(ParticleSet(np.array([0, 1, 2]), [22, 22], partons.p4 * [[0.5], [0.25]]), partons)
+    partons = partons_of([21, 21], [100.0, 50.0], [1.2, -2.0], [3.1, -3.1])
+    jets = relative(ParticleSet(np.array([0, 1, 2]), np.array([22, 22]), partons.p4 * [[0.5], [0.25]]), partons)
     np.testing.assert_allclose(jets.pt_rel, [0.5, 0.25])
     np.testing.assert_allclose(np.stack([jets.eta_rel, jets.phi_rel]), 0.0, atol=1e-12)
     np.testing.assert_allclose(jets.p4_rel[0], [0.5, 0.5, 0.0, 0.0], atol=1e-12)
 
 
 def test_azimuth_wraps_around() -> None:
-    partons = Partons.from_pt_eta_phi([21], [100.0], [0.0], [3.1])
-    particles = Partons.from_pt_eta_phi([21], [100.0], [0.0], [-3.1])
-    jets = relative(ParticleSet(np.array([0, 1]), [22], particles.p4), partons)
+    partons = partons_of([21], [100.0], [0.0], [3.1])
+    particles = partons_of([21], [100.0], [0.0], [-3.1])
+    jets = relative(ParticleSet(np.array([0, 1]), np.array([22]), particles.p4), partons)
     np.testing.assert_allclose(jets.phi_rel, [2 * np.pi - 6.2])
 
 

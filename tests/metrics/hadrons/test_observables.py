@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastsim.event import ParticleSet, Partons
+from fastsim.event import ParticleSet
 from fastsim.event.kinematics import mass, p4_from_pt_eta_phi_m
 from metrics.hadrons import efp
 from metrics.hadrons.jets import relative
@@ -21,15 +21,15 @@ from metrics.hadrons.observables import (
 )
 from metrics.hadrons.sample import Features, features
 from metrics.hadrons.subjettiness import subjettiness
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import partons_of, toy_sets
 
 
 @pytest.fixture
 def pair() -> Features:
-    """A parton of 100 GeV with a pi+ of 60 and a photon of 30 GeV, 0.5 apart in azimuth, and one empty set."""
+    """Make a parton of 100 GeV with a pi+ of 60 and a photon of 30 GeV, 0.5 apart in azimuth, and one empty set."""
     p4 = p4_from_pt_eta_phi_m([30.0, 60.0], [0.0, 0.0], [0.4, -0.1], [0.0, 0.13957])
-    partons = Partons.from_pt_eta_phi([2, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
-    return features(ParticleSet(np.array([0, 2, 2]), [22, 211], p4), partons, dtype=np.float64)
+    partons = partons_of([2, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
+    return features(ParticleSet(np.array([0, 2, 2]), np.array([22, 211]), p4), partons, dtype=np.float64)
 
 
 def test_two_particles(pair: Features) -> None:
@@ -66,8 +66,8 @@ def test_an_empty_set_has_zeros_and_no_nan(pair: Features) -> None:
 def test_three_equal_particles_have_the_ratios_of_a_triangle() -> None:
     angle = 0.1
     p4 = p4_from_pt_eta_phi_m(30.0, [0.0, angle, angle / 2], [0.0, 0.0, angle * np.sqrt(0.75)], 0.0)
-    sets = ParticleSet(np.array([0, 3]), [22, 22, 22], p4)
-    found = features(sets, Partons.from_pt_eta_phi([21], [90.0], [0.0], [0.0]), dtype=np.float64)
+    sets = ParticleSet(np.array([0, 3]), np.array([22, 22, 22]), p4)
+    found = features(sets, partons_of([21], [90.0], [0.0], [0.0]), dtype=np.float64)
     e2, e3 = 3 * angle / 9, angle**3 / 27
     assert found.column("c2")[0] == pytest.approx(e3 / e2**2)
     assert found.column("d2")[0] == pytest.approx(e3 / e2**3)

@@ -27,7 +27,7 @@ def test_equal_samples_have_none_and_a_change_is_seen_where_it_is(rng: np.random
 
 
 def pions(num: int, each: int) -> Jets:
-    """Sets of ``each`` equal pions along their partons of 100 GeV."""
+    """Make sets of ``each`` equal pions along their partons of 100 GeV."""
     p4 = np.tile([100.0 / each, 100.0 / each, 0.0, 0.0], (num * each, 1))
     sets = ParticleSet(np.arange(num + 1) * each, np.full(num * each, 211), p4)
     return relative(sets, Partons(np.full(num, 2), np.tile([100.0, 100.0, 0.0, 0.0], (num, 1))))
@@ -73,3 +73,13 @@ def test_a_species_that_only_one_sample_has_is_seen(species: int, rng: np.random
     assert invented.sigmas > 10
     assert spectrum_distances(having, without, num_permutations=60)[name].value == pytest.approx(1.0)
     assert name not in spectrum_distances(without, without[:400], num_permutations=10)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value: float, rng: np.random.Generator) -> None:
+    jets = relative(*toy_sets(30, 5.0, rng))
+    broken = replace(jets, pt_rel=np.where(np.arange(len(jets.pt_rel)) == 3, value, jets.pt_rel))
+    with pytest.raises(ValueError, match="the generated sets hold NaN or infinity"):
+        spectrum_distances(jets, broken)
+    with pytest.raises(ValueError, match="the real sets hold NaN or infinity"):
+        spectrum_distances(broken, jets)

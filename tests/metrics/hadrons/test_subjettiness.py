@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.hadrons.jets import relative
 from metrics.hadrons.subjettiness import subjettiness, subjettiness_padded
 from tests.helpers.jets import toy_sets
 
 
-def by_fastjet(z: np.ndarray, eta: np.ndarray, phi: np.ndarray, num: int) -> float:
-    """tau_N about the axes that FastJet finds."""
+def by_fastjet(z: NDArray[Any], eta: NDArray[Any], phi: NDArray[Any], num: int) -> float:
+    """Compute tau_N about the axes that FastJet finds."""
     import fastjet
 
     points = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 NUM_JETS, NUM_PARTICLES = 1_200, 20
 
 
-def make_jets(seed: int, width: float, *, mass: bool = False) -> np.ndarray:
-    """Jets (N, P, 3) of eta, phi, pT relative to the jet, padded with 0; (N, P, 4) with masses."""
+def make_jets(seed: int, width: float, *, mass: bool = False) -> NDArray[Any]:
+    """Draw jets (N, P, 3) of eta, phi, pT relative to the jet, padded with 0; (N, P, 4) with masses."""
     rng = np.random.default_rng(seed)
     shape = NUM_JETS, NUM_PARTICLES
     counts = rng.integers(1, NUM_PARTICLES + 1, NUM_JETS)
@@ -20,11 +21,12 @@ def make_jets(seed: int, width: float, *, mass: bool = False) -> np.ndarray:
     pt[np.arange(NUM_PARTICLES) >= counts[:, None]] = 0.0
     pt *= rng.uniform(0.7, 1.0, (NUM_JETS, 1)) / pt.sum(axis=1, keepdims=True)
     columns = [eta, phi, pt, rng.uniform(0.0, 0.002, shape)] if mass else [eta, phi, pt]
-    return np.stack(columns, axis=2) * (pt > 0)[:, :, None]
+    jets: NDArray[Any] = np.stack(columns, axis=2) * (pt > 0)[:, :, None]
+    return jets
 
 
-def make_features(seed: int, num: int, shift: float, dimension: int = 36) -> np.ndarray:
-    """Correlated features (num, dimension) with long tails, as EFPs have, the last of them always 0."""
+def make_features(seed: int, num: int, shift: float, dimension: int = 36) -> NDArray[Any]:
+    """Draw correlated features (num, dimension) with long tails, as EFPs have, the last of them always 0."""
     mixing = np.random.default_rng(5).normal(0.0, 0.1, (dimension, dimension))
     rng = np.random.default_rng(seed)
     x = np.exp((rng.normal(0.0, 1.0, (num, dimension)) + shift) @ mixing)
@@ -34,14 +36,14 @@ def make_features(seed: int, num: int, shift: float, dimension: int = 36) -> np.
 
 SEED = 7
 """Of the draws of W1, coverage and MMD, for which JetNet has no argument."""
-W1 = {"num_eval_samples": 800, "num_batches": 3}
-COV_MMD = {"num_eval_samples": 25, "num_batches": 3}
-FPD = {"min_samples": 1_000, "max_samples": 4_000, "num_batches": 4, "num_points": 5}
-KPD = {"num_batches": 5, "batch_size": 1_000}
+W1: dict[str, Any] = {"num_eval_samples": 800, "num_batches": 3}
+COV_MMD: dict[str, Any] = {"num_eval_samples": 25, "num_batches": 3}
+FPD: dict[str, Any] = {"min_samples": 1_000, "max_samples": 4_000, "num_batches": 4, "num_points": 5}
+KPD: dict[str, Any] = {"num_batches": 5, "batch_size": 1_000}
 
 
 def make() -> dict[str, Any]:
-    """All inputs, in pairs of real and generated."""
+    """Draw all inputs, in pairs of real and generated."""
     double = make_jets(1, 0.10), make_jets(2, 0.12)
     return {
         "jets": double,

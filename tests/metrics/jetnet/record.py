@@ -4,7 +4,7 @@ JetNet's metrics of W1, coverage and MMD draw from a generator of the module wit
 every call. In an environment of its own (JetNet needs numpy < 2):
 
     pip install "jetnet==0.2.5" "torch==2.13.0" "numpy<2" "scipy<1.18" "pyarrow<22"
-    OMP_NUM_THREADS=1 python tests/metrics/jetnet/record.py
+    OMP_NUM_THREADS=1 python -m tests.metrics.jetnet.record
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import inputs
 import numpy as np
 from jetnet.evaluation import gen_metrics
+
+from tests.metrics.jetnet import inputs
 
 PACKAGES = ("jetnet", "numpy", "scipy", "numba", "energyflow", "wasserstein", "coffea", "vector", "awkward", "torch")
 
 
 def plain(value: Any) -> Any:
-    """Floats and lists of them, for JSON; a double keeps all its digits."""
+    """Convert to floats and lists of them, for JSON; a double keeps all its digits."""
     return [plain(v) for v in value] if isinstance(value, (tuple, list, np.ndarray)) else float(value)
 
 

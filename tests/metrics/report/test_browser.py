@@ -32,7 +32,7 @@ def browser() -> str:
 
 
 def dump(page: Path, profile: Path, width: int) -> str:
-    """The DOM after loading, in a window of a width in pixels, with every host name unknown."""
+    """Return the DOM after loading, in a window of a width in pixels, with every host name unknown."""
     command = [
         browser(),
         "--headless",

@@ -84,5 +84,5 @@ def test_the_ratio_panel_holds_the_well_measured_bins() -> None:
     assert ratio_span([np.ones(10)], [error], error) == 0.1
     assert ratio_span([np.ones(10), off], [error, error], error) == 0.25
     # bins that are all noise do not widen it, and there may be none
-    assert ratio_span([off + 5], [np.full(10, 3.0)], error) == 0.1
+    assert ratio_span([off + 5.0], [np.full(10, 3.0)], error) == 0.1
     assert ratio_span([], [], error) == 0.1

@@ -71,10 +71,10 @@ def test_an_average_image_counts_sets_not_particles(rng: np.random.Generator) ->
     jets = relative(*toy_sets(30, 8.0, rng))
     weights = np.where(rng.random(30) < 0.2, -1.0, 1.0)
     found = image(jets, weights, 0.5)
-    edges = np.linspace(-0.5, 0.5, PIXELS + 1)
+    limits = [[-0.5, 0.5], [-0.5, 0.5]]
     each = np.stack(
         [
-            np.histogram2d(one.phi_rel, one.eta_rel, (edges, edges), weights=one.pt_rel)[0]
+            np.histogram2d(one.phi_rel, one.eta_rel, PIXELS, limits, weights=one.pt_rel)[0]
             for one in (jets[i : i + 1] for i in range(len(jets)))
         ]
     )

@@ -69,7 +69,7 @@ def test_networks_are_the_challenges(real: Showers) -> None:
 
 
 def test_threshold_is_that_of_both_sides(real: Showers) -> None:
-    """Dust below the threshold, of either sample, changes nothing."""
+    """Check that dust below the threshold, of either sample, changes nothing."""
     dust = np.where(real.voxels == 0, np.float32(0.9 * READOUT), real.voxels)
     dusty = Showers(real.incident, dust.astype(np.float32))
     assert np.array_equal(read_out(dusty).voxels, read_out(real).voxels) and (dusty.voxels > 0).all()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.formats.calochallenge import Showers
 from metrics.sample import Sample
@@ -19,8 +22,8 @@ def sample(rng: np.random.Generator) -> Sample:
     return showers_sample(toy_showers(800, BINNING, rng), BINNING)
 
 
-def _of_layers(fractions: np.ndarray, weights: np.ndarray | None = None) -> Sample:
-    """Showers whose layers hold these fractions of 1 GeV."""
+def _of_layers(fractions: NDArray[Any], weights: NDArray[Any] | None = None) -> Sample:
+    """Make showers whose layers hold these fractions of 1 GeV."""
     voxels = np.zeros((len(fractions), BINNING.num_voxels), np.float32)
     voxels[:, ::4] = 1e3 * fractions
     return showers_sample(Showers(np.full(len(fractions), 1e3), voxels), BINNING, weights=weights)
@@ -58,7 +61,7 @@ def test_distance(sample: Sample, rng: np.random.Generator) -> None:
 
 
 def test_layers_of_other_showers_are_found_out(rng: np.random.Generator) -> None:
-    """Every layer's distribution is right, only that they belong together is lost."""
+    """Give each layer the right distribution, but of another shower: only the correlation is lost."""
     real = _of_layers(rng.dirichlet(np.ones(6), 1500))
     x = rng.dirichlet(np.ones(6), 1500)
     alike, mixed = _of_layers(x), _of_layers(np.stack([rng.permutation(c) for c in x.T], axis=1))

@@ -28,7 +28,7 @@ BINNING = mixed_binning()
 
 
 def _brute_force(shower: Showers, threshold: float) -> dict[str, float]:
-    """Observables of one shower, voxel by voxel."""
+    """Compute observables of one shower, voxel by voxel."""
     found = {"E_tot/E_inc": math.fsum(map(float, shower.voxels[0])) / float(shower.incident[0])}
     number = 0
     for layer in BINNING.layers:

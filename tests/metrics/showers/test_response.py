@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.sample import Sample
 from metrics.showers.features import showers_sample
@@ -11,7 +14,7 @@ from metrics.showers.response import energy_edges, response, response_difference
 from tests.helpers.showers import electron_binning, toy_showers
 
 
-def _sample(ratio: np.ndarray, energy: np.ndarray, weights: np.ndarray | None = None) -> Sample:
+def _sample(ratio: NDArray[Any], energy: NDArray[Any], weights: NDArray[Any] | None = None) -> Sample:
     return Sample("showers", {"E_tot/E_inc": ratio}, ratio[:, None], {"energy": energy}, weights)
 
 

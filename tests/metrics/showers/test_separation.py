@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer, read_binning
 from fastsim.formats.calochallenge import Showers
@@ -23,12 +26,12 @@ from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
 EDGES = np.linspace(-3.0, 3.0, 31)
 
 
-def _arrays(x: np.ndarray, weights: np.ndarray | None = None, **more: np.ndarray) -> Sample:
+def _arrays(x: NDArray[Any], weights: NDArray[Any] | None = None, **more: NDArray[Any]) -> Sample:
     return Sample("arrays", {"x": x, **more}, x[:, None], weights=weights)
 
 
-def _challenge(h: np.ndarray, g: np.ndarray, edges: np.ndarray) -> float:
-    """As the challenge computes it: from densities times widths, with an offset in the denominator."""
+def _challenge(h: NDArray[Any], g: NDArray[Any], edges: NDArray[Any]) -> float:
+    """Compute S as the challenge does: from densities times widths, with an offset in the denominator."""
     h, g = (np.histogram(x, edges, density=True)[0] * np.diff(edges) for x in (h, g))
     return float(0.5 * np.sum((h - g) ** 2 / (h + g + 1e-16)))
 
@@ -166,7 +169,7 @@ def test_constant_and_empty_bins(rng: np.random.Generator) -> None:
     assert separations(outside, outside, {"x": EDGES})["separation x"].value == 0.0
 
 
-def _zeros_but(binning: Binning, values: np.ndarray) -> Sample:
+def _zeros_but(binning: Binning, values: NDArray[Any]) -> Sample:
     voxels = np.zeros((len(values), binning.num_voxels), np.float32)
     voxels[:, 0] = values
     return showers_sample(Showers(np.full(len(values), 1e3), voxels), binning)
@@ -211,7 +214,7 @@ def test_bins_of_other_detectors_count_everything(rng: np.random.Generator) -> N
 
 def test_a_wrong_shower_is_found_in_the_right_observables(rng: np.random.Generator) -> None:
     binning = electron_binning(6, 9, 8)
-    kinds: tuple[dict[str, float], ...] = ({}, {}, {"width": 1.1}, {"response": 1.05})
+    kinds: tuple[dict[str, Any], ...] = ({}, {}, {"width": 1.1}, {"response": 1.05})
     real, alike, wide, bright = (showers_sample(toy_showers(1200, binning, rng, **k), binning) for k in kinds)
     groups = observable_groups(binning)
     edges = histogram_edges(real)
@@ -255,13 +258,24 @@ def test_voxel_spectrum_errors(rng: np.random.Generator) -> None:
         voxel_edges(sample[:0])
     with pytest.raises(ValueError, match="empty one"):
         histogram_edges(sample[:0])
+    broken = replace(sample, observables={**sample.observables, "sparsity layer 0": np.full(10, np.nan)})
+    with pytest.raises(ValueError, match="'sparsity layer 0' holds NaN or infinity"):
+        histogram_edges(broken)
+    for value in (np.nan, np.inf):
+        voxels = showers.voxels.copy()
+        voxels[3, 2] = value
+        broken = replace(sample, events=Showers(showers.incident, voxels))
+        with pytest.raises(ValueError, match="voxel of the real sample is NaN or infinite"):
+            voxel_separation(broken, sample)
+        with pytest.raises(ValueError, match="voxel of the generated sample is NaN or infinite"):
+            voxel_separation(sample, broken)
     other = Binning("photon", 22, (*binning.layers[:-1], Layer(12, (0.0, 60.0), 1)))
     with pytest.raises(ValueError, match="differ in binning"):
         voxel_separation(sample, showers_sample(showers, other))
 
 
 def test_a_quieter_signed_null(rng: np.random.Generator) -> None:
-    """Relabelling carries weights along: a sample with large weights has a wider null."""
+    """Check that relabelling carries weights along: a sample with large weights has a wider null."""
     x, y = rng.normal(size=1000), rng.normal(size=1000)
     plain = separations(_arrays(x), _arrays(y), {"x": EDGES})["separation x"]
     weights = rng.choice([0.1, 5.0], 1000)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.statistics.permutation import Null, permutation_null, split_error
 
@@ -13,7 +15,7 @@ from metrics.statistics.permutation import Null, permutation_null, split_error
 def test_null_matches_all_relabellings_of_a_small_sample() -> None:
     pooled = np.array([0.3, 1.7, 2.2, 4.1, 5.9, 8.0])
 
-    def difference(is_real: np.ndarray) -> float:
+    def difference(is_real: NDArray[Any]) -> float:
         return float(pooled[is_real].mean() - pooled[~is_real].mean())
 
     exact = []
@@ -35,7 +37,7 @@ def test_p_value_is_uniform_between_equal_samples_and_small_between_unequal_ones
     def p_value(shift: float) -> float:
         pooled = np.concatenate([rng.normal(shift, 1, 30), rng.normal(0, 1, 50)])
 
-        def distance(is_real: np.ndarray) -> float:
+        def distance(is_real: NDArray[Any]) -> float:
             return float(abs(pooled[is_real].mean() - pooled[~is_real].mean()))
 
         null = permutation_null(distance, 30, 50, num_permutations=99, rng=rng)
@@ -50,7 +52,7 @@ def test_p_value_is_uniform_between_equal_samples_and_small_between_unequal_ones
 def test_sizes_of_the_sides_are_kept_and_the_seed_decides() -> None:
     seen: list[tuple[int, int]] = []
 
-    def sizes(is_real: np.ndarray) -> float:
+    def sizes(is_real: NDArray[Any]) -> float:
         seen.append((len(is_real), int(is_real.sum())))
         return float(np.flatnonzero(is_real)[0])
 
@@ -88,7 +90,7 @@ def test_errors(sizes: tuple[int, int], permutations: int, value: float, message
 def test_split_error_of_means_is_sigma_over_root_n(num_batches: int, rng: np.random.Generator) -> None:
     real, generated = rng.normal(0, 1, 400), rng.normal(0, 3, 900)
 
-    def statistic(r: np.ndarray, g: np.ndarray) -> np.ndarray:
+    def statistic(r: NDArray[Any], g: NDArray[Any]) -> NDArray[Any]:
         return np.array([real[r].mean(), real[r].mean() - generated[g].mean()])
 
     found = split_error(statistic, 400, 900, num_batches=num_batches, num_repeats=200, rng=rng)

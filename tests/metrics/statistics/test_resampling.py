@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics.statistics.resampling import Draws, Resampling
 
 
-def _difference(h: np.ndarray, g: np.ndarray) -> np.ndarray:
-    return g[:, 1] / g[:, 0] - h[:, 1] / h[:, 0]
+def _difference(h: NDArray[Any], g: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(g[:, 1] / g[:, 0] - h[:, 1] / h[:, 0])
 
 
-def _moments(x: np.ndarray) -> np.ndarray:
+def _moments(x: NDArray[Any]) -> NDArray[Any]:
     return np.stack([np.ones(len(x)), x], axis=1)
 
 
@@ -50,10 +53,10 @@ def test_mean_of_draws_keeps_correlations(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=300), rng.normal(size=300)
     resampling = Resampling(300, 300)
     sums = [resampling.sums(side, _moments(v)) for side, v in enumerate((x, y))]
-    one = resampling.draws(*sums, _difference)
+    one = resampling.draws(sums[0], sums[1], _difference)
     mean = Draws.mean([one, one])
     assert mean.value == one.value and np.array_equal(mean.bootstrap, one.bootstrap)
-    opposite = Draws.mean([one, resampling.draws(*sums, lambda h, g: -_difference(h, g))])
+    opposite = Draws.mean([one, resampling.draws(sums[0], sums[1], lambda h, g: -_difference(h, g))])
     assert np.abs(opposite.null.draws).max() < 1e-12
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metrics import classifier_test, fpd, kpd, w1
-from metrics.statistics.weights import block_numbers, event_weights, units
+from metrics.statistics.weights import block_numbers, event_weights, exchangeable_units
 
 
 def test_weights_sum_to_the_number_of_effective_events() -> None:
@@ -26,7 +28,7 @@ def test_weights_sum_to_the_number_of_effective_events() -> None:
         (np.array([1.0, -2.0, 1.0]), "real weights sum to 0: FPD needs a positive sum"),
     ],
 )
-def test_bad_weights_are_refused(weights: np.ndarray, message: str) -> None:
+def test_bad_weights_are_refused(weights: NDArray[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         event_weights("FPD", "real", weights, 3)
     with pytest.raises(ValueError, match="go down to -1: AUC needs non-negative"):
@@ -40,11 +42,11 @@ def test_blocks_are_in_proportion_to_the_information() -> None:
 
 
 def test_units_are_events_or_blocks_of_them(rng: np.random.Generator) -> None:
-    unit, num_real, num_generated = units(np.ones(30), np.ones(20), rng)
+    unit, num_real, num_generated = exchangeable_units(np.ones(30), np.ones(20), rng)
     assert (num_real, num_generated) == (30, 20)
     np.testing.assert_array_equal(unit, np.arange(50))
     half = event_weights("m", "generated", np.where(np.arange(400) % 4 == 0, -1.0, 1.0), 400)
-    unit, num_real, num_generated = units(np.ones(400), half, rng)
+    unit, num_real, num_generated = exchangeable_units(np.ones(400), half, rng)
     assert num_real / num_generated == pytest.approx(4.0, rel=0.1)
     assert set(unit[:400]) == set(range(num_real))
     assert set(unit[400:]) == set(range(num_real, num_real + num_generated))
@@ -61,12 +63,12 @@ def test_units_are_events_or_blocks_of_them(rng: np.random.Generator) -> None:
     ],
 )
 def test_nulls_are_calibrated(
-    sizes: tuple[int, int], draw: Callable[[np.random.Generator], np.ndarray] | None, rng: np.random.Generator
+    sizes: tuple[int, int], draw: Callable[[np.random.Generator], NDArray[Any]] | None, rng: np.random.Generator
 ) -> None:
     sigmas: dict[str, list[float]] = {"fpd": [], "kpd": [], "w1": []}
     for seed in range(16):
         real, generated = (rng.normal(size=(n, 3)) for n in sizes)
-        weights = {"generated_weights": None if draw is None else draw(rng)}
+        weights: dict[str, Any] = {"generated_weights": None if draw is None else draw(rng)}
         sigmas["fpd"].append(fpd(real, generated, **weights, seed=seed).sigmas)
         sigmas["kpd"].append(kpd(real, generated, **weights, seed=seed, num_permutations=100).sigmas)
         sigmas["w1"].append(w1(real[:, 0], generated[:, 0], **weights, seed=seed).sigmas)
