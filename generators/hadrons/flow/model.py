@@ -8,7 +8,7 @@ The latent says which species a set holds, its total four-momentum and its leadi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSamp
 from generators.nn.flow_matching import Solver, integrate, interpolate, preconditioning
 from generators.nn.quantise import pack, unpack
 from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
+from generators.training.config import from_dict
 
 _FOURIER = torch.tensor([1.0, 2.0, 4.0])
 _TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
@@ -58,18 +59,6 @@ class FlowConfig:
     shift: float = 1.0
     pinned: int = 1
     batch_tokens: int = 8192
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
-        """The inverse of ``dataclasses.asdict``, after JSON too. Raises ValueError on unknown keys."""
-        network = dict(values.get("network", {}))
-        for owner, given in ((cls, values), (NetworkConfig, network)):
-            unknown = set(given) - {f.name for f in fields(owner)}
-            if unknown:
-                raise ValueError(f"unknown keys {sorted(unknown)} in the {owner.__name__}")
-        if "blocks" in network:
-            network["blocks"] = tuple(network["blocks"])
-        return cls(**{**values, "network": NetworkConfig(**network)})
 
 
 @dataclass(frozen=True)
@@ -363,7 +352,7 @@ class DiffusionModel(HadronModel):
             raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a diffusion model takes latent, flow")
         sizes = config.get("latent", {})
         latent = LatentModel(**sizes)  # first: a seed then gives it the same weights in every model
-        flow = SetFlow(FlowConfig.from_dict(config["flow"]))
+        flow = SetFlow(from_dict(FlowConfig, config["flow"], "flow"))
         steps = config.get("num_inference_steps")
         return cls(name, domain, latent, flow, latent_config=sizes, num_inference_steps=steps)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,18 +31,6 @@ class FlowTraining:
     num_validation: int = 6000
     num_validated: int = 2000
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=9000))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlowTraining:
-        """From the values of a JSON config. Raises ValueError on unknown keys of any level."""
-        for owner, given in ((cls, values), (TrainingConfig, values.get("loop", {}))):
-            unknown = set(given) - {f.name for f in fields(owner)}
-            if unknown:
-                raise ValueError(f"unknown keys {sorted(unknown)} in the {owner.__name__}")
-        nested: dict[str, Any] = {"flow": FlowConfig.from_dict(values["flow"])}
-        if "loop" in values:
-            nested["loop"] = TrainingConfig(**values["loop"])
-        return cls(**{**values, **nested})
 
 
 def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int, run_dir: Path) -> FitResult:
