@@ -17,7 +17,7 @@ from fastsim.event.species import masses
 from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.latent import Latent
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
-from generators.hadrons.tree.clustering import Nodes, cluster
+from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.model import TreeModel, log_jacobian, make_net, sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.sampler import SplittingSampler
@@ -64,7 +64,7 @@ def brute_force(p4: np.ndarray) -> list[tuple[int, int]]:
 
 
 def test_clustering_is_the_definition(sample: TokenSample) -> None:
-    tree = cluster(sample)
+    tree = build_trees(sample)
     for row in range(0, len(sample), 5):
         start, stop = sample.offsets[row], sample.offsets[row + 1]
         base, n = 2 * start - row, stop - start
