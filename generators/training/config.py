@@ -95,6 +95,6 @@ def from_dict(kind: type[T], values: Any, where: object, *, default: T | None = 
 
 
 def _dataclass_in(hint: Any) -> type[DataclassInstance] | None:
-    """The dataclass that a field's type is, or is besides None."""
+    """Return the dataclass that a field's type is, alone or with None."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
