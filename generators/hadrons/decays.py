@@ -196,7 +196,7 @@ def decay_tree(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[Ints,
 
 
 def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Decay as :func:`decay_tree`, redrawn until all products have pz > 0; after 585 trials the last one stays."""
+    """Decay as :func:`decay_tree`, redrawn until all products have pz > 0; after 585 trials, one stays as it is."""
     pending = np.arange(len(p4))
     parts: list[tuple[Ints, Ints, Floats]] = []
     for copies in _TRIALS:  # of each pending decay; the first good one counts

@@ -42,7 +42,7 @@ def sample() -> TokenSample:
 def flow(sample: TokenSample) -> SetFlow:
     """A flow with weights away from their zeros."""
     made = SetFlow(CONFIG)
-    made.standardise(sample, Latent.of(sample))
+    made.set_scales(sample, Latent.of(sample))
     rng = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in made.parameters():
