@@ -26,8 +26,8 @@ def test_bins_follow_the_softmax_and_values_fill_them() -> None:
     u = np.random.default_rng(4).random(200_000)
     index, value = pick_bin(np.tile(logits, (len(u), 1)), u, edges)
     probs = np.exp(logits) / np.exp(logits).sum()
-    found = np.bincount(index, minlength=10) / len(u)
-    assert (np.abs(found - probs) < 5 * np.sqrt(probs / len(u)) + 1e-9).all()
+    frequencies = np.bincount(index, minlength=10) / len(u)
+    assert (np.abs(frequencies - probs) < 5 * np.sqrt(probs / len(u)) + 1e-9).all()
     assert ((value >= edges[index]) & (value <= edges[index + 1])).all()
     inside = ((value - edges[index]) / np.diff(edges)[index])[index == 4]
     assert abs(inside.mean() - 0.5) < 0.01 and abs(inside.var() - 1 / 12) < 0.005
