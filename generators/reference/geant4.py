@@ -71,14 +71,14 @@ def data_environment(
     Raises:
         FastsimError: if a data set that the physics needs is not found; the message says what to install.
     """
-    given = folder or environment.get(DATA_VARIABLE)
-    if given is not None and not Path(given).is_dir():
-        raise FastsimError(f"Geant4 data: {os.fspath(given)} is not a folder; give the one that holds G4EMLOW...")
-    root = Path(given or environment.get("GEANT4_DATA_DIR") or ".")
-    searched = given is not None or "GEANT4_DATA_DIR" in environment
+    folder = folder or environment.get(DATA_VARIABLE)
+    if folder is not None and not Path(folder).is_dir():
+        raise FastsimError(f"Geant4 data: {os.fspath(folder)} is not a folder; give the one that holds G4EMLOW...")
+    root = Path(folder or environment.get("GEANT4_DATA_DIR") or ".")
+    searched = folder is not None or "GEANT4_DATA_DIR" in environment
     paths = {"GEANT4_DATA_DIR": str(root)}
     for variable, start in DATA_SETS.items():
-        own = environment.get(variable) if given is None else None
+        own = environment.get(variable) if folder is None else None
         folders = sorted(path for path in root.glob(f"{start}*") if path.is_dir()) if searched and not own else []
         paths[variable] = own or str(folders[-1] if folders else root / start)
     missing = [variable for variable in REQUIRED[physics] if not Path(paths[variable]).is_dir()]

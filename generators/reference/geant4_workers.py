@@ -107,12 +107,12 @@ class Geant4Workers(Generic[J]):
     def _add(self) -> None:
         """Start a worker."""
         context = multiprocessing.get_context("spawn")  # Geant4 is initialised once a process, in a fresh one
-        here, there = context.Pipe()
+        connection, workers_end = context.Pipe()
         log = self._logs / f"geant4-{len(self._workers)}.log"
-        process = context.Process(target=_serve, args=(*self._start, log, there), daemon=True)
+        process = context.Process(target=_serve, args=(*self._start, log, workers_end), daemon=True)
         process.start()
-        there.close()
-        self._workers[here] = _Worker(process, log)
+        workers_end.close()
+        self._workers[connection] = _Worker(process, log)
 
     def _next(self, connection: Connection, waiting: Iterator[J], running: dict[Connection, J]) -> bool:
         """Send a worker its next job, and return whether there was one."""

@@ -63,7 +63,8 @@ def check_keys(
 def from_dict(kind: type[T], values: Any, where: object, *, default: T | None = None) -> T:
     """Make a dataclass from a JSON object: the inverse of ``dataclasses.asdict``, after JSON too.
 
-    Fields that are dataclasses are made of JSON objects alike; lists become tuples. Types are not checked further.
+    Fields that are dataclasses are made of JSON objects in the same way, and lists become tuples; other types are not
+    checked.
 
     >>> from generators.training.loop import TrainingConfig
     >>> from_dict(TrainingConfig, {"num_steps": 10}, "tree.json: loop").num_steps
@@ -80,11 +81,11 @@ def from_dict(kind: type[T], values: Any, where: object, *, default: T | None = 
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {values!r} is not a JSON object")
-    own = {field.name: field for field in fields(kind)}
-    required = [n for n, field in own.items() if field.default is MISSING and field.default_factory is MISSING]
-    check_keys(values, sorted(own), where, required=() if default is not None else required)
+    by_name = {field.name: field for field in fields(kind)}
+    required = [n for n, field in by_name.items() if field.default is MISSING and field.default_factory is MISSING]
+    check_keys(values, sorted(by_name), where, required=() if default is not None else required)
     hints = get_type_hints(kind)
-    result = {} if default is None else {name: getattr(default, name) for name in own}
+    result = {} if default is None else {name: getattr(default, name) for name in by_name}
     for name, value in values.items():
         nested = _dataclass_in(hints[name])
         if nested is not None and value is not None and not isinstance(value, nested):

@@ -433,6 +433,11 @@ class DiffusionModel(HadronModel):
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> DiffusionModel:
+        """Make an untrained model from ``latent`` (sizes), ``flow`` and perhaps ``num_inference_steps``.
+
+        Raises:
+            ValueError: if a key is unknown.
+        """
         unknown = set(config) - {"latent", "flow", "num_inference_steps"}
         if unknown:
             raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a diffusion model takes latent, flow")
@@ -443,6 +448,7 @@ class DiffusionModel(HadronModel):
         return cls(name, domain, latent, flow, latent_config=sizes, num_inference_steps=steps)
 
     def config(self) -> dict[str, Any]:
+        """Return what :meth:`build` needs to make a model of the same sizes, as JSON values."""
         flow = asdict(self.flow.config)
         flow["network"]["blocks"] = list(flow["network"]["blocks"])
         return {"latent": self._latent_config, "flow": flow}

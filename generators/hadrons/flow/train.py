@@ -104,6 +104,7 @@ class TrainingSet:
         return self._order[place * self.num_sets : (place + 1) * self.num_sets]
 
     def __call__(self, step: int) -> FlowBatch:
+        """Return the batch of a step."""
         rows, rng = self.rows(step), np.random.default_rng([self.seed, 1, step])
         config = self.flow.config
         flat = ragged_indices(self.offsets, rows)

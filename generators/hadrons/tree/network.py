@@ -129,6 +129,7 @@ class Plain(nn.Module):
         self.linear = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the hidden states (K, width) after the block from those before it."""
         result: Tensor = x + relu(self.linear(x))
         return result
 

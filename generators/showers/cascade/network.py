@@ -189,13 +189,13 @@ def available(pdg_id: Ints, energy: Floats) -> NDArray[np.float32]:
     return result
 
 
-def with_response(given: NDArray[np.float32], visible: NDArray[np.float32], energy: Floats) -> NDArray[np.float32]:
+def with_response(particle: NDArray[np.float32], visible: NDArray[np.float32], energy: Floats) -> NDArray[np.float32]:
     """Extend the particle's features (N, C) by the log of the visible fraction of its energy, (N, C + 1).
 
     ``visible`` (N,) is in MeV, ``energy`` (N,) in GeV.
     """
     fraction = np.log(np.maximum(visible, 1e-6) / (1e3 * energy))
-    return np.column_stack([given, fraction]).astype(np.float32)
+    return np.column_stack([particle, fraction]).astype(np.float32)
 
 
 def _rows(features: NDArray[np.float32], part_a: NDArray[np.float32], part_b: NDArray[np.float32]) -> Rows:

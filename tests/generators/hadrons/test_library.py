@@ -61,8 +61,8 @@ def test_masses_and_axis(stored: tuple[Partons, ParticleSet]) -> None:
     sets = library.sample(partons, rng=np.random.default_rng(5))
     m = species.masses(sets.pdg_id)
     assert np.abs(kinematics.mass_squared(sets.p4) - m**2).max() < 1e-9 * sets.p4[:, 0].max() ** 2
-    again = library.sample(partons, rng=np.random.default_rng(5))
-    assert np.array_equal(sets.p4, again.p4)
+    repeated = library.sample(partons, rng=np.random.default_rng(5))
+    assert np.array_equal(sets.p4, repeated.p4)
     angle = kinematics.phi(partons.p4)[sets.index]
     along = sets.p4[:, 1] * np.cos(angle) + sets.p4[:, 2] * np.sin(angle)
     assert (along > -1e-9).all()  # the hemisphere's edge is kept

@@ -58,8 +58,8 @@ def test_parts_follow_their_truncated_binomials() -> None:
     total = sum(expected.values())
     assert not drawn[:, 1].any()
     for (i, j), weight in expected.items():
-        found = ((drawn[:, 0] == i) & (drawn[:, 2] == j)).mean()
-        assert abs(found - weight / total) < 5 * np.sqrt(0.25 / num)
+        share_of_draws = ((drawn[:, 0] == i) & (drawn[:, 2] == j)).mean()
+        assert abs(share_of_draws - weight / total) < 5 * np.sqrt(0.25 / num)
 
 
 def test_a_hopeless_mixture_ends_with_the_first_members() -> None:
