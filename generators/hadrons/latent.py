@@ -349,9 +349,9 @@ class LatentModel(nn.Module):
         """Compute the context (N, flow_width) of the flows from conditions (N, C) and counts (N, S)."""
         c = counts.float()
         n, least = c.sum(-1, keepdim=True), c @ torch.from_numpy(SPECIES_MASS).float()[:, None]
-        return self.context(
-            torch.cat([condition, torch.log1p(c), c / _COUNT_SCALE, torch.log1p(n), torch.log1p(least)], -1)
-        )  # type: ignore[no-any-return]
+        columns = [condition, torch.log1p(c), c / _COUNT_SCALE, torch.log1p(n), torch.log1p(least)]
+        context: Tensor = self.context(torch.cat(columns, -1))
+        return context
 
     def set_scales(self, features: Tensor) -> None:
         """Set the standardisation of the flows from training features (N, 7)."""
