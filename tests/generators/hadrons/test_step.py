@@ -70,7 +70,9 @@ def test_all_partons_go_through_the_source_in_one_call_and_the_rest_through_the_
 
 def test_outside_the_domain_without_fallback_is_refused() -> None:
     events = HardEvents.concatenate([dijet(50.0, 40), dijet(5.0, 41)])
-    with pytest.raises(OutOfDomain, match=r"event 41: a parton 21 with pT = 5 GeV is outside the domain of spray"):
+    with pytest.raises(
+        OutOfDomain, match=r"event 41: parton 2 \(PDG id 21, pT = 5 GeV\) is outside the domain of spray"
+    ):
         Hadronize(Spray(20.0)).step(events, rng=np.random.default_rng(1))
 
 
@@ -153,7 +155,7 @@ def test_leptons_too_light_for_their_masses_stay_as_the_file_has_them() -> None:
 def test_a_source_that_loses_sets_is_named() -> None:
     class Lossy(Spray):
         def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
-            return super().sample(partons[:-1], rng=rng)
+            return super().draw(partons[:-1], rng)
 
     with pytest.raises(PipelineError, match="spray was given 2 partons and returned 1 sets"):
         Hadronize(Lossy()).step(dijet(50.0), rng=np.random.default_rng(1))
