@@ -280,7 +280,7 @@ def train(config: PathLike, output: PathLike, *, resume: bool = True) -> Path:
     Raises:
         FastsimError: if the config is wrong, or models of its kind cannot be trained.
     """
-    from generators.hadrons.train import read_config
+    from generators.training.config import read_config
 
     kind = read_config(Path(config)).get("kind")
     if not isinstance(kind, str):

@@ -1,4 +1,4 @@
-"""Training data of the hadron models: token sets made by the Pythia gun, cached on disk by shard."""
+"""Training data of the hadron models: token sets of the Pythia gun, cached on disk in shards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ from generators.hadrons.tokens import TokenSample
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is drawn: flavours with their shares, pT log-uniform in GeV, pair events (two sets each)."""
+    """What is drawn: pair events, two token sets each, of partons whose pT is uniform in its logarithm.
+
+    Attributes:
+        seed: decides partons and showers.
+        num_events: pair events in all, rounded up to whole shards.
+        shard_events: pair events of a shard.
+        pt_min: lowest pT in GeV.
+        pt_max: highest pT in GeV.
+        flavours: PDG ids of the partons.
+        shares: of the flavours among the events.
+    """
 
     seed: int = 1
     num_events: int = 400_000
@@ -28,17 +38,18 @@ class DataConfig:
 
     @property
     def key(self) -> str:
-        """Name of the cache folder: any change of what is drawn changes it; the number of events does not."""
+        """Name of the cache folder: it depends on all that decides a shard, so not on the number of events."""
         fields = {k: v for k, v in asdict(self).items() if k != "num_events"}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def num_shards(self) -> int:
+        """Number of shards."""
         return -(-self.num_events // self.shard_events)
 
 
 def shard(config: DataConfig, number: int, *, workers: int = 0) -> TokenSample:
-    """Shard ``number``: its partons and Pythia seeds follow from (config.seed, number) alone."""
+    """Generate a shard, whose partons and Pythia seeds follow from (config.seed, number) alone."""
     from generators.reference.pythia import token_sample
 
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, number]))
@@ -50,9 +61,15 @@ def shard(config: DataConfig, number: int, *, workers: int = 0) -> TokenSample:
 def load(
     config: DataConfig, cache: Path, *, workers: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> TokenSample:
-    """All shards of the configured sample, made where they are not yet in ``cache``.
+    """Load all shards of a sample, and generate those that ``cache`` lacks.
 
     A shard is written under a temporary name and renamed, so that a killed run leaves whole shards only.
+
+    Args:
+        config: what is drawn.
+        cache: folder of all samples.
+        workers: processes that run Pythia; 0: this one.
+        progress: called with the shards loaded so far, and their number.
     """
     folder = cache / config.key
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,15 +77,15 @@ def load(
     for number in range(config.num_shards):
         path = folder / f"{number:04d}.npz"
         if not path.exists():
-            made = shard(config, number, workers=workers)
+            sample = shard(config, number, workers=workers)
             partial = path.with_suffix(f".{os.getpid()}.part.npz")
             np.savez(
                 partial,
-                flavour=made.flavour.astype(np.int8),
-                pt=made.pt,
-                counts=np.diff(made.offsets).astype(np.int32),
-                species=made.species.astype(np.int8),
-                p4=made.p4,
+                flavour=sample.flavour.astype(np.int8),
+                pt=sample.pt,
+                counts=np.diff(sample.offsets).astype(np.int32),
+                species=sample.species.astype(np.int8),
+                p4=sample.p4,
             )
             partial.rename(path)
         parts.append(_read(path))
@@ -78,6 +95,7 @@ def load(
 
 
 def _read(path: Path) -> TokenSample:
+    """Read the file of a shard."""
     with np.load(path, allow_pickle=False) as file:
         offsets = np.concatenate([[0], np.cumsum(file["counts"], dtype=np.int64)])
         return TokenSample(

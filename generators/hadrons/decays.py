@@ -1,11 +1,16 @@
 """Exact, vectorised decays of the short-lived tokens pi0, eta and Sigma0, as Pythia 8 does them.
 
-Two bodies isotropically, three bodies flat in phase space (Pythia's meMode 0) and Dalitz decays
-X -> Y e+ e- with the Kroll-Wada pair-mass spectrum (meMode 11). Branching ratios are those of Pythia
-8.317; channels below 3e-4 are dropped and the rest renormalised.
+Decays into two bodies are isotropic, decays into three are flat in phase space (Pythia's meMode 0), and the masses of
+pairs in Dalitz decays X -> Y l+ l- follow the Kroll-Wada spectrum (meMode 11). Branching ratios are those of Pythia
+8.317; channels below 3e-4 are dropped and the others renormalised.
 
 The hemisphere is part of the definition: a token stands for a particle all of whose decay products stay
 at pz > 0, so decay angles are redrawn until they do.
+
+References:
+    Kroll, Wada, Internal pair production associated with the emission of high-energy gamma rays, 1955, Phys. Rev. 98,
+    1355.
+    Bierlich et al., A comprehensive guide to the physics and usage of PYTHIA 8.3, 2022, arXiv:2203.11601.
 """
 
 from __future__ import annotations
@@ -35,23 +40,26 @@ CHANNELS: dict[int, tuple[tuple[float, tuple[int, ...]], ...]] = {
 }
 """Decay channels (branching ratio, products) of each short-lived species."""
 
-_COPIES = (1, 8, 64, 512)  # trials of a decay that must stay in the hemisphere, round by round
+_TRIALS = (1, 8, 64, 512)
+"""Trials, in each round, of the decays that have not yet stayed in the hemisphere."""
 
 
 def _isotropic(num: int, rng: np.random.Generator) -> Floats:
+    """Draw isotropic unit vectors (num, 3)."""
     cos, angle = rng.uniform(-1, 1, num), rng.uniform(0, 2 * np.pi, num)
     sin = np.sqrt(1 - cos**2)
     return np.stack([sin * np.cos(angle), sin * np.sin(angle), cos], axis=-1)
 
 
 def breakup_momentum(mass: Floats, m1: Floats, m2: Floats) -> Floats:
-    """Momentum p* = sqrt((M^2 - (m1+m2)^2)(M^2 - (m1-m2)^2)) / 2M of a two-body decay, in GeV."""
+    """Compute the momentum p* = sqrt((M^2 - (m1+m2)^2)(M^2 - (m1-m2)^2)) / 2M of two-body decays, in GeV, (K,)."""
     factors = (mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
     momentum: Floats = np.sqrt(np.maximum(factors, 0.0)) / (2 * np.maximum(mass, 1e-300))
     return momentum
 
 
 def _two_body(mass: Floats, m1: Floats, m2: Floats, direction: Floats) -> tuple[Floats, Floats]:
+    """Compute the products, each (K, 4), of two-body decays at rest, the first along the unit vectors (K, 3)."""
     p = breakup_momentum(mass, m1, m2)[:, None] * direction
     p2 = np.sum(p**2, axis=-1)
     e1, e2 = np.sqrt(p2 + m1**2), np.sqrt(p2 + m2**2)
@@ -60,7 +68,10 @@ def _two_body(mass: Floats, m1: Floats, m2: Floats, direction: Floats) -> tuple[
 
 @compiled
 def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -> Floats:
-    """Products (K, 2, 4), where the parents (K, 4) are seen, of isotropic two-body decays; u: (K, 2) uniform."""
+    """Compute the products (K, 2, 4) of isotropic two-body decays, in the frame of the parents' p4 (K, 4).
+
+    ``u`` (K, 2) are uniform numbers on [0, 1).
+    """
     out = np.empty((len(p4), 2, 4))
     p = sqrt(max((mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2), 0.0)) / (2 * mass)
     energies = (sqrt(p * p + m1 * m1), sqrt(p * p + m2 * m2))
@@ -68,7 +79,7 @@ def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -
         cos, angle = 2 * u[k, 0] - 1, 2 * np.pi * u[k, 1]
         across = p * sqrt(1 - cos * cos)
         q = (across * np.cos(angle), across * np.sin(angle), p * cos)
-        # as fastsim.event.kinematics.boost_to
+        # the boost of fastsim.event.kinematics.boost_to
         e, momentum = p4[k, 0], sqrt(p4[k, 1] ** 2 + p4[k, 2] ** 2 + p4[k, 3] ** 2)
         dot = p4[k, 1] * q[0] + p4[k, 2] * q[1] + p4[k, 3] * q[2]
         m = sqrt(max((e - momentum) * (e + momentum), 1e-300))
@@ -82,7 +93,7 @@ def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -
 
 
 def _pair_mass_flat(num: int, mass: float, m: tuple[float, ...], rng: np.random.Generator) -> Floats:
-    """Mass of products 2 and 3 under flat three-body phase space: density p1* p23*."""
+    """Draw the mass (num,) of products 2 and 3 under flat three-body phase space: its density is p1* p23*."""
     low, high = m[1] + m[2], mass - m[0]
     grid = np.linspace(low, high, 401)
     weight = breakup_momentum(np.full(401, mass), np.full(401, m[0]), grid) * breakup_momentum(
@@ -92,7 +103,10 @@ def _pair_mass_flat(num: int, mass: float, m: tuple[float, ...], rng: np.random.
 
 
 def _pair_mass_dalitz(num: int, mass: float, m: tuple[float, ...], rng: np.random.Generator) -> Floats:
-    """Mass of the lepton pair (Kroll, Wada 1955), sampled in its logarithm."""
+    """Draw the mass m_ll (num,) of the lepton pair of a Dalitz decay, in its logarithm (Kroll, Wada 1955).
+
+    dP / dlog m_ll ~ sqrt(1 - 4 m_l^2 / m_ll^2) (1 + 2 m_l^2 / m_ll^2) (p* / M)^3.
+    """
     grid = np.exp(np.linspace(np.log(2 * m[1]), np.log(mass - m[0]), 801))
     q2, ml2 = grid**2, m[1] ** 2
     spectrum = np.sqrt(np.maximum(1 - 4 * ml2 / q2, 0)) * (1 + 2 * ml2 / q2)
@@ -101,14 +115,14 @@ def _pair_mass_dalitz(num: int, mass: float, m: tuple[float, ...], rng: np.rando
 
 
 def _from_density(grid: Floats, weight: Floats, num: int, rng: np.random.Generator) -> Floats:
-    """Draws from a density given on a fine grid, by inverting its cumulative sum."""
+    """Draw (num,) from a density given on a fine grid, by inverting its cumulative sum."""
     steps = np.diff(grid) * (weight[1:] + weight[:-1]) / 2
     cumulative = np.concatenate([[0.0], np.cumsum(steps)])
     return np.interp(rng.uniform(0, cumulative[-1], num), cumulative, grid)
 
 
 def _rest_frame(num: int, parent: int, products: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Products of ``num`` three-body decays in the parent's rest frame, shape (num, 3, 4)."""
+    """Draw the products (num, 3, 4) of three-body decays in the parent's rest frame."""
     mass, m = MASSES[parent], tuple(MASSES[abs(p)] for p in products)
     full = np.full(num, mass)
     first_mass = np.full(num, m[0])
@@ -127,7 +141,7 @@ def _rest_frame(num: int, parent: int, products: tuple[int, ...], rng: np.random
 
 
 def _one_plus_cos_squared(num: int, rng: np.random.Generator) -> Floats:
-    """cos(theta) with density 3/8 (1 + cos^2): the cubic u^3 + 3u = 8r - 4 solved by Cardano."""
+    """Draw c = cos(theta) (num,) with density 3/8 (1 + c^2): Cardano's solution of c^3 + 3c = 8u - 4, u uniform."""
     r = 4 * rng.uniform(0, 1, num) - 2
     root = np.sqrt(r**2 + 1)
     cos: Floats = np.clip(np.cbrt(r + root) + np.cbrt(r - root), -1, 1)
@@ -135,7 +149,12 @@ def _one_plus_cos_squared(num: int, rng: np.random.Generator) -> Floats:
 
 
 def _decay_once(parent: int, p4: Floats, rng: np.random.Generator) -> list[tuple[Ints, tuple[int, ...], Floats]]:
-    """One decay of each parent: for each channel (rows, products, p4 (rows, products, 4))."""
+    """Decay each parent once.
+
+    Returns:
+        For each channel that was drawn: the rows of the parents (K,), the PDG ids of its P products, and their p4
+        (K, P, 4).
+    """
     ratios = np.array([ratio for ratio, _ in CHANNELS[parent]])
     channel = np.searchsorted(np.cumsum(ratios)[:-1] / ratios.sum(), rng.uniform(0, 1, len(p4)), side="right")
     result = []
@@ -152,7 +171,11 @@ def _decay_once(parent: int, p4: Floats, rng: np.random.Generator) -> list[tuple
 
 
 def decay_tree(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Final particles of ``parent`` decays: (row of the parent, PDG id, p4), each (K, ...), unordered."""
+    """Decay parents with PDG id ``parent`` and four-momenta (N, 4) down to final particles.
+
+    Returns:
+        Of K final particles, in no order: the row of the parent (K,), the PDG id (K,) and the four-momentum (K, 4).
+    """
     rows_out: list[Ints] = []
     ids_out: list[Ints] = []
     p4_out: list[Floats] = []
@@ -173,16 +196,16 @@ def decay_tree(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[Ints,
 
 
 def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Decays redrawn until all products have pz > 0 (kept as they fall after a bound of tries)."""
+    """Decay as :func:`decay_tree`, redrawn until all products have pz > 0; after 585 trials, one stays as it is."""
     pending = np.arange(len(p4))
     parts: list[tuple[Ints, Ints, Floats]] = []
-    for copies in _COPIES:  # of each decay that is still to succeed; its first good one counts
+    for copies in _TRIALS:  # of each pending decay; the first good one counts
         trial = np.repeat(pending, copies)
         rows, ids, products = decay_tree(parent, p4[trial], rng)
         good = np.ones(len(trial), dtype=bool)
         good[rows[products[:, 3] <= 0]] = False
         good = good.reshape(len(pending), copies)
-        done = good.any(1) if copies != _COPIES[-1] else np.ones(len(pending), dtype=bool)
+        done = good.any(1) if copies != _TRIALS[-1] else np.ones(len(pending), dtype=bool)
         taken = np.zeros(len(trial), dtype=bool)
         taken[(np.arange(len(pending)) * copies + good.argmax(1))[done]] = True
         keep = taken[rows]
@@ -196,7 +219,7 @@ def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[In
 
 @compiled
 def _grouped(group: Ints, num: int) -> Ints:
-    """Order (K,) that puts members of groups 0 to num - 1 together, and keeps theirs: a stable sort, by counting."""
+    """Return the order (K,) that sorts items by their groups (K,), 0 to num - 1: a stable sort by counting."""
     start = np.zeros(num + 1, np.int64)
     for g in group:
         start[g + 1] += 1
@@ -211,19 +234,22 @@ def _grouped(group: Ints, num: int) -> Ints:
 def decay(
     offsets: Ints, species: Ints, p4: Floats, rng: np.random.Generator, *, inside: bool = True
 ) -> tuple[Ints, Ints, Floats]:
-    """Decays every pi0, eta and Sigma0 of a ragged batch of token sets in the axis frame.
+    """Decay every pi0, eta and Sigma0 of token sets in the axis frame.
 
     Args:
-        offsets: (N+1,); species: (M,) indices into ``tokens.SPECIES``; p4: (M, 4) in GeV.
+        offsets: of the sets, (N+1,).
+        species: indices into ``tokens.SPECIES``, (M,).
+        p4: four-momenta in GeV, (M, 4).
+        rng: all randomness.
         inside: redraw decays until all products stay at pz > 0.
 
     Returns:
-        Offsets, species indices and p4 of the final particles, in the order of their tokens.
+        Offsets, species indices and four-momenta of the final particles, in the order of their tokens.
     """
     ids = np.array(SPECIES)[species]
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     stable = ~np.isin(np.abs(SPECIES), tuple(CHANNELS))[species]
-    order = [np.flatnonzero(stable)]
+    positions = [np.flatnonzero(stable)]
     out_ids = [ids[stable]]
     out_p4 = [p4[stable]]
     for parent in CHANNELS:
@@ -236,18 +262,27 @@ def decay(
             )
             if sign < 0:  # the antiparticle's baryon is an antibaryon; its photons and lepton pairs are symmetric
                 products = np.where(products == 3122, -3122, products)
-            order.append(chosen[rows])
+            positions.append(chosen[rows])
             out_ids.append(products)
             out_p4.append(momenta)
-    position = np.concatenate(order)
-    sort = _grouped(position, len(species))
-    final_ids = np.concatenate(out_ids)[sort]
+    position = np.concatenate(positions)
+    order = _grouped(position, len(species))
+    final_ids = np.concatenate(out_ids)[order]
     counts = np.bincount(index[position], minlength=len(offsets) - 1)
-    return offsets_from_counts(counts), species_index(final_ids), np.concatenate(out_p4)[sort]
+    return offsets_from_counts(counts), species_index(final_ids), np.concatenate(out_p4)[order]
 
 
 def to_particles(tokens: TokenSample, partons: Partons, rng: np.random.Generator) -> ParticleSet:
-    """Decays the short-lived tokens, conjugates back and moves each set to its parton's frame."""
+    """Decay the short-lived tokens, conjugate the sets of antiquarks, and move each set to its parton's frame.
+
+    Args:
+        tokens: N token sets in the axis frame.
+        partons: their N partons.
+        rng: all randomness.
+
+    Returns:
+        The final particles, momenta in GeV in the frame of ``partons.p4``.
+    """
     offsets, species, p4 = decay(tokens.offsets, tokens.species, tokens.p4, rng)
     flipped = np.repeat(partons.pdg_id < 0, np.diff(offsets))
     species = np.where(flipped, CONJUGATE[species], species)

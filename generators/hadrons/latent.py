@@ -1,10 +1,11 @@
-"""The latent z of a hadron set: what all its tokens share, drawn before any of them.
+"""The latent z of a hadron set: counts, total momentum and shape, drawn before any of its tokens.
 
     p(z | parton) = p(n | parton) prod_s p(c_s | c_<s, n, parton) * p(t | c, parton) * p(e | t, c, parton)
 
-with n the number of tokens and c their counts by species (autoregressive categoricals), t three features that
-fix the total four-momentum, and e four more that describe the leading tokens and the width (conditional spline
-flows). The features t respect the kinematics of a pair of hemispheres of energy 2E at rest: any value is possible.
+with n the number of tokens and c their counts by species (autoregressive categoricals), t three features that fix the
+total four-momentum up to its azimuth, and e four more, the extras, that describe the leading tokens and the width
+(conditional spline flows). The features t respect the kinematics of a pair of hemispheres with energy 2E at rest: any
+value is possible.
 """
 
 from __future__ import annotations
@@ -22,24 +23,35 @@ from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSamp
 from generators.nn.flows import SplineFlow
 from generators.nn.sampling import pick
 
-NUM_TOTAL = 3
 FEATURES: tuple[str, ...] = ("mass", "recoil", "angle", "z1", "z2", "girth", "ptd")
-"""logit of the mass, within what the tokens' masses leave of 2E; logit of the opposite hemisphere's mass, within
-what is left of 2E then; logit (1 - cos theta)/2 of the momentum's angle to the parton axis; log z1; logit z2/z1;
-log girth; logit pTD. E is the parton's energy. The first ``NUM_TOTAL`` fix the total four-momentum up to its azimuth;
-the others are the extras."""
+"""logit of the mass, as a fraction of what the tokens' masses leave of 2E; logit of the opposite hemisphere's mass, as
+a fraction of what is left of 2E then; logit (1 - cos theta)/2 of the momentum's angle to the parton axis; log z1; logit
+z2/z1; log girth; logit pTD. E is the parton's energy, z1 and z2 are the largest energies of tokens over E."""
+MASS, RECOIL, ANGLE = range(3)
+"""Columns of the features of the total four-momentum."""
+NUM_TOTAL = 3
+"""The first features fix the total four-momentum up to its azimuth; the others are the extras."""
 
 # counts are drawn in this order: rare species first; pi0 make up the number of tokens
 _ORDER = np.argsort([(1 if abs(s) == 211 else 2 if s == 111 else 0) for s in SPECIES], kind="stable")
 _LAST = int(_ORDER[-1])
 _SMALL, _LEAST_LOGIT = 1e-6, -14.0
 _MAX_ANGLE = 0.499 * np.pi
+_LARGEST_COUNT = 255
+"""Most pi0 of a set: the tree holds counts in bytes. It is three times the most that was ever seen."""
+_SIZE_SCALE, _COUNT_SCALE = 32, 16
+"""Counts enter the networks as log(1 + n) and as n over these."""
 
 
 @dataclass(frozen=True)
 class Latent:
-    """``counts`` (N, S) tokens by species; ``total`` (N, 4) their four-momentum in the axis frame, GeV;
-    ``features`` (N, 7) in the order of :data:`FEATURES`, or (N, 3) of a model without extras."""
+    """The latents of N token sets.
+
+    Attributes:
+        counts: tokens of each species, (N, S).
+        total: four-momenta of the sets in the axis frame, in GeV, (N, 4).
+        features: columns :data:`FEATURES`, (N, 7); the first ``NUM_TOTAL``, (N, 3), where the extras were not drawn.
+    """
 
     counts: Ints
     total: Floats
@@ -50,7 +62,7 @@ class Latent:
 
     @property
     def extras(self) -> Floats:
-        """The features beyond the total four-momentum, (N, 4)."""
+        """The features that do not belong to the total four-momentum, (N, 4)."""
         return self.features[:, NUM_TOTAL:]
 
     def __getitem__(self, rows: slice | NDArray[np.generic]) -> Latent:
@@ -58,7 +70,7 @@ class Latent:
 
     @classmethod
     def of(cls, sample: TokenSample) -> Latent:
-        """The latents of known token sets (each with at least one token)."""
+        """Compute the latents of token sets, each with at least one token."""
         index, num = sample.index, len(sample)
         energy = parton_energy(sample.flavour, sample.pt)
         total: Floats = np.stack([np.bincount(index, sample.p4[:, k], num) for k in range(4)], -1).astype(np.float64)
@@ -104,21 +116,23 @@ def _logit(x: Floats) -> Floats:
 
 
 def total_momentum(features: Floats, counts: Ints, energy: Floats, azimuth: Floats) -> Floats:
-    """Four-momentum (N, 4) in GeV of sets with the given features.
+    """Compute the four-momenta (N, 4) in GeV of sets with the given features.
 
     Args:
-        features: (N, 3) or more, in the order of FEATURES; counts: (N, S); energy: (N,) of the partons, GeV;
-        azimuth: (N,) of the momentum about the parton, rad.
+        features: columns :data:`FEATURES`, the first three at least, (N, 3) or wider.
+        counts: tokens of each species, (N, S).
+        energy: of the partons, in GeV, (N,).
+        azimuth: of the momenta about the partons, in rad, (N,).
     """
     least = counts @ SPECIES_MASS
     full = 2 * energy
     free = np.where(counts.sum(-1) > 1, np.maximum(full - least, 0.0), 0.0)
-    mass = least + free * _sigmoid(np.maximum(features[:, 0], _LEAST_LOGIT))
+    mass = least + free * _sigmoid(np.maximum(features[:, MASS], _LEAST_LOGIT))
     left = np.maximum(full - mass, 0.0)
-    recoil = left * _sigmoid(features[:, 1])
+    recoil = left * _sigmoid(features[:, RECOIL])
     product = (left - recoil) * (full + mass + recoil) * (left + recoil) * (full + mass - recoil)
     p = np.sqrt(np.maximum(product, 0.0)) / (2 * full)
-    angle = np.minimum(2 * np.arctan(np.exp(0.5 * features[:, 2])), _MAX_ANGLE)
+    angle = np.minimum(2 * np.arctan(np.exp(0.5 * features[:, ANGLE])), _MAX_ANGLE)
     across = p * np.sin(angle)
     momentum = np.stack([across * np.cos(azimuth), across * np.sin(azimuth), p * np.cos(angle)], -1)
     e = np.sqrt(p**2 + mass**2)
@@ -126,10 +140,14 @@ def total_momentum(features: Floats, counts: Ints, energy: Floats, azimuth: Floa
 
 
 def total_log_jacobian(latent: Latent, energy: Floats) -> Floats:
-    """log of dt / d^4P for the three total features t and a uniform azimuth, shape (N,), P in GeV.
+    """Compute log(dt / d^4P) for the three features t of the total momentum P in GeV and a uniform azimuth, (N,).
 
-    With M and M' the masses of the set and of the opposite hemisphere, d^4P = p/8E dM^2 dM'^2 dcos(theta) dphi;
-    energies E (N,) are the partons'. A set of a single token has no dM^2: its mass feature is not a degree of freedom.
+    With M and M' the masses of the set and of the opposite hemisphere, d^4P = p/8E dM^2 dM'^2 dcos(theta) dphi.
+    A set of a single token has no dM^2: its mass feature is not a degree of freedom.
+
+    Args:
+        latent: of N sets.
+        energy: E of the partons, in GeV, (N,).
     """
     total = latent.total
     p = np.sqrt((total[:, 1:] ** 2).sum(-1))
@@ -146,13 +164,16 @@ def total_log_jacobian(latent: Latent, energy: Floats) -> Floats:
 
 
 class CountModel(nn.Module):
-    """The number of tokens n, then autoregressive categoricals p(c_s | c_<s, n, condition), a small network each.
+    """p(n | condition) prod_s p(c_s | c_<s, n, condition): categorical distributions, each from a small network.
 
-    A count never exceeds the tokens that are left; pi0, last, are what is left.
+    A count never exceeds the tokens that are left; the pi0, which come last, are what is left.
 
     Args:
-        num_condition: C; width: of each network; max_size: largest number of tokens; max_pions: largest count of
-            pi+ and pi-; max_others: of every other species.
+        num_condition: C, the length of a condition.
+        width: of each network.
+        max_size: largest number of tokens n.
+        max_pions: largest count of pi+ and of pi-.
+        max_others: largest count of each other species but pi0.
     """
 
     mask: Tensor
@@ -164,7 +185,8 @@ class CountModel(nn.Module):
             nn.Linear(num_condition, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, max_size)
         )
         limits = np.where(np.abs(SPECIES) == 211, max_pions, max_others)
-        num_inputs = num_condition + 4 + 2 * num_species
+        self._num_shared = num_condition + 2  # inputs that do not change as counts are drawn
+        num_inputs = self._num_shared + 2 + 2 * num_species
         self.first = nn.Parameter(torch.randn(num_species, num_inputs, width) / num_inputs**0.5)
         self.first_bias = nn.Parameter(torch.zeros(num_species, width))
         self.second = nn.Parameter(torch.randn(num_species, width, width) / width**0.5)
@@ -179,27 +201,40 @@ class CountModel(nn.Module):
         self.last_bias = nn.ParameterList(
             [-0.05 * torch.arange(limit + 1.0).repeat(len(rows), 1) for limit, rows in self._groups]
         )
-        # before[s, t]: whether the count of t is known when that of s is drawn
+        # known[s, t]: whether the count of t is known when that of s is drawn
         place = np.argsort(_ORDER)
-        before = torch.from_numpy(place[None, :] < place[:, None])
-        mask = torch.cat([torch.ones(num_species, num_condition + 4), before, before], 1)
+        known = torch.from_numpy(place[None, :] < place[:, None])
+        mask = torch.cat([torch.ones(num_species, self._num_shared + 2), known, known], 1)
         self.register_buffer("mask", mask[..., None], persistent=False)
 
     @staticmethod
     def _columns(n: Tensor) -> Tensor:
-        """Two columns (..., 2) that tell a count."""
-        return torch.stack([torch.log1p(n.float()), n.float() / 32], -1)
+        """Encode numbers of tokens (...) as inputs (..., 2)."""
+        return torch.stack([torch.log1p(n.float()), n.float() / _SIZE_SCALE], -1)
 
     def _inputs(self, condition: Tensor, counts: Tensor, size: Tensor, left: Tensor) -> Tensor:
-        """Inputs (..., N, num_inputs) of networks that see ``left`` (..., N) tokens of ``size`` still to be named."""
+        """Compute the inputs (..., N, num_inputs) of the species' networks.
+
+        In this order: the condition, the number of tokens, the number that is left, and log(1 + c) and c / 16 of all
+        counts; the mask hides the counts that a species must not see.
+
+        Args:
+            condition: (N, C).
+            counts: of the species, (N, S).
+            size: tokens of each set, (N,).
+            left: tokens whose species is not known yet, (..., N).
+        """
         c = counts.float()
-        shared = torch.cat([torch.log1p(c), c / 16], -1)
-        seen = torch.cat([condition, self._columns(size)], -1)
-        both = [x.expand(*left.shape, x.shape[-1]) for x in (seen, shared)]
-        return torch.cat([both[0], self._columns(left), both[1]], -1)
+        encoded = torch.cat([torch.log1p(c), c / _COUNT_SCALE], -1)
+        shared = torch.cat([condition, self._columns(size)], -1)
+        shared, encoded = (x.expand(*left.shape, x.shape[-1]) for x in (shared, encoded))
+        return torch.cat([shared, self._columns(left), encoded], -1)
 
     def log_prob(self, condition: Tensor, counts: Tensor) -> Tensor:
-        """log p(counts | condition) of sets with at least one token, (N,); counts above the largest count as it."""
+        """Compute log p(counts | condition) (N,) of counts (N, S), at least one token each, given conditions (N, C).
+
+        Counts above the largest that the networks know count as that.
+        """
         size = counts.sum(-1)
         known = torch.cumsum(counts[:, _ORDER], -1) - counts[:, _ORDER]
         left = (size[:, None] - known).T[np.argsort(_ORDER)]
@@ -220,7 +255,7 @@ class CountModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, condition: Tensor, rng: torch.Generator) -> Tensor:
-        """Counts (N, S) given the condition (N, C), at least one token each; matrix products in bfloat16."""
+        """Draw counts (N, S), at least one token each, given conditions (N, C); matrix products are in bfloat16."""
 
         def draw(logits: Tensor) -> Tensor:
             u = torch.rand(len(logits), generator=rng, dtype=torch.float64)
@@ -231,7 +266,8 @@ class CountModel(nn.Module):
         counts = torch.zeros(len(condition), len(SPECIES), dtype=torch.long)
         left = size.clone()
         inputs = self._inputs(condition, counts, size, left).bfloat16()
-        start = condition.shape[1] + 2
+        left_column, log_column = self._num_shared, self._num_shared + 2
+        scaled_column = log_column + len(SPECIES)
         first, second = (self.first * self.mask).bfloat16(), self.second.bfloat16()
         outputs = {
             int(s): (weight[k].bfloat16(), bias[k])
@@ -245,10 +281,10 @@ class CountModel(nn.Module):
             beyond = torch.arange(len(bias)) > left[:, None]
             counts[:, s] = draw(((x @ weight).float() + bias).masked_fill(beyond, -torch.inf))
             left -= counts[:, s]
-            inputs[:, start : start + 2] = self._columns(left).bfloat16()
-            inputs[:, start + 2 + s] = torch.log1p(counts[:, s].float()).bfloat16()
-            inputs[:, start + 2 + len(SPECIES) + s] = (counts[:, s] / 16).bfloat16()
-        counts[:, _LAST] = left.clamp(max=255)  # the tree's limit, three times what was ever seen
+            inputs[:, left_column:log_column] = self._columns(left).bfloat16()
+            inputs[:, log_column + s] = torch.log1p(counts[:, s].float()).bfloat16()
+            inputs[:, scaled_column + s] = (counts[:, s] / _COUNT_SCALE).bfloat16()
+        counts[:, _LAST] = left.clamp(max=_LARGEST_COUNT)
         return counts
 
 
@@ -256,9 +292,13 @@ class LatentModel(nn.Module):
     """p(z | flavour, pT, extra conditions).
 
     Args:
-        num_extra: further inputs of the condition vector (for example tune parameters).
-        count_width, flow_width: network sizes; max_size, max_pions, max_others: largest number of tokens, and
-            counts of pi+ or pi- and of any other species but pi0; num_bins: of the splines.
+        num_extra: further numbers of a condition (for example tune parameters).
+        count_width: width of the networks of the :class:`CountModel`.
+        flow_width: width of the networks of the flows.
+        max_size: see :class:`CountModel`.
+        max_pions: see :class:`CountModel`.
+        max_others: see :class:`CountModel`.
+        num_bins: of the flows' splines.
     """
 
     def __init__(
@@ -287,7 +327,16 @@ class LatentModel(nn.Module):
         self.extras_flow = SplineFlow(num_extras, flow_width + NUM_TOTAL, width=flow_width, num_bins=num_bins)
 
     def condition(self, flavour: Ints, pt: Floats, extra: Floats | None = None) -> Tensor:
-        """Condition vector (N, C) in float32; ``extra`` (N, num_extra)."""
+        """Compute the conditions (N, C) in float32.
+
+        Args:
+            flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+            pt: of the partons, in GeV, (N,).
+            extra: further conditions, (N, num_extra).
+
+        Raises:
+            ValueError: if ``extra`` has another shape.
+        """
         log_pt = (np.log(pt) - np.log(200.0)) / np.log(10.0)
         columns = [(flavour[:, None] == np.array(FLAVOURS)).astype(float), np.stack([log_pt, log_pt**2, log_pt**3], -1)]
         if self.num_extra:
@@ -297,20 +346,30 @@ class LatentModel(nn.Module):
         return torch.from_numpy(np.concatenate(columns, -1)).float()
 
     def _context(self, condition: Tensor, counts: Tensor) -> Tensor:
+        """Compute the context (N, flow_width) of the flows from conditions (N, C) and counts (N, S)."""
         c = counts.float()
         n, least = c.sum(-1, keepdim=True), c @ torch.from_numpy(SPECIES_MASS).float()[:, None]
-        return self.context(torch.cat([condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least)], -1))  # type: ignore[no-any-return]
+        columns = [condition, torch.log1p(c), c / _COUNT_SCALE, torch.log1p(n), torch.log1p(least)]
+        context: Tensor = self.context(torch.cat(columns, -1))
+        return context
 
     def set_scales(self, features: Tensor) -> None:
-        """Fixes the standardisation of the flows from training features (N, 7)."""
+        """Set the standardisation of the flows from training features (N, 7)."""
         self.total_flow.set_scales(features[:, :NUM_TOTAL])
         self.extras_flow.set_scales(features[:, NUM_TOTAL:])
 
     def _with_total(self, context: Tensor, total: Tensor) -> Tensor:
+        """Extend a context (N, flow_width) by the standardised features of the total momentum (N, 3)."""
         return torch.cat([context, ((total - self.total_flow.mean) / self.total_flow.std).to(context.dtype)], -1)
 
     def log_prob(self, condition: Tensor, counts: Tensor, features: Tensor) -> dict[str, Tensor]:
-        """The factors log p of "counts", "total" and "extras", each (N,)."""
+        """Compute the factors of log p(z | condition): "counts", "total" and "extras", each (N,).
+
+        Args:
+            condition: result of :meth:`condition`, (N, C).
+            counts: tokens of each species, (N, S).
+            features: columns :data:`FEATURES`, (N, 7).
+        """
         context = self._context(condition, counts)
         total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
         return {
@@ -320,14 +379,26 @@ class LatentModel(nn.Module):
         }
 
     def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
-        """Negative log-likelihood a set, and its three parts."""
+        """Compute the mean negative log-likelihood of a set, "loss", and its three parts.
+
+        Args:
+            batch: condition, counts and features, as :meth:`log_prob` takes them.
+        """
         parts = {name: -value.mean() for name, value in self.log_prob(*batch).items()}
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def sample(
         self, flavour: Ints, pt: Floats, rng: torch.Generator, extra: Floats | None = None, *, extras: bool = True
     ) -> Latent:
-        """One latent a parton; ``flavour`` of FLAVOURS, ``pt`` in GeV, each (N,); with or without its extras."""
+        """Draw one latent for each parton.
+
+        Args:
+            flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+            pt: of the partons, in GeV, (N,).
+            rng: all randomness.
+            extra: further conditions, (N, num_extra).
+            extras: whether to draw the features beyond the total four-momentum too.
+        """
         condition = self.condition(flavour, pt, extra)
         counts = self.count_model.sample(condition, rng)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Observables of token sets, and how far two samples are apart: what picks a checkpoint during training."""
+"""Observables of token sets, and the distance between two samples, which picks a checkpoint during training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from generators.hadrons.tokens import TokenSample, parton_energy
 
 
 def observables(sample: TokenSample) -> dict[str, Floats]:
-    """Per set, shape (N,): mass / E, girth, pTD, leading and second energy fraction, and a two-point correlator."""
+    """Compute the observables of each of N sets by name, each (N,).
+
+    With z_i = E_i / E, E the energy of the parton, and theta_i the angle of a token to it: ``mass`` over E; ``girth``
+    sum z theta / sum z; ``ptd`` sqrt(sum z^2) / sum z; ``z1`` and ``z2``, the two largest z; the two-point energy
+    correlator ``e2`` = sqrt(2 sum_i<j z_i z_j (1 - cos theta_ij)) of massless directions, and ``e2_hard`` of the
+    tokens with z > 0.02; ``soft`` = log(1 + number of tokens with z < 0.01).
+    """
     index, num = sample.index, len(sample)
     energy = parton_energy(sample.flavour, sample.pt)
     z = sample.p4[:, 0] / energy[index]
@@ -23,7 +29,7 @@ def observables(sample: TokenSample) -> dict[str, Floats]:
     first[index[rank == 0]] = z[order][rank == 0]
     second[index[rank == 1]] = z[order][rank == 1]
     sum_z, sum_z2 = np.bincount(index, z, num), np.bincount(index, z**2, num)
-    # sum over pairs of z_i z_j (1 - cos theta_ij) = (E^2 - p^2 of massless directions) / 2
+    # sum over pairs of z_i z_j (1 - cos theta_ij) = ((sum z)^2 - |sum z n|^2) / 2, n the unit vectors
     p = np.maximum(np.sqrt((sample.p4[:, 1:] ** 2).sum(-1)), 1e-12)
     flow = np.stack([np.bincount(index, z * sample.p4[:, 1 + k] / p, num) for k in range(3)], -1)
     tight = z > 0.02
@@ -42,7 +48,10 @@ def observables(sample: TokenSample) -> dict[str, Floats]:
 
 
 def distance(real: TokenSample, generated: TokenSample) -> dict[str, float]:
-    """W1 of each observable in units of its real standard deviation, and their mean under ``w1``."""
+    """Compute W1 of each observable, in units of its real standard deviation, as ``w1_NAME``, and their mean as ``w1``.
+
+    W1 is the Wasserstein distance of order one between the two samples.
+    """
     a, b = observables(real), observables(generated)
     values = {f"w1_{k}": float(wasserstein_distance(a[k], b[k]) / max(a[k].std(), 1e-12)) for k in a}
     return {**values, "w1": float(np.mean(list(values.values())))}

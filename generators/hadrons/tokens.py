@@ -1,4 +1,4 @@
-"""What the hadron models generate: sets of tokens in the frame of their parton.
+"""Token sets: what the hadron models generate, in the frame of their parton.
 
 A token is a final particle, or a pi0, eta or Sigma0 that decays with exact kinematics afterwards
 (:mod:`generators.hadrons.decays`). Where a decay crosses the edge of the hemisphere, the products that
@@ -31,6 +31,7 @@ SPECIES: tuple[int, ...] = _species()
 """PDG ids of the token species, in the order of every count vector."""
 
 SPECIES_MASS: NDArray[np.float64] = np.array([MASSES[abs(i)] for i in SPECIES])
+"""Mass of each species in GeV."""
 FLAVOURS: tuple[int, ...] = (1, 2, 3, 4, 5, 21)
 """Parton flavours after charge conjugation of antiquarks."""
 
@@ -42,7 +43,11 @@ CONJUGATE: NDArray[np.int64] = np.array([_INDEX[int(i)] for i in conjugate(SPECI
 
 
 def species_index(pdg_id: Ints) -> Ints:
-    """Index into :data:`SPECIES` of each PDG id. Raises KeyError on a species that is no token."""
+    """Return the index into :data:`SPECIES` of each PDG id, (M,).
+
+    Raises:
+        KeyError: on a PDG id that is no token's.
+    """
     near: Ints = np.clip(np.searchsorted(_SORTED, pdg_id), 0, len(_SORTED) - 1)
     if len(unknown := np.flatnonzero(_SORTED[near] != pdg_id)):
         raise KeyError(int(pdg_id[unknown[0]]))
@@ -52,10 +57,14 @@ def species_index(pdg_id: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class TokenSample(Ragged):
-    """N token sets in the axis frame, antiquarks conjugated to quarks.
+    """N token sets in the axis frame, with antiquarks and their hadrons conjugated.
 
-    ``flavour`` (N,) of :data:`FLAVOURS`, ``pt`` (N,) of the parton in GeV, ``offsets`` (N+1,),
-    ``species`` (M,) indices into :data:`SPECIES`, ``p4`` (M, 4) in GeV.
+    Attributes:
+        flavour: of the parton, one of :data:`FLAVOURS`, (N,).
+        pt: transverse momentum of the parton in GeV, (N,).
+        offsets: set i has the tokens ``offsets[i]:offsets[i+1]``, (N+1,).
+        species: index into :data:`SPECIES` of each token, (M,).
+        p4: four-momenta of the tokens in GeV, (M, 4).
     """
 
     flavour: Ints
@@ -72,7 +81,7 @@ class TokenSample(Ragged):
         self._check()
 
     def species_counts(self) -> Ints:
-        """Return the tokens of each species in each set, shape (N, len(SPECIES))."""
+        """Count the tokens of each species in each set, (N, len(SPECIES))."""
         num = len(SPECIES)
         flat = np.bincount(self.index * num + self.species, minlength=len(self) * num)
         return flat.reshape(len(self), num).astype(np.int64)
@@ -84,19 +93,23 @@ class TokenSample(Ragged):
 
 
 def parton_energy(flavour: Ints, parton_pt: Floats) -> Floats:
-    """Energy of the partons in the axis frame, sqrt(pT^2 + m^2), in GeV."""
+    """Compute the energy sqrt(pT^2 + m^2) of partons in the axis frame, in GeV, (N,)."""
     m = np.array([PARTON_MASSES[abs(int(f))] for f in FLAVOURS])
     order = np.searchsorted(FLAVOURS, np.abs(flavour))
     return np.sqrt(parton_pt**2 + m[order] ** 2)
 
 
 def condition(partons: Partons) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-    """What p(tokens | parton) depends on: flavour (conjugated), pT in GeV, and whether it was conjugated."""
+    """Compute what p(tokens | parton) depends on, each (N,).
+
+    Returns:
+        The flavour, with antiquarks conjugated to quarks; pT in GeV; and which partons were conjugated.
+    """
     return np.abs(partons.pdg_id), pt(partons.p4), partons.pdg_id < 0
 
 
 def canonical_partons(flavour: Ints, parton_pt: Floats) -> Partons:
-    """Partons at y = 0, phi = 0 with the given flavour and pT (GeV)."""
+    """Make partons at y = 0 and phi = 0 with the given flavours (N,) and pT (N,) in GeV."""
     m = np.array([PARTON_MASSES[abs(int(i))] for i in flavour])
     zero = np.zeros(len(parton_pt))
     return Partons(flavour, p4_from_pt_eta_phi_m(parton_pt, zero, zero, m))

@@ -4,12 +4,13 @@ With data :math:`x`, noise :math:`\epsilon` and noise level :math:`\sigma` from 
 
 .. math:: x_\sigma = (1 - \sigma) x + \sigma \epsilon, \qquad u = \epsilon - x = \mathrm{d} x_\sigma / \mathrm{d}\sigma
 
-a network learns :math:`E[u | x_\sigma]`; a diffusers scheduler integrates it. This is the diffusion model with
-:math:`\alpha = 1 - \sigma` in another parametrisation (Gao et al. 2024).
+a network learns :math:`E[u | x_\sigma]`, and a diffusers scheduler integrates it. This is the diffusion model with
+:math:`\alpha = 1 - \sigma` in another parametrisation (Gao et al., Diffusion meets flow matching, 2024).
 
 References:
     Lipman et al., Flow matching for generative modeling, 2022, arXiv:2210.02747.
     Karras et al., Elucidating the design space of diffusion-based generative models, 2022, arXiv:2206.00364.
+    Lu et al., DPM-Solver++, 2022, arXiv:2211.01095.
     Esser et al., Scaling rectified flow transformers (logit-normal times, shift), 2024, arXiv:2403.03206.
 """
 
@@ -25,10 +26,18 @@ from torch import Tensor
 
 Solver = Literal["euler", "heun", "dpm"]
 _TRAIN_TIMESTEPS = 1000
+"""Timesteps of diffusers' schedulers between noise levels 0 and 1."""
 
 
 def draw_sigma(num: int, mean: float, width: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise levels (num,) with logit(sigma) normal, in strata so that every batch covers the whole range."""
+    """Draw noise levels (num,) whose logit is normal, in strata so that every batch covers the whole range.
+
+    Args:
+        num: how many.
+        mean: of logit(sigma).
+        width: standard deviation of logit(sigma).
+        rng: all randomness.
+    """
     from scipy.special import expit, ndtri
 
     uniform = (rng.permutation(num) + rng.uniform(0, 1, num)) / num
@@ -36,14 +45,15 @@ def draw_sigma(num: int, mean: float, width: float, rng: np.random.Generator) ->
 
 
 def interpolate(x: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """x_sigma of data and noise (T, D) at noise levels (T, 1)."""
+    """Compute x_sigma = (1 - sigma) x + sigma noise of data and noise (T, D) at noise levels (T, 1)."""
     return torch.lerp(x, noise, sigma)
 
 
 def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    r"""(c_in, c_skip, c_out) such that :math:`u = c_{skip} x_\sigma + c_{out} F(c_{in} x_\sigma)`.
+    r"""Compute (c_in, c_skip, c_out), with which :math:`u = c_{skip} x_\sigma + c_{out} F(c_{in} x_\sigma)`.
 
-    For data of unit variance, F has input and target of unit variance and F = 0 is the best linear guess.
+    For data of unit variance, inputs and targets of the network F have unit variance, and F = 0 is the best linear
+    guess (Karras et al. 2022, for this path).
 
     >>> [float(c) for c in preconditioning(torch.tensor(1.0))]
     [1.0, 1.0, 1.0]
@@ -54,10 +64,13 @@ def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> Any:
-    """A diffusers scheduler for at most ``num_inference_steps`` network evaluations.
+    """Return a diffusers scheduler, set for at most ``num_inference_steps`` network evaluations.
 
-    ``shift`` s moves its noise levels to s sigma / (1 + (s - 1) sigma): below 1 puts more steps near the data.
-    "heun" evaluates the network twice a step; "dpm" is the two-step multistep DPM-Solver++.
+    Args:
+        solver: "euler"; "heun", which evaluates the network twice in a step; or "dpm", the two-step multistep
+            DPM-Solver++.
+        num_inference_steps: the most network evaluations.
+        shift: s, which moves the noise levels to s sigma / (1 + (s - 1) sigma): below 1 puts more steps near the data.
 
     Raises:
         ValueError: for an unknown solver or too few evaluations.
@@ -67,20 +80,20 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     if num_inference_steps < (3 if solver == "heun" else 1):
         raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3)")
     if solver == "euler":
-        made = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
+        result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
         levels = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]
-        made.set_timesteps(sigmas=levels.tolist())
+        result.set_timesteps(sigmas=levels.tolist())
     elif solver == "heun":
-        made = diffusers.FlowMatchHeunDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
-        made.set_timesteps((num_inference_steps + 1) // 2)
+        result = diffusers.FlowMatchHeunDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
+        result.set_timesteps((num_inference_steps + 1) // 2)
     elif solver == "dpm":
-        made = diffusers.DPMSolverMultistepScheduler(
+        result = diffusers.DPMSolverMultistepScheduler(
             _TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
         )
-        made.set_timesteps(num_inference_steps)
+        result.set_timesteps(num_inference_steps)
     else:
         raise ValueError(f"unknown solver {solver!r}: use euler, heun or dpm")
-    return made
+    return result
 
 
 @torch.no_grad()
@@ -92,10 +105,21 @@ def integrate(
     num_inference_steps: int = 16,
     shift: float = 1.0,
 ) -> Tensor:
-    """Data from noise (T, D): the solution at sigma = 0 of dx/dsigma = velocity(x, sigma)."""
-    made = scheduler(solver, num_inference_steps, shift)
+    """Turn noise (T, D) at sigma = 1 into data (T, D): solve dx/dsigma = velocity(x, sigma) down to sigma = 0.
+
+    Args:
+        velocity: gives u (T, D) at x (T, D) and a noise level.
+        noise: normal numbers, (T, D).
+        solver: see :func:`scheduler`, as for the other arguments.
+        num_inference_steps: the most evaluations of ``velocity``.
+        shift: of the noise levels.
+
+    Raises:
+        ValueError: for an unknown solver or too few evaluations.
+    """
+    steps = scheduler(solver, num_inference_steps, shift)
     x = noise
-    for timestep in made.timesteps:
+    for timestep in steps.timesteps:
         u = velocity(x, float(timestep) / _TRAIN_TIMESTEPS)
-        x = made.step(u, timestep, x, return_dict=False)[0]
+        x = steps.step(u, timestep, x, return_dict=False)[0]
     return x

@@ -2,24 +2,39 @@
 
 References:
     Durkan, Bekasov, Murray, Papamakarios, Neural spline flows, 2019, arXiv:1906.04032.
+    Rozet et al., Zuko: normalizing flows in PyTorch, 2022 (``flow(context)`` is a distribution).
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 _TAIL = 6.0
+"""Beyond this many standard deviations the splines are the identity."""
 
 
 class SplineFlow(nn.Module):
-    """Autoregressive rational-quadratic spline flow p(x | context) of standardised features.
+    """Autoregressive rational-quadratic spline flow p(x | context) of D features.
+
+    ``flow(context)`` is a distribution with ``log_prob`` and ``sample``, as ``flow.log_prob(x, context)`` and
+    ``flow.sample(context, rng)`` are.
+
+    >>> flow, context = SplineFlow(2, 3, width=16), torch.zeros(5, 3)
+    >>> x = flow(context).sample(rng=torch.Generator().manual_seed(1))
+    >>> x.shape, flow(context).log_prob(x.float()).shape
+    (torch.Size([5, 2]), torch.Size([5]))
 
     Args:
-        num_features: D; num_context: C; width: of the masked networks; num_layers, num_bins: of the splines.
+        num_features: D.
+        num_context: C, the length of a context.
+        width: of the masked networks.
+        num_layers: autoregressive transforms; between two of them the order of the features is reversed.
+        num_bins: of each spline.
     """
 
     mean: Tensor
@@ -58,19 +73,23 @@ class SplineFlow(nn.Module):
         self.register_buffer("std", torch.ones(num_features))
 
     def set_scales(self, x: Tensor) -> None:
-        """Fixes the standardisation from training features (N, D)."""
+        """Set the standardisation from training features (N, D)."""
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-6))
 
+    def forward(self, context: Tensor) -> FlowDistribution:
+        """Return the distribution of the features given contexts (N, C)."""
+        return FlowDistribution(self, context)
+
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
-        """Log-density of features (N, D) given context (N, C), shape (N,)."""
+        """Compute the log-density (N,) of features (N, D) given contexts (N, C)."""
         noise, log_det = self.transform((x - self.mean) / self.std, context)
         normal = -0.5 * (noise**2 + torch.log(torch.tensor(2 * torch.pi))).sum(-1)
         return normal + log_det - self.std.log().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def sample(self, context: Tensor, rng: torch.Generator) -> Tensor:
-        """Features (N, D) in float64 drawn given context (N, C).
+    def sample(self, context: Tensor, rng: torch.Generator | None) -> Tensor:
+        """Draw features (N, D) in float64, one row for each context (N, C).
 
         Splines are inverted in float64: in float32 their discriminant can round below zero, an AssertionError in
         nflows. Its own inverse evaluates all D splines D times; here each is evaluated once, when its turn comes.
@@ -82,9 +101,41 @@ class SplineFlow(nn.Module):
         return result
 
     def _inverse(self, layer: Any, y: Tensor, context: Tensor) -> Tensor:
+        """Invert one autoregressive transform of y (N, D), feature by feature."""
         x = torch.zeros_like(y)
         for column in range(self.num_features):
             params = layer.autoregressive_net(x.float(), context).double()
             own = params.unflatten(-1, (self.num_features, -1))[:, column].contiguous()
             x[:, column : column + 1], _ = layer._elementwise_inverse(y[:, column : column + 1], own)
         return x
+
+
+@dataclass(frozen=True)
+class FlowDistribution:
+    """The N distributions p(x | context) of a flow and contexts (N, C), with the methods of torch.distributions."""
+
+    flow: SplineFlow
+    context: Tensor
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """One distribution for each context: (N,)."""
+        return self.context.shape[:-1]
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """The shape of what is drawn from one distribution: (D,)."""
+        return torch.Size((self.flow.num_features,))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Compute the log-density (..., N) of features (..., N, D)."""
+        return self.flow.log_prob(x.flatten(0, -2), self._contexts(x.shape[:-2])).view(x.shape[:-1])
+
+    def sample(self, sample_shape: tuple[int, ...] = (), *, rng: torch.Generator | None = None) -> Tensor:
+        """Draw features (*sample_shape, N, D) in float64, with torch's own generator if there is no ``rng``."""
+        shape = (*sample_shape, *self.batch_shape, *self.event_shape)
+        return self.flow.sample(self._contexts(sample_shape), rng).view(shape)
+
+    def _contexts(self, sample_shape: tuple[int, ...]) -> Tensor:
+        """Repeat the contexts for each sample, as rows."""
+        return self.context.expand(*sample_shape, *self.context.shape).flatten(0, -2)

@@ -1,4 +1,4 @@
-"""Few numbers of rows for matrix products: each new shape costs a new kernel, and half a megabyte that is kept."""
+"""Padding of matrix products to few numbers of rows: each new shape costs a new kernel, which keeps half a megabyte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from fastsim.event import Ints
 
 
 def padded_number(num: int) -> int:
-    """A number of rows, little above ``num``, out of a few.
+    """Return the smallest number of rows from ``num`` on out of a small set.
+
+    It is a multiple of 64, and at most an eighth more than ``num`` where ``num`` is large.
 
     >>> padded_number(5), padded_number(1000), padded_number(1030)
     (64, 1024, 1152)
@@ -18,6 +20,6 @@ def padded_number(num: int) -> int:
 
 
 def padded(rows: Ints) -> Ints:
-    """Rows (P,) that begin with the given ones, the last repeated."""
+    """Return the given row numbers (K,), the last one repeated up to the padded number (P,)."""
     result: Ints = rows[np.minimum(np.arange(padded_number(len(rows))), len(rows) - 1)]
     return result

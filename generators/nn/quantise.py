@@ -1,7 +1,6 @@
-"""Weight matrices stored in eight bits: one scale a row, to the nearest of 255 levels.
+"""Weight matrices stored in eight bits: each row has a scale, and its weights are the nearest of 255 levels.
 
-The rounding is about 0.7% of a weight's typical size, a few times that of computing in bfloat16, and halves a
-float16 file.
+That halves a float16 file. The rounding is about 0.7% of a weight's typical size, a few times that of bfloat16.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _SCALE = ".scale"
 
 
 def pack(tensors: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """The tensors, with the matrices ``names`` as int8 and their scales beside them as ``NAME.scale``.
+    """Pack the matrices ``names`` as int8, with the scales of their rows as ``NAME.scale``; keep other tensors.
 
     >>> packed = pack({"w": torch.tensor([[1.0, -0.5]])}, {"w"})
     >>> packed["w"].tolist(), unpack(packed)["w"].tolist()[0][0]
@@ -33,7 +32,7 @@ def pack(tensors: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Ten
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`pack`, in float32, up to rounding; tensors that were not packed pass through."""
+    """Unpack the result of :func:`pack`: matrices in float32, up to rounding; other tensors are kept."""
     result: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if name + _SCALE in tensors:

@@ -12,22 +12,27 @@ from generators.nn.compiled import compiled, compiled_sums
 
 _MAX_TRIES = 1000
 _GROUP = 8
+"""Bins whose weights are summed first: the search goes through sums of eight, then through eight weights."""
 _HALF, _BIAS, _LOG2E = np.float32(0.5), np.float32(127), np.float32(1.4426950408889634)
+"""The exponent of a float32 is stored with 127 added; exp(x) = 2^(x log2(e))."""
 _LEAST_LOGIT = np.float32(-80)
-# 2^f - 1 = f (c0 + f (c1 + ...)), |f| <= 1/2: ln(2)^n / n!, good to a few roundings
+"""Least logit below the row's largest; lower ones count as that."""
+# 2^f - 1 = f (c0 + f (c1 + ...)), |f| <= 1/2, with the coefficients ln(2)^n / n!: accurate to a few roundings
 _C0, _C1, _C2 = np.float32(0.6931471805599453), np.float32(0.2402265069591007), np.float32(0.05550410866482158)
 _C3, _C4, _C5 = np.float32(0.009618129107628477), np.float32(0.0013333558146428443), np.float32(0.00015403530393381608)
 
 
 @compiled_sums
 def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Ints, Floats]:
-    """A bin a row from the softmax of its logits, and a value uniform in that bin.
+    """Draw a bin for each row from the softmax of its logits, and a value uniform in that bin.
 
-    The exponentials are those of eight bins at a time, bits of the power of two and a polynomial: numbers below
-    exp(-80) of the largest count as that.
+    Exponentials are computed as 2^whole, written into the bits of a float32, times a polynomial for 2^rest.
+    Probabilities below exp(-80) of the largest count as that.
 
     Args:
-        logits: (K, B), finite; u: (K,) uniform on [0, 1); edges: (B + 1,) of the bins.
+        logits: finite, (K, B).
+        u: uniform on [0, 1), (K,).
+        edges: of the bins, (B + 1,).
 
     Returns:
         Bins (K,) and values (K,).
@@ -61,21 +66,22 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
         while group < groups - 1 and left >= sums[group]:
             left -= sums[group]
             group += 1
-        found, last = _GROUP * group, min(_GROUP * group + _GROUP, num) - 1
-        while found < last and left >= w[found]:
-            left -= w[found]
-            found += 1
-        index[k] = found
-        value[k] = edges[found] + (edges[found + 1] - edges[found]) * min(left / w[found], 1.0)
+        chosen, last = _GROUP * group, min(_GROUP * group + _GROUP, num) - 1
+        while chosen < last and left >= w[chosen]:
+            left -= w[chosen]
+            chosen += 1
+        index[k] = chosen
+        value[k] = edges[chosen] + (edges[chosen + 1] - edges[chosen]) * min(left / w[chosen], 1.0)
     return index, value
 
 
 @compiled
 def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
-    """An index a row by inversion of the cumulative sum, and how far into its bin the inversion fell.
+    """Draw an index for each row by inversion of the cumulative sum, and say how far into its bin the inversion fell.
 
     Args:
-        weights: (K, B), not negative, each row with a positive sum; u: (K,) uniform on [0, 1).
+        weights: not negative, each row with a positive sum, (K, B).
+        u: uniform on [0, 1), (K,).
 
     Returns:
         Indices (K,), never of weight zero, and fractions (K,) on [0, 1]: uniform, given the index.
@@ -98,7 +104,7 @@ def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
 
 @compiled
 def _binomial(n: int, p: float, u: float) -> int:
-    """Inversion: n is a count of tokens of one species, a few."""
+    """Draw from Bin(n, p) by inversion with u uniform on [0, 1); n is a few, the tokens of one species."""
     if p > 0.5:
         return n - _binomial(n, 1 - p, u)
     term: float = (1 - p) ** n
@@ -122,14 +128,20 @@ def share(
     rng: np.random.Generator,
     limit: float = 80.0,
 ) -> NDArray[np.uint8]:
-    """Parts of multisets from mixtures of products of binomials, truncated to ``least`` members on either side.
+    """Draw parts of multisets from mixtures of products of binomials, with ``least`` members or more on either side.
+
+    A draw with fewer is refused; a row that is refused 1,000 times gets its first ``least`` members.
 
     Args:
-        weights: (K, C) of the components, not negative; logits: (K, C, S) of a member's being in the part;
-        counts: (K, S) members by kind, at least 2 ``least`` in all; rng: all randomness; limit: of the logits' size.
+        weights: of the components, not negative, (K, C).
+        logits: of the probability that a member of a kind is in the part, (K, C, S).
+        counts: members of each kind, at least 2 ``least`` in all, (K, S).
+        least: fewest members of the part and of the rest.
+        rng: all randomness.
+        limit: largest size of a logit; larger ones count as that.
 
     Returns:
-        The parts (K, S). A row that is refused 1,000 times gets its first ``least`` members.
+        Members of each kind in the part, (K, S).
     """
     out = np.zeros_like(counts)
     for k in range(len(counts)):

@@ -1,9 +1,9 @@
 """A permutation-equivariant network on packed (jagged) batches of sets.
 
-Tokens of all sets lie one after another in one array (T, width): nothing is padded but the score matrices of
+Tokens of all sets lie one after another in one array (T, width). Nothing is padded but the score matrices of
 attention, for which sets of similar lengths share a bucket. A block mixes the tokens of each set, by self-attention
-with a few register tokens that carry the set's context ("attention") or by a pooled message ("mean"), and is
-followed by a token-wise MLP; both are modulated by the context (adaLN).
+with a few register tokens that carry the set's context ("attention") or by a message from the mean over the set
+("mean"), and then applies an MLP to each token; both are modulated by the context (adaLN).
 
 References:
     Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
@@ -23,12 +23,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _GROWTH, _SLACK = 1.3, 6
-"""A bucket holds lengths up to 1.3 times its shortest plus 6: about 15% padding, 8 buckets for 3 to 200 tokens."""
+"""A bucket holds sets of up to 1.3 times its shortest plus 6 tokens: 15% padding, 8 buckets for 3 to 200 tokens."""
+_CLOSED = -1e4
+"""What is added to the scores of padding, which so gets no attention."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of a :class:`SetDenoiser`; ``blocks`` names the mixing of each block in turn."""
+    """Sizes of a :class:`SetDenoiser`.
+
+    Attributes:
+        width: of a token's hidden state.
+        heads: of an attention.
+        expansion: width of the hidden layer of an MLP over ``width``.
+        registers: register tokens of an attention.
+        context_width: of a set's hidden context.
+        blocks: how each block in turn mixes the tokens.
+        precision: of the matrix products.
+    """
 
     width: int = 128
     heads: int = 4
@@ -40,16 +52,22 @@ class NetworkConfig:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The type of the hidden states."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a packed batch belong: set ``index`` (T,) and attention buckets.
+    """Where the T tokens of a packed batch of N sets belong.
 
-    ``queries`` and ``keys`` are flat rows of the padded buckets; a key row >= T is a register. ``shapes`` are
-    (sets, length) of the buckets, ``bias`` their additive masks (sets, 1, 1, length + registers), and ``place`` (T,)
-    finds each token in the padded rows.
+    Attributes:
+        index: the set of each token, (T,).
+        counts: the tokens of each set, (N,).
+        queries: the token in each row of the padded buckets, one bucket after another, (Q,).
+        keys: the token in each row of the padded keys; from T on, a register, (K,).
+        place: the row of ``queries`` that holds each token, (T,).
+        shapes: number of sets and padded length of each bucket.
+        bias: what each bucket adds to its scores, 0 or :data:`_CLOSED`, (sets, 1, 1, length + registers).
     """
 
     index: Tensor
@@ -62,7 +80,7 @@ class Layout:
 
     @classmethod
     def of(cls, counts: NDArray[np.int64], config: NetworkConfig) -> Layout:
-        """Layout of sets with the given numbers of tokens, each at least one."""
+        """Lay out sets with the given numbers of tokens (N,), each at least one."""
         counts = np.asarray(counts, dtype=np.int64)
         num, total, extra = len(counts), int(counts.sum()), config.registers
         starts = np.cumsum(counts) - counts
@@ -84,8 +102,8 @@ class Layout:
             queries.append(flat.reshape(-1))
             keys.append(np.concatenate([flat, registers], axis=1).reshape(-1))
             shapes.append((len(sets), length))
-            open_ = np.concatenate([inside, np.ones((len(sets), extra), dtype=bool)], axis=1)
-            bias.append(torch.from_numpy(np.where(open_, 0.0, -1e4)[:, None, None, :]).to(config.dtype))
+            visible = np.concatenate([inside, np.ones((len(sets), extra), dtype=bool)], axis=1)
+            bias.append(torch.from_numpy(np.where(visible, 0.0, _CLOSED)[:, None, None, :]).to(config.dtype))
             first = last
         return cls(
             torch.from_numpy(np.repeat(np.arange(num), counts)),
@@ -98,12 +116,12 @@ class Layout:
         )
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sums (N, ...) of token values (T, ...) over each set, in float32."""
+        """Sum token values (T, ...) over each set, (N, ...) in float32."""
         out = values.new_zeros((len(self.counts), *values.shape[1:]), dtype=torch.float32)
         return out.index_add(0, self.index, values.float())
 
     def maximum(self, values: Tensor) -> Tensor:
-        """Largest of token values (T,) in each set, (N,)."""
+        """Find the largest of the token values (T,) of each set, (N,)."""
         out = values.new_full((len(self.counts),), -torch.inf)
         return out.scatter_reduce(0, self.index, values, "amax")
 
@@ -112,6 +130,7 @@ class Linear(nn.Linear):
     """A linear layer with float32 weights that computes in the precision of its input."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Compute x W^T + b (..., out_features) in the type of x (..., in_features)."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
         return F.linear(input, self.weight.to(input.dtype), bias)
 
@@ -124,7 +143,7 @@ def _zero(layer: nn.Linear) -> nn.Linear:
 
 
 def _modulated(x: Tensor, shift_scale: Tensor, layout: Layout) -> Tensor:
-    """Layer norm of x (T, width), scaled by 1 + scale and shifted as its set says, (N, 2 width)."""
+    """Normalise x (T, width), then scale by 1 + scale and shift by what its set gives, ``shift_scale`` (N, 2 width)."""
     shift, scale = shift_scale.chunk(2, dim=1)
     index = layout.index
     return torch.addcmul(
@@ -133,6 +152,8 @@ def _modulated(x: Tensor, shift_scale: Tensor, layout: Layout) -> Tensor:
 
 
 class _Attention(nn.Module):
+    """Self-attention within each set and its registers; zero when new."""
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.heads, width = config.heads, config.width
@@ -159,6 +180,8 @@ class _Attention(nn.Module):
 
 
 class _Mean(nn.Module):
+    """One message for all tokens of a set, from their mean and the context; zero when new."""
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.value = Linear(config.width, config.width)
@@ -175,6 +198,8 @@ class _Mean(nn.Module):
 
 
 class _Block(nn.Module):
+    """Mixing of the tokens of each set, then an MLP on each token; the identity when new."""
+
     def __init__(self, kind: str, config: NetworkConfig) -> None:
         super().__init__()
         width, hidden = config.width, int(config.width * config.expansion)
@@ -190,12 +215,16 @@ class _Block(nn.Module):
 
 
 class SetDenoiser(nn.Module):
-    """Token features, kinds and a context a set -> one output vector a token, equivariant under permutations.
+    """A network from token features, token kinds and a context of each set to one output vector for each token.
+
+    A permutation of the tokens of a set permutes its outputs; other sets do not matter.
 
     Args:
-        num_features: numbers that describe a token; num_kinds: token kinds (species), each with an embedding.
-        num_context: numbers that describe a set (condition, latent, time).
-        num_outputs: numbers predicted for each token.
+        num_features: F, numbers that describe a token.
+        num_kinds: kinds (species) of tokens, each with an embedding.
+        num_context: C, numbers that describe a set (condition, latent, time).
+        num_outputs: O, numbers predicted for each token.
+        config: sizes.
     """
 
     def __init__(
@@ -215,7 +244,14 @@ class SetDenoiser(nn.Module):
         self.leave = _zero(Linear(width, num_outputs))
 
     def forward(self, features: Tensor, kinds: Tensor, context: Tensor, layout: Layout) -> Tensor:
-        """Outputs (T, num_outputs) in float32 of features (T, F), kinds (T,), context (N, C)."""
+        """Compute the outputs (T, O) in float32.
+
+        Args:
+            features: of the tokens, (T, F).
+            kinds: of the tokens, (T,).
+            context: of the sets, (N, C).
+            layout: which tokens belong to which set.
+        """
         dtype = self.config.dtype
         c = F.silu(self.context(context)).to(dtype)
         registers = c.new_zeros(0, self.config.width)

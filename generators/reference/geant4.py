@@ -1,9 +1,9 @@
 """The reference of calorimeter showers: Geant4 through geant4-pybind, particles onto one detector.
 
 A process initialises Geant4 once, for one detector, and never twice; so this module is used by worker processes only
-(:mod:`generators.reference.geant4_workers`). A particle starts on the front face's axis, 1 um before it.
-Deposits are scored by Geant4's own scorers, so Python runs once a shower, not once a step. What surrounds the detector
-is its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
+(:mod:`generators.reference.geant4_workers`). A particle flies to the centre of the front face and starts 1 um before
+it. Deposits are scored by Geant4's own scorers, so Python runs once for each shower, not for each step. The detector is
+surrounded by its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
 
 References:
     Agostinelli et al., Geant4: a simulation toolkit, 2003, Nucl. Instrum. Meth. A 506, 250.
@@ -45,39 +45,42 @@ DATA_SETS = {
     "G4NUDEXLIBDATA": "G4NUDEXLIB",
     "G4URRPTDATA": "G4URRPT",
 }
-"""Geant4's environment variables, and how the folder of each data set begins (its version follows)."""
+"""Geant4's environment variables, and the beginning of the name of each data set's folder (its version follows)."""
 
 REQUIRED = {"em": ("G4LEDATA", "G4ENSDFSTATEDATA"), "FTFP_BERT": ("G4LEDATA", "G4ENSDFSTATEDATA", "G4PARTICLEXSDATA")}
-"""Data sets that a physics list does not start without."""
+"""Data sets without which a physics list does not start."""
 
 _GAP_MM = 1e-3
-"""Between the particle's start and the front face."""
+"""Distance between the start of a particle and the front face."""
 
 
 def data_environment(
     physics: str, folder: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """A path for every data variable of Geant4: the bindings ask to download what has none.
+    """Find a path for every data variable of Geant4: the bindings ask to download a data set without one.
 
     Args:
-        physics: of the detector; decides what has to be there.
-        folder: holds the data sets; without it, what ``FASTSIM_GEANT4_DATA`` names, else Geant4's own variables and
-            ``GEANT4_DATA_DIR`` count.
-        environment: where variables are looked up.
+        physics: physics list of the detector, which decides the data sets that must exist.
+        folder: folder of the data sets; without it, the folder that ``FASTSIM_GEANT4_DATA`` names, otherwise Geant4's
+            own variables and ``GEANT4_DATA_DIR``.
+        environment: environment variables.
+
+    Returns:
+        The variables, with the path of an absent data set where the physics does not need it.
 
     Raises:
         FastsimError: if a data set that the physics needs is not found; the message says what to install.
     """
-    given = folder or environment.get(DATA_VARIABLE)
-    if given is not None and not Path(given).is_dir():
-        raise FastsimError(f"Geant4 data: {os.fspath(given)} is not a folder; give the one that holds G4EMLOW...")
-    root = Path(given or environment.get("GEANT4_DATA_DIR") or ".")
-    searched = given is not None or "GEANT4_DATA_DIR" in environment
+    folder = folder or environment.get(DATA_VARIABLE)
+    if folder is not None and not Path(folder).is_dir():
+        raise FastsimError(f"Geant4 data: {os.fspath(folder)} is not a folder; give the one that holds G4EMLOW...")
+    root = Path(folder or environment.get("GEANT4_DATA_DIR") or ".")
+    searched = folder is not None or "GEANT4_DATA_DIR" in environment
     paths = {"GEANT4_DATA_DIR": str(root)}
     for variable, start in DATA_SETS.items():
-        own = environment.get(variable) if given is None else None
-        found = sorted(path for path in root.glob(f"{start}*") if path.is_dir()) if searched and not own else []
-        paths[variable] = own or str(found[-1] if found else root / start)
+        own = environment.get(variable) if folder is None else None
+        folders = sorted(path for path in root.glob(f"{start}*") if path.is_dir()) if searched and not own else []
+        paths[variable] = own or str(folders[-1] if folders else root / start)
     missing = [variable for variable in REQUIRED[physics] if not Path(paths[variable]).is_dir()]
     if missing:
         names = " and ".join(f"{DATA_SETS[variable]} ({variable})" for variable in missing)
@@ -92,8 +95,12 @@ def data_environment(
 class Projectiles:
     """N particles to shoot.
 
-    ``names`` (N,) as Geant4 has them; ``energy`` (N,) kinetic, in GeV; ``theta`` and ``phi`` (N,), direction of flight
-    in rad, theta = 0 perpendicular to the layers; ``seeds`` (N,), one a shower.
+    Attributes:
+        names: of the particles in Geant4, (N,).
+        energy: kinetic energies in GeV, (N,).
+        theta: angles of flight to the normal of the layers, in rad, (N,).
+        phi: azimuths of flight in rad, (N,).
+        seeds: one for each shower, (N,).
     """
 
     names: Sequence[str]
@@ -102,16 +109,16 @@ class Projectiles:
     phi: NDArray[np.float64]
     seeds: Sequence[int]
 
-    def way(self, number: int) -> tuple[float, float, float]:
-        """A particle's direction of flight."""
+    def direction(self, number: int) -> tuple[float, float, float]:
+        """Return the unit vector of a particle's flight."""
         theta, phi = float(self.theta[number]), float(self.phi[number])
         return math.sin(theta) * math.cos(phi), math.sin(theta) * math.sin(phi), math.cos(theta)
 
 
 class Calorimeter:
-    """Geant4, initialised for one detector: one a process.
+    """Geant4, initialised for one detector; a process may hold one only.
 
-    The environment has to hold :func:`data_environment` before.
+    The variables of :func:`data_environment` have to be in the environment before.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -138,7 +145,7 @@ class Calorimeter:
         self._run.BeamOn(0)  # builds the tables of cross-sections
 
     def shoot(self, shots: Projectiles) -> NDArray[np.float32]:
-        """Deposits in MeV of N showers, shape (N, V)."""
+        """Simulate N showers and return their deposits in MeV, (N, V)."""
         self._shooter.shots = shots
         self._readout.voxels = np.zeros((len(shots.seeds), self.detector.num_voxels), dtype=np.float64)
         self._run.BeamOn(len(shots.seeds))
@@ -146,7 +153,10 @@ class Calorimeter:
 
 
 def _physics(g4: Any, name: str) -> Any:
-    """The physics list. Photoelectric tables are Livermore's; without fluorescence, as in Geant4's option1."""
+    """Make the physics list.
+
+    Photoelectric tables are Livermore's, without fluorescence, as in Geant4's electromagnetic physics option 1.
+    """
     modules = [g4.G4EmStandardPhysics_option1()]
     if name == "FTFP_BERT":
         modules += [
@@ -165,18 +175,20 @@ def _physics(g4: Any, name: str) -> Any:
 
 
 def _geometry(g4: Any, detector: Detector) -> Any:
-    """The detector's volumes, and a scorer ``section-I`` for each section."""
+    """Make the construction of the detector's volumes, and of a scorer ``section-I`` for each section."""
 
     class Geometry(g4.G4VUserDetectorConstruction):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.kept: list[Any] = []  # Geant4 does not own what Python made
+            self.objects: list[Any] = []
 
-        def keep(self, made: Any) -> Any:
-            self.kept.append(made)
-            return made
+        def keep(self, thing: Any) -> Any:
+            """Keep a reference: Geant4 does not own the objects that Python creates."""
+            self.objects.append(thing)
+            return thing
 
         def Construct(self) -> Any:
+            """Build the world with all sections in it."""
             nist = g4.G4NistManager.Instance()
             absorber, active = (nist.FindOrBuildMaterial(name) for name in (detector.absorber, detector.active))
             for name, material in ((detector.absorber, absorber), (detector.active, active)):
@@ -195,10 +207,11 @@ def _geometry(g4: Any, detector: Detector) -> Any:
             return place
 
         def volume(self, name: str, solid: Any, material: Any) -> Any:
+            """Make a logical volume."""
             return self.keep(g4.G4LogicalVolume(self.keep(solid), material, name))
 
         def slab(self, name: str, section: Section, depth: float, material: Any) -> Any:
-            """The section's cross-section, ``depth`` mm long."""
+            """Make a volume with the section's cross-section, ``depth`` mm long."""
             if section.polar:
                 solid = g4.G4Tubs(name, 0.0, section.radius_mm, depth / 2, -math.pi, 2 * math.pi)
             else:
@@ -207,6 +220,7 @@ def _geometry(g4: Any, detector: Detector) -> Any:
             return self.volume(name, solid, material)
 
         def section(self, number: int, section: Section, world: Any, front: float, absorber: Any, active: Any) -> None:
+            """Place a section whose front lies at z = ``front`` mm: layers of absorber, then active cells."""
             name = f"section-{number}"
             pitch = section.absorber_mm + section.active_mm
             stack = self.slab(name, section, section.depth_mm, absorber)
@@ -233,6 +247,7 @@ def _geometry(g4: Any, detector: Detector) -> Any:
             self.keep(g4.G4PVReplica(f"{name}-cell", leaf, row, *axes[1]))
 
         def ConstructSDandField(self) -> None:
+            """Attach the scorers to the cells."""
             manager = g4.G4SDManager.GetSDMpointer()
             for number, section in enumerate(detector.sections):
                 name = f"section-{number}"
@@ -246,7 +261,7 @@ def _geometry(g4: Any, detector: Detector) -> Any:
 
 
 def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
-    """What shoots particles, and what reads their showers."""
+    """Make the action that shoots particles, and the one that reads their showers."""
 
     class Shooter(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -256,12 +271,13 @@ def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
             self.shots: Projectiles
 
         def GeneratePrimaries(self, event: Any) -> None:
+            """Shoot the particle of an event."""
             number = event.GetEventID()
-            way = self.shots.way(number)
+            direction = self.shots.direction(number)
             g4.HepRandom.setTheSeed(int(self.shots.seeds[number]))
             self.gun.SetParticleDefinition(self.table.FindParticle(self.shots.names[number]))
-            self.gun.SetParticleMomentumDirection(g4.G4ThreeVector(*way))
-            self.gun.SetParticlePosition(g4.G4ThreeVector(*(-_GAP_MM * part for part in way)))
+            self.gun.SetParticleMomentumDirection(g4.G4ThreeVector(*direction))
+            self.gun.SetParticlePosition(g4.G4ThreeVector(*(-_GAP_MM * component for component in direction)))
             self.gun.SetParticleEnergy(float(self.shots.energy[number]) * g4.GeV)
             self.gun.GeneratePrimaryVertex(event)
 
@@ -269,28 +285,32 @@ def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
         def __init__(self) -> None:
             super().__init__()
             self.voxels = np.zeros((0, detector.num_voxels))
-            self.parts: list[tuple[int, NDArray[np.int64]]] = []
+            self.sections: list[tuple[int, NDArray[np.int64]]] = []
 
         def EndOfEventAction(self, event: Any) -> None:
-            if not self.parts:
+            """Add the deposits of an event to its row of voxels."""
+            if not self.sections:  # the collections get their numbers in the first run
                 manager, first = g4.G4SDManager.GetSDMpointer(), 0
                 for number, section in enumerate(detector.sections):
                     table = section.voxel_of_cell() + first
-                    self.parts.append((manager.GetCollectionID(f"section-{number}/deposit"), table))
+                    self.sections.append((manager.GetCollectionID(f"section-{number}/deposit"), table))
                     first += math.prod(section.voxels)
             shower = self.voxels[event.GetEventID()]
             hits = event.GetHCofThisEvent()
-            for collection, voxel_of_cell in self.parts:
-                found = list(hits.GetHC(collection))
-                cells = np.array([cell for cell, _ in found], dtype=np.int64)
-                np.add.at(shower, voxel_of_cell[cells], [float(deposit) for _, deposit in found])
+            for collection, voxel_of_cell in self.sections:
+                deposits = list(hits.GetHC(collection))
+                cells = np.array([cell for cell, _ in deposits], dtype=np.int64)
+                np.add.at(shower, voxel_of_cell[cells], [float(deposit) for _, deposit in deposits])
 
     return Shooter(), Readout()
 
 
 def _initialization(g4: Any, shooter: Any, readout: Any) -> Any:
+    """Make what registers the two actions with Geant4."""
+
     class Initialization(g4.G4VUserActionInitialization):  # type: ignore[misc]
         def Build(self) -> None:
+            """Register the actions."""
             self.SetUserAction(shooter)
             self.SetUserAction(readout)
 

@@ -1,7 +1,7 @@
 """Worker processes that run Geant4.
 
-A worker is a fresh process, where Geant4 is initialised once; every job is done in a fork of that state, and so starts
-from the same one whatever the worker did before. A job's result is its file, which appears complete.
+A worker is a fresh process, where Geant4 is initialised once. Every job runs in a fork of it, and so starts from the
+same state whatever the worker did before. The result of a job is a file, which appears complete.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ J = TypeVar("J")
 
 @dataclass
 class _Worker:
+    """A worker process, its log, and whether Geant4 has started in it."""
+
     process: Any
     log: Path
     ready: bool = False
@@ -36,11 +38,11 @@ class Geant4Workers(Generic[J]):
     """Workers that stay between calls of :meth:`done`.
 
     Args:
-        detector: what Geant4 builds.
-        environment: of the workers: :func:`generators.reference.geant4.data_environment`.
+        detector: the detector that Geant4 builds.
+        environment: variables of the workers, as :func:`generators.reference.geant4.data_environment` returns them.
         work: does one job in a fork, and writes its result; it and the jobs are sent to other processes.
         workers: how many at most; they are started when there are jobs for them.
-        logs: folder of what Geant4 prints, ``geant4-0.log``...
+        logs: folder of the files that Geant4 prints to, ``geant4-0.log`` and so on.
     """
 
     def __init__(
@@ -58,21 +60,21 @@ class Geant4Workers(Generic[J]):
         self._workers: dict[Connection, _Worker] = {}
 
     def done(self, jobs: Sequence[J]) -> Generator[J, None, None]:
-        """Has the jobs done, and yields each when its result is there, in any order.
+        """Do the jobs, and yield each when its result exists, in any order.
 
-        A crew whose jobs were not all done (an error, a loop that was left) is closed.
+        The workers are closed if not all jobs were done: after an error, or when the loop over this is left.
 
         Raises:
             FastsimError: if Geant4 does not start, or stops.
         """
-        waiting, doing = iter(jobs), dict[Connection, J]()
+        waiting, running = iter(jobs), dict[Connection, J]()
         finished = False
         try:
             while len(self._workers) < min(self._size, len(jobs)):
                 self._add()
             busy = []
             for connection, worker in self._workers.items():
-                if not worker.ready or self._next(connection, waiting, doing):
+                if not worker.ready or self._next(connection, waiting, running):
                     busy.append(connection)
             while busy:
                 for answered in wait(busy):
@@ -85,8 +87,8 @@ class Geant4Workers(Generic[J]):
                     if problem:
                         raise FastsimError(f"{problem}; its log is {worker.log}")
                     worker.ready = True
-                    job = doing.pop(connection, None)
-                    if not self._next(connection, waiting, doing):
+                    job = running.pop(connection, None)
+                    if not self._next(connection, waiting, running):
                         busy.remove(connection)
                     if job is not None:
                         yield job
@@ -96,25 +98,26 @@ class Geant4Workers(Generic[J]):
                 self.close()
 
     def close(self) -> None:
-        """Ends the workers."""
+        """End the workers."""
         for worker in self._workers.values():
             worker.process.terminate()
             worker.process.join()
         self._workers.clear()
 
     def _add(self) -> None:
+        """Start a worker."""
         context = multiprocessing.get_context("spawn")  # Geant4 is initialised once a process, in a fresh one
-        here, there = context.Pipe()
+        connection, workers_end = context.Pipe()
         log = self._logs / f"geant4-{len(self._workers)}.log"
-        process = context.Process(target=_serve, args=(*self._start, log, there), daemon=True)
+        process = context.Process(target=_serve, args=(*self._start, log, workers_end), daemon=True)
         process.start()
-        there.close()
-        self._workers[here] = _Worker(process, log)
+        workers_end.close()
+        self._workers[connection] = _Worker(process, log)
 
-    def _next(self, connection: Connection, waiting: Iterator[J], doing: dict[Connection, J]) -> bool:
-        """Sends a worker its next job, if there is one."""
+    def _next(self, connection: Connection, waiting: Iterator[J], running: dict[Connection, J]) -> bool:
+        """Send a worker its next job, and return whether there was one."""
         for job in waiting:
-            doing[connection] = job
+            running[connection] = job
             with suppress(BrokenPipeError):  # a worker that has died: its end of the connection says so
                 connection.send(job)
             return True
@@ -122,11 +125,11 @@ class Geant4Workers(Generic[J]):
 
 
 def _last_words(log: Path) -> str:
-    """Why Geant4 stopped, from its log: the text of its last exception, else the last line."""
+    """Return why Geant4 stopped: the text of the last exception in its log, otherwise the last line."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     starts = [number for number, line in enumerate(lines) if line.startswith("*** G4Exception :")]
-    said = lines[starts[-1] : starts[-1] + 3] if starts else [line for line in lines if line.strip()][-1:]
-    return f"Geant4 stopped: {' '.join(line.strip('* ') for line in said) or 'it said nothing'}"
+    reason = lines[starts[-1] : starts[-1] + 3] if starts else [line for line in lines if line.strip()][-1:]
+    return f"Geant4 stopped: {' '.join(line.strip('* ') for line in reason) or 'it said nothing'}"
 
 
 def _serve(
@@ -136,8 +139,8 @@ def _serve(
     log: Path,
     jobs: Connection,
 ) -> None:
-    """A worker: answers None when ready and after each job, a text when something is wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business, who ends the workers
+    """Run a worker, which sends None when it is ready and after each job, or a text when something is wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends the workers
     os.environ.update(environment)
     # Geant4 writes to the process's own standard output, which may be a pipe with results
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -151,8 +154,8 @@ def _serve(
             job = jobs.recv()
             child = os.fork()
             if child == 0:
-                _leave(work, calorimeter, job)
-            with _ending(child):
+                _run_and_exit(work, calorimeter, job)
+            with _ended_by_sigterm(child):
                 status = os.waitpid(child, 0)[1]
             problem = _last_words(log) if status else None
     except (EOFError, BrokenPipeError):
@@ -164,8 +167,8 @@ def _serve(
 
 
 @contextmanager
-def _ending(child: int) -> Iterator[None]:
-    """While a job is done, SIGTERM ends it with its worker."""
+def _ended_by_sigterm(child: int) -> Iterator[None]:
+    """Let SIGTERM end the process of a job together with its worker."""
 
     def end(number: int, frame: FrameType | None) -> None:
         os.kill(child, signal.SIGKILL)
@@ -178,8 +181,8 @@ def _ending(child: int) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _leave(function: Any, *arguments: Any) -> None:
-    """Calls a function and ends the process without any cleaning up: 0, or 1 if it raised."""
+def _run_and_exit(function: Any, *arguments: Any) -> None:
+    """Call a function and end the process without any cleaning up, with status 0, or 1 if the function raised."""
     code = 1
     try:
         function(*arguments)

@@ -1,4 +1,4 @@
-"""Showers in the voxels of a coarser read-out of the same calorimeter: one set of Geant4's showers serves both."""
+"""Showers in the voxels of a coarser read-out of the same calorimeter, so that Geant4's showers of one serve both."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from fastsim.event import Ints
 
 @dataclass(frozen=True)
 class Regrouping:
-    """Which of the ``num_voxels`` voxels of the coarser read-out each one of the finer is part of: ``voxel`` (V,)."""
+    """A map from the V voxels of a read-out to the voxels of a coarser one.
+
+    Attributes:
+        voxel: the coarser voxel that each of the finer ones is part of, (V,).
+        num_voxels: number of coarser voxels.
+    """
 
     voxel: Ints
     num_voxels: int
 
     @classmethod
     def of(cls, fine: Detector, coarse: Detector) -> Self:
-        """From one detector's voxels to another's.
+        """Find the map from the voxels of one detector to those of another.
 
         Raises:
             FastsimError: if the detectors differ in more than their voxels, or a voxel of ``fine`` does not lie in one
@@ -46,14 +51,14 @@ class Regrouping:
         return cls(np.concatenate(parts), first)
 
     def __call__(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Deposits (N, V) of the finer read-out, added up, (N, num_voxels)."""
+        """Add up the deposits (N, V) of the finer read-out, (N, num_voxels)."""
         order = np.argsort(self.voxel, kind="stable")
         starts = np.searchsorted(self.voxel[order], np.arange(self.num_voxels))
         return np.add.reduceat(voxels[:, order], starts, axis=1, dtype=np.float64).astype(np.float32)
 
 
 def _structure(detector: Detector) -> list[object]:
-    """All that decides a shower; where Geant4's steps end at the borders of cells is taken not to."""
+    """Return all that decides a shower; that Geant4's steps end at the edges of cells is neglected."""
     names = ("absorber", "active", "physics", "cut_mm", "step_fraction", "step_mm", "msc_step_limit")
     sections = [(s.polar, s.num_layers, s.absorber_mm, s.active_mm) for s in detector.sections]
     return [*(getattr(detector, name) for name in (*names, "msc_range_factor")), *sections]

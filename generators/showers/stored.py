@@ -1,4 +1,4 @@
-"""Showers of a file, with what it says about how it was made."""
+"""Showers of a file, with the settings of the run that wrote it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class StoredShowers:
 
     Attributes:
         path: of the file.
-        detector: name of what the showers are in.
+        detector: name of the detector.
         pdg_id: of the incident particle.
-        energy: lowest and highest kinetic energy that was asked for, in GeV.
+        energy: lowest and highest kinetic energy of the run, in GeV.
         theta: angle to the normal of the layers, in rad.
         seed: of the run; one detector, particle, range and seed always give the same showers.
-        model: what generated them; None for Geant4.
-        binning: of the voxels, from the XML beside the file.
+        model: name of the model that generated them; None for Geant4.
+        binning: of the voxels, from the XML file of the same name.
         showers: the showers.
     """
 
@@ -40,14 +40,14 @@ class StoredShowers:
 
 
 def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) -> StoredShowers:
-    """Reads a CaloChallenge HDF5 file of fastsim, and the binning (.xml) beside it.
+    """Read a CaloChallenge HDF5 file of fastsim, and the binning from the XML file of the same name.
 
     Args:
         path: the file.
         max_events: read the first ones up to this number.
 
     Raises:
-        FastsimError: if the file or its binning cannot be read, do not fit each other, or do not say what made them.
+        FastsimError: if the file or its binning cannot be read, do not fit each other, or lack the run's settings.
     """
     import h5py
 

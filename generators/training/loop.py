@@ -1,7 +1,12 @@
-"""One training loop for every model: EMA, warm-up and cosine schedule, exact resume, logs, best checkpoint.
+"""One training loop for every model: average of the weights, schedule, exact resume, logs, best checkpoint.
 
-A run folder holds ``checkpoint.pt`` (model, average, optimiser, step), ``best.pt`` (the averaged weights with the
-best validation value), ``log.csv`` in long form (step, minutes, name, value) and TensorBoard events.
+The folder of a run holds ``checkpoint.pt`` (weights, their average, optimisers, step), ``best.pt`` (the averaged
+weights with the best validation value), ``log.csv`` with a row (step, minutes, name, value) for each figure, and
+TensorBoard events.
+
+References:
+    Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024.
+    Liu et al., Muon is scalable for LLM training, 2025, arXiv:2502.16982.
 """
 
 from __future__ import annotations
@@ -28,9 +33,23 @@ class TrainingConfig:
 
     The learning rate rises linearly over ``warmup`` steps, stays, and falls by a half cosine to zero over the last
     ``decay_fraction`` of ``num_steps`` (1: the usual cosine). A run whose rate is still flat may be resumed with
-    another ``num_steps``. ``max_minutes`` ends a run early, at a checkpoint, without touching the schedule.
-    ``precision`` "bfloat16" runs the loss under autocast. ``optimizer`` "muon" orthogonalises the updates of weight
-    matrices (Jordan et al. 2024) and leaves vectors and tables to AdamW.
+    another ``num_steps``.
+
+    Attributes:
+        num_steps: length of the training.
+        learning_rate: the highest.
+        warmup: steps in which the rate rises.
+        decay_fraction: of the steps, in which the rate falls.
+        ema_decay: weight of the past in the exponential moving average of the weights.
+        grad_clip: largest norm of the gradient.
+        weight_decay: of all parameters.
+        log_every: steps between rows of the log.
+        checkpoint_every: steps between checkpoints.
+        validate_every: steps between validations; 0: at the end only.
+        precision: of the loss; "bfloat16" runs it under autocast.
+        optimizer: "muon" orthogonalises the updates of weight matrices (Jordan et al. 2024) and leaves vectors and
+            tables to AdamW.
+        max_minutes: ends a run early, at a checkpoint, without changing the schedule.
     """
 
     num_steps: int
@@ -48,7 +67,7 @@ class TrainingConfig:
     max_minutes: float | None = None
 
     def rate(self, step: int) -> float:
-        """Learning rate of the given step over its maximum.
+        """Return the learning rate of a step over the highest.
 
         >>> TrainingConfig(num_steps=100, warmup=10).rate(4), TrainingConfig(num_steps=100, warmup=10).rate(100)
         (0.5, 0.0)
@@ -62,7 +81,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Where a run ended: the last step, and the step and value of the best validation (None without one)."""
+    """Where a run ended: its last step, and the step and value of its best validation (None without one)."""
 
     step: int
     best_step: int | None
@@ -70,14 +89,14 @@ class FitResult:
 
 
 def write_atomically(value: Any, path: Path) -> None:
-    """``torch.save`` under a temporary name beside ``path``, then rename: a kill leaves the old file whole."""
+    """Save a value with ``torch.save`` under a temporary name, then rename it: a kill leaves the old file whole."""
     temporary = path.with_suffix(path.suffix + ".part")
     torch.save(value, temporary)
     os.replace(temporary, path)
 
 
 class _Log:
-    """Long-form CSV and TensorBoard; rows past ``step`` (written after the last checkpoint) are dropped on resume."""
+    """The log of a run as CSV and for TensorBoard; rows after ``step``, the last checkpoint, are dropped."""
 
     def __init__(self, run_dir: Path, step: int) -> None:
         try:
@@ -87,15 +106,15 @@ class _Log:
         else:
             board = SummaryWriter(str(run_dir), purge_step=step + 1)
         path = run_dir / "log.csv"
-        kept = []
+        rows = []
         if path.exists():
             with path.open(newline="") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and int(row[0]) <= step]
-        self._minutes = float(kept[-1][1]) if kept else 0.0
+                rows = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and int(row[0]) <= step]
+        self._minutes = float(rows[-1][1]) if rows else 0.0
         self._start = time.monotonic()
         self._file = path.open("w", newline="")
         self._csv = csv.writer(self._file)
-        self._csv.writerows([["step", "minutes", "name", "value"], *kept])
+        self._csv.writerows([["step", "minutes", "name", "value"], *rows])
         self._board = board
 
     @property
@@ -104,6 +123,7 @@ class _Log:
         return self._minutes + (time.monotonic() - self._start) / 60.0
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the figures of a step."""
         for name, value in values.items():
             self._csv.writerow([step, f"{self.minutes:.3f}", name, f"{value:.6g}"])
             if self._board is not None:
@@ -111,12 +131,14 @@ class _Log:
         self._file.flush()
 
     def close(self) -> None:
+        """Close the files."""
         self._file.close()
         if self._board is not None:
             self._board.close()
 
 
 def _optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Make the optimisers, which share the trainable parameters."""
     matrices = {
         f"{name}.weight" if name else "weight"
         for name, module in model.named_modules()
@@ -130,12 +152,13 @@ def _optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Op
     if rest:
         optimizers.append(torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=decay))
     if muon:
-        # "match_rms_adamw" scales the orthogonal update so that AdamW's learning rates carry over (arXiv:2502.16982)
+        # "match_rms_adamw" scales the orthogonal update so that AdamW's learning rates carry over (Liu et al. 2025)
         optimizers.append(torch.optim.Muon(muon, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     return optimizers
 
 
 def _loss(model: nn.Module, batch: Any, precision: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compute the loss of a batch, and other figures to log."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         result = model.loss(batch)  # type: ignore[operator]
     if isinstance(result, Tensor):
@@ -152,18 +175,18 @@ def fit(
     validate: Validate | None = None,
     select: str = "",
 ) -> FitResult:
-    """Train ``model`` and leave it with its best averaged weights.
+    """Train a model, and leave it with its best averaged weights, in evaluation mode.
 
-    The same arguments give the same weights whether or not the run was killed and started again in ``run_dir``.
+    The same arguments give the same weights whether or not the run was killed and started once more in ``run_dir``.
 
     Args:
         model: a module with ``loss(batch)`` returning a scalar, or a dict with the scalar "loss" and others to log.
             The loss must be a function of the batch: draw noise in ``batches``.
         batches: the batch of a step, a function of the step number only.
         config: length, rates, precision.
-        run_dir: folder for checkpoints and logs; a checkpoint found there is resumed.
+        run_dir: folder for checkpoints and logs; a run in it is resumed.
         validate: figures of the averaged model, called every ``validate_every`` steps and at the end.
-        select: the figure to minimise; without it the last averaged weights are kept.
+        select: the validation figure to minimise; without it the last averaged weights are kept.
 
     Raises:
         ValueError: if the loss is not finite, or ``select`` is not among the validation figures.
@@ -174,7 +197,7 @@ def fit(
     parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     average = copy.deepcopy(model).eval().requires_grad_(False)
     trained = zip(average.parameters(), model.parameters(), strict=True)
-    averaged: list[Tensor] = [own for own, other in trained if other.requires_grad]
+    averaged: list[Tensor] = [mean for mean, parameter in trained if parameter.requires_grad]
     optimizers = _optimizers(model, config)
     step, best_step, best_value = 0, -1, math.inf
     if checkpoint.exists():
@@ -220,21 +243,21 @@ def fit(
             losses += value
             if step % config.log_every == 0:
                 rate = config.log_every / (time.monotonic() - since)
-                figures = {"loss": losses / config.log_every, "grad_norm": float(norm), "steps_per_second": rate}
-                log.write(step, figures | {k: float(v) for k, v in parts.items()})
+                means = {"loss": losses / config.log_every, "grad_norm": float(norm), "steps_per_second": rate}
+                log.write(step, means | {name: float(value) for name, value in parts.items()})
                 since, losses = time.monotonic(), 0.0
             out_of_time = config.max_minutes is not None and log.minutes >= config.max_minutes
             last = step == config.num_steps or out_of_time
             due = config.validate_every > 0 and step % config.validate_every == 0
             if validate is not None and (due or last):
-                for own, other in zip(average.buffers(), model.buffers(), strict=True):
-                    own.copy_(other)
-                found = validate(average)
-                log.write(step, {f"validation/{name}": value for name, value in found.items()})
-                if select and select not in found:
-                    raise ValueError(f"no figure {select!r} in the validation: it has {', '.join(sorted(found))}")
-                if select and found[select] < best_value:
-                    best_step, best_value = step, float(found[select])
+                for mean, buffer in zip(average.buffers(), model.buffers(), strict=True):
+                    mean.copy_(buffer)
+                figures = validate(average)
+                log.write(step, {f"validation/{name}": value for name, value in figures.items()})
+                if select and select not in figures:
+                    raise ValueError(f"no figure {select!r} in the validation: it has {', '.join(sorted(figures))}")
+                if select and figures[select] < best_value:
+                    best_step, best_value = step, float(figures[select])
                     write_atomically(average.state_dict(), best_file)
             if step % config.checkpoint_every == 0 or last:
                 save()

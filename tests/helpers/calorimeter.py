@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.towers import Towers
 from fastsim.event import HardEvents, ParticleSet, kinematics, offsets_from_counts, species
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
 
 LAYERS = (Layer(0, (0.0, 10.0, 30.0), 4), Layer(1, (0.0, 20.0, 80.0), 8), Layer(2, (0.0, 120.0), 1))
 TOWERS = Towers("toy", depths_mm=(100.0, 200.0, 400.0), segments=(1, 2))
 
 
-class Drops:
+class Drops(ShowerSource):
     """A quarter of each particle's kinetic energy, in about half of the voxels."""
 
     detector = "toy"
@@ -29,7 +29,7 @@ class Drops:
     def binning(self, pdg_id: int) -> Binning:
         return Binning(str(pdg_id), pdg_id, LAYERS)
 
-    def sample(self, incidents: Incidents, *, rng: np.random.Generator) -> NDArray[np.float32]:
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         self.calls.append(incidents)
         num_voxels = self.binning(22).num_voxels
         share = rng.dirichlet(np.ones(num_voxels), len(incidents)) * (rng.uniform(size=num_voxels) < 0.5)

@@ -101,8 +101,7 @@ def toy_showers(
         depth, width, response: factors on the depth of the maximum, the radius, and the visible energy.
         quantum: MeV of one sampled deposit.
     """
-    low, high = np.log(energy)
-    incident = np.exp(rng.uniform(low, high, num))
+    incident = np.exp(rng.uniform(np.log(energy[0]), np.log(energy[1]), num))
     layers = len(binning.parts)
     # Longo-Sestili: fractions from the incomplete gamma function, b = 0.5, critical energy of tungsten
     maximum = depth * (np.log(incident / 8.0) + 0.5) * np.exp(rng.normal(0.0, 0.08, num))

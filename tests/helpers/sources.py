@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsim.event import HardEvents, ParticleSet, Partons, kinematics, offsets_from_counts, species
+from fastsim.event import Floats, HardEvents, ParticleSet, Partons, kinematics, offsets_from_counts, species
 from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain, HadronSource
 
 HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
@@ -51,7 +51,7 @@ def hard_event(rows: list[tuple[int, int, tuple[int, int], list[float]]], number
     )
 
 
-def outgoing(events: HardEvents) -> np.ndarray:
+def outgoing(events: HardEvents) -> Floats:
     """Total four-momentum of the outgoing entries of each event, as given, (E, 4)."""
     final = events.status == 1
     index = events.index[final]

@@ -1,14 +1,18 @@
 """The diffusion model: kinematics of a hadron set by flow matching, given its parton and latent.
 
-The latent says which species a set holds, its total four-momentum and its leading fractions
+The latent holds the counts of a set by species, its total four-momentum and its leading energy fractions
 (:mod:`generators.hadrons.latent`). The flow places the tokens in the set's jet frame, in the coordinates of
 :mod:`generators.hadrons.flow.coordinates`, and a projection makes the total exact. Short-lived tokens then decay.
+
+References:
+    Lipman et al., Flow matching for generative modeling, 2022, arXiv:2210.02747.
+    Tancik et al., Fourier features let networks learn high frequency functions, 2020, arXiv:2006.10739.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,30 +25,70 @@ from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from fastsim.event.kinematics import mass_squared
 from fastsim.sources.hadrons import Domain
 from generators.hadrons.flow.coordinates import K0, JetFrame, decode, encode, pin_leading, project
-from generators.hadrons.latent import Latent, LatentModel
+from generators.hadrons.latent import FEATURES, NUM_TOTAL, Latent, LatentModel
 from generators.hadrons.source import HadronModel
 from generators.hadrons.tokens import FLAVOURS, SPECIES, SPECIES_MASS, TokenSample, parton_energy
 from generators.nn.flow_matching import Solver, integrate, interpolate, preconditioning
 from generators.nn.quantise import pack, unpack
 from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
+from generators.training.config import from_dict
 
-_FOURIER = torch.tensor([1.0, 2.0, 4.0])
-_TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
-_NUM_TOKEN_FEATURES = 3 + 2 * 3 * len(_FOURIER) + 10
-_NUM_SET_SUMS = 9
 _NUM_SPECIES = len(SPECIES)
+_NUM_COORDINATES = 3
+_FOURIER = torch.tensor([1.0, 2.0, 4.0])
+"""Wave numbers of the coordinates' Fourier features."""
+_TIME_WAVES = torch.arange(1, 9) * torch.pi / 2
+"""Wave numbers of the noise level's Fourier features."""
+_TOKEN_FEATURES = (
+    "cos_phi",
+    "sin_phi",
+    "stretched",  # s of the coordinates
+    "log_tan_theta",
+    "rapidity",
+    "log_z",
+    "log_energy_over_leading_1",
+    "log_energy_over_leading_2",
+    "saturated_1",  # tanh of the two before, steep about the leading energies
+    "saturated_2",
+)
+_SET_FEATURES = (
+    "log_sum_energy",
+    "log_sum_pz",
+    "log_sum_z2",
+    "log_sum_pt",
+    "log_sum_pt_tan_theta",
+    "balance_x",  # asinh of the sums of px and py
+    "balance_y",
+    "log_highest_z",
+    "log_highest_z_over_leading",
+)
+"""Energies and momenta of these features are over E*."""
+_CONTEXT = ("log_pt", "log_energy_fraction", "log_mass_fraction", "log_velocity", "transverse_momentum", "log_size")
+"""First columns of a context; one-hot flavours, the latent's extras and log(1 + counts) follow."""
+_LOG_ENERGY_FRACTION, _LOG_VELOCITY = _CONTEXT.index("log_energy_fraction"), _CONTEXT.index("log_velocity")
+_LOG_Z1, _LOGIT_Z2 = (len(_CONTEXT) + len(FLAVOURS) + FEATURES.index(name) - NUM_TOTAL for name in ("z1", "z2"))
+_VELOCITY_OFFSET = 1e-3
+_SPREAD, _LOG_RADIUS_X, _SLOPE_X, _LOG_RADIUS_Y, _SLOPE_Y = range(5)
+"""Entries of the buffer ``radii``: spread of the first coordinate; radii of the others, log r = a + b log E*."""
 
 
 @dataclass(frozen=True)
 class FlowConfig:
     """Network, training distribution and sampler of a :class:`SetFlow`.
 
-    ``num_extras`` numbers of the latent beside counts and total; ``coupling`` of noise to data within (set, species):
-    "assignment" solves the optimal transport, "sorted" orders by momentum; ``time_mean`` and ``time_width`` of
-    logit(sigma) in training; each set weighs (number of tokens)^(-length_power) a token in the loss.
-    When sampling, the ``pinned`` (0 to 2) most energetic tokens take the energies that the latent gives them;
-    ``solver``, ``num_inference_steps`` (network evaluations at most) and ``shift``: see
-    :mod:`generators.nn.flow_matching`. ``batch_tokens`` bounds a batch when sampling.
+    Attributes:
+        num_extras: features of the latent that do not belong to the total momentum.
+        network: sizes of the network.
+        coupling: of noise to data among the tokens of one set and species, in training: "assignment" solves the optimal
+            transport, "sorted" orders both by their first coordinate.
+        time_mean: mean of logit(sigma) in training.
+        time_width: standard deviation of logit(sigma) in training.
+        length_power: a token of a set of n weighs n^(-length_power) in the loss.
+        solver: see :func:`generators.nn.flow_matching.scheduler`.
+        num_inference_steps: network evaluations at most.
+        shift: see :func:`generators.nn.flow_matching.scheduler`.
+        pinned: how many of the most energetic tokens, 0 to 2, take the energies that the latent gives them.
+        batch_tokens: largest number of tokens in a batch when sampling.
     """
 
     num_extras: int
@@ -59,26 +103,22 @@ class FlowConfig:
     pinned: int = 1
     batch_tokens: int = 8192
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
-        """The inverse of ``dataclasses.asdict``, after JSON too. Raises ValueError on unknown keys."""
-        network = dict(values.get("network", {}))
-        for owner, given in ((cls, values), (NetworkConfig, network)):
-            unknown = set(given) - {f.name for f in fields(owner)}
-            if unknown:
-                raise ValueError(f"unknown keys {sorted(unknown)} in the {owner.__name__}")
-        if "blocks" in network:
-            network["blocks"] = tuple(network["blocks"])
-        return cls(**{**values, "network": NetworkConfig(**network)})
-
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the flow is told of N sets with T tokens, ready for the network.
+    """The conditions of N sets with T tokens, as the network takes them.
 
-    ``species`` (T,) with ``mass`` (T,) in GeV, ``context`` (N, C) standardised, ``energy`` (N,) E* in GeV, ``leading``
-    (N, 2) log of the two leading energies over E*, ``mean`` (T,) of the first coordinate and ``spread`` (T, 3) of all:
-    coordinates = mean + spread * x with x of unit variance.
+    Coordinates are ``spread`` times x, x of unit variance, plus ``mean`` for the first one.
+
+    Attributes:
+        species: of the tokens, (T,).
+        context: of the sets, standardised, (N, C).
+        energy: E* of the sets in GeV, (N,).
+        leading: log of the two leading energies over E*, (N, 2).
+        mass: of the tokens in GeV, (T,).
+        mean: of the first coordinate, (T,).
+        spread: of the coordinates, (T, 3).
+        layout: which tokens belong to which set.
     """
 
     species: Tensor
@@ -93,7 +133,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class FlowBatch:
-    """A training batch: data and noise (T, 3), noise level of each set (N,), and their conditions."""
+    """A training batch: data ``x`` and ``noise`` (T, 3), noise levels ``sigma`` (N,) of the sets, their conditions."""
 
     x: Tensor
     noise: Tensor
@@ -102,7 +142,13 @@ class FlowBatch:
 
 
 def context_numbers(flavour: Ints, pt: Floats, latent: Latent) -> Floats:
-    """The condition vector (N, C) before standardisation: parton, total momentum, extras and counts."""
+    """Compute the contexts (N, C) before standardisation: parton, total momentum, extras and counts.
+
+    Args:
+        flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+        pt: of the partons in GeV, (N,).
+        latent: of the sets, with extras.
+    """
     frame = JetFrame.of(latent.total)
     mass = np.sqrt(np.maximum(mass_squared(latent.total), 1e-6))
     parton = parton_energy(flavour, pt)
@@ -110,7 +156,7 @@ def context_numbers(flavour: Ints, pt: Floats, latent: Latent) -> Floats:
         np.log(pt),
         np.log(frame.energy / parton),
         np.log(mass / frame.energy),
-        np.log(frame.velocity + 1e-3),
+        np.log(frame.velocity + _VELOCITY_OFFSET),
         frame.velocity * frame.energy,
         np.log(latent.counts.sum(axis=1)),
     ]
@@ -119,19 +165,20 @@ def context_numbers(flavour: Ints, pt: Floats, latent: Latent) -> Floats:
 
 
 def _leading(numbers: Tensor) -> Tensor:
-    """Log of the two leading energies in the jet frame over E* (N, 2), for tokens along the axis.
+    """Compute the log of the two leading energies in the jet frame over E* (N, 2), for tokens along the axis.
 
-    From columns of :func:`context_numbers`; the first two extras are log z1 and logit z2/z1
-    (:data:`generators.hadrons.latent.FEATURES`).
+    ``numbers`` (N, C) is the result of :func:`context_numbers`, with log z1 and logit z2/z1 among the extras.
     """
-    extras = 6 + len(FLAVOURS)
-    velocity = numbers[:, 3].exp() - 1e-3
-    first = numbers[:, extras] - numbers[:, 1] + 0.5 * torch.log1p(-(velocity**2))
-    return torch.stack([first, first + F.logsigmoid(numbers[:, extras + 1])], dim=1)
+    velocity = numbers[:, _LOG_VELOCITY].exp() - _VELOCITY_OFFSET
+    first = numbers[:, _LOG_Z1] - numbers[:, _LOG_ENERGY_FRACTION] + 0.5 * torch.log1p(-(velocity**2))
+    return torch.stack([first, first + F.logsigmoid(numbers[:, _LOGIT_Z2])], dim=1)
 
 
 class SetFlow(nn.Module):
-    """Conditional flow over the coordinates of all tokens of a set."""
+    """Conditional flow over the coordinates of all tokens of a set.
+
+    ``flow(x, sigma, conditions)`` is the velocity u = E[noise - data | x].
+    """
 
     context_mean: Tensor
     context_spread: Tensor
@@ -142,23 +189,23 @@ class SetFlow(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        num_context = 6 + len(FLAVOURS) + config.num_extras + _NUM_SPECIES
+        num_context = len(_CONTEXT) + len(FLAVOURS) + config.num_extras + _NUM_SPECIES
         self.network = SetDenoiser(
-            _NUM_TOKEN_FEATURES,
+            _NUM_COORDINATES * (1 + 2 * len(_FOURIER)) + len(_TOKEN_FEATURES),
             _NUM_SPECIES,
-            num_context + 2 * len(_TIME_WAVES) + 1 + _NUM_SET_SUMS,
-            3,
+            num_context + 2 * len(_TIME_WAVES) + 1 + len(_SET_FEATURES),
+            _NUM_COORDINATES,
             config.network,
         )
         self.register_buffer("context_mean", torch.zeros(num_context))
         self.register_buffer("context_spread", torch.ones(num_context))
-        # first coordinate: species mean + slopes on (log E*, log n), spread; the other two: radius in log E*
+        # mean of the first coordinate: that of the species plus slopes on (log E*, log n)
         self.register_buffer("species_mean", torch.zeros(_NUM_SPECIES))
         self.register_buffer("slopes", torch.zeros(2))
         self.register_buffer("radii", torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0]))
 
-    def standardise(self, sample: TokenSample, latent: Latent) -> None:
-        """Takes means and spreads of coordinates and conditions from a training sample."""
+    def set_scales(self, sample: TokenSample, latent: Latent) -> None:
+        """Set means and spreads of coordinates and contexts from a training sample and its latents."""
         numbers = context_numbers(sample.flavour, sample.pt, latent)
         self.context_mean.copy_(torch.from_numpy(numbers.mean(axis=0)))
         self.context_spread.copy_(torch.from_numpy(np.maximum(numbers.std(axis=0), 1e-2)))
@@ -185,7 +232,14 @@ class SetFlow(nn.Module):
         self.radii.copy_(torch.tensor(radii))
 
     def conditions(self, context: NDArray[np.floating[Any]], energy: Floats, counts: Ints, species: Ints) -> Conditions:
-        """Conditions of sets with unscaled ``context`` (N, C), E* (N,), token ``counts`` (N,), ``species`` (T,)."""
+        """Compute the conditions of sets.
+
+        Args:
+            context: result of :func:`context_numbers`, (N, C).
+            energy: E* of the sets in GeV, (N,).
+            counts: tokens of each set, (N,).
+            species: of the tokens, (T,).
+        """
         numbers = torch.from_numpy(np.asarray(context, dtype=np.float32))
         kinds, log_energy = torch.from_numpy(species), torch.from_numpy(np.log(energy).astype(np.float32))
         layout = Layout.of(counts, self.config.network)
@@ -193,9 +247,9 @@ class SetFlow(nn.Module):
         mean = self.species_mean[kinds] + (regressors @ self.slopes)[layout.index]
         spread = torch.stack(
             [
-                self.radii[0].expand(len(energy)),
-                torch.exp(self.radii[1] + self.radii[2] * log_energy),
-                torch.exp(self.radii[3] + self.radii[4] * log_energy),
+                self.radii[_SPREAD].expand(len(energy)),
+                torch.exp(self.radii[_LOG_RADIUS_X] + self.radii[_SLOPE_X] * log_energy),
+                torch.exp(self.radii[_LOG_RADIUS_Y] + self.radii[_SLOPE_Y] * log_energy),
             ],
             dim=1,
         )
@@ -210,32 +264,35 @@ class SetFlow(nn.Module):
             layout,
         )
 
-    def forward(self, x: Tensor, sigma: Tensor, given: Conditions) -> Tensor:
-        """Velocity (T, 3) at noisy coordinates x (T, 3) and noise levels sigma (N,)."""
-        layout = given.layout
+    def forward(self, x: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
+        """Compute the velocities (T, 3) at noisy coordinates x (T, 3), noise levels sigma (N,) and conditions."""
+        layout = conditions.layout
         level = sigma[layout.index, None]
         c_in, c_skip, c_out = preconditioning(level)
-        tokens, sums = _features(x, given)
+        tokens, sums = _features(x, conditions)
         waves = x[:, :, None] * _FOURIER
         features = torch.cat([c_in * x, waves.sin().flatten(1), waves.cos().flatten(1), tokens], dim=1)
         time = sigma[:, None] * _TIME_WAVES
         log_noise = torch.log(sigma[:, None] + 1e-2)
-        context = torch.cat([given.context, time.sin(), time.cos(), log_noise, sums], dim=1)
-        result: Tensor = c_skip * x + c_out * self.network(features, given.species, context, layout)
+        context = torch.cat([conditions.context, time.sin(), time.cos(), log_noise, sums], dim=1)
+        result: Tensor = c_skip * x + c_out * self.network(features, conditions.species, context, layout)
         return result
 
     def loss(self, batch: FlowBatch) -> dict[str, Tensor]:
-        """Weighted squared error of the velocity; "early" and "late" are those of noise levels above and below 0.5."""
+        """Compute the weighted squared error of the velocity, "loss", and its parts.
+
+        "early" and "late" are the errors, unweighted, of sets with a noise level above and below 0.5.
+        """
         layout = batch.conditions.layout
         x = interpolate(batch.x, batch.noise, batch.sigma[layout.index, None])
         error = (self(x, batch.sigma, batch.conditions) - (batch.noise - batch.x)).square().sum(dim=1)
-        a_set = layout.sum(error) / layout.counts
+        of_sets = layout.sum(error) / layout.counts
         weight = layout.counts.float() ** (1 - self.config.length_power)
         early = (batch.sigma > 0.5).float()
         return {
-            "loss": (a_set * weight).sum() / weight.sum(),
-            "early": (a_set * early).sum() / early.sum().clamp(min=1),
-            "late": (a_set * (1 - early)).sum() / (1 - early).sum().clamp(min=1),
+            "loss": (of_sets * weight).sum() / weight.sum(),
+            "early": (of_sets * early).sum() / early.sum().clamp(min=1),
+            "late": (of_sets * (1 - early)).sum() / (1 - early).sum().clamp(min=1),
         }
 
     @torch.no_grad()
@@ -250,7 +307,17 @@ class SetFlow(nn.Module):
         solver: Solver | None = None,
         shift: float | None = None,
     ) -> TokenSample:
-        """Token sets in the axis frame for partons (N,) and their latents; the keywords override the config."""
+        """Draw token sets in the axis frame.
+
+        Args:
+            flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+            pt: of the partons in GeV, (N,).
+            latent: of the sets, with extras.
+            noise: all randomness.
+            num_inference_steps: instead of the config's, as for the other keywords.
+            solver: of the flow.
+            shift: of the noise levels.
+        """
         counts = latent.counts.sum(axis=1)
         offsets = offsets_from_counts(counts)
         species = np.repeat(np.tile(np.arange(_NUM_SPECIES), len(counts)), latent.counts.reshape(-1))
@@ -259,10 +326,10 @@ class SetFlow(nn.Module):
         x = np.zeros((len(species), 3))
         for rows in _batches(counts, self.config.batch_tokens):
             flat = ragged_indices(offsets, rows)
-            given = self.conditions(context[rows], frame.energy[rows], counts[rows], species[flat])
+            conditions = self.conditions(context[rows], frame.energy[rows], counts[rows], species[flat])
 
-            def velocity(state: Tensor, sigma: float, given: Conditions = given) -> Tensor:
-                result: Tensor = self(state, torch.full((len(given.context),), sigma), given)
+            def velocity(state: Tensor, sigma: float, conditions: Conditions = conditions) -> Tensor:
+                result: Tensor = self(state, torch.full((len(conditions.context),), sigma), conditions)
                 return result
 
             end = integrate(
@@ -272,8 +339,8 @@ class SetFlow(nn.Module):
                 num_inference_steps=num_inference_steps or self.config.num_inference_steps,
                 shift=self.config.shift if shift is None else shift,
             )
-            scaled = end * given.spread
-            scaled[:, 0] += given.mean
+            scaled = end * conditions.spread
+            scaled[:, 0] += conditions.mean
             x[flat] = scaled.double().numpy()
         index = np.repeat(np.arange(len(counts)), counts)
         mass = SPECIES_MASS[species]
@@ -282,26 +349,30 @@ class SetFlow(nn.Module):
             leading = _leading(torch.from_numpy(context))[:, : self.config.pinned].numpy()
             p4 = pin_leading(p4, mass, offsets, frame, leading)
         p4 = project(p4, mass, offsets, frame)
-        return TokenSample(np.asarray(flavour), np.asarray(pt), offsets, species, frame.back(p4, index))
+        return TokenSample(np.asarray(flavour), np.asarray(pt), offsets, species, frame.to_axis_frame(p4, index))
 
 
-def _features(x: Tensor, given: Conditions) -> tuple[Tensor, Tensor]:
-    """Physical features (T, 10) of tokens and (N, 9) of sets, from noisy coordinates read as if they were data."""
-    layout = given.layout
-    raw = x * given.spread
-    logit = raw[:, 0] + given.mean
+def _features(x: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    """Compute physical features of tokens and of sets from noisy coordinates (T, 3), read as if they were data.
+
+    Returns:
+        The columns ``_TOKEN_FEATURES``, (T, 10), and ``_SET_FEATURES``, (N, 9).
+    """
+    layout = conditions.layout
+    raw = x * conditions.spread
+    logit = raw[:, 0] + conditions.mean
     stretched = raw[:, 1:].norm(dim=1).clamp(min=1e-6)
     unit = raw[:, 1:] / stretched[:, None]
     log_z = F.logsigmoid(logit)
-    z, log_energy = log_z.exp(), given.energy.log()[layout.index]
+    z, log_energy = log_z.exp(), conditions.energy.log()[layout.index]
     log_sinh = stretched + torch.log(-torch.expm1(-2 * stretched)) - np.log(2.0)
     log_tan = (log_sinh + np.log(K0) - log_z - log_energy).clamp(-12, 12)
     tangent = log_tan.exp()
     cos = torch.rsqrt(1 + tangent**2)
     across = z * cos * tangent
     rapidity = torch.asinh(1 / tangent)
-    energy = torch.sqrt(z**2 + (given.mass / given.energy[layout.index]) ** 2)
-    ratio = (energy.log()[:, None] - given.leading[layout.index]).clamp(-9, 9)
+    energy = torch.sqrt(z**2 + (conditions.mass / conditions.energy[layout.index]) ** 2)
+    ratio = (energy.log()[:, None] - conditions.leading[layout.index]).clamp(-9, 9)
     columns = [unit[:, 0], unit[:, 1], stretched / 3, log_tan / 3, rapidity / 3, log_z / 3]
     token = torch.cat([torch.stack(columns, dim=1), ratio / 3, torch.tanh(4 * ratio)], dim=1)
     sums = layout.sum(
@@ -310,18 +381,18 @@ def _features(x: Tensor, given: Conditions) -> tuple[Tensor, Tensor]:
     logs = torch.log(sums[:, :5] + 1e-6)
     balance = torch.asinh(10 * sums[:, 5:])
     largest = torch.log(layout.maximum(z) + 1e-6)[:, None]
-    return token, torch.cat([logs, balance, largest, (largest - given.leading[:, :1]).clamp(-3, 3)], dim=1)
+    return token, torch.cat([logs, balance, largest, (largest - conditions.leading[:, :1]).clamp(-3, 3)], dim=1)
 
 
 def coordinates(sample: TokenSample, latent: Latent) -> tuple[Floats, Floats, Ints]:
-    """Coordinates (M, 3) of a sample, E* (N,), and the set of each token (M,)."""
+    """Compute the coordinates (M, 3) of a sample's tokens, E* (N,) of its sets, and the set of each token (M,)."""
     index = sample.index
     frame = JetFrame.of(latent.total)
-    return encode(frame.into(sample.p4, index), frame.energy[index]), frame.energy, index
+    return encode(frame.from_axis_frame(sample.p4, index), frame.energy[index]), frame.energy, index
 
 
 def _batches(counts: Ints, limit: int) -> Iterator[Ints]:
-    """Rows of sets in batches of at most ``limit`` tokens (or one set), sets of similar length together."""
+    """Yield the numbers of sets in batches of at most ``limit`` tokens (or one set), similar lengths together."""
     order = np.argsort(counts, kind="stable")
     first = 0
     while first < len(order):
@@ -335,7 +406,11 @@ class DiffusionModel(HadronModel):
     """The diffusion model as a source of hadrons.
 
     Args:
-        flow: the set flow; latent: draws counts, total momentum and extras.
+        name: of the model.
+        domain: the partons that it is valid for.
+        latent: draws counts, total momentum and extras.
+        flow: places the tokens.
+        latent_config: sizes of the latent model, for the card.
         num_inference_steps: network evaluations at most, instead of the flow config's.
     """
 
@@ -358,30 +433,36 @@ class DiffusionModel(HadronModel):
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> DiffusionModel:
+        """Make an untrained model from ``latent`` (sizes), ``flow`` and perhaps ``num_inference_steps``.
+
+        Raises:
+            ValueError: if a key is unknown.
+        """
         unknown = set(config) - {"latent", "flow", "num_inference_steps"}
         if unknown:
             raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a diffusion model takes latent, flow")
         sizes = config.get("latent", {})
         latent = LatentModel(**sizes)  # first: a seed then gives it the same weights in every model
-        flow = SetFlow(FlowConfig.from_dict(config["flow"]))
+        flow = SetFlow(from_dict(FlowConfig, config["flow"], "flow"))
         steps = config.get("num_inference_steps")
         return cls(name, domain, latent, flow, latent_config=sizes, num_inference_steps=steps)
 
     def config(self) -> dict[str, Any]:
+        """Return what :meth:`build` needs to make a model of the same sizes, as JSON values."""
         flow = asdict(self.flow.config)
         flow["network"]["blocks"] = list(flow["network"]["blocks"])
         return {"latent": self._latent_config, "flow": flow}
 
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
-        """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
+        """Draw token sets with the latents' counts and total momenta; see :meth:`HadronModel.place`."""
         return self.flow.tokens(flavour, pt, latent, rng, num_inference_steps=self.num_inference_steps)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights to save: the flow's matrices in eight bits, the rest as in :meth:`HadronModel.tensors`."""
+        """Return the weights to save: the flow's matrices in eight bits, the others as for other hadron models."""
         packed = {f"flow.{n}" for n, p in self.flow.named_parameters() if p.dim() == 2 and p.shape[1] >= 64}
         exact = {name: value for name, value in self.state_dict().items() if name in packed}
         return {name: value.contiguous() for name, value in pack({**super().tensors(), **exact}, packed).items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As for any module, from packed tensors too."""
+        """Load weights as any module does, also packed ones as :meth:`tensors` returns them."""
         return super().load_state_dict(unpack(state_dict), strict, assign)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +19,21 @@ from generators.nn.flow_matching import draw_sigma
 from generators.training.loop import FitResult, TrainingConfig, fit
 
 _NUM_SPECIES = len(SPECIES)
-_CHUNK = 40_000
+_SETS_PER_BLOCK = 40_000
+"""Sets whose coordinates are computed at once, and from which the scales are taken."""
 
 
 @dataclass(frozen=True)
 class FlowTraining:
-    """How the flow is trained: sets a step, flow, loop, held-out sets for validation."""
+    """How the flow is trained.
+
+    Attributes:
+        flow: config of the flow.
+        batch_size: token sets in a step.
+        num_validation: token sets, the last of the sample, that are held out for validation.
+        num_validated: how many of them a validation takes.
+        loop: length and rates.
+    """
 
     flow: FlowConfig
     batch_size: int = 160
@@ -34,32 +41,23 @@ class FlowTraining:
     num_validated: int = 2000
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=9000))
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlowTraining:
-        """From the values of a JSON config. Raises ValueError on unknown keys of any level."""
-        for owner, given in ((cls, values), (TrainingConfig, values.get("loop", {}))):
-            unknown = set(given) - {f.name for f in fields(owner)}
-            if unknown:
-                raise ValueError(f"unknown keys {sorted(unknown)} in the {owner.__name__}")
-        nested: dict[str, Any] = {"flow": FlowConfig.from_dict(values["flow"])}
-        if "loop" in values:
-            nested["loop"] = TrainingConfig(**values["loop"])
-        return cls(**{**values, **nested})
-
 
 def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int, run_dir: Path) -> FitResult:
-    """Trains the flow; the checkpoint is picked by W1 of jet observables on held-out sets with their true latents.
+    """Train the flow; the checkpoint with the smallest W1 of jet observables of held-out sets is kept.
+
+    A validation draws tokens for the true latents of the held-out sets.
 
     Args:
-        flow: a new flow; its standardisation is taken from ``sample``.
+        flow: a new flow; its scales are taken from ``sample``.
         sample: all token sets; the last ``config.num_validation`` are held out.
-        seed: decides batches and validation noise. The initial weights are the caller's.
-        run_dir: folder of checkpoints and logs; a run found there is resumed.
+        config: how to train.
+        seed: decides batches and validation noise, but not the initial weights.
+        run_dir: folder of checkpoints and logs; a run in it is resumed.
     """
     training, held_out = sample[: len(sample) - config.num_validation], sample[len(sample) - config.num_validation :]
     held_out = held_out[: config.num_validated]
     latent, held_out_latent = Latent.of(training), Latent.of(held_out)
-    flow.standardise(training[:_CHUNK], latent[:_CHUNK])
+    flow.set_scales(training[:_SETS_PER_BLOCK], latent[:_SETS_PER_BLOCK])
     batches = TrainingSet(flow, training, latent, num_sets=config.batch_size, seed=seed)
 
     def validate(module: nn.Module) -> dict[str, float]:
@@ -74,8 +72,9 @@ class TrainingSet:
     """Training batches of a flow: the batch of a step is a function of the step alone.
 
     Args:
-        flow: gives the standardisation (call ``flow.standardise`` before).
-        sample: training data; latent: its true latents.
+        flow: gives the standardisation (call ``flow.set_scales`` before).
+        sample: training data.
+        latent: its true latents.
         num_sets: sets in a batch, of all lengths.
         seed: decides order, noise, noise levels and reflections.
     """
@@ -85,8 +84,8 @@ class TrainingSet:
         self.x = np.empty((len(sample.species), 3), np.float32)
         self.species = np.empty(len(sample.species), np.int64)
         self.energy = np.empty(len(sample))
-        for start in range(0, len(sample), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        for start in range(0, len(sample), _SETS_PER_BLOCK):
+            rows = slice(start, start + _SETS_PER_BLOCK)
             part = sample[rows]
             order = np.lexsort((part.species, part.index))
             x, self.energy[rows], _ = coordinates(part, latent[rows])
@@ -96,7 +95,7 @@ class TrainingSet:
         self._epoch, self._order = -1, np.zeros(0, dtype=np.int64)
 
     def rows(self, step: int) -> Ints:
-        """Sets of a step: a new permutation of all sets every epoch."""
+        """Return the numbers of the sets of a step: every epoch goes through a new permutation of all sets."""
         steps = max(1, len(self.energy) // self.num_sets)
         epoch, place = divmod(step, steps)
         if epoch != self._epoch:
@@ -105,12 +104,13 @@ class TrainingSet:
         return self._order[place * self.num_sets : (place + 1) * self.num_sets]
 
     def __call__(self, step: int) -> FlowBatch:
+        """Return the batch of a step."""
         rows, rng = self.rows(step), np.random.default_rng([self.seed, 1, step])
         config = self.flow.config
         flat = ragged_indices(self.offsets, rows)
         counts = np.diff(self.offsets)[rows]
-        given = self.flow.conditions(self.context[rows], self.energy[rows], counts, self.species[flat])
-        spread, mean = given.spread.numpy(), given.mean.numpy()
+        conditions = self.flow.conditions(self.context[rows], self.energy[rows], counts, self.species[flat])
+        spread, mean = conditions.spread.numpy(), conditions.mean.numpy()
         x = self.x[flat].copy()
         x[:, 0] -= mean
         x /= spread
@@ -118,15 +118,29 @@ class TrainingSet:
         noise = rng.standard_normal(x.shape, dtype=np.float32)
         noise = couple(noise, x, np.repeat(np.arange(len(rows)), counts), self.species[flat], config.coupling)
         sigma = draw_sigma(len(rows), config.time_mean, config.time_width, rng).astype(np.float32)
-        return FlowBatch(torch.from_numpy(x), torch.from_numpy(noise), torch.from_numpy(sigma), given)
+        return FlowBatch(torch.from_numpy(x), torch.from_numpy(noise), torch.from_numpy(sigma), conditions)
 
 
 def couple(
     noise: NDArray[np.float32], x: NDArray[np.float32], index: Ints, species: Ints, kind: str
 ) -> NDArray[np.float32]:
-    """Noise (T, 3) permuted within each (set, species) towards the data x; tokens of a group lie together.
+    """Permute noise among the tokens of each set and species, so that it lies closer to the data.
 
-    The permutation leaves the law of a set's noise Gaussian and makes paths straighter.
+    The noise of a set stays Gaussian, and the paths from noise to data get straighter.
+
+    Args:
+        noise: normal numbers, (T, 3).
+        x: data, (T, 3).
+        index: the set of each token, in order, (T,).
+        species: of the tokens, in order within a set, (T,).
+        kind: "none"; "sorted", which orders both by their first coordinate; or "assignment", the optimal transport.
+
+    Returns:
+        The permuted noise, (T, 3).
+
+    References:
+        Tong et al., Improving and generalizing flow-based generative models with minibatch optimal transport, 2023,
+        arXiv:2302.00482.
     """
     if kind == "none":
         return noise

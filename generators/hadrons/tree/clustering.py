@@ -1,7 +1,8 @@
 """Cambridge clustering of token sets: the binary trees that the tree model factorises over.
 
-Distances are angles, d_ij = 1 - cos(theta_ij), in the axis frame; momenta add up. So each set of n tokens
-is one tree of n - 1 splittings, widest angle at the root, and angular-ordered as the QCD shower is.
+The two momenta with the smallest d_ij = 1 - cos(theta_ij), in the axis frame, are replaced by their sum until one is
+left. So each set of n tokens is one tree of n - 1 splittings, with the widest angle at the root, angular-ordered as
+the QCD shower is.
 
 References:
     Dokshitzer, Leder, Moretti, Webber, Better jet clustering algorithms, 1997, hep-ph/9707323.
@@ -19,16 +20,23 @@ from generators.hadrons.tokens import SPECIES, TokenSample
 from generators.nn.compiled import compiled
 
 LEAST_MASS = 1e-9
-"""Mass of a node over its energy, at least: collinear photons have none, and no rest frame."""
+"""Least mass of a node over its energy: collinear photons would have none, and so no rest frame."""
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """All tree nodes of N token sets.
+    """All K nodes of the trees of N token sets.
 
-    ``p4`` (K, 4) and ``mass`` (K,) in GeV; ``counts`` (K, S) tokens of each species below, ``size`` (K,) of all;
-    ``left``, ``right``, ``parent`` (K,) global node numbers, -1 where there is none; ``set_index`` (K,);
-    ``roots`` (N,).
+    Attributes:
+        p4: four-momenta in GeV, (K, 4).
+        mass: masses in GeV, (K,).
+        counts: tokens of each species that a node holds, (K, S).
+        size: tokens that a node holds, (K,).
+        left: number of a child among all K nodes, -1 for a leaf, (K,).
+        right: number of the other child, likewise, (K,).
+        parent: number of the parent, -1 for a root, (K,).
+        set_index: the set that a node belongs to, (K,).
+        roots: number of each set's root, (N,).
     """
 
     p4: Floats
@@ -53,6 +61,7 @@ def _cluster(
     right: Ints,
     parent: Ints,
 ) -> None:
+    """Fill the nodes of all trees; each set's closest neighbours are updated as its momenta merge."""
     for row in range(len(offsets) - 1):
         start, n = offsets[row], offsets[row + 1] - offsets[row]
         if n == 0:
@@ -127,8 +136,8 @@ def _cluster(
                     distance[a], near[a] = d, c
 
 
-def cluster(sample: TokenSample) -> Nodes:
-    """Trees of all sets, one after another: of each its n leaves, then its n - 1 inner nodes, the root last.
+def build_trees(sample: TokenSample) -> Nodes:
+    """Cluster all sets; the nodes of a set are its n leaves, then its n - 1 inner nodes, the root last.
 
     Raises:
         ValueError: if a set is empty (it has no tree).

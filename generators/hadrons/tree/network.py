@@ -1,15 +1,19 @@
 """The density of one splitting of a clustering tree: which tokens go where, and the two-body kinematics.
 
-A node X of n tokens with mass M splits into A and B. Factorised, in the order in which it is sampled:
+A node X of n tokens with mass M splits into A and B. The density is a product, in the order in which it is sampled:
 
 - kind: A is a single token of species s, or both children are composite (A the one of lower energy);
 - content of a composite A: a mixture of products of binomials over species, k_s ~ Bin(c_s, sigma(l_cs)),
   truncated to at least two tokens on either side;
-- m_B and m_A, where composite, as fractions of what the masses of their tokens leave free;
+- m_B and m_A of composite children, as fractions of what the masses of their tokens leave free;
 - cos(theta*) and phi* of A in the rest frame of X.
 
 The continuous variables have piecewise constant densities on fixed edges (quantiles of the training data),
-each conditioned on the ones before. Momentum conservation and mass shells hold by construction.
+each conditioned on the variables before it. Momentum conservation and mass shells hold by construction.
+
+References:
+    Andreassen, Feige, Frye, Schwartz, JUNIPR: a framework for unsupervised machine learning in particle
+    physics, 2018, arXiv:1804.09720 (a density that factorises over the splittings of a clustering tree).
 """
 
 from __future__ import annotations
@@ -25,18 +29,26 @@ from torch.nn.functional import embedding, linear, logsigmoid, relu, silu
 
 from generators.nn.compiled import compiled
 
-NUM_VARIABLES = 4  # m_B, m_A, cos theta*, phi*
+M_B, M_A, COS_THETA, PHI = range(4)
+"""Columns of the continuous variables, in the order in which they are sampled."""
+NUM_VARIABLES = 4
 MAX_LOGIT = 12.0
-"""Of a token's going to A, in the mixture."""
+"""Largest size of the logit of a token's going to A, in the mixture."""
+_COMPOSITE_SIZE = 2
+"""Fewest tokens of a composite node."""
 _PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
 
 
 @dataclass(frozen=True)
 class Splittings:
-    """Training rows: K splittings and the context they depend on.
+    """K splittings and the context that they depend on.
 
-    ``context`` (K, F); ``counts`` and ``counts_a`` (K, S) tokens by species in X and in A; ``variables``
-    (K, 4) in the coordinates of :mod:`generators.hadrons.tree.model`, NaN where a variable does not exist.
+    Attributes:
+        context: features of the surroundings, (K, F).
+        counts: tokens of each species in X, (K, S).
+        counts_a: tokens of each species in A, (K, S).
+        variables: the coordinates of :func:`generators.hadrons.tree.splittings.splittings`, NaN where a variable is not
+            free, (K, 4).
     """
 
     context: Tensor
@@ -48,6 +60,7 @@ class Splittings:
         return len(self.context)
 
     def rows(self, rows: Tensor) -> Splittings:
+        """Return the splittings of the given indices."""
         return Splittings(self.context[rows], self.counts[rows], self.counts_a[rows], self.variables[rows])
 
 
@@ -62,7 +75,7 @@ def _inputs(
     std: NDArray[np.float32],
     log1p: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Standardised context, log(1 + counts), and which counts are not zero, (K, F + 2S)."""
+    """Compute the inputs (K, F + 2S): standardised context, log(1 + counts), and whether a count is not zero."""
     width, species = context.shape[1], counts.shape[1]
     out = np.empty((len(context), width + 2 * species), dtype=np.float32)
     for k in range(len(context)):
@@ -78,7 +91,7 @@ def _inputs(
 def _content(
     counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], masses: NDArray[np.float32], log1p: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """log(1 + x) of the counts of A, and of the sizes and least masses (GeV) of A and B, (K, S + 4)."""
+    """Compute the features (K, S + 4) of a content: log(1 + x) of A's counts, and sizes and least masses of A and B."""
     species = counts.shape[1]
     out = np.empty((len(counts), species + 4), dtype=np.float32)
     for k in range(len(counts)):
@@ -93,6 +106,8 @@ def _content(
 
 
 class _Residual(nn.Module):
+    """A block x + W2 silu(W1 norm(x)), the identity when new."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -107,22 +122,26 @@ class _Residual(nn.Module):
 
 
 class Plain(nn.Module):
-    """x + relu(W x): one product where :class:`_Residual` has two and a normalisation."""
+    """A block x + relu(W x): faster than :class:`_Residual`, which has two products and a normalisation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the hidden states (K, width) after the block from those before it."""
         result: Tensor = x + relu(self.linear(x))
         return result
 
 
 class PairNet(nn.Module):
-    """Density of the two angles of a node of two tokens, for which nothing else is free.
+    """Density of cos(theta*) and phi* of a node of two tokens, for which nothing else is free.
 
     Args:
-        num_inputs: of a node; width: of every layer; num_blocks: of the trunk; num_bins: of each density.
+        num_inputs: number of inputs, as :meth:`SplittingNet.inputs` returns them.
+        width: of every layer.
+        num_blocks: blocks of the trunk.
+        num_bins: bins of each density.
     """
 
     def __init__(self, num_inputs: int, *, width: int, num_blocks: int, num_bins: int) -> None:
@@ -135,7 +154,7 @@ class PairNet(nn.Module):
         self.phi = nn.Linear(width, num_bins)
 
     def phi_logits(self, hidden: Tensor, cos_bin: Tensor) -> Tensor:
-        """Logits (K, num_bins) of phi* given the bin (K,) of cos theta*."""
+        """Compute the logits (K, num_bins) of phi* given the bin (K,) of cos(theta*)."""
         logits: Tensor = self.phi(relu(self.turn(hidden) + self.previous(cos_bin)))
         return logits
 
@@ -144,12 +163,16 @@ class SplittingNet(nn.Module):
     """Conditional density of a splitting.
 
     Args:
-        num_context: features of the context; num_species: S.
-        width: of the trunk; head_width: of each variable's head.
-        num_bins: of each continuous density; num_components: of the content mixture.
-        plain: layers of one product and ReLU, without normalisation, for speed.
-        pair_width: of a network of its own for nodes of two tokens, of ``pair_blocks`` blocks; without it they go
-            through this one.
+        num_context: F, number of features of the context.
+        species_mass: masses of the S species in GeV, (S,).
+        width: of the trunk.
+        num_blocks: blocks of the trunk.
+        head_width: of each continuous variable's head.
+        num_bins: bins of each continuous density.
+        num_components: components of the mixture of contents.
+        plain: use blocks of one product and ReLU, without normalisation, for speed.
+        pair_width: width of a network of its own for nodes of two tokens; without it they go through this one.
+        pair_blocks: blocks of that network.
     """
 
     mean: Tensor
@@ -202,28 +225,31 @@ class SplittingNet(nn.Module):
             self.pair = PairNet(self.embed.in_features, width=pair_width, num_blocks=pair_blocks, num_bins=num_bins)
 
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
-        """What the first layer sees of each splitting, (K, F + 2S)."""
+        """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
         scales = (self.mean.numpy(), self.std.numpy(), _LOG1P)
         return torch.from_numpy(_inputs(context.numpy(), counts.numpy(), *scales))
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
-        """Hidden state of each splitting, shape (K, width)."""
+        """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""
         hidden: Tensor = self.trunk(self.embed(self.inputs(context, counts).to(self.embed.weight.dtype)))
         return hidden
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
-        """Log-probabilities (K, 1 + S): composite (needs four tokens), or A a single token of each species."""
-        allowed = torch.cat([counts.sum(-1, keepdim=True) >= 4, counts > 0], dim=-1)
+        """Compute log-probabilities (K, 1 + S): A composite (which needs four tokens), or one token of each species."""
+        allowed = torch.cat([counts.sum(-1, keepdim=True) >= 2 * _COMPOSITE_SIZE, counts > 0], dim=-1)
         logits = self.kind(hidden).float().masked_fill(~allowed, -torch.inf)
         return torch.log_softmax(logits, dim=-1)
 
     def components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixture log-weights (K, C) and binomial logits (K, C, S) of a composite A."""
+        """Compute the log-weights (K, C) and the binomial logits (K, C, S) of the mixture for a composite A."""
         out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
         return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:].clamp(-MAX_LOGIT, MAX_LOGIT)
 
     def content_log_prob(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
-        """log P(content of A | composite), truncated to two tokens or more on both sides, shape (K,)."""
+        """Compute log P(counts_a | A and B composite), (K,).
+
+        For each component, P(k) = prod_s Bin(k_s; c_s, sigma(l_s)) / P(2 <= sum_s k_s <= n - 2).
+        """
         weights, logits = self.components(hidden)
         c, k = counts.float(), counts_a.float()
         choose = torch.lgamma(c + 1) - torch.lgamma(k + 1) - torch.lgamma(c - k + 1)
@@ -239,30 +265,32 @@ class SplittingNet(nn.Module):
         return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
 
     def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
-        """What the content of A adds to the hidden state, before its first layer, (K, S + 4)."""
+        """Compute the features (K, S + 4) of the content of A: its counts, and sizes and least masses of A and B."""
         masses = self.species_mass.numpy()
         return torch.from_numpy(_content(counts.numpy(), counts_a.numpy(), masses, _LOG1P))
 
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
-        """Hidden state (K, width) once the content of A is known."""
+        """Compute the hidden states (K, width) once the content of A is known."""
         features = self.content_features(counts, counts_a)
         known: Tensor = self.content_block(hidden + self.content(features.to(self.content.weight.dtype)))
         return known
 
     def head(self, hidden: Tensor, variable: int) -> Tensor:
-        """Input (K, head_width) of one variable's density, from :meth:`with_content`."""
+        """Compute the input (K, head_width) of one variable's density from the result of :meth:`with_content`."""
         rows = slice(variable * self.head_width, (variable + 1) * self.head_width)
         return linear(hidden, self.heads.weight[rows], self.heads.bias[rows])
 
     def tables(self, variable: int) -> list[Tensor]:
-        """What the bins of each variable before it add to the head of a variable, (num_bins + 1, head_width) each."""
+        """Return what the bins of each earlier variable add to a variable's head, (num_bins + 1, head_width) each."""
         return [t.get_parameter("weight") for (_, k), t in zip(_PAIRS, self.previous, strict=True) if k == variable]
 
     def bin_logits(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
-        """Logits (K, num_bins) of one variable given the bins of those before it.
+        """Compute the logits (K, num_bins) of one variable given the bins of the variables before it.
 
         Args:
-            x: head input (K, head_width); bins: (K, 4), ``num_bins`` where a variable does not exist.
+            x: result of :meth:`head`, (K, head_width).
+            bins: result of :meth:`bins`, (K, 4).
+            variable: the variable's column.
         """
         for k, table in enumerate(self.tables(variable)):
             x = x + embedding(bins[:, k], table)
@@ -270,18 +298,18 @@ class SplittingNet(nn.Module):
         return logits
 
     def bins(self, variables: Tensor) -> Tensor:
-        """Bin of each variable (K, 4); ``num_bins`` where it is NaN."""
-        found = torch.stack(
+        """Find the bins (K, 4) of variables (K, 4); ``num_bins`` where a variable is NaN."""
+        bins = torch.stack(
             [
                 torch.bucketize(variables[:, i].contiguous(), self.edges[i, 1:-1].contiguous(), right=True)
                 for i in range(NUM_VARIABLES)
             ],
             dim=-1,
         )
-        return torch.where(torch.isnan(variables), self.num_bins, found)
+        return torch.where(torch.isnan(variables), self.num_bins, bins)
 
     def log_prob(self, batch: Splittings) -> Tensor:
-        """Log-density of each splitting in the coordinates of ``batch.variables``, shape (K,)."""
+        """Compute the log-density (K,) of splittings in the coordinates of ``batch.variables``."""
         if self.pair is None:
             return self._log_prob(batch)
         of_pair = batch.counts.sum(-1, dtype=torch.int32) == 2
@@ -293,26 +321,27 @@ class SplittingNet(nn.Module):
         bins = self.bins(batch.variables)
         hidden = net.trunk(self.inputs(batch.context, batch.counts))
         log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
-        cos = _chosen_log_prob(net.cos(hidden), bins[:, 2], log_widths[2])
-        return cos + _chosen_log_prob(net.phi_logits(hidden, bins[:, 2]), bins[:, 3], log_widths[3])
+        cos_bins = bins[:, COS_THETA]
+        cos = _chosen_log_prob(net.cos(hidden), cos_bins, log_widths[COS_THETA])
+        return cos + _chosen_log_prob(net.phi_logits(hidden, cos_bins), bins[:, PHI], log_widths[PHI])
 
     def _log_prob(self, batch: Splittings) -> Tensor:
         counts, counts_a = batch.counts, batch.counts_a
         n, n_a = counts.sum(-1, dtype=torch.int32), counts_a.sum(-1, dtype=torch.int32)
         hidden = self.encode(batch.context, counts)
         total = torch.zeros(len(batch))
-        open_rows = torch.nonzero(n >= 3)[:, 0]
-        kinds = self.kind_log_probs(hidden[open_rows], counts[open_rows])
-        composite = n_a[open_rows] >= 2
-        choice = torch.where(composite, 0, 1 + counts_a[open_rows].int().argmax(-1))
-        total = total.index_add(0, open_rows, kinds.gather(1, choice[:, None].long())[:, 0])
-        both = torch.nonzero(n_a >= 2)[:, 0]
+        with_kind = torch.nonzero(n > 2)[:, 0]  # of two tokens, A is the one whose species comes first
+        kinds = self.kind_log_probs(hidden[with_kind], counts[with_kind])
+        composite = n_a[with_kind] >= _COMPOSITE_SIZE
+        choice = torch.where(composite, 0, 1 + counts_a[with_kind].int().argmax(-1))
+        total = total.index_add(0, with_kind, kinds.gather(1, choice[:, None].long())[:, 0])
+        both = torch.nonzero(n_a >= _COMPOSITE_SIZE)[:, 0]
         total = total.index_add(0, both, self.content_log_prob(hidden[both], counts[both], counts_a[both]))
         hidden = self.with_content(hidden, counts, counts_a)
         bins = self.bins(batch.variables)
         widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
         for variable in range(NUM_VARIABLES):
-            if variable >= 2:  # angles exist for every splitting
+            if variable in (COS_THETA, PHI):  # angles are free in every splitting
                 total = total + self._bin_density(self.head(hidden, variable), bins, widths, variable)
                 continue
             rows = torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
@@ -324,11 +353,11 @@ class SplittingNet(nn.Module):
         return _chosen_log_prob(self.bin_logits(x, bins, variable), bins[:, variable], log_widths[variable])
 
     def loss(self, batch: Splittings) -> Tensor:
-        """Negative log-likelihood a splitting."""
+        """Compute the mean negative log-likelihood of a splitting."""
         return -self.log_prob(batch).mean()
 
     def set_scales(self, batch: Splittings) -> None:
-        """Fixes normalisation and bin edges from training rows.
+        """Set the standardisation of the context and the edges of the bins from training rows.
 
         Edges are quantiles, denser in the tails so that no outer bin is wide; phi* has equal bins.
         """
@@ -337,16 +366,16 @@ class SplittingNet(nn.Module):
         tails = torch.tensor([1e-4, 5e-4, 2e-3, 5e-3])
         inner = torch.linspace(0.01, 0.99, self.num_bins - 1 - 2 * len(tails))
         levels = torch.cat([torch.zeros(1), tails, inner, 1 - tails.flip(0), torch.ones(1)]).double()
-        for variable in range(NUM_VARIABLES - 1):
+        for variable in (M_B, M_A, COS_THETA):
             values = batch.variables[:, variable]
             values = values[~torch.isnan(values)].double().sort().values
             edges = torch.quantile(values[:: max(1, len(values) // 1_000_000)], levels).float()
             steps = torch.diff(edges).clamp_min(1e-4)
             self.edges[variable] = torch.cat([edges[:1], edges[0] + torch.cumsum(steps, 0)])
-        self.edges[-1] = torch.linspace(-torch.pi, torch.pi, self.num_bins + 1)
+        self.edges[PHI] = torch.linspace(-torch.pi, torch.pi, self.num_bins + 1)
 
 
 def _chosen_log_prob(logits: Tensor, chosen: Tensor, log_widths: Tensor) -> Tensor:
-    """Log-density (K,) in the chosen bins (K,) of piecewise constant densities with logits (K, B)."""
+    """Compute the log-density (K,) in the chosen bins (K,) of piecewise constant densities with logits (K, B)."""
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     return log_probs.gather(1, chosen[:, None])[:, 0] - log_widths[chosen]

@@ -1,9 +1,14 @@
-"""Splittings of clustering trees: their surroundings, coordinates and two-body kinematics.
+"""Splittings of clustering trees: their context, coordinates and two-body kinematics.
 
-A node X of the tree goes to A and B. This module turns trees into rows for
-:class:`generators.hadrons.tree.network.SplittingNet` and back: what a splitting may know (:func:`context`), the
-coordinates it is described by (:func:`splittings`), and the children's momenta from them (:func:`split`).
-Compiled, because training and sampling go through it row by row.
+A node X of the tree, of mass M, splits into A and B. This module turns trees into rows for
+:class:`generators.hadrons.tree.network.SplittingNet` and back: what a splitting may depend on (:func:`context`), the
+coordinates that describe it (:func:`splittings`), and the children's momenta from them (:func:`split`).
+The loops over splittings are compiled.
+
+The *sibling* of a node is the other child of its parent, its *uncle* the sibling of its parent, the *axis* the
+direction of the parton, along z in the axis frame. A star marks the rest frame of the node. An angle theta is often
+given as tan(theta/2), which keeps its precision at small angles and transforms simply: in the rest frame of a node
+that moves along z, tan(theta*/2) = tan(theta/2) (E + p) / M for a massless direction.
 """
 
 from __future__ import annotations
@@ -16,19 +21,111 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import FLAVOURS, SPECIES_MASS, TokenSample, parton_energy
-from generators.hadrons.tree.clustering import Nodes, cluster
-from generators.hadrons.tree.network import Splittings
+from generators.hadrons.tree.clustering import Nodes, build_trees
+from generators.hadrons.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
 from generators.nn.compiled import compiled
+
+Vector = tuple[float, float, float]
 
 _LOGIT_LIMIT = 16.0
 _EPS = 1e-300
-Vector = tuple[float, float, float]
 _AXIS = (0.0, 0.0, 1.0)
-_NUM_SCALARS = 24
-# the columns that are logarithms, in the order in which their arguments are made
-_LOGS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 18, 10, 11, 13, 14, 16])
-_NUM_LOGS = len(_LOGS)
-NUM_CONTEXT = _NUM_SCALARS + 5 + 5 + len(FLAVOURS) + 6
+
+_SCALARS = (
+    "log_energy_fraction",  # of the parton's energy
+    "log_energy",
+    "log_mass",
+    "log_mass_over_energy",
+    "log_size",  # number of tokens
+    "log_free_mass",  # beyond the masses of the tokens
+    "log_free_mass_fraction",
+    "log_sibling_energy_fraction",
+    "log_sibling_mass",
+    "log_sibling_size",
+    "log_sibling_angle",
+    "log_sibling_kt",  # energy times angle
+    "log_uncle_energy_fraction",
+    "log_uncle_angle",
+    "log_axis_angle",
+    "pz_over_energy",
+    "log_mass_over_sibling_kt",
+    "is_root",
+    "axis_logit_star",  # logit of (1 + cos theta*) / 2 of the axis
+    "axis_is_ahead",  # in the rest frame: then z* is the axis, otherwise the direction of flight
+    "sibling_cos_star",  # about z*
+    "flight_cos_star",  # about z*
+    "flight_cos_phi_star",
+    "flight_sin_phi_star",
+)
+_DIRECTION = ("x", "y", "z", "cos_phi", "sin_phi")
+"""Numbers of a direction in the frame of :func:`_frame`: the azimuth by itself too, as a collimated node sees it."""
+_SET = (
+    *(f"flavour_{flavour}" for flavour in FLAVOURS),
+    "log_parton_energy",
+    "log_num_tokens",
+    "total_energy_fraction",
+    "total_pz_fraction",
+    "log_total_mass_fraction",
+    "log_total_pt_fraction",
+)
+FEATURES: tuple[str, ...] = (
+    *_SCALARS,
+    *(f"uncle_{name}" for name in _DIRECTION),
+    *(f"axis_{name}" for name in _DIRECTION),
+    *_SET,
+)
+"""Names of the columns of :func:`context`."""
+NUM_CONTEXT = len(FEATURES)
+
+# compiled code takes numbers, not names
+_PZ_OVER_ENERGY, _IS_ROOT = FEATURES.index("pz_over_energy"), FEATURES.index("is_root")
+_AXIS_IS_AHEAD, _SIBLING_COS = FEATURES.index("axis_is_ahead"), FEATURES.index("sibling_cos_star")
+_FLIGHT_COS = FEATURES.index("flight_cos_star")
+_FLIGHT_COS_PHI, _FLIGHT_SIN_PHI = FEATURES.index("flight_cos_phi_star"), FEATURES.index("flight_sin_phi_star")
+_UNCLE_DIRECTION, _AXIS_DIRECTION = FEATURES.index("uncle_x"), FEATURES.index("axis_x")
+_NUM_DIRECTION = len(_DIRECTION)
+
+_LOGS = (
+    "log_energy_fraction",
+    "log_energy",
+    "log_mass",
+    "log_mass_over_energy",
+    "log_size",
+    "log_free_mass",
+    "log_free_mass_fraction",
+    "log_sibling_energy_fraction",
+    "log_sibling_mass",
+    "log_sibling_size",
+    "log_uncle_energy_fraction",
+    "axis_logit_star",
+    "log_sibling_angle",
+    "log_sibling_kt",
+    "log_uncle_angle",
+    "log_axis_angle",
+    "log_mass_over_sibling_kt",
+)
+"""The features that are logarithms: their arguments are gathered first, and all logarithms taken at once."""
+(
+    _ENERGY_FRACTION,
+    _ENERGY,
+    _MASS,
+    _MASS_OVER_ENERGY,
+    _SIZE,
+    _FREE_MASS,
+    _FREE_MASS_FRACTION,
+    _SIBLING_ENERGY,
+    _SIBLING_MASS,
+    _SIBLING_SIZE,
+    _UNCLE_ENERGY,
+    _AXIS_TANGENT,
+    _SIBLING_ANGLE,
+    _SIBLING_KT,
+    _UNCLE_ANGLE,
+    _AXIS_ANGLE,
+    _MASS_OVER_KT,
+) = range(len(_LOGS))
+_COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
+_TO_SIBLING, _TO_UNCLE, _TO_AXIS = range(3)
 
 
 @compiled
@@ -41,15 +138,15 @@ def _least_mass(counts: NDArray[np.uint8], masses: Floats) -> Floats:
 
 
 def least_mass(counts: NDArray[np.uint8]) -> Floats:
-    """Sum of the masses (K,) of the tokens in ``counts`` (K, S), GeV."""
+    """Return the sums of the masses (K,) in GeV of the tokens in ``counts`` (K, S)."""
     return _least_mass(counts, SPECIES_MASS)
 
 
 @compiled
 def _across_axes(towards: Vector, z: Vector) -> tuple[Vector, Vector]:
-    """Axes x, y across a unit vector z, x in the plane of ``towards``."""
+    """Return axes x and y perpendicular to a unit vector z, with x in the plane of z and ``towards``."""
     x = _across(towards, z)
-    if _dot(x, x) < 1e-20:  # parallel: any direction across will do
+    if _dot(x, x) < 1e-20:  # parallel: any perpendicular direction will do
         smallest = min(abs(z[0]), abs(z[1]), abs(z[2]))
         if abs(z[0]) == smallest:
             x = _across((1.0, 0.0, 0.0), z)
@@ -58,14 +155,14 @@ def _across_axes(towards: Vector, z: Vector) -> tuple[Vector, Vector]:
         else:
             x = _across((0.0, 0.0, 1.0), z)
     x = _unit(x[0], x[1], x[2])
-    x = _across(x, z)  # again: nearly parallel vectors leave rounding along z
+    x = _across(x, z)  # once more: nearly parallel vectors leave rounding along z
     x = _unit(x[0], x[1], x[2])
     return x, (z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0])
 
 
 @compiled
 def _frame(own: Floats, towards: Vector) -> tuple[Vector, Vector, Vector]:
-    """Local axes x, y, z of a node: z along its momentum, x in the plane of ``towards``."""
+    """Return local axes x, y, z of a node: z along its momentum ``own`` (4,), x in the plane of z and ``towards``."""
     at_rest = own[1] ** 2 + own[2] ** 2 + own[3] ** 2 == 0
     z = _AXIS if at_rest else _unit(own[1], own[2], own[3])
     x, y = _across_axes(towards, z)
@@ -85,14 +182,14 @@ def _unit(x: float, y: float, z: float) -> Vector:
 
 @compiled
 def _across(v: Vector, z: Vector) -> Vector:
-    """The part of a vector across a unit vector."""
+    """Return the part of a vector that is perpendicular to a unit vector z."""
     along = _dot(v, z)
     return v[0] - along * z[0], v[1] - along * z[1], v[2] - along * z[2]
 
 
 @compiled
 def _half_tangent(a: Vector, b: Vector) -> float:
-    """tan(theta/2) of the angle between unit vectors, accurate when small; 1e12 stands for more."""
+    """Return tan(theta/2) of the angle between unit vectors, 1e12 at most; accurate for small angles."""
     minus = sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
     plus = sqrt((a[0] + b[0]) ** 2 + (a[1] + b[1]) ** 2 + (a[2] + b[2]) ** 2)
     return minus / max(plus, 1e-12 * minus)
@@ -100,21 +197,24 @@ def _half_tangent(a: Vector, b: Vector) -> float:
 
 @compiled
 def _tangent(e: float, p: float, m: float, half: float) -> float:
-    """tan(theta*/2) of a massless direction, as a node sees it in its rest frame, from tan(theta/2) in the lab."""
+    """Return tan(theta*/2) of a massless direction in the rest frame of a node with energy e, momentum p and mass m.
+
+    ``half`` is tan(theta/2) of its angle to the node in the lab.
+    """
     return min(max(half, 1e-12), 1e12) * (e + p) / m
 
 
 @compiled
-def _seen(tangent: float) -> tuple[float, float]:
-    """sin and cos of theta* from tan(theta*/2)."""
+def _sin_cos(tangent: float) -> tuple[float, float]:
+    """Return the sine and cosine of an angle theta from tan(theta/2)."""
     return 2 * tangent / (1 + tangent**2), (1 - tangent**2) / (1 + tangent**2)
 
 
 @compiled
 def _local(out: Floats, x: Vector, y: Vector, z: Vector, v: Vector) -> None:
-    """Components in the local frame, and the azimuth by itself: a collimated node sees directions by it alone.
+    """Fill ``out`` (5,) with the components of a unit vector v along x, y, z, and the cosine and sine of its azimuth.
 
-    None for a root's uncle, which flies exactly backwards.
+    The azimuth is (0, 0) for a vector along z, such as that of a root's uncle, which flies exactly backwards.
     """
     out[0], out[1], out[2] = _dot(x, v), _dot(y, v), _dot(z, v)
     across = hypot(out[0], out[1])
@@ -142,9 +242,14 @@ def _context(
     logs: Floats,
     out: NDArray[np.float32],
 ) -> None:
-    # the arguments of logarithms go to ``logs``, by _LOGS; the tangents of half the angles to sibling, uncle and axis
-    other = np.empty(4)
-    local = np.empty(5)
+    """Fill the features, or the arguments of their logarithms, and the axes of the rest frames.
+
+    ``rows`` (K,) are the nodes; ``tangents`` (3, K) takes tan(theta/2) to sibling, uncle and axis, ``logs`` (17, K) the
+    arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
+    features of the set.
+    """
+    recoil = np.empty(4)
+    local = np.empty(_NUM_DIRECTION)
     for k in range(len(rows)):
         i = rows[k]
         own, m, n, e_parton = p4[i], mass[i], size[i], energy[set_index[i]]
@@ -156,62 +261,70 @@ def _context(
         above = parent[up] if up >= 0 else -1
         top = i if up < 0 else up
         if above < 0:
-            other[0] = 2 * e_parton - p4[top, 0]
-            other[1:] = -p4[top, 1:]
-        sib = other
+            recoil[0] = 2 * e_parton - p4[top, 0]
+            recoil[1:] = -p4[top, 1:]
+        sib = recoil
         if up < 0:
-            sib_mass, sib_n = sqrt(max(other[0] ** 2 - (other[1] ** 2 + other[2] ** 2 + other[3] ** 2), 0.0)), 1
+            sib_mass, sib_n = sqrt(max(recoil[0] ** 2 - (recoil[1] ** 2 + recoil[2] ** 2 + recoil[3] ** 2), 0.0)), 1
         else:
             j = right[up] if left[up] == i else left[up]
             sib, sib_mass, sib_n = p4[j], mass[j], size[j]
-        unc = other
+        unc = recoil
         if above >= 0:
             unc = p4[right[above] if left[above] == up else left[above]]
         to_sib, to_unc = _unit(sib[1], sib[2], sib[3]), _unit(unc[1], unc[2], unc[3])
         x, y, z = _frame(own, _AXIS if up < 0 else to_sib)
         half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
-        tangents[0, k], tangents[1, k], tangents[2, k] = half_sib, half_unc, half_axis
+        tangents[_TO_SIBLING, k], tangents[_TO_UNCLE, k], tangents[_TO_AXIS, k] = half_sib, half_unc, half_axis
         free = max(m - least, 1e-6)
         e = own[0]
-        logs[0, k], logs[1, k], logs[2, k], logs[3, k], logs[4, k] = e / e_parton, e, m, m / e, n
-        logs[5, k], logs[6, k], logs[7, k] = free, free / m, max(sib[0] / e_parton, 1e-9)
-        logs[8, k], logs[9, k], logs[10, k] = sib_mass + 0.01, sib_n, max(unc[0] / e_parton, 1e-9)
-        out[k, 15] = own[3] / e
-        out[k, 17] = 1.0 if up < 0 else 0.0
+        logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
+        logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
+        logs[_FREE_MASS, k], logs[_FREE_MASS_FRACTION, k] = free, free / m
+        logs[_SIBLING_ENERGY, k] = max(sib[0] / e_parton, 1e-9)
+        logs[_SIBLING_MASS, k], logs[_SIBLING_SIZE, k] = sib_mass + 0.01, sib_n
+        logs[_UNCLE_ENERGY, k] = max(unc[0] / e_parton, 1e-9)
+        out[k, _PZ_OVER_ENERGY] = own[3] / e
+        out[k, _IS_ROOT] = 1.0 if up < 0 else 0.0
         _local(local, x, y, z, to_unc)
-        out[k, 24:29] = local
+        out[k, _UNCLE_DIRECTION : _UNCLE_DIRECTION + _NUM_DIRECTION] = local
         _local(local, x, y, z, _AXIS)
-        out[k, 29:34] = local
-        # the rest frame: z* along the node's flight, or along the parton's axis where that is seen ahead
+        out[k, _AXIS_DIRECTION : _AXIS_DIRECTION + _NUM_DIRECTION] = local
+        # the rest frame: z* along the node's flight, or along the axis where that lies ahead
         p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
         tangent = _tangent(e, p, m, half_axis)
-        sin_axis, cos_axis = _seen(tangent)
-        core = cos_axis > 0
+        sin_axis, cos_axis = _sin_cos(tangent)
+        ahead = cos_axis > 0
         if up < 0:
             to_sib_star = (0.0, 0.0, -1.0)
         else:
-            sin_sib, cos_sib = _seen(_tangent(e, p, m, half_sib))
+            sin_sib, cos_sib = _sin_cos(_tangent(e, p, m, half_sib))
             to_sib_star = (sin_sib, 0.0, cos_sib)
-        z_star = (sin_axis * local[3], sin_axis * local[4], cos_axis) if core else _AXIS
-        x_star, y_star = _across_axes(to_sib_star if core else (1.0, 0.0, 0.0), z_star)
+        cos_phi, sin_phi = local[3], local[4]
+        z_star = (sin_axis * cos_phi, sin_axis * sin_phi, cos_axis) if ahead else _AXIS
+        x_star, y_star = _across_axes(to_sib_star if ahead else (1.0, 0.0, 0.0), z_star)
         for i in range(3):
             axes[k, 0, i] = x_star[0] * x[i] + x_star[1] * y[i] + x_star[2] * z[i]
             axes[k, 1, i] = y_star[0] * x[i] + y_star[1] * y[i] + y_star[2] * z[i]
             axes[k, 2, i] = z_star[0] * x[i] + z_star[1] * y[i] + z_star[2] * z[i]
         across = hypot(x_star[2], y_star[2])
-        seen = core and across > 1e-9
-        logs[11, k] = tangent
-        out[k, 19] = 1.0 if core else 0.0
-        out[k, 20] = _dot(to_sib_star, z_star)
-        out[k, 21] = z_star[2]
-        out[k, 22] = x_star[2] / across if seen else 0.0
-        out[k, 23] = y_star[2] / across if seen else 0.0
+        has_azimuth = ahead and across > 1e-9
+        logs[_AXIS_TANGENT, k] = tangent
+        out[k, _AXIS_IS_AHEAD] = 1.0 if ahead else 0.0
+        out[k, _SIBLING_COS] = _dot(to_sib_star, z_star)
+        out[k, _FLIGHT_COS] = z_star[2]
+        out[k, _FLIGHT_COS_PHI] = x_star[2] / across if has_azimuth else 0.0
+        out[k, _FLIGHT_SIN_PHI] = y_star[2] / across if has_azimuth else 0.0
 
 
 @compiled
 def _place(
     logs: Floats, columns: Ints, of_set: NDArray[np.float32], set_index: Ints, rows: Ints, out: NDArray[np.float32]
 ) -> None:
+    """Put the logarithms (17, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
+
+    ``of_set`` (N, G) are the features of the sets, ``set_index`` the sets of all nodes, ``rows`` (K,) the nodes.
+    """
     first = out.shape[1] - of_set.shape[1]
     for k in range(len(rows)):
         for i in range(len(columns)):
@@ -221,10 +334,13 @@ def _place(
 
 
 def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArray[np.float32]:
-    """What all nodes of a set see: flavour, log E of the parton, and the latent's total momentum, (N, G).
+    """Compute what is the same for all nodes of a set: the last columns of ``FEATURES``, (N, G).
 
     Args:
-        flavour: (N,) of FLAVOURS; energy: (N,) of the partons, GeV; total: (N, 4), GeV; n: (N,) tokens.
+        flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+        energy: of the partons, in GeV, (N,).
+        total: four-momenta of the sets in GeV, (N, 4).
+        n: numbers of tokens, (N,).
     """
     onehot = flavour[:, None] == np.array(FLAVOURS)
     scaled = total / energy[:, None]
@@ -235,34 +351,38 @@ def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArr
 
 
 def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats]:
-    """What the splittings of nodes are conditioned on, and the frames they are described in.
+    """Compute what the splittings of nodes are conditioned on, and the frames that describe them.
 
-    Scalars and directions of the node, its sibling and its parent's sibling ("uncle"); for a root these are the
-    recoiling hemisphere, as is the uncle of its children.
+    Features are scalars and directions of the node, its sibling and its uncle. Sibling and uncle of a root, and the
+    uncle of its children, are the recoiling hemisphere.
 
     Args:
-        tree: with the nodes' ancestors and their children in place; rows: (K,) nodes of two tokens or more;
-        energy: of the partons (N,), GeV; of_set: :func:`set_features`.
+        tree: trees that hold the nodes' ancestors and the children of these.
+        rows: nodes of two tokens or more, (K,).
+        energy: of the partons, in GeV, (N,).
+        of_set: the result of :func:`set_features`, (N, G).
 
     Returns:
-        Features (K, NUM_CONTEXT), and axes (K, 3, 3) of the nodes' rest frames, rows x, y, z, in lab orientation. z is
-        the node's direction of flight, x towards its sibling (of a root: the parton's axis). Where the parton's axis
-        is seen ahead in the rest frame, z is that direction: hadrons crowd about the axis, whatever the node's own
-        direction, and so they do it at the pole.
+        Features (K, NUM_CONTEXT) with the columns ``FEATURES``, and axes (K, 3, 3) of the nodes' rest frames: unit
+        vectors x, y, z in the coordinates of the lab. z is the node's direction of flight, x lies towards its sibling
+        (for a root, towards the axis). Where the axis lies ahead in the rest frame, z is the axis instead: hadrons
+        crowd about it, whatever the node's own direction, and so they do it at the pole.
     """
     out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
-    tangents, logs = np.empty((3, len(rows))), np.empty((_NUM_LOGS, len(rows)))
+    tangents, logs = np.empty((3, len(rows))), np.empty((len(_LOGS), len(rows)))
     nodes = (tree.p4, tree.mass, tree.counts, tree.size)
     _context(*nodes, *links, energy, SPECIES_MASS, rows, axes, tangents, logs, out)
-    # a row at a time these would be most of the work
-    e, m, (to_sibling, to_uncle, to_axis) = logs[1], logs[2], 2 * np.arctan(tangents)
-    across = e * to_sibling
-    logs[12], logs[13], logs[14] = to_sibling + 1e-6, across + 1e-4, to_uncle + 1e-6
-    logs[15], logs[16] = to_axis + 1e-6, m / (across + 1e-3)
+    # angles and logarithms one by one would be most of the work
+    angles = 2 * np.arctan(tangents)
+    sibling_kt = logs[_ENERGY] * angles[_TO_SIBLING]
+    logs[_SIBLING_ANGLE], logs[_SIBLING_KT] = angles[_TO_SIBLING] + 1e-6, sibling_kt + 1e-4
+    logs[_UNCLE_ANGLE], logs[_AXIS_ANGLE] = angles[_TO_UNCLE] + 1e-6, angles[_TO_AXIS] + 1e-6
+    logs[_MASS_OVER_KT] = logs[_MASS] / (sibling_kt + 1e-3)
     np.log(logs, out=logs)
-    logs[11] = np.clip(-2 * logs[11], -12.0, 12.0)
-    _place(logs, _LOGS, of_set, tree.set_index, rows, out)
+    # logit (1 + cos theta*) / 2 = -2 log tan(theta*/2)
+    logs[_AXIS_TANGENT] = np.clip(-2 * logs[_AXIS_TANGENT], -12.0, 12.0)
+    _place(logs, _COLUMN_OF_LOG, of_set, tree.set_index, rows, out)
     return out, axes
 
 
@@ -274,7 +394,7 @@ def _breakup(mass: float, m1: float, m2: float) -> float:
 
 @compiled
 def breakup(mass: Floats, m1: Floats, m2: Floats) -> Floats:
-    """Momentum p* (K,) of two-body decays in GeV; zero at and below threshold."""
+    """Compute the momentum p* (K,) in GeV of two-body decays from masses (K,) in GeV; zero at and below threshold."""
     out = np.empty(len(mass))
     for k in range(len(mass)):
         out[k] = _breakup(mass[k], m1[k], m2[k])
@@ -285,11 +405,16 @@ def breakup(mass: Floats, m1: Floats, m2: Floats) -> Floats:
 def split(
     p4: Floats, mass: Floats, axes: Floats, m_a: Floats, m_b: Floats, cos: Floats, phi: Floats
 ) -> tuple[Floats, Floats]:
-    """Four-momenta of A and B, each (K, 4), from the two-body kinematics in the rest frames of nodes.
+    """Compute the four-momenta of A and B in GeV, each (K, 4), from the two-body kinematics in the nodes' rest frames.
 
     Args:
-        p4: (K, 4) of the nodes; mass, m_a, m_b: (K,) in GeV; axes: (K, 3, 3) of :func:`context`; cos, phi: (K,)
-            direction of A in them.
+        p4: four-momenta of the nodes in GeV, (K, 4).
+        mass: masses of the nodes in GeV, (K,).
+        axes: axes of their rest frames, as :func:`context` returns them, (K, 3, 3).
+        m_a: masses of A in GeV, (K,).
+        m_b: masses of B in GeV, (K,).
+        cos: cos(theta*) of A about the axes z, (K,).
+        phi: phi* of A about the axes z, from x, in rad, (K,).
     """
     a, b = np.empty_like(p4), np.empty_like(p4)
     for k in range(len(p4)):
@@ -335,13 +460,18 @@ def _variables(
     least_a: Floats,
     least_b: Floats,
 ) -> NDArray[np.float32]:
-    out = np.full((len(rows), 4), np.nan, dtype=np.float32)
+    """Compute the coordinates (K, 4) of splittings of the nodes ``rows`` into ``a`` and ``b``, NaN where not free.
+
+    ``p4``, ``mass`` and ``size`` are those of all nodes; ``axes`` (K, 3, 3), ``m_a``, ``m_b``, ``least_a`` and
+    ``least_b`` (K,) belong to the rows.
+    """
+    out = np.full((len(rows), NUM_VARIABLES), np.nan, dtype=np.float32)
     for k in range(len(rows)):
         own, m, one = p4[rows[k]], mass[rows[k]], p4[a[k]]
         if size[b[k]] >= 2:
-            out[k, 0] = _logit((m_b[k] - least_b[k]) / max(m - least_a[k] - least_b[k], _EPS))
+            out[k, M_B] = _logit((m_b[k] - least_b[k]) / max(m - least_a[k] - least_b[k], _EPS))
         if size[a[k]] >= 2:
-            out[k, 1] = _logit((m_a[k] - least_a[k]) / max(m - m_b[k] - least_a[k], _EPS))
+            out[k, M_A] = _logit((m_a[k] - least_a[k]) / max(m - m_b[k] - least_a[k], _EPS))
         p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
         z = _AXIS if p == 0 else _unit(own[1], own[2], own[3])
         q = (one[1], one[2], one[3])
@@ -352,24 +482,33 @@ def _variables(
         pole = (axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2])
         theta = atan2(hypot(_dot(x, q), _dot(y, q)), _dot(pole, q))
         logit = -2 * log(max(tan(theta / 2), _EPS))
-        out[k, 2] = min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
-        out[k, 3] = atan2(_dot(y, q), _dot(x, q))
+        out[k, COS_THETA] = min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+        out[k, PHI] = atan2(_dot(y, q), _dot(x, q))
     return out
 
 
 def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splittings, Nodes, Ints]:
-    """All splittings of the clustering trees of a sample, with the trees and the nodes (K,) that split.
+    """Compute all splittings of the clustering trees of a sample.
 
-    With a ``seed``, each set is mirrored with probability 1/2, an exact symmetry (rotations about the axis leave
-    the rows as they are). The variables of a row, NaN where one does not exist:
-    logit t_B = (m_B - min m_B) / (M - min m_A - min m_B), logit t_A = (m_A - min m_A) / (M - m_B - min m_A),
-    logit (1 + cos theta*) / 2, phi*, both in the axes of :func:`context`.
+    The variables of a row, NaN where a child is a single token and its mass is not free, are logit t_B, logit t_A,
+    logit (1 + cos theta*)/2 and phi*, with t_B = (m_B - min m_B) / (M - min m_A - min m_B) and
+    t_A = (m_A - min m_A) / (M - m_B - min m_A), where the least masses are the sums of the tokens' masses, and with the
+    direction of A in the axes of :func:`context`. A is the single token where there is one, otherwise the child of
+    lower energy; of two tokens it is the one whose species comes first.
+
+    Args:
+        sample: token sets, none empty.
+        seed: mirror each set with probability 1/2, an exact symmetry (rotations about the axis leave rows as they are);
+            None: no mirroring.
+
+    Returns:
+        The rows, the trees, and the nodes (K,) that split.
     """
     p4 = sample.p4.copy()
     if seed is not None:
         mirror = np.random.default_rng(seed).integers(0, 2, len(sample)) * 2.0 - 1.0
         p4[:, 2] *= mirror[sample.index]
-    tree = cluster(TokenSample(sample.flavour, sample.pt, sample.offsets, sample.species, p4))
+    tree = build_trees(TokenSample(sample.flavour, sample.pt, sample.offsets, sample.species, p4))
     rows = np.flatnonzero(tree.left >= 0)
     energy = parton_energy(sample.flavour, sample.pt)
     of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], np.diff(sample.offsets))
@@ -378,8 +517,8 @@ def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splitti
     species = tree.counts.argmax(-1)
     by_energy = tree.p4[left, 0] <= tree.p4[right, 0]
     by_species = np.where(species[left] == species[right], by_energy, species[left] < species[right])
-    one_single = np.where((n_left == 1) | (n_right == 1), n_left == 1, by_energy)
-    left_is_a = np.where((n_left == 1) & (n_right == 1), by_species, one_single)
+    by_size = np.where((n_left == 1) | (n_right == 1), n_left == 1, by_energy)
+    left_is_a = np.where((n_left == 1) & (n_right == 1), by_species, by_size)
     a, b = np.where(left_is_a, left, right), np.where(left_is_a, right, left)
     least_a, least_b = least_mass(tree.counts[a]), least_mass(tree.counts[b])
     # a leaf's mass is its species', not the rounding of E^2 - p^2

@@ -1,9 +1,9 @@
 """Showers as dense arrays whose sectors are summed over binary blocks.
 
-All layers share one even number of sectors, a power of two, and have rings of their own. Deposits of N showers are an
-array (N, L, R, 2A): layer, ring, and a binary heap over the A sectors, whose root 1 is the whole ring, whose nodes 2q
-and 2q + 1 are the halves of node q, and whose leaves A ... 2A - 1 are the sectors. Slot 0 and rings that a layer lacks
-are 0.
+All layers have the same number of sectors, a power of two, and rings of their own. Deposits of N showers are an array
+(N, L, R, 2A), called *heaps*: layer, ring, and a binary heap over the A sectors, whose root 1 is the whole ring, whose
+nodes 2q and 2q + 1 are the halves of node q, and whose leaves A ... 2A - 1 are the sectors. Slot 0 and the rings that a
+layer lacks are 0.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from generators.nn.compiled import compiled
 Deposits = NDArray[np.float32]
 
 BEHIND = (-1, -2, -3, 1, 2)
-"""Layers, counted from its own, in which a voxel looks for its neighbours along the shower."""
+"""Layers, counted from its own, in which a ring has neighbours along the shower: in front (-) and behind (+)."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Rings (mm) of each layer of voxels, and the sectors that all have.
+    """The layers, rings and sectors of the voxels of a detector.
+
+    Attributes:
+        r_edges: edges of the rings of each layer, in mm.
+        num_alpha: A, the sectors of every ring.
 
     Raises:
         FastsimError: if there is no layer, or the number of sectors is not a power of two.
@@ -44,7 +48,11 @@ class Grid:
 
     @classmethod
     def of(cls, binning: Binning) -> Grid:
-        """The grid of a binning; its layers without voxels are left out."""
+        """Make the grid of a binning, without the layers that have no voxels.
+
+        Raises:
+            FastsimError: if layers differ in their numbers of sectors.
+        """
         layers = [layer for layer in binning.layers if layer.num_voxels]
         sectors = {layer.num_alpha for layer in layers}
         if len(sectors) != 1:
@@ -53,29 +61,32 @@ class Grid:
 
     @property
     def num_layers(self) -> int:
+        """The number of layers, L."""
         return len(self.r_edges)
 
     @cached_property
     def num_r(self) -> Ints:
-        """Rings of each layer, shape (L,)."""
+        """The number of rings of each layer, (L,)."""
         return np.array([len(edges) - 1 for edges in self.r_edges])
 
     @property
     def max_r(self) -> int:
+        """The largest number of rings of a layer, R."""
         return int(self.num_r.max())
 
     @property
     def num_voxels(self) -> int:
+        """The number of voxels, V."""
         return int(self.num_r.sum()) * self.num_alpha
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one shower's heaps: (L, R, 2A)."""
+        """The shape of one shower's heaps, (L, R, 2A)."""
         return self.num_layers, self.max_r, 2 * self.num_alpha
 
     @cached_property
     def _voxels(self) -> tuple[Ints, Ints, Ints]:
-        """Layer, ring and heap slot of each voxel."""
+        """Layer, ring and heap slot of each voxel, each (V,)."""
         layer, ring, slot = [], [], []
         for k, num in enumerate(self.num_r):
             layer.append(np.full(num * self.num_alpha, k))
@@ -85,19 +96,19 @@ class Grid:
 
     @cached_property
     def neighbours(self) -> Ints:
-        """The ring of the layers :data:`BEHIND` that holds a ring's middle, (L, 5, R); -1 where there is none."""
-        found = np.full((self.num_layers, len(BEHIND), self.max_r), -1)
+        """The ring that holds a ring's middle in each of the layers :data:`BEHIND`, -1 where none does, (L, 5, R)."""
+        neighbours = np.full((self.num_layers, len(BEHIND), self.max_r), -1)
         for layer, edges in enumerate(self.r_edges):
             middles = np.add(edges[1:], edges[:-1]) / 2
             for place, step in enumerate(BEHIND):
                 if 0 <= layer + step < self.num_layers:
                     others = self.r_edges[layer + step]
                     ring = np.searchsorted(others, middles, side="right") - 1
-                    found[layer, place, : len(middles)] = np.where(ring < len(others) - 1, ring, -1)
-        return found
+                    neighbours[layer, place, : len(middles)] = np.where(ring < len(others) - 1, ring, -1)
+        return neighbours
 
     def heaps(self, voxels: NDArray[np.float32]) -> Deposits:
-        """Deposits (N, V) as heaps (N, L, R, 2A)."""
+        """Arrange the deposits of voxels (N, V) as heaps (N, L, R, 2A)."""
         heaps = np.zeros((len(voxels), *self.shape), np.float32)
         layer, ring, slot = self._voxels
         heaps[:, layer, ring, slot] = voxels
@@ -105,21 +116,21 @@ class Grid:
         return heaps
 
     def turn(self, voxels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Deposits (N, V), each shower turned by a random number of sectors, and mirrored or not."""
+        """Turn each shower, deposits (N, V), by a random number of sectors, and mirror it at random."""
         num, (layer, ring, slot) = self.num_alpha, self._voxels
-        # where a voxel's sector 0 lies, for each layer and ring
-        zero = np.searchsorted(layer, layer) + ring
+        # the voxel of sector 0 in each voxel's layer and ring
+        origin = np.searchsorted(layer, layer) + ring
         sign = np.where(rng.random(len(voxels)) < 0.5, -1, 1)
-        return _turned(voxels, zero, self.num_r[layer], slot - num, sign, rng.integers(0, num, len(voxels)), num)
+        return _turned(voxels, origin, self.num_r[layer], slot - num, sign, rng.integers(0, num, len(voxels)), num)
 
     def voxels(self, heaps: Deposits) -> NDArray[np.float32]:
-        """Deposits (N, V) of heaps (N, L, R, 2A)."""
+        """Take the deposits of the voxels (N, V) from heaps (N, L, R, 2A)."""
         layer, ring, slot = self._voxels
         return np.ascontiguousarray(heaps[:, layer, ring, slot])
 
 
 def sum_blocks(heaps: Deposits) -> None:
-    """Fills the inner nodes of heaps (..., 2A) from their leaves."""
+    """Fill the inner nodes of heaps (..., 2A) from their leaves."""
     num = heaps.shape[-1] // 2
     while num > 1:
         num //= 2
@@ -127,11 +138,15 @@ def sum_blocks(heaps: Deposits) -> None:
 
 
 @compiled
-def _turned(voxels: Deposits, zero: Ints, stride: Ints, sector: Ints, sign: Ints, shift: Ints, num: int) -> Deposits:
-    """Voxels (N, V) whose sector, of ``num``, is taken from sign * sector + shift."""
+def _turned(voxels: Deposits, origin: Ints, stride: Ints, sector: Ints, sign: Ints, shift: Ints, num: int) -> Deposits:
+    """Move deposits (N, V) between sectors: those of a sector, of ``num``, come from sector sign * sector + shift.
+
+    ``origin`` (V,) is the voxel of sector 0 in the same layer and ring, ``stride`` (V,) the distance from one sector to
+    the next, ``sector`` (V,) that of each voxel; ``sign`` and ``shift`` (N,) are those of the showers.
+    """
     out = np.empty_like(voxels)
     for n in range(len(voxels)):
-        for v in range(len(zero)):
+        for v in range(len(origin)):
             place = (sign[n] * sector[v] + shift[n]) & (num - 1)
-            out[n, v] = voxels[n, zero[v] + place * stride[v]]
+            out[n, v] = voxels[n, origin[v] + place * stride[v]]
     return out

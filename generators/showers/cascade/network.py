@@ -1,14 +1,15 @@
 """The cascade: a shower as a sequence of splits of its energy, from the whole to the single voxel.
 
-1. the energy of the particle, into what is visible and what is not;
-2. the visible energy, layer by layer from the front ("this layer | those behind");
-3. each layer's energy, ring by ring from the inside ("this ring | those outside"), given the rings in front;
-4. each ring's energy, halved in alpha until single sectors are left, given the sectors in front and the rings behind.
+1. response: the energy of the particle, into what is visible and what is not;
+2. layers: the visible energy, layer by layer from the front ("this layer | the layers behind it");
+3. rings: each layer's energy, from the inside ("this ring | the rings outside it"), given the rings in front;
+4. sectors: each ring's energy, halved in alpha until single sectors are left, given the sectors in front and the rings
+   behind.
 
-Every split is drawn from a small network (:mod:`generators.showers.cascade.splits`) that looks at what is known by then
-(:mod:`generators.showers.cascade.features`). Energies of layers, rings and voxels add up exactly, zeros are exact, and
-training is by likelihood. The whole is turned by a random number of sectors and mirrored at random: the symmetries of a
-perpendicular shower hold exactly.
+Every split is drawn from a small network (:mod:`generators.showers.cascade.splits`) whose features are what is known by
+then (:mod:`generators.showers.cascade.features`). Energies of layers, rings and voxels add up exactly, zeros are exact,
+and training is by likelihood. The whole shower is turned by a random number of sectors and mirrored at random, so the
+symmetries of a perpendicular shower hold exactly.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.splits import MAX_LOG_RATIO, Rows, SplitNet
 
 STAGES = ("response", "layers", "rings", "sectors")
+BOTH, ONLY_A, ONLY_B = range(3)
+"""Cases of a split: both parts have energy, or one alone."""
 
 
 class Cascade(nn.Module):
@@ -47,18 +50,21 @@ class Cascade(nn.Module):
         grid: of the voxels.
         particles: PDG ids, in the order of their one-hot.
         sizes: width, depth and num_components by stage, where they differ from the defaults.
+
+    Raises:
+        ValueError: if ``sizes`` names a stage that there is not.
     """
 
     def __init__(self, grid: Grid, particles: tuple[int, ...], sizes: Mapping[str, Mapping[str, Any]]) -> None:
         super().__init__()
         self.grid, self.particles = grid, particles
-        num_given, num_layers = 2 + len(particles), grid.num_layers
+        num_particle, num_layers = 2 + len(particles), grid.num_layers
         num_levels = grid.num_alpha.bit_length() - 1
         lengths = {
-            "response": num_given,
-            "layers": num_layer_features(num_layers, num_given + 1),
-            "rings": num_ring_features(num_layers, grid.max_r, num_given),
-            "sectors": num_sector_features(grid.max_r, num_levels, num_given),
+            "response": num_particle,
+            "layers": num_layer_features(num_layers, num_particle + 1),
+            "rings": num_ring_features(num_layers, grid.max_r, num_particle),
+            "sectors": num_sector_features(grid.max_r, num_levels, num_particle),
         }
         defaults: dict[str, dict[str, Any]] = {
             "response": {"width": 32, "depth": 2, "num_components": 6, "skip": True, "normal": True},
@@ -73,22 +79,27 @@ class Cascade(nn.Module):
         )
 
     def net(self, stage: str) -> SplitNet:
-        """The network of a stage."""
-        found = self.nets[stage]
-        assert isinstance(found, SplitNet)
-        return found
+        """Return the network of a stage."""
+        net = self.nets[stage]
+        assert isinstance(net, SplitNet)
+        return net
 
     def given(self, pdg_id: Ints, energy: Floats) -> NDArray[np.float32]:
-        """What all splits know of the particle: two functions of its energy (GeV) and its kind, (N, 2 + P)."""
+        """Compute the features of the particle that all splits share, (N, 2 + P).
+
+        They are 0.3 log E and its square, E the kinetic energy in GeV, and the particle's one-hot.
+        """
         log_energy = 0.3 * np.log(energy)
         kinds = pdg_id[:, None] == np.array(self.particles)
         return np.column_stack([log_energy, log_energy**2, kinds]).astype(np.float32)
 
     def rows(self, pdg_id: Ints, energy: Floats, heaps: NDArray[np.float32]) -> dict[str, Rows]:
-        """All splits of known showers, by stage.
+        """Compute all splits of known showers, by stage.
 
         Args:
-            pdg_id, energy: (N,) of the particles, GeV; heaps: (N, L, R, 2A) in MeV.
+            pdg_id: of the particles, (N,).
+            energy: kinetic energies of the particles in GeV, (N,).
+            heaps: deposits of the showers in MeV, (N, L, R, 2A).
         """
         rings = heaps[..., 1]
         layers = rings.sum(-1)
@@ -100,24 +111,24 @@ class Cascade(nn.Module):
         }
 
     def response_rows(self, pdg_id: Ints, energy: Floats, visible: NDArray[np.float32]) -> Rows:
-        """Splits of the incident energy, given what is visible, (N,) in MeV."""
+        """Compute the splits of the particles' energies (GeV) into the visible energies (N,) in MeV and the rest."""
         return _rows(self.given(pdg_id, energy), visible, available(pdg_id, energy) - visible)
 
     def layer_rows(self, pdg_id: Ints, energy: Floats, layers: NDArray[np.float32]) -> Rows:
-        """Splits of the visible energy into layers, (N, L) in MeV."""
-        given, known = with_response(self.given(pdg_id, energy), layers.sum(-1), energy), compressed(layers)
+        """Compute the splits of the visible energies into those of the layers (N, L) in MeV."""
+        particle, known = with_response(self.given(pdg_id, energy), layers.sum(-1), energy), compressed(layers)
         rest = np.ascontiguousarray(np.cumsum(layers[:, ::-1], axis=1, dtype=np.float64)[:, ::-1].T.astype(np.float32))
         parts = []
         for layer in range(self.grid.num_layers - 1):
             rows = np.flatnonzero(rest[layer] > 0)
             out = np.empty((len(rows), self.net("layers").first.in_features), np.float32)
-            layer_features(rows, layer, layers, known, given, rest[layer], out)
+            layer_features(rows, layer, layers, known, particle, rest[layer], out)
             parts.append((out, layers[rows, layer], rest[layer + 1][rows]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def ring_rows(self, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32]) -> Rows:
-        """Splits of layers into rings, (N, L, R) in MeV."""
-        given = self.given(pdg_id, energy)
+        """Compute the splits of the energies of layers into those of their rings (N, L, R) in MeV."""
+        particle = self.given(pdg_id, energy)
         known, memory = compressed(rings), self._memory(rings[..., None])[..., 0]
         layers = compressed(rings.sum(-1))
         rest = np.cumsum(rings[..., ::-1], axis=2, dtype=np.float64)[..., ::-1].astype(np.float32)
@@ -127,7 +138,7 @@ class Cascade(nn.Module):
                 left = np.ascontiguousarray(rest[:, layer, ring])
                 rows = np.flatnonzero(left > 0)
                 out = np.empty((len(rows), self.net("rings").first.in_features), np.float32)
-                ring_features(rows, layer, ring, layers, known, memory, given, left, out)
+                ring_features(rows, layer, ring, layers, known, memory, particle, left, out)
                 parts.append((out, rings[rows, layer, ring], rest[rows, layer, ring + 1]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -139,19 +150,27 @@ class Cascade(nn.Module):
         most: int | None = None,
         rng: np.random.Generator | None = None,
     ) -> Rows:
-        """Splits of rings into sectors, heaps (N, L, R, 2A) in MeV; all of them, or ``most`` drawn with ``rng``."""
-        nodes, given = all_nodes(heaps), self.given(pdg_id, energy)
+        """Compute the splits of the energies of rings into those of their sectors.
+
+        Args:
+            pdg_id: of the particles, (N,).
+            energy: kinetic energies of the particles in GeV, (N,).
+            heaps: deposits in MeV, (N, L, R, 2A).
+            most: draw so many splits, with repetition, where there are more; None: all splits.
+            rng: draws them.
+        """
+        nodes, particle = all_nodes(heaps), self.given(pdg_id, energy)
         if most is not None and rng is not None and most < len(nodes):
             nodes = nodes[rng.integers(0, len(nodes), most)]
         out = np.empty((len(nodes), self.net("sectors").first.in_features), np.float32)
         swapped = np.empty(len(nodes), np.bool_)
-        sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, given, out, swapped)
+        sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, particle, out, swapped)
         n, layer, ring, node = nodes.T
         first, second = heaps[n, layer, ring, 2 * node], heaps[n, layer, ring, 2 * node + 1]
         return _rows(out, np.where(swapped, second, first), np.where(swapped, first, second))
 
     def _memory(self, deposits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What each layer remembers of those in front, compressed; deposits (N, L, R, S) in MeV."""
+        """Compute the compressed memory (N, L, R, S) of deposits (N, L, R, S) in MeV."""
         memory = np.zeros_like(deposits)
         for layer in range(1, self.grid.num_layers):
             remember(deposits, layer, self.grid.neighbours, memory)
@@ -159,28 +178,31 @@ class Cascade(nn.Module):
 
 
 def available(pdg_id: Ints, energy: Floats) -> NDArray[np.float32]:
-    """What particles (N,) of kinetic energies in GeV can deposit at most, (N,) in MeV.
+    """Compute the largest energies (N,) in MeV that particles (N,) of kinetic energies in GeV can deposit.
 
-    Mesons and muons decay or are captured, antinucleons annihilate: slow antineutrons show more than their kinetic
-    energy. Electrons, photons and nucleons do not.
+    Mesons and muons decay or are captured and so can deposit one mass more, antinucleons annihilate with a nucleon and
+    can deposit two; electrons, photons and nucleons only their kinetic energy.
     """
     kind = np.abs(pdg_id)
-    masses_gone = np.where(np.isin(kind, (11, 22)), 0, np.where(np.isin(kind, (2112, 2212)), 1 - np.sign(pdg_id), 1))
-    result: NDArray[np.float32] = (1e3 * (energy + masses_gone * masses(pdg_id))).astype(np.float32)
+    num_masses = np.where(np.isin(kind, (11, 22)), 0, np.where(np.isin(kind, (2112, 2212)), 1 - np.sign(pdg_id), 1))
+    result: NDArray[np.float32] = (1e3 * (energy + num_masses * masses(pdg_id))).astype(np.float32)
     return result
 
 
-def with_response(given: NDArray[np.float32], visible: NDArray[np.float32], energy: Floats) -> NDArray[np.float32]:
-    """The particle's numbers, and the log of the visible fraction of its energy (GeV), (N, C + 1)."""
+def with_response(particle: NDArray[np.float32], visible: NDArray[np.float32], energy: Floats) -> NDArray[np.float32]:
+    """Extend the particle's features (N, C) by the log of the visible fraction of its energy, (N, C + 1).
+
+    ``visible`` (N,) is in MeV, ``energy`` (N,) in GeV.
+    """
     fraction = np.log(np.maximum(visible, 1e-6) / (1e3 * energy))
-    return np.column_stack([given, fraction]).astype(np.float32)
+    return np.column_stack([particle, fraction]).astype(np.float32)
 
 
 def _rows(features: NDArray[np.float32], part_a: NDArray[np.float32], part_b: NDArray[np.float32]) -> Rows:
-    """Splits as the likelihood takes them, from their features (K, F) and energies (K,)."""
+    """Compute splits, as the likelihood takes them, from their features (K, F) and their parts (K,) in MeV."""
     part_a, part_b = np.maximum(part_a, 0), np.maximum(part_b, 0)
-    case = np.where(part_b <= 0, 1, np.where(part_a <= 0, 2, 0))
+    case = np.where(part_b <= 0, ONLY_A, np.where(part_a <= 0, ONLY_B, BOTH))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(part_a.astype(np.float64)) - np.log(part_b.astype(np.float64))
-    ratio = np.where(case == 0, np.clip(ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO), 0.0).astype(np.float32)
+    ratio = np.where(case == BOTH, np.clip(ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO), 0.0).astype(np.float32)
     return Rows(torch.from_numpy(features), torch.from_numpy(case), torch.from_numpy(ratio))

@@ -31,8 +31,8 @@ def sample() -> TokenSample:
 def test_features_give_the_total_back(sample: TokenSample) -> None:
     latent, energy = Latent.of(sample), parton_energy(sample.flavour, sample.pt)
     azimuth = np.arctan2(latent.total[:, 2], latent.total[:, 1])
-    again = total_momentum(latent.features, latent.counts, energy, azimuth)
-    assert (np.abs(again - latent.total).max(-1) / energy).max() < 1e-12
+    total = total_momentum(latent.features, latent.counts, energy, azimuth)
+    assert (np.abs(total - latent.total).max(-1) / energy).max() < 1e-12
 
 
 def test_any_features_leave_an_opposite_hemisphere(sample: TokenSample) -> None:
@@ -85,8 +85,8 @@ def test_counts_of_small_sets_sum_to_one() -> None:
     with torch.no_grad():
         sizes = torch.softmax(model.size(condition), -1)[0]
         for number, counts in ((1, singles), (2, pairs)):
-            found = model.log_prob(condition.expand(len(counts), -1), counts).exp().sum()
-            assert float(found) == pytest.approx(float(sizes[number - 1]), rel=1e-4)
+            total = model.log_prob(condition.expand(len(counts), -1), counts).exp().sum()
+            assert float(total) == pytest.approx(float(sizes[number - 1]), rel=1e-4)
 
 
 def test_drawn_counts_follow_the_density() -> None:
@@ -99,9 +99,9 @@ def test_drawn_counts_follow_the_density() -> None:
     assert int(drawn.sum(-1).min()) >= 1 and int(drawn.sum(-1).max()) <= SIZES["max_size"]
     with torch.no_grad():
         sizes = torch.softmax(model.size(condition), -1)[0].numpy()
-    found = np.bincount(drawn.sum(-1).numpy() - 1, minlength=len(sizes)) / num
+    frequencies = np.bincount(drawn.sum(-1).numpy() - 1, minlength=len(sizes)) / num
     # the networks run in bfloat16 when sampling
-    assert np.abs(found - sizes).max() < 0.01
+    assert np.abs(frequencies - sizes).max() < 0.01
     only_pi0 = torch.zeros(1, len(SPECIES), dtype=torch.long)
     only_pi0[0, SPECIES.index(111)] = 1
     with torch.no_grad():

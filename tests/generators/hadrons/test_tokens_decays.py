@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastsim.event import Partons
+from fastsim.event import Floats, Partons
 from fastsim.event.frames import to_axis, to_lab
 from fastsim.event.kinematics import boost, mass
 from fastsim.event.species import MASSES
@@ -79,13 +79,15 @@ def test_dalitz_pair_mass_is_kroll_wada() -> None:
     rows, ids, p4 = decay_tree(111, np.tile([MASSES[111], 0, 0, 0], (num, 1)).astype(float), rng)
     pairs = np.flatnonzero(np.bincount(rows[np.abs(ids) == 11], minlength=num) == 2)
     assert len(pairs) / num == pytest.approx(0.01198, rel=0.05)
-    total = np.stack([np.bincount(rows[np.abs(ids) == 11], p4[np.abs(ids) == 11, k], num) for k in range(4)], -1)
+    total: Floats = np.stack(
+        [np.bincount(rows[np.abs(ids) == 11], p4[np.abs(ids) == 11, k], num) for k in range(4)], -1
+    )
     q = np.exp(np.linspace(np.log(2 * MASSES[11]), np.log(MASSES[111]), 4000))
     velocity = np.sqrt(np.maximum(1 - (2 * MASSES[11] / q) ** 2, 0))
     density = (1 - q**2 / MASSES[111] ** 2) ** 3 * velocity * (1 + 2 * MASSES[11] ** 2 / q**2)
     expected = (density * q).sum() / density.sum()
-    found = mass(total[pairs])
-    assert abs(found.mean() - expected) < 5 * found.std() / np.sqrt(len(found))
+    masses = mass(total[pairs])
+    assert abs(masses.mean() - expected) < 5 * masses.std() / np.sqrt(len(masses))
 
 
 def test_products_stay_inside_and_follow_their_tokens() -> None:

@@ -65,16 +65,16 @@ def test_a_network_for_pairs_trains_by_itself_after_the_rest(tmp_path: Path) -> 
     network = {**TREE["tree"]["network"], "pair_width": 12}
     config = {**TREE, "tree": {**TREE["tree"], "network": network, "pairs": LOOP}}
     path = write(tmp_path / "pairs.json", config)
-    found = load_file(train(path, tmp_path / "pairs").with_suffix(".safetensors"))
+    with_pairs = load_file(train(path, tmp_path / "pairs").with_suffix(".safetensors"))
     without = load_file(train(write(tmp_path / "tiny.json", TREE), tmp_path / "run").with_suffix(".safetensors"))
-    assert set(without) < set(found)
+    assert set(without) < set(with_pairs)
     for name, value in without.items():  # it changes nothing of the rest
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-    assert (found["net.pair.previous.weight"] != 0).any()  # zero before it is trained
+        np.testing.assert_array_equal(with_pairs[name], value, err_msg=name)
+    assert (with_pairs["net.pair.previous.weight"] != 0).any()  # zero before it is trained
     # a run that was stopped between the two goes on to the same weights
     shutil.rmtree(tmp_path / "pairs" / "particles" / "pairs")
-    again = load_file(train(path, tmp_path / "pairs").with_suffix(".safetensors"))
-    assert all((again[name] == found[name]).all() for name in found)
+    resumed = load_file(train(path, tmp_path / "pairs").with_suffix(".safetensors"))
+    assert all((resumed[name] == with_pairs[name]).all() for name in with_pairs)
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,10 @@ def gaussian_velocity(x: Tensor, sigma: float) -> Tensor:
 )
 def test_sampler_maps_noise_onto_the_analytic_gaussian(solver: str, steps: int, tolerance: float) -> None:
     noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
-    made = integrate(gaussian_velocity, noise, solver=solver, num_inference_steps=steps)  # type: ignore[arg-type]
+    data = integrate(gaussian_velocity, noise, solver=solver, num_inference_steps=steps)  # type: ignore[arg-type]
     # the flow of a Gaussian is the affine map, point by point
-    assert torch.allclose(made, MEAN + SPREAD * noise, atol=4 * tolerance)
-    assert float((made - MEAN - SPREAD * noise).abs().mean()) < tolerance
+    assert torch.allclose(data, MEAN + SPREAD * noise, atol=4 * tolerance)
+    assert float((data - MEAN - SPREAD * noise).abs().mean()) < tolerance
 
 
 @pytest.mark.parametrize(("solver", "most"), [("euler", 16), ("heun", 16), ("dpm", 16)])
@@ -58,14 +58,14 @@ def test_more_steps_are_closer() -> None:
 
 def test_shift_moves_levels_towards_the_data() -> None:
     def levels(shift: float) -> list[float]:
-        seen: list[float] = []
+        evaluated: list[float] = []
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
-            seen.append(sigma)
+            evaluated.append(sigma)
             return torch.zeros_like(x)
 
         integrate(velocity, torch.zeros(1, 1), solver="euler", num_inference_steps=8, shift=shift)
-        return seen
+        return evaluated
 
     assert all(a < b for a, b in zip(levels(0.5)[1:], levels(1.0)[1:], strict=True))
 

@@ -26,8 +26,8 @@ def test_bins_follow_the_softmax_and_values_fill_them() -> None:
     u = np.random.default_rng(4).random(200_000)
     index, value = pick_bin(np.tile(logits, (len(u), 1)), u, edges)
     probs = np.exp(logits) / np.exp(logits).sum()
-    found = np.bincount(index, minlength=10) / len(u)
-    assert (np.abs(found - probs) < 5 * np.sqrt(probs / len(u)) + 1e-9).all()
+    frequencies = np.bincount(index, minlength=10) / len(u)
+    assert (np.abs(frequencies - probs) < 5 * np.sqrt(probs / len(u)) + 1e-9).all()
     assert ((value >= edges[index]) & (value <= edges[index + 1])).all()
     inside = ((value - edges[index]) / np.diff(edges)[index])[index == 4]
     assert abs(inside.mean() - 0.5) < 0.01 and abs(inside.var() - 1 / 12) < 0.005
@@ -58,8 +58,8 @@ def test_parts_follow_their_truncated_binomials() -> None:
     total = sum(expected.values())
     assert not drawn[:, 1].any()
     for (i, j), weight in expected.items():
-        found = ((drawn[:, 0] == i) & (drawn[:, 2] == j)).mean()
-        assert abs(found - weight / total) < 5 * np.sqrt(0.25 / num)
+        share_of_draws = ((drawn[:, 0] == i) & (drawn[:, 2] == j)).mean()
+        assert abs(share_of_draws - weight / total) < 5 * np.sqrt(0.25 / num)
 
 
 def test_a_hopeless_mixture_ends_with_the_first_members() -> None:

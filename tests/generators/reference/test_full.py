@@ -21,7 +21,7 @@ from generators.reference.full import FullPythia, numbered
 
 
 def full_events(source: object, *, seed: int, size: int = 512, **more: Any) -> tuple[RunInfo, list[HardEvents]]:
-    """What a run of it writes, chunk by chunk."""
+    """Hadronise a file by ordinary Pythia; return its record of the run and the events of each chunk."""
     settings = more.pop("settings", ())
     with patch.object(Input, "chunk_size", size), numbered(source) as file:  # type: ignore[arg-type]
         events = EventRange(more.pop("first_event", 0), more.pop("num_events", None))
@@ -75,7 +75,7 @@ def test_batches_in_any_order(shared: Path) -> None:
 
 def test_slices_restarts_and_workers(shared: Path, tmp_path: Path) -> None:
     source = shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz"
-    options = {"full": True, "seed": 3, "num_events": 18}
+    options: dict[str, Any] = {"full": True, "seed": 3, "num_events": 18}
 
     def stop(done: int, total: int | None) -> None:
         raise KeyboardInterrupt

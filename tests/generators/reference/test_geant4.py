@@ -29,21 +29,21 @@ LEAD_X0, SILICON_X0 = 5.612, 93.70
 
 @pytest.fixture(scope="module")
 def shoot(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Shoot:
-    """Showers of one energy, made once for all tests of this module that ask for the same."""
-    made: dict[tuple[object, ...], Showers] = {}
+    """Return a function that shoots particles of one energy, once for all tests that ask for the same."""
+    cache: dict[tuple[object, ...], Showers] = {}
 
     def shower(
         detector: Detector | str, particle: str, energy: float, num: int, theta: float = 0.0, phi: float = 0.0
     ) -> Showers:
         key = (detector, particle, energy, num, theta, phi)
-        if key not in made:
+        if key not in cache:
             target = load_detector(detector) if isinstance(detector, str) else detector
             output = tmp_path_factory.mktemp("showers") / "showers.h5"
             data = shared / "geant4" / ("em" if target.physics == "em" else "copper")
             gun = ShowerGun(target, particle, (energy, energy), theta=theta, phi=phi, seed=5)
             make_showers(gun, output, num=num, options=RunOptions(seed=gun.seed), data=data)
-            made[key] = read_showers(output, target.binning(particle))
-        return made[key]
+            cache[key] = read_showers(output, target.binning(particle))
+        return cache[key]
 
     return shower
 
@@ -102,8 +102,8 @@ def test_showers_are_symmetric_in_alpha(shoot: Shoot) -> None:
     binning = load_detector("pb-si-ecal").binning("e-")
     assert binning is not None
     showers = shoot("pb-si-ecal", "e-", 1.0, 100)
-    for across in (lambda layer: layer.eta, lambda layer: layer.phi):
-        weights = np.concatenate([across(layer) for layer, _ in binning.parts])
+    for axis in ("eta", "phi"):
+        weights = np.concatenate([getattr(layer, axis) for layer, _ in binning.parts])
         means = showers.voxels @ weights / showers.voxels.sum(1)
         assert abs(means.mean()) < 4 * means.std() / 10
     sectors = showers.voxels.reshape(100, 45, 16, 9).sum((1, 3))

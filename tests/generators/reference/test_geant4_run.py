@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.cli import main
 from fastsim.detector.binning import read_binning
@@ -49,7 +50,7 @@ def gun(detector: Detector = ECAL, particle: str = "e-", low: float = 0.01, high
     return ShowerGun(detector, particle, (low, high), seed=11)
 
 
-def arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     with h5py.File(path) as file:
         return file["incident_energies"][:], file["showers"][:]
 
@@ -172,8 +173,8 @@ def test_what_geant4_says_reaches_the_user(data: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(FastsimError, match=message) as error:
             make_showers(gun(replace(ECAL, absorber=absorber)), output, num=1)
-        found = re.search(message, str(error.value))
-        assert found and "Geant4" in Path(found[1]).read_text() and "\n" not in str(error.value)
+        match = re.search(message, str(error.value))
+        assert match and "Geant4" in Path(match[1]).read_text() and "\n" not in str(error.value)
         assert list(tmp_path.iterdir()) == [], "nothing was finished"
 
 
@@ -198,9 +199,9 @@ def test_outputs_that_cannot_be(data: Path, tmp_path: Path) -> None:
         make_showers(gun(), tmp_path / "a.hepmc3", num=1)
     (tmp_path / "b.h5.parts").mkdir()
     (tmp_path / "b.h5.parts" / "mine").write_text("mine")
-    for flags in ({"force": True}, {"resume": True}):
+    for flag in ("force", "resume"):
         with pytest.raises(FastsimError, match=r"b\.h5\.parts: .*remove"):
-            make_showers(gun(), tmp_path / "b.h5", num=1, **flags)
+            make_showers(gun(), tmp_path / "b.h5", num=1, data=None, **{flag: True})
     assert (tmp_path / "b.h5.parts" / "mine").read_text() == (tmp_path / "a.xml").read_text() == "mine"
 
 

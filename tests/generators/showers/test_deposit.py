@@ -184,7 +184,7 @@ def test_bad_events_and_sources_are_named(rng: np.random.Generator) -> None:
 
     class Negative(Drops):
         def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
-            return -super().sample(incidents, rng=rng)
+            return -super().draw(incidents, rng)
 
     with pytest.raises(PipelineError, match="was given 5 particles and returned 4 showers"):
         Deposit(Short(), None, TOWERS).step(SOME, rng=rng)

@@ -16,7 +16,7 @@ from generators.reference.geant4 import DATA_VARIABLE
 from generators.reference.geant4_run import make_showers
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
-from generators.showers.train import load_showers
+from generators.showers.train import training_showers
 from tests.helpers.showers import store, toy_showers
 
 FINE = replace(
@@ -44,8 +44,8 @@ def test_sums_against_loops(rng: np.random.Generator) -> None:
                 new = (layer // 2 * 2 + alpha // 2) * 2 + (0 if ring == 0 else 1)
                 wanted[:, new] += voxels[:, (layer * 4 + alpha) * 3 + ring]
     wanted[:, 8:] = voxels[:, 48:]  # the second section is as it was
-    made = regroup(voxels)
-    assert made.dtype == np.float32 and np.allclose(made, wanted, rtol=1e-6)
+    sums = regroup(voxels)
+    assert sums.dtype == np.float32 and np.allclose(sums, wanted, rtol=1e-6)
     assert np.array_equal(Regrouping.of(FINE, FINE)(voxels), voxels)
 
 
@@ -77,11 +77,11 @@ def test_training_takes_the_showers_of_the_finer_detector(rng: np.random.Generat
     showers = toy_showers(7, binning, rng, energy=(200.0, 2e5), response=0.2)
     store(tmp_path / "copper_pi+_0.1-200_7_5.h5", showers, binning, detector={"name": "copper"}, energy=[0.1, 200.0])
     data = [{"particle": "pi+", "num": 7, "seed": 5}]
-    found = load_showers(towers, (0.1, 200.0), data, tmp_path, copper)
-    order = np.argsort(found.energy)
-    assert found.energy[order] == pytest.approx(np.sort(showers.incident) / 1e3)
+    regrouped = training_showers(towers, (0.1, 200.0), data, tmp_path, copper)
+    order = np.argsort(regrouped.energy)
+    assert regrouped.energy[order] == pytest.approx(np.sort(showers.incident) / 1e3)
     wanted = Regrouping.of(copper, towers)(showers.voxels)[np.argsort(showers.incident)]
-    assert np.array_equal(found.voxels[order], wanted) and set(found.pdg_id) == {211}
+    assert np.array_equal(regrouped.voxels[order], wanted) and set(regrouped.pdg_id) == {211}
 
 
 def test_copper_towers_are_coppers_voxels_regrouped(
@@ -92,7 +92,7 @@ def test_copper_towers_are_coppers_voxels_regrouped(
     fine, coarse = load_detector("copper"), load_detector("copper-towers")
     regroup = Regrouping.of(fine, coarse)
     assert regroup.num_voxels == coarse.num_voxels and np.bincount(regroup.voxel).min() >= 4
-    made = []
+    voxels = []
     for detector in (fine, coarse):
         make_showers(
             ShowerGun(detector, "e-", (2.0, 2.0), seed=1),
@@ -100,9 +100,9 @@ def test_copper_towers_are_coppers_voxels_regrouped(
             num=40,
             options=RunOptions(seed=1),
         )
-        made.append(read_stored(tmp_path / f"{detector.name}.h5").showers.voxels)
-    one, other = regroup(made[0]), made[1]
-    assert one.sum(1) == pytest.approx(made[0].sum(1), rel=1e-5)
+        voxels.append(read_stored(tmp_path / f"{detector.name}.h5").showers.voxels)
+    one, other = regroup(voxels[0]), voxels[1]
+    assert one.sum(1) == pytest.approx(voxels[0].sum(1), rel=1e-5)
     layers = [x[:, : 5 * 48].reshape(40, 5, 48).sum(2) for x in (one, other)]
     for a, b in (*zip(*(x.T for x in layers), strict=True), (one.sum(1), other.sum(1))):
         assert abs(a.mean() - b.mean()) < 5 * np.hypot(a.std(), b.std()) / np.sqrt(40)

@@ -9,6 +9,7 @@ import pytest
 
 import fastsim
 from fastsim.errors import FastsimError, OutOfDomain
+from fastsim.event import Floats
 from fastsim.formats.calochallenge import read_showers
 from fastsim.registry import default_showers, load_showers
 from fastsim.shipped import data_folder
@@ -57,12 +58,12 @@ def test_showers_are_geant4s(particle: str, energy: float, shared: Path, tmp_pat
     fastsim.generate_showers(tmp_path / "g.h5", **settings, num=1000, seed=4)
     samples = [read_showers(tmp_path / name).voxels.reshape(-1, 45, 16, 9) for name in ("r.h5", "g.h5")]
     layer, ring = np.arange(45)[:, None, None], np.arange(9)
-    for describe in (
-        lambda x: x.sum((1, 2, 3)),
-        lambda x: (x > 0.015).sum((1, 2, 3)),
-        lambda x: (x * layer).sum((1, 2, 3)) / x.sum((1, 2, 3)),
-        lambda x: (x * ring).sum((1, 2, 3)) / x.sum((1, 2, 3)),
-    ):
-        real, generated = (describe(x.astype(np.float64)) for x in samples)
+
+    def observables(x: Floats) -> list[Floats]:
+        total: Floats = x.sum((1, 2, 3))
+        deposits: Floats = (x > 0.015).sum((1, 2, 3)).astype(np.float64)
+        return [total, deposits, (x * layer).sum((1, 2, 3)) / total, (x * ring).sum((1, 2, 3)) / total]
+
+    for real, generated in zip(*(observables(x.astype(np.float64)) for x in samples), strict=True):
         error = np.sqrt(real.var() / len(real) + generated.var() / len(generated))
         assert abs(generated.mean() - real.mean()) < 4 * error + 0.01 * real.mean()

@@ -35,12 +35,12 @@ def test_jet_frame_has_no_transverse_momentum_and_keeps_pz() -> None:
     p4, _, offsets = hemispheres(1)
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     frame = JetFrame.of(sums(p4, offsets))
-    inside = frame.into(p4, index)
+    inside = frame.from_axis_frame(p4, index)
     total = sums(inside, offsets)
-    assert np.allclose(total[:, 1:3], 0, atol=1e-9 * total[:, :1])
+    assert (np.abs(total[:, 1:3]) <= 1e-9 * total[:, :1]).all()
     assert np.allclose(total[:, 0], frame.energy, rtol=1e-12)
     assert np.array_equal(inside[:, 3], p4[:, 3])
-    assert np.allclose(frame.back(inside, index), p4, rtol=1e-10, atol=1e-10)
+    assert np.allclose(frame.to_axis_frame(inside, index), p4, rtol=1e-10, atol=1e-10)
 
 
 @given(st.floats(-3.1, 3.1))
@@ -53,7 +53,7 @@ def test_coordinates_do_not_change_under_rotations_about_the_axis(angle: float) 
 
     def coordinates(momenta: Floats) -> Floats:
         frame = JetFrame.of(sums(momenta, offsets))
-        return encode(frame.into(momenta, index), frame.energy[index])
+        return encode(frame.from_axis_frame(momenta, index), frame.energy[index])
 
     assert np.allclose(coordinates(p4), coordinates(turned), atol=1e-6)
 
@@ -82,17 +82,17 @@ def test_projection_is_exact_on_shell_and_inside(strength: float) -> None:
     p4, mass, offsets = hemispheres(4, 200)
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     frame = JetFrame.of(sums(p4, offsets))
-    x = encode(frame.into(p4, index), frame.energy[index])
+    x = encode(frame.from_axis_frame(p4, index), frame.energy[index])
     x += strength * np.random.default_rng(5).normal(size=x.shape)
     moved = project(decode(x, frame.energy[index], mass), mass, offsets, frame)
-    total = sums(frame.back(moved, index), offsets)
+    total = sums(frame.to_axis_frame(moved, index), offsets)
     scale = sums(p4, offsets)[:, :1]
     assert np.abs(total - sums(p4, offsets)).max() < 1e-9 * scale.max()
     assert (np.abs(total - sums(p4, offsets)) / scale).max() < 1e-10
     assert np.allclose(mass_squared(moved), mass**2, atol=1e-9 * moved[:, 0].max() ** 2)
     assert (moved[:, 3] > 0).mean() > 0.999
     if strength == 0.0:
-        assert np.allclose(moved, frame.into(p4, index), rtol=1e-7, atol=1e-9)
+        assert np.allclose(moved, frame.from_axis_frame(p4, index), rtol=1e-7, atol=1e-9)
 
 
 def test_projection_of_a_single_token_and_of_sets_too_heavy_for_their_pz() -> None:
@@ -114,7 +114,7 @@ def test_pinned_tokens_take_their_energies_and_pz_is_restored() -> None:
     p4, mass, offsets = hemispheres(6, 100)
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     frame = JetFrame.of(sums(p4, offsets))
-    inside = frame.into(p4, index)
+    inside = frame.from_axis_frame(p4, index)
     order = np.lexsort((-inside[:, 0], index))[offsets[:-1]]
     wanted = np.log(inside[order, 0] / frame.energy) + np.random.default_rng(7).uniform(-0.2, 0.0, len(order))
     moved = pin_leading(inside, mass, offsets, frame, wanted[:, None])

@@ -9,22 +9,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fastsim.errors import OutOfDomain, WeightsError
-from fastsim.event import Partons
+from fastsim.event import Floats, Ints, Partons
 from fastsim.event.kinematics import mass
 from fastsim.event.species import masses
 from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.latent import Latent
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
-from generators.hadrons.tree.clustering import Nodes, cluster
+from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.model import TreeModel, log_jacobian, make_net, sample_tree
-from generators.hadrons.tree.network import SplittingNet, Splittings
+from generators.hadrons.tree.network import COS_THETA, M_A, M_B, PHI, SplittingNet, Splittings
 from generators.hadrons.tree.sampler import SplittingSampler
-from generators.hadrons.tree.splittings import breakup, context, set_features, split, splittings
+from generators.hadrons.tree.splittings import (
+    FEATURES,
+    NUM_CONTEXT,
+    breakup,
+    context,
+    set_features,
+    split,
+    splittings,
+)
 from generators.reference.pythia import token_sample
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "latent": {"count_width": 8, "flow_width": 16},
     "splitting": {"width": 24, "num_blocks": 1, "head_width": 16, "num_bins": 24, "num_components": 3},
 }
@@ -40,7 +49,7 @@ def sample() -> TokenSample:
     return token_sample(rng.choice([1, 2, 3, 4, 5, 21], 40), np.exp(rng.uniform(3.0, 7.6, 40)), seed=3)
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
 def model(sample: TokenSample, request: pytest.FixtureRequest) -> TreeModel:
     torch.manual_seed(1)
     model = TreeModel.build("small", DOMAIN, request.param)
@@ -50,7 +59,7 @@ def model(sample: TokenSample, request: pytest.FixtureRequest) -> TreeModel:
     return model.eval()
 
 
-def brute_force(p4: np.ndarray) -> list[tuple[int, int]]:
+def brute_force(p4: Floats) -> list[tuple[int, int]]:
     """Cambridge clustering by definition: always the closest pair in angle."""
     names, momenta, merges = list(range(len(p4))), [p.copy() for p in p4], []
     while len(momenta) > 1:
@@ -64,7 +73,7 @@ def brute_force(p4: np.ndarray) -> list[tuple[int, int]]:
 
 
 def test_clustering_is_the_definition(sample: TokenSample) -> None:
-    tree = cluster(sample)
+    tree = build_trees(sample)
     for row in range(0, len(sample), 5):
         start, stop = sample.offsets[row], sample.offsets[row + 1]
         base, n = 2 * start - row, stop - start
@@ -79,12 +88,12 @@ def test_coordinates_and_kinematics_are_inverse(sample: TokenSample) -> None:
     counts_b = tree.counts[nodes] - counts_a
     least_a, least_b = counts_a @ SPECIES_MASS, counts_b @ SPECIES_MASS
     x = rows.variables.double().numpy()
-    t_b, t_a = (1 / (1 + np.exp(-x[:, k])) for k in (0, 1))
+    t_b, t_a = (1 / (1 + np.exp(-x[:, k])) for k in (M_B, M_A))
     m_b = np.where(counts_b.sum(-1) >= 2, least_b + t_b * (mass - least_a - least_b), least_b)
     m_a = np.where(counts_a.sum(-1) >= 2, least_a + t_a * (mass - least_a - m_b), least_a)
     energy = parton_energy(sample.flavour, sample.pt)
     of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], np.diff(sample.offsets))
-    a, b = split(p4, mass, context(tree, nodes, energy, of_set)[1], m_a, m_b, np.tanh(x[:, 2] / 2), x[:, 3])
+    a, b = split(p4, mass, context(tree, nodes, energy, of_set)[1], m_a, m_b, np.tanh(x[:, COS_THETA] / 2), x[:, PHI])
     assert (np.abs(a + b - p4).max(-1) / p4[:, 0]).max() < 1e-12
     # either child may be A; the rows hold float32 coordinates
     error = [np.abs(a - tree.p4[child[nodes]]).max(-1) for child in (tree.left, tree.right)]
@@ -128,7 +137,7 @@ def test_sampled_contents_follow_the_density(model: TreeModel) -> None:
 
 
 def shaken(settings: dict[str, Any], rows: Splittings) -> SplittingNet:
-    """A network whose densities are far from flat."""
+    """Make a network whose densities are far from flat."""
     torch.manual_seed(5)
     net = make_net(settings["splitting"]).eval()
     net.set_scales(rows)
@@ -137,10 +146,10 @@ def shaken(settings: dict[str, Any], rows: Splittings) -> SplittingNet:
     return net
 
 
-def check_frequencies(bins: np.ndarray, probs: np.ndarray, precision: str) -> None:
-    found = np.bincount(bins, minlength=len(probs)) / len(bins)
+def check_frequencies(bins: Ints, probs: NDArray[np.float32], precision: str) -> None:
+    frequencies = np.bincount(bins, minlength=len(probs)) / len(bins)
     tolerance = 5 * np.sqrt(probs / len(bins)) + (0.05 * probs if precision == "bfloat16" else 0)
-    assert (np.abs(found - probs) < tolerance + 1e-4).all()
+    assert (np.abs(frequencies - probs) < tolerance + 1e-4).all()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -156,7 +165,7 @@ def test_sampled_masses_follow_the_density(sample: TokenSample, settings: dict[s
     with torch.no_grad():
         hidden = sampler.with_content(sampler.encode(context, counts), counts, counts_a)
         exact = net.with_content(net.encode(row.context, row.counts), row.counts, row.counts_a)
-        before = np.repeat(known[:, 0].numpy(), num)
+        before = np.repeat(known[:, M_B].numpy(), num)
         drawn = sampler.masses_b(sampler.heads(hidden), rng), sampler.masses_a(hidden, before, np.arange(num), rng)
         for variable, (bins, values) in enumerate(drawn):
             logits = net.bin_logits(net.head(exact, variable), known, variable)
@@ -178,10 +187,12 @@ def test_sampled_angles_follow_the_density(
     row, num = rows.rows(torch.nonzero(rows.counts.sum(-1) == size)[:1, 0]), 40_000
     context, counts, counts_a = (np.repeat(x.numpy(), num, 0) for x in (row.context, row.counts, row.counts_a))
     sampler, rng = SplittingSampler(net, precision), np.random.default_rng(6)
-    middles, widths = (net.edges[2:, 1:] + net.edges[2:, :-1]) / 2, torch.diff(net.edges[2:])
+    edges = net.edges[[COS_THETA, PHI]]
+    middles, widths = (edges[:, 1:] + edges[:, :-1]) / 2, torch.diff(edges)
     grid = torch.cartesian_prod(*middles)
     variables = torch.cat([row.variables[:, :2].repeat(len(grid), 1), grid], 1)
-    batch = Splittings(*(x.repeat(len(grid), 1) for x in (row.context, row.counts, row.counts_a)), variables)
+    repeated = [x.repeat(len(grid), 1) for x in (row.context, row.counts, row.counts_a)]
+    batch = Splittings(repeated[0], repeated[1], repeated[2], variables)
     with torch.no_grad():
         probs = (net.log_prob(batch).exp() * torch.cartesian_prod(*widths).prod(-1)).view(2 * (net.num_bins,)).numpy()
         if size == 2:
@@ -193,10 +204,10 @@ def test_sampled_angles_follow_the_density(
         cos, phi = sampler.draw(angles, rng)
     bins = net.bins(torch.from_numpy(np.stack([0 * cos, 0 * cos, 2 * np.arctanh(cos), phi], -1)).float()).numpy()
     joint = probs / probs.sum()
-    check_frequencies(bins[:, 2], joint.sum(1), precision)
-    check_frequencies(bins[:, 3], joint.sum(0), precision)
+    check_frequencies(bins[:, COS_THETA], joint.sum(1), precision)
+    check_frequencies(bins[:, PHI], joint.sum(0), precision)
     likeliest = int(joint.sum(1).argmax())
-    check_frequencies(bins[bins[:, 2] == likeliest, 3], joint[likeliest] / joint[likeliest].sum(), precision)
+    check_frequencies(bins[bins[:, COS_THETA] == likeliest, PHI], joint[likeliest] / joint[likeliest].sum(), precision)
 
 
 def test_sets_have_the_latents_counts_and_momentum(sample: TokenSample, model: TreeModel) -> None:
@@ -238,7 +249,7 @@ def test_likelihood_has_gradients_everywhere_and_prefers_what_it_learnt(sample: 
     for _ in range(30):
         loss = net.loss(rows)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         losses.append(float(loss.detach()))
     missing = [name for name, p in net.named_parameters() if p.grad is None or not torch.any(p.grad != 0)]
@@ -263,7 +274,7 @@ def test_jacobian_of_two_tokens_against_derivatives() -> None:
     m_a, m_b = np.full(3, SPECIES_MASS[3]), np.full(3, SPECIES_MASS[5])
     flavour, pt = np.ones(3, int), np.full(3, 100.0)
 
-    def rows(value: float, axes: np.ndarray) -> tuple[Splittings, Nodes, np.ndarray]:
+    def rows(value: float, axes: Floats) -> tuple[Splittings, Nodes, Ints]:
         a, b = split(p4, mass, axes, m_a, m_b, np.full(3, value), np.full(3, 0.4))
         both = np.stack([a, b], 1).reshape(-1, 4)
         return splittings(TokenSample(flavour, pt, np.arange(0, 8, 2), np.array([3, 5] * 3), both))
@@ -274,11 +285,11 @@ def test_jacobian_of_two_tokens_against_derivatives() -> None:
     axes = context(tree, nodes, energy, set_features(flavour, energy, p4, np.full(3, 2)))[1]
     for cos in (-0.98, -0.3, 0.6, 0.999):
         up, down = (
-            rows(cos + sign * 1e-5 * (1 - cos**2), axes)[0].variables[:, 2].double().numpy() for sign in (1, -1)
+            rows(cos + sign * 1e-5 * (1 - cos**2), axes)[0].variables[:, COS_THETA].double().numpy() for sign in (1, -1)
         )
-        found, tree, nodes = rows(cos, axes)
+        batch, tree, nodes = rows(cos, axes)
         expected = (up - down) / (2e-5 * (1 - cos**2)) * 4 * mass / breakup(mass, m_a, m_b)
-        np.testing.assert_allclose(np.exp(log_jacobian(found, tree, nodes)), expected, rtol=0.05)
+        np.testing.assert_allclose(np.exp(log_jacobian(batch, tree, nodes)), expected, rtol=0.05)
 
 
 def test_hadrons_on_the_axis_are_at_the_pole() -> None:
@@ -295,7 +306,7 @@ def test_hadrons_on_the_axis_are_at_the_pole() -> None:
         is_flight = abs(axes[0, 2] @ flight - 1) < 1e-9
         assert is_flight != ahead
         if ahead:  # the softer is A
-            assert float(rows.variables[0, 2]) < -12
+            assert float(rows.variables[0, COS_THETA]) < -12
 
 
 def test_weights_round_trip(model: TreeModel, tmp_path: Path) -> None:
@@ -303,10 +314,10 @@ def test_weights_round_trip(model: TreeModel, tmp_path: Path) -> None:
 
     path = model.save(tmp_path, version="1", training={"command": "test"})
     card, weights = cards.load(path)
-    again = TreeModel.from_card(card, weights)
+    loaded = TreeModel.from_card(card, weights)
     partons = Partons.from_pt_eta_phi(np.full(4, 21), np.full(4, 50.0), np.zeros(4), np.zeros(4))
-    assert len(again.sample(partons, rng=np.random.default_rng(1))) == 4
-    first, second = model.state_dict(), again.state_dict()
+    assert len(loaded.sample(partons, rng=np.random.default_rng(1))) == 4
+    first, second = model.state_dict(), loaded.state_dict()
     for key, value in first.items():
         torch.testing.assert_close(value, second[key], atol=1e-3, rtol=1e-3)
     small = {**card.config, "splitting": {**card.config["splitting"], "width": 32}}
@@ -324,6 +335,34 @@ def test_latent_can_be_given_and_is_returned(model: TreeModel) -> None:
     assert np.abs(hadrons.sums()[:, 0] - latent.total[:, 0]).max() < 1e-5 * 60
 
 
+def test_features_are_what_their_names_say(sample: TokenSample) -> None:
+    rows, tree, nodes = splittings(sample)
+    feature = {name: rows.context[:, k].double().numpy() for k, name in enumerate(FEATURES)}
+    assert len(feature) == rows.context.shape[1] == NUM_CONTEXT
+    p4, parent = tree.p4[nodes], tree.parent[nodes]
+    axis_angle = np.arctan2(np.hypot(p4[:, 1], p4[:, 2]), p4[:, 3])
+    energy = parton_energy(sample.flavour, sample.pt)[tree.set_index[nodes]]
+    sizes, counts = tree.size[nodes], sample.counts[tree.set_index[nodes]]
+    sibling = np.where(tree.left[parent] == nodes, tree.right[parent], tree.left[parent])
+    inner = parent >= 0
+    for name, expected, chosen in (
+        ("log_energy", np.log(p4[:, 0]), slice(None)),
+        ("log_energy_fraction", np.log(p4[:, 0] / energy), slice(None)),
+        ("log_mass", np.log(tree.mass[nodes]), slice(None)),
+        ("log_size", np.log(sizes), slice(None)),
+        ("log_num_tokens", np.log(counts), slice(None)),
+        ("log_parton_energy", np.log(energy), slice(None)),
+        ("is_root", ~inner, slice(None)),
+        ("pz_over_energy", p4[:, 3] / p4[:, 0], slice(None)),
+        ("log_axis_angle", np.log(axis_angle + 1e-6), slice(None)),
+        ("axis_z", np.cos(axis_angle), slice(None)),
+        ("flavour_21", sample.flavour[tree.set_index[nodes]] == 21, slice(None)),
+        ("log_sibling_size", np.log(tree.size[sibling]), inner),
+        ("log_sibling_energy_fraction", np.log(tree.p4[sibling, 0] / energy), inner),
+    ):
+        np.testing.assert_allclose(feature[name][chosen], expected[chosen], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
 def test_splittings_are_plain_rows(sample: TokenSample) -> None:
     rows, tree, nodes = splittings(sample)
     assert isinstance(rows, Splittings) and len(rows) == (np.diff(sample.offsets) - 1).sum()
@@ -332,7 +371,7 @@ def test_splittings_are_plain_rows(sample: TokenSample) -> None:
 
 
 def test_no_partons_give_no_sets(model: TreeModel) -> None:
-    none = Partons.from_pt_eta_phi(*(np.zeros(0),) * 4)
+    none = Partons.from_pt_eta_phi(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
     sets, latent = model.sample_with_latent(none, rng=np.random.default_rng(1))
     assert len(sets) == 0 and latent.counts.shape == (0, len(SPECIES_MASS)) and latent.total.shape == (0, 4)
 
@@ -365,5 +404,5 @@ def test_a_model_that_has_sampled_goes_to_other_processes(model: TreeModel, samp
     latent = Latent.of(sample)
     first = model.place(sample.flavour, sample.pt, latent, torch.Generator().manual_seed(1))
     other = pickle.loads(pickle.dumps(model))
-    again = other.place(sample.flavour, sample.pt, latent, torch.Generator().manual_seed(1))
-    np.testing.assert_array_equal(first.p4, again.p4)
+    second = other.place(sample.flavour, sample.pt, latent, torch.Generator().manual_seed(1))
+    np.testing.assert_array_equal(first.p4, second.p4)

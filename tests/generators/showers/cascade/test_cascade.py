@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from scipy.stats import kstest
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import Detector, Section
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
+from fastsim.event import Floats, Ints
 from fastsim.sources import cards
 from fastsim.sources.showers import Incidents
-from generators.showers.cascade.features import compress_quickly, compressed
+from generators.showers.cascade.features import Numbers, compress_quickly, compressed
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.sampler import CascadeSampler
@@ -34,16 +36,17 @@ def unequal() -> Grid:
 
 
 def cascade(grid: Grid, seed: int = 0) -> Cascade:
-    """An untrained cascade whose splits are of every kind."""
+    """Make an untrained cascade whose splits are of every kind."""
     torch.manual_seed(seed)
     model = Cascade(grid, (11, 22), SMALL)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
+            parameter.add_(0.3 * torch.randn_like(parameter))
     return model.eval()
 
 
-def particles(num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def particles(num: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """Draw PDG ids and kinetic energies in GeV."""
     return rng.choice([11, 22], num), np.exp(rng.uniform(0, 4, num))
 
 
@@ -105,24 +108,27 @@ def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.Monkey
     model, rng = cascade(grid), np.random.default_rng(4)
     pdg_id, energy = particles(30, rng)
     sampler = CascadeSampler(model, "float32")
-    seen: dict[str, list[np.ndarray]] = {stage: [] for stage in STAGES}
+    recorded: dict[str, list[Numbers]] = {stage: [] for stage in STAGES}
     stage_of, evaluate = {id(net): stage for stage, net in sampler._nets.items()}, FastNet.__call__
 
-    def record(net: FastNet, features: np.ndarray) -> np.ndarray:
-        seen[stage_of[id(net)]].append(features.copy())
+    def record(net: FastNet, features: Numbers) -> Numbers:
+        recorded[stage_of[id(net)]].append(features.copy())
         return evaluate(net, features)
 
     monkeypatch.setattr(FastNet, "__call__", record)
-    finished: list[np.ndarray] = []
-    monkeypatch.setattr(
-        sampler, "_sectors", lambda *a: finished.append(CascadeSampler._sectors(sampler, *a)) or finished[-1].copy()
-    )
+    finished: list[Numbers] = []
+
+    def sectors(particle: Numbers, rings: Numbers, rng: np.random.Generator) -> Numbers:
+        finished.append(CascadeSampler._sectors(sampler, particle, rings, rng))
+        return finished[-1].copy()
+
+    monkeypatch.setattr(sampler, "_sectors", sectors)
     sampler.sample(pdg_id, energy, rng)
     assert len(finished) > 1
     rows = model.rows(pdg_id, energy, np.concatenate(finished))
     for stage in STAGES:
         # the two come in different orders
-        one, two = np.concatenate(seen[stage]), rows[stage].features.numpy()
+        one, two = np.concatenate(recorded[stage]), rows[stage].features.numpy()
         assert one.shape == two.shape
         key = [np.lexsort(np.round(x, 3).T) for x in (one, two)]
         np.testing.assert_allclose(one[key[0]], two[key[1]], atol=2e-3)
@@ -134,7 +140,7 @@ def test_density_integrates_to_one_and_draws_follow_it(normal: bool) -> None:
     net = SplitNet(2, width=8, depth=2, num_components=3, skip=True, normal=normal)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter += 0.5 * torch.randn_like(parameter)
+            parameter.add_(0.5 * torch.randn_like(parameter))
     features = torch.tensor([[0.3, -0.2]])
     x = torch.linspace(-60, 60, 40_001)
     given = features.expand(len(x), 2)
@@ -148,8 +154,8 @@ def test_density_integrates_to_one_and_draws_follow_it(normal: bool) -> None:
     parameters = FastNet(net, torch.float32, torch.float32)(features.repeat(num, 1).numpy())
     a, b = draw_splits(parameters, np.full(num, 2.0, np.float32), random_numbers(num, rng, normal=normal))
     np.testing.assert_allclose(a + b, 2.0, rtol=1e-6)
-    for found, expected in ((b == 0, only[0]), (a == 0, only[1])):
-        assert found.mean() == pytest.approx(expected, abs=5 * np.sqrt(expected / num) + 1e-4)
+    for alone, expected in ((b == 0, only[0]), (a == 0, only[1])):
+        assert alone.mean() == pytest.approx(expected, abs=5 * np.sqrt(expected / num) + 1e-4)
     both = (a > 0) & (b > 0)
     cumulative = np.cumsum(density) / density.sum()
     ratio = np.log(a[both].astype(float)) - np.log(b[both].astype(float))
@@ -182,7 +188,7 @@ def test_the_fast_network_is_the_trained_one() -> None:
     net = SplitNet(7, width=32, depth=3, num_components=4, skip=True)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
+            parameter.add_(0.2 * torch.randn_like(parameter))
     features = torch.randn(700, 7)
     net.set_scales(features)
     exact, half = (FastNet(net, dtype, torch.float32) for dtype in (torch.float32, torch.bfloat16))
@@ -204,13 +210,13 @@ def toy_training(num: int) -> tuple[Cascade, TrainingShowers]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_training_learns_and_resumes_to_the_same_bits(stage: str, tmp_path: Path) -> None:
-    loop = {"num_steps": 60, "learning_rate": 5e-3, "warmup": 5, "validate_every": 30, "checkpoint_every": 20}
+    loop = TrainingConfig(60, learning_rate=5e-3, warmup=5, validate_every=30, checkpoint_every=20, decay_fraction=0)
     weights = []
     for stops in ((60,), (20, 60)):
         for stop in stops:
             model, showers = toy_training(600)
-            steps = TrainingConfig(**{**loop, "num_steps": stop, "decay_fraction": 0})
-            config = CascadeTraining({stage: StageTraining(64, 1000, steps)}, num_validation=100)
+            settings = StageTraining(64, 1000, replace(loop, num_steps=stop))
+            config = CascadeTraining({stage: settings}, num_validation=100)
             result = fit_stage(model, stage, showers, config, 1, tmp_path / str(len(stops)))
         weights.append(model.net(stage).state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -250,8 +256,8 @@ def test_card_and_weights_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     back = CascadeModel.from_card(*cards.load(path))
     hits = Incidents.perpendicular(11, np.geomspace(1, 100, 50))
     showers = back.sample(hits, rng=np.random.default_rng(3))
-    again = CascadeModel.from_card(*cards.load(path)).sample(hits, rng=np.random.default_rng(3))
-    np.testing.assert_array_equal(showers, again)
+    others = CascadeModel.from_card(*cards.load(path)).sample(hits, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(showers, others)
     card, weights = cards.load(path)
     card.config["network"] = {"sectors": {"width": 8}}
     with pytest.raises(WeightsError, match="do not fit"):

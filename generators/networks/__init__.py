@@ -1,1 +1,0 @@
-"""Neural networks that know nothing of physics, and their weights and products."""
