@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.nn.compiled import compiled, compiled_sums
+from generators.nn.compiled import compiled, compiled_inside, compiled_sums
 
 _MAX_TRIES = 1000
 _GROUP = 8
@@ -19,7 +19,6 @@ _C0, _C1, _C2 = np.float32(0.6931471805599453), np.float32(0.2402265069591007), 
 _C3, _C4, _C5 = np.float32(0.009618129107628477), np.float32(0.0013333558146428443), np.float32(0.00015403530393381608)
 
 
-@compiled_sums
 def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Ints, Floats]:
     """A bin a row from the softmax of its logits, and a value uniform in that bin.
 
@@ -36,8 +35,26 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
     groups = -(-num // _GROUP)
     index, value = np.empty(len(u), np.int64), np.empty(len(u))
     bits, rest = np.empty(num, np.int32), np.empty(num, np.float32)
-    power = bits.view(np.float32)
     w, sums = np.zeros(groups * _GROUP, np.float32), np.empty(groups, np.float32)
+    _pick_bin(logits, u, edges, bits, bits.view(np.float32), rest, w, sums, index, value)
+    return index, value
+
+
+@compiled_sums
+def _pick_bin(
+    logits: NDArray[np.float32],
+    u: Floats,
+    edges: Floats,
+    bits: NDArray[np.int32],
+    power: NDArray[np.float32],
+    rest: NDArray[np.float32],
+    w: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    index: Ints,
+    value: Floats,
+) -> None:
+    """Fill ``index`` and ``value`` (K,) for :func:`pick_bin`; the others are its working memory for one row."""
+    num, groups = logits.shape[1], len(sums)
     for k in range(len(u)):
         top = logits[k, 0]
         for b in range(num):
@@ -67,10 +84,8 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
             found += 1
         index[k] = found
         value[k] = edges[found] + (edges[found + 1] - edges[found]) * min(left / w[found], 1.0)
-    return index, value
 
 
-@compiled
 def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
     """An index a row by inversion of the cumulative sum, and how far into its bin the inversion fell.
 
@@ -81,6 +96,12 @@ def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
         Indices (K,), never of weight zero, and fractions (K,) on [0, 1]: uniform, given the index.
     """
     index, fraction = np.zeros(len(u), np.int64), np.zeros(len(u))
+    _pick(weights, u, index, fraction)
+    return index, fraction
+
+
+@compiled
+def _pick(weights: NDArray[np.float32], u: Floats, index: Ints, fraction: Floats) -> None:
     for k in range(len(u)):
         total = 0.0
         for b in range(weights.shape[1]):
@@ -93,15 +114,20 @@ def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
                 if left < w:
                     break
                 left -= w
-    return index, fraction
 
 
-@compiled
+@compiled_inside
 def _binomial(n: int, p: float, u: float) -> int:
     """Inversion: n is a count of tokens of one species, a few."""
-    if p > 0.5:
-        return n - _binomial(n, 1 - p, u)
-    term: float = (1 - p) ** n
+    flipped = p > 0.5
+    if flipped:
+        p = 1 - p
+    term, power, exponent = 1.0, 1 - p, n  # term = (1 - p)^n
+    while exponent > 0:
+        if exponent & 1:
+            term *= power
+        exponent >>= 1
+        power *= power
     odds = p / (1 - p)
     k = 0
     while k < n:
@@ -110,10 +136,9 @@ def _binomial(n: int, p: float, u: float) -> int:
             break
         term *= odds * (n - k) / (k + 1)
         k += 1
-    return k
+    return n - k if flipped else k
 
 
-@compiled
 def share(
     weights: NDArray[np.float32],
     logits: NDArray[np.float32],
@@ -132,6 +157,20 @@ def share(
         The parts (K, S). A row that is refused 1,000 times gets its first ``least`` members.
     """
     out = np.zeros_like(counts)
+    _share(weights, logits, counts, least, rng, limit, out)
+    return out
+
+
+@compiled
+def _share(
+    weights: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    least: int,
+    rng: np.random.Generator,
+    limit: float,
+    out: NDArray[np.uint8],
+) -> None:
     for k in range(len(counts)):
         n = 0
         for s in range(counts.shape[1]):
@@ -155,4 +194,3 @@ def share(
                     size += out[k, s]
             if least <= size <= n - least:
                 break
-    return out

@@ -61,26 +61,28 @@ def _inputs(
     mean: NDArray[np.float32],
     std: NDArray[np.float32],
     log1p: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Standardised context, log(1 + counts), and which counts are not zero, (K, F + 2S)."""
+    out: NDArray[np.float32],
+) -> None:
+    """Standardised context, log(1 + counts), and which counts are not zero, into ``out`` (K, F + 2S)."""
     width, species = context.shape[1], counts.shape[1]
-    out = np.empty((len(context), width + 2 * species), dtype=np.float32)
     for k in range(len(context)):
         for i in range(width):
             out[k, i] = (context[k, i] - mean[i]) / std[i]
         for s in range(species):
             out[k, width + s] = log1p[counts[k, s]]
             out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
-    return out
 
 
 @compiled
 def _content(
-    counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], masses: NDArray[np.float32], log1p: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """log(1 + x) of the counts of A, and of the sizes and least masses (GeV) of A and B, (K, S + 4)."""
+    counts: NDArray[np.uint8],
+    counts_a: NDArray[np.uint8],
+    masses: NDArray[np.float32],
+    log1p: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """log(1 + x) of the counts of A, and of the sizes and least masses (GeV) of A and B, into ``out`` (K, S + 4)."""
     species = counts.shape[1]
-    out = np.empty((len(counts), species + 4), dtype=np.float32)
     for k in range(len(counts)):
         n_a, n_b, m_a, m_b = 0, 0, 0.0, 0.0
         for s in range(species):
@@ -89,7 +91,6 @@ def _content(
             n_a, n_b, m_a, m_b = n_a + a, n_b + b, m_a + a * masses[s], m_b + b * masses[s]
         out[k, species], out[k, species + 1] = log(1.0 + n_a), log(1.0 + n_b)
         out[k, species + 2], out[k, species + 3] = log(1 + m_a), log(1 + m_b)
-    return out
 
 
 class _Residual(nn.Module):
@@ -203,8 +204,9 @@ class SplittingNet(nn.Module):
 
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """What the first layer sees of each splitting, (K, F + 2S)."""
-        scales = (self.mean.numpy(), self.std.numpy(), _LOG1P)
-        return torch.from_numpy(_inputs(context.numpy(), counts.numpy(), *scales))
+        out = np.empty((len(context), self.embed.in_features), dtype=np.float32)
+        _inputs(context.numpy(), counts.numpy(), self.mean.numpy(), self.std.numpy(), _LOG1P, out)
+        return torch.from_numpy(out)
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Hidden state of each splitting, shape (K, width)."""
@@ -240,8 +242,9 @@ class SplittingNet(nn.Module):
 
     def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
         """What the content of A adds to the hidden state, before its first layer, (K, S + 4)."""
-        masses = self.species_mass.numpy()
-        return torch.from_numpy(_content(counts.numpy(), counts_a.numpy(), masses, _LOG1P))
+        out = np.empty((len(counts), self.num_species + 4), dtype=np.float32)
+        _content(counts.numpy(), counts_a.numpy(), self.species_mass.numpy(), _LOG1P, out)
+        return torch.from_numpy(out)
 
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Hidden state (K, width) once the content of A is known."""
