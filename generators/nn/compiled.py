@@ -2,11 +2,13 @@
 
 A kernel is compiled when it is called for the first time on a machine, and its machine code is kept in a folder of the
 user's: NUMBA_CACHE_DIR if it is set, else beside the source, else (where that is not writable) numba's folder in the
-user's cache. Where no folder is writable, each process compiles what it needs.
+user's cache. Where no folder is writable, each process compiles what it needs. Whenever a kernel has to be compiled, this
+module's logger says so at level INFO; ``kept`` of the record says whether there is a folder for the machine code.
 """
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +20,8 @@ from numba.core.caching import FunctionCache, NullCache
 from numba.core.compiler_lock import global_compiler_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
-Listener = Callable[[str], None]
 
-_listeners: list[Listener] = []
+_log = logging.getLogger(__name__)
 _kernels: list[Any] = []
 
 
@@ -42,19 +43,6 @@ def compiled_inside(function: F) -> F:
 def compiled_sums(function: F) -> F:
     """Compile a function of finite numbers whose sums may be taken in any order: they run in parallel lanes."""
     return _kernel(function, fastmath={"reassoc", "nnan", "ninf", "nsz", "contract"})
-
-
-@contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Call ``listener`` with the name of each kernel that has to be compiled, before it is; not where it was cached.
-
-    The listener may be called in any thread that samples.
-    """
-    _listeners.append(listener)
-    try:
-        yield
-    finally:
-        _listeners.remove(listener)
 
 
 def cache_folders() -> list[str]:
@@ -85,7 +73,7 @@ class _Cache(FunctionCache):  # type: ignore[misc]
         except (EOFError, pickle.UnpicklingError):  # cut short when the machine went down
             self._forget()
         if loaded is None:
-            _announce(self._py_func)
+            _log.info("compiling %s", self._py_func.__qualname__, extra={"kept": True})
         return loaded
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -105,12 +93,7 @@ class _NoCache(NullCache):  # type: ignore[misc]
         self._function = function
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
-        _announce(self._function)
-
-
-def _announce(function: Callable[..., Any]) -> None:
-    for listener in tuple(_listeners):
-        listener(f"{function.__module__}.{function.__qualname__}")
+        _log.info("compiling %s", self._function.__qualname__, extra={"kept": False})
 
 
 def _cache(function: Callable[..., Any]) -> _Cache | _NoCache:

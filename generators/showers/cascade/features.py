@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Ints
-from generators.nn.compiled import compiled
+from generators.nn.compiled import compiled, compiled_inside
 
 Numbers = NDArray[np.float32]
 
@@ -27,7 +27,7 @@ HISTORY = 10
 """Layers that the layer energies look back on."""
 
 
-@compiled
+@compiled_inside
 def compress(energy: float) -> float:
     """log(1 + E/E0) / 4 of an energy in MeV."""
     return 0.25 * log1p(energy / E0) if energy > 0 else 0.0
@@ -54,13 +54,14 @@ def compressed(energy: Numbers) -> Numbers:
     return out
 
 
-@compiled
-def _given_and_layer(given: Numbers, layer: int, num_layers: int, out: Numbers) -> int:
-    """Fills a row (F,) with what is given (C,) and the layer's one-hot; returns how many that are."""
-    num = len(given)
-    out[:num] = given
-    out[num : num + num_layers] = 0.0
-    out[num + layer] = 1.0
+@compiled_inside
+def _given_and_layer(given: Numbers, n: int, layer: int, num_layers: int, out: Numbers, k: int) -> int:
+    """Fill row k of ``out`` with row n of what is given (N, C) and the layer's one-hot; return how many that are."""
+    num = given.shape[1]
+    for c in range(num):
+        out[k, c] = given[n, c]
+    for c in range(num_layers):
+        out[k, num + c] = 1.0 if c == layer else 0.0
     return num + num_layers
 
 
@@ -83,7 +84,7 @@ def layer_features(
     num_layers = layers.shape[1]
     for k in range(len(rows)):
         n = rows[k]
-        place = _given_and_layer(given[n], layer, num_layers, out[k])
+        place = _given_and_layer(given, n, layer, num_layers, out, k)
         for d in range(1, HISTORY + 1):
             out[k, place] = known[n, layer - d] if layer >= d else 0.0
             place += 1
@@ -142,7 +143,7 @@ def ring_features(
     num_layers, max_r = known.shape[1], known.shape[2]
     for k in range(len(rows)):
         n = rows[k]
-        place = _given_and_layer(given[n], layer, num_layers, out[k])
+        place = _given_and_layer(given, n, layer, num_layers, out, k)
         for r in range(max_r):
             out[k, place] = 1.0 if r == ring else 0.0
             out[k, place + 1] = known[n, layer, r] if r < ring else 0.0
@@ -173,7 +174,7 @@ def num_sector_features(max_r: int, num_levels: int, num_given: int) -> int:
     return num_given + max_r + num_levels + SECTOR_FEATURES
 
 
-@compiled
+@compiled_inside
 def _at(x: Numbers, n: int, layer: int, ring: int, slot: int) -> float:
     if layer < 0 or layer >= x.shape[1] or ring < 0 or ring >= x.shape[2]:
         return 0.0

@@ -1,0 +1,98 @@
+"""``fastsim compile``: kernels compiled ahead of the first run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+import click
+
+from fastsim.cli.options import debug_option
+
+PARTONS_PER_MODEL = 60
+"""So many partons of all flavours meet every kind of splitting and decay that has a kernel."""
+SHOWERS_PER_PARTICLE = 4
+
+
+@click.command("compile", short_help="Compile kernels ahead of the first run.")
+@debug_option
+def command() -> None:
+    """Compile the kernels of all shipped models, so that no later run waits for them.
+
+    For the images of containers and the nodes of clusters: the first run on a machine compiles what it needs otherwise,
+    which takes some seconds. The machine code is kept in the folder that the environment variable NUMBA_CACHE_DIR names,
+    else beside the package, else (where that is read-only) in the user's cache.
+
+    \b
+    Examples:
+      fastsim compile
+      NUMBA_CACHE_DIR=/opt/fastsim-kernels fastsim compile
+    """
+    from generators.nn import compiled
+
+    counter = _Counter()
+    logger = logging.getLogger(compiled.__name__)
+    logger.addHandler(counter)
+    logger.setLevel(logging.INFO)
+    start = time.perf_counter()
+    try:
+        for run in _runs():
+            run()
+    finally:
+        logger.removeHandler(counter)
+    seconds = time.perf_counter() - start
+    said = f"{counter.count} kernels compiled in {seconds:.1f} s" if counter.count else "all kernels were compiled before"
+    folders = compiled.cache_folders()
+    if not folders:
+        said += ", but there is no folder to keep them in: set NUMBA_CACHE_DIR to one that is writable"
+    click.echo(said)
+    for folder in folders:
+        click.echo(folder)
+
+
+class _Counter(logging.Handler):
+    """Counts kernels that have to be compiled."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
+
+
+def _runs() -> list[Callable[[], object]]:
+    """Return one small run of each shipped model."""
+    from fastsim.sources import cards
+
+    hadrons = [partial(_sample_hadrons, name) for name in cards.available(cards.HADRON_KINDS)]
+    return hadrons + [partial(_sample_showers, name) for name in cards.available(cards.SHOWER_KINDS)]
+
+
+def _sample_hadrons(name: str) -> None:
+    import numpy as np
+
+    from fastsim import api
+    from fastsim.event.gun import Gun
+
+    model = api.load_model(name)
+    gun = Gun(tuple(sorted(model.domain.flavours)), (model.domain.pt_min, model.domain.pt_max), num=PARTONS_PER_MODEL)
+    rng = np.random.default_rng(1)
+    model.sample(gun.partons(rng), rng=rng)
+
+
+def _sample_showers(name: str) -> None:
+    import numpy as np
+
+    from fastsim import api
+    from fastsim.sources.showers import Incidents
+
+    source = api.load_showers(name).source
+    domain = source.domain
+    rng = np.random.default_rng(1)
+    pdg_id = np.repeat(sorted(domain.particles), SHOWERS_PER_PARTICLE)
+    energy = np.geomspace(domain.min_energy, domain.max_energy, len(pdg_id))
+    along = np.zeros(len(pdg_id))
+    source.sample(Incidents(pdg_id, energy, theta=along, phi=along), rng=rng)
