@@ -37,6 +37,7 @@ from generators.hadrons.tree.splittings import (
     split,
     splittings,
 )
+from generators.nn.derived import Derived
 from generators.nn.padding import padded
 
 _EPS = 1e-300
@@ -238,16 +239,16 @@ class TreeModel(HadronModel):
     ) -> None:
         super().__init__(name, domain, latent, settings.get("precision", "bfloat16"))
         self.net, self._settings = net, dict(settings)
-        self._sampler: SplittingSampler | None = None
+        self._sampler = Derived(SplittingSampler)
 
     def train(self, mode: bool = True) -> Self:
-        """As of every module. Call it, or ``eval()``, after a change of weights: the sampler holds a copy."""
-        self._sampler = None
-        return super().train(mode)
+        """Set the mode as every module does; from then on samples use the weights as they are.
 
-    def __getstate__(self) -> dict[str, Any]:
-        """As it is sent to other processes: without the sampler, which each makes of the weights."""
-        return {**self.__dict__, "_sampler": None}
+        Samples follow every change of weights that torch counts. After one that it does not (through ``weight.data``
+        or a NumPy view, see :class:`generators.nn.derived.Derived`), call this or ``eval()``.
+        """
+        self._sampler.forget()
+        return super().train(mode)
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> TreeModel:
@@ -262,7 +263,7 @@ class TreeModel(HadronModel):
 
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
         """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
-        sampler = self._sampler = self._sampler or SplittingSampler(self.net, self.precision)
+        sampler = self._sampler.of(self.net, self.precision)
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
         # the sampler chooses its precision itself
         with torch.autocast("cpu", enabled=False):

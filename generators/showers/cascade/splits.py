@@ -143,8 +143,8 @@ class FastNet:
         bias = (net.first.bias - weight @ net.shift).detach()
         self._first = weight.T.to(dtype).contiguous(), bias
         layers = [layer for layer in net.hidden if isinstance(layer, nn.Linear)]
-        self._hidden = [(layer.weight.detach().T.to(dtype).contiguous(), layer.bias.detach()) for layer in layers]
-        self._head = net.head.weight.detach().T.to(head).contiguous(), net.head.bias.detach().to(head)
+        self._hidden = [(_copy(layer.weight.T, dtype), _copy(layer.bias, torch.float32)) for layer in layers]
+        self._head = _copy(net.head.weight.T, head), _copy(net.head.bias, head)
         self._skip = None
         if net.skip is not None:
             direct = net.skip.weight.detach() * net.scale
@@ -175,6 +175,11 @@ class FastNet:
             weights[weights < weights.amax(1, keepdim=True) - _LEAST_WEIGHT] = -torch.inf
         found: NDArray[np.float32] = result.numpy()
         return found
+
+
+def _copy(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of its own, row by row in memory."""
+    return x.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def relu(x: Tensor, bias: Tensor) -> None:
