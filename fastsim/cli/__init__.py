@@ -83,7 +83,7 @@ def group() -> None:
 
 
 def _give_up(code: int) -> None:
-    """Ends the process, whatever goes on, and the worker processes that it started."""
+    """End the process, whatever goes on, and the worker processes that it started."""
     said = (
         f"fastsim: interrupted; what took longer than {GRACE:g} s more is lost; finished chunks go on with --resume\n"
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from functools import partial
 
 import click
 
 from fastsim.cli.options import debug_option
+from fastsim.errors import FastsimError
 
 PARTONS_PER_MODEL = 60
 """So many partons of all flavours meet every kind of splitting and decay that has a kernel."""
@@ -21,9 +20,9 @@ SHOWERS_PER_PARTICLE = 4
 def command() -> None:
     """Compile the kernels of all shipped models, so that no later run waits for them.
 
-    For the images of containers and the nodes of clusters: the first run on a machine compiles what it needs otherwise,
-    which takes some seconds. The machine code is kept in the folder that the environment variable NUMBA_CACHE_DIR names,
-    else beside the package, else (where that is read-only) in the user's cache.
+    For container images and the nodes of clusters: otherwise the first run on a machine compiles what it needs, which
+    takes some seconds. The machine code is kept in the folder that the environment variable NUMBA_CACHE_DIR names, else
+    beside the package, else (where that is read-only) in the user's cache.
 
     \b
     Examples:
@@ -38,16 +37,15 @@ def command() -> None:
     logger.setLevel(logging.INFO)
     start = time.perf_counter()
     try:
-        for run in _runs():
-            run()
+        _sample_all()
     finally:
         logger.removeHandler(counter)
     seconds = time.perf_counter() - start
-    said = f"{counter.count} kernels compiled in {seconds:.1f} s" if counter.count else "all kernels were compiled before"
     folders = compiled.cache_folders()
     if not folders:
-        said += ", but there is no folder to keep them in: set NUMBA_CACHE_DIR to one that is writable"
-    click.echo(said)
+        raise FastsimError("compiled kernels cannot be kept: set NUMBA_CACHE_DIR to a folder that is writable")
+    count = f"{counter.count} kernels compiled" if counter.count else "all kernels were compiled before; checked"
+    click.echo(f"{count} in {seconds:.1f} s; kept in:")
     for folder in folders:
         click.echo(folder)
 
@@ -63,12 +61,14 @@ class _Counter(logging.Handler):
         self.count += 1
 
 
-def _runs() -> list[Callable[[], object]]:
-    """Return one small run of each shipped model."""
+def _sample_all() -> None:
+    """Draw a small sample from each shipped model."""
     from fastsim.sources import cards
 
-    hadrons = [partial(_sample_hadrons, name) for name in cards.available(cards.HADRON_KINDS)]
-    return hadrons + [partial(_sample_showers, name) for name in cards.available(cards.SHOWER_KINDS)]
+    for name in cards.available(cards.HADRON_KINDS):
+        _sample_hadrons(name)
+    for name in cards.available(cards.SHOWER_KINDS):
+        _sample_showers(name)
 
 
 def _sample_hadrons(name: str) -> None:

@@ -60,7 +60,10 @@ def _two_body(mass: Floats, m1: Floats, m2: Floats, direction: Floats) -> tuple[
 
 @compiled
 def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats, out: Floats) -> None:
-    """Products of isotropic two-body decays of parents (K, 4), in their frame, into ``out`` (K, 2, 4); u: (K, 2) uniform."""
+    """Fill ``out`` (K, 2, 4) with the products of isotropic two-body decays, where the parents (K, 4) are seen.
+
+    ``u`` (K, 2) are uniform on [0, 1).
+    """
     p = sqrt(max((mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2), 0.0)) / (2 * mass)
     energies = (sqrt(p * p + m1 * m1), sqrt(p * p + m2 * m2))
     for k in range(len(p4)):

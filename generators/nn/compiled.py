@@ -2,8 +2,10 @@
 
 A kernel is compiled when it is called for the first time on a machine, and its machine code is kept in a folder of the
 user's: NUMBA_CACHE_DIR if it is set, else beside the source, else (where that is not writable) numba's folder in the
-user's cache. Where no folder is writable, each process compiles what it needs. Whenever a kernel has to be compiled, this
-module's logger says so at level INFO; ``kept`` of the record says whether there is a folder for the machine code.
+user's cache. Where no folder is writable, each process compiles what it needs.
+
+Whenever a kernel has to be compiled, this module's logger says so at level INFO; the record's attribute ``kept`` says
+whether there is a folder for the machine code.
 """
 
 from __future__ import annotations

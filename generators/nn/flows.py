@@ -58,19 +58,19 @@ class SplineFlow(nn.Module):
         self.register_buffer("std", torch.ones(num_features))
 
     def set_scales(self, x: Tensor) -> None:
-        """Fixes the standardisation from training features (N, D)."""
+        """Fix the standardisation from training features (N, D)."""
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-6))
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
-        """Log-density of features (N, D) given context (N, C), shape (N,)."""
+        """Return the log-density of features (N, D) given context (N, C), shape (N,)."""
         noise, log_det = self.transform((x - self.mean) / self.std, context)
         normal = -0.5 * (noise**2 + torch.log(torch.tensor(2 * torch.pi))).sum(-1)
         return normal + log_det - self.std.log().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def sample(self, context: Tensor, rng: torch.Generator) -> Tensor:
-        """Features (N, D) in float64 drawn given context (N, C).
+        """Draw features (N, D) in float64 given context (N, C).
 
         Splines are inverted in float64: in float32 their discriminant can round below zero, an AssertionError in
         nflows. Its own inverse evaluates all D splines D times; here each is evaluated once, when its turn comes.

@@ -20,10 +20,10 @@ _C3, _C4, _C5 = np.float32(0.009618129107628477), np.float32(0.00133335581464284
 
 
 def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Ints, Floats]:
-    """A bin a row from the softmax of its logits, and a value uniform in that bin.
+    """Draw a bin for each row from the softmax of its logits, and a value uniform in that bin.
 
-    The exponentials are those of eight bins at a time, bits of the power of two and a polynomial: numbers below
-    exp(-80) of the largest count as that.
+    Exponentials are computed for eight bins at a time, from the bits of a power of two and a polynomial; one that is
+    below exp(-80) of the largest counts as exp(-80) of it.
 
     Args:
         logits: (K, B), finite; u: (K,) uniform on [0, 1); edges: (B + 1,) of the bins.
@@ -87,7 +87,7 @@ def _pick_bin(
 
 
 def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
-    """An index a row by inversion of the cumulative sum, and how far into its bin the inversion fell.
+    """Draw an index for each row by inversion of the cumulative sum, and return how far into its bin that fell.
 
     Args:
         weights: (K, B), not negative, each row with a positive sum; u: (K,) uniform on [0, 1).
@@ -102,6 +102,7 @@ def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
 
 @compiled
 def _pick(weights: NDArray[np.float32], u: Floats, index: Ints, fraction: Floats) -> None:
+    """Fill ``index`` and ``fraction`` (K,) for :func:`pick`."""
     for k in range(len(u)):
         total = 0.0
         for b in range(weights.shape[1]):
@@ -118,7 +119,7 @@ def _pick(weights: NDArray[np.float32], u: Floats, index: Ints, fraction: Floats
 
 @compiled_inside
 def _binomial(n: int, p: float, u: float) -> int:
-    """Inversion: n is a count of tokens of one species, a few."""
+    """Draw from a binomial distribution by inversion of u: n is a count of tokens of one species, a few."""
     flipped = p > 0.5
     if flipped:
         p = 1 - p
@@ -147,7 +148,7 @@ def share(
     rng: np.random.Generator,
     limit: float = 80.0,
 ) -> NDArray[np.uint8]:
-    """Parts of multisets from mixtures of products of binomials, truncated to ``least`` members on either side.
+    """Draw parts of multisets from mixtures of products of binomials, with ``least`` members or more on either side.
 
     Args:
         weights: (K, C) of the components, not negative; logits: (K, C, S) of a member's being in the part;
@@ -171,6 +172,7 @@ def _share(
     limit: float,
     out: NDArray[np.uint8],
 ) -> None:
+    """Fill ``out`` (K, S), of zeros, for :func:`share`."""
     for k in range(len(counts)):
         n = 0
         for s in range(counts.shape[1]):

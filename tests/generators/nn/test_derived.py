@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from fastsim.event import Partons
-from fastsim.sources.showers import Incidents
 from fastsim.models import load_model
+from fastsim.sources.showers import Incidents
 from fastsim.stages import load_showers
 from generators.nn.derived import Derived
 
