@@ -201,8 +201,8 @@ def _directions(
     outside = np.flatnonzero((first[:, 3] <= 0) | (second[:, 3] <= 0))
     if len(outside):
         repeated = np.repeat(outside, _REDRAWS)
-        kinematics = (values[repeated] for values in (p4, mass, axes, m_a, m_b))
-        redrawn = split(*kinematics, *net.draw(angles.rows(repeated), rng))
+        directions = net.draw(angles.rows(repeated), rng)
+        redrawn = split(p4[repeated], mass[repeated], axes[repeated], m_a[repeated], m_b[repeated], *directions)
         good = ((redrawn[0][:, 3] > 0) & (redrawn[1][:, 3] > 0)).reshape(len(outside), _REDRAWS)
         chosen = np.arange(len(outside)) * _REDRAWS + good.argmax(1)
         first[outside], second[outside] = redrawn[0][chosen], redrawn[1][chosen]
