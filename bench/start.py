@@ -25,7 +25,7 @@ FIRST_HADRONS = """
 import numpy as np
 from fastsim import load_model
 from fastsim.event.gun import Gun
-load_model().sample(Gun.parse("flavour=u,g pt=50:500 num=2").partons(np.random.default_rng(1)), seed=1)
+load_model().sample(Gun.parse("flavour=u,g pt=50:500 num=2").partons(np.random.default_rng(1)), rng=1)
 """
 
 

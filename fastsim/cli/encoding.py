@@ -13,7 +13,7 @@ PLAIN = {"±": "+-", "−": "-", "–": "-", "∞": "inf", "×": "x", "→": "->
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:
-    """The codec error handler "plain": what to write for what cannot be encoded, and where to go on.
+    """Return what to write for characters that cannot be encoded, and where to go on: the error handler "plain".
 
     >>> "AUC 0.5 ± 0.1, naïve".encode("ascii", "plain")
     b'AUC 0.5 +- 0.1, na?ve'

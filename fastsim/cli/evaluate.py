@@ -155,7 +155,7 @@ def command(
 
 
 def sample_names(paths: Sequence[str]) -> dict[str, str]:
-    """A name for each file: without its folder, where that tells them apart."""
+    """Return a name for each file: its path without the folder, or with it where two would have one name."""
     short = [Path(p).name for p in paths]
     return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
 
@@ -187,7 +187,7 @@ def _gate(text: str, option: str) -> tuple[str, float]:
 
 
 def broken_gates(evaluation: Evaluation, gates: Sequence[tuple[str, float, float]]) -> list[str]:
-    """A line for each sample and limit (metric, value, +1 above or -1 below) that is not met, or cannot be judged.
+    """Return a line for each sample and limit (metric, value, +1 above or -1 below) that is missed or cannot be judged.
 
     Raises:
         FastsimError: if no sample has the metric.

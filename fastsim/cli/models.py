@@ -62,7 +62,7 @@ def limits(card: ModelCard) -> tuple[str, str]:
 
 
 def figures(card: ModelCard) -> list[str]:
-    """A line for each figure of a card; of ``NAME/CELL`` the cell where the value is largest."""
+    """Return a line for each figure of a card; of ``NAME/CELL`` only the cell with the largest value."""
     worst: dict[str, str] = {}
     for name in sorted(card.metrics, key=lambda name: card.metrics[name].value):
         worst[name.split("/")[0]] = name

@@ -82,7 +82,7 @@ class Library(HadronSource):
         return ParticleSet(offsets, ids, on_shell(p4, m))
 
     def _choose(self, partons: Partons, rng: np.random.Generator) -> Ints:
-        """A stored set for each parton: uniform among the nearest of its flavour, shape (N,)."""
+        """Draw a stored set for each parton, uniform among the nearest of its flavour; return their numbers (N,)."""
         flavour, log_pt = np.abs(partons.pdg_id), np.log(pt(partons.p4))
         chosen = np.empty(len(partons), dtype=np.int64)
         draw = rng.uniform(size=len(partons))

@@ -22,7 +22,7 @@ from generators.hadrons.tokens import TokenSample, condition
 
 
 def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
-    """Generators of tokens and latents: two, so that a given latent leaves the tokens' noise as it is."""
+    """Return generators for tokens and for latents: two, so that a given latent leaves the tokens' noise as it is."""
     tokens, latents = rng.integers(2**63 - 1, size=2)
     return torch.Generator().manual_seed(int(tokens)), torch.Generator().manual_seed(int(latents))
 
@@ -52,11 +52,11 @@ class HadronModel(HadronSource, nn.Module):
     @classmethod
     @abstractmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> Self:
-        """An untrained model with the sizes in ``config``."""
+        """Make an untrained model with the sizes in ``config``."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """What :meth:`build` needs to make this model again, as JSON values."""
+        """Return the ``config`` with which :meth:`build` makes such a model, as JSON values."""
 
     def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         return self.draw_with_latent(partons, rng, None)[0]

@@ -103,7 +103,7 @@ class Geant4Showers(ShowerSource):
         self.domain = ShowerDomain(frozenset(self._names), MIN_ENERGY, MAX_ENERGY, MAX_THETA)
 
     def binning(self, pdg_id: int) -> Binning:
-        """The voxels of a particle's showers, the same for all.
+        """Return the voxels of a particle's showers, the same for all particles.
 
         Raises:
             OutOfDomain: if the particle is not in the domain.
@@ -138,7 +138,7 @@ class Geant4Showers(ShowerSource):
         return voxels
 
     def close(self) -> None:
-        """Ends the workers; :meth:`sample` starts new ones."""
+        """End the workers; :meth:`sample` starts new ones."""
         with self._lock:
             if self._end is not None:
                 self._end()
@@ -180,7 +180,7 @@ def shares(energy: NDArray[np.float64]) -> list[slice]:
 
 
 def _shoot(calorimeter: Calorimeter, job: _Job) -> None:
-    """Does a job, in a fork of a worker."""
+    """Do a job, in a fork of a worker."""
     target = AtomicPath(job.result, force=True)
     with target.temporary.open("wb") as file:
         np.save(file, calorimeter.shoot(job.shots))

@@ -43,7 +43,7 @@ _BLOCK = 256
 
 
 def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
-    """An initialised Pythia for guns; ``undecayed`` leaves pi0, eta and Sigma0 (the models' tokens) stable.
+    """Make an initialised Pythia for guns; ``undecayed`` leaves pi0, eta and Sigma0 (the models' tokens) stable.
 
     Raises:
         FastsimError: if Pythia refuses a setting or does not start.
@@ -148,7 +148,7 @@ def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
 
 
 def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Replaces undecayed particles whose products fall into both hemispheres by those products."""
+    """Replace undecayed particles whose products fall into both hemispheres by those products."""
     keep = np.ones(len(pdg_id), dtype=bool)
     parts = []
     for parent in UNDECAYED:

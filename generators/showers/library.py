@@ -69,7 +69,7 @@ class ShowerLibrary(ShowerSource):
         return sum(len(stored.order) for stored in self._showers.values())
 
     def binning(self, pdg_id: int) -> Binning:
-        """The voxels of a particle's showers.
+        """Return the voxels of a particle's showers.
 
         Raises:
             OutOfDomain: if there are no showers of this particle.
@@ -116,7 +116,7 @@ Ratio = NDArray[np.float32]
 
 
 def symmetries(binning: Binning) -> Ints:
-    """Turned and mirrored showers: the voxel that each voxel takes its energy from, shape (2 g, voxels).
+    """Return the voxel that each voxel of a turned or mirrored shower takes its energy from, shape (2 g, voxels).
 
     g is the number of turns that shift every layer by whole sectors; layers of one sector stay as they are.
     """

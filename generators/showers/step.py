@@ -66,7 +66,7 @@ class Deposit:
         self.name = f"deposit:{source.name}"
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """The events with cells.
+        """Return the events with cells.
 
         Raises:
             InvalidEvent: if a particle's momentum is not finite.
@@ -104,7 +104,7 @@ class Deposit:
         return [self.source] if self.fallback is None else [self.source, self.fallback]
 
     def _choose(self, pdg_id: Ints, kinetic: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-        """The number of the source that takes each particle, or NOWHERE; and which have too little energy."""
+        """Return the number of the source that takes each particle, or NOWHERE; and which have too little energy."""
         use = np.full(len(pdg_id), NOWHERE)
         some = np.flatnonzero(kinetic > 0)
         incidents = _along_axis(pdg_id[some], kinetic[some])
@@ -114,7 +114,7 @@ class Deposit:
         return use, soft
 
     def _stand_ins(self, pdg_id: Ints, kinetic: Floats, use: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """The particles whose showers are taken, and which are others than the given ones; ``use`` is filled in."""
+        """Return the particles whose showers are taken, and which of them stand in for others; update ``use``."""
         taken = pdg_id.copy()
         some = np.flatnonzero((use == NOWHERE) & (kinetic > 0) & np.isin(pdg_id, list(STAND_INS)))
         taken[some] = [STAND_INS[i] for i in pdg_id[some].tolist()]

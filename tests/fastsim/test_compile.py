@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 GUN = ["--gun", "flavour=u,g pt=50:500 num=2", "--seed", "1", "--force"]
+PHOTONS = ["--detector", "pb-si-ecal", "--particle", "gamma", "--energy", "5", "--num", "2"]
 NOTICE = "compiling kernels, once on this machine"
 
 
@@ -35,21 +36,10 @@ def test_compile_leaves_nothing_to_compile(tmp_path: Path) -> None:
     second = run("compile", cache=cache)
     assert "compiled before" in second.stdout
     commands = [
-        [*GUN, "-o", str(tmp_path / "a.h5")],
-        [*GUN, "-o", str(tmp_path / "b.h5"), "--steps", "hadrons,calorimeter"],
-        [
-            "--detector",
-            "pb-si-ecal",
-            "--particle",
-            "gamma",
-            "--energy",
-            "5",
-            "--num",
-            "2",
-            "-o",
-            str(tmp_path / "c.h5"),
-        ],
+        ["generate", *GUN, "-o", str(tmp_path / "a.h5")],
+        ["generate", *GUN, "-o", str(tmp_path / "b.h5"), "--steps", "hadrons,calorimeter"],
+        ["showers", *PHOTONS, "-o", str(tmp_path / "c.h5")],
     ]
     for words in commands:
-        assert run("generate", *words, cache=cache).stderr == ""
+        assert run(*words, cache=cache).stderr == ""
     assert sorted(cache.rglob("*.nbc")) == kernels

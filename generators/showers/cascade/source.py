@@ -27,6 +27,8 @@ _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 class CascadeModel(ShowerSource):
     """P(deposits | particle) of one detector.
 
+    Samples follow every change of weights that torch counts (see :class:`generators.nn.derived.Derived`).
+
     Args:
         name: of the model.
         detector: whose voxels it fills.
