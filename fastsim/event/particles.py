@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastsim.event.arrays import Floats, Ints, Ragged
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
@@ -34,7 +34,7 @@ class Partons:
         return Partons(self.pdg_id[rows], self.p4[rows])
 
     @classmethod
-    def from_pt_eta_phi(cls, pdg_id: Ints, pt: Floats, eta: Floats, phi: Floats) -> Partons:
+    def from_pt_eta_phi(cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike) -> Partons:
         """Return partons on the gun's mass shell from pT (GeV), pseudorapidity and azimuth, each (N,)."""
         ids = np.asarray(pdg_id, dtype=np.int64)
         m = np.array([PARTON_MASSES[abs(int(i))] for i in ids], dtype=np.float64)

@@ -74,15 +74,16 @@ def test_output_that_the_terminal_cannot_show_is_made_plain(
         "help": (["--help"], 0),
     }
     for what, (words, status) in commands.items():
-        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        content = io.BytesIO()
+        stdout = io.TextIOWrapper(content, encoding=encoding)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stdout)
             assert main(words) == status
         stdout.flush()
         if what in ("models", "evaluate", "summary"):
-            out = stdout.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
-            assert (" +- " if encoding == "ascii" else " ± ") in out
-            assert "?" not in out or (encoding == "ascii" and what != "models")
+            text = content.getvalue().decode(encoding)
+            assert (" +- " if encoding == "ascii" else " ± ") in text
+            assert "?" not in text or (encoding == "ascii" and what != "models")
         assert stdout.errors == "strict"
 
 

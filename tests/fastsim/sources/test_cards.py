@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.errors import WeightsError
 from fastsim.registry import load_model, load_showers
@@ -25,7 +27,10 @@ CARD = ModelCard(
     training={"command": "fastsim train tiny.json", "seed": 1},
     metrics={"auc": Figure(0.55, 0.01, 0.5, 0.01)},
 )
-TENSORS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros(3, np.float64)}
+TENSORS: dict[str, NDArray[Any]] = {
+    "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "bias": np.zeros(3, np.float64),
+}
 
 
 @pytest.fixture
