@@ -87,7 +87,7 @@ def test_particles_have_a_binning_each(source: Geant4Showers) -> None:
 def test_what_is_outside_is_refused(source: Geant4Showers, pdg_id: int, energy: float, theta: float) -> None:
     outside = Incidents(np.array([22, pdg_id]), np.array([1.0, energy]), np.array([0.0, theta]), np.zeros(2))
     assert source.domain.contains(outside).tolist() == [True, False]
-    with pytest.raises(OutOfDomain, match=rf"particle 1 \(.*, {energy:.4g} GeV, .* is outside the domain of geant4"):
+    with pytest.raises(OutOfDomain, match=r"particle 1 \(.* GeV, theta .* is outside the domain of geant4"):
         source.sample(outside, rng=np.random.default_rng(1))
 
 
