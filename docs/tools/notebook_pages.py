@@ -1,0 +1,73 @@
+"""A hook of MkDocs: notebooks become pages, with the outputs that they were saved with.
+
+The site needs neither Jupyter nor fastsim for it; ``make notebooks`` runs the notebooks and saves their outputs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Replace each notebook by a Markdown page of the same name, and its pictures by files."""
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        name = notebook.src_uri.removesuffix(".ipynb")
+        content = json.loads(Path(str(notebook.abs_src_path)).read_text(encoding="utf-8"))
+        page, pictures = page_of(content, posixpath.basename(name))
+        for picture, data in pictures.items():
+            files.append(File.generated(config, posixpath.join(posixpath.dirname(name), picture), content=data))
+        files.append(File.generated(config, f"{name}.md", content=page))
+    return files
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Let the navigation name notebooks by their files."""
+    config.nav = _renamed(config.nav)
+    return config
+
+
+def _renamed(entry: Any) -> Any:
+    if isinstance(entry, list):
+        return [_renamed(one) for one in entry]
+    if isinstance(entry, dict):
+        return {title: _renamed(value) for title, value in entry.items()}
+    return re.sub(r"\.ipynb$", ".md", entry) if isinstance(entry, str) else entry
+
+
+def page_of(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, bytes]]:
+    """Return the Markdown of a notebook, and its pictures by file name.
+
+    Args:
+        notebook: the JSON of the file.
+        name: of the page, without folder and ending.
+    """
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = f"{name}-{len(pictures) + 1}.png"
+                pictures[picture] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![output of the cell above]({picture})")
+                continue
+            text = ANSI.sub("", "".join(output.get("text", data.get("text/plain", []))))
+            if text.strip():
+                parts.append(f"```{{.text .output}}\n{text.rstrip()}\n```")
+    first = f"*This page is the notebook [{name}.ipynb]({name}.ipynb), as it ran.*"
+    return "\n\n".join([parts[0], first, *parts[1:]]) + "\n", pictures
