@@ -72,7 +72,7 @@ def draw(samples: dict[str, dict[str, Floats]], num: int, path: Path) -> None:
         lower.set(ylim=(0.7, 1.3), xlabel=label, xlim=(edges[0], edges[-1]))
     axes[0, 0].set_ylabel("density")
     axes[1, 0].set_ylabel("ratio to Pythia")
-    axes[0, 0].legend(frameon=False, fontsize=9)
+    axes[0, -1].legend(frameon=False, fontsize=9, loc="upper left")
     figure.suptitle(f"Gluons of {PT[0]:.0f} to {PT[1]:.0f} GeV, {num:,} jets a sample", fontsize=11)
     figure.savefig(path, dpi=110)
 

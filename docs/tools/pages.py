@@ -1,4 +1,4 @@
-"""A hook of MkDocs: notebooks become pages, with the outputs that they were saved with.
+"""A hook of MkDocs: notebooks become pages, with the outputs that they were saved with; so do files of the root.
 
 The site needs neither Jupyter nor fastsim for it; ``make notebooks`` runs the notebooks and saves their outputs.
 """
@@ -15,11 +15,18 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+FROM_ROOT = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
+"""Files of the root and their pages."""
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Replace each notebook by a Markdown page of the same name, and its pictures by files."""
+    """Add a Markdown page for each notebook, files for its pictures, and the pages of :data:`FROM_ROOT`."""
+    root = Path(config.docs_dir).parent
+    for name, page in FROM_ROOT.items():
+        # links from the root into docs/ become links within it
+        text = (root / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, page, content=text))
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
         name = notebook.src_uri.removesuffix(".ipynb")
         content = json.loads(Path(str(notebook.abs_src_path)).read_text(encoding="utf-8"))
