@@ -37,6 +37,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Let links to files of the root, which lead there where the repository is read, lead to their pages."""
+    for name, page in FROM_ROOT.items():
+        markdown = markdown.replace(f"../{name})", f"{page})")
+    return markdown
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Let the navigation name notebooks by their files."""
     config.nav = _renamed(config.nav)

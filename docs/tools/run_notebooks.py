@@ -41,14 +41,29 @@ def run(path: Path) -> nbformat.NotebookNode:
         manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
         resources = {"metadata": {"path": str(path.parent)}}
         client = NotebookClient(notebook, km=manager, timeout=TIMEOUT, record_timing=False, resources=resources)
-        client.execute(env=environment)
+        # end the kernel too: by default one that was given lives on
+        client.execute(env=environment, cleanup_kc=True)
+    # without the version of Python that it ran with
+    notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-            for output in cell.outputs:
-                if "text" in output:
-                    output.text = TEMPORARY.sub("...", output.text)
+            cell.outputs = _shown(cell.outputs)
     return notebook
+
+
+def _shown(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return the outputs of a cell without those of stderr, lines that were printed one by one as one text."""
+    shown: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type != "stream":
+            shown.append(output)
+        elif output.name == "stdout":
+            output.text = TEMPORARY.sub("...", output.text)
+            if shown and shown[-1].output_type == "stream":
+                shown[-1].text += output.text
+            else:
+                shown.append(output)
+    return shown
 
 
 def main() -> None:
