@@ -3,7 +3,7 @@
     python docs/tools/readme_picture.py                # 20,000 gluons a sample, a few minutes
     python docs/tools/readme_picture.py --num 2000
 
-The third panel is the observable that the models get least right (docs/validation.md). Needs the extra ``plot``.
+The third panel shows three-prong shapes, which the models get wrong (docs/models.md). Needs the extra ``plot``.
 """
 
 from __future__ import annotations
