@@ -17,8 +17,7 @@ import numpy as np
 
 from fastsim.errors import WeightsError
 from fastsim.shipped import data_folder, sha256_of
-from fastsim.sources.hadrons import Domain
-from fastsim.sources.showers import ShowerDomain
+from fastsim.sources.domains import Domain, ShowerDomain
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,51 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, PipelineError
 from fastsim.event import ParticleSet, Partons
-from fastsim.event.kinematics import pt
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.source import RNG, Source, generator
-
-QUARKS_AND_GLUONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
-"""PDG ids of the partons that hadronise before they decay."""
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The partons that a source of hadrons is valid for: PDG ids, and pT in [pt_min, pt_max] GeV.
-
-    >>> domain = Domain(frozenset({21, 1, -1}), 20.0, 2000.0)
-    >>> print(domain)
-    partons -1, 1, 21 with pT 20-2000 GeV
-    >>> domain.contains(Partons.from_pt_eta_phi([21, 5, 1], [30.0, 30.0, 10.0], [0.0] * 3, [0.0] * 3)).tolist()
-    [True, False, False]
-    """
-
-    flavours: frozenset[int]
-    pt_min: float
-    pt_max: float
-
-    def contains(self, partons: Partons) -> NDArray[np.bool_]:
-        """Return which partons lie inside, shape (N,)."""
-        transverse = pt(partons.p4)
-        known = np.isin(partons.pdg_id, sorted(self.flavours))
-        return np.asarray(known & (transverse >= self.pt_min) & (transverse <= self.pt_max))
-
-    def describe(self, partons: Partons, row: int) -> str:
-        """Return a phrase that names one of the partons."""
-        transverse = float(pt(partons.p4[row : row + 1])[0])
-        return f"parton {row} (PDG id {partons.pdg_id[row]}, pT = {transverse:.4g} GeV)"
-
-    def __str__(self) -> str:
-        every = self.flavours == QUARKS_AND_GLUONS
-        partons = "quarks and gluons" if every else f"partons {', '.join(map(str, sorted(self.flavours)))}"
-        return f"{partons} with pT {self.pt_min:g}-{self.pt_max:g} GeV"
 
 
 class HadronSource(Source[Partons]):
@@ -135,3 +98,6 @@ class HadronSource(Source[Partons]):
 
     def _no_latent(self) -> FastsimError:
         return FastsimError(f"model {self.name!r} has no latent")
+
+
+__all__ = ["QUARKS_AND_GLUONS", "Domain", "HadronSource"]

@@ -8,15 +8,13 @@ one result an input is checked here, once, for all.
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, OutOfDomain
-
-if TYPE_CHECKING:
-    from fastsim.sources.cards import ModelCard
+from fastsim.sources.cards import ModelCard
 
 X = TypeVar("X")
 X_contra = TypeVar("X_contra", contravariant=True)

@@ -221,8 +221,7 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
 def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
     from fastsim.cli.models import limits
     from fastsim.sources.cards import ModelCard
-    from fastsim.sources.hadrons import Domain
-    from fastsim.sources.showers import ShowerDomain
+    from fastsim.sources.domains import Domain, ShowerDomain
 
     hadrons = ModelCard("tiny", "tree", "1", {}, Domain(frozenset({1, -1, 21}), 20.0, 2000.0), {})
     assert limits(hadrons) == ("d g", "20 - 2000")
@@ -233,7 +232,7 @@ def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
 def test_figures_of_a_card_show_the_worst_cell() -> None:
     from fastsim.cli.models import figures
     from fastsim.sources.cards import Figure, ModelCard
-    from fastsim.sources.hadrons import Domain
+    from fastsim.sources.domains import Domain
 
     metrics = {f"auc/{cell}": Figure(value, 0.01, 0.5, 0.02) for cell, value in [("b", 0.55), ("g", 0.57), ("c", 0.52)]}
     metrics["multiplicity"] = Figure(0.25, 0.1, 0.2, 0.1)

@@ -15,8 +15,7 @@ from fastsim.errors import WeightsError
 from fastsim.registry import load_model, load_showers
 from fastsim.sources import cards
 from fastsim.sources.cards import Figure, ModelCard
-from fastsim.sources.hadrons import Domain
-from fastsim.sources.showers import ShowerDomain
+from fastsim.sources.domains import Domain, ShowerDomain
 
 CARD = ModelCard(
     name="tiny",

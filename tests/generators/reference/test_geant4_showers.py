@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fastsim.detector.detector import PARTICLES, Section, load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from generators.reference.geant4_showers import SHORT_LIVED, Geant4Showers, shares
 
