@@ -270,6 +270,13 @@ def geant4_status() -> str:
     return "; ".join(found)
 
 
+def kernel_folders() -> list[str]:
+    """Return the folders that hold the compiled kernels of the models loaded so far; none if none is writable."""
+    from generators.nn.compiled import cache_folders
+
+    return cache_folders()
+
+
 def run_geant4(*args: Any, **keywords: Any) -> Any:
     """Write showers of Geant4: see :func:`generators.reference.geant4_run.make_showers`."""
     from generators.reference.geant4_run import make_showers

@@ -67,12 +67,11 @@ def _two_body(mass: Floats, m1: Floats, m2: Floats, direction: Floats) -> tuple[
 
 
 @compiled
-def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -> Floats:
-    """Compute the products (K, 2, 4) of isotropic two-body decays, in the frame of the parents' p4 (K, 4).
+def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats, out: Floats) -> None:
+    """Fill ``out`` (K, 2, 4) with the products of isotropic two-body decays, in the frame of the parents' p4 (K, 4).
 
     ``u`` (K, 2) are uniform numbers on [0, 1).
     """
-    out = np.empty((len(p4), 2, 4))
     p = sqrt(max((mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2), 0.0)) / (2 * mass)
     energies = (sqrt(p * p + m1 * m1), sqrt(p * p + m2 * m2))
     for k in range(len(p4)):
@@ -89,7 +88,6 @@ def _isotropic_pairs(p4: Floats, mass: float, m1: float, m2: float, u: Floats) -
             out[k, i, 0] = (e * energies[i] + sign * dot) / m
             for j in range(3):
                 out[k, i, 1 + j] = sign * q[j] + p4[k, 1 + j] * along
-    return out
 
 
 def _pair_mass_flat(num: int, mass: float, m: tuple[float, ...], rng: np.random.Generator) -> Floats:
@@ -163,7 +161,8 @@ def _decay_once(parent: int, p4: Floats, rng: np.random.Generator) -> list[tuple
         if len(rows):
             if len(products) == 2:
                 masses = (MASSES[parent], MASSES[abs(products[0])], MASSES[abs(products[1])])
-                momenta = _isotropic_pairs(p4[rows], *masses, rng.random((len(rows), 2)))
+                momenta = np.empty((len(rows), 2, 4))
+                _isotropic_pairs(p4[rows], *masses, rng.random((len(rows), 2)), momenta)
             else:
                 momenta = boost_to(_rest_frame(len(rows), parent, products, rng), p4[rows][:, None, :])
             result.append((rows, products, momenta))
@@ -217,20 +216,6 @@ def _decay_inside(parent: int, p4: Floats, rng: np.random.Generator) -> tuple[In
     return rows, ids, products
 
 
-@compiled
-def _grouped(group: Ints, num: int) -> Ints:
-    """Return the order (K,) that sorts items by their groups (K,), 0 to num - 1: a stable sort by counting."""
-    start = np.zeros(num + 1, np.int64)
-    for g in group:
-        start[g + 1] += 1
-    start = np.cumsum(start)
-    order = np.empty(len(group), np.int64)
-    for i in range(len(group)):
-        order[start[group[i]]] = i
-        start[group[i]] += 1
-    return order
-
-
 def decay(
     offsets: Ints, species: Ints, p4: Floats, rng: np.random.Generator, *, inside: bool = True
 ) -> tuple[Ints, Ints, Floats]:
@@ -266,7 +251,7 @@ def decay(
             out_ids.append(products)
             out_p4.append(momenta)
     position = np.concatenate(positions)
-    order = _grouped(position, len(species))
+    order = np.argsort(position, kind="stable")
     final_ids = np.concatenate(out_ids)[order]
     counts = np.bincount(index[position], minlength=len(offsets) - 1)
     return offsets_from_counts(counts), species_index(final_ids), np.concatenate(out_p4)[order]

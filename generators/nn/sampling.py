@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.nn.compiled import compiled, compiled_sums
+from generators.nn.compiled import compiled, compiled_inside, compiled_sums
 
 _MAX_TRIES = 1000
 _GROUP = 8
@@ -22,7 +22,6 @@ _C0, _C1, _C2 = np.float32(0.6931471805599453), np.float32(0.2402265069591007), 
 _C3, _C4, _C5 = np.float32(0.009618129107628477), np.float32(0.0013333558146428443), np.float32(0.00015403530393381608)
 
 
-@compiled_sums
 def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Ints, Floats]:
     """Draw a bin for each row from the softmax of its logits, and a value uniform in that bin.
 
@@ -41,8 +40,26 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
     groups = -(-num // _GROUP)
     index, value = np.empty(len(u), np.int64), np.empty(len(u))
     bits, rest = np.empty(num, np.int32), np.empty(num, np.float32)
-    power = bits.view(np.float32)
     w, sums = np.zeros(groups * _GROUP, np.float32), np.empty(groups, np.float32)
+    _pick_bin(logits, u, edges, bits, bits.view(np.float32), rest, w, sums, index, value)
+    return index, value
+
+
+@compiled_sums
+def _pick_bin(
+    logits: NDArray[np.float32],
+    u: Floats,
+    edges: Floats,
+    bits: NDArray[np.int32],
+    power: NDArray[np.float32],
+    rest: NDArray[np.float32],
+    w: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    index: Ints,
+    value: Floats,
+) -> None:
+    """Fill ``index`` and ``value`` (K,) for :func:`pick_bin`; the others are its working memory for one row."""
+    num, groups = logits.shape[1], len(sums)
     for k in range(len(u)):
         top = logits[k, 0]
         for b in range(num):
@@ -72,10 +89,8 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
             chosen += 1
         index[k] = chosen
         value[k] = edges[chosen] + (edges[chosen + 1] - edges[chosen]) * min(left / w[chosen], 1.0)
-    return index, value
 
 
-@compiled
 def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
     """Draw an index for each row by inversion of the cumulative sum, and say how far into its bin the inversion fell.
 
@@ -87,6 +102,13 @@ def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
         Indices (K,), never of weight zero, and fractions (K,) on [0, 1]: uniform, given the index.
     """
     index, fraction = np.zeros(len(u), np.int64), np.zeros(len(u))
+    _pick(weights, u, index, fraction)
+    return index, fraction
+
+
+@compiled
+def _pick(weights: NDArray[np.float32], u: Floats, index: Ints, fraction: Floats) -> None:
+    """Fill ``index`` and ``fraction`` (K,) for :func:`pick`."""
     for k in range(len(u)):
         total = 0.0
         for b in range(weights.shape[1]):
@@ -99,15 +121,20 @@ def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:
                 if left < w:
                     break
                 left -= w
-    return index, fraction
 
 
-@compiled
+@compiled_inside
 def _binomial(n: int, p: float, u: float) -> int:
     """Draw from Bin(n, p) by inversion with u uniform on [0, 1); n is a few, the tokens of one species."""
-    if p > 0.5:
-        return n - _binomial(n, 1 - p, u)
-    term: float = (1 - p) ** n
+    flipped = p > 0.5
+    if flipped:
+        p = 1 - p
+    term, power, exponent = 1.0, 1 - p, n  # term = (1 - p)^n
+    while exponent > 0:
+        if exponent & 1:
+            term *= power
+        exponent >>= 1
+        power *= power
     odds = p / (1 - p)
     k = 0
     while k < n:
@@ -116,10 +143,9 @@ def _binomial(n: int, p: float, u: float) -> int:
             break
         term *= odds * (n - k) / (k + 1)
         k += 1
-    return k
+    return n - k if flipped else k
 
 
-@compiled
 def share(
     weights: NDArray[np.float32],
     logits: NDArray[np.float32],
@@ -144,6 +170,21 @@ def share(
         Members of each kind in the part, (K, S).
     """
     out = np.zeros_like(counts)
+    _share(weights, logits, counts, least, rng, limit, out)
+    return out
+
+
+@compiled
+def _share(
+    weights: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    least: int,
+    rng: np.random.Generator,
+    limit: float,
+    out: NDArray[np.uint8],
+) -> None:
+    """Fill ``out`` (K, S), of zeros, for :func:`share`."""
     for k in range(len(counts)):
         n = 0
         for s in range(counts.shape[1]):
@@ -167,4 +208,3 @@ def share(
                     size += out[k, s]
             if least <= size <= n - least:
                 break
-    return out

@@ -37,7 +37,7 @@ from generators.hadrons.tree.splittings import (
     split,
     splittings,
 )
-from generators.nn.compiled import compiled
+from generators.nn.derived import Derived
 from generators.nn.padding import padded
 
 _EPS = 1e-300
@@ -108,7 +108,7 @@ def sample_tree(
         rows = pairs[start : start + _BLOCK]
         _split_pairs(net, tree, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
         grown += 2 * len(rows)
-    species, p4 = _leaves(tree.p4, tree.counts, tree.size, tree.set_index, offsets_from_counts(sizes))
+    species, p4 = _leaves(tree)
     return np.repeat(tree.roots, sizes), species, p4
 
 
@@ -195,61 +195,37 @@ def _directions(
     return first, second
 
 
-@compiled
-def _place_children(
-    node_p4: Floats,
-    node_mass: Floats,
-    node_counts: NDArray[np.uint8],
-    size: Ints,
-    left: Ints,
-    right: Ints,
-    parent: Ints,
-    set_index: Ints,
+def _grow(
+    tree: Nodes,
     rows: Ints,
     grown: int,
     counts: NDArray[np.uint8],
     counts_a: NDArray[np.uint8],
     m_a: Floats,
     m_b: Floats,
-    first: Floats,
-    second: Floats,
+    p4_a: Floats,
+    p4_b: Floats,
 ) -> None:
-    for k in range(len(rows)):
-        row = rows[k]
-        a, b = grown + k, grown + len(rows) + k
-        left[row], right[row], parent[a], parent[b] = a, b, row, row
-        set_index[a] = set_index[b] = set_index[row]
-        node_mass[a], node_mass[b] = m_a[k], m_b[k]
-        for i in range(4):
-            node_p4[a, i], node_p4[b, i] = first[k, i], second[k, i]
-        n, n_a = 0, 0
-        for s in range(counts.shape[1]):
-            node_counts[a, s], node_counts[b, s] = counts_a[k, s], counts[k, s] - counts_a[k, s]
-            n, n_a = n + counts[k, s], n_a + counts_a[k, s]
-        size[a], size[b] = n_a, n - n_a
+    """Put the children A and then B of the nodes ``rows`` (K,) into the tree, from node ``grown`` on.
+
+    Args:
+        counts, counts_a: (K, S) tokens of the nodes and of A; m_a, m_b: (K,) masses in GeV; p4_a, p4_b: (K, 4) in GeV.
+    """
+    a, b = slice(grown, grown + len(rows)), slice(grown + len(rows), grown + 2 * len(rows))
+    tree.left[rows], tree.right[rows] = np.arange(a.start, a.stop), np.arange(b.start, b.stop)
+    tree.mass[a], tree.mass[b], tree.p4[a], tree.p4[b] = m_a, m_b, p4_a, p4_b
+    tree.counts[a], tree.counts[b] = counts_a, counts - counts_a
+    for children in (a, b):
+        tree.parent[children], tree.set_index[children] = rows, tree.set_index[rows]
+    tree.size[a] = counts_a.sum(-1)
+    tree.size[b] = tree.size[rows] - tree.size[a]
 
 
-def _grow(tree: Nodes, rows: Ints, grown: int, *children: NDArray[Any]) -> None:
-    """Puts the children A and then B of the nodes ``rows`` into the tree: counts, counts_a, m_a, m_b, p4 of each."""
-    nodes = (tree.p4, tree.mass, tree.counts, tree.size, tree.left, tree.right, tree.parent, tree.set_index)
-    _place_children(*nodes, rows, grown, *children)
-
-
-@compiled
-def _leaves(p4: Floats, counts: NDArray[np.uint8], size: Ints, set_index: Ints, offsets: Ints) -> tuple[Ints, Floats]:
-    """Species and p4 of the leaves, grouped by set."""
-    filled = offsets[:-1].copy()
-    species, out = np.empty(offsets[-1], np.int64), np.empty((offsets[-1], 4))
-    for k in range(len(size)):
-        if size[k] == 1:
-            place = filled[set_index[k]]
-            filled[set_index[k]] += 1
-            for s in range(counts.shape[1]):
-                if counts[k, s] > 0:
-                    species[place] = s
-            for i in range(4):
-                out[place, i] = p4[k, i]
-    return species, out
+def _leaves(tree: Nodes) -> tuple[Ints, Floats]:
+    """Return species (M,) and p4 (M, 4) in GeV of the leaves, grouped by set."""
+    leaves = np.flatnonzero(tree.size == 1)
+    leaves = leaves[np.argsort(tree.set_index[leaves], kind="stable")]
+    return tree.counts[leaves].argmax(-1), tree.p4[leaves]
 
 
 class TreeModel(HadronModel):
@@ -263,16 +239,16 @@ class TreeModel(HadronModel):
     ) -> None:
         super().__init__(name, domain, latent, settings.get("precision", "bfloat16"))
         self.net, self._settings = net, dict(settings)
-        self._sampler: SplittingSampler | None = None
+        self._sampler = Derived(SplittingSampler)
 
     def train(self, mode: bool = True) -> Self:
-        """As of every module. Call it, or ``eval()``, after a change of weights: the sampler holds a copy."""
-        self._sampler = None
-        return super().train(mode)
+        """Set the mode as every module does; from then on samples use the weights as they are.
 
-    def __getstate__(self) -> dict[str, Any]:
-        """As it is sent to other processes: without the sampler, which each makes of the weights."""
-        return {**self.__dict__, "_sampler": None}
+        Samples follow every change of weights that torch counts. After one that it does not (through ``weight.data``
+        or a NumPy view, see :class:`generators.nn.derived.Derived`), call this or ``eval()``.
+        """
+        self._sampler.forget()
+        return super().train(mode)
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> TreeModel:
@@ -287,7 +263,7 @@ class TreeModel(HadronModel):
 
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
         """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
-        sampler = self._sampler = self._sampler or SplittingSampler(self.net, self.precision)
+        sampler = self._sampler.of(self.net, self.precision)
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
         # the sampler chooses its precision itself
         with torch.autocast("cpu", enabled=False):

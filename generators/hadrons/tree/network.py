@@ -74,26 +74,31 @@ def _inputs(
     mean: NDArray[np.float32],
     std: NDArray[np.float32],
     log1p: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Compute the inputs (K, F + 2S): standardised context, log(1 + counts), and whether a count is not zero."""
+    out: NDArray[np.float32],
+) -> None:
+    """Fill the inputs ``out`` (K, F + 2S): standardised context, log(1 + counts), and whether a count is not zero."""
     width, species = context.shape[1], counts.shape[1]
-    out = np.empty((len(context), width + 2 * species), dtype=np.float32)
     for k in range(len(context)):
         for i in range(width):
             out[k, i] = (context[k, i] - mean[i]) / std[i]
         for s in range(species):
             out[k, width + s] = log1p[counts[k, s]]
             out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
-    return out
 
 
 @compiled
 def _content(
-    counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], masses: NDArray[np.float32], log1p: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Compute the features (K, S + 4) of a content: log(1 + x) of A's counts, and sizes and least masses of A and B."""
+    counts: NDArray[np.uint8],
+    counts_a: NDArray[np.uint8],
+    masses: NDArray[np.float32],
+    log1p: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill the features ``out`` (K, S + 4) of a content: log(1 + x) of A's counts, and of sizes and least masses.
+
+    The sizes of A and B come first, then their least masses in GeV.
+    """
     species = counts.shape[1]
-    out = np.empty((len(counts), species + 4), dtype=np.float32)
     for k in range(len(counts)):
         n_a, n_b, m_a, m_b = 0, 0, 0.0, 0.0
         for s in range(species):
@@ -102,7 +107,6 @@ def _content(
             n_a, n_b, m_a, m_b = n_a + a, n_b + b, m_a + a * masses[s], m_b + b * masses[s]
         out[k, species], out[k, species + 1] = log(1.0 + n_a), log(1.0 + n_b)
         out[k, species + 2], out[k, species + 3] = log(1 + m_a), log(1 + m_b)
-    return out
 
 
 class _Residual(nn.Module):
@@ -226,8 +230,9 @@ class SplittingNet(nn.Module):
 
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
-        scales = (self.mean.numpy(), self.std.numpy(), _LOG1P)
-        return torch.from_numpy(_inputs(context.numpy(), counts.numpy(), *scales))
+        out = np.empty((len(context), self.embed.in_features), dtype=np.float32)
+        _inputs(context.numpy(), counts.numpy(), self.mean.numpy(), self.std.numpy(), _LOG1P, out)
+        return torch.from_numpy(out)
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""
@@ -266,8 +271,9 @@ class SplittingNet(nn.Module):
 
     def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Compute the features (K, S + 4) of the content of A: its counts, and sizes and least masses of A and B."""
-        masses = self.species_mass.numpy()
-        return torch.from_numpy(_content(counts.numpy(), counts_a.numpy(), masses, _LOG1P))
+        out = np.empty((len(counts), self.num_species + 4), dtype=np.float32)
+        _content(counts.numpy(), counts_a.numpy(), self.species_mass.numpy(), _LOG1P, out)
+        return torch.from_numpy(out)
 
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Compute the hidden states (K, width) once the content of A is known."""

@@ -30,7 +30,16 @@ _ORDER = (0, 2, 3, 1)
 
 
 @compiled
-def _add_rows(heads: Bits, start: int, bins: Ints, tables: Array, shift: int, out: Bits) -> None:
+def _add_rows(
+    heads: Bits,
+    start: int,
+    bins: Ints,
+    tables: Array,
+    shift: int,
+    bits: NDArray[np.uint32],
+    value: Array,
+    out: Bits,
+) -> None:
     """Columns ``start`` to ``start`` + H of ``heads`` (K, W), plus what ``tables`` (V, B, H) hold for ``bins`` (K, V).
 
     Into the first K rows of ``out`` (P, H), the others zero. Both are the upper bits of float32 numbers, shifted by
@@ -38,8 +47,7 @@ def _add_rows(heads: Bits, start: int, bins: Ints, tables: Array, shift: int, ou
     """
     # unsigned: no index counts from the end, and lanes run in parallel
     width, first, by = np.uintp(out.shape[1]), np.uintp(start), np.uint32(shift)
-    bits = np.empty(width, np.uint32)
-    value, half, one = bits.view(np.float32), np.uint32((1 << shift) >> 1), np.uint32(1)
+    half, one = np.uint32((1 << shift) >> 1), np.uint32(1)
     for k in range(len(bins)):
         for h in range(width):
             bits[h] = np.uint32(heads[k, first + h]) << by
@@ -53,19 +61,18 @@ def _add_rows(heads: Bits, start: int, bins: Ints, tables: Array, shift: int, ou
         else:
             for h in range(width):
                 out[k, h] = bits[h]
-    out[len(bins) :] = 0
 
 
 @compiled
-def _pick_kind(logits: Array, counts: NDArray[np.uint8], u: Floats, counts_a: NDArray[np.uint8]) -> Ints:
+def _pick_kind(
+    logits: Array, counts: NDArray[np.uint8], u: Floats, weights: Floats, counts_a: NDArray[np.uint8], composite: Ints
+) -> int:
     """Draws a token for A, into ``counts_a`` (K, S) of zeros; the rows where A is composite instead.
 
     Args:
         logits: (K, 1 + S) of composite (it needs four tokens) and of each species (one of ``counts`` (K, S)).
     """
-    composite = np.empty(len(logits), np.int64)
     found, species = 0, counts.shape[1]
-    weights = np.empty(1 + species)
     for k in range(len(logits)):
         n, top = 0, -np.inf
         for s in range(species):
@@ -91,7 +98,7 @@ def _pick_kind(logits: Array, counts: NDArray[np.uint8], u: Floats, counts_a: ND
             found += 1
         else:
             counts_a[k, kind - 1] = 1
-    return composite[:found]
+    return found
 
 
 Layer = Callable[[Tensor], Tensor]
@@ -184,12 +191,13 @@ class SplittingSampler:
         """Content of A (K, S) of nodes of three tokens or more, and the rows where A is composite."""
         logits = self._kind(hidden).float().numpy()
         counts_a = np.zeros_like(counts)
-        both = _pick_kind(logits, counts, rng.random(len(counts)), counts_a)
+        both, weights = np.empty(len(counts), np.int64), np.empty(logits.shape[1])
+        both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
         if len(both):
             out = self._mixture(hidden[padded(both)])[: len(both)].float()
             out = out.view(len(both), self._net.num_components, -1)
-            weights = torch.softmax(out[..., 0], -1).numpy()
-            counts_a[both] = share(weights, out[..., 1:].numpy(), counts[both], 2, rng, MAX_LOGIT)
+            components = torch.softmax(out[..., 0], -1).numpy()
+            counts_a[both] = share(components, out[..., 1:].numpy(), counts[both], 2, rng, MAX_LOGIT)
         return counts_a, both
 
     def with_content(self, hidden: Tensor, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Tensor:
@@ -244,7 +252,9 @@ class SplittingSampler:
     def _through(self, layers: Layer, heads: Bits, start: int, bins: Ints, tables: Array) -> Array:
         """Logits (K, B) of a variable from its head, given the ``bins`` (K, V) of those before it."""
         wide = torch.empty(padded_number(len(bins)), tables.shape[2], dtype=self._dtype)
-        _add_rows(heads, start, bins, tables, self._shift, self._as_bits(wide))
+        out, bits = self._as_bits(wide), np.empty(tables.shape[2], np.uint32)
+        _add_rows(heads, start, bins, tables, self._shift, bits, bits.view(np.float32), out)
+        out[len(bins) :] = 0
         logits: Array = layers(wide)[: len(bins)].float().numpy()
         return logits
 

@@ -23,7 +23,7 @@ from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import FLAVOURS, SPECIES_MASS, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
-from generators.nn.compiled import compiled
+from generators.nn.compiled import compiled, compiled_inside
 
 Vector = tuple[float, float, float]
 
@@ -58,7 +58,7 @@ _SCALARS = (
     "flight_sin_phi_star",
 )
 _DIRECTION = ("x", "y", "z", "cos_phi", "sin_phi")
-"""Numbers of a direction in the frame of :func:`_frame`: the azimuth by itself too, as a collimated node sees it."""
+"""Numbers of a direction in a node's own frame; its azimuth is given too: at small angles the components hide it."""
 _SET = (
     *(f"flavour_{flavour}" for flavour in FLAVOURS),
     "log_parton_energy",
@@ -129,20 +129,22 @@ _TO_SIBLING, _TO_UNCLE, _TO_AXIS = range(3)
 
 
 @compiled
-def _least_mass(counts: NDArray[np.uint8], masses: Floats) -> Floats:
-    out = np.zeros(len(counts))
+def _least_mass(counts: NDArray[np.uint8], masses: Floats, out: Floats) -> None:
     for k in range(len(counts)):
+        total = 0.0
         for s in range(counts.shape[1]):
-            out[k] += counts[k, s] * masses[s]
-    return out
+            total += counts[k, s] * masses[s]
+        out[k] = total
 
 
 def least_mass(counts: NDArray[np.uint8]) -> Floats:
     """Return the sums of the masses (K,) in GeV of the tokens in ``counts`` (K, S)."""
-    return _least_mass(counts, SPECIES_MASS)
+    out = np.empty(len(counts))
+    _least_mass(counts, SPECIES_MASS, out)
+    return out
 
 
-@compiled
+@compiled_inside
 def _across_axes(towards: Vector, z: Vector) -> tuple[Vector, Vector]:
     """Return axes x and y perpendicular to a unit vector z, with x in the plane of z and ``towards``."""
     x = _across(towards, z)
@@ -153,49 +155,41 @@ def _across_axes(towards: Vector, z: Vector) -> tuple[Vector, Vector]:
         elif abs(z[1]) == smallest:
             x = _across((0.0, 1.0, 0.0), z)
         else:
-            x = _across((0.0, 0.0, 1.0), z)
-    x = _unit(x[0], x[1], x[2])
-    x = _across(x, z)  # once more: nearly parallel vectors leave rounding along z
-    x = _unit(x[0], x[1], x[2])
+            x = _across(_AXIS, z)
+    x = _across(_unit(x), z)  # once more: nearly parallel vectors leave rounding along z
+    x = _unit(x)
     return x, (z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0])
 
 
-@compiled
-def _frame(own: Floats, towards: Vector) -> tuple[Vector, Vector, Vector]:
-    """Return local axes x, y, z of a node: z along its momentum ``own`` (4,), x in the plane of z and ``towards``."""
-    at_rest = own[1] ** 2 + own[2] ** 2 + own[3] ** 2 == 0
-    z = _AXIS if at_rest else _unit(own[1], own[2], own[3])
-    x, y = _across_axes(towards, z)
-    return x, y, z
-
-
-@compiled
+@compiled_inside
 def _dot(a: Vector, b: Vector) -> float:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@compiled
-def _unit(x: float, y: float, z: float) -> Vector:
-    length = max(sqrt(x * x + y * y + z * z), _EPS)
-    return x / length, y / length, z / length
+@compiled_inside
+def _unit(v: Vector) -> Vector:
+    length = sqrt(_dot(v, v))
+    if length < _EPS:
+        length = _EPS
+    return v[0] / length, v[1] / length, v[2] / length
 
 
-@compiled
+@compiled_inside
 def _across(v: Vector, z: Vector) -> Vector:
     """Return the part of a vector that is perpendicular to a unit vector z."""
     along = _dot(v, z)
     return v[0] - along * z[0], v[1] - along * z[1], v[2] - along * z[2]
 
 
-@compiled
+@compiled_inside
 def _half_tangent(a: Vector, b: Vector) -> float:
     """Return tan(theta/2) of the angle between unit vectors, 1e12 at most; accurate for small angles."""
-    minus = sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
-    plus = sqrt((a[0] + b[0]) ** 2 + (a[1] + b[1]) ** 2 + (a[2] + b[2]) ** 2)
-    return minus / max(plus, 1e-12 * minus)
+    minus, plus = (a[0] - b[0], a[1] - b[1], a[2] - b[2]), (a[0] + b[0], a[1] + b[1], a[2] + b[2])
+    length = sqrt(_dot(minus, minus))
+    return length / max(sqrt(_dot(plus, plus)), 1e-12 * length)
 
 
-@compiled
+@compiled_inside
 def _tangent(e: float, p: float, m: float, half: float) -> float:
     """Return tan(theta*/2) of a massless direction in the rest frame of a node with energy e, momentum p and mass m.
 
@@ -204,24 +198,35 @@ def _tangent(e: float, p: float, m: float, half: float) -> float:
     return min(max(half, 1e-12), 1e12) * (e + p) / m
 
 
-@compiled
+@compiled_inside
 def _sin_cos(tangent: float) -> tuple[float, float]:
     """Return the sine and cosine of an angle theta from tan(theta/2)."""
-    return 2 * tangent / (1 + tangent**2), (1 - tangent**2) / (1 + tangent**2)
+    square = tangent * tangent
+    return 2 * tangent / (1 + square), (1 - square) / (1 + square)
 
 
-@compiled
-def _local(out: Floats, x: Vector, y: Vector, z: Vector, v: Vector) -> None:
-    """Fill ``out`` (5,) with the components of a unit vector v along x, y, z, and the cosine and sine of its azimuth.
+@compiled_inside
+def _local(x: Vector, y: Vector, z: Vector, v: Vector) -> tuple[float, float, float, float, float]:
+    """Return the components of a unit vector v along x, y, z, and the cosine and sine of its azimuth.
 
     The azimuth is (0, 0) for a vector along z, such as that of a root's uncle, which flies exactly backwards.
     """
-    out[0], out[1], out[2] = _dot(x, v), _dot(y, v), _dot(z, v)
-    across = hypot(out[0], out[1])
+    v_x, v_y = _dot(x, v), _dot(y, v)
+    across = hypot(v_x, v_y)
+    turn_x, turn_y = 0.0, 0.0
     if across > 1e-9:
-        out[3], out[4] = out[0] / across, out[1] / across
-    else:
-        out[3], out[4] = 0.0, 0.0
+        turn_x, turn_y = v_x / across, v_y / across
+    return v_x, v_y, _dot(z, v), turn_x, turn_y
+
+
+@compiled_inside
+def _turned(v: Vector, x: Vector, y: Vector, z: Vector) -> Vector:
+    """Return the vector whose components along the axes x, y, z are ``v``."""
+    return (
+        v[0] * x[0] + v[1] * y[0] + v[2] * z[0],
+        v[0] * x[1] + v[1] * y[1] + v[2] * z[1],
+        v[0] * x[2] + v[1] * y[2] + v[2] * z[2],
+    )
 
 
 @compiled
@@ -248,11 +253,11 @@ def _context(
     arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
     features of the set.
     """
-    recoil = np.empty(4)
-    local = np.empty(_NUM_DIRECTION)
     for k in range(len(rows)):
         i = rows[k]
-        own, m, n, e_parton = p4[i], mass[i], size[i], energy[set_index[i]]
+        m, n, e_parton = mass[i], size[i], energy[set_index[i]]
+        e, own = p4[i, 0], (p4[i, 1], p4[i, 2], p4[i, 3])
+        square = _dot(own, own)
         least = 0.0
         for s in range(counts.shape[1]):
             least += counts[i, s] * masses[s]
@@ -260,53 +265,50 @@ def _context(
         up = parent[i]
         above = parent[up] if up >= 0 else -1
         top = i if up < 0 else up
-        if above < 0:
-            recoil[0] = 2 * e_parton - p4[top, 0]
-            recoil[1:] = -p4[top, 1:]
-        sib = recoil
+        recoil_e, recoil = 2 * e_parton - p4[top, 0], (-p4[top, 1], -p4[top, 2], -p4[top, 3])
+        sib_e, sib, unc_e, unc = recoil_e, recoil, recoil_e, recoil
         if up < 0:
-            sib_mass, sib_n = sqrt(max(recoil[0] ** 2 - (recoil[1] ** 2 + recoil[2] ** 2 + recoil[3] ** 2), 0.0)), 1
+            sib_mass, sib_n = sqrt(max(recoil_e * recoil_e - _dot(recoil, recoil), 0.0)), 1
         else:
             j = right[up] if left[up] == i else left[up]
-            sib, sib_mass, sib_n = p4[j], mass[j], size[j]
-        unc = recoil
+            sib_e, sib, sib_mass, sib_n = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3]), mass[j], size[j]
         if above >= 0:
-            unc = p4[right[above] if left[above] == up else left[above]]
-        to_sib, to_unc = _unit(sib[1], sib[2], sib[3]), _unit(unc[1], unc[2], unc[3])
-        x, y, z = _frame(own, _AXIS if up < 0 else to_sib)
+            j = right[above] if left[above] == up else left[above]
+            unc_e, unc = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3])
+        to_sib, to_unc = _unit(sib), _unit(unc)
+        # the node's own frame: z along its momentum, x in the plane of the sibling
+        z = _AXIS if square == 0 else _unit(own)
+        x, y = _across_axes(_AXIS if up < 0 else to_sib, z)
         half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
         tangents[_TO_SIBLING, k], tangents[_TO_UNCLE, k], tangents[_TO_AXIS, k] = half_sib, half_unc, half_axis
         free = max(m - least, 1e-6)
-        e = own[0]
         logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
         logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
         logs[_FREE_MASS, k], logs[_FREE_MASS_FRACTION, k] = free, free / m
-        logs[_SIBLING_ENERGY, k] = max(sib[0] / e_parton, 1e-9)
+        logs[_SIBLING_ENERGY, k] = max(sib_e / e_parton, 1e-9)
         logs[_SIBLING_MASS, k], logs[_SIBLING_SIZE, k] = sib_mass + 0.01, sib_n
-        logs[_UNCLE_ENERGY, k] = max(unc[0] / e_parton, 1e-9)
-        out[k, _PZ_OVER_ENERGY] = own[3] / e
+        logs[_UNCLE_ENERGY, k] = max(unc_e / e_parton, 1e-9)
+        out[k, _PZ_OVER_ENERGY] = own[2] / e
         out[k, _IS_ROOT] = 1.0 if up < 0 else 0.0
-        _local(local, x, y, z, to_unc)
-        out[k, _UNCLE_DIRECTION : _UNCLE_DIRECTION + _NUM_DIRECTION] = local
-        _local(local, x, y, z, _AXIS)
-        out[k, _AXIS_DIRECTION : _AXIS_DIRECTION + _NUM_DIRECTION] = local
+        uncle = _local(x, y, z, to_unc)
+        axis = _local(x, y, z, _AXIS)
+        for i in range(_NUM_DIRECTION):
+            out[k, _UNCLE_DIRECTION + i], out[k, _AXIS_DIRECTION + i] = uncle[i], axis[i]
         # the rest frame: z* along the node's flight, or along the axis where that lies ahead
-        p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
+        p = sqrt(square)
         tangent = _tangent(e, p, m, half_axis)
         sin_axis, cos_axis = _sin_cos(tangent)
         ahead = cos_axis > 0
-        if up < 0:
-            to_sib_star = (0.0, 0.0, -1.0)
-        else:
+        to_sib_star = (0.0, 0.0, -1.0)
+        if up >= 0:
             sin_sib, cos_sib = _sin_cos(_tangent(e, p, m, half_sib))
             to_sib_star = (sin_sib, 0.0, cos_sib)
-        cos_phi, sin_phi = local[3], local[4]
+        cos_phi, sin_phi = axis[3], axis[4]
         z_star = (sin_axis * cos_phi, sin_axis * sin_phi, cos_axis) if ahead else _AXIS
         x_star, y_star = _across_axes(to_sib_star if ahead else (1.0, 0.0, 0.0), z_star)
-        for i in range(3):
-            axes[k, 0, i] = x_star[0] * x[i] + x_star[1] * y[i] + x_star[2] * z[i]
-            axes[k, 1, i] = y_star[0] * x[i] + y_star[1] * y[i] + y_star[2] * z[i]
-            axes[k, 2, i] = z_star[0] * x[i] + z_star[1] * y[i] + z_star[2] * z[i]
+        axes[k, 0, 0], axes[k, 0, 1], axes[k, 0, 2] = _turned(x_star, x, y, z)
+        axes[k, 1, 0], axes[k, 1, 1], axes[k, 1, 2] = _turned(y_star, x, y, z)
+        axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2] = _turned(z_star, x, y, z)
         across = hypot(x_star[2], y_star[2])
         has_azimuth = ahead and across > 1e-9
         logs[_AXIS_TANGENT, k] = tangent
@@ -386,7 +388,7 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     return out, axes
 
 
-@compiled
+@compiled_inside
 def _breakup(mass: float, m1: float, m2: float) -> float:
     product = (mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
     return sqrt(max(product, 0.0)) / (2 * max(mass, _EPS))
@@ -401,7 +403,6 @@ def breakup(mass: Floats, m1: Floats, m2: Floats) -> Floats:
     return out
 
 
-@compiled
 def split(
     p4: Floats, mass: Floats, axes: Floats, m_a: Floats, m_b: Floats, cos: Floats, phi: Floats
 ) -> tuple[Floats, Floats]:
@@ -417,30 +418,61 @@ def split(
         phi: phi* of A about the axes z, from x, in rad, (K,).
     """
     a, b = np.empty_like(p4), np.empty_like(p4)
-    for k in range(len(p4)):
-        momentum = sqrt(p4[k, 1] ** 2 + p4[k, 2] ** 2 + p4[k, 3] ** 2)
-        z = _AXIS if momentum == 0 else _unit(p4[k, 1], p4[k, 2], p4[k, 3])
-        star = _breakup(mass[k], m_a[k], m_b[k])
-        sin = sqrt(max(1 - cos[k] ** 2, 0.0))
-        u = (star * sin * np.cos(phi[k]), star * sin * np.sin(phi[k]), star * cos[k])
-        q = (
-            u[0] * axes[k, 0, 0] + u[1] * axes[k, 1, 0] + u[2] * axes[k, 2, 0],
-            u[0] * axes[k, 0, 1] + u[1] * axes[k, 1, 1] + u[2] * axes[k, 2, 1],
-            u[0] * axes[k, 0, 2] + u[1] * axes[k, 1, 2] + u[2] * axes[k, 2, 2],
-        )
-        across, parallel = _across(q, z), _dot(q, z)
-        gamma, gamma_beta = p4[k, 0] / mass[k], momentum / mass[k]
-        for child, sign, m in ((a, 1.0, m_a[k]), (b, -1.0, m_b[k])):
-            along = sign * gamma * parallel + gamma_beta * sqrt(star**2 + m**2)
-            square = m**2
-            for i in range(3):
-                child[k, 1 + i] = sign * across[i] + along * z[i]
-                square += child[k, 1 + i] ** 2
-            child[k, 0] = sqrt(square)
+    _split(p4, mass, axes, m_a, m_b, cos, phi, a, b)
     return a, b
 
 
 @compiled
+def _split(
+    p4: Floats,
+    mass: Floats,
+    axes: Floats,
+    m_a: Floats,
+    m_b: Floats,
+    cos: Floats,
+    phi: Floats,
+    a: Floats,
+    b: Floats,
+) -> None:
+    """Fill the momenta ``a`` and ``b`` (K, 4) for :func:`split`."""
+    for k in range(len(p4)):
+        own, m = (p4[k, 1], p4[k, 2], p4[k, 3]), mass[k]
+        momentum = sqrt(_dot(own, own))
+        z = _AXIS if momentum == 0 else _unit(own)
+        star = _breakup(m, m_a[k], m_b[k])
+        sin = sqrt(max(1 - cos[k] * cos[k], 0.0))
+        u_x, u_y, u_z = star * sin * np.cos(phi[k]), star * sin * np.sin(phi[k]), star * cos[k]
+        q = (
+            u_x * axes[k, 0, 0] + u_y * axes[k, 1, 0] + u_z * axes[k, 2, 0],
+            u_x * axes[k, 0, 1] + u_y * axes[k, 1, 1] + u_z * axes[k, 2, 1],
+            u_x * axes[k, 0, 2] + u_y * axes[k, 1, 2] + u_z * axes[k, 2, 2],
+        )
+        across, parallel = _across(q, z), _dot(q, z)
+        gamma, gamma_beta = p4[k, 0] / m, momentum / m
+        _place_child(a, k, 1.0, m_a[k], star, gamma, gamma_beta, parallel, across, z)
+        _place_child(b, k, -1.0, m_b[k], star, gamma, gamma_beta, parallel, across, z)
+
+
+@compiled_inside
+def _place_child(
+    out: Floats,
+    k: int,
+    sign: float,
+    m: float,
+    star: float,
+    gamma: float,
+    gamma_beta: float,
+    parallel: float,
+    across: Vector,
+    z: Vector,
+) -> None:
+    """Fill ``out[k]`` with the momentum of a child of mass ``m`` from its momentum ``star`` in the rest frame."""
+    along = sign * gamma * parallel + gamma_beta * sqrt(star * star + m * m)
+    x, y, z_ = sign * across[0] + along * z[0], sign * across[1] + along * z[1], sign * across[2] + along * z[2]
+    out[k, 0], out[k, 1], out[k, 2], out[k, 3] = sqrt(m * m + x * x + y * y + z_ * z_), x, y, z_
+
+
+@compiled_inside
 def _logit(x: float) -> float:
     x = min(max(x, 1e-9), 1 - 1e-9)
     return min(max(log(x) - log(1 - x), -_LOGIT_LIMIT), _LOGIT_LIMIT)
@@ -472,8 +504,9 @@ def _variables(
             out[k, M_B] = _logit((m_b[k] - least_b[k]) / max(m - least_a[k] - least_b[k], _EPS))
         if size[a[k]] >= 2:
             out[k, M_A] = _logit((m_a[k] - least_a[k]) / max(m - m_b[k] - least_a[k], _EPS))
-        p = sqrt(own[1] ** 2 + own[2] ** 2 + own[3] ** 2)
-        z = _AXIS if p == 0 else _unit(own[1], own[2], own[3])
+        flight = (own[1], own[2], own[3])
+        p = sqrt(_dot(flight, flight))
+        z = _AXIS if p == 0 else _unit(flight)
         q = (one[1], one[2], one[3])
         along, across = (own[0] * _dot(z, q) - p * one[0]) / m, _across(q, z)
         q = (across[0] + along * z[0], across[1] + along * z[1], across[2] + along * z[2])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Ints
-from generators.nn.compiled import compiled
+from generators.nn.compiled import compiled, compiled_inside
 
 Numbers = NDArray[np.float32]
 
@@ -127,7 +127,7 @@ _MEMORY_SIDE_B = SECTOR_FEATURES.index("memory_side_b")
 _NUM_SECTOR_FEATURES = len(SECTOR_FEATURES)
 
 
-@compiled
+@compiled_inside
 def compress(energy: float) -> float:
     """Return log(1 + E/E0) / 4 of an energy E in MeV."""
     return 0.25 * log1p(energy / E0) if energy > 0 else 0.0
@@ -154,13 +154,17 @@ def compressed(energy: Numbers) -> Numbers:
     return out
 
 
-@compiled
-def _particle_and_layer(particle: Numbers, layer: int, num_layers: int, out: Numbers) -> int:
-    """Fill the first features of a row (F,), the particle's (C,) and the layer's one-hot; return their number."""
-    num = len(particle)
-    out[:num] = particle
-    out[num : num + num_layers] = 0.0
-    out[num + layer] = 1.0
+@compiled_inside
+def _particle_and_layer(particle: Numbers, n: int, layer: int, num_layers: int, out: Numbers, k: int) -> int:
+    """Fill the first features of row k of ``out``, row n of ``particle`` (N, C) and the layer's one-hot.
+
+    Returns their number.
+    """
+    num = particle.shape[1]
+    for c in range(num):
+        out[k, c] = particle[n, c]
+    for c in range(num_layers):
+        out[k, num + c] = 1.0 if c == layer else 0.0
     return num + num_layers
 
 
@@ -187,10 +191,9 @@ def layer_features(
     num_layers = layers.shape[1]
     for k in range(len(rows)):
         n = rows[k]
-        place = _particle_and_layer(particle[n], layer, num_layers, out[k])
-        o = out[k, place:]
+        place = _particle_and_layer(particle, n, layer, num_layers, out, k)
         for d in range(1, HISTORY + 1):
-            o[d - 1] = known[n, layer - d] if layer >= d else 0.0
+            out[k, place + d - 1] = known[n, layer - d] if layer >= d else 0.0
         total, first, second = 0.0, 0.0, 0.0
         highest, where, empty, start = 0.0, 0, 0, num_layers
         for c in range(layer):
@@ -207,15 +210,15 @@ def layer_features(
         mean = first / total if total > 0 else 0.0
         spread = max(second / total - mean * mean, 0.0) ** 0.5 if total > 0 else 0.0
         left = rest[n]
-        o[_ENERGY_LEFT] = compress(left)
-        o[_LOG_FRACTION_LEFT] = 0.2 * max(log(left / (total + left)), -15.0)
-        o[_LOG_FRACTION_IN_FRONT] = 0.2 * max(log((total + 1e-6) / (total + left)), -15.0)
-        o[_MEAN_DEPTH] = mean / num_layers
-        o[_DEPTH_SPREAD] = spread / num_layers
-        o[_HIGHEST_ENERGY] = compress(highest)
-        o[_DISTANCE_TO_HIGHEST] = (layer - where) / num_layers
-        o[_EMPTY_LAYERS] = empty / num_layers
-        o[_DISTANCE_TO_START] = max(layer - start, 0) / num_layers
+        out[k, place + _ENERGY_LEFT] = compress(left)
+        out[k, place + _LOG_FRACTION_LEFT] = 0.2 * max(log(left / (total + left)), -15.0)
+        out[k, place + _LOG_FRACTION_IN_FRONT] = 0.2 * max(log((total + 1e-6) / (total + left)), -15.0)
+        out[k, place + _MEAN_DEPTH] = mean / num_layers
+        out[k, place + _DEPTH_SPREAD] = spread / num_layers
+        out[k, place + _HIGHEST_ENERGY] = compress(highest)
+        out[k, place + _DISTANCE_TO_HIGHEST] = (layer - where) / num_layers
+        out[k, place + _EMPTY_LAYERS] = empty / num_layers
+        out[k, place + _DISTANCE_TO_START] = max(layer - start, 0) / num_layers
 
 
 def num_ring_features(num_layers: int, max_r: int, num_particle: int) -> int:
@@ -251,7 +254,7 @@ def ring_features(
     num_layers, max_r = known.shape[1], known.shape[2]
     for k in range(len(rows)):
         n = rows[k]
-        place = _particle_and_layer(particle[n], layer, num_layers, out[k])
+        place = _particle_and_layer(particle, n, layer, num_layers, out, k)
         for r in range(max_r):
             out[k, place + _IS_THIS_RING] = 1.0 if r == ring else 0.0
             out[k, place + _RING_ENERGY] = known[n, layer, r] if r < ring else 0.0
@@ -276,7 +279,7 @@ def num_sector_features(max_r: int, num_levels: int, num_particle: int) -> int:
     return num_particle + max_r + num_levels + _NUM_SECTOR_FEATURES
 
 
-@compiled
+@compiled_inside
 def _at(x: Numbers, n: int, layer: int, ring: int, slot: int) -> float:
     """Return an entry of x (N, L, R, 2A), 0 where there is no such layer or ring."""
     if layer < 0 or layer >= x.shape[1] or ring < 0 or ring >= x.shape[2]:

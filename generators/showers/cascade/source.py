@@ -18,6 +18,7 @@ from fastsim.errors import FastsimError, WeightsError
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.showers import ShowerSource
+from generators.nn.derived import Derived
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import Cascade
 from generators.showers.cascade.sampler import CascadeSampler
@@ -49,7 +50,7 @@ class CascadeModel(ShowerSource):
         self._target, self._settings = detector, dict(config)
         grid = Grid.of(self.binning(self.particles[0]))
         self.cascade = Cascade(grid, self.particles, config.get("network", {}))
-        self._sampler: CascadeSampler | None = None
+        self._sampler = Derived(CascadeSampler)
 
     @classmethod
     def build(
@@ -97,8 +98,8 @@ class CascadeModel(ShowerSource):
     def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
             return np.zeros((0, self.cascade.grid.num_voxels), np.float32)
-        self._sampler = self._sampler or CascadeSampler(self.cascade, self._settings.get("precision", "bfloat16"))
-        return self._sampler.sample(incidents.pdg_id, incidents.energy, rng)
+        sampler = self._sampler.of(self.cascade, self._settings.get("precision", "bfloat16"))
+        return sampler.sample(incidents.pdg_id, incidents.energy, rng)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights to save: parameters of rings and sectors in float16, which halves the file, the others as they

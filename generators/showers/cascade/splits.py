@@ -16,7 +16,7 @@ from scipy.special import expit, ndtri
 from torch import Tensor, nn
 
 from fastsim.event import Ints
-from generators.nn.compiled import compiled
+from generators.nn.compiled import compiled, compiled_inside
 from generators.nn.padding import padded_number
 
 Bits = NDArray[np.uint16]
@@ -143,8 +143,8 @@ class FastNet:
         bias = (net.first.bias - weight @ net.shift).detach()
         self._first = weight.T.to(dtype).contiguous(), bias
         layers = [layer for layer in net.hidden if isinstance(layer, nn.Linear)]
-        self._hidden = [(layer.weight.detach().T.to(dtype).contiguous(), layer.bias.detach()) for layer in layers]
-        self._head = net.head.weight.detach().T.to(head).contiguous(), net.head.bias.detach().to(head)
+        self._hidden = [(_copy(layer.weight.T, dtype), _copy(layer.bias, torch.float32)) for layer in layers]
+        self._head = _copy(net.head.weight.T, head), _copy(net.head.bias, head)
         self._skip = None
         if net.skip is not None:
             direct = net.skip.weight.detach() * net.scale
@@ -177,10 +177,16 @@ class FastNet:
         return found
 
 
+def _copy(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of its own, row by row in memory."""
+    return x.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
 def relu(x: Tensor, bias: Tensor) -> None:
     """x = relu(x + bias) for x (K, W) in float32 or bfloat16, rounded once."""
     if x.dtype == torch.bfloat16:
-        _relu_bits(_bits(x), bias.numpy())
+        bits = np.empty(x.shape[1], np.uint32)
+        _relu_bits(_bits(x), bias.numpy(), bits, bits.view(np.float32))
     else:
         x.add_(bias).relu_()
 
@@ -188,7 +194,8 @@ def relu(x: Tensor, bias: Tensor) -> None:
 def add_relu(x: Tensor, y: Tensor, bias: Tensor) -> None:
     """x += relu(y + bias) for x, y (K, W), both in float32 or in bfloat16, rounded once; y may be changed."""
     if x.dtype == torch.bfloat16:
-        _add_relu_bits(_bits(x), _bits(y), bias.numpy())
+        bits, more = np.empty((2, x.shape[1]), np.uint32)
+        _add_relu_bits(_bits(x), _bits(y), bias.numpy(), bits, more, bits.view(np.float32), more.view(np.float32))
     else:
         x.add_(y.add_(bias).relu_())
 
@@ -200,37 +207,45 @@ def _bits(x: Tensor) -> Bits:
 
 
 @compiled
-def _relu_bits(x: Bits, bias: NDArray[np.float32]) -> None:
-    """:func:`relu` of bfloat16 numbers (K, W) that are given as bits: the upper half of a float32."""
-    bits = np.empty(x.shape[1], np.uint32)
-    value = bits.view(np.float32)
+def _relu_bits(x: Bits, bias: NDArray[np.float32], bits: NDArray[np.uint32], value: NDArray[np.float32]) -> None:
+    """Apply :func:`relu` to bfloat16 numbers (K, W) that are given as bits, the upper half of a float32.
+
+    ``bits`` and ``value`` (W,) are the working memory of one row, the same memory seen as bits and as numbers.
+    """
     for k in range(len(x)):
-        row = x[k]
         for c in range(len(bits)):
-            bits[c] = np.uint32(row[c]) << np.uint32(16)
+            bits[c] = np.uint32(x[k, c]) << np.uint32(16)
         for c in range(len(bits)):
             value[c] = max(value[c] + bias[c], np.float32(0))
         for c in range(len(bits)):
-            row[c] = _rounded(bits[c])
+            x[k, c] = _rounded(bits[c])
 
 
 @compiled
-def _add_relu_bits(x: Bits, y: Bits, bias: NDArray[np.float32]) -> None:
-    """:func:`add_relu` of bfloat16 numbers (K, W) that are given as bits."""
-    bits, more = np.empty(x.shape[1], np.uint32), np.empty(x.shape[1], np.uint32)
-    value, change = bits.view(np.float32), more.view(np.float32)
+def _add_relu_bits(
+    x: Bits,
+    y: Bits,
+    bias: NDArray[np.float32],
+    bits: NDArray[np.uint32],
+    more: NDArray[np.uint32],
+    value: NDArray[np.float32],
+    change: NDArray[np.float32],
+) -> None:
+    """Apply :func:`add_relu` to bfloat16 numbers (K, W) that are given as bits.
+
+    The others are the working memory of one row: ``bits`` and ``value`` (W,) of x, ``more`` and ``change`` (W,) of y.
+    """
     for k in range(len(x)):
-        row, other = x[k], y[k]
         for c in range(len(bits)):
-            bits[c] = np.uint32(row[c]) << np.uint32(16)
-            more[c] = np.uint32(other[c]) << np.uint32(16)
+            bits[c] = np.uint32(x[k, c]) << np.uint32(16)
+            more[c] = np.uint32(y[k, c]) << np.uint32(16)
         for c in range(len(bits)):
             value[c] += max(change[c] + bias[c], np.float32(0))
         for c in range(len(bits)):
-            row[c] = _rounded(bits[c])
+            x[k, c] = _rounded(bits[c])
 
 
-@compiled
+@compiled_inside
 def _rounded(bits: np.uint32) -> np.uint16:
     """The bfloat16 next to a float32, half to even."""
     even = (bits >> np.uint32(16)) & np.uint32(1)
