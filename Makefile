@@ -1,5 +1,5 @@
 # make demo      install, run the shipped example, compare it with Pythia
-# make test      install, run the tests
+# make test      install, run the tests; COVERAGE=1 also says how much of the code they ran
 # make slow      install, run the tests that take minutes
 # make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
@@ -38,7 +38,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/compare_with_pythia.py demo/generated.hepmc3 demo/reference.hepmc3 -o demo/comparison.png
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
