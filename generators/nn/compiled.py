@@ -10,6 +10,7 @@ whether there is a folder for the machine code.
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 from collections.abc import Callable, Iterator
@@ -122,6 +123,18 @@ def _without_extensions() -> Iterator[None]:
         entrypoints._already_initialized = False
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector from looking through the objects that the compiler makes by the million."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _kernel(function: F, **options: Any) -> F:
     kernel = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     kernel._cache = _cache(function)
@@ -129,7 +142,7 @@ def _kernel(function: F, **options: Any) -> F:
 
     def compile_alone(*args: Any, **kwargs: Any) -> Any:
         # numba locks each pass, not the whole: of two threads that compile at once, one may meet a KeyError
-        with global_compiler_lock, _without_extensions():
+        with global_compiler_lock, _without_extensions(), _without_collector():
             return compile_for_args(*args, **kwargs)
 
     kernel._compile_for_args = compile_alone

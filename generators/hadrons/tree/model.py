@@ -47,12 +47,16 @@ _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: wh
 
 
 def make_net(settings: Mapping[str, Any]) -> SplittingNet:
-    """A network with the sizes of a config; unknown names are refused by its constructor."""
+    """Make a network with the sizes of a config; its constructor refuses unknown names."""
     return SplittingNet(NUM_CONTEXT, torch.from_numpy(SPECIES_MASS), **settings)
 
 
 def _planted(counts: Ints, total: Floats) -> Nodes:
-    """Trees that are roots only, the first N nodes, with room for all that will grow from them."""
+    """Make trees that are roots only, the first N nodes, with room for all nodes that will grow from them.
+
+    Args:
+        counts: (N, S) tokens of each set by species; total: (N, 4) their four-momenta in GeV.
+    """
     size = counts.sum(-1)
     num_nodes = int((2 * size - 1).sum())
     roots = np.arange(len(size))
@@ -78,7 +82,7 @@ def _planted(counts: Ints, total: Floats) -> Nodes:
 def sample_tree(
     net: SplittingSampler, flavour: Ints, energy: Floats, counts: Ints, total: Floats, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Floats]:
-    """Token sets with the given species counts and total four-momenta.
+    """Draw token sets with the given species counts and total four-momenta.
 
     Args:
         net: draws from the splitting density; flavour: (N,) of FLAVOURS; energy: (N,) of the partons in GeV;
@@ -121,9 +125,10 @@ def _split_nodes(
     axes: Floats,
     rng: np.random.Generator,
 ) -> None:
-    """Splits the nodes ``rows`` (K,) of three tokens or more into new nodes from ``grown`` on.
+    """Split the nodes ``rows`` (K,) of three tokens or more into new nodes from ``grown`` on.
 
-    ``features`` and ``axes`` are those of the padded rows; what is drawn for the padding is thrown away.
+    ``features`` and ``axes`` are what :func:`~generators.hadrons.tree.splittings.context` returns for the padded rows;
+    what is drawn for the padding is thrown away.
     """
     wide = padded(rows)
     counts, mass = tree.counts[wide], tree.mass[wide]
@@ -153,7 +158,10 @@ def _split_pairs(
     axes: Floats,
     rng: np.random.Generator,
 ) -> None:
-    """As :func:`_split_nodes`, of two tokens: only angles are free. The first of its species goes to A."""
+    """Split the nodes ``rows`` (K,) of two tokens, for which only angles are free; see :func:`_split_nodes`.
+
+    The token of the first of its species goes to A.
+    """
     counts, num = tree.counts[padded(rows)], len(rows)
     counts_a = np.zeros_like(counts)
     counts_a[np.arange(len(counts)), (counts > 0).argmax(1)] = 1
@@ -165,7 +173,12 @@ def _split_pairs(
 
 
 def _child_mass(value: Floats, mass: Floats, other: Floats, least: Floats) -> Floats:
-    """Masses (K,) of composite children from their variables, those of parents and siblings, and their least."""
+    """Return masses (K,) of composite children in GeV.
+
+    Args:
+        value: (K,) their variable, the logit of the share of the free mass that they take; mass, other: (K,) masses of
+            parents and siblings in GeV; least: (K,) sums of the masses of their tokens in GeV.
+    """
     free = np.maximum(mass - other - least, 0.0)
     # photons never share a mass of zero
     floor = np.maximum(np.minimum(_MIN_MASS * mass, 0.5 * free), _EPS_MASS * mass)
@@ -183,15 +196,16 @@ def _directions(
     m_b: Floats,
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Four-momenta of A and B, each (K, 4), in the hemisphere pz > 0 if one of some draws is."""
+    """Draw four-momenta of A and B, each (K, 4) in GeV, in the hemisphere pz > 0 if one of some draws is."""
     first, second = split(p4, mass, axes, m_a, m_b, *net.draw(angles, rng))
     outside = np.flatnonzero((first[:, 3] <= 0) | (second[:, 3] <= 0))
     if len(outside):
-        t = np.repeat(outside, _REDRAWS)
-        again = split(p4[t], mass[t], axes[t], m_a[t], m_b[t], *net.draw(angles.rows(t), rng))
-        good = ((again[0][:, 3] > 0) & (again[1][:, 3] > 0)).reshape(len(outside), _REDRAWS)
+        repeated = np.repeat(outside, _REDRAWS)
+        directions = net.draw(angles.rows(repeated), rng)
+        redrawn = split(p4[repeated], mass[repeated], axes[repeated], m_a[repeated], m_b[repeated], *directions)
+        good = ((redrawn[0][:, 3] > 0) & (redrawn[1][:, 3] > 0)).reshape(len(outside), _REDRAWS)
         chosen = np.arange(len(outside)) * _REDRAWS + good.argmax(1)
-        first[outside], second[outside] = again[0][chosen], again[1][chosen]
+        first[outside], second[outside] = redrawn[0][chosen], redrawn[1][chosen]
     return first, second
 
 
@@ -262,7 +276,7 @@ class TreeModel(HadronModel):
         return dict(self._settings)
 
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
-        """Token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
+        """Draw token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
         sampler = self._sampler.of(self.net, self.precision)
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
         # the sampler chooses its precision itself
@@ -273,7 +287,7 @@ class TreeModel(HadronModel):
 
     @torch.no_grad()
     def log_prob(self, sample: TokenSample) -> Floats:
-        """Log-density of token sets given their partons, through their clustering tree, shape (N,).
+        """Return the log-density of token sets given their partons, through their clustering tree, shape (N,).
 
         The measure is prod_i d^3p_i / 2E_i in GeV^2 for each token, tokens of one species being
         indistinguishable: with dm^2 and the two-body phase space of each splitting,
@@ -298,7 +312,7 @@ class TreeModel(HadronModel):
 
 
 def log_jacobian(rows: Splittings, tree: Nodes, nodes: Ints) -> Floats:
-    """log of d(coordinates) / [(p*/4M) dcos dphi dm^2 of composite children] for each splitting, (K,).
+    """Return log of d(coordinates) / [(p*/4M) dcos dphi dm^2 of composite children] for each splitting, (K,).
 
     Args:
         rows, tree, nodes: from :func:`generators.hadrons.tree.splittings.splittings`; masses in GeV.

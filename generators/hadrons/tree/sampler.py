@@ -1,6 +1,6 @@
 """Draws from a :class:`generators.hadrons.tree.network.SplittingNet`, as fast as a processor allows.
 
-Matrix products in torch, in bfloat16 if asked; what is drawn between them compiled.
+Matrix products are torch's, in bfloat16 if that is asked for; the draws between them are compiled by numba.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def _add_rows(
     value: Array,
     out: Bits,
 ) -> None:
-    """Columns ``start`` to ``start`` + H of ``heads`` (K, W), plus what ``tables`` (V, B, H) hold for ``bins`` (K, V).
+    """Add to H columns of ``heads`` (K, W), from ``start`` on, the rows of ``tables`` (V, B, H) for ``bins`` (K, V).
 
-    Into the first K rows of ``out`` (P, H), the others zero. Both are the upper bits of float32 numbers, shifted by
-    ``shift``: 16 for bfloat16, which numpy does not have.
+    The sums fill the first K rows of ``out`` (P, H). Numbers of ``heads`` and ``out`` are the upper bits of float32
+    ones, shifted down by ``shift``: 16 for bfloat16, which numpy does not have, 0 for float32. ``bits`` and ``value``
+    (H,) are the working memory of one row, the same memory seen as bits and as float32 numbers.
     """
     # unsigned: no index counts from the end, and lanes run in parallel
     width, first, by = np.uintp(out.shape[1]), np.uintp(start), np.uint32(shift)
@@ -67,12 +68,14 @@ def _add_rows(
 def _pick_kind(
     logits: Array, counts: NDArray[np.uint8], u: Floats, weights: Floats, counts_a: NDArray[np.uint8], composite: Ints
 ) -> int:
-    """Draws a token for A, into ``counts_a`` (K, S) of zeros; the rows where A is composite instead.
+    """Draw whether A is a token of some species or composite; return how many rows are composite.
 
     Args:
-        logits: (K, 1 + S) of composite (it needs four tokens) and of each species (one of ``counts`` (K, S)).
+        logits: (K, 1 + S) of composite (the node needs four tokens) and of each species (the node needs one of it);
+        counts: (K, S) tokens of the nodes; u: (K,) uniform; weights: (1 + S,) working memory; counts_a: (K, S) of
+            zeros, to which the tokens are added; composite: (K,) to fill with the rows where A is composite.
     """
-    found, species = 0, counts.shape[1]
+    num_composite, species = 0, counts.shape[1]
     for k in range(len(logits)):
         n, top = 0, -np.inf
         for s in range(species):
@@ -94,11 +97,11 @@ def _pick_kind(
                     break
                 left -= weights[s]
         if kind == 0:
-            composite[found] = k
-            found += 1
+            composite[num_composite] = k
+            num_composite += 1
         else:
             counts_a[k, kind - 1] = 1
-    return found
+    return num_composite
 
 
 Layer = Callable[[Tensor], Tensor]
@@ -114,7 +117,7 @@ def _chain(*layers: Layer) -> Layer:
 
 
 def _layer(module: nn.Module) -> Layer:
-    """The same function as the module's, on tensors of its weights' type: no hooks, in place where that is safe."""
+    """Return the module's function for tensors of its weights' type: without hooks, in place where that is safe."""
     if isinstance(module, nn.Sequential):
         return _chain(*map(_layer, module))
     if isinstance(module, nn.Linear):
@@ -130,10 +133,14 @@ def _layer(module: nn.Module) -> Layer:
 
 @dataclass(frozen=True)
 class Angles:
-    """Densities of the angles of K splittings: ``cos`` (K, B) logits; of phi, once the bin of cos is known, a head.
+    """Densities of the angles of K splittings.
 
-    That is H columns of ``heads`` (K, W) from ``start`` on, what ``tables`` (V, B, H) hold for ``bins`` (K, V - 1)
-    and the bin of cos, all ``through`` the layers that remain.
+    Attributes:
+        cos: (K, B) logits of the bins of cos theta*.
+        heads, start: (K, W), of which H columns from ``start`` on are the input of the density of phi*.
+        bins: (K, V - 1) of the variables before cos theta*.
+        tables: (V, B, H) of what each bin of each variable before phi* adds to that input.
+        through: the layers from there to the logits of the bins of phi*.
     """
 
     cos: Array
@@ -144,11 +151,12 @@ class Angles:
     through: Layer
 
     def rows(self, rows: Ints | slice) -> Angles:
+        """Return the densities of some of the splittings."""
         return replace(self, cos=self.cos[rows], heads=self.heads[rows], bins=self.bins[rows])
 
 
 class SplittingSampler:
-    """Draws from ``net`` with its weights in ``precision`` ("bfloat16" or "float32"), as they are now."""
+    """Draws from ``net`` with a copy of its weights in ``precision``, "bfloat16" or "float32"."""
 
     def __init__(self, net: SplittingNet, precision: str = "bfloat16") -> None:
         self.num_bins = net.num_bins
@@ -182,13 +190,13 @@ class SplittingSampler:
         return self._net.inputs(torch.from_numpy(context), torch.from_numpy(counts)).to(self._dtype)
 
     def encode(self, context: Array, counts: NDArray[np.uint8]) -> Tensor:
-        """Hidden states (K, width) of nodes with the given context (K, F) and counts (K, S)."""
+        """Return hidden states (K, width) of nodes with the given context (K, F) and counts (K, S)."""
         return self._encode(self._inputs(context, counts))
 
     def content(
         self, hidden: Tensor, counts: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Ints]:
-        """Content of A (K, S) of nodes of three tokens or more, and the rows where A is composite."""
+        """Draw the content of A (K, S) for nodes of three tokens or more; return it and the rows of composite A."""
         logits = self._kind(hidden).float().numpy()
         counts_a = np.zeros_like(counts)
         both, weights = np.empty(len(counts), np.int64), np.empty(logits.shape[1])
@@ -201,33 +209,33 @@ class SplittingSampler:
         return counts_a, both
 
     def with_content(self, hidden: Tensor, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Tensor:
-        """Hidden states (K, width) once the content of A is known."""
+        """Return hidden states (K, width) once the content of A is known."""
         features = self._net.content_features(torch.from_numpy(counts), torch.from_numpy(counts_a)).to(self._dtype)
         return self._content_block(self._content(features).add_(hidden))
 
     def heads(self, hidden: Tensor) -> Bits:
-        """Inputs (K, 3 H) of the densities of m_B, cos theta* and phi*."""
+        """Return the inputs (K, 3 H) of the densities of m_B, cos theta* and phi*."""
         rows = slice(3 * self._net.head_width)
         return self._as_bits(linear(hidden, self._heads[0][rows], self._heads[1][rows]))
 
     def masses_b(self, heads: Bits, rng: np.random.Generator) -> tuple[Ints, Floats]:
-        """Bins and values (K,) of the variable of m_B."""
+        """Draw bins and values (K,) of the variable of m_B."""
         return self._pick(self._logits(heads, 0, np.empty((len(heads), 0), np.int64), 0), 0, rng)
 
     def masses_a(self, hidden: Tensor, bins_b: Ints, rows: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
-        """Bins and values (R,) of the variable of m_A, of the ``rows`` (R,) of ``hidden`` (K, width)."""
+        """Draw bins and values (R,) of the variable of m_A, for the ``rows`` (R,) of ``hidden`` (K, width)."""
         start, wide = 3 * self._net.head_width, padded(rows)
         heads = self._as_bits(linear(hidden[wide], self._heads[0][start:], self._heads[1][start:]))
         return self._pick(self._logits(heads, 0, bins_b[rows, None], 1), 1, rng)
 
     def angles(self, heads: Bits, bins: Ints) -> Angles:
-        """Densities of the angles given the bins (K, 2) of m_B and m_A, ``num_bins`` where there is none."""
+        """Return densities of the angles given bins (K, 2) of m_B and m_A, ``num_bins`` where the child is a token."""
         width = self._net.head_width
         cos = self._logits(heads, width, bins, 2)
         return Angles(cos, heads, 2 * width, bins, self._tables[3], self._outputs[3])
 
     def pair_angles(self, context: Array, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Angles:
-        """Densities of the angles of nodes of two tokens."""
+        """Return densities of the angles of nodes of two tokens."""
         if self._net.pair is None:
             hidden = self.with_content(self.encode(context, counts), counts, counts_a)
             return self.angles(self.heads(hidden), np.full((len(counts), 2), self.num_bins))
@@ -236,7 +244,7 @@ class SplittingSampler:
         return Angles(cos, heads, 0, np.empty((len(cos), 0), np.int64), self._pair_table, self._phi)
 
     def draw(self, angles: Angles, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """cos theta* and phi* (K,) from their densities."""
+        """Draw cos theta* and phi* (K,) from their densities."""
         bins, value = self._pick(angles.cos, 2, rng)
         known = np.concatenate([angles.bins, bins[:, None]], axis=1)
         logits = self._through(angles.through, angles.heads, angles.start, known, angles.tables)
@@ -250,7 +258,7 @@ class SplittingSampler:
         return self._through(self._outputs[variable], heads, start, bins, self._tables[variable])
 
     def _through(self, layers: Layer, heads: Bits, start: int, bins: Ints, tables: Array) -> Array:
-        """Logits (K, B) of a variable from its head, given the ``bins`` (K, V) of those before it."""
+        """Return logits (K, B) of a variable from its head, given the ``bins`` (K, V) of the variables before it."""
         wide = torch.empty(padded_number(len(bins)), tables.shape[2], dtype=self._dtype)
         out, bits = self._as_bits(wide), np.empty(tables.shape[2], np.uint32)
         _add_rows(heads, start, bins, tables, self._shift, bits, bits.view(np.float32), out)

@@ -48,7 +48,7 @@ class CascadeSampler:
         self._nets = {stage: FastNet(cascade.net(stage), *kind) for stage, kind in kinds.items()}
 
     def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
+        """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
         grid = self.grid
         given = self.cascade.given(pdg_id, energy)
         visible = self._draw("response", given, available(pdg_id, energy), rng)[0]
@@ -61,7 +61,7 @@ class CascadeSampler:
     def _draw(
         self, stage: str, features: NDArray[np.float32], energy: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both parts (K,) of energies (K,)."""
+        """Draw both parts (K,) of energies (K,) in MeV."""
         net = self._nets[stage]
         a, b = draw_splits(net(features), energy, random_numbers(len(energy), rng, normal=net.normal))
         return a, b
@@ -106,7 +106,7 @@ class CascadeSampler:
     def _sectors(
         self, given: NDArray[np.float32], rings: NDArray[np.float32], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Heaps (N, L, R, 2A) of rings (N, L, R).
+        """Draw heaps (N, L, R, 2A) of rings (N, L, R), in MeV.
 
         A split of level k in layer l reads splits of the levels above in its own layer, and of its own level in the
         layers in front: all with the same l + k are drawn at once, even rings before odd ones.
@@ -142,10 +142,15 @@ def draw_halves(
     deposits: NDArray[np.float32],
     known: NDArray[np.float32],
 ) -> Ints:
-    """Draws the halves of blocks (K, 4) of ``deposits`` (N, L, R, 2A) into it, in MeV, and into ``known``, compressed.
+    """Draw the halves of blocks of ``deposits`` into it, and compressed into ``known``.
 
-    Parameters (K, 3 + 3C) and uniform numbers (K, 3) as :func:`draw_splits` takes them; ``swapped`` (K,) says where
-    part A is the second half. Returns the rows of the halves that have energy and halves of their own.
+    Args:
+        parameters: (K, 3 + 3C) of :class:`~generators.showers.cascade.splits.SplitNet`; rows: (K, 4) shower, layer,
+            ring and heap node of the blocks; swapped: (K,) where part A is the second half; u: (K, 3) uniform;
+            deposits: (N, L, R, 2A) in MeV; known: (N, L, R, 2A) the same compressed.
+
+    Returns:
+        The rows (M, 4) of the halves that have energy and halves of their own.
     """
     num_alpha, count = deposits.shape[3] // 2, 0
     halves = np.empty((2 * len(rows), 4), np.int64)

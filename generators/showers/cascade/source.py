@@ -61,13 +61,13 @@ class CascadeModel(ShowerSource):
         energy: tuple[float, float],
         config: Mapping[str, Any],
     ) -> Self:
-        """An untrained model of a detector, for PDG ids and kinetic energies (GeV)."""
+        """Make an untrained model of a detector, for particles (PDG ids) and a range of kinetic energies in GeV."""
         domain = ShowerDomain(frozenset(particles), float(energy[0]), float(energy[1]))
         return cls(name, detector, domain, {"detector": detector.name, "particles": list(particles), **config})
 
     @classmethod
     def from_card(cls, card: ModelCard, weights: Path, *, device: str = "cpu") -> Self:
-        """The model of a card and its verified weights file.
+        """Make the model of a card and its verified weights file.
 
         Raises:
             WeightsError: if config and weights do not fit each other.
@@ -89,11 +89,11 @@ class CascadeModel(ShowerSource):
         return model
 
     def binning(self, pdg_id: int) -> Binning:
-        """The voxels, for a particle of the domain."""
-        found = self._target.binning(_NAMES[pdg_id])
-        if found is None:
+        """Return the voxels for a particle of the domain."""
+        binning = self._target.binning(_NAMES[pdg_id])
+        if binning is None:
             raise FastsimError(f"detector {self.detector}: its cells lie in (x, y); a cascade needs (r, alpha)")
-        return found
+        return binning
 
     def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
@@ -102,13 +102,12 @@ class CascadeModel(ShowerSource):
         return sampler.sample(incidents.pdg_id, incidents.energy, rng)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights to save: parameters of rings and sectors in float16, which halves the file, the others as they
-        are."""
+        """Return the weights to save: rings and sectors in float16, which halves the file, others as they are."""
         small = {name for name, _ in self.cascade.named_parameters() if name.split(".")[1] in ("rings", "sectors")}
         return {k: (v.half() if k in small else v).contiguous() for k, v in self.cascade.state_dict().items()}
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
-        """Writes card and weights under the model's name; the card's figures are filled by validation."""
+        """Write card and weights under the model's name; the card's figures are filled by validation."""
         from fastsim.sources import cards
 
         json.dumps(training)  # a card holds JSON values only

@@ -46,7 +46,7 @@ class Rows:
         return len(self.case)
 
     def chosen(self, rows: Ints) -> Rows:
-        """Those of the given indices."""
+        """Return the splits of the given indices (K,)."""
         index = torch.from_numpy(rows)
         return Rows(self.features[index], self.case[index], self.ratio[index])
 
@@ -96,12 +96,12 @@ class SplitNet(nn.Module):
         self.register_buffer("scale", torch.ones(num_features))
 
     def set_scales(self, features: Tensor) -> None:
-        """Fixes the standardisation from training features (N, F)."""
+        """Fix the standardisation from training features (N, F)."""
         self.shift.copy_(features.mean(0))
         self.scale.copy_(1 / features.std(0).clamp_min(0.05))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Parameters (N, 3 + 3K) in float32: logits of the cases, of the components, means, log-scales."""
+        """Return parameters (N, 3 + 3K) in float32: logits of the cases, of the components, means, log-scales."""
         features = (features - self.shift) * self.scale
         x = torch.relu(self.first(features))
         for layer in self.hidden:
@@ -114,7 +114,7 @@ class SplitNet(nn.Module):
         return result
 
     def log_prob(self, rows: Rows) -> Tensor:
-        """Log-density (N,) of splits: of the case, and of the log-ratio where both parts have energy."""
+        """Return the log-density (N,) of splits: of the case, and of the log-ratio where both parts have energy."""
         parameters, num = self(rows.features), self.num_components
         result = torch.log_softmax(parameters[:, :3], -1).gather(1, rows.case[:, None])[:, 0]
         both = torch.nonzero(rows.case == 0)[:, 0]
@@ -126,7 +126,7 @@ class SplitNet(nn.Module):
         return result.index_add(0, both, mixture)
 
     def loss(self, rows: Rows) -> Tensor:
-        """Mean negative log-likelihood of a split."""
+        """Return the mean negative log-likelihood of a split."""
         return -self.log_prob(rows).mean()
 
 
@@ -154,7 +154,7 @@ class FastNet:
 
     @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Parameters (K, 3 + 3C) for features (K, F)."""
+        """Return parameters (K, 3 + 3C) for features (K, F)."""
         num = len(features)
         given = torch.zeros(padded_number(num), features.shape[1], dtype=self._dtype)
         given[:num].copy_(torch.from_numpy(features))
@@ -173,17 +173,17 @@ class FastNet:
         if self.normal:
             weights = result[:, 3 : 3 + self._num_components]
             weights[weights < weights.amax(1, keepdim=True) - _LEAST_WEIGHT] = -torch.inf
-        found: NDArray[np.float32] = result.numpy()
-        return found
+        parameters: NDArray[np.float32] = result.numpy()
+        return parameters
 
 
 def _copy(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor of its own, row by row in memory."""
+    """Return a copy of a tensor, its rows one after the other in memory."""
     return x.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def relu(x: Tensor, bias: Tensor) -> None:
-    """x = relu(x + bias) for x (K, W) in float32 or bfloat16, rounded once."""
+    """Set x to relu(x + bias), for x (K, W) in float32 or bfloat16, rounded once."""
     if x.dtype == torch.bfloat16:
         bits = np.empty(x.shape[1], np.uint32)
         _relu_bits(_bits(x), bias.numpy(), bits, bits.view(np.float32))
@@ -192,7 +192,7 @@ def relu(x: Tensor, bias: Tensor) -> None:
 
 
 def add_relu(x: Tensor, y: Tensor, bias: Tensor) -> None:
-    """x += relu(y + bias) for x, y (K, W), both in float32 or in bfloat16, rounded once; y may be changed."""
+    """Add relu(y + bias) to x, for x, y (K, W) both in float32 or in bfloat16, rounded once; y may be changed."""
     if x.dtype == torch.bfloat16:
         bits, more = np.empty((2, x.shape[1]), np.uint32)
         _add_relu_bits(_bits(x), _bits(y), bias.numpy(), bits, more, bits.view(np.float32), more.view(np.float32))
@@ -201,7 +201,7 @@ def add_relu(x: Tensor, y: Tensor, bias: Tensor) -> None:
 
 
 def _bits(x: Tensor) -> Bits:
-    """The memory of a bfloat16 tensor, for which numpy has no type."""
+    """Return the memory of a bfloat16 tensor as an array; numpy has no such type."""
     bits: Bits = x.view(torch.int16).numpy().view(np.uint16)
     return bits
 
@@ -247,13 +247,13 @@ def _add_relu_bits(
 
 @compiled_inside
 def _rounded(bits: np.uint32) -> np.uint16:
-    """The bfloat16 next to a float32, half to even."""
+    """Round the bits of a float32 to those of the nearest bfloat16, half to even."""
     even = (bits >> np.uint32(16)) & np.uint32(1)
     return np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
 
 
 def random_numbers(num: int, rng: np.random.Generator, *, normal: bool) -> NDArray[np.float64]:
-    """Uniform numbers (num, 3) for :func:`draw_split`; of a normal mixture the logit of the third is a normal one."""
+    """Draw numbers (num, 3) for :func:`draw_split`: uniform, or such that the logit of the third is normal."""
     u = rng.random((num, 3))
     if normal:
         u[:, 2] = expit(ndtri(u[:, 2]))
@@ -266,7 +266,7 @@ def _log_scale(x: Tensor) -> Tensor:
 
 @compiled
 def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) -> tuple[float, float]:
-    """Both parts of an energy from parameters (3 + 3C,) of a :class:`SplitNet`, with u (3,) uniform."""
+    """Return both parts of an energy, from parameters (3 + 3C,) of a :class:`SplitNet` and u (3,) uniform."""
     num = (len(p) - 3) // 3
     top = max(p[0], p[1], p[2])
     both, only_a, only_b = exp(p[0] - top), exp(p[1] - top), exp(p[2] - top)
@@ -300,7 +300,7 @@ def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) ->
 def draw_splits(
     parameters: NDArray[np.float32], energy: NDArray[np.float32], u: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both parts of energies (K,) from parameters (K, 3 + 3C), with u (K, 3) uniform."""
+    """Return both parts of energies (K,), from parameters (K, 3 + 3C) and u (K, 3) uniform."""
     part_a, part_b = np.empty_like(energy), np.empty_like(energy)
     for k in range(len(energy)):
         part_a[k], part_b[k] = draw_split(parameters[k], energy[k], u[k])
