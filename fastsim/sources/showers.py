@@ -1,4 +1,4 @@
-"""Particles that hit a calorimeter, and what turns them into deposits."""
+"""Sources of calorimeter showers: the contract of what turns particles into deposits, and the particles themselves."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Incidents:
 
     Raises:
         ValueError: if the arrays differ in length, or hold NaN, infinity or an energy that is not positive.
+
+    >>> incidents = Incidents.perpendicular(22, [1.0, 10.0, 200.0])
+    >>> len(incidents), incidents[1:].energy.tolist()
+    (3, [10.0, 200.0])
     """
 
     pdg_id: Ints
@@ -46,7 +50,7 @@ class Incidents:
 
     @classmethod
     def perpendicular(cls, pdg_id: int, energy: Floats) -> Incidents:
-        """Return particles of one kind along the normal of the layers; ``energy`` (N,) in GeV."""
+        """Return N particles of one kind along the normal of the layers; ``energy`` (N,) kinetic, in GeV."""
         energy = np.asarray(energy, dtype=np.float64)
         zeros = np.zeros(energy.shape)
         return cls(np.full(energy.shape, pdg_id), energy, zeros, zeros)
@@ -61,9 +65,18 @@ class Incidents:
 
 @dataclass(frozen=True)
 class ShowerDomain:
-    """The incident particles a source of showers is valid for.
+    """The particles that a source of showers is valid for.
 
-    PDG ids, kinetic energies in [min_energy, max_energy] GeV, angles to the normal up to ``max_theta`` rad.
+    Attributes:
+        particles: PDG ids.
+        min_energy, max_energy: lowest and highest kinetic energy in GeV.
+        max_theta: largest angle to the normal of the layers in rad.
+
+    >>> domain = ShowerDomain(frozenset({22}), 1.0, 100.0)
+    >>> print(domain)
+    gamma of 1 to 100 GeV, theta up to 0 rad
+    >>> domain.contains(Incidents.perpendicular(22, [1.0, 10.0, 200.0])).tolist()
+    [True, True, False]
     """
 
     particles: frozenset[int]
@@ -95,6 +108,16 @@ class ShowerSource(Source[Incidents]):
 
     Attributes:
         detector: name of the detector that the showers are in.
+
+    >>> from fastsim.detector.binning import Layer
+    >>> class OneVoxel(ShowerSource):
+    ...     name, detector, domain = "one-voxel", "toy", ShowerDomain(frozenset({22}), 1.0, 100.0)
+    ...     def binning(self, pdg_id):
+    ...         return Binning("gamma", 22, (Layer(0, (0.0, 100.0), 1),))
+    ...     def draw(self, incidents, rng):  # a fluctuating fraction of the energy
+    ...         return (rng.uniform(20.0, 30.0, len(incidents)) * incidents.energy).reshape(-1, 1).astype(np.float32)
+    >>> OneVoxel().sample(Incidents.perpendicular(22, [1.0, 10.0]), rng=1).shape
+    (2, 1)
     """
 
     domain: ShowerDomain
