@@ -19,6 +19,10 @@ class Incidents:
 
     Raises:
         ValueError: if the arrays differ in length, or hold NaN, infinity or an energy that is not positive.
+
+    >>> incidents = Incidents.perpendicular(22, [1.0, 10.0, 200.0])
+    >>> len(incidents), incidents[1:].energy.tolist()
+    (3, [10.0, 200.0])
     """
 
     pdg_id: Ints
@@ -39,7 +43,7 @@ class Incidents:
 
     @classmethod
     def perpendicular(cls, pdg_id: int, energy: Floats) -> Incidents:
-        """Return particles of one kind along the normal of the layers; ``energy`` (N,) in GeV."""
+        """Return N particles of one kind along the normal of the layers; ``energy`` (N,) kinetic, in GeV."""
         energy = np.asarray(energy, dtype=np.float64)
         zeros = np.zeros(energy.shape)
         return cls(np.full(energy.shape, pdg_id), energy, zeros, zeros)

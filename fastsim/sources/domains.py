@@ -52,9 +52,18 @@ class Domain:
 
 @dataclass(frozen=True)
 class ShowerDomain:
-    """The incident particles a source of showers is valid for.
+    """The particles that a source of showers is valid for.
 
-    PDG ids, kinetic energies in [min_energy, max_energy] GeV, angles to the normal up to ``max_theta`` rad.
+    Attributes:
+        particles: PDG ids.
+        min_energy, max_energy: lowest and highest kinetic energy in GeV.
+        max_theta: largest angle to the normal of the layers in rad.
+
+    >>> domain = ShowerDomain(frozenset({22}), 1.0, 100.0)
+    >>> print(domain)
+    gamma of 1 to 100 GeV, theta up to 0 rad
+    >>> domain.contains(Incidents.perpendicular(22, [1.0, 10.0, 200.0])).tolist()
+    [True, True, False]
     """
 
     particles: frozenset[int]

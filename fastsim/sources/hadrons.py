@@ -1,4 +1,4 @@
-"""What turns partons into hadrons: the contract of its sources, and the partons that they are valid for."""
+"""Sources of hadrons: the contract of what turns partons into hadrons, and the partons that it is valid for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from fastsim.sources.source import RNG, Source, generator
 class HadronSource(Source[Partons]):
     """A source of hadrons: Pythia, a library of its jets, a trained model.
 
-    A subclass gives ``name``, ``domain`` and :meth:`draw`. One with a latent, a named set of numbers that it draws from
-    the parton first, also sets ``has_latent`` and gives :meth:`draw_latent` and :meth:`draw_with_latent`.
+    A subclass gives ``name``, ``domain`` and :meth:`draw`. One with a latent, named numbers that it draws from the
+    parton before the hadrons, also sets ``has_latent`` and gives :meth:`draw_latent` and :meth:`draw_with_latent`.
 
     A set of hadrons is the hemisphere of a parton of the gun: it does not conserve four-momentum by itself,
     :mod:`fastsim.event.reconstruction` does that for whole events.
+
+    >>> class Photons(HadronSource):
+    ...     name, domain = "photons", Domain(QUARKS_AND_GLUONS, 1.0, 1000.0)
+    ...     def draw(self, partons, rng):  # one photon with the parton's momentum
+    ...         p4 = np.column_stack([np.linalg.norm(partons.p4[:, 1:], axis=1), partons.p4[:, 1:]])
+    ...         return ParticleSet(np.arange(len(partons) + 1), np.full(len(partons), 22), p4)
+    >>> Photons().sample(Partons.from_pt_eta_phi([1, 21], [50.0, 20.0], [0.0, 1.0], [0.0, 2.0]), rng=1).counts.tolist()
+    [1, 1]
     """
 
     domain: Domain
@@ -38,7 +46,7 @@ class HadronSource(Source[Partons]):
         raise self._no_latent()
 
     def draw_with_latent(self, partons: Partons, rng: np.random.Generator, latent: Any) -> tuple[ParticleSet, Any]:
-        """Draw as :meth:`draw` does, with the given latents or, for None, new ones; return the sets and the latents."""
+        """Draw the final particles of N partons from latents; None draws these too. Return particles and latents."""
         raise self._no_latent()
 
     def sample(self, partons: Partons, *, rng: RNG = None, seed: int | None = None, latent: Any = None) -> ParticleSet:

@@ -1,4 +1,4 @@
-"""What turns particles into calorimeter showers: the contract of its sources."""
+"""Sources of calorimeter showers: the contract of what turns particles into deposits."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ class ShowerSource(Source[Incidents]):
 
     Attributes:
         detector: name of the detector that the showers are in.
+
+    >>> from fastsim.detector.binning import Layer
+    >>> class OneVoxel(ShowerSource):
+    ...     name, detector, domain = "one-voxel", "toy", ShowerDomain(frozenset({22}), 1.0, 100.0)
+    ...     def binning(self, pdg_id):
+    ...         return Binning("gamma", 22, (Layer(0, (0.0, 100.0), 1),))
+    ...     def draw(self, incidents, rng):  # a fluctuating fraction of the energy
+    ...         return (rng.uniform(20.0, 30.0, len(incidents)) * incidents.energy).reshape(-1, 1).astype(np.float32)
+    >>> OneVoxel().sample(Incidents.perpendicular(22, [1.0, 10.0]), rng=1).shape
+    (2, 1)
     """
 
     domain: ShowerDomain
