@@ -1,8 +1,10 @@
 # make demo      install, run the shipped example, compare it with Pythia
-# make test      install, run the tests
+# make test      install, run the tests; COVERAGE=1 also says how much of the code they ran
 # make slow      install, run the tests that take minutes
 # make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
+# make docs      the documentation site, in site/: warnings are errors; needs neither torch nor Pythia
+# make notebooks install, run the notebooks of the site and save their outputs
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
 #                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached),
 #                and those of copper and of whole chains in docs/calorimeter.md
@@ -12,11 +14,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(DOCS_VENV)/.installed
 MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test slow fuzz lint validate validate-hadrons validate-showers validate-copper bench bench-production install clean
+.PHONY: demo test slow fuzz lint docs notebooks validate validate-hadrons validate-showers validate-copper bench bench-production install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -34,7 +38,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/compare_with_pythia.py demo/generated.hepmc3 demo/reference.hepmc3 -o demo/comparison.png
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
@@ -44,8 +48,20 @@ fuzz: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+$(DOCS_STAMP): requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet -r requirements-docs.lock
+	touch $@
+
+notebooks: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/tools/run_notebooks.py
 
 validate: validate-hadrons validate-showers validate-copper
 
@@ -69,4 +85,4 @@ bench-production: $(STAMP)
 	$(BIN)/python -m bench.endurance
 
 clean:
-	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist demo site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

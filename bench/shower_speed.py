@@ -25,11 +25,12 @@ import numpy as np
 
 from bench.validation.hadron_document import fill, table
 from fastsim.detector.detector import PARTICLES, load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.production.options import RunOptions
 from fastsim.registry import load_showers, shipped_showers
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.reference.geant4_run import make_showers
 from generators.showers.library import ShowerLibrary
 

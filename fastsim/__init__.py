@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         showers,
         train,
     )
+    from fastsim.detector.incidents import Incidents
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
     from fastsim.event.gun import Gun
-    from fastsim.sources.hadrons import Domain, HadronSource
+    from fastsim.sources.domains import Domain, ShowerDomain
+    from fastsim.sources.hadrons import HadronSource
     from fastsim.sources.pipeline import Pipeline
-    from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+    from fastsim.sources.showers import ShowerSource
 
 _HOMES = {
     "fastsim.api": (
@@ -46,9 +48,11 @@ _HOMES = {
     "fastsim.errors": ("FastsimError",),
     "fastsim.event": ("HardEvents", "ParticleSet", "Partons"),
     "fastsim.event.gun": ("Gun",),
-    "fastsim.sources.hadrons": ("Domain", "HadronSource"),
+    "fastsim.detector.incidents": ("Incidents",),
+    "fastsim.sources.domains": ("Domain", "ShowerDomain"),
+    "fastsim.sources.hadrons": ("HadronSource",),
     "fastsim.sources.pipeline": ("Pipeline",),
-    "fastsim.sources.showers": ("Incidents", "ShowerDomain", "ShowerSource"),
+    "fastsim.sources.showers": ("ShowerSource",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [

@@ -29,9 +29,10 @@ from fastsim.errors import FastsimError, WeightsError
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS
+from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Step
-from fastsim.sources.showers import ShowerDomain, ShowerSource
+from fastsim.sources.showers import ShowerSource
 
 if TYPE_CHECKING:
     from generators.reference.full import FullPythia
@@ -48,6 +49,11 @@ _KINDS = {
     "tree": "generators.hadrons.tree.model:TreeModel",
     "diffusion": "generators.hadrons.flow.model:DiffusionModel",
     "cascade": "generators.showers.cascade.source:CascadeModel",
+}
+_TRAININGS = {
+    "tree": "generators.hadrons.train:train",
+    "diffusion": "generators.hadrons.train:train",
+    "cascade": "generators.showers.train:train",
 }
 
 ShowerModelName = PathLike | Sequence[PathLike]
@@ -70,8 +76,7 @@ def model_class(kind: str, place: str) -> Any:
         WeightsError: if there is no such kind, or the package that adds it cannot be loaded.
     """
     if kind in _KINDS:
-        module, name = _KINDS[kind].split(":")
-        return getattr(import_module(module), name)
+        return _named(_KINDS[kind])
     for entry in entry_points(group=ENTRY_POINTS, name=kind):
         try:
             return entry.load()
@@ -81,6 +86,12 @@ def model_class(kind: str, place: str) -> Any:
         f"{place}: unknown kind {kind!r}: there are {', '.join(kinds())}; install the package that adds it "
         f"(entry point group {ENTRY_POINTS})"
     )
+
+
+def _named(place: str) -> Any:
+    """Return what ``module:name`` names."""
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
 
 
 def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> Any:
@@ -292,8 +303,11 @@ def train(config: PathLike, output: PathLike, *, resume: bool = True) -> Path:
     kind = read_config(Path(config)).get("kind")
     if not isinstance(kind, str):
         raise FastsimError(f"{config}: missing key 'kind': one of {', '.join(kinds())}")
-    cls = model_class(kind, os.fspath(config))
-    if not hasattr(cls, "train_from_config"):
-        raise FastsimError(f"{config}: models of kind {kind!r} have no training")
-    path: Path = cls.train_from_config(Path(config), Path(output), resume=resume)
+    if kind in _TRAININGS:
+        training = _named(_TRAININGS[kind])
+    else:
+        training = getattr(model_class(kind, os.fspath(config)), "train_from_config", None)
+        if training is None:
+            raise FastsimError(f"{config}: models of kind {kind!r} have no training")
+    path: Path = training(Path(config), Path(output), resume=resume)
     return path

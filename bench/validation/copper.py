@@ -34,12 +34,13 @@ from numpy.typing import NDArray
 from bench.validation.hadron_document import fill, table
 from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError
 from fastsim.production.shower_run import CHUNK
 from fastsim.registry import load_showers, shipped_showers
 from fastsim.shipped import data_folder
 from fastsim.sources import cards
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
 

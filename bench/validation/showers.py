@@ -39,6 +39,7 @@ from bench.validation.hadron_document import fill
 from bench.validation.shower_document import NULL
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers
 from fastsim.production.shower_run import CHUNK
@@ -46,7 +47,7 @@ from fastsim.registry import load_showers
 from fastsim.shipped import data_folder, sha256_of
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.showers.library import ShowerLibrary
 from generators.showers.stored import StoredShowers, read_stored
 from metrics.showers.comparison import CLASSIFIERS, READOUT, ShowerComparison, compare_showers

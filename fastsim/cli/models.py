@@ -50,7 +50,7 @@ def limits(card: ModelCard) -> tuple[str, str]:
     """Partons, or particles and detector, and the range of pT or kinetic energy in GeV that a model is valid for."""
     from fastsim.detector.detector import PARTICLES
     from fastsim.event.species import QUARKS
-    from fastsim.sources.showers import ShowerDomain
+    from fastsim.sources.domains import ShowerDomain
 
     domain = card.domain
     if isinstance(domain, ShowerDomain):

@@ -39,7 +39,13 @@ MAX_VOXELS = 10_000_000
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: ``id``, ring edges in mm, number of sectors in alpha."""
+    """One layer of a binning.
+
+    Attributes:
+        id: its number in the file.
+        r_edges: edges of its rings in mm; a single one for a layer without voxels.
+        num_alpha: number of equal sectors in alpha.
+    """
 
     id: int
     r_edges: tuple[float, ...]
@@ -56,12 +62,12 @@ class Layer:
 
     @property
     def num_r(self) -> int:
-        """Rings."""
+        """Number of rings."""
         return len(self.r_edges) - 1
 
     @property
     def num_voxels(self) -> int:
-        """Rings times sectors."""
+        """Number of voxels: rings times sectors."""
         return self.num_r * self.num_alpha
 
     @property
@@ -96,8 +102,13 @@ class Layer:
 class Binning:
     """The layers that a particle's showers are recorded in; layers without voxels may be among them.
 
+    Attributes:
+        particle: its name.
+        pid: its PDG id.
+        layers: in their order along the particle's direction.
+
     >>> binning = Binning("electron", 11, (Layer(0, (0.0, 5.0, 10.0), 4), Layer(1, (0.0,), 1), Layer(2, (0.0, 8.0), 1)))
-    >>> binning.num_voxels, [(layer.id, part) for layer, part in binning.parts]
+    >>> binning.num_voxels, [(layer.id, voxels) for layer, voxels in binning.parts]
     (9, [(0, slice(0, 8, None)), (2, slice(8, 9, None))])
     """
 
@@ -119,7 +130,7 @@ class Binning:
 
     @cached_property
     def parts(self) -> tuple[tuple[Layer, slice], ...]:
-        """Every layer that has voxels, with its part of a shower's vector."""
+        """Every layer that has voxels, with the slice of a shower's vector that holds them."""
         ends = np.cumsum([layer.num_voxels for layer in self.layers]).tolist()
         return tuple(
             (layer, slice(end - layer.num_voxels, end))
@@ -128,7 +139,7 @@ class Binning:
         )
 
     def check(self, num_voxels: int, place: str) -> None:
-        """Raises FastsimError if showers of this many voxels are not in this binning; ``place`` says where they are."""
+        """Raise FastsimError if showers have another number of voxels; ``place`` names their file in the message."""
         if num_voxels != self.num_voxels:
             raise FastsimError(
                 f"{place}: showers of {num_voxels} voxels, but the binning of {self.particle} has {self.num_voxels}; "
@@ -136,18 +147,18 @@ class Binning:
             )
 
     def to_xml(self) -> str:
-        """The binning as a CaloChallenge file, which :func:`read_binning` reads back equal."""
+        """Return the binning as the text of a CaloChallenge XML file, which :func:`read_binning` reads."""
         root = ElementTree.Element("Bins")
-        block = ElementTree.SubElement(root, "Bin", pid=str(self.pid), name=self.particle)
+        element = ElementTree.SubElement(root, "Bin", pid=str(self.pid), name=self.particle)
         for layer in self.layers:
             edges = _text(layer.r_edges)
-            ElementTree.SubElement(block, "Layer", id=str(layer.id), r_edges=edges, n_bin_alpha=str(layer.num_alpha))
+            ElementTree.SubElement(element, "Layer", id=str(layer.id), r_edges=edges, n_bin_alpha=str(layer.num_alpha))
         ElementTree.indent(root, "   ")
         return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def read_binning(path: str | os.PathLike[str], particle: str | None = None) -> Binning:
-    """A binning of a CaloChallenge XML file.
+    """Read a binning of a CaloChallenge XML file.
 
     Document types and entities are refused, and files larger than ``MAX_BYTES``: a binning needs neither.
 
@@ -172,24 +183,24 @@ def read_binning(path: str | os.PathLike[str], particle: str | None = None) -> B
         raise FastsimError(f"{place}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
         raise FastsimError(f"{place}: is not XML in UTF-8: {error}") from error
-    blocks = {block.get("name", ""): block for block in root.iter("Bin")}
-    if particle is None and len(blocks) == 1:
-        particle = next(iter(blocks))
-    if particle not in blocks:
-        names = ", ".join(sorted(blocks)) or "none"
+    elements = {element.get("name", ""): element for element in root.iter("Bin")}
+    if particle is None and len(elements) == 1:
+        particle = next(iter(elements))
+    if particle not in elements:
+        names = ", ".join(sorted(elements)) or "none"
         wanted = "name a particle" if particle is None else f"no particle {particle!r}"
         raise FastsimError(f"{place}: {wanted}; its binnings are for: {names}")
     try:
-        block = blocks[particle]
+        element = elements[particle]
         layers = tuple(
             Layer(
                 int(layer.attrib["id"]),
                 tuple(float(edge) for edge in layer.attrib["r_edges"].split(",")),
                 int(layer.attrib["n_bin_alpha"]),
             )
-            for layer in block.iter("Layer")
+            for layer in element.iter("Layer")
         )
-        return Binning(particle, int(block.attrib["pid"]), layers)
+        return Binning(particle, int(element.attrib["pid"]), layers)
     except KeyError as error:
         message = f"attribute {error} is missing; a Bin has pid, a Layer id, r_edges and n_bin_alpha"
         raise FastsimError(f"{place}: {message}") from error
@@ -200,5 +211,5 @@ def read_binning(path: str | os.PathLike[str], particle: str | None = None) -> B
 
 
 def _text(edges: tuple[float, ...]) -> str:
-    """Edges as the files write them: 0,4.65,9.3."""
+    """Return edges as the files write them: 0,4.65,9.3."""
     return ",".join(repr(float(edge)).removesuffix(".0") for edge in edges)

@@ -44,10 +44,10 @@ PARTICLES: dict[str, tuple[int, str]] = {
     "mu-": (13, "mu-"),
     "mu+": (-13, "mu+"),
 }
-"""Particles by our name: PDG id, and Geant4's name."""
+"""PDG id and Geant4's name of each particle, by the name that options and files of fastsim use."""
 
 LEPTONS = ("e-", "e+", "gamma", "mu-", "mu+")
-"""Those that the electromagnetic physics is enough for (the photon among them)."""
+"""Particles for which electromagnetic physics is enough: leptons and the photon."""
 
 PHYSICS = ("em", "FTFP_BERT")
 """Physics lists: electromagnetic alone, or with decays, hadrons and capture at rest."""
@@ -61,11 +61,11 @@ MAX_CELLS = 1_000_000
 
 @dataclass(frozen=True)
 class Section:
-    """Layers that are alike. Give ``rings`` and ``num_alpha``, or ``num_x`` and ``num_y``.
+    """Layers of a detector that are alike. Give ``rings`` and ``num_alpha``, or ``num_x`` and ``num_y``.
 
     Attributes:
-        num_layers: absorber and active medium, repeated.
-        absorber_mm, active_mm: thickness in each layer.
+        num_layers: number of layers, each of absorber and active medium.
+        absorber_mm, active_mm: thickness of the two in each layer.
         cell_mm: side of a cell: radial in (r, alpha), both sides in (x, y).
         group: layers that make one layer of voxels; divides ``num_layers``.
         rings: width of each ring of voxels in cells, from the axis.
@@ -110,29 +110,29 @@ class Section:
 
     @property
     def depth_mm(self) -> float:
-        """Length along z."""
+        """Length along z in mm."""
         return self.num_layers * (self.absorber_mm + self.active_mm)
 
     @property
     def radius_mm(self) -> float:
-        """Of the cylinder, or of the circle around the box."""
+        """Radius in mm of the cylinder, or of the circle around the box."""
         if self.polar:
             return sum(self.rings) * self.cell_mm
         return math.hypot(self.num_x, self.num_y) * self.cell_mm / 2
 
     @property
     def cells(self) -> tuple[int, int, int]:
-        """Layers, sectors (or y), rings (or x) of cells."""
+        """Numbers of cells: layers, sectors (or cells in y), rings (or cells in x)."""
         across = (self.num_alpha, sum(self.rings)) if self.polar else (self.num_y, self.num_x)
         return self.num_layers, *across
 
     @property
     def voxels(self) -> tuple[int, int, int]:
-        """The same for voxels."""
+        """Numbers of voxels: layers, sectors (or voxels in y), rings (or voxels in x)."""
         return self.num_layers // self.group, self.cells[1], len(self.rings) if self.polar else self.num_x
 
     def voxel_of_cell(self) -> NDArray[np.int64]:
-        """The voxel of each cell, flat in the order of :attr:`cells`, counted from 0 in this section."""
+        """Return the voxel of each cell, counted from 0 in this section; cells in the order of :attr:`cells`, flat."""
         layer = np.arange(self.num_layers) // self.group
         _, num_middle, num_inner = self.voxels
         inner = np.repeat(np.arange(num_inner), self.rings if self.polar else 1)
@@ -145,7 +145,7 @@ class Detector:
     """A sampling calorimeter, and how Geant4 follows particles in it.
 
     Attributes:
-        name: what ``--detector`` takes.
+        name: by which the option ``--detector`` and the files of showers call it.
         absorber, active: materials by Geant4's names (``G4_Pb``).
         sections: from the front to the back.
         physics: one of :data:`PHYSICS`.
@@ -200,16 +200,16 @@ class Detector:
 
     @property
     def num_voxels(self) -> int:
-        """Length of a shower's vector."""
+        """Number of voxels, the length of a shower's vector."""
         return sum(math.prod(section.voxels) for section in self.sections)
 
     @property
     def depth_mm(self) -> float:
-        """Length along z."""
+        """Length along z in mm."""
         return sum(section.depth_mm for section in self.sections)
 
     def binning(self, particle: str) -> Binning | None:
-        """The voxels as the CaloChallenge describes them; None for (x, y), which its XML cannot tell."""
+        """Return the voxels as the CaloChallenge describes them; None in (x, y), which its XML cannot describe."""
         if not self.sections[0].polar:
             return None
         layers: list[Layer] = []
@@ -221,11 +221,11 @@ class Detector:
         return Binning(particle, PARTICLES[particle][0], tuple(layers))
 
     def check(self, particle: str, low: float, high: float) -> None:
-        """Refuses what the detector is not meant for.
+        """Refuse particles and energies that the detector is not meant for.
 
         Args:
-            particle: a name.
-            low, high: range of kinetic energies in GeV.
+            particle: a name from :data:`PARTICLES`.
+            low, high: lowest and highest kinetic energy in GeV.
 
         Raises:
             FastsimError: naming the value and what is allowed.
@@ -239,7 +239,7 @@ class Detector:
             raise FastsimError(f"{self.name}: energies {low:g}:{high:g} GeV are outside its {allowed}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
+        """Return the attributes as plain values, as JSON holds them."""
         return asdict(self)
 
 
@@ -248,16 +248,20 @@ def _is_number(value: object) -> bool:
 
 
 def available() -> list[str]:
-    """Names of the detectors that ship."""
+    """Return the names of the detectors that ship.
+
+    >>> available()
+    ['copper', 'copper-towers', 'pb-si-ecal']
+    """
     folder = data_folder() / "detectors"
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 def load_detector(name: str | os.PathLike[str]) -> Detector:
-    """A detector that ships, by name, or one of a TOML file, by path.
+    """Load a detector that ships, by name, or one from a TOML file, by path.
 
     Raises:
-        FastsimError: if there is none, or the file is not a detector; the message says where and what is allowed.
+        FastsimError: if there is no such detector, or the file does not describe one; the message says why.
     """
     text = os.fspath(name)
     if text in available():
@@ -279,15 +283,16 @@ def load_detector(name: str | os.PathLike[str]) -> Detector:
 
 
 def _parse(text: str, name: str, place: str) -> Detector:
+    """Read a detector from TOML; ``name`` is its name if the text has none, ``place`` names the file in messages."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise FastsimError(f"{place}: is not TOML: {error}") from error
     try:
-        blocks = values.pop("section", [])
-        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        tables = values.pop("section", [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise FastsimError("sections are written [[section]]")
-        sections = tuple(_build(Section, block) for block in blocks)
+        sections = tuple(_build(Section, table) for table in tables)
         detector = _build(Detector, {"name": name, **values, "sections": sections})
         assert isinstance(detector, Detector)
         return detector
@@ -296,7 +301,11 @@ def _parse(text: str, name: str, place: str) -> Detector:
 
 
 def _build(cls: type[Any], values: dict[str, Any]) -> Any:
-    """A dataclass from a table, which must have its required keys and no others."""
+    """Make a dataclass from a table.
+
+    Raises:
+        FastsimError: if a key is missing or unknown, or a value is wrong.
+    """
     known = {field.name for field in fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:

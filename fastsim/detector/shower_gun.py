@@ -1,4 +1,4 @@
-"""The shower gun: one kind of particle shot at a detector, with energies drawn chunk by chunk."""
+"""The shower gun: shoots one kind of particle at a detector, with energies drawn chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ SHOWERS_PER_CHUNK = 100
 
 @dataclass(frozen=True)
 class ShowerGun:
-    """What is shot at a detector.
+    """A gun that shoots one kind of particle at a detector.
 
     Attributes:
         detector: the target.
         particle: a name from ``fastsim.detector.detector.PARTICLES``.
         energy: lowest and highest kinetic energy in GeV, log-uniform between; equal for one energy.
         theta, phi: direction of flight in rad; theta = 0 is perpendicular to the layers.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
         FastsimError: if the detector is not meant for this, or a value is out of range.
+
+    >>> from fastsim.detector.detector import load_detector
+    >>> energies, seeds = ShowerGun(load_detector("copper"), "pi-", (1.0, 100.0), seed=1).draw(0)
+    >>> len(energies), len(seeds), bool((energies >= 1.0).all())
+    (100, 100, True)
     """
 
     detector: Detector
@@ -47,13 +52,13 @@ class ShowerGun:
             raise FastsimError(f"seed is {self.seed}, must not be negative")
 
     def draw(self, chunk: int) -> tuple[NDArray[np.float64], list[int]]:
-        """Draw the kinetic energies in GeV, and Geant4's seeds, of a chunk."""
+        """Draw the kinetic energies in GeV, and the seeds for Geant4, of the showers of chunk number ``chunk``."""
         rng = chunk_rng(self.seed, chunk)
         low, high = self.energy
         energies = np.exp(rng.uniform(math.log(low), math.log(high), SHOWERS_PER_CHUNK)).clip(low, high)
         return energies, rng.integers(1, 2**62, SHOWERS_PER_CHUNK).tolist()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as JSON holds them."""
+        """Return the attributes as plain values, as JSON holds them."""
         values = {name: getattr(self, name) for name in ("particle", "energy", "theta", "phi", "seed")}
         return {"detector": self.detector.as_dict(), **values}

@@ -25,7 +25,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 
 MAX_CELLS = 2**31 - 1
-"""Ids are 32-bit integers in files."""
+"""More cells than this are refused: their ids are 32-bit integers in files."""
 
 
 SEGMENTS: dict[str, tuple[int, ...]] = {"copper": (4, 8, 8, 10, 10), "copper-towers": (1, 2, 2, 2, 2)}
@@ -37,12 +37,12 @@ class Towers:
     """Projective towers. The id of a cell is (layer * num_eta + i_eta) * num_phi + i_phi.
 
     Attributes:
-        detector: whose showers they are made for.
+        detector: name of the detector whose showers they take.
         depths_mm: thickness of each layer of the showers' voxels, from the front.
-        segments: how many of these make one layer of cells.
-        eta_max, num_eta: steps of eta in [-eta_max, eta_max).
-        num_phi: steps of phi in [-pi, pi).
-        radius_mm, half_length_mm: of the cylinder that the front face is.
+        segments: how many layers of voxels make each layer of cells, from the front.
+        eta_max, num_eta: number of towers in eta, which have equal widths in [-eta_max, eta_max).
+        num_phi: number of towers in phi, which have equal widths in [-pi, pi).
+        radius_mm, half_length_mm: radius and half the length of the cylinder that is the front face.
 
     >>> towers = Towers("toy", depths_mm=(10.0, 10.0, 20.0), segments=(2, 1))
     >>> towers.num_layers, towers.num_cells, [round(step, 3) for step in towers.steps]
@@ -80,12 +80,12 @@ class Towers:
 
     @property
     def num_layers(self) -> int:
-        """Layers of cells."""
+        """Number of layers of cells."""
         return len(self.segments)
 
     @property
     def num_cells(self) -> int:
-        """Ids run from 0 to this, exclusive."""
+        """Number of cells; their ids run from 0."""
         return self.num_layers * self.num_eta * self.num_phi
 
     @property
@@ -94,7 +94,7 @@ class Towers:
         return 2 * self.eta_max / self.num_eta, 2 * math.pi / self.num_phi
 
     def cell(self, eta: Floats, phi: Floats, layer: Ints) -> Ints:
-        """Ids of the cells at N places, -1 beyond ``eta_max``; all arguments and the result (N,)."""
+        """Return the ids of the cells at N places, -1 beyond ``eta_max``; arguments and result have shape (N,)."""
         i_eta = np.floor((eta + self.eta_max) / self.steps[0])
         i_phi = np.floor((phi + np.pi) / self.steps[1]).astype(np.int64) % self.num_phi
         inside = (i_eta >= 0) & (i_eta < self.num_eta)
@@ -102,26 +102,29 @@ class Towers:
         return np.where(inside, (layer * self.num_eta + row) * self.num_phi + i_phi, -1)
 
     def centres(self, cell: Ints) -> tuple[Floats, Floats, Ints]:
-        """Eta, phi and layer of the middles of cells, each of the shape of ``cell``."""
-        rest, i_phi = np.divmod(np.asarray(cell, dtype=np.int64), self.num_phi)
-        layer, i_eta = np.divmod(rest, self.num_eta)
+        """Return eta, phi and layer of the middles of cells, each of the shape of the ids ``cell``."""
+        row, i_phi = np.divmod(np.asarray(cell, dtype=np.int64), self.num_phi)
+        layer, i_eta = np.divmod(row, self.num_eta)
         eta = -self.eta_max + (i_eta + 0.5) * self.steps[0]
         return eta, -np.pi + (i_phi + 0.5) * self.steps[1], layer
 
     def distance(self, direction: Floats) -> Floats:
-        """From the origin to the front face, in mm (N,), along unit vectors (N, 3)."""
+        """Return the distance from the origin to the front face in mm, (N,), along unit vectors (N, 3)."""
         across = np.hypot(direction[:, 0], direction[:, 1])
         with np.errstate(divide="ignore"):
             return np.asarray(np.minimum(self.radius_mm / across, self.half_length_mm / np.abs(direction[:, 2])))
 
     def locate(self, direction: Floats, layer: Ints, r: Floats, alpha: Floats) -> Ints:
-        """Cells of N deposits of showers, -1 beyond ``eta_max``.
+        """Find the cells of N deposits of showers.
 
         Args:
-            direction: of the particle's flight, unit vectors (N, 3).
-            layer: layer of voxels (N,); the deposit is in the middle of its depth.
-            r: distance from the line of flight in mm (N,).
-            alpha: angle about it in rad (N,), from the direction of growing theta to that of growing phi.
+            direction: directions of flight of the particles, unit vectors (N, 3).
+            layer: layers of voxels (N,); a deposit is in the middle of its depth.
+            r: distances from the line of flight in mm (N,).
+            alpha: angles about it in rad (N,), from the direction of growing theta to that of growing phi.
+
+        Returns:
+            Ids of the cells, -1 beyond ``eta_max``, (N,).
         """
         ends = np.cumsum(self.depths_mm)
         along = self.distance(direction) + (ends - np.array(self.depths_mm) / 2)[layer]
@@ -141,12 +144,16 @@ class Towers:
         return self.cell(eta, np.arctan2(y, x), segment[layer])
 
     def to_json(self) -> str:
-        """As text, which files of cells hold and :meth:`from_json` reads."""
+        """Return the towers as text, which files of cells hold and :meth:`from_json` reads."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Towers:
-        """Raises FastsimError if the text is none of :meth:`to_json`."""
+        """Read towers from the text of :meth:`to_json`.
+
+        Raises:
+            FastsimError: if it is no such text.
+        """
         try:
             return cls(**json.loads(text))
         except (TypeError, ValueError) as error:
@@ -157,8 +164,9 @@ def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> To
     """Return the towers that a detector's showers are put in.
 
     Args:
-        detector: its layers of voxels give the depths.
-        segments: how many of them make one layer of cells; by default :data:`SEGMENTS`, or one a section.
+        detector: the detector, whose layers of voxels give the depths.
+        segments: how many layers of voxels make each layer of cells; by default as :data:`SEGMENTS` says, or one layer
+            of cells for each section.
     """
     depths = [
         section.group * (section.absorber_mm + section.active_mm)
@@ -170,7 +178,7 @@ def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> To
 
 
 def unit_vectors(p4: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Directions (N, 3) of four-momenta (N, 4), and which have one (N,): a particle at rest has none."""
+    """Return the directions (N, 3) of four-momenta (N, 4), and which have one (N,): a particle at rest has none."""
     size = np.sqrt((p4[:, 1:] ** 2).sum(axis=1))
     moves = size > 0
     return p4[:, 1:] / np.where(moves, size, 1.0)[:, None], moves

@@ -41,8 +41,8 @@ class Ragged:
     """A batch of N rows of different lengths: ``offsets`` (N+1,), and columns with one entry for each of M items.
 
     Row i has the items ``offsets[i]:offsets[i+1]``. The subclasses are frozen dataclasses whose fields are the offsets,
-    the columns that ``_item_columns`` names (M, ...), those that ``_row_columns`` names (N, ...), and fields that
-    belong to the whole batch.
+    columns of shape (M, ...) that ``_item_columns`` names, columns of shape (N, ...) that ``_row_columns`` names, and
+    fields that belong to the whole batch.
 
     Raises:
         ValueError: if the offsets do not begin at 0 and end at M, or the columns differ in length.
@@ -59,8 +59,8 @@ class Ragged:
         lengths = {name: len(getattr(self, name)) for name in self._item_columns}
         size = next(iter(lengths.values()))
         if any(length != size for length in lengths.values()):
-            told = ", ".join(f"{length} {name}" for name, length in lengths.items())
-            raise ValueError(f"columns of different lengths: {told}")
+            listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
+            raise ValueError(f"columns of different lengths: {listed}")
         if len(self.offsets) < 1 or self.offsets[0] != 0 or self.offsets[-1] != size:
             raise ValueError(f"offsets must start at 0 and end at the number of {self._items}")
 
@@ -87,10 +87,10 @@ class Ragged:
         return type(self)(**{**others, "offsets": offsets_from_counts(self.counts[chosen]), **columns})
 
     @classmethod
-    def _joined(cls, parts: Sequence[Ragged]) -> dict[str, Any]:
-        """Return offsets and columns of one batch made of at least one."""
+    def _joined(cls, batches: Sequence[Ragged]) -> dict[str, Any]:
+        """Return offsets and columns, by name, of the batch that holds the rows of at least one batch in order."""
         columns: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts])
+            name: np.concatenate([getattr(batch, name) for batch in batches])
             for name in (*cls._item_columns, *cls._row_columns)
         }
-        return {"offsets": offsets_from_counts(np.concatenate([part.counts for part in parts])), **columns}
+        return {"offsets": offsets_from_counts(np.concatenate([batch.counts for batch in batches])), **columns}

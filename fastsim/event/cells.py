@@ -44,6 +44,6 @@ class Cells(Ragged):
         return Cells(np.zeros(num_events + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Cells]) -> Cells:
-        """Return the events of all parts as one batch."""
-        return cls(**cls._joined(parts)) if parts else cls.empty()
+    def concatenate(cls, batches: Sequence[Cells]) -> Cells:
+        """Return the events of all batches as one batch."""
+        return cls(**cls._joined(batches)) if batches else cls.empty()

@@ -15,7 +15,7 @@ from fastsim.event.species import PARTON_MASSES
 
 
 def _gun_rapidity(partons: Partons) -> Floats:
-    """Return the rapidity of partons put on the gun's mass shell along their own direction."""
+    """Return the rapidities (N,) of partons that keep their momentum and get the masses of the Pythia gun's partons."""
     m = np.zeros(len(partons))
     for flavour in np.unique(np.abs(partons.pdg_id)):
         m[np.abs(partons.pdg_id) == flavour] = PARTON_MASSES[int(flavour)]
@@ -25,11 +25,11 @@ def _gun_rapidity(partons: Partons) -> Floats:
 
 
 def to_lab(p4: Floats, offsets: Ints, partons: Partons) -> Floats:
-    """Move momenta from the axis frame to the frame of their partons' p4.
+    """Move momenta from the axis frames of partons to the frame in which the partons' momenta are given.
 
     Args:
-        p4: four-momenta in GeV, grouped by parton, shape (M, 4).
-        offsets: of the partons' groups, shape (N+1,).
+        p4: four-momenta in GeV, one parton after the other, shape (M, 4).
+        offsets: parton i has the rows ``offsets[i]:offsets[i+1]`` of ``p4``, shape (N+1,).
         partons: N partons.
 
     Returns:
@@ -44,7 +44,16 @@ def to_lab(p4: Floats, offsets: Ints, partons: Partons) -> Floats:
 
 
 def to_axis(p4: Floats, offsets: Ints, partons: Partons) -> Floats:
-    """Move momenta (M, 4) to the axis frames of their partons: the inverse of :func:`to_lab`."""
+    """Move momenta to the axis frames of their partons: the inverse of :func:`to_lab`.
+
+    Args:
+        p4: four-momenta in GeV, one parton after the other, shape (M, 4).
+        offsets: parton i has the rows ``offsets[i]:offsets[i+1]`` of ``p4``, shape (N+1,).
+        partons: N partons.
+
+    Returns:
+        Four-momenta in GeV, shape (M, 4).
+    """
     counts = np.diff(offsets)
     angle = np.repeat(phi(partons.p4), counts)
     y = np.repeat(_gun_rapidity(partons), counts)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
-from fastsim.event import ParticleSet, Partons
+from fastsim.event import Partons
 from fastsim.event.species import parse_flavour
 
 Range = tuple[float, float]
@@ -20,7 +18,14 @@ _KEYS = "flavour=u,g pt=20:2000 eta=-2:2 phi=-3.14:3.14 num=1000"
 
 @dataclass(frozen=True)
 class Gun:
-    """Partons of given flavours, pT log-uniform in GeV, eta and phi uniform.
+    """Partons of given flavours, pT log-uniform, eta and phi uniform.
+
+    Attributes:
+        flavours: PDG ids, each as likely as the others.
+        pt: lowest and highest transverse momentum in GeV.
+        eta: lowest and highest pseudorapidity.
+        phi: lowest and highest azimuth in rad.
+        num: number of partons.
 
     >>> gun = Gun.parse("flavour=u,ubar,g pt=20:2000 num=5")
     >>> gun.flavours, gun.pt, gun.num
@@ -37,7 +42,7 @@ class Gun:
 
     @classmethod
     def parse(cls, text: str) -> Gun:
-        """A gun from words ``key=value`` or ``key=low:high``.
+        """Read a gun from words ``key=value`` or ``key=low:high``.
 
         Args:
             text: such as ``flavour=u,g pt=20:2000 eta=-2:2 phi=-3.14:3.14 num=1000``; flavours are names or PDG
@@ -63,7 +68,7 @@ class Gun:
         return cls(**values)  # type: ignore[arg-type]
 
     def partons(self, rng: np.random.Generator, num: int | None = None) -> Partons:
-        """Draws ``num`` partons (all of the gun's by default)."""
+        """Draw ``num`` partons with randomness from ``rng``; by default as many as :attr:`num`."""
         size = self.num if num is None else num
         flavour = rng.choice(np.array(self.flavours, dtype=np.int64), size)
         pt = np.exp(rng.uniform(math.log(self.pt[0]), math.log(self.pt[1]), size))
@@ -71,29 +76,13 @@ class Gun:
         return Partons.from_pt_eta_phi(flavour, np.clip(pt, *self.pt), eta, phi)
 
     def __str__(self) -> str:
-        """Text that parses back to the same gun."""
+        """Return the text that :meth:`parse` reads back as the same gun."""
         ranges = " ".join(f"{k}={low!r}:{high!r}" for k, (low, high) in self._ranges.items())
         return f"flavour={','.join(map(str, self.flavours))} {ranges} num={self.num}"
 
     @property
     def _ranges(self) -> dict[str, Range]:
         return {"pt": self.pt, "eta": self.eta, "phi": self.phi}
-
-
-@dataclass(frozen=True)
-class Shots:
-    """N partons of a gun, the particle set of each, and named arrays (N, ...) of what else there is to tell or save."""
-
-    partons: Partons
-    particles: ParticleSet
-    extras: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.partons)
-
-    def __getitem__(self, rows: slice) -> Shots:
-        extras = {key: values[rows] for key, values in self.extras.items()}
-        return Shots(self.partons[rows], self.particles[rows], extras)
 
 
 def _flavours(value: str) -> tuple[int, ...]:
@@ -117,7 +106,7 @@ def _range(word: str, value: str, name: str) -> Range:
     limits = {"pt": (1e-3, 1e5), "eta": (-10.0, 10.0), "phi": (-2 * math.pi, 2 * math.pi)}[name]
     unit = {"pt": " GeV", "eta": "", "phi": " rad"}[name]
     try:
-        numbers = [float(part) for part in value.split(":")]
+        numbers = [float(number) for number in value.split(":")]
     except ValueError:
         numbers = []
     if len(numbers) == 1:

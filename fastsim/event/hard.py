@@ -1,4 +1,4 @@
-"""Batches of hard-process events, with what has become of them: final particles, calorimeter cells, named columns."""
+"""Batches of hard-process events with final particles, calorimeter cells and named columns, where there are any."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class RunInfo:
         return total, float(np.sqrt(sum(p[1] ** 2 for p in self.processes)))
 
     def no_events(self) -> HardEvents:
-        """Return what a run without events holds: no rows, of the same tables as any other."""
+        """Return a batch without events, with as many weights as the run names, and with cells if the run has them."""
         return HardEvents.empty(max(1, len(self.weight_names)), with_cells="calorimeter" in self.provenance)
 
 
 @dataclass(frozen=True)
 class HardEvents(Ragged):
-    """A batch of E hard-process events and, after hadronisation, their final particles, and then calorimeter cells.
+    """A batch of E hard-process events: K entries of hard records, and later M final particles and calorimeter cells.
 
     The hard records are ragged: entry k of event i is ``offsets[i] + k``. ``status`` follows LHE: -1
     incoming, 1 outgoing, 2 intermediate (a resonance whose decay is in the record). ``mothers`` (K, 2)
@@ -59,6 +59,11 @@ class HardEvents(Ragged):
 
     What else a Step has to say goes into named columns (:meth:`with_columns`): ``event_columns`` (E, ...),
     ``hard_columns`` (K, ...) and ``particle_columns`` (M, ...). HDF5 and ROOT files keep them.
+
+    >>> events = HardEvents.of_partons(Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0]))
+    >>> events = events.with_columns(event={"jet_flavour": [21, 2]}).tally("soft", np.array([1]))
+    >>> len(events), events[1:].pdg_id.tolist(), events[1:].event_columns["jet_flavour"].tolist(), events.notes
+    (2, [-2], [2], {'soft': 1})
     """
 
     number: Ints
@@ -209,7 +214,7 @@ class HardEvents(Ragged):
         weights: Floats | None = None,
         first_number: int = 0,
     ) -> HardEvents:
-        """Return one event a parton, without incoming particles: how formats for events hold a gun's sets.
+        """Return one event for each parton, without incoming particles, as files of events hold the partons of a gun.
 
         Args:
             partons: N partons.
@@ -236,24 +241,26 @@ class HardEvents(Ragged):
         )
 
     @classmethod
-    def concatenate(cls, parts: Sequence[HardEvents]) -> HardEvents:
-        """Return the events of at least one part as one batch.
+    def concatenate(cls, batches: Sequence[HardEvents]) -> HardEvents:
+        """Return the events of at least one batch as one batch.
 
-        Particles, cells and named columns are kept where all parts have them; a tally that a part lacks is zero there.
+        Particles, cells and named columns are kept if all batches have them; a tally that a batch lacks is zero there.
         """
-        keys = sorted({key for p in parts for key in p.tallies})
-        zeros = [np.zeros(len(p), np.int64) for p in parts]
-        sets = [p.particles for p in parts if p.particles is not None]
-        origins = [p.origin for p in parts if p.origin is not None]
-        cells = [p.cells for p in parts if p.cells is not None]
-        columns: dict[str, Any] = {kind: _common([getattr(p, kind) for p in parts]) for kind in COLUMN_KINDS}
+        keys = sorted({key for b in batches for key in b.tallies})
+        zeros = [np.zeros(len(b), np.int64) for b in batches]
+        sets = [b.particles for b in batches if b.particles is not None]
+        origins = [b.origin for b in batches if b.origin is not None]
+        cells = [b.cells for b in batches if b.cells is not None]
+        columns: dict[str, Any] = {kind: _common([getattr(b, kind) for b in batches]) for kind in COLUMN_KINDS}
         return cls(
-            particles=ParticleSet.concatenate(sets) if len(sets) == len(parts) else None,
-            origin=np.concatenate(origins) if len(origins) == len(parts) else None,
-            cells=Cells.concatenate(cells) if len(cells) == len(parts) else None,
-            tallies={k: np.concatenate([p.tallies.get(k, z) for p, z in zip(parts, zeros, strict=True)]) for k in keys},
+            particles=ParticleSet.concatenate(sets) if len(sets) == len(batches) else None,
+            origin=np.concatenate(origins) if len(origins) == len(batches) else None,
+            cells=Cells.concatenate(cells) if len(cells) == len(batches) else None,
+            tallies={
+                k: np.concatenate([b.tallies.get(k, z) for b, z in zip(batches, zeros, strict=True)]) for k in keys
+            },
             **columns,
-            **cls._joined(parts),
+            **cls._joined(batches),
         )
 
 
@@ -262,7 +269,11 @@ COLUMN_KINDS = ("event_columns", "hard_columns", "particle_columns")
 
 
 def _column(name: str, values: ArrayLike, size: int) -> NDArray[Any]:
-    """Return a named column as an array; raises ValueError where it is none of ``size`` entries."""
+    """Return the values of a named column as an array.
+
+    Raises:
+        ValueError: if there are not ``size`` of them, they are no numbers, or the name is no identifier.
+    """
     array = np.asarray(values)
     if not name.isidentifier():
         raise ValueError(f"column {name!r}: the name must be an identifier, such as jet_flavour")
@@ -274,6 +285,6 @@ def _column(name: str, values: ArrayLike, size: int) -> NDArray[Any]:
 
 
 def _common(columns: Sequence[Columns]) -> Columns:
-    """Return the columns that all parts have, joined."""
-    names = [name for name in columns[0] if all(name in other for other in columns)]
-    return {name: np.concatenate([part[name] for part in columns]) for name in names}
+    """Return the columns that all batches have, joined."""
+    names = [name for name in columns[0] if all(name in batch for batch in columns)]
+    return {name: np.concatenate([batch[name] for batch in columns]) for name in names}

@@ -9,20 +9,20 @@ Floats = NDArray[np.float64]
 
 
 def p4_from_pt_eta_phi_m(pt: ArrayLike, eta: ArrayLike, phi: ArrayLike, m: ArrayLike) -> Floats:
-    """Four-momenta, shape (..., 4), from pT (GeV), pseudorapidity, azimuth and mass (GeV)."""
+    """Return four-momenta in GeV, shape (..., 4), from pT (GeV), pseudorapidity, azimuth (rad) and mass (GeV)."""
     pt_, eta_, phi_, m_ = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (pt, eta, phi, m)))
     px, py, pz = pt_ * np.cos(phi_), pt_ * np.sin(phi_), pt_ * np.sinh(eta_)
     return np.stack([np.sqrt(px**2 + py**2 + pz**2 + m_**2), px, py, pz], axis=-1)
 
 
 def pt(p4: Floats) -> Floats:
-    """Transverse momentum in GeV."""
+    """Return the transverse momentum in GeV, shape (...), of four-momenta (..., 4)."""
     value: Floats = np.hypot(p4[..., 1], p4[..., 2])
     return value
 
 
 def phi(p4: Floats) -> Floats:
-    """Azimuth in (-pi, pi]."""
+    """Return the azimuth in (-pi, pi], shape (...), of four-momenta (..., 4)."""
     # copies: numpy takes a strided column to reach past its end, and where the result happens to lie there it leaves
     # its vector loop for the C library's function, whose last bit differs: the same momenta would give two azimuths
     value: Floats = np.arctan2(np.ascontiguousarray(p4[..., 2]), np.ascontiguousarray(p4[..., 1]))
@@ -30,14 +30,17 @@ def phi(p4: Floats) -> Floats:
 
 
 def eta(p4: Floats) -> Floats:
-    """Pseudorapidity asinh(pz / pT); infinite along the beam."""
+    """Return the pseudorapidity asinh(pz / pT), shape (...), of four-momenta (..., 4); infinite along the beam."""
     with np.errstate(divide="ignore", invalid="ignore"):
         value: Floats = np.arcsinh(p4[..., 3] / pt(p4))
     return value
 
 
 def rapidity(p4: Floats) -> Floats:
-    """Rapidity y = asinh(pz / mT) with mT^2 = E^2 - pz^2: stable for large |y|."""
+    """Return the rapidity y = asinh(pz / mT), shape (...), of four-momenta (..., 4) in GeV.
+
+    mT^2 = pT^2 + m^2; this form of y is stable for large |y|.
+    """
     mt = np.sqrt(np.maximum(pt(p4) ** 2 + mass_squared(p4), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         value: Floats = np.arcsinh(p4[..., 3] / mt)
@@ -45,26 +48,26 @@ def rapidity(p4: Floats) -> Floats:
 
 
 def mass_squared(p4: Floats) -> Floats:
-    """Invariant mass squared E^2 - p^2 in GeV^2, as (E - |p|)(E + |p|)."""
+    """Return the invariant mass squared E^2 - p^2 in GeV^2, computed as (E - |p|)(E + |p|), of momenta (..., 4)."""
     p = np.sqrt(np.sum(p4[..., 1:] ** 2, axis=-1))
     value: Floats = (p4[..., 0] - p) * (p4[..., 0] + p)
     return value
 
 
 def mass(p4: Floats) -> Floats:
-    """Invariant mass in GeV; rounding below zero is cut to zero."""
+    """Return the invariant mass in GeV, shape (...), of four-momenta (..., 4); rounding below zero is cut to zero."""
     value: Floats = np.sqrt(np.maximum(mass_squared(p4), 0.0))
     return value
 
 
 def delta_phi(a: Floats, b: Floats) -> Floats:
-    """Azimuthal difference a - b in (-pi, pi]."""
+    """Return the difference a - b of azimuths (rad) in (-pi, pi]."""
     value: Floats = -((-(a - b) + np.pi) % (2 * np.pi) - np.pi)
     return value
 
 
 def boost(p4: Floats, beta: Floats) -> Floats:
-    """Active boost of ``p4`` (..., 4) by velocity ``beta`` (..., 3): a particle at rest gets velocity beta."""
+    """Boost ``p4`` (..., 4) actively by the velocities ``beta`` (..., 3): a particle at rest gets velocity beta."""
     b2 = np.sum(beta**2, axis=-1)
     gamma = 1.0 / np.sqrt(1.0 - b2)
     bp = np.sum(beta * p4[..., 1:], axis=-1)
@@ -74,7 +77,7 @@ def boost(p4: Floats, beta: Floats) -> Floats:
 
 
 def boost_to(p4: Floats, frame: Floats) -> Floats:
-    """Active boost of ``p4``, given in the rest frame of ``frame`` (..., 4), to where ``frame`` is measured.
+    """Boost ``p4`` (..., 4), given in the rest frame of the momenta ``frame`` (..., 4), to where ``frame`` is measured.
 
     Uses gamma = E/m and gamma*beta = p/m, which keeps precision at large gamma.
     """
@@ -87,11 +90,11 @@ def boost_to(p4: Floats, frame: Floats) -> Floats:
 
 
 def boost_from(p4: Floats, frame: Floats) -> Floats:
-    """The same momenta seen in the rest frame of ``frame``: the inverse of :func:`boost_to`."""
+    """Boost ``p4`` (..., 4) to the rest frame of the momenta ``frame`` (..., 4): the inverse of :func:`boost_to`."""
     return boost_to(p4, frame * np.array([1.0, -1.0, -1.0, -1.0]))
 
 
 def on_shell(p4: Floats, m: Floats) -> Floats:
-    """The three-momenta of ``p4`` with energies put on the mass shell of ``m`` (GeV)."""
+    """Return the three-momenta of ``p4`` (..., 4) with the energies of particles of mass ``m`` (...), in GeV."""
     energy = np.sqrt(np.sum(p4[..., 1:] ** 2, axis=-1) + m**2)
     return np.concatenate([energy[..., None], p4[..., 1:]], axis=-1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastsim.event.arrays import Floats, Ints, Ragged
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
@@ -16,7 +16,12 @@ from fastsim.event.species import PARTON_MASSES
 
 @dataclass(frozen=True)
 class Partons:
-    """N partons: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV."""
+    """N partons: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV.
+
+    >>> partons = Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0])
+    >>> len(partons), partons[:1].p4.tolist()
+    (2, [[100.0, 100.0, 0.0, 0.0]])
+    """
 
     pdg_id: Ints
     p4: Floats
@@ -34,16 +39,19 @@ class Partons:
         return Partons(self.pdg_id[rows], self.p4[rows])
 
     @classmethod
-    def from_pt_eta_phi(cls, pdg_id: Ints, pt: Floats, eta: Floats, phi: Floats) -> Partons:
-        """Return partons on the gun's mass shell from pT (GeV), pseudorapidity and azimuth, each (N,)."""
+    def from_pt_eta_phi(cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike) -> Partons:
+        """Return partons from pT (GeV), pseudorapidity and azimuth (rad), each (N,).
+
+        Their masses are those that the Pythia gun gives its partons (:data:`fastsim.event.species.PARTON_MASSES`).
+        """
         ids = np.asarray(pdg_id, dtype=np.int64)
         m = np.array([PARTON_MASSES[abs(int(i))] for i in ids], dtype=np.float64)
         return cls(ids, p4_from_pt_eta_phi_m(pt, eta, phi, m))
 
     @staticmethod
-    def concatenate(parts: Sequence[Partons]) -> Partons:
-        """Return the partons of at least one part as one batch."""
-        return Partons(np.concatenate([p.pdg_id for p in parts]), np.concatenate([p.p4 for p in parts]))
+    def concatenate(batches: Sequence[Partons]) -> Partons:
+        """Return the partons of at least one batch as one batch."""
+        return Partons(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]))
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,6 @@ class ParticleSet(Ragged):
         return ParticleSet(np.zeros(num_sets + 1, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)))
 
     @classmethod
-    def concatenate(cls, parts: Sequence[ParticleSet]) -> ParticleSet:
-        """Return the sets of all parts as one batch."""
-        return cls(**cls._joined(parts)) if parts else cls.empty()
+    def concatenate(cls, batches: Sequence[ParticleSet]) -> ParticleSet:
+        """Return the sets of all batches as one batch."""
+        return cls(**cls._joined(batches)) if batches else cls.empty()

@@ -42,20 +42,20 @@ _REST = np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def is_parton(pdg_id: Ints) -> Bools:
-    """Which ids are light partons (d u s c b, their antiquarks, the gluon)."""
+    """Return which PDG ids (N,) are light partons (d u s c b, their antiquarks, the gluon)."""
     size = np.abs(pdg_id)
     return np.asarray(((size >= 1) & (size <= 5)) | (pdg_id == 21))
 
 
 def _add(values: Floats, groups: Ints, num_groups: int) -> Floats:
-    """Sum of the rows of ``values`` (N,) or (N, 4) in each group."""
+    """Sum the rows of ``values``, (N,) or (N, 4), in each of ``num_groups`` groups; ``groups`` (N,) names them."""
     columns = values[:, None].T if values.ndim == 1 else values.T
     sums: Floats = np.stack([np.bincount(groups, weights=v, minlength=num_groups) for v in columns], axis=-1)
     return sums.reshape((num_groups, *values.shape[1:]))
 
 
 def solve_rescaling(momenta: Floats, m: Floats, system: Ints, roots: Floats) -> tuple[Floats, Bools]:
-    """The factors k of sum_i sqrt(k^2 p_i^2 + m_i^2) = sqrt(s), for many systems at once.
+    """Solve sum_i sqrt(k^2 p_i^2 + m_i^2) = sqrt(s) for the factors k of many systems at once.
 
     Newton's method from k = sqrt(s) / sum p, where the convex function is positive: it descends
     monotonically to the root.
@@ -86,7 +86,7 @@ def solve_rescaling(momenta: Floats, m: Floats, system: Ints, roots: Floats) -> 
 
 
 def rotate_between(vectors: Floats, start: Floats, end: Floats) -> Floats:
-    """Vectors (N, 3) turned by the smallest rotation that takes the unit vector ``start`` to ``end``, each (N, 3)."""
+    """Turn vectors (N, 3) by the smallest rotations that take the unit vectors ``start`` (N, 3) to ``end`` (N, 3)."""
     cosine = np.sum(start * end, axis=-1, keepdims=True)
     axis = np.cross(start, end)
     along = np.sum(axis * vectors, axis=-1, keepdims=True)
@@ -102,19 +102,22 @@ def rotate_between(vectors: Floats, start: Floats, end: Floats) -> Floats:
 
 
 def _unit(vectors: Floats, fallback: Floats) -> Floats:
+    """Return the directions of vectors (N, 3); of vectors of length zero those of ``fallback``."""
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(np.where(norm > 0, vectors / np.where(norm > 0, norm, 1.0), fallback))
 
 
 @dataclass(frozen=True)
 class HardSystems:
-    """The hard systems of a batch of events. Build one with :meth:`of`.
+    """The hard systems of a batch of events: S systems of the K hard entries. :meth:`of` finds them.
 
-    For the K hard entries: ``system`` (-1 for an entry that is no member), ``p4`` (K, 4) where a resonance
-    has the sum of its products (a file rounds both), ``rest`` (K, 4) the momenta in the rest frames. For the S
-    systems: ``event``, ``parent`` (row of the resonance, -1 for a hard process), ``depth``, ``total`` (S, 4) and
-    ``roots`` = sqrt(s) in GeV, ``lightlike`` (s = 0: no rest frame), and ``hadronic`` (a hard process with
-    coloured beams partons: its natural scale is pT).
+    Of the entries: ``system`` (K,), -1 for an entry that is in none; ``p4`` (K, 4) in GeV, where a resonance has the
+    sum of its products (a file rounds both); ``rest`` (K, 4), the momenta in the rest frames.
+
+    Of the systems, each (S,) or (S, 4): ``event``; ``parent``, the entry of the resonance that decays into it, -1 for a
+    hard process; ``depth``, the number of resonances above it; ``total`` four-momentum and ``roots`` = sqrt(s) in GeV;
+    ``lightlike``, whether s = 0, so that there is no rest frame; ``hadronic``, whether it is a hard process whose
+    incoming particles are coloured: the natural scale of its partons is pT.
     """
 
     events: HardEvents
@@ -134,7 +137,7 @@ class HardSystems:
 
     @classmethod
     def of(cls, events: HardEvents) -> HardSystems:
-        """The hard systems of the events.
+        """Find the hard systems of the events.
 
         Raises:
             InvalidEvent: if the mothers of an event run in a circle.
@@ -167,8 +170,8 @@ class HardSystems:
         rest = p4.copy()
         rest[rows] = boost_from(p4[rows], frame[system[rows]])
         # what rounding leaves of the momentum sum would be magnified by the boost back
-        left = _add(rest[rows], system[rows], len(keys))
-        rest[rows, 1:] -= rest[rows, :1] * (left[:, 1:] / left[:, :1] * ~lightlike[:, None])[system[rows]]
+        excess = _add(rest[rows], system[rows], len(keys))
+        rest[rows, 1:] -= rest[rows, :1] * (excess[:, 1:] / excess[:, :1] * ~lightlike[:, None])[system[rows]]
         incoming = (events.status == -1) & (is_parton(events.pdg_id) | (events.colours != 0).any(axis=1))
         coloured = np.bincount(event[incoming], minlength=len(events)) > 0
         return cls(
@@ -217,7 +220,7 @@ class HardSystems:
         return m
 
     def conditions(self) -> Partons:
-        """The final partons as a source of hadrons should see them.
+        """Return the final partons as a source of hadrons should see them.
 
         In a hard process with coloured beams: as they are, the scale is pT. In a decayed resonance (and in lepton
         collisions) no beam direction means anything: the scale is the momentum p* in the rest frame, so the
@@ -234,10 +237,10 @@ class HardSystems:
         return Partons(self.events.pdg_id[rows], p4)
 
     def to_rest(self, jets: ParticleSet, partons: Ints | None = None) -> ParticleSet:
-        """Hadrons of sampled :meth:`conditions`, seen in the rest frames of their systems.
+        """Move the hadrons of partons to the rest frames of the partons' systems.
 
         Args:
-            jets: one set for each parton.
+            jets: one set for each parton, in the frame in which :meth:`conditions` gives the partons.
             partons: which of the partons (indices into ``parton_rows``) they belong to; all by default.
         """
         rows = self.parton_rows if partons is None else self.parton_rows[partons]
@@ -255,11 +258,14 @@ class HardSystems:
         return ParticleSet(jets.offsets, jets.pdg_id, p4)
 
     def solve(self, sums: Floats, own_masses: Floats | None = None) -> tuple[Floats, Floats, Bools]:
-        """Factors k (S,), masses of all entries (K,), and which systems cannot be reconstructed (S,).
+        """Solve for the factors by which the momenta of each system's members are rescaled.
 
         Args:
             sums: total four-momentum of each parton's hadrons in the rest frame of its system, (P, 4), in GeV.
-            own_masses: instead of the masses of the other members.
+            own_masses: masses (K,) in GeV of the entries that are no partons; :attr:`own_masses` by default.
+
+        Returns:
+            Factors k (S,), masses of all entries (K,) in GeV, and which systems cannot be reconstructed (S,).
         """
         m = (self.own_masses if own_masses is None else own_masses).copy()
         m[self.parton_rows] = mass(sums)
@@ -276,14 +282,14 @@ class HardSystems:
         return np.where(self.single | self.lightlike, 1.0, k), m, failed
 
     def place(self, jets: ParticleSet, own_masses: Floats | None = None) -> tuple[ParticleSet, Ints]:
-        """Final particles of every event with exact four-momentum.
+        """Put jets into their events so that every system keeps its four-momentum.
 
         Args:
             jets: hadrons of each final parton in the rest frame of its system (:meth:`to_rest`).
-            own_masses: instead of the masses of the other members.
+            own_masses: masses (K,) in GeV of the entries that are no partons; :attr:`own_masses` by default.
 
         Returns:
-            one particle set for each event, on shell, and the hard entry (M,), within its event, of each particle.
+            One particle set for each event, on shell, and the hard entry (M,), within its event, of each particle.
 
         Raises:
             InvalidEvent: if a system cannot be reconstructed (ask :meth:`solve` first).
@@ -320,23 +326,40 @@ class HardSystems:
         return self._assemble(on_shell(hadrons, shell), jets, new, m)
 
     def _follow(self, rest: Floats) -> tuple[Floats, Floats]:
-        """New momenta of all entries (K, 4) and of all systems (S, 4) in the lab, from the outside in."""
+        """Boost rescaled momenta back to the lab, so that decay products follow their resonance.
+
+        Args:
+            rest: rescaled four-momenta (K, 4) of the entries in the rest frames of their systems, in GeV.
+
+        Returns:
+            Momenta of all entries (K, 4) and of all systems (S, 4) in the lab, in GeV.
+        """
         new, totals, members = self.p4.copy(), self.total.copy(), self.members
         for level in range(int(self.depth.max(initial=0)) + 1):
-            here = np.flatnonzero((self.depth == level) & (self.parent >= 0))
-            totals[here] = new[self.parent[here]]
+            decays = np.flatnonzero((self.depth == level) & (self.parent >= 0))
+            totals[decays] = new[self.parent[decays]]
             rows = members[self.depth[self.system[members]] == level]
             system = self.system[rows]
             light = self.lightlike[system]
             new[rows[~light]] = boost_to(rest[rows[~light]], totals[system[~light]])
             share = self.p4[rows, 0] / self.total[system, 0]
             new[rows[light]] = share[light, None] * totals[system[light]]
-            alone = self.single[system]
-            new[rows[alone]] = totals[system[alone]]
+            single = self.single[system]
+            new[rows[single]] = totals[system[single]]
         return new, totals
 
     def _assemble(self, hadrons: Floats, jets: ParticleSet, new: Floats, m: Floats) -> tuple[ParticleSet, Ints]:
-        """Hadrons and passing entries (leptons, photons, BSM) in the order of the hard entries."""
+        """Return hadrons and the entries that stay as they are (leptons, photons, BSM) in the order of the hard record.
+
+        Args:
+            hadrons: four-momenta (M, 4) of the hadrons of ``jets`` in the lab, in GeV.
+            jets: the hadrons of each final parton.
+            new: four-momenta (K, 4) of the entries in the lab, in GeV.
+            m: masses (K,) of the entries in GeV.
+
+        Returns:
+            One particle set for each event, and the hard entry, within its event, of each particle.
+        """
         events = self.events
         final = np.flatnonzero(events.status == 1)
         parton = np.isin(final, self.parton_rows)
@@ -355,7 +378,11 @@ class HardSystems:
 
 
 def _depths(system: Ints, parent: Ints, system_event: Ints, events: HardEvents) -> Ints:
-    """How many resonances are above each system."""
+    """Count the resonances above each system: 0 for a hard process, shape (S,).
+
+    Raises:
+        InvalidEvent: if the mothers of an event run in a circle.
+    """
     above = np.where(parent >= 0, system[parent], -1)
     depth = np.zeros(len(parent), dtype=np.int64)
     for _ in range(len(parent) + 1):

@@ -48,7 +48,7 @@ STABLE = tuple(pdg for pdg in MASSES if pdg not in (111, 221, 3212))
 
 @lru_cache(maxsize=4096)
 def mass(pdg_id: int) -> float:
-    """Mass of one species in GeV.
+    """Return the mass of one species in GeV.
 
     Raises:
         KeyError: if neither the table nor ``particle`` knows the species.
@@ -72,7 +72,7 @@ def mass(pdg_id: int) -> float:
 
 @lru_cache(maxsize=4096)
 def charge(pdg_id: int) -> float:
-    """Electric charge of one species in units of e; 0 where the table has none.
+    """Return the electric charge of one species in units of e; 0 where the table has none.
 
     >>> charge(-211)
     -1.0
@@ -91,17 +91,17 @@ def _map(values: ArrayLike, function: object) -> NDArray[np.float64]:
 
 
 def masses(pdg_id: ArrayLike) -> NDArray[np.float64]:
-    """Masses in GeV of an array of PDG ids, same shape. Raises KeyError on an unknown species."""
+    """Return the masses in GeV of an array of PDG ids, same shape. Raises KeyError on an unknown species."""
     return _map(pdg_id, mass)
 
 
 def charges(pdg_id: ArrayLike) -> NDArray[np.float64]:
-    """Charges in units of e of an array of PDG ids, same shape."""
+    """Return the charges in units of e of an array of PDG ids, same shape."""
     return _map(pdg_id, charge)
 
 
 def conjugate(pdg_id: ArrayLike) -> NDArray[np.int64]:
-    """PDG ids of the antiparticles; self-conjugate species stay.
+    """Return the PDG ids of the antiparticles, same shape; self-conjugate species stay.
 
     >>> conjugate([211, 22, -5]).tolist()
     [-211, 22, 5]
@@ -111,7 +111,7 @@ def conjugate(pdg_id: ArrayLike) -> NDArray[np.int64]:
 
 
 def parse_flavour(text: str) -> int:
-    """PDG id of a parton named as ``u``, ``ubar``, ``g`` or by its number.
+    """Return the PDG id of a parton named as ``u``, ``ubar``, ``g`` or by its number.
 
     Raises:
         ValueError: if the name is not a quark (d u s c b, antiquarks) or a gluon.

@@ -26,7 +26,7 @@ ENDINGS = "HepMC3 .hepmc3 (or .hepmc; also .gz .bz2 .xz .zst of them), HDF5 .h5,
 
 
 def split_ending(path: PathLike) -> tuple[str, str]:
-    """A path as stem and known ending (``run.2.hepmc3.gz`` -> ``run.2``, ``.hepmc3.gz``).
+    """Split a path into stem and known ending.
 
     Raises:
         OutputError: if the ending is none of those that can be written.
@@ -43,7 +43,7 @@ def split_ending(path: PathLike) -> tuple[str, str]:
 
 @contextmanager
 def writing(path: PathLike) -> Iterator[None]:
-    """Turns the failures of writing (a full disk, a closed pipe...) into one clear line."""
+    """Turn failures to write ``path`` in the block (full disk, missing folder...) into an OutputError of one line."""
     try:
         yield
     except BrokenPipeError:
@@ -57,9 +57,9 @@ def writing(path: PathLike) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong and what to do, from errno (h5py only has it in the text)."""
-    found = re.search(r"errno = (\d+)", str(error))
-    number = getattr(error, "errno", None) or (int(found[1]) if found else None)
+    """Say what went wrong and what to do, from errno (which h5py only has in the text of its errors)."""
+    number_in_text = re.search(r"errno = (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(number_in_text[1]) if number_in_text else None)
     advice = {
         errno.ENOSPC: "the disk is full; free some space or choose another folder",
         errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
@@ -98,7 +98,11 @@ class AtomicPath:
             raise OutputError(f"{self.path}: exists already; use --force to replace it, or another name")
 
     def commit(self) -> None:
-        """Gives the finished file its name, once its content is on the disk."""
+        """Give the finished file its name, once its content is on the disk.
+
+        Raises:
+            OutputError: if the disk is full, or meanwhile something else has the name.
+        """
         try:
             self._refuse_existing()
             with writing(self.path):
@@ -110,7 +114,7 @@ class AtomicPath:
             raise
 
     def keep_partial(self) -> Path:
-        """Names the file ``stem.partial.ending`` instead, and returns that path."""
+        """Give the file the name ``stem.partial.ending`` instead of its own, and return that path."""
         stem, ending = split_ending(self.path)
         partial = Path(f"{stem}.partial{ending}")
         with writing(partial):
@@ -118,12 +122,13 @@ class AtomicPath:
         return partial
 
     def discard(self) -> None:
+        """Remove the temporary file, if it is still there."""
         with suppress(OSError):
             self.temporary.unlink()
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until a file's content, or a folder's names, outlast a loss of power."""
+    """Wait until the content of a file, or the names in a folder, would outlast a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -132,7 +137,15 @@ def _to_disk(path: Path) -> None:
 
 
 class AtomicWriter:
-    """Base of the writers: subclasses give ``_finish`` (flush and close) and count in ``num_written``."""
+    """Base of the writers of files, each a context manager; ``-`` as path is standard output.
+
+    On a clean exit the file takes its name. After a bad input or Ctrl-C, what was written is kept as a partial file;
+    after any other error it is removed. A subclass writes to ``_place``, gives :meth:`_finish`, and counts the events
+    that it wrote in ``num_written``.
+
+    Raises:
+        OutputError: if the output exists (without ``force``), or cannot be written.
+    """
 
     def __init__(self, path: PathLike, *, force: bool = False) -> None:
         self.path = Path(path)
@@ -141,12 +154,12 @@ class AtomicWriter:
 
     @property
     def _place(self) -> Path:
-        """Where to write now."""
+        """The temporary file to write to."""
         assert self._target is not None
         return self._target.temporary
 
     def _finish(self, complete: bool) -> None:
-        """Closes the file; ``complete`` is False when it will be thrown away."""
+        """Flush and close the file; ``complete`` is False when it will be thrown away."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -169,8 +182,8 @@ class AtomicWriter:
         if kind is None:
             self._target.commit()
         elif keep:
-            kept = self._target.keep_partial()
+            partial_path = self._target.keep_partial()
             if isinstance(error, InvalidEvent):
-                raise InvalidEvent(f"{error}; the {self.num_written} events before it are in {kept}") from error
+                raise InvalidEvent(f"{error}; the {self.num_written} events before it are in {partial_path}") from error
         else:
             self._target.discard()

@@ -24,7 +24,7 @@ from fastsim.errors import FastsimError
 from fastsim.formats.atomic import HDF5_ENDINGS, AtomicPath, AtomicWriter, PathLike, writing
 
 CHUNK_VALUES = 4_000_000
-"""Voxels handled at once: 32 MB in float64."""
+"""Voxels of the showers that are read or written at once: 32 MB in float64."""
 ROWS = 100
 """Showers that a :class:`Writer` compresses together."""
 
@@ -50,30 +50,30 @@ class Showers:
         return Showers(self.incident[rows], self.voxels[rows])
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Showers]) -> Showers:
-        """The showers of all parts, of which there is one at least."""
-        return cls(np.concatenate([p.incident for p in parts]), np.concatenate([p.voxels for p in parts]))
+    def concatenate(cls, batches: Sequence[Showers]) -> Showers:
+        """Return the showers of at least one batch as one batch."""
+        return cls(np.concatenate([b.incident for b in batches]), np.concatenate([b.voxels for b in batches]))
 
     def chunks(self) -> Iterator[Showers]:
-        """The showers in parts of at most ``CHUNK_VALUES`` voxels (at least one shower each)."""
-        step = chunk_size(self.voxels.shape[1])
-        for first in range(0, len(self), step):
-            yield self[first : first + step]
+        """Yield the showers in chunks of at most ``CHUNK_VALUES`` voxels, or of one shower where it has more."""
+        size = chunk_size(self.voxels.shape[1])
+        for first in range(0, len(self), size):
+            yield self[first : first + size]
 
 
 def chunk_size(num_voxels: int) -> int:
-    """Showers of ``num_voxels`` voxels that make up ``CHUNK_VALUES``, at least 1."""
+    """Return how many showers of ``num_voxels`` voxels have ``CHUNK_VALUES`` voxels together, at least 1."""
     return max(1, CHUNK_VALUES // max(1, num_voxels))
 
 
 def check_showers(showers: Showers, binning: Binning | None = None, *, place: str = "showers", first: int = 0) -> None:
-    """Refuses what no calorimeter records.
+    """Refuse showers that no calorimeter records.
 
     Args:
         showers: N showers.
-        binning: what they have to fit, if given.
-        place: where they come from, for the message.
-        first: number of the first of them there.
+        binning: the binning that they have to fit, if given.
+        place: file or model that they come from, for the message.
+        first: number, in that file or model's run, of the first shower.
 
     Raises:
         FastsimError: if the number of voxels does not fit, an incident energy is not positive and finite, or a
@@ -101,12 +101,12 @@ def check_showers(showers: Showers, binning: Binning | None = None, *, place: st
 def read_chunks(
     path: str | os.PathLike[str], binning: Binning | None = None, *, max_events: int | None = None
 ) -> Iterator[Showers]:
-    """The showers of a CaloChallenge HDF5 file, part by part, for files that do not fit into memory.
+    """Yield the showers of a CaloChallenge HDF5 file in chunks, for files that do not fit into memory.
 
     Args:
         path: the file.
-        binning: what the showers have to fit, if given.
-        max_events: read the first ones up to this number.
+        binning: the binning that the showers have to fit, if given.
+        max_events: how many showers at most, from the first; None for all.
 
     Raises:
         FastsimError: if the file is unreadable or cut off, lacks a key, or holds showers that :func:`check_showers`
@@ -125,8 +125,10 @@ def read_chunks(
                 raise FastsimError(f"{place}: {problem}")
             for key in ("incident_energies", "showers"):
                 if not isinstance(file.get(key), h5py.Dataset):
-                    found = ", ".join(sorted(map(str, file))) or "none"
-                    raise FastsimError(f"{place}: no data set {key!r}; a CaloChallenge file has it, here are: {found}")
+                    present = ", ".join(sorted(map(str, file))) or "none"
+                    raise FastsimError(
+                        f"{place}: no data set {key!r}; a CaloChallenge file has it, here are: {present}"
+                    )
             energies, voxels = file["incident_energies"], file["showers"]
             if voxels.ndim != 2 or energies.shape not in ((len(voxels), 1), (len(voxels),)):
                 raise FastsimError(
@@ -138,13 +140,13 @@ def read_chunks(
             if binning is not None:
                 binning.check(voxels.shape[1], place)
             last = len(voxels) if max_events is None else min(max_events, len(voxels))
-            step = chunk_size(voxels.shape[1])
-            for start in range(0, last, step):
-                rows = slice(start, min(start + step, last))
+            size = chunk_size(voxels.shape[1])
+            for start in range(0, last, size):
+                rows = slice(start, min(start + size, last))
                 incident = np.asarray(energies[rows], dtype=np.float64).reshape(-1)
-                part = Showers(incident, np.asarray(voxels[rows], dtype=np.float32))
-                check_showers(part, place=place, first=start)
-                yield part
+                chunk = Showers(incident, np.asarray(voxels[rows], dtype=np.float32))
+                check_showers(chunk, place=place, first=start)
+                yield chunk
     except DAMAGE as error:  # h5py's words for a missing, foreign, damaged or cut-off file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FastsimError(f"{place}: cannot be read as HDF5: {reason}") from error
@@ -153,20 +155,28 @@ def read_chunks(
 def read_showers(
     path: str | os.PathLike[str], binning: Binning | None = None, *, max_events: int | None = None
 ) -> Showers:
-    """All showers of a CaloChallenge HDF5 file; arguments and errors as :func:`read_chunks`."""
-    parts = list(read_chunks(path, binning, max_events=max_events))
-    parts = list(read_chunks(path, binning, max_events=max_events))
-    if not parts:
+    """Read all showers of a CaloChallenge HDF5 file.
+
+    Args:
+        path: the file.
+        binning: the binning that the showers have to fit, if given.
+        max_events: how many showers at most, from the first; None for all.
+
+    Raises:
+        FastsimError: if :func:`read_chunks` raises it, or there are no showers.
+    """
+    chunks = list(read_chunks(path, binning, max_events=max_events))
+    if not chunks:
         raise FastsimError(f"{os.fspath(path)}: no showers to read")
-    return Showers.concatenate(parts)
+    return Showers.concatenate(chunks)
 
 
 def write_showers(path: str | os.PathLike[str], showers: Showers, *, force: bool = False) -> None:
-    """Writes a CaloChallenge HDF5 file (gzip, float32 voxels); it appears under its name when complete.
+    """Write a CaloChallenge HDF5 file (gzip, float32 voxels); it appears under its name when complete.
 
     Args:
         path: the output.
-        showers: what to write.
+        showers: the showers to write.
         force: replace an existing file.
 
     Raises:
@@ -193,8 +203,8 @@ class Writer(AtomicWriter):
     Args:
         path: the output, an HDF5 file.
         num: showers that will be written.
-        num_voxels: of each.
-        binning: of the voxels; None for those that the challenge's XML cannot describe.
+        num_voxels: voxels of each shower.
+        binning: where the voxels lie; None for voxels that the challenge's XML cannot describe.
         settings: how the showers were made: an attribute of the file.
         force: replace existing files.
 
@@ -221,7 +231,7 @@ class Writer(AtomicWriter):
         super().__init__(path, force=force)
         self._xml: AtomicPath | None = None
         self._attributes = {"tool": "fastsim", "version": __version__, "settings": json.dumps(dict(settings))}
-        self._row = 0  # what is written by halves is not kept: `num_written` stays 0
+        self._row = 0  # an incomplete file is not kept: `num_written` stays 0
         packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "chunks": (min(num, ROWS), num_voxels)}
         try:
             if binning is not None:
@@ -240,7 +250,7 @@ class Writer(AtomicWriter):
             raise
 
     def write(self, showers: Showers) -> None:
-        """Adds showers; their number and that of all before is at most ``num``."""
+        """Add showers; the file takes ``num`` of them in all."""
         rows = slice(self._row, self._row + len(showers))
         with writing(self.path):
             self._incident[rows, 0] = showers.incident
@@ -259,15 +269,15 @@ class Writer(AtomicWriter):
                     self._xml.commit()
         finally:
             if self._xml is not None:
-                self._xml.discard()  # nothing is left of one that has its name
+                self._xml.discard()  # without effect on a file that has its name
 
 
 def binning_path(path: PathLike) -> Path:
-    """Where the binning of a file of showers is."""
+    """Return the path of the binning (.xml) that belongs to a file of showers."""
     return Path(path).with_suffix(".xml")
 
 
 def check_name(path: PathLike) -> None:
-    """Raises FastsimError if the output's name is not that of an HDF5 file."""
+    """Raise FastsimError if the output's name does not end as that of an HDF5 file."""
     if Path(path).suffix.lower() not in HDF5_ENDINGS:
         raise FastsimError(f"{os.fspath(path)}: showers are written as HDF5; give a name that ends in .h5")

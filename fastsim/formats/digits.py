@@ -17,7 +17,7 @@ _POWERS = np.array([float(f"1e{k}") for k in range(-130, 131)])
 
 
 def floats(values: NDArray[np.float64]) -> Bytes:
-    """Cells such as ``-1.234567890123456e+02``: 16 significant digits, relative error below 1e-15.
+    """Format floats as ``-1.234567890123456e+02``: 16 significant digits, relative error below 1e-15.
 
     Args:
         values: shape (N,); magnitudes below 1e-99 are written as zero.
@@ -56,25 +56,41 @@ def floats(values: NDArray[np.float64]) -> Bytes:
 
 
 def integers(values: NDArray[np.int64]) -> Bytes:
-    """Cells with the decimal text of integers, shape (N, width); zero bytes are to be dropped."""
-    left = np.abs(np.asarray(values, dtype=np.int64))
-    width = len(str(int(left.max()))) if len(left) else 1
-    cells = np.empty((len(left), width + 1), dtype=np.uint8)
+    """Format integers in decimal.
+
+    Args:
+        values: shape (N,).
+
+    Returns:
+        Text cells, shape (N, width); zero bytes are to be dropped.
+    """
+    remaining = np.abs(np.asarray(values, dtype=np.int64))
+    width = len(str(int(remaining.max()))) if len(remaining) else 1
+    cells = np.empty((len(remaining), width + 1), dtype=np.uint8)
     cells[:, 0] = np.where(values < 0, ord("-"), 0)
     for column in range(width, 0, -1):
-        rest = left // 10
-        cells[:, column] = np.where((left > 0) | (column == width), ord("0") + left - 10 * rest, 0)
-        left = rest
+        quotient = remaining // 10
+        digit = ord("0") + remaining - 10 * quotient
+        cells[:, column] = np.where((remaining > 0) | (column == width), digit, 0)
+        remaining = quotient
     return cells
 
 
 def rows(prefix: bytes, columns: list[Bytes]) -> tuple[bytes, NDArray[np.int64]]:
-    """Lines ``prefix column column ...`` as one text, and the offsets (N+1) at which each line starts."""
+    """Join text cells to N lines ``prefix column column ...``.
+
+    Args:
+        prefix: begins every line.
+        columns: text cells, each of shape (N, width).
+
+    Returns:
+        The lines as one text, and the offsets (N+1,) in it at which each line starts.
+    """
     num = len(columns[0])
-    parts = [np.broadcast_to(np.frombuffer(prefix, np.uint8), (num, len(prefix)))]
+    blocks = [np.broadcast_to(np.frombuffer(prefix, np.uint8), (num, len(prefix)))]
     for column in columns:
-        parts += [np.full((num, 1), ord(" "), np.uint8), column]
-    parts.append(np.full((num, 1), ord("\n"), np.uint8))
-    matrix = np.concatenate(parts, axis=1)
+        blocks += [np.full((num, 1), ord(" "), np.uint8), column]
+    blocks.append(np.full((num, 1), ord("\n"), np.uint8))
+    matrix = np.concatenate(blocks, axis=1)
     lengths = np.count_nonzero(matrix, axis=1)
     return matrix.tobytes().translate(None, b"\0"), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -13,21 +13,24 @@ from fastsim.formats.atomic import HDF5_ENDINGS, HEPMC_ENDINGS, ROOT_ENDINGS, Pa
 
 
 def holds_particles(path: PathLike) -> bool:
-    """Whether the ending is that of a format with final particles: HepMC, HDF5 or ROOT."""
+    """Return whether the ending is that of a format with final particles: HepMC, HDF5 or ROOT."""
     return os.fspath(path).lower().endswith((*HEPMC_ENDINGS, *HDF5_ENDINGS, *ROOT_ENDINGS))
 
 
 def read_events(
-    path: PathLike, *, first_event: int = 0, num_events: int | None = None, border: int = 1, chunk_size: int = 1000
+    path: PathLike, *, first_event: int = 0, num_events: int | None = None, align: int = 1, chunk_size: int = 1000
 ) -> tuple[RunInfo, Iterator[HardEvents]]:
-    """The run and the events of a HepMC file of any origin, or of an HDF5 or ROOT file that fastsim wrote.
+    """Open a HepMC file of any origin, or an HDF5 or ROOT file that fastsim wrote.
 
     Args:
-        path: its ending tells the format.
+        path: the file; its ending names the format.
         first_event: place in the file, from 0, of the first event wanted.
         num_events: how many at most; None for all.
-        border: more events are given on both sides of these, up to places that it divides.
-        chunk_size: events in a batch; ``border`` divides it.
+        align: further events are given on both sides of the wanted ones, up to places that are multiples of it.
+        chunk_size: events in a batch, a multiple of ``align``.
+
+    Returns:
+        The run information, and an iterator over batches of events.
 
     Raises:
         FastsimError: if the file cannot be read, now or in the iteration, or ends before ``first_event``.
@@ -47,14 +50,14 @@ def read_events(
         from fastsim.formats import hepmc
 
         run, batches = hepmc.read_events(path, chunk_size=chunk_size)
-    return run, _cut(_sound(batches), first_event, num_events, border)
+    return run, _cut(_with_valid_momenta(batches), first_event, num_events, align)
 
 
-def _sound(batches: Iterator[HardEvents]) -> Iterator[HardEvents]:
-    """The events before the first with a momentum that no particle has.
+def _with_valid_momenta(batches: Iterator[HardEvents]) -> Iterator[HardEvents]:
+    """Yield batches as they are as long as all momenta are finite and all energies are not negative.
 
     Raises:
-        InvalidEvent: at that event, when those before it have been given.
+        InvalidEvent: at the first event of which that is not true, after the events before it.
     """
     for events in batches:
         sets = events.particles
@@ -64,18 +67,28 @@ def _sound(batches: Iterator[HardEvents]) -> Iterator[HardEvents]:
         if not bad.any():
             yield events
             continue
-        at = int(np.argmax(bad))
-        event = int(sets.index[at])
+        row = int(np.argmax(bad))
+        event = int(sets.index[row])
         if event:
             yield events[:event]
-        what = f"an energy of {sets.p4[at, 0]:g} GeV" if finite[at] else "a momentum that is not finite"
+        what = f"an energy of {sets.p4[row, 0]:g} GeV" if finite[row] else "a momentum that is not finite"
         raise InvalidEvent(f"event {events.number[event]}: a particle has {what}")
 
 
-def _cut(batches: Iterator[HardEvents], first: int, num: int | None, border: int) -> Iterator[HardEvents]:
-    """Those of the places ``first`` to ``first + num``, exclusive, and up to the next ones that ``border`` divides."""
-    start, done = first // border * border, 0
-    last = None if num is None else -(-(first + num) // border) * border if num else start
+def _cut(batches: Iterator[HardEvents], first: int, num: int | None, align: int) -> Iterator[HardEvents]:
+    """Yield the events at the places from ``first`` to ``first + num``, widened to multiples of ``align``.
+
+    Args:
+        batches: all events of a file, in order.
+        first: place of the first event wanted, from 0.
+        num: how many at most; None for all.
+        align: the range begins and ends at multiples of it.
+
+    Raises:
+        FastsimError: if there is no event at ``first``.
+    """
+    start, done = first // align * align, 0
+    last = None if num is None else -(-(first + num) // align) * align if num else start
     for batch in batches:
         if last is not None and done >= max(first, last):
             return

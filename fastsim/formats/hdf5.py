@@ -23,7 +23,7 @@ from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
 LAYOUT_VERSION = 1
 LIBRARY = ("v110", "v110")
-"""What the files need to be read: HDF5 1.10 (2016), from which on metadata has checksums and damage is found."""
+"""Oldest and newest HDF5 version whose format is used: 1.10 (2016) protects metadata with checksums."""
 GUN, EVENTS = "fastsim-gun", "fastsim-events"
 SHELL_TOLERANCE = 1e-6
 """Relative energy difference up to which a particle counts as on its species' mass shell (float32 has 6e-8)."""
@@ -36,9 +36,9 @@ _EVENT = ("number", "weights", "process", "scale")
 
 
 class FileOut:
-    """A file for HDF5 to write: it takes everything, and :meth:`check` says whether all is there.
+    """A file for HDF5 to write to, whose writes never fail: :meth:`check` raises the first error that there was.
 
-    HDF5 2.0 ends the process with a segmentation fault, later or sooner, if a write fails under it.
+    HDF5 2.0 ends the process with a segmentation fault, later or sooner, if it sees a write fail.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -46,16 +46,16 @@ class FileOut:
         self._error: OSError | None = None
 
     def check(self) -> None:
-        """Raises OSError if something could not be written."""
+        """Raise the OSError of the first write that failed, if one did."""
         if self._error is not None:
             raise self._error
 
     def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        size = len(left)
+        remaining = memoryview(data).cast("B")
+        size = len(remaining)
         try:
-            while self._error is None and len(left):
-                left = left[self._file.write(left) :]
+            while self._error is None and len(remaining):
+                remaining = remaining[self._file.write(remaining) :]
         except OSError as error:
             self._error = error
         return size
@@ -80,7 +80,7 @@ class FileOut:
         return self._file.tell()
 
     def flush(self) -> None:
-        """Nothing waits to be written."""
+        """Do nothing: the file has no buffer."""
 
     def close(self) -> None:
         self._file.close()
@@ -103,7 +103,7 @@ class _Tables(AtomicWriter):
             self._file.attrs["layout_version"] = LAYOUT_VERSION
 
     def _append(self, name: str, values: NDArray[Any], kind: str) -> None:
-        """Adds rows to a table; the first call makes it."""
+        """Add rows to a table, and create it with the type ``kind`` where it does not exist."""
         with writing(self.path):
             if name not in self._tables:
                 shape = (0, *values.shape[1:])
@@ -140,11 +140,11 @@ class _Tables(AtomicWriter):
 
 
 class Writer(_Tables):
-    """Writes gun sets chunk by chunk: ``parton/``, ``particle/`` and, where given, ``event/weights``.
+    """Writes a gun's partons and their particle sets: ``parton/``, ``particle/`` and, where given, ``event/weights``.
 
     Args:
         path: the output.
-        attributes: version, seed, settings... kept as attributes of the file (other than text and numbers as JSON).
+        attributes: version, seed, settings... as attributes of the file; what is no text or number becomes JSON.
         precision: ``float32`` (with float64 where a particle is off its shell) or ``float64``.
         force: replace an existing file.
 
@@ -165,7 +165,7 @@ class Writer(_Tables):
         self.write(Partons(np.zeros(0, np.int64), np.zeros((0, 4))), ParticleSet.empty())
 
     def write(self, partons: Partons, particles: ParticleSet, weights: Floats | None = None) -> None:
-        """Adds N partons with their N sets, and weights of shape (N,) or (N, W)."""
+        """Add N partons with their N particle sets, and weights of shape (N,) or (N, W)."""
         if len(partons) != len(particles):
             raise ValueError(f"{len(partons)} partons but {len(particles)} particle sets")
         if self._kind == "f4" and not _on_shell(particles):
@@ -190,7 +190,7 @@ class Writer(_Tables):
                 self._append_column(f"parton/columns/{name}", values)
 
     def _widen(self) -> None:
-        """From float32 to float64: what was written keeps its restored mass shell."""
+        """Change the table of momenta from float32 to float64; those that it holds get their exact mass shell."""
         self._kind = "f8"
         if "particle/p4" in self._tables:
             p4 = _restored(self._tables.pop("particle/p4")[:], self._tables["particle/pdg_id"][:])
@@ -199,7 +199,16 @@ class Writer(_Tables):
 
 
 class EventWriter(_Tables):
-    """Writes hard events with their particles: ``event/``, ``hard/`` and ``particle/`` (with ``origin``), ``cell/``."""
+    """Writes hard events with their particles: ``event/``, ``hard/`` and ``particle/`` (with ``origin``), ``cell/``.
+
+    Args:
+        path: the output.
+        run: the run information of all events.
+        force: replace an existing file.
+
+    Raises:
+        OutputError: if the output cannot be written.
+    """
 
     def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
         attributes = {k: v for k, v in run.provenance.items() if k not in ("layout", "layout_version")}
@@ -207,7 +216,7 @@ class EventWriter(_Tables):
         self._run = run
 
     def write(self, events: HardEvents) -> None:
-        """Adds a batch of events."""
+        """Add a batch of events."""
         for name in _EVENT:
             values = getattr(events, name)
             self._append(f"event/{name}", values, "f8" if values.dtype.kind == "f" else "i8")
@@ -245,13 +254,26 @@ def write(
     precision: str = "float32",
     force: bool = False,
 ) -> None:
-    """Writes gun sets in one go; see :class:`Writer`."""
+    """Write a gun's partons and their particle sets as one file.
+
+    Args:
+        path: the output.
+        partons: N partons.
+        particles: the particle set of each.
+        attributes: attributes of the file.
+        weights: shape (N,) or (N, W); none by default.
+        precision: ``float32`` (with float64 where a particle is off its shell) or ``float64``.
+        force: replace an existing file.
+
+    Raises:
+        OutputError: if the output cannot be written.
+    """
     with Writer(path, attributes, precision=precision, force=force) as writer:
         writer.write(partons, particles, weights)
 
 
 def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSet, dict[str, Any]]:
-    """Partons, their particle sets and the file's attributes.
+    """Read partons, their particle sets and the file's attributes.
 
     Args:
         path: a file in the gun layout.
@@ -267,7 +289,11 @@ def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSe
 
 
 def layout(path: PathLike) -> str:
-    """The layout that a file of this package names: :data:`GUN` or :data:`EVENTS`. Raises as :func:`read`."""
+    """Return the layout that a file of this package names: :data:`GUN` or :data:`EVENTS`.
+
+    Raises:
+        FastsimError: if the file is missing or no HDF5 file.
+    """
     if not h5py.is_hdf5(path):
         raise FastsimError(f"{os.fspath(path)}: no such file, or not HDF5")
     with h5py.File(path, "r") as file:
@@ -275,7 +301,15 @@ def layout(path: PathLike) -> str:
 
 
 def read_weights(path: PathLike, rows: slice | None = None) -> Floats | None:
-    """Event weights of a gun file, shape (N, W); None where it has none."""
+    """Read the event weights of a file in the gun layout, shape (N, W); None where it has none.
+
+    Args:
+        path: the file.
+        rows: the partons wanted, a slice of step 1; all by default.
+
+    Raises:
+        FastsimError: if the file is missing, damaged, of another layout or of a newer layout version.
+    """
     with _Reader(path, GUN) as file:
         if "event/weights" not in file:
             return None
@@ -284,7 +318,19 @@ def read_weights(path: PathLike, rows: slice | None = None) -> Floats | None:
 
 
 def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
-    """The run and the events, in batches, of a file in the event layout. Raises as :func:`read`."""
+    """Open a file in the event layout.
+
+    Args:
+        path: the file.
+        chunk_size: events in a batch.
+
+    Returns:
+        The run information, and an iterator over batches of events.
+
+    Raises:
+        FastsimError: if the file is missing, damaged, of another layout or of a newer layout version; damage in the
+            tables is found in the iteration.
+    """
     with _Reader(path, EVENTS) as file:
         content = json.loads(file.attrs["run"])
         size = len(file["hard/offsets"]) - 1 if "hard/offsets" in file else 0
@@ -317,8 +363,8 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
                 columns = {kind: _columns(file, group, *spans[group]) for kind, group in COLUMN_GROUPS.items()}
                 events: dict[str, Any] = {name: file[f"event/{name}"][start:stop] for name in _EVENT}
                 _check_lengths(offsets - low, hard, events, particles, origin)
-            parts = {"particles": particles, "origin": origin, "cells": cells}
-            yield HardEvents(offsets=offsets - low, **parts, **hard, **events, **columns)  # type: ignore[arg-type]
+            contents = {"particles": particles, "origin": origin, "cells": cells}
+            yield HardEvents(offsets=offsets - low, **contents, **hard, **events, **columns)  # type: ignore[arg-type]
 
     return run, batches()
 
@@ -337,7 +383,7 @@ def _columns(file: h5py.File, group: str, start: int, stop: int) -> dict[str, ND
 def _check_lengths(
     offsets: Ints, hard: dict[str, Any], events: dict[str, Any], particles: ParticleSet | None, origin: Ints | None
 ) -> None:
-    """Raises ValueError if the tables of a batch of events do not belong together."""
+    """Raise ValueError if the tables of a batch of events do not belong together."""
     shapes = {"p4": (4,), "mothers": (2,), "colours": (2,)}
     if (np.diff(offsets) < 0).any() or not all(
         values.shape == (offsets[-1], *shapes.get(name, ())) for name, values in hard.items()
@@ -350,7 +396,7 @@ def _check_lengths(
 
 
 class _Reader:
-    """An open file of a known layout; what goes wrong in the block becomes one clear line."""
+    """A context manager that opens a file of one layout; errors of h5py in its block become a FastsimError."""
 
     def __init__(self, path: PathLike, layout: str) -> None:
         self.name = os.fspath(path)
@@ -364,13 +410,13 @@ class _Reader:
         except OSError as error:
             raise FastsimError(f"{self.name}: not a readable HDF5 file, or truncated ({error})") from error
         try:
-            found, version = self.file.attrs.get("layout"), self.file.attrs.get("layout_version")
+            layout, version = self.file.attrs.get("layout"), self.file.attrs.get("layout_version")
             problem = bomb(self.file)
         except DAMAGE as error:
             self.file.close()
             raise FastsimError(f"{self.name}: the file is damaged ({error})") from error
-        if problem is None and not (isinstance(found, str) and found == self.layout):
-            problem = f"has layout {found!r}; {self.layout!r} is expected"
+        if problem is None and not (isinstance(layout, str) and layout == self.layout):
+            problem = f"has layout {layout!r}; {self.layout!r} is expected"
         elif not isinstance(version, int | np.integer) or version != LAYOUT_VERSION:
             problem = f"has layout version {version}; this fastsim reads {LAYOUT_VERSION}"
         if problem:
@@ -399,7 +445,11 @@ DAMAGE = (
 
 
 def bomb(file: h5py.File) -> str | None:
-    """What is wrong with a file whose tables claim far more bytes than it has, and would fill the memory."""
+    """Say what is wrong with a file whose tables claim far more bytes than it has, so that they would fill the memory.
+
+    Returns:
+        A phrase for a message; None for other files.
+    """
     claimed = 0
 
     def count(name: str, item: Any) -> None:
@@ -440,12 +490,12 @@ def _cells(file: h5py.File, start: int, stop: int) -> Cells:
 
 
 def _restored(p4: NDArray[Any], pdg_id: NDArray[Any]) -> Floats:
-    """Float32 momenta in double precision, exactly on the mass shell of their species."""
+    """Return float32 momenta (M, 4) in GeV as float64, exactly on the mass shell of their species."""
     return kinematics.on_shell(np.asarray(p4, dtype=np.float64), species.masses(pdg_id))
 
 
 def _on_shell(particles: ParticleSet) -> bool:
-    """Whether every particle has a known species and lies on its mass shell."""
+    """Return whether every particle has a known species and lies on its mass shell."""
     try:
         shell = kinematics.on_shell(particles.p4, species.masses(particles.pdg_id))
     except KeyError:
@@ -454,5 +504,5 @@ def _on_shell(particles: ParticleSet) -> bool:
 
 
 def _attributes(file: h5py.File) -> dict[str, Any]:
-    """Attributes as plain Python values."""
+    """Return a file's attributes as plain Python values."""
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}

@@ -8,8 +8,8 @@ by the hard process as a whole rather than at each parton's vertex: hadrons have
 and the recoil is shared by all outgoing members.
 
 The text is written here, in columns for a whole batch of events (:mod:`fastsim.formats.digits`), because
-building pyhepmc objects one particle at a time costs more than making the hadrons; the tests hold every field
-against pyhepmc, which also does the reading.
+building pyhepmc objects one particle at a time costs more than making the hadrons; the tests compare every field
+with pyhepmc, which also does the reading.
 
 References:
     Buckley et al. 2021, 1912.08005 (HepMC3); Bierlich et al. 2022, 2203.11601 (Pythia 8 status codes).
@@ -37,7 +37,7 @@ from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
 from fastsim.formats.record import Record
 from fastsim.formats.watched import WatchedFile
 
-PART = 128
+EVENTS_PER_TEXT = 128
 """Events formatted at once: their text then stays in the processor's cache."""
 
 
@@ -60,24 +60,30 @@ class Writer(AtomicWriter):
             if os.fspath(path) == "-":
                 self._file = cast("IO[bytes]", sys.stdout.buffer)
             else:
-                self._file = _open(self._place, split_ending(path)[1].lower())
+                self._file = _open_to_write(self._place, split_ending(path)[1].lower())
             self._file.write(_run_header(run))
 
     def write(self, events: HardEvents) -> None:
-        """Writes a batch; the particles, where there are none, are the outgoing ones of the hard process."""
+        """Add a batch of events; where they have no final particles, the outgoing ones of the hard process are final.
+
+        Raises:
+            PipelineError: if an event has more or fewer weights than the run has names.
+            InvalidEvent: if a momentum is not finite.
+        """
         if len(events) == 0:
             return
         if events.weights.shape[1] != len(self.run.weight_names):
             raise PipelineError(
                 f"{events.weights.shape[1]} weights an event, but the run names {len(self.run.weight_names)}"
             )
-        for part in events.chunks(PART):
-            text = b"".join(self._text(part))
+        for block in events.chunks(EVENTS_PER_TEXT):
+            text = b"".join(self._text(block))
             with writing(self.path):
                 self._file.write(text)
-            self.num_written += len(part)
+            self.num_written += len(block)
 
     def _text(self, events: HardEvents) -> Iterator[bytes]:
+        """Yield the lines of the events, some at a time."""
         record = Record(events, self.run)
         p4 = record.p4
         if not np.isfinite(p4).all():
@@ -85,12 +91,12 @@ class Writer(AtomicWriter):
             raise InvalidEvent(f"event {event}: a particle's momentum is not finite; the model failed there")
         columns = [digits.integers(c) for c in (record.number, record.parent, record.pdg_id)]
         columns += [digits.floats(c) for c in (p4[:, 1], p4[:, 2], p4[:, 3], p4[:, 0], record.mass)]
-        text, at = digits.rows(b"P", [*columns, digits.integers(record.status)])
+        text, line_starts = digits.rows(b"P", [*columns, digits.integers(record.status)])
         cross_section = b""
         if self.run.processes:
             cross_section = b"A 0 GenCrossSection %.10e %.10e -1 -1\n" % self.run.cross_section
         for i in range(len(events)):
-            start, middle, end = (int(at[k]) for k in (record.start[i], record.middle[i], record.start[i + 1]))
+            start, middle, end = (int(line_starts[k]) for k in (record.start[i], record.middle[i], record.start[i + 1]))
             weights = " ".join(map(repr, events.weights[i].tolist()))
             yield b"E %d %d %d\nU GEV MM\nW %s\n" % (
                 events.number[i],
@@ -116,12 +122,12 @@ class Writer(AtomicWriter):
 
 
 def _escape(text: str) -> str:
-    """Text on one line as Asciiv3 wants it."""
+    """Return text as Asciiv3 writes it on one line."""
     return text.replace("\\", "\\\\").replace("\n", "\\|")
 
 
 def _run_header(run: RunInfo) -> bytes:
-    """The lines above the events: weight names, the tool, and the provenance as attributes."""
+    """Return the lines above the events: weight names, the tool, and the provenance as attributes."""
     names = "\n".join(run.weight_names)
     tool = "\n".join([run.provenance.get("producer", "fastsim"), run.provenance.get("version", ""), ""])
     lines = [
@@ -134,8 +140,8 @@ def _run_header(run: RunInfo) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _open(path: Path, ending: str) -> IO[bytes]:
-    """A new binary file, compressed as the ending says, at the levels where speed and size balance."""
+def _open_to_write(path: Path, ending: str) -> IO[bytes]:
+    """Open a new binary file, compressed as the ending says, at the levels where speed and size balance."""
     if ending.endswith(".gz"):
         # without the file's name, which is a temporary one: equal events are equal files
         file = gzip.GzipFile("", "wb", compresslevel=4, fileobj=open(path, "wb"), mtime=0)  # noqa: SIM115
@@ -151,7 +157,7 @@ def _open(path: Path, ending: str) -> IO[bytes]:
 
 
 def _zstd() -> Any:
-    """Zstandard: in the standard library from Python 3.14, before that a backport that pyhepmc brings."""
+    """Return the module of Zstandard: of the standard library from Python 3.14, before that a backport."""
     for name in ("compression.zstd", "backports.zstd"):
         try:
             return importlib.import_module(name)
@@ -161,7 +167,7 @@ def _zstd() -> Any:
 
 
 def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSet, Floats]]:
-    """Final particles (status 1) of a HepMC file in batches, with the weights, shape (N, W).
+    """Yield the final particles (status 1) of a HepMC file in batches of N events, with the weights, shape (N, W).
 
     Any HepMC version and compression that pyhepmc knows; momenta in GeV. A file of HepMC3 (Asciiv3) or HepMC2 text is
     refused at its end, after the batches before, if an event that begins in it could not be read, or if it ends without
@@ -176,14 +182,20 @@ def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSe
 
 
 def _read(path: PathLike, chunk_size: int) -> Iterator[tuple[ParticleSet, Floats, Ints, Floats]]:
-    """As :func:`read`, with ids of processes and scales (GeV), each (N,), 0 where they are not told."""
+    """Yield final particles, weights (N, W), process ids and scales in GeV of a HepMC file, in batches of N events.
+
+    Where the file does not give an id (N,) or a scale (N,), it is 0.
+
+    Raises:
+        FastsimError: if the file cannot be read, or is cut short or damaged.
+    """
     pyhepmc, name = _pyhepmc(), os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
-    held: list[tuple[Ints, Floats, Any, int, float]] = []
+    pending: list[tuple[Ints, Floats, Any, int, float]] = []
 
     def batch() -> tuple[ParticleSet, Floats, Ints, Floats]:
-        pdg_id, p4, weights, process, scales = zip(*held, strict=True)
+        pdg_id, p4, weights, process, scales = zip(*pending, strict=True)
         offsets = offsets_from_counts(np.array([len(ids) for ids in pdg_id]))
         particles = ParticleSet(offsets, np.concatenate(pdg_id), np.concatenate(p4))
         return particles, np.array(weights, dtype=np.float64), np.array(process), np.array(scales, dtype=np.float64)
@@ -193,31 +205,38 @@ def _read(path: PathLike, chunk_size: int) -> Iterator[tuple[ParticleSet, Floats
         with _open_to_read(name) as raw:
             watched = WatchedFile(raw, b"E ")
             for event in pyhepmc.open(watched):
-                scale = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
+                unit = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
                 table = event.numpy.particles
                 final = table.status == 1
-                p4 = np.stack([table.e, table.px, table.py, table.pz], axis=1)[final] * scale
-                told = event.attributes
-                process, of_event = (_number(told, key) for key in ("signal_process_id", "event_scale"))
+                p4 = np.stack([table.e, table.px, table.py, table.pz], axis=1)[final] * unit
+                attributes = event.attributes
+                process, event_scale = (_number(attributes, key) for key in ("signal_process_id", "event_scale"))
                 ids, weights = table.pid[final].astype(np.int64), list(event.weights)
-                held.append((ids, p4, weights, int(process), of_event * scale))
+                pending.append((ids, p4, weights, int(process), event_scale * unit))
                 num_read += 1
-                if len(held) == chunk_size:
+                if len(pending) == chunk_size:
                     yield batch()
-                    held.clear()
+                    pending.clear()
             watched.finish()
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
     _check_whole(name, watched, num_read)
-    if held:
+    if pending:
         yield batch()
 
 
 def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
-    """The run and the final particles of the events of a HepMC file of any origin, in batches.
+    """Open a HepMC file of any origin for its final particles.
 
-    Events are numbered from 0 in the file. They have no hard record but the id of the process and the scale, where they
-    are told; the run is what the first event tells: beams (status 4), cross-section, names of weights.
+    Events are numbered from 0 in the file. Of the hard process they have its id and its scale, where the file gives
+    them. The run information is that of the first event: beams (status 4), cross-section, names of weights.
+
+    Args:
+        path: the file.
+        chunk_size: events in a batch.
+
+    Returns:
+        The run information, and an iterator over batches of events.
 
     Raises:
         FastsimError: if the file cannot be read, now or in the iteration.
@@ -235,7 +254,7 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
 
 
 def _run_of(path: PathLike) -> RunInfo:
-    """What the first event of a file tells about the run."""
+    """Return the run information that the first event of a file gives."""
     pyhepmc, name = _pyhepmc(), os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
@@ -252,8 +271,8 @@ def _run_of(path: PathLike) -> RunInfo:
             raise FastsimError(f"{name}: holds no event that can be read")
         _check_whole(name, watched, 0)
         return RunInfo((0, 0), (0.0, 0.0))  # a run that had no events, as a slice may be
-    scale = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
-    beams = [(int(p.pid), float(p.momentum.e) * scale) for p in event.particles if p.status == 4]
+    unit = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
+    beams = [(int(p.pid), float(p.momentum.e) * unit) for p in event.particles if p.status == 4]
     ids, energies = zip(*beams, strict=True) if len(beams) == 2 else ((0, 0), (0.0, 0.0))
     measured = event.cross_section
     process = () if measured is None else ((measured.xsec(), measured.xsec_err(), 0.0, 0),)
@@ -262,7 +281,7 @@ def _run_of(path: PathLike) -> RunInfo:
 
 
 def _number(attributes: Any, key: str) -> float:
-    """An attribute's value, 0 where there is none, it is no number, or negative as for what is not known."""
+    """Return the value of an event's attribute; 0 if it is missing, no number, or negative, which means unknown."""
     try:
         value = float(str(attributes[key])) if key in attributes else 0.0
     except ValueError:
@@ -271,7 +290,7 @@ def _number(attributes: Any, key: str) -> float:
 
 
 def _pyhepmc() -> Any:
-    """The library, told to keep its messages to itself: on many lines what :func:`_check_whole` says on one."""
+    """Import pyhepmc and switch off its messages, many lines of what :func:`_check_whole` says in one."""
     import pyhepmc
 
     pyhepmc.Setup.print_errors, pyhepmc.Setup.debug_level = False, 0
@@ -279,7 +298,13 @@ def _pyhepmc() -> Any:
 
 
 def _check_whole(name: str, file: WatchedFile, num_read: int) -> None:
-    """Raises FastsimError unless all events that begin in the text were read, and it ends as it has to."""
+    """Raise FastsimError unless all events that begin in a file were read, and it ends as its format demands.
+
+    Args:
+        name: path of the file, for the message.
+        file: the file after pyhepmc has read it.
+        num_read: events that pyhepmc gave.
+    """
     if file.error is not None:
         reason = f"{type(file.error).__name__}: {file.error}"
         raise FastsimError(f"{name}: cut short or damaged, {num_read} whole events are readable ({reason})")
@@ -298,7 +323,7 @@ def _check_whole(name: str, file: WatchedFile, num_read: int) -> None:
 
 
 def _open_to_read(name: str) -> IO[bytes]:
-    """A file's bytes, decompressed as the ending says."""
+    """Open a file to read its bytes, decompressed as the ending says."""
     if name.endswith(".gz"):
         return cast("IO[bytes]", gzip.open(name, "rb"))
     if name.endswith(".bz2"):

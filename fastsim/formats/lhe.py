@@ -3,7 +3,7 @@
 The files are XML in name only: run cards hold bare ``&`` and ``<``, POWHEG writes text after the last tag,
 and a file cut short by a full disk is common. An XML parser (and pylhe, which is built on one) stops
 silently there, without saying how many events were lost, nor where. So the event body is parsed here line by
-line, tolerant of what generators write and strict about what an event means; the tests hold it against pylhe.
+line, tolerant of what generators write and strict about what an event means; the tests compare it with pylhe.
 
 References:
     Alwall et al. 2006, hep-ph/0609017 (the format); Andersen et al. 2014, 1405.1067 (version 3, weights).
@@ -27,7 +27,21 @@ import numpy as np
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, RunInfo, offsets_from_counts
-from fastsim.formats.validation import find_problem, on_file_shell
+from fastsim.formats.validation import (
+    COLOURS,
+    ENERGY,
+    INTEGERS,
+    MASS,
+    MOTHERS,
+    NUM_COLUMNS,
+    PDG_ID,
+    PX,
+    PY,
+    PZ,
+    STATUS,
+    find_problem,
+    on_file_shell,
+)
 
 Source = str | os.PathLike[str] | BinaryIO
 
@@ -35,6 +49,13 @@ MAX_LINE = 1 << 20
 """Bytes a line may have: a compressed file of endless lines must not fill the memory."""
 MAX_ENTRIES = 10_000
 """Particles an event may declare (hard processes have about ten); also processes and weights of a file."""
+
+NUM_BEAM_COLUMNS, NUM_PROCESS_COLUMNS, NUM_EVENT_COLUMNS = 10, 4, 6
+"""Numbers in the first and in the other lines of the init block, and in the first line of an event."""
+WEIGHT_STRATEGY, NUM_PROCESSES = 8, 9
+"""Columns of the first line of the init block, which begins with ids and energies of the two beams."""
+NUM_PARTICLES, PROCESS, WEIGHT, SCALE = 0, 1, 2, 3
+"""Columns of the first line of an event."""
 
 _ATTRIBUTE = re.compile(r"""([\w.:-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _WEIGHT_ID = re.compile(r"""<weight\b[^>]*?\bid\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -47,7 +68,7 @@ _BETWEEN_EVENTS = ("<eventgroup", "</eventgroup", "<!--", "-->", "<?")
 def read(
     source: Source, *, chunk_size: int = 1000, first_event: int = 0, num_events: int | None = None
 ) -> tuple[RunInfo, Iterator[HardEvents]]:
-    """The run information of an LHE file and a lazy iterator over its events in batches.
+    """Open an LHE file: return its run information, and a lazy iterator over its events in batches.
 
     Events are numbered from 0 in the file. A bad event ends the iteration with :class:`InvalidEvent`, after
     the good events before it have been yielded. Energies of outgoing particles are put back on the mass
@@ -101,7 +122,12 @@ def read(
 
 
 def count(path: str | os.PathLike[str]) -> int:
-    """Events of a plain or gzipped file by their opening tags, faster than reading them. Raises as :func:`read`."""
+    """Count the events of a plain or gzipped file by their opening tags, which is faster than reading them.
+
+    Raises:
+        FastsimError: if the file cannot be opened.
+        InvalidEvent: if it is empty, is not LHE or has a bad init block.
+    """
     with ExitStack() as stack:
         lines = _Lines(*_open(path, stack))
         _read_preamble(lines)
@@ -134,7 +160,7 @@ class _Lines:
     cut: bool = False
 
     def next(self) -> str | None:
-        """The next line without surrounding blanks; None at the end of the file."""
+        """Return the next line without surrounding blanks; None at the end of the file."""
         try:
             raw = self.stream.readline(MAX_LINE)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -151,6 +177,7 @@ class _Lines:
         return raw.decode("utf-8", errors="replace").strip()
 
     def error(self, message: str, event: int | None = None, line: int | None = None) -> InvalidEvent:
+        """Return the error to raise, with file, event and line (by default the last one read) before the message."""
         if self.cut:
             message = "the file ends in the middle of a line; it is truncated"
         place = self.name if event is None else f"{self.name}, event {event}"
@@ -158,7 +185,7 @@ class _Lines:
 
 
 def _open(source: Source, stack: ExitStack) -> tuple[BinaryIO, str]:
-    """The source as a buffered stream of plain text, with the name to show in messages."""
+    """Open the source as a buffered stream of plain text; return it with the name to show in messages."""
     if isinstance(source, str | os.PathLike):
         name = os.path.basename(os.fspath(source))
         try:
@@ -180,7 +207,11 @@ def _open(source: Source, stack: ExitStack) -> tuple[BinaryIO, str]:
 
 
 def _numbers(text: str) -> list[float]:
-    """The blank-separated numbers of a line; Fortran writes exponents with a D."""
+    """Read the blank-separated numbers of a line, with exponents after E or, as Fortran writes them, after D.
+
+    Raises:
+        ValueError: if a word is no number.
+    """
     try:
         return [float(word) for word in text.split()]
     except ValueError:
@@ -188,7 +219,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _read_preamble(lines: _Lines) -> tuple[RunInfo, list[str]]:
-    """Everything down to ``</init>``: the run and the ids of the weights that the header declares."""
+    """Read all down to ``</init>``: return the run information and the ids of the weights that the header declares."""
     declared: list[str] = []
     opened = reweight = False
     while True:
@@ -207,14 +238,14 @@ def _read_preamble(lines: _Lines) -> tuple[RunInfo, list[str]]:
         elif text.startswith("<event"):
             raise lines.error("<event> before the <init> block")
         reweight = (reweight or "<initrwgt" in text) and "</initrwgt" not in text
-        if reweight and (found := _WEIGHT_ID.search(text)):
-            declared.append((found[1] or found[2] or "").strip())
+        if reweight and (match := _WEIGHT_ID.search(text)):
+            declared.append((match[1] or match[2] or "").strip())
             if len(declared) > MAX_ENTRIES:
                 raise lines.error(f"the header declares more than {MAX_ENTRIES} weights")
 
 
 def _read_init(lines: _Lines) -> RunInfo:
-    """The init block: a line of beams, and one line for each process."""
+    """Read the init block: a line of beams, and one line for each process."""
     rows: list[list[float]] = []
     provenance: dict[str, str] = {}
     while (text := lines.next()) is not None and not text.startswith("</init"):
@@ -227,32 +258,37 @@ def _read_init(lines: _Lines) -> RunInfo:
         try:
             rows.append(_numbers(text))
         except ValueError:
-            if len(rows) < 1 or len(rows) <= int(rows[0][9]):
+            if len(rows) < 1 or len(rows) <= int(rows[0][NUM_PROCESSES]):
                 raise lines.error(f"the init block has {text[:60]!r} where numbers are expected") from None
             continue
-        if len(rows[-1]) < (10 if len(rows) == 1 else 4) or not all(map(math.isfinite, rows[-1])):
-            columns = "10 numbers (beams)" if len(rows) == 1 else "4 numbers (process)"
-            raise lines.error(f"the init block has {text[:60]!r} where {columns} are expected")
+        num_columns = NUM_BEAM_COLUMNS if len(rows) == 1 else NUM_PROCESS_COLUMNS
+        if len(rows[-1]) < num_columns or not all(map(math.isfinite, rows[-1])):
+            line = "beams" if len(rows) == 1 else "process"
+            raise lines.error(f"the init block has {text[:60]!r} where {num_columns} numbers ({line}) are expected")
         if len(rows) > MAX_ENTRIES:
             raise lines.error(f"the init block has more than {MAX_ENTRIES} processes")
     if text is None:
         raise lines.error("the file ends inside the <init> block; it is truncated")
     if not rows:
         raise lines.error("the <init> block is empty")
-    beams, num = rows[0], int(rows[0][9])
+    beams, num = rows[0], int(rows[0][NUM_PROCESSES])
     if len(rows) - 1 < num:
         raise lines.error(f"the init block announces {num} processes but has {len(rows) - 1}")
     return RunInfo(
         beam_pdg_id=(int(beams[0]), int(beams[1])),
         beam_energy=(beams[2], beams[3]),
         processes=tuple((r[0], r[1], r[2], int(r[3])) for r in rows[1 : num + 1]),
-        weight_strategy=int(beams[8]),
+        weight_strategy=int(beams[WEIGHT_STRATEGY]),
         provenance=provenance,
     )
 
 
 def _events(lines: _Lines) -> Iterator[_Event]:
-    """The events of the file one by one, as numbers; raises at the end if the closing tag is missing."""
+    """Yield the events of the file one by one.
+
+    Raises:
+        InvalidEvent: for text that is no event, or at the end if the closing tag is missing.
+    """
     number = 0
     while True:
         text = lines.next()
@@ -268,7 +304,7 @@ def _events(lines: _Lines) -> Iterator[_Event]:
 
 
 def _read_event(lines: _Lines, number: int) -> _Event:
-    """One event after its opening tag."""
+    """Read one event, of which the opening tag is read already."""
 
     def data_line() -> str:
         while True:
@@ -284,42 +320,42 @@ def _read_event(lines: _Lines, number: int) -> _Event:
         except ValueError:
             values = []
         if len(values) != num:
-            found = f"{len(text.split())} columns" if values or text[:1] != "<" else "a tag"
-            raise lines.error(f"{what} needs {num} numbers, found {found}: {text[:60]!r}", number)
+            content = f"{len(text.split())} columns" if values or text[:1] != "<" else "a tag"
+            raise lines.error(f"{what} needs {num} numbers, found {content}: {text[:60]!r}", number)
         return values
 
     start = lines.number
-    header = columns(data_line(), 6, "the event line")
+    header = columns(data_line(), NUM_EVENT_COLUMNS, "the event line")
     if not all(map(math.isfinite, header)):
         raise lines.error("the event line holds a number that is not finite", number)
-    size = header[0]
+    size = header[NUM_PARTICLES]
     if size != int(size) or not 1 <= size <= MAX_ENTRIES:
         raise lines.error(f"the event announces {size:g} particles; 1 to {MAX_ENTRIES} are allowed", number)
     rows, row_lines = [], []
     for k in range(int(size)):
         text = data_line()
-        rows.append(columns(text, 13, f"particle {k + 1} of {int(size)}"))
+        rows.append(columns(text, NUM_COLUMNS, f"particle {k + 1} of {int(size)}"))
         row_lines.append(lines.number)
     tail: list[str] = []
     tail_line = lines.number + 1
-    depth = 0
+    length = 0
     while not (text := data_line()).startswith("</event"):
         if text.startswith(("<event>", "<event ", "</LesHouchesEvents", "</init")):
             raise lines.error(f"{text[:30]!r} inside an event: </event> is missing", number)
         if not tail and not text.startswith("<"):
             raise lines.error(f"the event announces {int(size)} particles but has more: {text[:60]!r}", number)
         tail.append(text)
-        depth += len(text)
-        if depth > 64 * MAX_LINE:
+        length += len(text)
+        if length > 64 * MAX_LINE:
             raise lines.error("the event is longer than 64 MB; not an LHE file", number)
     return _Event(number, start, header, rows, row_lines, "\n".join(tail), tail_line)
 
 
 def _event_weights(event: _Event) -> tuple[list[str], list[str]]:
-    """Ids (empty where the file gives none) and texts of the weights beside the nominal one."""
+    """Return ids (empty where the file gives none) and texts of an event's weights, without the nominal one."""
     if "<wgt" in event.tail:
-        found = _WGT.findall(event.tail)
-        return [(a or b).strip() for a, b, _ in found], [text for _, _, text in found]
+        matches = _WGT.findall(event.tail)
+        return [(a or b).strip() for a, b, _ in matches], [text for _, _, text in matches]
     if block := _WEIGHTS.search(event.tail):
         values = block[1].split()
         return [""] * len(values), values
@@ -330,7 +366,10 @@ def _event_weights(event: _Event) -> tuple[list[str], list[str]]:
 
 
 def _weight_names(ids: list[str], declared: list[str]) -> tuple[str, ...]:
-    """Names of the weights: the ids that the first event gives, or the header's where it gives none."""
+    """Return the names of the weights: the ids of the first event, or those of the header where it has none.
+
+    A name that is there already gets a number, so that no two are alike.
+    """
     if ids and not any(ids):
         ids = declared if len(declared) == len(ids) else [f"weight_{i + 1}" for i in range(len(ids))]
     seen = {"nominal": 1}
@@ -342,7 +381,11 @@ def _weight_names(ids: list[str], declared: list[str]) -> tuple[str, ...]:
 
 
 def _weights(event: _Event, expected: list[str], name: str) -> list[float]:
-    """All weights of an event, nominal first, in the order of the first event's ids."""
+    """Return all weights of an event, nominal first, in the order of the ids ``expected``, those of the first event.
+
+    Raises:
+        InvalidEvent: if a weight is missing, no number or not finite.
+    """
     place = f"{name}, event {event.number}, line {event.tail_line}"
     ids, texts = _event_weights(event)
     if len(texts) != len(expected):
@@ -359,25 +402,30 @@ def _weights(event: _Event, expected: list[str], name: str) -> list[float]:
         if missing := [n for n in expected if n not in table]:
             raise InvalidEvent(f"{place}: weight {missing[0]!r} of the first event is missing")
         values = [table[n] for n in expected]
-    return [event.header[2], *values]
+    return [event.header[WEIGHT], *values]
 
 
 def _batches(
     events: Iterator[_Event], name: str, ids: list[str], size: int, first: int, stop: int | None
 ) -> Iterator[HardEvents]:
-    """Batches of validated events; the good ones before a bad one come first."""
-    held: list[_Event] = []
+    """Yield batches of validated events.
+
+    Raises:
+        InvalidEvent: at a bad event, after the good events before it.
+        FastsimError: if the file ends before event ``first``.
+    """
+    pending: list[_Event] = []
     weights: list[list[float]] = []
     total = 0
 
     def batch() -> Iterator[HardEvents]:
-        good, problem = _build(held, weights, name)
+        good, error = _build(pending, weights, name)
         if len(good):
             yield good
-        held.clear()
+        pending.clear()
         weights.clear()
-        if problem is not None:
-            raise problem
+        if error is not None:
+            raise error
 
     try:
         for event in events:
@@ -387,49 +435,49 @@ def _batches(
             if stop is not None and event.number >= stop:
                 break
             weights.append(_weights(event, ids, name))
-            held.append(event)
-            if len(held) == size:
+            pending.append(event)
+            if len(pending) == size:
                 yield from batch()
             if stop is not None and total >= stop:
                 break
     except InvalidEvent:
-        if held:
+        if pending:
             yield from batch()
         raise
-    if held:
+    if pending:
         yield from batch()
     if total <= first and (stop is None or stop > first):
         raise FastsimError(f"{name}: first event {first} asked, but the file holds {total} (numbered from 0)")
 
 
 def _build(events: list[_Event], weights: list[list[float]], name: str) -> tuple[HardEvents, InvalidEvent | None]:
-    """The events as one batch, cut before the first bad one, which comes back as an error."""
+    """Return the events as one batch, cut before the first bad one, and the error to raise for that one, if any."""
     table = np.array(list(chain.from_iterable(e.rows for e in events)), dtype=np.float64)
     header = np.array([e.header for e in events], dtype=np.float64)
     offsets = offsets_from_counts(np.array([len(e.rows) for e in events], dtype=np.int64))
-    problem = None
-    if (found := find_problem(table, offsets)) is not None:
-        bad = events[found.event]
-        line = bad.line if found.entry is None else bad.row_lines[found.entry]
-        problem = InvalidEvent(f"{name}, event {bad.number}, line {line}: {found.message}")
-        events = events[: found.event]
+    error = None
+    if (problem := find_problem(table, offsets)) is not None:
+        bad = events[problem.event]
+        line = bad.line if problem.entry is None else bad.row_lines[problem.entry]
+        error = InvalidEvent(f"{name}, event {bad.number}, line {line}: {problem.message}")
+        events = events[: problem.event]
         offsets = offsets[: len(events) + 1]
         table, header = table[: offsets[-1]], header[: len(events)]
-    integers = table[:, :6].astype(np.int64)
-    first = np.where(integers[:, 2] > 0, integers[:, 2], integers[:, 3]) - 1
-    second = np.where(integers[:, 3] > 0, integers[:, 3], integers[:, 2]) - 1
-    p4 = table[:, [9, 6, 7, 8]]
+    integers = table[:, INTEGERS].astype(np.int64)
+    mothers = integers[:, MOTHERS]  # one of the two may be 0: then both are the other
+    mothers = np.where(mothers > 0, mothers, mothers[:, ::-1]) - 1
+    p4 = table[:, [ENERGY, PX, PY, PZ]]
     good = HardEvents(
         number=np.array([e.number for e in events], dtype=np.int64),
         offsets=offsets,
-        pdg_id=integers[:, 0],
-        status=integers[:, 1],
-        mothers=np.stack([first, second], axis=1),
-        colours=integers[:, 4:6],
-        p4=on_file_shell(p4, table[:, 10], integers[:, 1]),
-        mass=table[:, 10],
+        pdg_id=integers[:, PDG_ID],
+        status=integers[:, STATUS],
+        mothers=mothers,
+        colours=integers[:, COLOURS],
+        p4=on_file_shell(p4, table[:, MASS], integers[:, STATUS]),
+        mass=table[:, MASS],
         weights=np.array(weights, dtype=np.float64)[: len(events)],
-        process=header[:, 1].astype(np.int64),
-        scale=header[:, 3],
+        process=header[:, PROCESS].astype(np.int64),
+        scale=header[:, SCALE],
     )
-    return good, problem
+    return good, error

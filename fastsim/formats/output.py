@@ -1,4 +1,4 @@
-"""Writers of events by the ending of the path."""
+"""The writer of events for an output, chosen by the ending of its name."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def open_writer(path: PathLike, run: RunInfo, *, force: bool = False, gun: bool 
 
     Args:
         path: of the output; ``-`` is HepMC3 on standard output.
-        run: what the file says once for all events.
+        run: the run information of all events.
         force: replace a file that exists.
-        gun: the events are partons of a gun with the set of each: HDF5 has a layout of its own for them.
+        gun: whether the events are partons of a gun with the particle set of each: HDF5 has a layout for them.
 
     Raises:
         OutputError: for an unknown ending, a file that exists (without ``force``), or an unwritable folder.

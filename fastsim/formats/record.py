@@ -13,12 +13,18 @@ REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
 ROOT, HARD_VERTEX, BEAM_A, BEAM_B = -1, -2, -3, -4
 """Origins that are no entry of the hard record; entries have their row, from 0."""
-SAME = 1e-9
+MOMENTUM_TOLERANCE = 1e-9
 """Relative momentum difference below which a hard entry and its only final particle are one."""
+NUM_INITIAL = 3
+"""Groups of particles before the hard vertex: beams, incoming partons, beam remnants."""
 
 
-class _Block(NamedTuple):
-    """Particles of one kind: event, species, momentum, status, where from, and the hard entry they are (or -1)."""
+class _Group(NamedTuple):
+    """N particles of one kind; all columns have shape (N,), but ``p4`` (N, 4).
+
+    ``source``: row of the hard entry that they come from, or ROOT, HARD_VERTEX, BEAM_A or BEAM_B. ``entry``: row of the
+    hard entry that they are, or -1. ``key``: their order within an event.
+    """
 
     event: Ints
     pdg_id: Ints
@@ -43,17 +49,17 @@ class Record:
         size = len(events)
         self.num_incoming = np.bincount(events.index[events.status == -1], minlength=size)
         self.num_beams = np.where((self.num_incoming == 2) & (min(run.beam_energy) > 0), 2, 0)
-        blocks = [*self._initial(events, run), *self._hard_and_final(events)]
-        kind = np.repeat(np.arange(len(blocks)), [len(block.event) for block in blocks])
-        event, pdg_id, p4, mass, status, source, entry, key = (np.concatenate(c) for c in zip(*blocks, strict=True))
+        groups = [*self._initial(events, run), *self._hard_and_final(events)]
+        kind = np.repeat(np.arange(len(groups)), [len(group.event) for group in groups])
+        event, pdg_id, p4, mass, status, source, entry, key = (np.concatenate(c) for c in zip(*groups, strict=True))
         order = np.lexsort((key, kind, event))
         self.event, self.pdg_id, self.p4 = event[order], pdg_id[order], p4[order]
         self.mass, self.status = mass[order], status[order]
         self.start = offsets_from_counts(np.bincount(event, minlength=size))
-        self.middle = self.start[:-1] + np.bincount(event[kind < 3], minlength=size)
+        self.middle = self.start[:-1] + np.bincount(event[kind < NUM_INITIAL], minlength=size)
         self.number = np.arange(len(order)) - self.start[self.event] + 1
         number_of_entry = np.zeros(len(events.pdg_id) + 1, np.int64)
-        number_of_entry[entry[order]] = self.number  # the last place takes what is no entry
+        number_of_entry[entry[order]] = self.number  # the last place is for particles that are no entry
         special = np.stack([0 * self.event, -1 - self.num_beams[self.event], 0 * self.event + 1, 0 * self.event + 2])
         source = source[order]
         of_special = special[np.maximum(-1 - source, 0), np.arange(len(source))]
@@ -63,34 +69,34 @@ class Record:
         self.num_vertices = np.bincount(self.event[decays], minlength=size) + (self.num_incoming > 0)
 
     def incoming_numbers(self, event: int) -> range:
-        """Numbers of an event's incoming particles."""
+        """Return the numbers of an event's incoming particles."""
         first = int(self.num_beams[event]) + 1
         return range(first, first + int(self.num_incoming[event]))
 
-    def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Block, _Block, _Block]:
-        """Beams (status 4), incoming partons (21), and what remains of the beams (63)."""
+    def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Group, _Group, _Group]:
+        """Return the beams (status 4), the incoming partons (21), and what remains of the beams (63)."""
         beams, beam_masses = _beams(run)
         event = np.repeat(np.flatnonzero(self.num_beams), 2)
         side = np.tile([0, 1], len(event) // 2)
         none = np.full(len(event), -1)
         ids = np.array(run.beam_pdg_id)[side]
-        first = _Block(event, ids, beams[side], beam_masses[side], 0 * event + 4, none, none, side)
+        first = _Group(event, ids, beams[side], beam_masses[side], 0 * event + 4, none, none, side)
 
         rows = np.flatnonzero(events.status == -1)
         event, ids, p4 = events.index[rows], events.pdg_id[rows], events.p4[rows]
         collides = self.num_beams[event] > 0
-        # the order in the file tells the beam, unless the directions say otherwise
+        # the order in the file gives the beam, unless the directions say otherwise
         pz = p4[collides, 3].reshape(-1, 2)
         swapped = pz[:, 0] < pz[:, 1]
         side = np.stack([swapped, ~swapped], axis=1).astype(np.int64).ravel()
         source = np.full(len(rows), ROOT)
         source[collides] = BEAM_A - side
-        incoming = _Block(event, ids, p4, final_masses(ids, p4), 0 * rows + 21, source, rows, 0 * rows)
+        incoming = _Group(event, ids, p4, final_masses(ids, p4), 0 * rows + 21, source, rows, 0 * rows)
 
         rest = beams[side] - p4[collides]
         some = np.abs(rest).max(axis=1) > 1e-6 * beams[side, 0]
         rest, event = rest[some], event[collides][some]
-        remnants = _Block(
+        remnants = _Group(
             event,
             0 * event + REMNANT,
             rest,
@@ -102,35 +108,39 @@ class Record:
         )
         return first, incoming, remnants
 
-    def _hard_and_final(self, events: HardEvents) -> tuple[_Block, _Block]:
-        """The outgoing and intermediate entries (23, 22, 2; 1 where nothing follows), and the final particles (1)."""
+    def _hard_and_final(self, events: HardEvents) -> tuple[_Group, _Group]:
+        """Return the outgoing and intermediate entries of the hard record, and the final particles.
+
+        An outgoing entry has status 23, a resonance 22, another decayed particle 2, and an entry after which nothing
+        comes 1, as final particles have.
+        """
         index = events.index
-        kept = np.isin(events.status, (1, 2, -2))
+        written = np.isin(events.status, (1, 2, -2))
         top = np.where(self.num_incoming > 0, HARD_VERTEX, ROOT)
         mother = np.where(events.mothers[:, 0] >= 0, events.mothers[:, 0] + events.offsets[index], 0)
-        inner = (events.mothers[:, 0] >= 0) & kept[mother]
+        inner = (events.mothers[:, 0] >= 0) & written[mother]
         mother = np.where(inner, mother, top[index])
         ends = np.ones(len(index), dtype=bool)
-        ends[mother[kept & inner]] = False
+        ends[mother[written & inner]] = False
 
         final = events.particles if events.particles is not None else ParticleSet.empty(len(events))
         origin = events.origin if events.origin is not None else np.full(len(final.pdg_id), -1)
         source = np.where(origin >= 0, origin + events.offsets[final.index], 0)
-        owned = (origin >= 0) & kept[source]
+        owned = (origin >= 0) & written[source]
         # a hard particle that is itself final is written once
         num_finals = np.bincount(source[owned], minlength=len(index))
         same = owned & (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id)
-        same &= np.abs(events.p4[source] - final.p4).max(axis=1, initial=0.0) <= SAME * final.p4[:, 0]
+        same &= np.abs(events.p4[source] - final.p4).max(axis=1, initial=0.0) <= MOMENTUM_TOLERANCE * final.p4[:, 0]
         p4 = events.p4.copy()
         p4[source[same]] = final.p4[same]
-        itself = np.zeros(len(index), dtype=bool)
-        itself[source[same]] = True
+        is_final = np.zeros(len(index), dtype=bool)
+        is_final[source[same]] = True
 
         decayed = np.where(_decays_late(events.pdg_id), 2, 22)
         status = np.where(events.status == 1, 23, decayed)
-        status[itself | ((events.particles is None) & ends & (events.status == 1))] = 1
-        rows = np.flatnonzero(kept)
-        hard = _Block(
+        status[is_final | ((events.particles is None) & ends & (events.status == 1))] = 1
+        rows = np.flatnonzero(written)
+        hard = _Group(
             index[rows],
             events.pdg_id[rows],
             p4[rows],
@@ -138,24 +148,24 @@ class Record:
             status[rows],
             mother[rows],
             rows,
-            _depths(mother, kept & inner)[rows],
+            _depths(mother, written & inner)[rows],
         )
-        left = np.flatnonzero(~same)
-        event = final.index[left]
-        return hard, _Block(
+        rows = np.flatnonzero(~same)
+        event = final.index[rows]
+        return hard, _Group(
             event,
-            final.pdg_id[left],
-            final.p4[left],
-            final_masses(final.pdg_id[left], final.p4[left]),
-            0 * left + 1,
-            np.where(owned[left], source[left], top[event]),
-            0 * left - 1,
-            origin[left],
+            final.pdg_id[rows],
+            final.p4[rows],
+            final_masses(final.pdg_id[rows], final.p4[rows]),
+            0 * rows + 1,
+            np.where(owned[rows], source[rows], top[event]),
+            0 * rows - 1,
+            origin[rows],
         )
 
 
 def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:
-    """Whether species are decayed particles (tau, muon, hadrons: status 2) rather than resonances (status 22)."""
+    """Return which species (K,) decay as particles (tau, muon, hadrons: status 2), not as resonances (status 22)."""
     from particle import PDGID
 
     unique, inverse = np.unique(pdg_id, return_inverse=True)
@@ -165,7 +175,7 @@ def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:
 
 
 def _depths(mother: Ints, inner: NDArray[np.bool_]) -> Ints:
-    """Generations since the hard vertex, so that sorting by it puts mothers first."""
+    """Count the generations between each entry and the hard vertex, so that sorting by them puts mothers first."""
     depth: Ints = np.zeros(len(mother), np.int64)
     while True:
         deeper: Ints = np.where(inner, depth[np.maximum(mother, 0)] + 1, 0)
@@ -175,7 +185,7 @@ def _depths(mother: Ints, inner: NDArray[np.bool_]) -> Ints:
 
 
 def _beams(run: RunInfo) -> tuple[Floats, Floats]:
-    """Four-momenta (2, 4) and masses (2,) of the beams along +z and -z."""
+    """Return four-momenta (2, 4) and masses (2,), in GeV, of the beams along +z and -z."""
     masses = np.zeros(2)
     p4 = np.zeros((2, 4))
     for k in range(2):
@@ -189,17 +199,20 @@ def _beams(run: RunInfo) -> tuple[Floats, Floats]:
 
 
 def final_masses(pdg_id: Ints, p4: Floats) -> Floats:
-    """Return the masses to print beside momenta: the species' own where the momentum is on that shell, else its p4's.
+    """Return the masses to write with momenta: that of the species if the momentum has it, else the momentum's own.
 
     Args:
         pdg_id: species, shape (M,).
         p4: four-momenta in GeV, shape (M, 4).
+
+    Returns:
+        Masses in GeV, shape (M,).
     """
     ids = np.abs(np.asarray(pdg_id, dtype=np.int64))
     known = np.array(sorted(species.MASSES))
     table = np.array([species.MASSES[int(k)] for k in known])
-    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    own = np.where(known[at] == ids, table[at], -1.0)
+    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    own = np.where(known[place] == ids, table[place], -1.0)
     on_shell = np.abs(kinematics.mass_squared(p4) - own**2) <= 1e-9 * p4[:, 0] ** 2
     massless = np.abs(kinematics.mass_squared(p4)) <= 1e-12 * p4[:, 0] ** 2
     return np.where((own >= 0) & on_shell, own, np.where(massless, 0.0, kinematics.mass(p4)))

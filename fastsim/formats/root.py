@@ -20,7 +20,7 @@ from fastsim.event import Cells, HardEvents, Ints, ParticleSet, RunInfo, offsets
 from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
 COLUMN = "column_"
-"""Begins the names of branches that hold named columns: ``column_NAME``, ``hard_column_NAME``..."""
+"""Prefix in the names of branches that hold named columns: ``column_NAME``, ``hard_column_NAME``..."""
 
 
 class Writer(AtomicWriter):
@@ -66,7 +66,11 @@ class Writer(AtomicWriter):
 
 
 def _branches(events: HardEvents) -> dict[str, Any]:
-    """Return the columns of a batch by the names of their branches."""
+    """Return the columns of a batch by the names of their branches.
+
+    Raises:
+        FastsimError: if a named column of entries or particles has more than one number for each.
+    """
     particles = events.particles if events.particles is not None else ParticleSet.empty(len(events))
     origin = events.origin if events.origin is not None else np.zeros(0, np.int64)
     hard: dict[str, Any] = {
@@ -108,14 +112,14 @@ def _jagged(offsets: Ints, columns: dict[str, Any]) -> Any:
 
 
 def _branch_type(values: Any) -> Any:
-    """Return what uproot wants to know of a branch before it is filled."""
+    """Return the type of a branch, which uproot takes before the branch is filled."""
     if isinstance(values, np.ndarray):
         return np.dtype((values.dtype, values.shape[1:]))
     return values.type.content
 
 
 def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
-    """Read all events of a file that :class:`Writer` wrote.
+    """Read the run information and all events of a file that :class:`Writer` wrote.
 
     Raises:
         FastsimError: if the file cannot be read.

@@ -16,12 +16,21 @@ shortest columns)."""
 BALANCE_TOLERANCE = 1e-3
 """Relative imbalance of incoming and outgoing momentum above which a record is refused."""
 STATUSES = (-9, -2, -1, 1, 2, 3)
+"""Status codes that the format defines."""
+
+PDG_ID, STATUS, MOTHERS, COLOURS = 0, 1, slice(2, 4), slice(4, 6)
+PX, PY, PZ, ENERGY, MASS = 6, 7, 8, 9, 10
+"""Columns of an LHE particle, of which there are :data:`NUM_COLUMNS`; the others are lifetime and spin."""
+NUM_COLUMNS = 13
+INTEGERS, MOMENTUM = slice(PDG_ID, PX), slice(PX, ENERGY)
+"""The columns of whole numbers (ids, status, mothers, colours), and of the three-momentum in GeV."""
+
 COLOURLESS = (*range(11, 19), *range(22, 26), 32, 33, 34, 35, 36, 37)
 """Absolute PDG ids that never carry colour: leptons, photon, W, Z, and the Higgs family."""
 
 
 class Problem(NamedTuple):
-    """The first thing wrong in a batch: the event, the entry within it (None for the event as a whole), and why."""
+    """What is wrong in a batch: the event, the entry within it (None for the event as a whole), and the reason."""
 
     event: int
     entry: int | None
@@ -29,7 +38,7 @@ class Problem(NamedTuple):
 
 
 def on_file_shell(p4: Floats, mass: Floats, status: Ints) -> Floats:
-    """Outgoing momenta with the energy recomputed from the file's mass where it agrees up to printed digits.
+    """Recompute the energies of outgoing particles from the file's masses where they agree up to printed digits.
 
     A massless parton of 1 TeV printed with ten digits has a mass of up to 10 MeV by rounding. Particles that
     are farther from their mass column (off-shell, or a generator that leaves the column empty) keep their energy.
@@ -38,6 +47,9 @@ def on_file_shell(p4: Floats, mass: Floats, status: Ints) -> Floats:
         p4: four-momenta in GeV, shape (K, 4).
         mass: mass column in GeV, shape (K,).
         status: LHE status codes, shape (K,).
+
+    Returns:
+        Four-momenta in GeV, shape (K, 4).
     """
     shell = kinematics.on_shell(p4, mass)
     close = np.abs(shell[:, 0] - p4[:, 0]) <= SHELL_TOLERANCE * p4[:, 0]
@@ -45,33 +57,33 @@ def on_file_shell(p4: Floats, mass: Floats, status: Ints) -> Floats:
 
 
 def find_problem(table: Floats, offsets: Ints) -> Problem | None:
-    """The first bad event of a batch, or None.
+    """Find the first event of a batch that is not possible; None if all are.
 
     Args:
         table: the thirteen LHE columns (id, status, mothers, colours, px, py, pz, E, m, lifetime, spin), (K, 13).
-        offsets: where each event starts in the table, (E+1,).
+        offsets: event i has the rows ``offsets[i]:offsets[i+1]`` of the table, (E+1,).
     """
     index = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    finite = np.isfinite(table[:, :11]).all(axis=1)
+    finite = np.isfinite(table[:, : MASS + 1]).all(axis=1)
     clean = np.where(np.isfinite(table), table, 0.0)
-    whole = (clean[:, :6] == np.rint(clean[:, :6])).all(axis=1) & (np.abs(clean[:, :6]) < 2**31).all(axis=1)
-    pdg_id, status, mothers, colours = np.split(
-        np.where(whole[:, None], clean[:, :6], 0.0).astype(np.int64), [1, 2, 4], axis=1
-    )
-    pdg_id, status = pdg_id[:, 0], status[:, 0]
-    momentum, energy = clean[:, 6:9], clean[:, 9]
+    codes = clean[:, INTEGERS]
+    whole = (codes == np.rint(codes)).all(axis=1) & (np.abs(codes) < 2**31).all(axis=1)
+    integers = np.where(whole[:, None], codes, 0.0).astype(np.int64)
+    pdg_id, status = integers[:, PDG_ID], integers[:, STATUS]
+    mothers, colours = integers[:, MOTHERS], integers[:, COLOURS]
+    momentum, energy = clean[:, MOMENTUM], clean[:, ENERGY]
     size = np.linalg.norm(momentum, axis=1)
     outgoing = status == 1
     coloured = (np.abs(pdg_id) <= 6) | (pdg_id == 21)
     count = np.diff(offsets)[index]
-    own = np.arange(len(table)) - offsets[index] + 1
+    position = np.arange(len(table)) - offsets[index] + 1
     mother_rows = np.where(mothers > 0, mothers - 1, 0) + offsets[index][:, None]
     in_range = ((mothers >= 0) & (mothers <= count[:, None])).all(axis=1)
     mother_rows = np.where(in_range[:, None], mother_rows, 0)
     final_mother = ((mothers > 0) & (status[mother_rows] == 1)).any(axis=1) & in_range
 
-    def flow(ids: Ints, tags: Ints) -> NDArray[np.bool_]:
-        """Entries whose colours do not fit their species."""
+    def wrong_colours(ids: Ints, tags: Ints) -> NDArray[np.bool_]:
+        """Return which entries have colours that do not fit their species."""
         colour, anticolour = tags[:, 0] != 0, tags[:, 1] != 0
         quark, gluon = (np.abs(ids) <= 6) & (ids != 0), ids == 21
         wrong = quark & np.where(ids > 0, ~colour | anticolour, colour | ~anticolour)
@@ -80,15 +92,15 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
         return np.asarray(wrong, dtype=np.bool_)
 
     def entry(k: int) -> str:
-        return f"particle {own[k]} (PDG id {pdg_id[k]})"
+        return f"particle {position[k]} (PDG id {pdg_id[k]})"
 
     def p4_text(k: int) -> str:
-        return f"(E, px, py, pz) = ({table[k, 9]:g}, {table[k, 6]:g}, {table[k, 7]:g}, {table[k, 8]:g}) GeV"
+        return f"(E, px, py, pz) = ({table[k, ENERGY]:g}, {table[k, PX]:g}, {table[k, PY]:g}, {table[k, PZ]:g}) GeV"
 
     checks: list[tuple[NDArray[np.bool_], Callable[[int], str]]] = [
-        (~finite, lambda k: f"particle {own[k]} holds a number that is not finite: {p4_text(k)}"),
-        (~whole, lambda k: f"particle {own[k]}: ids, status, mothers and colours must be integers"),
-        (pdg_id == 0, lambda k: f"particle {own[k]} has PDG id 0"),
+        (~finite, lambda k: f"particle {position[k]} holds a number that is not finite: {p4_text(k)}"),
+        (~whole, lambda k: f"particle {position[k]}: ids, status, mothers and colours must be integers"),
+        (pdg_id == 0, lambda k: f"particle {position[k]} has PDG id 0"),
         (
             ~np.isin(status, STATUSES),
             lambda k: f"{entry(k)} has status {status[k]}; allowed are {', '.join(map(str, STATUSES))}",
@@ -97,7 +109,7 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
             ~in_range,
             lambda k: f"{entry(k)} has mothers {mothers[k, 0]} {mothers[k, 1]}, but the event has {count[k]} particles",
         ),
-        ((mothers == own[:, None]).any(axis=1), lambda k: f"{entry(k)} is its own mother"),
+        ((mothers == position[:, None]).any(axis=1), lambda k: f"{entry(k)} is its own mother"),
         (final_mother, lambda k: f"{entry(k)} has a mother that is outgoing (status 1); decayed ones have status 2"),
         (
             outgoing & ((energy <= 0) | (coloured & (size <= 0))),
@@ -108,32 +120,34 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
             lambda k: f"outgoing {entry(k)} has less energy than momentum: {p4_text(k)}",
         ),
         (
-            np.isin(status, (-1, 1)) & flow(pdg_id, colours),
+            np.isin(status, (-1, 1)) & wrong_colours(pdg_id, colours),
             lambda k: f"{entry(k)} has colours {colours[k, 0]} {colours[k, 1]}: impossible for its species",
         ),
     ]
     problems = [_first(bad, message, index, offsets) for bad, message in checks]
     problems.append(_unpaired_colour(status, colours, index, offsets))
-    problems.append(_cycle(mother_rows, mothers, own, in_range, index, offsets))
-    incoming, sums = np.zeros(len(offsets) - 1, np.int64), np.zeros((len(offsets) - 1, 5))
+    problems.append(_cycle(mother_rows, mothers, position, in_range, index, offsets))
+    num_events = len(offsets) - 1
+    incoming = np.zeros(num_events, np.int64)
+    excess, energies = np.zeros((num_events, 4)), np.zeros(num_events)  # px, py, pz, E; sum of the energies
     np.add.at(incoming, index, status == -1)
     sign = np.where(status == 1, 1.0, np.where(status == -1, -1.0, 0.0))
-    np.add.at(sums[:, :4], index, sign[:, None] * clean[:, 6:10])
-    np.add.at(sums[:, 4], index, np.where(sign != 0, np.abs(energy), 0.0))
+    np.add.at(excess, index, sign[:, None] * clean[:, PX : ENERGY + 1])
+    np.add.at(energies, index, np.where(sign != 0, np.abs(energy), 0.0))
     lonely = ~np.isin(incoming, (1, 2)) | (np.bincount(index[outgoing], minlength=len(incoming)) == 0)
-    unbalanced = np.abs(sums[:, :4]).max(axis=1) > BALANCE_TOLERANCE * sums[:, 4]
+    unbalanced = np.abs(excess).max(axis=1) > BALANCE_TOLERANCE * energies
     for event in np.flatnonzero(lonely)[:1]:
         problems.append(Problem(int(event), None, "the event needs one or two incoming particles and an outgoing one"))
     for event in np.flatnonzero(unbalanced)[:1]:
-        e, px, py, pz = sums[event, [3, 0, 1, 2]]
+        px, py, pz, e = excess[event]
         text = f"outgoing minus incoming (E, px, py, pz) = ({e:.3g}, {px:.3g}, {py:.3g}, {pz:.3g}) GeV is not zero"
         problems.append(Problem(int(event), None, text))
-    # within an event the earlier check tells the cause, later ones its consequences
+    # within an event the first check that fails names the cause, later ones name its consequences
     return min((p for p in problems if p is not None), key=lambda p: p.event, default=None)
 
 
 def _first(bad: NDArray[np.bool_], message: Callable[[int], str], index: Ints, offsets: Ints) -> Problem | None:
-    """The first flagged entry as a Problem."""
+    """Return the first flagged entry as a Problem, None if there is none."""
     if not bad.any():
         return None
     k = int(np.argmax(bad))
@@ -141,7 +155,7 @@ def _first(bad: NDArray[np.bool_], message: Callable[[int], str], index: Ints, o
 
 
 def _unpaired_colour(status: Ints, colours: Ints, index: Ints, offsets: Ints) -> Problem | None:
-    """A colour line that does not run from exactly one external leg to exactly one other.
+    """Find a colour line that does not run from exactly one external leg to exactly one other; None if all do.
 
     A line leaves through an outgoing colour or an incoming anticolour, and enters through the reverse.
     """
@@ -157,24 +171,33 @@ def _unpaired_colour(status: Ints, colours: Ints, index: Ints, offsets: Ints) ->
     good = (counts == 2) & (sources == 1)
     if good.all():
         return None
-    at = int(np.flatnonzero(~good[line.ravel()])[0])
-    k = int(legs[rows[at]])
-    tag = int(tags[rows[at], sides[at]])
-    text = f"colour tag {tag} joins {counts[line.ravel()[at]]} legs; it must start at one leg and end at another"
+    first = int(np.flatnonzero(~good[line.ravel()])[0])
+    k = int(legs[rows[first]])
+    tag = int(tags[rows[first], sides[first]])
+    text = f"colour tag {tag} joins {counts[line.ravel()[first]]} legs; it must start at one leg and end at another"
     return Problem(int(index[k]), int(k - offsets[index[k]]), text)
 
 
 def _cycle(
-    rows: Ints, mothers: Ints, own: Ints, in_range: NDArray[np.bool_], index: Ints, offsets: Ints
+    rows: Ints, mothers: Ints, position: Ints, in_range: NDArray[np.bool_], index: Ints, offsets: Ints
 ) -> Problem | None:
-    """An entry that is its own ancestor. Records in order, mothers first, cannot have one."""
-    if ((mothers < own[:, None]) | ~in_range[:, None]).all():
+    """Find an entry that is its own ancestor; None if there is none, as in records in order, mothers first.
+
+    Args:
+        rows: rows of the mothers in the batch, (K, 2).
+        mothers: places of the mothers in the event, from 1, 0 for none, (K, 2).
+        position: place of each entry in its event, from 1, (K,).
+        in_range: which entries have mothers that exist, (K,).
+        index: event of each entry, (K,).
+        offsets: event i has the rows ``offsets[i]:offsets[i+1]``, (E+1,).
+    """
+    if ((mothers < position[:, None]) | ~in_range[:, None]).all():
         return None
-    ancestor = np.arange(len(own))
+    ancestor = np.arange(len(position))
     pending = mothers[:, 0] > 0
     for _ in range(int(np.diff(offsets).max()) + 1):
         pending &= mothers[ancestor, 0] > 0
         ancestor = np.where(pending, rows[ancestor, 0], ancestor)
         if not pending.any():
             return None
-    return _first(pending, lambda k: f"particle {own[k]} is among its own ancestors", index, offsets)
+    return _first(pending, lambda k: f"particle {position[k]} is among its own ancestors", index, offsets)

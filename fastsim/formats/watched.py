@@ -1,7 +1,8 @@
-"""A file on its way to a library that ends silently, without an error, at the first thing it does not understand.
+"""A file that remembers what a library reads from it, to tell whether the library saw all of it.
 
-What passes by is looked at once: how it begins and ends, how many records begin in it, and what ended it. So the caller
-knows afterwards whether the library saw all of the file, which need not be read twice for that.
+pyhepmc ends silently, without an error, at the first line that it does not understand. The bytes that it takes are
+looked at on their way: how they begin and end, how many records begin in them, and what ended the reading. So the
+caller knows afterwards whether the whole file was read, without reading it twice.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import IO, Any
 
-KEPT = 256
-"""Bytes kept of the beginning and of the end."""
-_LONE = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
+NUM_EDGE_BYTES = 256
+"""Bytes that are remembered of the beginning and of the end of a file."""
+_LONE_BACKSLASH = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
 
 
 class WatchedFile:
@@ -30,12 +31,12 @@ class WatchedFile:
     def __init__(self, file: IO[bytes], mark: bytes) -> None:
         self._file: Any = file
         self._mark = b"\n" + mark
-        self._held = b""
+        self._pending = b""
         self.count, self.head, self.tail = 0, b"", b""
         self.error: Exception | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Bytes that are not looked at: pyhepmc tells formats apart by them, then begins again."""
+        """Read bytes without looking at them: pyhepmc tells formats apart by them, then begins again."""
         block: bytes = self._file.read(size)
         return block
 
@@ -47,25 +48,25 @@ class WatchedFile:
         return moved
 
     def readinto1(self, buffer: bytearray | memoryview) -> int:
-        """Fills a buffer with what comes next; returns the number of bytes, 0 at the end and where reading fails.
+        """Fill a buffer with the next bytes, and return their number: 0 at the end and where reading fails.
 
         HepMC3 reads beyond a line that ends in a lone backslash, and takes the process with it: there the file ends.
         """
         if self.error is not None:
             return 0
-        view, held = memoryview(buffer), self._held
+        view, pending = memoryview(buffer), self._pending
         try:
-            size = int(self._file.readinto1(view[len(held) :]))
+            size = int(self._file.readinto1(view[len(pending) :]))
         except Exception as error:  # every kind of compression has its own; the library would swallow them
             self.error = error
             return 0
-        view[: len(held)] = held
-        block = bytes(view[: len(held) + size])
+        view[: len(pending)] = pending
+        block = bytes(view[: len(pending) + size])
         # backslashes at the end wait for what follows, so that what was passed on never ends in one
         passed = block.rstrip(b"\\") if size else block
-        self._held = block[len(passed) :]
-        lone = b"\\\n" in passed and _LONE.search(passed) is not None
-        if lone or len(self._held) > KEPT or (not size and len(held) % 2):
+        self._pending = block[len(passed) :]
+        lone = b"\\\n" in passed and _LONE_BACKSLASH.search(passed) is not None
+        if lone or len(self._pending) > NUM_EDGE_BYTES or (not size and len(pending) % 2):
             self.error = ValueError("a line ends in a lone backslash")
             return 0
         self._look(passed)
@@ -75,14 +76,15 @@ class WatchedFile:
         raise OSError("open for reading only")
 
     def finish(self) -> None:
-        """Looks at what the library has left unread."""
+        """Read and look at what the library has left unread."""
         block = bytearray(1 << 16)
         while self.readinto1(block):
             pass
 
     def _look(self, block: bytes) -> None:
-        if len(self.head) < KEPT:
-            self.head = (self.head + block)[:KEPT]
+        """Update ``head``, ``tail`` and ``count`` with the next bytes of the file."""
+        if len(self.head) < NUM_EDGE_BYTES:
+            self.head = (self.head + block)[:NUM_EDGE_BYTES]
         # a mark may lie across two blocks, but not the whole of it in the bytes that are looked at again
         self.count += (self.tail[1 - len(self._mark) :] + block).count(self._mark)
-        self.tail = (self.tail + block)[-KEPT:]
+        self.tail = (self.tail + block)[-NUM_EDGE_BYTES:]

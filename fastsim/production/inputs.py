@@ -235,7 +235,7 @@ class EventFileInput(Input):
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, Chunks]:
         run, batches = read_events(
-            self.path, first_event=events.first, num_events=events.num, border=align, chunk_size=self.chunk_size
+            self.path, first_event=events.first, num_events=events.num, align=align, chunk_size=self.chunk_size
         )
         assert step is None, "steps on events with hadrons run in blocks"
         return run, (Chunk(number, batch) for number, batch in enumerate(batches))

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES
+from fastsim.detector.incidents import Incidents
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event.rng import chunk_rng
@@ -26,7 +27,7 @@ from fastsim.production.manifest import versions
 from fastsim.production.options import EventRange, RunOptions, slice_range
 from fastsim.production.run import Run
 from fastsim.production.summary import ShowerSummary
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 
 MAX_SHOWERS = 100_000_000
 """More than this in one run are refused."""

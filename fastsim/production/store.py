@@ -149,7 +149,7 @@ class Store:
         """Return content and seconds of a chunk; None where it is not there, or is another one under its name."""
         arrays = load_chunk(chunk_path(self.folder, number))
         try:
-            if arrays is None or int(arrays["chunk"]) != number:
+            if arrays is None or int(arrays.get("chunk", number)) != number:  # 0.1 did not number them
                 return None
             return unpacked(arrays), float(arrays.get("seconds", np.zeros(())))
         except (KeyError, TypeError, ValueError, AssertionError):

@@ -17,8 +17,7 @@ import numpy as np
 
 from fastsim.errors import WeightsError
 from fastsim.shipped import data_folder, sha256_of
-from fastsim.sources.hadrons import Domain
-from fastsim.sources.showers import ShowerDomain
+from fastsim.sources.domains import Domain, ShowerDomain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +26,12 @@ DEFAULT_MODEL = "hadron-tree"
 """The shipped model that validates best (docs/models.md)."""
 
 HADRONS, SHOWERS = "hadrons", "showers"
-"""What models make."""
+"""The results of models, as cards and :func:`available` name them."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A validation figure with its error, beside the same figure of reference against reference."""
+    """A validation figure with its error; ``null`` is the same figure for two samples of the reference."""
 
     value: float
     error: float
@@ -45,13 +44,13 @@ class ModelCard:
     """All that is known of a trained model, apart from its weights.
 
     Attributes:
-        name: how the command line calls it; also the stem of its files.
+        name: its name on the command line, and the stem of its files.
         kind: the sort of model; :mod:`fastsim.registry` finds its class.
         version: version of the weights.
         config: network and sampler settings, as the model's class takes them; of a model of showers also "detector",
             the name of the detector that they are in.
-        domain: what it was trained and validated on: partons of a model of hadrons, particles that hit the
-            calorimeter of a model of showers. Others go to the reference.
+        domain: the inputs that it was trained and validated on: the partons for a model of hadrons, the particles that
+            hit the calorimeter for a model of showers. Others go to the reference.
         training: how it was made: command, data, seed, steps.
         metrics: validation figures by name.
         sha256: hex digest of the weights file.
@@ -183,10 +182,10 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[ModelCar
         raise WeightsError(f"{path}: weights must be a .safetensors file beside the card, not {card.weights!r}")
     if not weights.is_file():
         raise WeightsError(f"{weights}: weights of model {card.name!r} are missing; install the model again")
-    found = sha256_of(weights)
-    if found != card.sha256:
+    sha256 = sha256_of(weights)
+    if sha256 != card.sha256:
         raise WeightsError(
-            f"{weights}: weights were altered: SHA-256 is {found[:12]}..., "
+            f"{weights}: weights were altered: SHA-256 is {sha256[:12]}..., "
             f"the card says {card.sha256[:12]}...; install the model again"
         )
     return card, weights
@@ -198,7 +197,7 @@ def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], 
     Args:
         card: the card; its ``weights`` and ``sha256`` are set here.
         tensors: named torch tensors or NumPy arrays.
-        folder: where to, made if need be.
+        folder: the folder to write to, created if it does not exist.
 
     Returns:
         The path of the card.
@@ -225,7 +224,7 @@ def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], 
 
 
 def add_figures(path: Path, figures: Mapping[str, Figure]) -> None:
-    """Put validation figures, named ``METRIC/CELL``, into the card at ``path``; others of the same name go."""
+    """Put validation figures, named ``METRIC/CELL``, into the card at ``path``; they replace those of the same name."""
     card, _ = read(path)
     _write(replace(card, metrics={**card.metrics, **figures}), path)
 

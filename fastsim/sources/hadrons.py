@@ -1,63 +1,34 @@
-"""What turns partons into hadrons: the contract of its sources, and the partons that they are valid for."""
+"""Sources of hadrons: the contract of what turns partons into hadrons, and the partons that it is valid for."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, PipelineError
 from fastsim.event import ParticleSet, Partons
-from fastsim.event.kinematics import pt
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.source import RNG, Source, generator
-
-QUARKS_AND_GLUONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
-"""PDG ids of the partons that hadronise before they decay."""
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The partons that a source of hadrons is valid for: PDG ids, and pT in [pt_min, pt_max] GeV.
-
-    >>> domain = Domain(frozenset({21, 1, -1}), 20.0, 2000.0)
-    >>> print(domain)
-    partons -1, 1, 21 with pT 20-2000 GeV
-    >>> domain.contains(Partons.from_pt_eta_phi([21, 5, 1], [30.0, 30.0, 10.0], [0.0] * 3, [0.0] * 3)).tolist()
-    [True, False, False]
-    """
-
-    flavours: frozenset[int]
-    pt_min: float
-    pt_max: float
-
-    def contains(self, partons: Partons) -> NDArray[np.bool_]:
-        """Return which partons lie inside, shape (N,)."""
-        transverse = pt(partons.p4)
-        known = np.isin(partons.pdg_id, sorted(self.flavours))
-        return np.asarray(known & (transverse >= self.pt_min) & (transverse <= self.pt_max))
-
-    def describe(self, partons: Partons, row: int) -> str:
-        """Return a phrase that names one of the partons."""
-        transverse = float(pt(partons.p4[row : row + 1])[0])
-        return f"parton {row} (PDG id {partons.pdg_id[row]}, pT = {transverse:.4g} GeV)"
-
-    def __str__(self) -> str:
-        every = self.flavours == QUARKS_AND_GLUONS
-        partons = "quarks and gluons" if every else f"partons {', '.join(map(str, sorted(self.flavours)))}"
-        return f"{partons} with pT {self.pt_min:g}-{self.pt_max:g} GeV"
 
 
 class HadronSource(Source[Partons]):
     """A source of hadrons: Pythia, a library of its jets, a trained model.
 
-    A subclass gives ``name``, ``domain`` and :meth:`draw`. One with a latent, a named set of numbers that it draws from
-    the parton first, also sets ``has_latent`` and gives :meth:`draw_latent` and :meth:`draw_with_latent`.
+    A subclass gives ``name``, ``domain`` and :meth:`draw`. One with a latent, named numbers that it draws from the
+    parton before the hadrons, also sets ``has_latent`` and gives :meth:`draw_latent` and :meth:`draw_with_latent`.
 
     A set of hadrons is the hemisphere of a parton of the gun: it does not conserve four-momentum by itself,
     :mod:`fastsim.event.reconstruction` does that for whole events.
+
+    >>> class Photons(HadronSource):
+    ...     name, domain = "photons", Domain(QUARKS_AND_GLUONS, 1.0, 1000.0)
+    ...     def draw(self, partons, rng):  # one photon with the parton's momentum
+    ...         p4 = np.column_stack([np.linalg.norm(partons.p4[:, 1:], axis=1), partons.p4[:, 1:]])
+    ...         return ParticleSet(np.arange(len(partons) + 1), np.full(len(partons), 22), p4)
+    >>> Photons().sample(Partons.from_pt_eta_phi([1, 21], [50.0, 20.0], [0.0, 1.0], [0.0, 2.0]), rng=1).counts.tolist()
+    [1, 1]
     """
 
     domain: Domain
@@ -75,7 +46,7 @@ class HadronSource(Source[Partons]):
         raise self._no_latent()
 
     def draw_with_latent(self, partons: Partons, rng: np.random.Generator, latent: Any) -> tuple[ParticleSet, Any]:
-        """Draw as :meth:`draw` does, with the given latents or, for None, new ones; return the sets and the latents."""
+        """Draw the final particles of N partons from latents; None draws these too. Return particles and latents."""
         raise self._no_latent()
 
     def sample(self, partons: Partons, *, rng: RNG = None, seed: int | None = None, latent: Any = None) -> ParticleSet:
@@ -135,3 +106,6 @@ class HadronSource(Source[Partons]):
 
     def _no_latent(self) -> FastsimError:
         return FastsimError(f"model {self.name!r} has no latent")
+
+
+__all__ = ["QUARKS_AND_GLUONS", "Domain", "HadronSource"]

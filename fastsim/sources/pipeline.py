@@ -1,4 +1,4 @@
-"""Steps, and pipelines of Steps."""
+"""Steps, which take events one stage further, and pipelines of Steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastsim.event import HardEvents
 
 @runtime_checkable
 class Step(Protocol):
-    """One stage of an event's life.
+    """Something that takes events one stage further: from partons to hadrons, from hadrons to calorimeter cells.
 
     ``requires`` and ``provides`` are words: "partons" (final coloured partons in the hard record), "hadrons"
     (``events.particles``) and "cells" (``events.cells``). A Step returns new events and leaves its input alone; all
@@ -37,12 +37,20 @@ class Pipeline:
 
     Args:
         steps: the Steps in order.
-        given: the words that the events carry at the start.
-        name: its name as a Step.
+        given: the words, such as "partons", for what the events have at the start.
+        name: the name of the pipeline as a Step.
 
     Raises:
         PipelineError: when built, if a Step requires what neither the input nor an earlier Step provides;
             when run, if a Step breaks its contract (loses events, promises hadrons and gives none).
+
+    >>> class MarkHeavy:
+    ...     name, requires, provides = "mark-heavy", frozenset({"partons"}), frozenset({"partons"})
+    ...     def step(self, events, *, rng):
+    ...         return events.with_columns(event={"heavy": events.mass > 1.0})
+    >>> pipeline = Pipeline([MarkHeavy()])
+    >>> sorted(pipeline.provides)
+    ['partons']
     """
 
     def __init__(
@@ -63,7 +71,7 @@ class Pipeline:
         self.provides = present
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """The events after all Steps."""
+        """Return the events after all Steps."""
         for step in self.steps:
             before = len(events)
             events = step.step(events, rng=rng)

@@ -1,91 +1,17 @@
-"""Particles that hit a calorimeter, and what turns them into deposits."""
+"""Sources of calorimeter showers: the contract of what turns particles into deposits."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
-from fastsim.detector.detector import PARTICLES
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import PipelineError
-from fastsim.event import Floats, Ints
+from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.source import RNG, Source, generator
-
-_NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
-
-
-@dataclass(frozen=True)
-class Incidents:
-    """N particles at the front face of a calorimeter.
-
-    ``pdg_id`` (N,); ``energy`` (N,) kinetic, in GeV; ``theta`` (N,) in rad from the normal of the layers; ``phi`` (N,)
-    in rad, the azimuth of the direction of flight.
-
-    Raises:
-        ValueError: if the arrays differ in length, or hold NaN, infinity or an energy that is not positive.
-    """
-
-    pdg_id: Ints
-    energy: Floats
-    theta: Floats
-    phi: Floats
-
-    def __post_init__(self) -> None:
-        for name, kind in (("pdg_id", np.int64), ("energy", np.float64), ("theta", np.float64), ("phi", np.float64)):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
-        shapes = {getattr(self, name).shape for name in ("pdg_id", "energy", "theta", "phi")}
-        if len(shapes) != 1 or self.pdg_id.ndim != 1:
-            raise ValueError("pdg_id, energy, theta and phi must be arrays of one dimension and one length")
-        if not all(np.isfinite(a).all() for a in (self.energy, self.theta, self.phi)):
-            raise ValueError("an incident particle's energy or direction is NaN or infinite")
-        if not (self.energy > 0).all():
-            raise ValueError(f"an incident particle has a kinetic energy of {self.energy.min():g} GeV")
-
-    @classmethod
-    def perpendicular(cls, pdg_id: int, energy: Floats) -> Incidents:
-        """Return particles of one kind along the normal of the layers; ``energy`` (N,) in GeV."""
-        energy = np.asarray(energy, dtype=np.float64)
-        zeros = np.zeros(energy.shape)
-        return cls(np.full(energy.shape, pdg_id), energy, zeros, zeros)
-
-    def __len__(self) -> int:
-        return len(self.energy)
-
-    def __getitem__(self, rows: slice | NDArray[np.generic]) -> Incidents:
-        """Return the particles of a slice, a mask or an array of indices."""
-        return Incidents(self.pdg_id[rows], self.energy[rows], self.theta[rows], self.phi[rows])
-
-
-@dataclass(frozen=True)
-class ShowerDomain:
-    """The incident particles a source of showers is valid for.
-
-    PDG ids, kinetic energies in [min_energy, max_energy] GeV, angles to the normal up to ``max_theta`` rad.
-    """
-
-    particles: frozenset[int]
-    min_energy: float
-    max_energy: float
-    max_theta: float = 0.0
-
-    def contains(self, incidents: Incidents) -> NDArray[np.bool_]:
-        """Return which particles lie inside, shape (N,)."""
-        known = np.isin(incidents.pdg_id, sorted(self.particles))
-        energetic = (incidents.energy >= self.min_energy) & (incidents.energy <= self.max_energy)
-        return np.asarray(known & energetic & (incidents.theta <= self.max_theta))
-
-    def describe(self, incidents: Incidents, row: int) -> str:
-        """Return a phrase that names one of the particles."""
-        pdg_id, energy, theta = (getattr(incidents, name)[row] for name in ("pdg_id", "energy", "theta"))
-        name = _NAMES.get(int(pdg_id), f"PDG id {pdg_id}")
-        return f"particle {row} ({name}, {energy:.4g} GeV, theta {theta:.3g} rad)"
-
-    def __str__(self) -> str:
-        names = ", ".join(_NAMES.get(i, str(i)) for i in sorted(self.particles))
-        return f"{names} of {self.min_energy:g} to {self.max_energy:g} GeV, theta up to {self.max_theta:g} rad"
 
 
 class ShowerSource(Source[Incidents]):
@@ -95,6 +21,16 @@ class ShowerSource(Source[Incidents]):
 
     Attributes:
         detector: name of the detector that the showers are in.
+
+    >>> from fastsim.detector.binning import Layer
+    >>> class OneVoxel(ShowerSource):
+    ...     name, detector, domain = "one-voxel", "toy", ShowerDomain(frozenset({22}), 1.0, 100.0)
+    ...     def binning(self, pdg_id):
+    ...         return Binning("gamma", 22, (Layer(0, (0.0, 100.0), 1),))
+    ...     def draw(self, incidents, rng):  # a fluctuating fraction of the energy
+    ...         return (rng.uniform(20.0, 30.0, len(incidents)) * incidents.energy).reshape(-1, 1).astype(np.float32)
+    >>> OneVoxel().sample(Incidents.perpendicular(22, [1.0, 10.0]), rng=1).shape
+    (2, 1)
     """
 
     domain: ShowerDomain
@@ -130,3 +66,6 @@ class ShowerSource(Source[Incidents]):
         if len(showers) != len(incidents):
             raise PipelineError(f"{self.name} was given {len(incidents)} particles and returned {len(showers)} showers")
         return showers
+
+
+__all__ = ["Incidents", "ShowerDomain", "ShowerSource"]

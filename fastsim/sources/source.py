@@ -8,15 +8,13 @@ one result an input is checked here, once, for all.
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, OutOfDomain
-
-if TYPE_CHECKING:
-    from fastsim.sources.cards import ModelCard
+from fastsim.sources.cards import ModelCard
 
 X = TypeVar("X")
 X_contra = TypeVar("X_contra", contravariant=True)
@@ -57,18 +55,18 @@ class Region(Protocol[X_contra]):
 
 
 class Source(ABC, Generic[X]):
-    """Something that draws a result for each of N inputs of one kind.
+    """Something that draws one result, such as a set of hadrons, for each of N inputs, such as partons.
 
     Chunks of events are sampled in threads, and a source may be sent to other processes: it keeps no state from one
     call to the next that changes a result, and can be pickled.
 
     Attributes:
-        name: how files and messages call it.
+        name: its name in files and messages.
         kind: what sort of source it is, such as "tree" or "library".
-        domain: the inputs that it is valid for.
+        domain: the inputs that the source is valid for.
         owns_processes: whether it computes in worker processes of its own, so that no others should be started.
-        card: of a trained model, its card; None of any other source.
-        sha256: checksum of the file of its weights or stored sets; None where there is none.
+        card: the card of a trained model; None for other sources.
+        sha256: checksum of the file that holds its weights or stored sets; None if there is none.
     """
 
     name: str
@@ -89,7 +87,7 @@ class Source(ABC, Generic[X]):
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What a file says about it: ``version`` and ``sha256`` of a trained model, ``sha256`` of a library."""
+        """What an output says about the source: version and checksum of a trained model, checksum of a library."""
         values = {} if self.card is None else {"version": self.card.version}
         return values if self.sha256 is None else {**values, "sha256": self.sha256}
 

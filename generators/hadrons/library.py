@@ -20,7 +20,8 @@ from fastsim.event.frames import to_axis, to_lab
 from fastsim.event.kinematics import on_shell, pt
 from fastsim.event.species import conjugate, masses
 from fastsim.shipped import sha256_of
-from fastsim.sources.hadrons import Domain, HadronSource
+from fastsim.sources.domains import Domain
+from fastsim.sources.hadrons import HadronSource
 
 
 class Library(HadronSource):

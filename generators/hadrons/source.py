@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.hadrons import Domain, HadronSource
+from fastsim.sources.domains import Domain
+from fastsim.sources.hadrons import HadronSource
 from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.tokens import TokenSample, condition
@@ -110,19 +111,6 @@ class HadronModel(HadronSource, nn.Module):
             raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
         model.card, model.sha256 = card, card.sha256
         return model.eval()
-
-    @classmethod
-    def train_from_config(cls, config: Path, output: Path, *, resume: bool = True) -> Path:
-        """Train the model that a JSON config describes, and return the path of its card.
-
-        Args:
-            config: path of the config.
-            output: folder of checkpoints, logs, card and weights.
-            resume: go on from the last checkpoint, if there is one.
-        """
-        from generators.hadrons.train import train
-
-        return train(config, output, resume=resume)
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
         """Write card and weights under the model's name; the card's figures are filled by validation."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastsim.errors import FastsimError
 from fastsim.production.options import available_cpus
 from fastsim.sources import cards
-from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from generators.hadrons import data
 from generators.hadrons.data import DataConfig
 from generators.hadrons.flow.model import DiffusionModel

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES, Detector
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.atomic import AtomicPath
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 from generators.reference.geant4 import Calorimeter, Projectiles, data_environment
 from generators.reference.geant4_workers import Geant4Workers
 

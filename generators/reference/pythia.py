@@ -25,7 +25,8 @@ from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_count
 from fastsim.event.frames import to_lab
 from fastsim.event.kinematics import on_shell
 from fastsim.event.species import MASSES, PARTON_MASSES, conjugate, masses
-from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain, HadronSource
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
+from fastsim.sources.hadrons import HadronSource
 from generators.hadrons.decays import decay_tree
 from generators.hadrons.tokens import SPECIES, TokenSample, species_index
 

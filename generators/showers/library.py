@@ -20,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Ints
 from fastsim.shipped import sha256_of
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 from generators.showers.stored import StoredShowers, read_stored
 
 MAX_THETA = 1e-6

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Layer
+from fastsim.detector.incidents import Incidents
 from fastsim.detector.towers import Towers, unit_vectors
 from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import Cells, Floats, HardEvents, Ints, kinematics, offsets_from_counts, species
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 
 NOWHERE = -1
 """Of a particle that goes to no source."""

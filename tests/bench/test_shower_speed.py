@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from bench import shower_speed
 from fastsim.detector.binning import Binning
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.detector.incidents import Incidents
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 from tests.helpers.showers import electron_binning
 
 

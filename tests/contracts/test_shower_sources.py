@@ -13,9 +13,10 @@ import pytest
 import fastsim
 from fastsim import registry
 from fastsim.detector.detector import load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.sources import cards
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.showers.library import ShowerLibrary
 from tests.helpers.showers import SMALL, ToySource, store, toy_showers
 

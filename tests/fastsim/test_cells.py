@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -98,7 +99,11 @@ def same(one: Cells, two: Cells) -> bool:
 
 def test_hepmc_of_any_origin_through_geant4(shared: Path, tmp_path: Path) -> None:
     source = hepmc_file(tmp_path / "in.hepmc3", ROWS)
-    options = {"steps": ("calorimeter",), "shower_model": "geant4", "geant4_data": shared / "geant4" / "copper"}
+    options: dict[str, Any] = {
+        "steps": ("calorimeter",),
+        "shower_model": "geant4",
+        "geant4_data": shared / "geant4" / "copper",
+    }
     summary = api.generate(source, tmp_path / "a.h5", seed=3, **options)
     assert summary.source == "geant4" and summary.events == 3 and summary.cross_section == (7.0, 0.5)
     assert summary.notes == {
@@ -140,7 +145,7 @@ def test_chains_share_their_stages(examples: Path, library: tuple[Path, ...], no
     api.generate(lhe, tmp_path / "h.h5", steps=("pythia",), seed=5, num_events=num)
     api.generate(tmp_path / "h.h5", tmp_path / "b.h5", steps=chain[1:], shower_model=library, seed=5, threads=1)
     assert same(read(tmp_path / "b.h5")[2], cells)
-    options = {"first_event": 3, "num_events": 27, "threads": 1}
+    options: dict[str, Any] = {"first_event": 3, "num_events": 27, "threads": 1}
     api.generate(lhe, tmp_path / "c.root", steps=chain, shower_model=library, seed=5, **options)
     assert same(read(tmp_path / "c.root")[2], cells[3:30])
     other = api.generate(lhe, tmp_path / "d.h5", steps=("hadrons", "calorimeter"), shower_model=library, num_events=2)
@@ -183,7 +188,7 @@ def test_the_models_of_copper_agree(no_geant4: None, tmp_path: Path) -> None:
 def test_outside_the_library_through_geant4(library: tuple[Path, ...], shared: Path, tmp_path: Path) -> None:
     source = hepmc_file(tmp_path / "in.hepmc3", [[(22, 2.0, 0.0, 0.0), (2212, 0.5, 1.0, 1.0), (22, 0.1, -1.0, 2.0)]])
     data = shared / "geant4" / "copper"
-    options = {"steps": ("calorimeter",), "shower_model": library}
+    options: dict[str, Any] = {"steps": ("calorimeter",), "shower_model": library}
     summary = api.generate(source, tmp_path / "a.h5", geant4_data=data, **options)
     assert summary.notes == {"showers": 3, "fallback_showers": 2}
     assert read(tmp_path / "a.h5")[0].provenance["shower_fallback"] == "geant4"

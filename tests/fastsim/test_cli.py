@@ -74,15 +74,16 @@ def test_output_that_the_terminal_cannot_show_is_made_plain(
         "help": (["--help"], 0),
     }
     for what, (words, status) in commands.items():
-        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        content = io.BytesIO()
+        stdout = io.TextIOWrapper(content, encoding=encoding)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stdout)
             assert main(words) == status
         stdout.flush()
         if what in ("models", "evaluate", "summary"):
-            out = stdout.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
-            assert (" +- " if encoding == "ascii" else " ± ") in out
-            assert "?" not in out or (encoding == "ascii" and what != "models")
+            text = content.getvalue().decode(encoding)
+            assert (" +- " if encoding == "ascii" else " ± ") in text
+            assert "?" not in text or (encoding == "ascii" and what != "models")
         assert stdout.errors == "strict"
 
 
@@ -220,8 +221,7 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
 def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
     from fastsim.cli.models import limits
     from fastsim.sources.cards import ModelCard
-    from fastsim.sources.hadrons import Domain
-    from fastsim.sources.showers import ShowerDomain
+    from fastsim.sources.domains import Domain, ShowerDomain
 
     hadrons = ModelCard("tiny", "tree", "1", {}, Domain(frozenset({1, -1, 21}), 20.0, 2000.0), {})
     assert limits(hadrons) == ("d g", "20 - 2000")
@@ -232,7 +232,7 @@ def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
 def test_figures_of_a_card_show_the_worst_cell() -> None:
     from fastsim.cli.models import figures
     from fastsim.sources.cards import Figure, ModelCard
-    from fastsim.sources.hadrons import Domain
+    from fastsim.sources.domains import Domain
 
     metrics = {f"auc/{cell}": Figure(value, 0.01, 0.5, 0.02) for cell, value in [("b", 0.55), ("g", 0.57), ("c", 0.52)]}
     metrics["multiplicity"] = Figure(0.25, 0.1, 0.2, 0.1)

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 
 def tracked() -> list[str]:
@@ -64,14 +63,10 @@ def test_lock_is_pinned_and_fits_the_ranges() -> None:
 def test_changelog_opens_with_this_version() -> None:
     import fastsim
 
-    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[0] == fastsim.__version__
-
-
-def test_links_of_the_documents_lead_somewhere() -> None:
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for link in LINK.findall(document.read_text()):
-            assert link.startswith("https://") or (document.parent / link).exists(), f"{document.name}: {link}"
+    headings = re.findall(r"^## (.+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [heading for heading in headings if not heading.endswith("(unreleased)")]
+    assert released[0] == fastsim.__version__
+    assert headings.index(released[0]) <= 1, "one unreleased version at most"
 
 
 def test_no_unfinished_words_in_the_tree() -> None:

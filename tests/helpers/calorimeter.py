@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer
+from fastsim.detector.incidents import Incidents
 from fastsim.detector.towers import Towers
 from fastsim.event import HardEvents, ParticleSet, kinematics, offsets_from_counts, species
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 
 LAYERS = (Layer(0, (0.0, 10.0, 30.0), 4), Layer(1, (0.0, 20.0, 80.0), 8), Layer(2, (0.0, 120.0), 1))
 TOWERS = Towers("toy", depths_mm=(100.0, 200.0, 400.0), segments=(1, 2))

@@ -67,7 +67,8 @@ def run(job: dict[str, Any]) -> int:
     if job["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
     Input.chunk_size = GunInput.chunk_size = shower_run.CHUNK = CHUNK
-    shower_gun.SHOWERS_PER_CHUNK = geant4_run.SHOWERS_PER_CHUNK = CHUNK
+    shower_gun.SHOWERS_PER_CHUNK = CHUNK
+    vars(geant4_run)["SHOWERS_PER_CHUNK"] = CHUNK
     shower_run.DRAWS = 1
     return main(job["words"])
 

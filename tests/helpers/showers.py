@@ -18,8 +18,10 @@ from scipy.special import gammainc
 
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.formats.calochallenge import Showers, write_showers
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 
 READOUT = 0.5e-3 / 0.033
 """MeV, the readout threshold of CaloChallenge datasets 2 and 3."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import Floats, HardEvents, ParticleSet, Partons, kinematics, offsets_from_counts, species
-from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain, HadronSource
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
+from fastsim.sources.hadrons import HadronSource
 
 HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from fastsim.event.kinematics import mass_squared
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.domains import Domain
 from generators.hadrons.flow.coordinates import K0, JetFrame, decode, encode, pin_leading, project
 from generators.hadrons.latent import FEATURES, NUM_TOTAL, Latent, LatentModel
 from generators.hadrons.source import HadronModel

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints, offsets_from_counts
-from fastsim.sources.hadrons import Domain
+from fastsim.sources.domains import Domain
 from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
 from generators.hadrons.source import HadronModel
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from fastsim.detector.binning import Binning
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, WeightsError
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 from generators.nn.derived import Derived
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import Cascade
@@ -87,19 +89,6 @@ class CascadeModel(ShowerSource):
         model.cascade.eval()
         model.card, model.sha256 = card, card.sha256
         return model
-
-    @classmethod
-    def train_from_config(cls, config: Path, output: Path, *, resume: bool = True) -> Path:
-        """Train the model that a JSON config describes, and return the path of its card.
-
-        Args:
-            config: path of the config.
-            output: folder of checkpoints, logs, card and weights.
-            resume: go on from the last checkpoint, if there is one.
-        """
-        from generators.showers.train import train
-
-        return train(config, output, resume=resume)
 
     def binning(self, pdg_id: int) -> Binning:
         """Return the voxels for a particle of the domain."""

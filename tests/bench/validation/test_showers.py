@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.validation import showers as validate
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.showers import Incidents, ShowerDomain
+from fastsim.sources.domains import ShowerDomain
 from generators.showers.library import ShowerLibrary
 from tests.helpers.showers import electron_binning, store, toy_showers
 

@@ -45,7 +45,7 @@ def test_r_runs_fastest_then_alpha_then_the_layer() -> None:
             for i in range(layer.num_r):
                 r = (layer.r_edges[i] + layer.r_edges[i + 1]) / 2
                 expected.append((layer.id, r, r * math.cos(alpha), r * math.sin(alpha)))
-    found = []
+    found: list[tuple[float, ...]] = []
     for layer, part in binning.parts:
         assert part == slice(len(found), len(found) + layer.num_voxels)
         found += zip([layer.id] * layer.num_voxels, layer.r, layer.eta, layer.phi, strict=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fastsim.detector.towers import Towers, unit_vectors
@@ -15,8 +17,8 @@ from fastsim.errors import FastsimError
 from tests.helpers.calorimeter import TOWERS
 
 
-def directions(eta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    return np.stack([np.cos(phi), np.sin(phi), np.sinh(eta)], axis=-1) / np.cosh(eta)[:, None]
+def directions(eta: NDArray[Any], phi: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.stack([np.cos(phi), np.sin(phi), np.sinh(eta)], axis=-1) / np.cosh(eta)[:, None])
 
 
 def test_every_id_is_the_cell_of_its_middle() -> None:
@@ -96,7 +98,7 @@ def test_text_reads_back_and_nonsense_is_refused() -> None:
         ({"num_eta": 2**20, "num_phi": 2**20}, "cells at most"),
     ],
 )
-def test_impossible_towers_are_refused(changes: dict[str, object], message: str) -> None:
+def test_impossible_towers_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(FastsimError, match=message):
         replace(TOWERS, **changes)
 

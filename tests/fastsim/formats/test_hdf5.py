@@ -48,6 +48,7 @@ def test_chunks_round_trip(tmp_path_factory: pytest.TempPathFactory, num: int, s
     if weights is None or num == 0:
         assert read is None
     else:
+        assert read is not None
         np.testing.assert_array_equal(read, weights)
     assert attributes["seed"] == 3 and attributes["units"] == "GeV" and attributes["layout_version"] == 1
     assert json.loads(attributes["settings"]) == {"pt": [20, 2000]}
@@ -121,9 +122,10 @@ def test_hard_events_round_trip_in_hdf5_and_root(shared: Path, tmp_path: Path, n
 def test_gun_sets_in_every_format(tmp_path: Path, ending: str) -> None:
     partons, particles = sets(50)
     path = tmp_path / f"gun{ending}"
-    with output.open_gun_writer(path, RunInfo(provenance={"seed": "4", "version": "0"})) as writer:
-        for k in range(0, 50, 20):
-            writer.write(partons[k : k + 20], particles[k : k + 20])
+    given = HardEvents.of_partons(partons, particles)
+    with output.open_writer(path, RunInfo(provenance={"seed": "4", "version": "0"}), gun=True) as writer:
+        for batch in given.chunks(20):
+            writer.write(batch)
     if ending == ".h5":
         read, attributes = hdf5.read(path)[1:]
         assert attributes["seed"] == "4"

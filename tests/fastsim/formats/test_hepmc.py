@@ -15,6 +15,7 @@ import pyhepmc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import HardEvents, ParticleSet, RunInfo, kinematics, species
@@ -37,13 +38,13 @@ def write(path: Path, run: RunInfo, events: HardEvents) -> list[Any]:
         return list(file)
 
 
-def p4(particle: Any) -> np.ndarray:
+def p4(particle: Any) -> NDArray[Any]:
     q = particle.momentum
     return np.array([q.e, q.px, q.py, q.pz])
 
 
-def total(particles: list[Any]) -> np.ndarray:
-    return np.sum([p4(p) for p in particles], axis=0)
+def total(particles: list[Any]) -> NDArray[Any]:
+    return np.asarray(np.sum([p4(p) for p in particles], axis=0))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -191,12 +192,13 @@ def test_endings(examples: Path, tmp_path: Path, ending: str) -> None:
 def test_standard_output(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, events = load(examples / "pp_mixed.lhe.gz")
     write(tmp_path / "o.hepmc3", run, events)
-    sink = io.TextIOWrapper(io.BytesIO())
+    content = io.BytesIO()
+    sink = io.TextIOWrapper(content)
     monkeypatch.setattr(sys, "stdout", sink)
     with hepmc.Writer("-", run) as writer:
         writer.write(events)
-    assert not sink.buffer.closed
-    assert sink.buffer.getvalue() == (tmp_path / "o.hepmc3").read_bytes()  # type: ignore[attr-defined]
+    assert not content.closed
+    assert content.getvalue() == (tmp_path / "o.hepmc3").read_bytes()
 
 
 def test_chunks_change_nothing(examples: Path, tmp_path: Path) -> None:

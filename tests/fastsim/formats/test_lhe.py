@@ -223,7 +223,7 @@ BAD_EVENTS = {
 def test_bad_events_are_one_line_and_the_good_ones_before_come_first(name: str) -> None:
     bad, message = BAD_EVENTS[name]
     source = stream(file(event(), bad, event()))
-    source.name = "somewhere/bad.lhe"  # type: ignore[attr-defined]
+    source.name = "somewhere/bad.lhe"
     _, batches = lhe.read(source, chunk_size=100)
     assert next(batches).number.tolist() == [0]
     with pytest.raises(InvalidEvent, match=message) as caught:

@@ -12,7 +12,7 @@ import pytest
 from fastsim.detector.detector import PARTICLES
 from fastsim.production.verify import verify
 from fastsim.sources.cards import SHOWERS, available, read
-from fastsim.sources.showers import ShowerDomain
+from fastsim.sources.domains import ShowerDomain
 from tests.helpers.events import event, file
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -216,7 +216,7 @@ def test_geant4s_events_draw_per_event_seeds_and_a_models_together(per_event_see
 
 def test_slices_of_hadrons_draw_by_their_events_numbers(folder: Path, tmp_path: Path) -> None:
     """A file that begins with event 8 has the cells of the whole from there."""
-    hadrons = {"model": Spray(20.0), "seed": 3}
+    hadrons: dict[str, Any] = {"model": Spray(20.0), "seed": 3}
     fastsim.generate(folder / "events.lhe", tmp_path / "hadrons.h5", **hadrons)
     fastsim.generate(folder / "events.lhe", tmp_path / "slice.h5", first_event=8, **hadrons)
     for name in ("hadrons", "slice"):

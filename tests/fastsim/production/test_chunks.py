@@ -6,9 +6,11 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents
@@ -30,7 +32,7 @@ def run(text: str, first: int = 0, num: int | None = None, runner: ChunkRunner =
     return [chunk.content for chunk in chunks]
 
 
-def particles(parts: list[HardEvents]) -> np.ndarray:
+def particles(parts: list[HardEvents]) -> NDArray[Any]:
     return np.concatenate([p.particles.p4 for p in parts if p.particles is not None])
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -27,14 +28,14 @@ GUN = "flavour=u,g pt=10:80 num=400"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[distributed.LocalCluster]:
+def cluster() -> Iterator[Any]:
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
     ) as started:
         yield started
 
 
-def test_same_bytes_also_when_a_worker_dies(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
+def test_same_bytes_also_when_a_worker_dies(cluster: Any, tmp_path: Path) -> None:
     model = Spray(20.0)
     with patch.object(GunInput, "chunk_size", 8):
         fastsim.generate(GUN, tmp_path / "here.h5", model=model, seed=2, threads=1)
@@ -55,7 +56,7 @@ def test_same_bytes_also_when_a_worker_dies(cluster: distributed.LocalCluster, t
     assert verify(tmp_path / "there.h5").events == 400
 
 
-def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_and_showers(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Geant4's data, or the particles that the library lacks would go to Geant4."""
     for name in (*DATA_SETS, "GEANT4_DATA_DIR", DATA_VARIABLE):
         monkeypatch.delenv(name, raising=False)
@@ -63,7 +64,12 @@ def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, mo
     assert binning is not None
     showers = toy_showers(40, binning, np.random.default_rng(1), energy=(200.0, 2e5), response=0.2)
     library = store(tmp_path / "library.h5", showers, binning, detector={"name": "copper"}, energy=[0.2, 200.0])
-    cells = {"model": Spray(20.0), "steps": ("hadrons", "calorimeter"), "shower_model": library, "seed": 2}
+    cells: dict[str, Any] = {
+        "model": Spray(20.0),
+        "steps": ("hadrons", "calorimeter"),
+        "shower_model": library,
+        "seed": 2,
+    }
     (tmp_path / "small.toml").write_text(SMALL)
     gun = {"detector": tmp_path / "small.toml", "particle": "e-", "energy": (1.0, 9.0), "num": 1100}
     for name, who in (("here", {"threads": 1}), ("there", {"scheduler": cluster.scheduler_address})):
@@ -74,7 +80,7 @@ def test_cells_and_showers(cluster: distributed.LocalCluster, tmp_path: Path, mo
         assert there.read_bytes() == (tmp_path / name).read_bytes() and verify(there).cells > 0
 
 
-def test_pythias_gun(cluster: distributed.LocalCluster, examples: Path, tmp_path: Path) -> None:
+def test_pythias_gun(cluster: Any, examples: Path, tmp_path: Path) -> None:
     with patch.object(GunInput, "chunk_size", 8):
         for name, who in (("here", {}), ("there", {"scheduler": cluster.scheduler_address})):
             fastsim.reference("flavour=u,g pt=10:80 num=20", tmp_path / f"{name}.h5", seed=2, **who)
@@ -85,7 +91,7 @@ def test_pythias_gun(cluster: distributed.LocalCluster, examples: Path, tmp_path
     assert not (tmp_path / "full.h5").exists()
 
 
-def test_errors_come_back(cluster: distributed.LocalCluster, tmp_path: Path) -> None:
+def test_errors_come_back(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="outside the domain"):
         gun = "flavour=u pt=0.1:0.2 num=4"
         fastsim.generate(gun, tmp_path / "a.h5", model=Spray(20.0), scheduler=cluster.scheduler_address)

@@ -56,7 +56,7 @@ class Job:
         return self.server.wait()
 
     def start(self, *more: object, **limits: int) -> int:
-        return self.server.start(*self.words, *more, errors=self.errors, **limits)  # type: ignore[arg-type]
+        return self.server.start(*self.words, *more, errors=self.errors, **limits)
 
     @property
     def parts(self) -> Path:

@@ -14,13 +14,15 @@ import fastsim
 from fastsim.cli import main
 from fastsim.detector.binning import Binning, read_binning
 from fastsim.detector.detector import load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import read_showers
 from fastsim.production.options import RunOptions
 from fastsim.production.shower_run import CHUNK, run_showers
 from fastsim.shipped import sha256_of
-from fastsim.sources.showers import Incidents, ShowerDomain, ShowerSource
+from fastsim.sources.domains import ShowerDomain
+from fastsim.sources.showers import ShowerSource
 from generators.showers.library import ShowerLibrary
 from tests.helpers.showers import store, toy_showers
 

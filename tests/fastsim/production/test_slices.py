@@ -103,7 +103,8 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
 
 def test_worker_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     with patch.object(Input, "chunk_size", 8), patch.object(GunInput, "chunk_size", 8):
-        for number, source in enumerate((folder / "events.lhe", GUN)):
+        sources: tuple[Path | str, ...] = (folder / "events.lhe", GUN)
+        for number, source in enumerate(sources):
             outputs = tmp_path / f"{number}-threads.h5", tmp_path / f"{number}-workers.h5"
             fastsim.generate(source, outputs[0], model=MODEL, seed=2, threads=1)
             fastsim.generate(source, outputs[1], model=MODEL, seed=2, workers=2)

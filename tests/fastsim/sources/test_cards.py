@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.errors import WeightsError
 from fastsim.registry import load_model, load_showers
 from fastsim.sources import cards
 from fastsim.sources.cards import Figure, ModelCard
-from fastsim.sources.hadrons import Domain
-from fastsim.sources.showers import ShowerDomain
+from fastsim.sources.domains import Domain, ShowerDomain
 
 CARD = ModelCard(
     name="tiny",
@@ -25,7 +26,10 @@ CARD = ModelCard(
     training={"command": "fastsim train tiny.json", "seed": 1},
     metrics={"auc": Figure(0.55, 0.01, 0.5, 0.01)},
 )
-TENSORS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros(3, np.float64)}
+TENSORS: dict[str, NDArray[Any]] = {
+    "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "bias": np.zeros(3, np.float64),
+}
 
 
 @pytest.fixture

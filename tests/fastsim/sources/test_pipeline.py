@@ -9,7 +9,8 @@ import pytest
 
 from fastsim.errors import PipelineError
 from fastsim.event import HardEvents, Partons
-from fastsim.sources.hadrons import Domain, HadronSource
+from fastsim.sources.domains import Domain
+from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
 from generators.hadrons.step import Hadronize
 from tests.helpers.sources import Spray, hard_event

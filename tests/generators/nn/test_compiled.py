@@ -69,7 +69,11 @@ def test_cached_beside_the_source_where_that_is_writable(tmp_path: Path) -> None
 def test_cached_for_the_user_where_the_package_is_read_only(tmp_path: Path) -> None:
     package(tmp_path / "package")
     read_only(tmp_path / "package")
-    places = {"NUMBA_CACHE_DIR": "", "HOME": tmp_path / "home", "XDG_CACHE_HOME": tmp_path / "cache"}
+    places: dict[str, str | Path] = {
+        "NUMBA_CACHE_DIR": "",
+        "HOME": tmp_path / "home",
+        "XDG_CACHE_HOME": tmp_path / "cache",
+    }
     first, second = run(tmp_path / "package", **places), run(tmp_path / "package", **places)
     assert first[:3] == COMPILED and str(tmp_path / "cache") in first[3]
     assert second == first[2:]

@@ -8,15 +8,18 @@ import threading
 import timeit
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fastsim.event import Partons
 from fastsim.registry import load_model, load_showers
-from fastsim.sources.showers import Incidents
+from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.showers import Incidents, ShowerSource
 from generators.nn.derived import Derived
 
 PARTONS = Partons.from_pt_eta_phi(
@@ -25,12 +28,12 @@ PARTONS = Partons.from_pt_eta_phi(
 HITS = Incidents.perpendicular(22, np.array([1.5, 10.0, 60.0]))
 
 
-def hadrons(model: object) -> np.ndarray:
-    return model.sample(PARTONS, rng=np.random.default_rng(5)).p4  # type: ignore[attr-defined, no-any-return]
+def hadrons(model: HadronSource) -> NDArray[Any]:
+    return model.sample(PARTONS, rng=np.random.default_rng(5)).p4
 
 
-def deposits(model: object) -> np.ndarray:
-    return model.sample(HITS, rng=np.random.default_rng(5))  # type: ignore[attr-defined, no-any-return]
+def deposits(model: ShowerSource) -> NDArray[Any]:
+    return model.sample(HITS, rng=np.random.default_rng(5))
 
 
 def in_place(module: nn.Module) -> None:
@@ -55,7 +58,7 @@ def assigned(module: nn.Module) -> None:
     module.load_state_dict({name: 1.05 * value for name, value in module.state_dict().items()}, assign=True)
 
 
-MODELS = {
+MODELS: dict[str, tuple[Callable[[Any], NDArray[Any]], Callable[[str], Any], Callable[[Any], nn.Module]]] = {
     "hadron-tree": (hadrons, load_model, lambda model: model),
     "hadron-tree-small": (hadrons, load_model, lambda model: model),
     "hadron-diffusion": (hadrons, load_model, lambda model: model),
@@ -126,7 +129,7 @@ def test_what_is_noticed() -> None:
     derived.of(net)
     derived.of(net)
     assert len(builds) == 1
-    net[1].running_mean.add_(1)  # type: ignore[operator, union-attr]
+    net[1].running_mean.add_(1)  # type: ignore[operator]
     derived.of(net)
     assert len(builds) == 2
     net[0].bias = nn.Parameter(torch.zeros(2))
@@ -143,7 +146,7 @@ def test_what_is_noticed() -> None:
     assert builds[5:] == [("float32",)]
     derived.of(copy.deepcopy(net), "float32")
     assert len(builds) == 7
-    net[0].weight.data.add_(1)  # torch does not count this
+    net[0].weight.data.add_(1)  # type: ignore[operator]  # torch does not count this
     derived.of(net, "float32")
     derived.forget()
     derived.of(net, "float32")

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fastsim.detector.detector import PARTICLES, Section, load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.reference.geant4 import DATA_SETS, DATA_VARIABLE
 from generators.reference.geant4_showers import SHORT_LIVED, Geant4Showers, shares
 
@@ -87,7 +88,7 @@ def test_particles_have_a_binning_each(source: Geant4Showers) -> None:
 def test_what_is_outside_is_refused(source: Geant4Showers, pdg_id: int, energy: float, theta: float) -> None:
     outside = Incidents(np.array([22, pdg_id]), np.array([1.0, energy]), np.array([0.0, theta]), np.zeros(2))
     assert source.domain.contains(outside).tolist() == [True, False]
-    with pytest.raises(OutOfDomain, match=rf"particle 1 \(.*, {energy:.4g} GeV, .* is outside the domain of geant4"):
+    with pytest.raises(OutOfDomain, match=r"particle 1 \(.* GeV, theta .* is outside the domain of geant4"):
         source.sample(outside, rng=np.random.default_rng(1))
 
 

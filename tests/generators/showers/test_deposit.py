@@ -9,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from fastsim.detector.detector import load_detector
+from fastsim.detector.incidents import Incidents
 from fastsim.detector.towers import towers_of
 from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import ParticleSet
 from fastsim.sources.pipeline import Pipeline, Step
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.hadrons.step import Hadronize
 from generators.showers.step import Deposit, collected
 from tests.helpers.calorimeter import TOWERS, Drops, events_of

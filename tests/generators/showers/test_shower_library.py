@@ -10,9 +10,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from fastsim.detector.binning import Binning
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.formats.calochallenge import Showers
-from fastsim.sources.showers import Incidents, ShowerSource
+from fastsim.sources.showers import ShowerSource
 from generators.showers.library import ShowerLibrary, symmetries
 from metrics.showers.features import shower_features
 from tests.helpers.showers import electron_binning, mixed_binning, store, toy_showers

@@ -14,7 +14,7 @@ from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.event import Partons
 from fastsim.event.kinematics import mass_squared
 from fastsim.sources import cards
-from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.flow.model import DiffusionModel, FlowConfig, SetFlow, context_numbers
 from generators.hadrons.flow.train import FlowTraining, TrainingSet, couple, fit_flow
 from generators.hadrons.latent import Latent, LatentModel

@@ -15,7 +15,7 @@ from fastsim.errors import OutOfDomain, WeightsError
 from fastsim.event import Floats, Ints, Partons
 from fastsim.event.kinematics import mass
 from fastsim.event.species import masses
-from fastsim.sources.hadrons import QUARKS_AND_GLUONS, Domain
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.latent import Latent
 from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, build_trees

@@ -13,10 +13,10 @@ from scipy.stats import kstest
 
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import Detector, Section
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain, WeightsError
 from fastsim.event import Floats, Ints
 from fastsim.sources import cards
-from fastsim.sources.showers import Incidents
 from generators.showers.cascade.features import Numbers, compress_quickly, compressed
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.network import STAGES, Cascade
