@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 GUN = ["--gun", "flavour=u,g pt=50:500 num=2", "--seed", "1", "--force"]
+SHOWERS = ["--detector", "pb-si-ecal", "--particle", "gamma", "--energy", "5", "--num", "2"]
 NOTICE = "compiling kernels, once on this machine"
 
 
@@ -37,18 +38,7 @@ def test_compile_leaves_nothing_to_compile(tmp_path: Path) -> None:
     commands = [
         [*GUN, "-o", str(tmp_path / "a.h5")],
         [*GUN, "-o", str(tmp_path / "b.h5"), "--steps", "hadrons,calorimeter"],
-        [
-            "--detector",
-            "pb-si-ecal",
-            "--particle",
-            "gamma",
-            "--energy",
-            "5",
-            "--num",
-            "2",
-            "-o",
-            str(tmp_path / "c.h5"),
-        ],
+        [*SHOWERS, "-o", str(tmp_path / "c.h5")],
     ]
     for words in commands:
         assert run("generate", *words, cache=cache).stderr == ""
