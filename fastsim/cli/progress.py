@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(label: str, unit: str = "events") -> Iterator[Callable[[int, int | None], None]]:
-    """A callback ``(done, total)`` that draws a bar; ``total`` is None where it is not known."""
+    """Give a callback ``(done, total)`` that draws a bar; ``total`` is None where it is not known."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Done per second since the start."""
+        """A column that shows the units done per second since the start."""
 
         def render(self, task: Task) -> Text:
             rate = task.completed / task.elapsed if task.elapsed else 0.0

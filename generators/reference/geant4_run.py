@@ -29,7 +29,7 @@ from fastsim.formats.calochallenge import Showers, check_name
 from fastsim.production.chunks import ChunkStore, Task
 from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.run import Run
-from fastsim.production.shower_run import Chunks, chunk_numbers, cut_to_range, shower_range, write_run
+from fastsim.production.shower_run import ShowerChunks, chunk_numbers, cut_to_range, shower_range, write_run
 from fastsim.production.summary import ShowerSummary
 from generators.reference.geant4 import REQUIRED, Calorimeter, Projectiles, data_environment
 from generators.reference.geant4_workers import Geant4Workers
@@ -74,7 +74,7 @@ def make_showers(
     )
 
 
-def _computed(gun: ShowerGun, environment: dict[str, str], events: EventRange, workers: int, run: Run) -> Chunks:
+def _computed(gun: ShowerGun, environment: dict[str, str], events: EventRange, workers: int, run: Run) -> ShowerChunks:
     """Yield what lies in the range, chunk by chunk."""
     assert events.stop is not None
     runner, size = run.runner, SHOWERS_PER_CHUNK
