@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="fastsim")
 @debug_option
 def group() -> None:
-    """Events with hadrons, from parton-level events, through generative models or Pythia.
+    """Turn parton-level events into events with hadrons, through generative models or Pythia.
 
     \b
     Examples:

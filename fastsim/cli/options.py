@@ -78,7 +78,7 @@ def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: n
             type=click.IntRange(0),
             default=0,
             show_default=True,
-            help="Skip those before.",
+            help="Skip the events before this one.",
         ),
         click.option("--slice", metavar="I/N", type=Slice(), help="Slice I (from 0) of N, for the jobs of an array."),
         click.option("--force", is_flag=True, help="Replace an output that exists."),

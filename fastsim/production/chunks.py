@@ -64,7 +64,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def in_order(
-    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, aside: bool = False
+    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, in_thread: bool = False
 ) -> Generator[R, None, None]:
     """Yield the results of independent jobs in their order, from threads that work ahead of the reader.
 
@@ -75,10 +75,10 @@ def in_order(
         function: computes a job's result.
         jobs: the jobs.
         threads: number of threads.
-        aside: start a thread even where ``threads`` is 1, else jobs run in the calling thread: there a signal ends the
-            job that is being computed, in another thread it is finished.
+        in_thread: start a thread also if ``threads`` is 1; by default jobs then run in the calling thread, where a
+            signal ends the job that is being computed. In a thread of its own it is finished.
     """
-    if threads == 1 and not aside:
+    if threads == 1 and not in_thread:
         yield from map(function, jobs)
         return
     pending: deque[Future[R]] = deque()
@@ -214,7 +214,7 @@ class ChunkRunner:
                     self.store.save(job[0], content, seconds)
                 return Chunk(job[0], content, seconds)
 
-            with closing(in_order(chunk, jobs, self.num, aside=self.store is not None)) as chunks:
+            with closing(in_order(chunk, jobs, self.num, in_thread=self.store is not None)) as chunks:
                 yield from chunks
 
 

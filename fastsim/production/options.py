@@ -71,6 +71,9 @@ class RunOptions:
 
         Raises:
             TypeError: if there is no such option.
+
+        >>> RunOptions.of({"seed": 1, "part": (0, 2)}).slice
+        (0, 2)
         """
         values = dict(keywords)
         if "part" in values:
