@@ -1,5 +1,5 @@
-"""The library's face: :func:`generate`, :func:`reference`, :func:`showers`, :func:`load_model`, :func:`load_showers`,
-:func:`train`.
+"""The functions that users call: :func:`generate`, :func:`reference`, :func:`showers`, :func:`load_model`,
+:func:`load_showers`, :func:`train`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -61,11 +61,11 @@ def generate(
     """Turn the partons of an LHE file, or of a gun, into hadrons and write them.
 
     Undecayed t, W, Z, H and tau are decayed by Pythia first; partons outside the model's domain go to the Pythia gun;
-    every hard system keeps its four-momentum. A gun's sets are written as drawn. With the step ``calorimeter`` the
-    hadrons go on into the copper calorimeter.
+    every hard system keeps its four-momentum. Of a gun, the hadrons of each parton are written as the model draws them.
+    With the step ``calorimeter`` the hadrons go on into the copper calorimeter.
 
-    While a run goes on, OUTPUT.parts holds its finished chunks; after it, OUTPUT.manifest.json says what was written
-    (docs/production.md).
+    During a run the folder OUTPUT.parts holds its finished chunks; OUTPUT.manifest.json, written at the end, lists what
+    is in the output (docs/production.md).
 
     Args:
         input: path of an LHE file (plain or .gz), ``"-"`` for stdin, a binary stream, a
@@ -73,12 +73,12 @@ def generate(
             ``calorimeter`` alone: a HepMC file of any origin, or events that fastsim wrote as .h5 or .root.
         output: path; its ending names the format (.hepmc3 and .gz .bz2 .xz .zst of it, .h5, .root); ``"-"`` for
             HepMC3 on stdout.
-        model: of the step hadrons: a name or path as :func:`load_model` takes it, or any
+        model: the source of hadrons for the step hadrons: a name or path as :func:`load_model` takes it, or any
             :class:`~fastsim.sources.hadrons.HadronSource`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
-        shower_model: of the step calorimeter: a name or path as :func:`load_showers` takes it, ``"geant4"``, or any
-            :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships, ``copper-towers``. What is
-            outside its limits goes to Geant4, if that is installed.
+        shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
+            ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
+            ``copper-towers``. Particles outside its limits go to Geant4, if that is installed.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         num_inference_steps, device: see :func:`load_model`.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
@@ -156,14 +156,14 @@ def showers(
 ) -> ShowerSummary:
     """Write single calorimeter showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
 
-    With one seed, shower i has the same incident energy whatever makes it.
+    With one seed, shower i has the same incident energy for every model and for Geant4.
 
     Args:
         output: path that ends in .h5; the binning (.xml) is written beside it.
         detector: a detector that ships (pb-si-ecal, copper, copper-towers), or the path of a .toml file.
         particle: e-, e+, gamma, pi+, pi-, K+, K-, K0L, p, pbar, n, nbar, mu- or mu+, as the detector allows.
         energy: kinetic energy in GeV, or the lowest and highest, log-uniform between.
-        num: how many showers the whole has.
+        num: number of showers.
         model: a name or path as :func:`load_showers` takes it, ``"geant4"``, or any
             :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships for the detector.
         theta, phi: direction in rad; theta = 0 is perpendicular to the layers.
@@ -182,8 +182,8 @@ def showers(
     low, high = (energy, energy) if isinstance(energy, int | float) else energy
     gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, run.seed)
     if model == registry.GEANT4:
-        made: ShowerSummary = registry.run_geant4(gun, output, num=num, options=run, data=geant4_data)
-        return made
+        summary: ShowerSummary = registry.run_geant4(gun, output, num=num, options=run, data=geant4_data)
+        return summary
     if geant4_data is not None:
         raise FastsimError("Geant4's data is given, but the model is not geant4")
     if model is None:
@@ -205,7 +205,7 @@ def reference_showers(output: PathLike, *, data: PathLike | None = None, **argum
 
 
 def _check_options(with_cells: bool, *, shower_model: object, data: object, latent: bool) -> None:
-    """Refuse what does not go with, or without, the step calorimeter."""
+    """Raise FastsimError for options that do not go with, or without, the step calorimeter."""
     if with_cells:
         if latent:
             raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
@@ -216,6 +216,6 @@ def _check_options(with_cells: bool, *, shower_model: object, data: object, late
 
 
 def _files(*given: object) -> tuple[PathLike, ...]:
-    """Return the paths among what is given, and in lists of it, at which there is a file."""
-    paths = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
+    """Return the paths of existing files among some arguments, which may be paths, sources, or lists of either."""
+    paths = [item for value in given for item in (value if isinstance(value, list | tuple) else [value])]
     return tuple(path for path in paths if isinstance(path, str | os.PathLike) and os.path.isfile(path))

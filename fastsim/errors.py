@@ -1,10 +1,18 @@
-"""Errors that users may meet. The message names the value, the place and what to do."""
+"""Errors that users may meet; their messages name the value, the place and what to do."""
 
 from __future__ import annotations
 
 
 class FastsimError(Exception):
-    """Base of all errors raised on purpose; the command line prints one line and exits 1."""
+    """Base of all errors raised on purpose; the command line prints one line and exits 1.
+
+    >>> from fastsim.event.gun import Gun
+    >>> try:
+    ...     Gun.parse("pt=fast")
+    ... except FastsimError as error:
+    ...     print(error)
+    gun: 'pt=fast' is not a range; give low:high or one value within 0.001:1e+05 GeV
+    """
 
 
 class InvalidEvent(FastsimError):
@@ -28,4 +36,4 @@ class OutputError(FastsimError):
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM in a run whose finished chunks are kept; the message says where. Its cause is the interrupt."""
+    """A run was interrupted by Ctrl-C or SIGTERM, and its finished chunks are kept; the message says where."""

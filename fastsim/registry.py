@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from generators.reference.full import FullPythia
 
 REFERENCE = "pythia"
-"""The name of the reference of hadrons, where a model's is expected."""
+"""The name that stands for the reference of hadrons where the name of a model is expected."""
 GEANT4 = "geant4"
-"""The name of the reference of showers, where a model's is expected."""
+"""The name that stands for the reference of showers where the name of a model is expected."""
 
 ENTRY_POINTS = "fastsim.models"
 """Group of the entry points by which other packages add kinds of models."""
@@ -69,8 +69,8 @@ def model_class(kind: str, place: str) -> Any:
     """Return the class of a kind of model.
 
     Args:
-        kind: as a card or config names it.
-        place: what names it, for the message.
+        kind: name of the kind, as in a card or config.
+        place: path of the card or config, for the message.
 
     Raises:
         WeightsError: if there is no such kind, or the package that adds it cannot be loaded.
@@ -95,12 +95,23 @@ def _named(place: str) -> Any:
 
 
 def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> Any:
-    """Return the source of a card and its weights; options that are None are left out."""
+    """Load the source that a card and its weights describe.
+
+    Args:
+        name: name or path of the card.
+        makes: what it should make, "hadrons" or "showers".
+        device: torch device.
+        options: further options of the model's class; None stands for its default.
+
+    Raises:
+        WeightsError: if there is no such card, or its model makes something else.
+        FastsimError: if the model's class has no such option.
+    """
     card, weights = cards.load(name)
     if card.makes != makes:
-        other = "load_showers" if card.makes == SHOWERS else "load_model"
+        function = "load_showers" if card.makes == SHOWERS else "load_model"
         what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
-        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{other}")
+        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{function}")
     cls = model_class(card.kind, os.fspath(name))
     if not issubclass(cls, ShowerSource if makes == SHOWERS else HadronSource):
         raise WeightsError(f"{os.fspath(name)}: kind {card.kind!r} makes no {makes}, but the domain is one of {makes}")
@@ -123,12 +134,12 @@ def load_model(
     Args:
         name: a shipped model (``fastsim models`` lists them), the path of a card (.json), ``"pythia"``, or a
             library: the path of an HDF5 file made by ``fastsim reference --gun``. A source is returned as it is.
-        num_inference_steps: network evaluations of a diffusion model; its card's number by default.
+        num_inference_steps: network evaluations of a diffusion model; by default as many as its card says.
         device: torch device.
         workers: worker processes of Pythia.
 
     Returns:
-        The source: ``sample(partons, rng=...)`` gives hadrons, ``card`` what is known of a trained model.
+        The source: ``sample(partons, rng=...)`` gives hadrons, ``card`` is the card of a trained model.
 
     Raises:
         WeightsError: if the model is unknown or makes no hadrons, or its card or weights are missing or altered.
@@ -162,7 +173,7 @@ def load_showers(name: ShowerModelName | ShowerSource) -> ShowerSource:
             ``fastsim showers --model geant4`` made; or the paths of a library's files. A source is returned as it is.
 
     Returns:
-        The source: ``sample(incidents, rng=...)`` gives deposits, ``card`` what is known of a trained model.
+        The source: ``sample(incidents, rng=...)`` gives deposits, ``card`` is the card of a trained model.
 
     Raises:
         WeightsError: if there is no such model, it makes no showers, or its card or weights are missing or altered.
@@ -184,7 +195,11 @@ def shipped_showers(detector: str) -> list[str]:
 
 
 def default_showers(detector: str, pdg_id: int) -> str:
-    """Return the shipped model of a detector; where there are several, the first that knows the particle.
+    """Return the name of the model that ships for a detector: of several, the first that is valid for the particle.
+
+    Args:
+        detector: name of the detector.
+        pdg_id: PDG id of the particle.
 
     Raises:
         WeightsError: if none ships for this detector.
@@ -200,7 +215,7 @@ def default_showers(detector: str, pdg_id: int) -> str:
 
 
 def hadron_steps(source: HadronSource) -> list[Step]:
-    """Return the Steps from undecayed partons to hadrons of a source; what is outside its domain goes to Pythia."""
+    """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia."""
     from generators.hadrons.step import Hadronize
     from generators.reference.resonances import DecayResonances
 
@@ -208,7 +223,11 @@ def hadron_steps(source: HadronSource) -> list[Step]:
 
 
 def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
-    """Return the Step from a gun's partons to sets of hadrons as drawn, with the source's latents if asked.
+    """Return the Step from a gun's partons to their hadrons as the source draws them.
+
+    Args:
+        source: the source of hadrons.
+        with_latent: also give the latents that the hadrons were drawn from.
 
     Raises:
         FastsimError: if a latent is wanted of a source that has none.
@@ -220,6 +239,11 @@ def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
 
 def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: Towers) -> Step:
     """Return the Step from hadrons to the cells of a calorimeter.
+
+    Args:
+        source: the source of showers.
+        fallback: source of showers for particles outside its domain; None to drop them.
+        towers: the cells.
 
     Raises:
         PipelineError: if sources and towers do not belong to one detector.
@@ -246,6 +270,11 @@ def numbered_copy(source: Any) -> Any:
 def geant4_showers(detector: Detector, *, data: PathLike | None, workers: int) -> ShowerSource:
     """Return Geant4 as a source of showers.
 
+    Args:
+        detector: the detector.
+        data: folder of Geant4's data sets; None for those that the environment names.
+        workers: worker processes.
+
     Raises:
         FastsimError: if Geant4 or its data is missing.
     """
@@ -255,19 +284,19 @@ def geant4_showers(detector: Detector, *, data: PathLike | None, workers: int) -
 
 
 def geant4_status() -> str:
-    """Return in words whether Geant4 and its data sets are there."""
+    """Return a text that says whether Geant4 and its data sets are installed."""
     if find_spec("geant4_pybind") is None:
         return "not installed (the extra geant4)"
     from generators.reference.geant4 import REQUIRED, data_environment
 
-    found = []
+    states = []
     for physics in REQUIRED:
         try:
             data_environment(physics)
-            found.append(f"{physics}: data found")
+            states.append(f"{physics}: data found")
         except FastsimError as error:
-            found.append(f"{physics}: {error}")
-    return "; ".join(found)
+            states.append(f"{physics}: {error}")
+    return "; ".join(states)
 
 
 def kernel_folders() -> list[str]:
@@ -278,7 +307,7 @@ def kernel_folders() -> list[str]:
 
 
 def run_geant4(*args: Any, **keywords: Any) -> Any:
-    """Write showers of Geant4: see :func:`generators.reference.geant4_run.make_showers`."""
+    """Write showers of Geant4, with the arguments of :func:`generators.reference.geant4_run.make_showers`."""
     from generators.reference.geant4_run import make_showers
 
     return make_showers(*args, **keywords)
@@ -288,7 +317,7 @@ def train(config: PathLike, output: PathLike, *, resume: bool = True) -> Path:
     """Train the model that a JSON config describes.
 
     Args:
-        config: path of the config; its "kind" names the class of model.
+        config: path of the config, whose key "kind" names the kind of model.
         output: folder of checkpoints, logs, card and weights.
         resume: go on from the last checkpoint, if there is one.
 

@@ -1,4 +1,4 @@
-"""Where the files that ship with the package are, and the checksum that tells whether a file was altered."""
+"""The folder of the files that ship with the package, and the checksum that shows whether a file was altered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 def data_folder() -> Path:
     """Return the folder of the files that ship with the package, in wheel and editable installs alike."""
-    # beside fastsim, not by name: a folder called data in the working directory must not shadow it
+    # the folder next to fastsim, not by name: a folder called data in the working directory must not shadow it
     return Path(str(resources.files("fastsim"))).parent / "data"
 
 

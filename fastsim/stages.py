@@ -1,4 +1,4 @@
-"""What the names of ``--steps`` stand for: chains of Steps, with the sources that they use."""
+"""The chains of Steps that the names given to ``--steps`` stand for, with the sources that the Steps use."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from fastsim.sources.showers import ShowerSource
 
 HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
 CHAINS = ((HADRONS,), (PYTHIA,), (HADRONS, CALORIMETER), (PYTHIA, CALORIMETER), (CALORIMETER,))
-"""What can be run: hadrons from a model or from the reference, their deposits in a calorimeter, or both."""
+"""The chains that can be run: hadrons from a model or from Pythia, and then or instead their deposits."""
 
 DETECTOR = "copper-towers"
-"""The calorimeter of the pipeline, whose model ships."""
+"""The calorimeter of the step calorimeter, for which a model ships."""
 FINE_DETECTOR = "copper"
 """The same calorimeter in finer voxels, for Geant4."""
 PION = 211
+"""PDG id of the particle that the default model of showers has to be valid for."""
 
 
 def parse(steps: Sequence[str]) -> tuple[str, ...]:
@@ -48,13 +49,13 @@ def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, o
     """Return the stages from partons to hadrons.
 
     Args:
-        given: the input: events of a gun are not reconstructed.
-        source: makes the hadrons.
-        latent: save the source's latent of each gun parton.
+        given: the input; the hadrons of a gun's partons are not reconstructed to events.
+        source: the source of hadrons.
+        latent: save the latent from which the source draws the hadrons of each gun parton.
         output: path of the output, for the message.
 
     Raises:
-        FastsimError: if a latent is wanted of what has none, or of an output that cannot hold it.
+        FastsimError: if a latent is asked for and the source has none, or the output cannot hold it.
     """
     step: Step
     if isinstance(given, GunInput):
@@ -66,14 +67,14 @@ def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, o
         if latent:
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
         step, settings = Pipeline(registry.hadron_steps(source)), {}
-    return Stages(source=source.name, step=step, provenance=_of_hadrons(source), settings=settings)
+    return Stages(source=source.name, step=step, provenance=_hadron_provenance(source), settings=settings)
 
 
 def full_stages(given: Input, options: RunOptions) -> Stages:
     """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
 
     Raises:
-        FastsimError: if the input is no LHE file, or a cluster is to compute it.
+        FastsimError: if the input is no LHE file, or the options name a cluster.
     """
     if not isinstance(given, LheInput):
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
@@ -103,21 +104,21 @@ def cell_stages(
 ) -> Iterator[tuple[Stages, RunOptions]]:
     """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
-    What is outside the shower model's limits goes to Geant4, if it and its data are installed.
+    Particles outside the shower model's limits go to Geant4, if it and its data are installed.
 
     Args:
         given: the input.
         steps: the names of the chain.
-        source: makes the hadrons; None where the input has them.
+        source: the source of hadrons; None if the input has hadrons.
         showers: a shipped model of showers, the path of a card (.json) or of a library (.h5), the paths of a library's
             files, ``"geant4"``, or a source; by default the model that ships for the detector.
         output: path of the output.
         data: folder of Geant4's data sets; if it is given, here or by FASTSIM_GEANT4_DATA, they have to be there.
-        options: of the run.
+        options: options of the run.
 
     Raises:
-        FastsimError: if there is no such model, Geant4 is asked for and not there, or a cluster is to fill cells for
-            which Geant4 makes showers.
+        FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster
+            and Geant4 makes showers.
     """
     if not os.fspath(output).lower().endswith((*HDF5_ENDINGS, *ROOT_ENDINGS)):
         raise FastsimError(f"{os.fspath(output)}: cells are written as HDF5 (.h5) or ROOT (.root); give such a name")
@@ -136,7 +137,7 @@ def cell_stages(
         blocks = registry.deposit_step(main, fallback, towers)
         own_processes = main.owns_processes or (fallback is not None and fallback.owns_processes)
         provenance = {
-            **({} if source is None else _of_hadrons(source)),
+            **({} if source is None else _hadron_provenance(source)),
             "shower_model": main.name,
             "shower_fallback": "none" if fallback is None else fallback.name,
             "calorimeter": towers.to_json(),
@@ -152,7 +153,7 @@ def cell_stages(
                 settings={"versions": versions("geant4-pybind")} if own_processes else {},
                 per_event_seeds=own_processes,
             ),
-            _shared_out(options, main, fallback),
+            _with_geant4_workers(options, main, fallback),
         )
 
 
@@ -160,8 +161,8 @@ def cell_stages(
 def _showers(
     model: ShowerModelName | ShowerSource | None, data: PathLike | None, workers: int
 ) -> Iterator[tuple[ShowerSource, ShowerSource | None]]:
-    """Give the source of the calorimeter's showers and the one for what is outside its domain, if there is one."""
-    source = None if model == GEANT4 else _source(model)
+    """Give the source of showers, and the one for particles outside its domain, None if Geant4 is not installed."""
+    source = None if model == GEANT4 else _shower_source(model)
     name = FINE_DETECTOR if source is None else source.detector if source.detector in SEGMENTS else DETECTOR
     named = data is not None or bool(os.environ.get("FASTSIM_GEANT4_DATA"))
     reference: ShowerSource | None = None
@@ -178,7 +179,8 @@ def _showers(
             yield source, reference
 
 
-def _source(model: ShowerModelName | ShowerSource | None) -> ShowerSource:
+def _shower_source(model: ShowerModelName | ShowerSource | None) -> ShowerSource:
+    """Load the source of showers; for None, the model that ships for :data:`DETECTOR`."""
     try:
         return registry.load_showers(registry.default_showers(DETECTOR, PION) if model is None else model)
     except WeightsError as error:
@@ -190,10 +192,13 @@ def _source(model: ShowerModelName | ShowerSource | None) -> ShowerSource:
         ) from error
 
 
-def _shared_out(options: RunOptions, main: ShowerSource, fallback: ShowerSource | None) -> RunOptions:
-    """Return the options for filling cells: where Geant4 makes showers, the worker processes are its own.
+def _with_geant4_workers(options: RunOptions, main: ShowerSource, fallback: ShowerSource | None) -> RunOptions:
+    """Return the options for filling cells: if Geant4 makes showers, worker processes are left to it alone.
 
-    Where it makes all of them, one block of events at a time keeps them busy.
+    If it makes all showers, one block of events at a time keeps its workers busy.
+
+    Raises:
+        FastsimError: if Geant4 makes showers and the options name a cluster.
     """
     if not (main.owns_processes or (fallback is not None and fallback.owns_processes)):
         return options
@@ -206,8 +211,8 @@ def _shared_out(options: RunOptions, main: ShowerSource, fallback: ShowerSource 
     return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
 
 
-def _of_hadrons(source: HadronSource) -> dict[str, str]:
-    """Return what a file says about the source of its hadrons: name, version, checksum of its weights."""
+def _hadron_provenance(source: HadronSource) -> dict[str, str]:
+    """Return the facts in an output about the source of its hadrons: name, version, checksum of its weights."""
     values = {"model": source.name, **{f"model_{key}": value for key, value in source.provenance.items()}}
     steps = getattr(source, "num_inference_steps", None)
     return values if steps is None else {**values, "num_inference_steps": str(steps)}

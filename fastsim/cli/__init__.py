@@ -1,4 +1,4 @@
-"""The ``fastsim`` command: one file a subcommand, loaded when it is called; errors are one line."""
+"""The ``fastsim`` command: one module for each subcommand, imported when it is called; errors are one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMMANDS = (
 
 
 GRACE = 20.0
-"""Seconds after a signal at which the process ends, whatever it is doing (Slurm sends SIGKILL after 30)."""
+"""Seconds after a signal to stop at which the process ends in any case (Slurm sends SIGKILL after 30)."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -47,14 +47,15 @@ class Interrupted(Exception):
 
 
 def _interrupted(error: KeyboardInterrupt) -> Interrupted:
-    kept = "what is complete, if anything, is in .partial or goes on with --resume"
-    said = str(error) if isinstance(error, Stopped) else f"interrupted; {kept}"
+    """Return the exit status and the message for an interrupt."""
+    advice = "what is complete, if anything, is in .partial or goes on with --resume"
+    message = str(error) if isinstance(error, Stopped) else f"interrupted; {advice}"
     cause = error.__cause__ if isinstance(error, Stopped) else error
-    return Interrupted(143 if isinstance(cause, Terminated) else 130, said)
+    return Interrupted(143 if isinstance(cause, Terminated) else 130, message)
 
 
 class LazyGroup(click.Group):
-    """Imports a subcommand's module only when that subcommand is asked for."""
+    """A group of commands that imports the module of a subcommand only when that is called."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -83,7 +84,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="fastsim")
 @debug_option
 def group() -> None:
-    """Events with hadrons, from parton-level events, through generative models or Pythia.
+    """Turn parton-level events into events with hadrons, through generative models or Pythia.
 
     \b
     Examples:
@@ -94,11 +95,11 @@ def group() -> None:
 
 
 def _give_up(code: int) -> None:
-    """End the process, whatever goes on, and the worker processes that it started."""
-    said = (
+    """End the process at once with an exit status, and the worker processes that it started."""
+    message = (
         f"fastsim: interrupted; what took longer than {GRACE:g} s more is lost; finished chunks go on with --resume\n"
     )
-    os.write(sys.stderr.fileno(), said.encode())
+    os.write(sys.stderr.fileno(), message.encode())
     multiprocessing = sys.modules.get("multiprocessing")
     for child in multiprocessing.active_children() if multiprocessing is not None else ():
         child.terminate()
@@ -106,29 +107,31 @@ def _give_up(code: int) -> None:
 
 
 class _Signals:
-    """The first signal that asks to stop unwinds the stack: a chunk that has begun is finished and kept.
+    """A context manager in which the first signal to stop unwinds the stack, so that chunks that have begun are kept.
 
-    That may take :data:`GRACE` from the first signal but a lone Ctrl-C; later signals change nothing else.
+    :data:`GRACE` seconds after the first SIGTERM or SIGHUP, or the second signal of any kind, the process ends in any
+    case. Later signals have no other effect.
     """
 
     STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self._stopped = False
-        self._last: threading.Timer | None = None
+        self._deadline: threading.Timer | None = None
 
-    def _leave(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: raise KeyboardInterrupt or Terminated for the first, and set the deadline."""
         first, self._stopped = not self._stopped, True
-        if self._last is None and not (first and number == signal.SIGINT):
-            self._last = threading.Timer(GRACE, _give_up, (130 if number == signal.SIGINT else 143,))
-            self._last.daemon = True
-            self._last.start()
+        if self._deadline is None and not (first and number == signal.SIGINT):
+            self._deadline = threading.Timer(GRACE, _give_up, (130 if number == signal.SIGINT else 143,))
+            self._deadline.daemon = True
+            self._deadline.start()
         if not first:
             return
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
-    def _again(self, unraisable: sys.UnraisableHookArgs) -> None:
-        # raised while an object was being removed, where Python drops it: the signal comes again a moment later
+    def _repeat(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Send a signal again whose exception Python dropped, as it does while it removes an object."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._hook(unraisable)
         else:
@@ -139,20 +142,24 @@ class _Signals:
     def __enter__(self) -> None:
         self._previous = {number: signal.getsignal(number) for number in self.STOPPING}
         for number, handler in self._previous.items():
-            if handler is not signal.SIG_IGN:  # as nohup has it
-                signal.signal(number, self._leave)
-        self._hook, sys.unraisablehook = sys.unraisablehook, self._again
+            if handler is not signal.SIG_IGN:  # nohup sets this
+                signal.signal(number, self._stop)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._repeat
 
     def __exit__(self, *error: object) -> None:
         sys.unraisablehook = self._hook
-        if self._stopped:  # the process is about to end: not by a signal while its threads are
+        if self._stopped:  # the process ends now: a further signal must not interrupt the end of its threads
             return
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 (run), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM, SIGHUP)."""
+    """Run the command line and return the exit status.
+
+    0 for success, 1 for an error in the run, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP; see also
+    ``fastsim evaluate``.
+    """
     _spare_collector()
     with any_characters():
         return _run(args)
@@ -191,7 +198,7 @@ def _run(args: Sequence[str] | None) -> int:
     except FastsimError as error:
         return _fail(str(error), 1, state)
     except BrokenPipeError:
-        # the reader left (`fastsim models | head`): nothing more to say, not even on the way out
+        # whoever read the output is gone (`fastsim models | head`): print nothing more, also not when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:
@@ -204,7 +211,7 @@ def _run(args: Sequence[str] | None) -> int:
 
 
 def _fail(message: str, code: int, state: dict[str, bool]) -> int:
-    """One line on stderr, or the traceback under ``--debug``; returns ``code``."""
+    """Print a message in one line on stderr, under ``--debug`` after the traceback, and return ``code``."""
     if state["debug"]:
         import traceback
 

@@ -1,4 +1,4 @@
-"""``fastsim completion``: the script that makes a shell complete commands and options."""
+"""``fastsim completion``: print the script with which a shell completes commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fastsim doctor``: what a bug report should say of the machine and the installation."""
+"""``fastsim doctor``: facts about the machine and the installation for a bug report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from fastsim.cli.options import debug_option
 
-WRITTEN = 64 << 20
+NUM_BYTES = 64 << 20
 """Bytes written to measure the speed of a folder."""
 
 
@@ -33,7 +33,7 @@ def command(folder: str) -> None:
 
 
 def facts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield names and values, one after the other, as they are found."""
+    """Yield names and values of facts as they are found; the speed of writing is measured in ``folder``."""
     from fastsim.production.manifest import versions
     from fastsim.production.options import available_cpus
     from fastsim.registry import geant4_status
@@ -68,6 +68,7 @@ def _memory() -> str:
 
 
 def _torch() -> Iterator[tuple[str, str]]:
+    """Yield torch's number of threads, processor instructions, and speed with bfloat16."""
     import torch
 
     yield "torch threads", str(torch.get_num_threads())
@@ -92,6 +93,7 @@ def _product(kind: object) -> float:
 
 
 def _models() -> Iterator[tuple[str, str]]:
+    """Yield version and checksum of each model that ships, or what is wrong with it."""
     from fastsim.errors import FastsimError
     from fastsim.sources.cards import available, load
 
@@ -104,15 +106,16 @@ def _models() -> Iterator[tuple[str, str]]:
 
 
 def _write_speed(folder: Path) -> str:
+    """Measure how fast a file is written in a folder."""
     block = os.urandom(1 << 20)
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".fastsim-doctor-") as file:
             start = time.perf_counter()
-            for _ in range(WRITTEN // len(block)):
+            for _ in range(NUM_BYTES // len(block)):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
             seconds = time.perf_counter() - start
     except OSError as error:
         return f"{folder.resolve()}: {error.strerror}"
-    return f"{WRITTEN / seconds / 1e6:,.0f} MB/s in {folder.resolve()}"
+    return f"{NUM_BYTES / seconds / 1e6:,.0f} MB/s in {folder.resolve()}"

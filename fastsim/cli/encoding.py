@@ -1,4 +1,4 @@
-"""Output on streams whose encoding does not know every character: plain ones in their place, never an error."""
+"""Output of any text on streams whose encoding lacks some characters: plain ones replace them, and nothing fails."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PLAIN = {"±": "+-", "−": "-", "–": "-", "∞": "inf", "×": "x", "→": "->", "…": "...", "σ": "sigma"}
-"""What stands for characters that fastsim prints; any other becomes a question mark."""
+"""Replacements of characters that fastsim prints; any other that cannot be encoded becomes a question mark."""
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:
-    """Return what to write for characters that cannot be encoded, and where to go on: the error handler "plain".
+    """Replace characters that cannot be encoded, as the codec error handler "plain".
+
+    Returns:
+        The replacement, and the place in the text at which to go on.
 
     >>> "AUC 0.5 ± 0.1, naïve".encode("ascii", "plain")
     b'AUC 0.5 +- 0.1, na?ve'
@@ -28,7 +31,7 @@ codecs.register_error("plain", plain)
 
 @contextmanager
 def any_characters() -> Iterator[None]:
-    """Within, standard output and error take any text, as far as they can show it."""
+    """Let standard output and standard error take any text in the block, with :data:`PLAIN` characters where needed."""
     streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
     errors = [stream.errors for stream in streams]
     for stream in streams:

@@ -1,4 +1,4 @@
-"""``fastsim evaluate``: generated files held against a real one."""
+"""``fastsim evaluate``: compare generated files with a real one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metrics.evaluation import Evaluation
 
 GATE_STATUS = 3
-"""Exit status where a gate fails."""
+"""Exit status if a sample is above or below a limit that was given for a metric."""
 
 _file = click.Path(exists=True, dir_okay=False)
 _positive = click.FloatRange(0.0, min_open=True)
@@ -100,18 +100,18 @@ def command(
     if page is not None:
         with writing(page):
             page.parent.mkdir(parents=True, exist_ok=True)
-        AtomicPath(page, force=force).discard()  # what cannot be written is said before the work, not after
+        AtomicPath(page, force=force).discard()  # refuses what cannot be written before the work, not after
     place = None if output in (None, "-") else AtomicPath(as_path(str(output)), force=force)
     try:
-        how = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+        reading = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
         samples = {}
-        with progress("reading", "files") as tell:
+        with progress("reading", "files") as report_progress:
             for path, name in names.items():
-                samples[name] = load(path, how)
-                tell(len(samples), len(names))
-            second = None if null is None else load(null, how)
+                samples[name] = load(path, reading)
+                report_progress(len(samples), len(names))
+            second = None if null is None else load(null, reading)
         chosen = None if metrics is None else [m.strip() for m in metrics.split(",")]
-        with progress("comparing", "metrics") as tell:
+        with progress("comparing", "metrics") as report_progress:
             try:
                 evaluation, tests = evaluate(
                     samples[names[real]],
@@ -123,7 +123,7 @@ def command(
                     protocol=protocol,
                     seed=seed,
                     workers=workers,
-                    progress=tell,
+                    progress=report_progress,
                 )
             except ValueError as error:
                 raise FastsimError(str(error)) from error
@@ -155,28 +155,40 @@ def command(
 
 
 def sample_names(paths: Sequence[str]) -> dict[str, str]:
-    """Return a name for each file: its path without the folder, or with it where two would have one name."""
+    """Return a name for each path: that of its file, or the path itself if two files have one name.
+
+    >>> sample_names(["a/real.h5", "b/model.h5"]), sample_names(["a/x.h5", "b/x.h5"])
+    ({'a/real.h5': 'real.h5', 'b/model.h5': 'model.h5'}, {'a/x.h5': 'a/x.h5', 'b/x.h5': 'b/x.h5'})
+    """
     short = [Path(p).name for p in paths]
     return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
 
 
 def parse_bins(text: str | None) -> dict[str, list[float] | None]:
-    """Conditions and edges of "flavour pt=20:60:200".
+    """Return the names of conditions with their bin edges, None where the text gives none.
 
     Raises:
         click.BadParameter: if an edge is no number.
+
+    >>> parse_bins("flavour pt=20:60:200")
+    {'flavour': None, 'pt': [20.0, 60.0, 200.0]}
     """
-    found: dict[str, list[float] | None] = {}
+    bins: dict[str, list[float] | None] = {}
     for word in (text or "").split():
         name, equals, edges = word.partition("=")
         try:
-            found[name] = [float(edge) for edge in edges.split(":")] if equals else None
+            bins[name] = [float(edge) for edge in edges.split(":")] if equals else None
         except ValueError as error:
             raise click.BadParameter(f"{word!r}: expected NAME or NAME=EDGE:EDGE:...", param_hint="--bins") from error
-    return found
+    return bins
 
 
 def _gate(text: str, option: str) -> tuple[str, float]:
+    """Return metric and limit of METRIC=VALUE, the value of an option.
+
+    Raises:
+        click.BadParameter: if the text is not of that form.
+    """
     name, equals, value = text.rpartition("=")
     try:
         if not (equals and name):
@@ -187,7 +199,11 @@ def _gate(text: str, option: str) -> tuple[str, float]:
 
 
 def broken_gates(evaluation: Evaluation, gates: Sequence[tuple[str, float, float]]) -> list[str]:
-    """Return a line for each sample and limit (metric, value, +1 above or -1 below) that is missed or cannot be judged.
+    """Return a line for each limit that a sample does not meet, or that cannot be judged.
+
+    Args:
+        evaluation: the results.
+        gates: limits as (metric, value, sign); the metric must not be above the value for sign +1, or below for -1.
 
     Raises:
         FastsimError: if no sample has the metric.
@@ -195,15 +211,15 @@ def broken_gates(evaluation: Evaluation, gates: Sequence[tuple[str, float, float
     lines = []
     for metric, limit, sign in gates:
         results: Mapping[str, Mapping[str, object]] = evaluation.results
-        unknown = not any(metric in found for found in results.values())
-        if unknown and not any(what.endswith(f": {metric.split()[0]}") for what in evaluation.skipped):
-            known = ", ".join(sorted({m for found in results.values() for m in found}))
+        unknown = not any(metric in values for values in results.values())
+        if unknown and not any(name.endswith(f": {metric.split()[0]}") for name in evaluation.skipped):
+            known = ", ".join(sorted({name for values in results.values() for name in values}))
             raise FastsimError(f"no result {metric!r} to hold against {limit:g}; there are {known}")
-        for sample, found in evaluation.results.items():
-            if metric not in found:
-                why = evaluation.skipped.get(f"{sample}: {metric.split()[0]}", "it has none")
-                lines.append(f"{sample}: {metric} was not computed: {why}")
-            elif not sign * found[metric].value <= sign * limit:
+        for sample, values in evaluation.results.items():
+            if metric not in values:
+                reason = evaluation.skipped.get(f"{sample}: {metric.split()[0]}", "it has none")
+                lines.append(f"{sample}: {metric} was not computed: {reason}")
+            elif not sign * values[metric].value <= sign * limit:
                 side = "above" if sign > 0 else "below"
-                lines.append(f"{sample}: {metric} = {found[metric].value:.4g} is {side} {limit:g}")
+                lines.append(f"{sample}: {metric} = {values[metric].value:.4g} is {side} {limit:g}")
     return lines

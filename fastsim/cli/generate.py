@@ -43,11 +43,11 @@ def command(
     counted in the summary.
 
     --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
-    pythia,calorimeter does so with the reference's; --steps calorimeter with those of a HepMC file. Single showers
-    are made by fastsim showers.
+    pythia,calorimeter takes the hadrons from Pythia; --steps calorimeter takes those of a HepMC, HDF5 or ROOT file.
+    Single showers are made by fastsim showers.
 
-    While it runs, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json tells
-    what was written (docs/production.md).
+    During a run the folder OUTPUT.parts holds its finished chunks, from which --resume goes on; OUTPUT.manifest.json,
+    written at the end, lists what is in the output (docs/production.md).
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``fastsim models``: what ships, where it is valid, how well it does."""
+"""``fastsim models``: the models that ship, their limits of validity and their validation figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def command(as_json: bool) -> None:
 
 
 def limits(card: ModelCard) -> tuple[str, str]:
-    """Partons, or particles and detector, and the range of pT or kinetic energy in GeV that a model is valid for."""
+    """Return the limits of a model as two texts.
+
+    Returns:
+        Partons, or particles and detector; and the range of pT, or of kinetic energy, in GeV.
+    """
     from fastsim.detector.detector import PARTICLES
     from fastsim.event.species import QUARKS
     from fastsim.sources.domains import ShowerDomain
@@ -62,7 +66,7 @@ def limits(card: ModelCard) -> tuple[str, str]:
 
 
 def figures(card: ModelCard) -> list[str]:
-    """Return a line for each figure of a card; of ``NAME/CELL`` only the cell with the largest value."""
+    """Return a line for each validation figure of a card; of figures ``NAME/CELL`` that of the largest value."""
     worst: dict[str, str] = {}
     for name in sorted(card.metrics, key=lambda name: card.metrics[name].value):
         worst[name.split("/")[0]] = name

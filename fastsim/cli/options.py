@@ -15,6 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Remember that errors are to be shown with their traceback."""
     if value:
         ctx.find_root().ensure_object(dict)["debug"] = True
 
@@ -38,34 +39,35 @@ model_option = click.option(
 
 
 class Slice(click.ParamType[tuple[int, int]]):
-    """``i/n``: slice i, from 0, of n."""
+    """The type of an option ``i/n``: slice i, from 0, of n."""
 
     name = "slice"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d+)/(\d+)", value)
-        if not found or int(found[1]) >= int(found[2]):
+        match = re.fullmatch(r"(\d+)/(\d+)", value)
+        if not match or int(match[1]) >= int(match[2]):
             self.fail(f"{value!r} is not a slice of a run: write i/n with i from 0 to n - 1", param, ctx)
-        return int(found[1]), int(found[2])
+        return int(match[1]), int(match[2])
 
 
 def decorated(function: F, decorators: Sequence[Callable[[Any], Any]]) -> F:
-    """Return a command's function with options, in their order."""
+    """Apply decorators, such as options of a command, so that they come in the given order."""
     for decorate in reversed(decorators):
         function = decorate(function)
     return function
 
 
 def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: none.") -> Callable[[F], F]:
-    """Return a decorator that adds the options of every run: the command gets them as one dictionary ``options``.
+    """Return a decorator that adds the options of every run to a command.
 
-    Its keys are attributes of :class:`fastsim.production.options.RunOptions`.
+    The command gets them as one dictionary ``options``, whose keys are attributes of
+    :class:`fastsim.production.options.RunOptions`.
 
     Args:
-        threads: whether there is ``--threads``.
-        workers: help of ``--workers``.
+        threads: whether to add ``--threads``.
+        workers: help text of ``--workers``.
     """
-    given: list[Callable[[Any], Any]] = [
+    decorators: list[Callable[[Any], Any]] = [
         click.option(
             "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Seed of all randomness."
         ),
@@ -76,7 +78,7 @@ def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: n
             type=click.IntRange(0),
             default=0,
             show_default=True,
-            help="Skip those before.",
+            help="Skip the events before this one.",
         ),
         click.option("--slice", metavar="I/N", type=Slice(), help="Slice I (from 0) of N, for the jobs of an array."),
         click.option("--force", is_flag=True, help="Replace an output that exists."),
@@ -94,7 +96,7 @@ def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: n
     names = ["seed", "num_events", "first_event", "slice", "force", "resume", "log", "workers", "scheduler"]
     if threads:
         names.append("threads")
-        given.append(
+        decorators.append(
             click.option(
                 "--threads",
                 metavar="N",
@@ -108,18 +110,20 @@ def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: n
         def command(**values: Any) -> Any:
             return function(options={name: values.pop(name) for name in names}, **values)
 
-        return decorated(cast(F, command), [*given, debug_option])
+        return decorated(cast(F, command), [*decorators, debug_option])
 
     return decorate
 
 
-def output_option(what: str) -> Callable[[F], F]:
-    """Return a decorator that adds ``-o``, described by ``what``."""
-    return click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, allow_dash=True), help=what)
+def output_option(description: str) -> Callable[[F], F]:
+    """Return a decorator that adds the option ``-o`` with a help text."""
+    return click.option(
+        "-o", "--output", required=True, type=click.Path(dir_okay=False, allow_dash=True), help=description
+    )
 
 
 def event_options(function: F) -> F:
-    """Add INPUT or --gun, and the output."""
+    """Add the argument INPUT, the option ``--gun`` that may replace it, and the output."""
     return decorated(
         function,
         [
@@ -150,5 +154,5 @@ def event_input(path: str | None, gun: str | None) -> Any:
 
 
 def as_path(text: str) -> str | Path:
-    """Return a path, or "-" as it is."""
+    """Return the path that a text names, or "-", which is standard input or output, as it is."""
     return text if text == "-" else Path(text)

@@ -64,7 +64,7 @@ def progress(label: str, unit: str = "events") -> Iterator[Callable[[int, int | 
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Done per second since the start."""
+        """A column that shows the units done per second since the start."""
 
         def render(self, task: Task) -> Text:
             rate = task.completed / task.elapsed if task.elapsed else 0.0

@@ -32,8 +32,8 @@ def command(
     model, so that the two outputs differ in the model alone. --full runs ordinary Pythia instead. Single showers of
     Geant4 are made by fastsim showers --model geant4.
 
-    While it runs, OUTPUT.parts holds the finished chunks, from which --resume goes on; OUTPUT.manifest.json tells
-    what was written (docs/production.md).
+    During a run the folder OUTPUT.parts holds its finished chunks, from which --resume goes on; OUTPUT.manifest.json,
+    written at the end, lists what is in the output (docs/production.md).
 
     \b
     Examples:

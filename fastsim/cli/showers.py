@@ -13,11 +13,11 @@ from fastsim.cli.options import complete_model, decorated, output_option, run_op
 F = TypeVar("F", bound=Callable[..., Any])
 
 NEEDED = ("detector", "particle", "energy", "num")
-"""The options without which there is nothing to shoot."""
+"""The options that a command needs to make showers."""
 
 
 class EnergyRange(click.ParamType[tuple[float, float]]):
-    """``LOW:HIGH``, or one energy, in GeV."""
+    """The type of an option ``LOW:HIGH``, or one energy, in GeV."""
 
     name = "GeV"
 
@@ -30,7 +30,11 @@ class EnergyRange(click.ParamType[tuple[float, float]]):
 
 
 def shower_options(*, required: bool) -> Callable[[F], F]:
-    """Return a decorator that adds detector, particle, energies, number and direction; hidden where not required."""
+    """Return a decorator that adds options for detector, particle, energies, number and direction.
+
+    Args:
+        required: whether the command needs them; else the options are not shown in its help.
+    """
     hidden = not required
 
     def decorate(function: F) -> F:
@@ -103,7 +107,7 @@ def command(output: str, model: str | None, geant4_data: Path | None, options: d
     """Make showers of single particles in a calorimeter, from a model or, with --model geant4, from Geant4.
 
     The model is by default the one that ships for the detector. --first-event, --num-events and --slice choose some of
-    the --num showers. With one seed, shower i has the same energy whatever makes it.
+    the --num showers. With one seed, shower i has the same energy for every model and for Geant4.
 
     \b
     Examples:
@@ -115,11 +119,11 @@ def command(output: str, model: str | None, geant4_data: Path | None, options: d
 
 
 def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether ``generate`` or ``reference`` is asked for showers, as fastsim 0.1 spelled it.
+    """Return whether the options of ``generate`` or ``reference`` ask for showers, as they could in fastsim 0.1.
 
     Args:
-        gun: values of :func:`shower_options`, by name.
-        other: values, by name, that are for events only.
+        gun: values of the options of :func:`shower_options`, by name.
+        other: values, by name, of options that are for events only.
 
     Raises:
         click.UsageError: if an option that is needed is not given, or one that does not go with the others is.
@@ -140,13 +144,22 @@ def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _option(name: str) -> str:
+    """Return an option as users type it."""
     return f"--{name.replace('_', '-')}"
 
 
 def make(
     output: str, gun: Mapping[str, Any], *, model: str | None, geant4_data: Path | None, options: Mapping[str, Any]
 ) -> None:
-    """Make the showers, with progress and a summary."""
+    """Make showers while a bar shows the progress, and print a summary.
+
+    Args:
+        output: path of the output.
+        gun: values of the options of :func:`shower_options`, by name.
+        model: name or path of the model, or "geant4"; None for the model that ships for the detector.
+        geant4_data: folder of Geant4's data sets.
+        options: the options of the run.
+    """
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
@@ -161,7 +174,7 @@ def make(
 def make_as_before(
     output: str, gun: Mapping[str, Any], *, model: str | None, geant4_data: Path | None, options: Mapping[str, Any]
 ) -> None:
-    """Make the showers for ``generate`` or ``reference``, and say which command does it now."""
+    """Make showers, as :func:`make` does, for ``generate`` or ``reference``, and print which command does it now."""
     make(output, gun, model=model, geant4_data=geant4_data, options=options)
     geant4 = " --model geant4" if model == "geant4" else ""
     click.echo(f"fastsim: 'fastsim showers{geant4}' is the command for this now; the old one goes on working", err=True)

@@ -1,4 +1,4 @@
-"""The options of ``fastsim generate`` that say which stages run."""
+"""The options of ``fastsim generate`` that choose the stages to run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_STEPS = ("hadrons",)
 
 
 def stage_options(function: F) -> F:
-    """Add the steps, the model of showers, and where Geant4's data is."""
+    """Add the options ``--steps``, ``--shower-model`` and ``--geant4-data`` to a command."""
     decorators = [
         click.option(
             "--steps",
@@ -45,9 +45,10 @@ def stage_options(function: F) -> F:
 
 
 def _words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Return the names in a text with commas between them."""
     return tuple(word.strip() for word in value.split(","))
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    """Return one name as it is, several as they are, none as None."""
+    """Return the values of an option that may be repeated: one as text, several as a tuple, none as None."""
     return value[0] if len(value) == 1 else value or None

@@ -1,4 +1,4 @@
-"""The table that ends a run."""
+"""The table that is printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def show(summary: Summary, *, to_stderr: bool = False) -> None:
-    """Print a run's summary, one row a fact, on stdout (on stderr where stdout carries the events)."""
+    """Print the summary of a run as a table, on stderr if stdout carries the events."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""``fastsim train``: from a config to a card and its weights."""
+"""``fastsim train``: train the model that a config describes, and write its card and weights."""
 
 from __future__ import annotations
 

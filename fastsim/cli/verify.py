@@ -1,4 +1,4 @@
-"""``fastsim verify``: whether outputs are what their manifests say."""
+"""``fastsim verify``: check outputs against their manifests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(outputs: tuple[str, ...], quick: bool) -> None:
     \b
     Examples:
       fastsim verify events.hepmc3.gz
-      fastsim verify part*.h5 --quick
+      fastsim verify slice*.h5 --quick
     """
     from rich.console import Console
     from rich.table import Table

@@ -20,7 +20,7 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a file says once for all its events (the LHE init block), and who made the file.
+    """The run information, which a file has once for all its events (the LHE init block), and the file's provenance.
 
     ``beam_pdg_id`` and ``beam_energy`` (GeV); ``processes`` rows of (cross-section pb, error pb, max
     weight, id); ``weight_names`` of the columns of ``HardEvents.weights``; ``provenance`` free key-value pairs.

@@ -290,7 +290,7 @@ def _number(attributes: Any, key: str) -> float:
 
 
 def _pyhepmc() -> Any:
-    """Import pyhepmc and switch off its messages, many lines of what :func:`_check_whole` says in one."""
+    """Import pyhepmc and switch off its messages: :func:`_check_whole` says in one line what they say in many."""
     import pyhepmc
 
     pyhepmc.Setup.print_errors, pyhepmc.Setup.debug_level = False, 0

@@ -1,1 +1,1 @@
-"""Runs: inputs in chunks, workers, finished chunks on disk, manifests and their check."""
+"""Runs of production: inputs in chunks, workers, finished chunks on disk, manifests and their verification."""

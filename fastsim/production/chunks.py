@@ -35,8 +35,8 @@ EVENTS_PER_BLOCK = 16
 PARTONS_PER_CHUNK = 4096
 """Partons of a gun that are computed together."""
 
-AHEAD = 2
-"""Jobs in hand for each thread: some wait while one that takes long is the next to be written."""
+JOBS_PER_THREAD = 2
+"""Jobs that are begun or wait for each thread: others go on while one that takes long is the next to be written."""
 
 C = TypeVar("C")
 J = TypeVar("J")
@@ -64,16 +64,21 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def in_order(
-    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, aside: bool = False
+    function: Callable[[J], R], jobs: Iterator[J], threads: int, *, in_thread: bool = False
 ) -> Generator[R, None, None]:
     """Yield the results of independent jobs in their order, from threads that work ahead of the reader.
 
-    One thread is this one, unless ``aside``: a job in this thread is lost when a signal comes, one aside is finished.
+    An error that the iterator of the jobs raises is raised after the results of the jobs before it. When the generator
+    is closed, jobs that have begun are finished and the others dropped.
 
-    What the iterator of the jobs raises comes after the results of the jobs before. Jobs that have begun are ended
-    when the generator is closed.
+    Args:
+        function: computes a job's result.
+        jobs: the jobs.
+        threads: number of threads.
+        in_thread: start a thread also if ``threads`` is 1; by default jobs then run in the calling thread, where a
+            signal ends the job that is being computed. In a thread of its own it is finished.
     """
-    if threads == 1 and not aside:
+    if threads == 1 and not in_thread:
         yield from map(function, jobs)
         return
     pending: deque[Future[R]] = deque()
@@ -87,7 +92,7 @@ def in_order(
                     break
                 except Exception as error:
                     failure = error
-                if len(pending) > AHEAD * threads:
+                if len(pending) > JOBS_PER_THREAD * threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -100,7 +105,14 @@ def in_order(
 
 @dataclass(frozen=True)
 class Chunk(Generic[C]):
-    """A chunk that is done: its number, its content, the seconds that it took, whether a run before computed it."""
+    """A finished chunk.
+
+    Attributes:
+        number: place of the chunk in the run, from 0.
+        content: its events or showers.
+        seconds: time that its computation took.
+        resumed: whether it was computed by an earlier run that was stopped.
+    """
 
     number: int
     content: C
@@ -113,18 +125,18 @@ Task = Callable[[tuple[int, Any]], C]
 
 
 class ChunkStore(Protocol):
-    """Where finished chunks are kept, so that a run that was stopped goes on from them."""
+    """A place that keeps finished chunks, so that a run that was stopped goes on from them."""
 
     def load(self, number: int) -> tuple[Any, float] | None:
-        """Return content and seconds of a chunk that is there, else None."""
+        """Return content and seconds of a chunk, None if it is not there."""
 
     def save(self, number: int, content: Any, seconds: float) -> None:
-        """Keep the content of a chunk."""
+        """Keep the content of a chunk, and the seconds that its computation took."""
 
 
 @dataclass(frozen=True)
 class EventTask:
-    """Runs a Step on a batch of events: job (chunk, batch)."""
+    """The task of running a Step on a batch of events: job (chunk, batch)."""
 
     step: Step
     seed: int
@@ -136,7 +148,7 @@ class EventTask:
 
 @dataclass(frozen=True)
 class GunTask:
-    """Shoots a gun's partons, one an event, and runs a Step on them: job (chunk, partons of a chunk)."""
+    """The task of shooting a gun's partons, one an event, and running a Step: job (chunk, number of partons)."""
 
     gun: Gun
     step: Step
@@ -151,9 +163,10 @@ class GunTask:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """Runs a Step on a block of events: job (number, events).
+    """The task of running a Step on a block of events: job (number of the block, events).
 
-    They draw from (seed, number of the first event, 1), or, with ``per_event_seeds``, each from (seed, its number, 1).
+    The block has one seed, made of (seed, number of its first event, 1); with ``per_event_seeds`` each event has its
+    own, made of (seed, its number, 1).
     """
 
     step: Step
@@ -173,12 +186,13 @@ class BlockTask:
 
 @dataclass(frozen=True)
 class ChunkRunner:
-    """Computes chunks: ``num`` at a time, here or where ``send`` has tasks done.
+    """Computes chunks in threads, each of which may wait for a worker process.
 
     Attributes:
-        num: chunks in hand at a time.
-        send: a context manager that takes a task and gives the function that has its jobs done.
-        store: where finished chunks are kept and looked for first; None to keep none.
+        num: number of threads, and so of chunks that are computed at a time.
+        send: takes a task and returns a context manager that gives the function to call with each job: the task itself,
+            or a function that has workers compute it.
+        store: keeps finished chunks, which are not computed again; None to keep none.
     """
 
     num: int = 1
@@ -190,9 +204,9 @@ class ChunkRunner:
         with self.send(task) as compute:
 
             def chunk(job: tuple[int, Any]) -> Chunk[C]:
-                kept = None if self.store is None else self.store.load(job[0])
-                if kept is not None:
-                    return Chunk(job[0], *kept, resumed=True)
+                stored = None if self.store is None else self.store.load(job[0])
+                if stored is not None:
+                    return Chunk(job[0], *stored, resumed=True)
                 started = time.perf_counter()
                 content = compute(job)
                 seconds = time.perf_counter() - started
@@ -200,7 +214,7 @@ class ChunkRunner:
                     self.store.save(job[0], content, seconds)
                 return Chunk(job[0], content, seconds)
 
-            with closing(in_order(chunk, jobs, self.num, aside=self.store is not None)) as chunks:
+            with closing(in_order(chunk, jobs, self.num, in_thread=self.store is not None)) as chunks:
                 yield from chunks
 
 
@@ -217,18 +231,18 @@ def run_blocks(
     per_event_seeds: bool = False,
     runner: ChunkRunner = HERE,
 ) -> Generator[Chunk[HardEvents], None, None]:
-    """Yield batches of events after a Step that takes longer than what made them, in blocks of ``EVENTS_PER_BLOCK``.
+    """Run a Step that takes long on batches of events, and yield the events in blocks of ``EVENTS_PER_BLOCK``.
 
     A block begins at a multiple of that number, is computed whole and then cut, as a chunk of a run is. Where an event
-    costs seconds, as with Geant4, each event has a seed of its own: none is computed that was not asked for, and a
-    block is of a batch's events as they come.
+    costs seconds, as with Geant4, each event has a seed of its own: then only the events asked for are computed, and
+    blocks begin where the batches do.
 
     Args:
-        batches: the events of the range, with ``per_event_seeds``. Else the events around it too, up to multiples of
+        batches: with ``per_event_seeds`` the events of the range; else also the events around it, up to multiples of
             ``EVENTS_PER_BLOCK``, as ``align`` of :meth:`fastsim.production.inputs.Input.chunks` gives them, and a
             multiple of that number in each batch but the last.
-        step: what is done to them.
-        seed: of the run.
+        step: the Step to run on them.
+        seed: seed of the run.
         events: the events wanted.
         per_event_seeds: whether each event has a seed of its own.
         runner: computes the blocks; the result does not depend on it.

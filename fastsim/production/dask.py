@@ -14,19 +14,19 @@ from fastsim.production.processes import Note
 J = TypeVar("J")
 R = TypeVar("R")
 
-SECONDS = 30
-"""How long the scheduler may take to answer, and a first worker to be there."""
+TIMEOUT = 30
+"""Seconds that the scheduler may take to answer, and a first worker to connect to it."""
 
 
 class Cluster:
-    """A connection to a scheduler; ``num`` chunks are in hand at a time, two for each thread of the workers.
+    """A connection to the scheduler of a Dask cluster; it takes ``num`` chunks at a time, two a thread of the workers.
 
     The task goes to each worker once. A chunk whose worker leaves is given to another, as often as the
     scheduler allows (``distributed.scheduler.allowed-failures``, 3).
 
     Args:
-        address: of the scheduler, ``tcp://host:8786``.
-        note: told what the cluster has.
+        address: address of the scheduler, such as ``tcp://host:8786``.
+        note: called with the numbers of workers and threads.
 
     Raises:
         FastsimError: if no scheduler answers there, or it has no workers, or they have other versions.
@@ -36,30 +36,36 @@ class Cluster:
         from distributed import Client
 
         try:
-            self._client = Client(address, timeout=SECONDS, set_as_default=False)
+            self._client = Client(address, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise FastsimError(
                 f"no Dask scheduler answers at {address} ({error}); start one: dask scheduler"
             ) from error
         try:
-            self._client.wait_for_workers(1, timeout=SECONDS)
+            self._client.wait_for_workers(1, timeout=TIMEOUT)
         except TimeoutError as error:
             self.close()
             raise FastsimError(
                 f"the scheduler at {address} has no workers; start some: dask worker {address}"
             ) from error
-        mine = versions()
-        for worker, theirs in self._client.run(versions).items():
-            if theirs != mine:
+        own_versions = versions()
+        for worker, worker_versions in self._client.run(versions).items():
+            if worker_versions != own_versions:
                 self.close()
-                raise FastsimError(f"worker {worker} has {theirs}, but this is {mine}; install the same versions")
+                raise FastsimError(
+                    f"worker {worker} has {worker_versions}, but this is {own_versions}; install the same versions"
+                )
         threads = self._client.nthreads()
         self.num = 2 * sum(threads.values())
         note("cluster", scheduler=address, workers=len(threads), threads=sum(threads.values()))
 
     @contextmanager
     def send(self, task: Callable[[J], R]) -> Iterator[Callable[[J], R]]:
-        """Ships a task to the workers; gives the function that has them compute its jobs."""
+        """Send a task to the workers, and give the function that has them compute a job of it.
+
+        Raises:
+            FastsimError: if the task cannot be sent; of the function, if several workers die on one job.
+        """
         from distributed import KilledWorker
 
         try:
@@ -79,11 +85,11 @@ class Cluster:
         yield compute
 
     def close(self) -> None:
-        """Leaves the cluster; its workers stay."""
+        """Disconnect from the cluster; its workers stay."""
         self._client.close(timeout=5)
 
 
 def _call(task: Callable[[J], R], job: J) -> R:
-    """On a worker: one thread for each operation of torch, since chunks run side by side."""
+    """Compute a job on a worker, with one thread for each operation of torch, since chunks run side by side."""
     single_threaded()
     return task(job)

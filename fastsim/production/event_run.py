@@ -12,7 +12,7 @@ from fastsim.event import RunInfo
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.output import open_writer
 from fastsim.production.chunks import EVENTS_PER_BLOCK, ChunkRunner, run_blocks
-from fastsim.production.inputs import Chunks, EventFileInput, GunInput, Input
+from fastsim.production.inputs import EventChunks, EventFileInput, GunInput, Input
 from fastsim.production.manifest import versions
 from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.run import Run
@@ -22,17 +22,17 @@ from fastsim.sources.pipeline import Pipeline, Step
 
 @dataclass(frozen=True)
 class Stages:
-    """What a run does to its events.
+    """The Steps that a run takes its events through, and what its output says about them.
 
     Attributes:
-        source: what makes the events, for the summary.
-        step: computed chunk by chunk; None where the input has what the blocks need.
-        blocks: a Step that takes longer, computed after it in blocks of events; None if there is none.
-        provenance: what the output says about how it was made.
-        settings: what else decides its content.
+        source: name of the source of the events, for the summary.
+        step: the Step to run chunk by chunk; None if the input already has what ``blocks`` needs.
+        blocks: a Step that takes longer, run after ``step`` in blocks of events; None if there is none.
+        provenance: named texts in the output that say how it was made.
+        settings: what else decides the content of the output, as JSON values.
         reads: files that the Steps were read from, which the run must not write.
-        per_event_seeds: whether each event draws by itself in the blocks.
-        prepare: a context manager around reading the input, which gives the input and the Step to use instead.
+        per_event_seeds: whether each event has a seed of its own in the blocks.
+        prepare: takes the input and returns a context manager that gives the input and the Step to use instead.
     """
 
     source: str
@@ -52,7 +52,7 @@ class Stages:
         Pipeline(steps, given=given.carries)  # says what is missing
 
     def reading(self, files: tuple[PathLike, ...]) -> Stages:
-        """Return the same stages, whose Steps were read from some files."""
+        """Return a copy with other files that the Steps were read from."""
         return replace(self, reads=files)
 
     @property
@@ -62,13 +62,16 @@ class Stages:
 
 
 def run_events(given: Input, output: PathLike, stages: Stages, options: RunOptions) -> Summary:
-    """Write what some Steps make of the events of an input.
+    """Take the events of an input through Steps, and write them.
 
     Args:
         given: the input.
         output: path; its ending names the format; ``"-"`` for HepMC3 on standard output.
         stages: the Steps.
-        options: range, workers, what becomes of what is there.
+        options: seed, range, workers, and whether to resume a run or to replace an output.
+
+    Returns:
+        What was written: counts, weights, time.
 
     Raises:
         FastsimError: its subclasses say what is wrong with input, output or a Step; finished chunks are kept.
@@ -86,8 +89,8 @@ def run_events(given: Input, output: PathLike, stages: Stages, options: RunOptio
     settings |= stages.settings
     reads = (*given.paths, *stages.reads)
     with Run(output, settings, options, events, rereadable=given.rereadable, reads=reads) as run:
-        if (done := run.summary(Summary)) is not None:
-            return done
+        if (finished := run.summary(Summary)) is not None:
+            return finished
         as_sets = isinstance(given, GunInput) and stages.blocks is None
         with _chunks(given, stages, options, events, run.runner) as (info, chunks):
             info = replace(info, provenance=_provenance(info, {**tool, **stages.provenance}, as_sets))
@@ -105,7 +108,7 @@ def run_events(given: Input, output: PathLike, stages: Stages, options: RunOptio
 @contextmanager
 def _chunks(
     given: Input, stages: Stages, options: RunOptions, events: EventRange, runner: ChunkRunner
-) -> Iterator[tuple[RunInfo, Chunks]]:
+) -> Iterator[tuple[RunInfo, EventChunks]]:
     """Give the run information and the finished events, chunk by chunk or block by block."""
     seed = options.seed
     if stages.prepare is not None:
@@ -115,11 +118,11 @@ def _chunks(
     if stages.blocks is None:
         yield given.chunks(stages.step, seed, events, runner=runner)
         return
-    # what the blocks start from is made in threads, and not kept: it is quick, and they are kept themselves
+    # the events that blocks start from are computed in threads and not stored: that is quick, and blocks are stored
     align = 1 if stages.per_event_seeds else EVENTS_PER_BLOCK
-    info, before = given.chunks(stages.step, seed, events, runner=ChunkRunner(options.num_threads), align=align)
-    with closing(before):
-        batches = (chunk.content for chunk in before)
+    info, chunks = given.chunks(stages.step, seed, events, runner=ChunkRunner(options.num_threads), align=align)
+    with closing(chunks):
+        batches = (chunk.content for chunk in chunks)
         yield (
             info,
             run_blocks(
@@ -133,10 +136,10 @@ def _chunks(
         )
 
 
-def _provenance(info: RunInfo, made: Mapping[str, str], as_sets: bool) -> dict[str, str]:
-    """Return what the output says about how it was made, and what made the input, where that is something else."""
-    before = {f"input_{key}": info.provenance[key] for key in ("tool", "version", "seed") if key in info.provenance}
-    values = {**info.provenance, **before, **made}
+def _provenance(info: RunInfo, own: Mapping[str, str], as_sets: bool) -> dict[str, str]:
+    """Return the provenance of the output: that of the input, whose tool and seed are renamed, and the run's own."""
+    of_input = {f"input_{key}": info.provenance[key] for key in ("tool", "version", "seed") if key in info.provenance}
+    values = {**info.provenance, **of_input, **own}
     if as_sets:  # the gun is last in these files since 0.1: the order of attributes is in their bytes
         values["gun"] = values.pop("gun")
     return values

@@ -1,4 +1,4 @@
-"""What a run reads, resolved once: an LHE file or stream, a gun, or a file of events that hold particles."""
+"""Inputs of runs: an LHE file or stream, a gun, or a file of events that hold particles."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from fastsim.production.options import EventRange, RunOptions, slice_range
 from fastsim.shipped import sha256_of
 from fastsim.sources.pipeline import Step
 
-Chunks = Generator[Chunk[HardEvents], None, None]
+EventChunks = Generator[Chunk[HardEvents], None, None]
+"""Finished chunks of events, in order."""
 
 
 class Input(ABC):
-    """Events to start from.
+    """The events that a run starts from.
 
     Attributes:
-        carries: the words of :class:`fastsim.sources.pipeline.Step` that its events carry.
-        chunk_size: events of a chunk.
-        rereadable: whether it can be read a second time, as a run that was stopped needs it.
-        paths: files that it is read from.
+        carries: what its events have, in the words of :class:`fastsim.sources.pipeline.Step`: "partons" or "hadrons".
+        chunk_size: number of events in a chunk.
+        rereadable: whether it can be read a second time, as resuming a run takes it.
+        paths: the files that it is read from.
     """
 
     carries: frozenset[str]
@@ -43,28 +44,28 @@ class Input(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what of the input decides the content of a chunk, as JSON values; of a stream that is not known."""
+        """Return what in the input decides the content of a chunk, as JSON values; for a stream that is not known."""
 
     @abstractmethod
     def count(self) -> int:
         """Return the number of its events.
 
         Raises:
-            FastsimError: of a stream, which has none before it is read.
+            FastsimError: if it is a stream, whose number is not known before it is read.
         """
 
     @abstractmethod
     def chunks(
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
-    ) -> tuple[RunInfo, Chunks]:
+    ) -> tuple[RunInfo, EventChunks]:
         """Return the run information, and the events after a Step, chunk by chunk.
 
         Args:
             step: usually a Pipeline that provides hadrons; None for the events as they are.
-            seed: of the run; event i is the same whatever the range is.
+            seed: seed of the run; event i is the same for any range.
             events: the events wanted.
             runner: computes the chunks; the result does not depend on it.
-            align: further events are given on both sides, up to numbers that it divides; it divides the chunk's size.
+            align: further events are given on both sides, up to multiples of it; a chunk's size is a multiple of it.
 
         Raises:
             InvalidEvent: in the iteration, for a bad event, after the good events before it.
@@ -76,10 +77,10 @@ class Input(ABC):
 
         Args:
             options: range and slice of the run.
-            unit: slices are cut at multiples of it; by default of the chunk's size.
+            unit: slices are cut at multiples of it; by default it is the chunk's size.
 
         Raises:
-            FastsimError: if a slice of a stream is asked for, or the range begins behind the last event.
+            FastsimError: if a slice of a stream is asked for, or the range begins after the last event.
         """
         first, num = options.first_event, options.num_events
         if options.slice is None:
@@ -97,7 +98,7 @@ class LheInput(Input):
 
     Attributes:
         source: path or stream.
-        copy: another file that is read in its place: a copy with numbered events, for Pythia.
+        copy: a file to read instead of it: a copy with numbered events, for Pythia.
     """
 
     source: PathLike | BinaryIO
@@ -124,7 +125,7 @@ class LheInput(Input):
 
     def chunks(
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
-    ) -> tuple[RunInfo, Chunks]:
+    ) -> tuple[RunInfo, EventChunks]:
         assert step is not None
         size, first, stop = self.chunk_size, events.first, events.stop
         first_chunk = first // size
@@ -146,10 +147,10 @@ class LheInput(Input):
             if events.num != 0 and last < first:
                 raise FastsimError(f"first event {first} asked, but the file holds {last + 1} (numbered from 0)")
 
-        def chunks() -> Chunks:
+        def chunks() -> EventChunks:
             try:
-                with closing(runner.run(EventTask(step, seed), jobs())) as done:
-                    for chunk in done:
+                with closing(runner.run(EventTask(step, seed), jobs())) as finished:
+                    for chunk in finished:
                         number = chunk.content.number // align
                         last = math.inf if stop is None else -(-stop // align)
                         yield replace(chunk, content=chunk.content[(number >= first // align) & (number < last)])
@@ -163,7 +164,7 @@ class LheInput(Input):
 
 @dataclass(frozen=True)
 class GunInput(Input):
-    """A gun: one parton an event."""
+    """A gun that shoots one parton an event."""
 
     gun: Gun
 
@@ -180,14 +181,14 @@ class GunInput(Input):
     def range(self, options: RunOptions, *, unit: int | None = None) -> EventRange:
         """Return the events that the options ask for; their number, which the settings leave out, is always known."""
         events = super().range(options, unit=unit)
-        left = self.gun.num - events.first
-        if left <= 0:
+        remaining = self.gun.num - events.first
+        if remaining <= 0:
             return events
-        return replace(events, num=left if events.num is None else min(left, events.num))
+        return replace(events, num=remaining if events.num is None else min(remaining, events.num))
 
     def chunks(
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
-    ) -> tuple[RunInfo, Chunks]:
+    ) -> tuple[RunInfo, EventChunks]:
         assert step is not None
         size = self.chunk_size
         stop = self.gun.num if events.stop is None else min(self.gun.num, events.stop)
@@ -196,10 +197,10 @@ class GunInput(Input):
         numbers = range(events.first // size, -(-stop // size) if stop > events.first else 0)
         first, last = events.first // align * align, -(-stop // align) * align
 
-        def chunks() -> Chunks:
+        def chunks() -> EventChunks:
             jobs = ((number, size) for number in numbers)
-            with closing(runner.run(GunTask(self.gun, step, seed), jobs)) as done:
-                for chunk in done:
+            with closing(runner.run(GunTask(self.gun, step, seed), jobs)) as finished:
+                for chunk in finished:
                     start = chunk.number * size
                     cut = slice(max(first - start, 0), min(last - start, size))
                     yield replace(chunk, content=chunk.content[cut])
@@ -233,7 +234,7 @@ class EventFileInput(Input):
 
     def chunks(
         self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
-    ) -> tuple[RunInfo, Chunks]:
+    ) -> tuple[RunInfo, EventChunks]:
         run, batches = read_events(
             self.path, first_event=events.first, num_events=events.num, align=align, chunk_size=self.chunk_size
         )
@@ -246,7 +247,7 @@ InputLike = str | os.PathLike[str] | Gun | BinaryIO | Input
 
 
 def open_input(given: InputLike) -> Input:
-    """Return the input that a path, a gun or its text, or a stream stands for.
+    """Return the input that a path, a gun or its text, or a stream stands for: the one place where this is decided.
 
     Raises:
         FastsimError: if a gun's text is wrong.
@@ -270,6 +271,7 @@ def _is_pipe(path: PathLike) -> bool:
 
 
 def _file_settings(paths: tuple[PathLike, ...], chunk_size: int) -> dict[str, Any]:
+    """Return name and checksum of the file at ``paths``, which is empty for a stream, and the chunk's size."""
     if not paths:
         return {"input": "stream", "chunk": chunk_size}
     path = Path(paths[0])

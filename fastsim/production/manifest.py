@@ -1,4 +1,4 @@
-"""OUTPUT.manifest.json: what a run wrote, chunk by chunk, and what decided it.
+"""The manifest of an output, OUTPUT.manifest.json: its chunks, and the settings that decide their content.
 
 The manifest is written when its output is complete; docs/production.md lists its entries.
 """
@@ -30,13 +30,13 @@ PACKAGES = ("numpy", "torch", "numba", "pythia8mc")
 
 @dataclass(kw_only=True)
 class ChunkRow(Counts):
-    """One chunk as far as it is in the output.
+    """A row of the manifest: one chunk, or what of it is in the output where that is a slice.
 
     Attributes:
-        chunk: its number.
-        first_event: number of its first event in the output.
+        chunk: number of the chunk.
+        first_event: number of its first event that is in the output.
         sha256: checksum of its content.
-        seconds: that its computation took.
+        seconds: time that its computation took.
     """
 
     chunk: int
@@ -58,18 +58,18 @@ class ChunkRow(Counts):
 
 @dataclass(kw_only=True)
 class Manifest(Counts):
-    """What a run wrote: the file, the settings that decide its events, the counts of the whole and of each chunk.
+    """The manifest of an output: its size, its settings, and the counts of the whole file and of each chunk.
 
     Attributes:
         output: name of the file.
-        bytes, sha256: its size and checksum.
-        settings: all that decides its content.
-        first_event: number of its first event.
-        whole: first event and number of events of what it is a slice of, where that is known.
-        cross_section: of the input, and its error, in pb.
-        source: what made the events.
-        seconds: that the run took.
-        chunks: one row a chunk.
+        bytes, sha256: size and checksum of the file.
+        settings: all that decides the content of the file.
+        first_event: number of the first event in the file.
+        whole: first event and number of events of the range that the file is a slice of, where that is known.
+        cross_section: cross-section of the input and its error, in pb.
+        source: name of the source of the events.
+        seconds: time that the run took.
+        chunks: one row for each chunk.
     """
 
     output: str
@@ -85,7 +85,7 @@ class Manifest(Counts):
 
     @property
     def run(self) -> dict[str, Any]:
-        """The settings but for which events of the run were wanted."""
+        """The settings without the range of events, which slices of one run have in common."""
         return {key: value for key, value in self.settings.items() if key not in ("first_event", "num_events")}
 
     def write(self, path: Path) -> None:
@@ -105,7 +105,7 @@ class Manifest(Counts):
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Return the manifest that :meth:`write` wrote.
+        """Read a manifest that :meth:`write` wrote.
 
         Raises:
             FastsimError: if the file is missing, too large, or no manifest.
@@ -120,8 +120,8 @@ class Manifest(Counts):
             raise FastsimError(f"{path}: is not a manifest: {error}") from error
         if not isinstance(values, dict) or values.pop("layout", None) != LAYOUT:
             raise FastsimError(f"{path}: is not a manifest of fastsim")
-        if (found := values.pop("layout_version", None)) != LAYOUT_VERSION:
-            raise FastsimError(f"{path}: has layout version {found}; this fastsim reads {LAYOUT_VERSION}")
+        if (layout_version := values.pop("layout_version", None)) != LAYOUT_VERSION:
+            raise FastsimError(f"{path}: has layout version {layout_version}; this fastsim reads {LAYOUT_VERSION}")
         try:
             rows = [ChunkRow(**row) for row in values.pop("chunks")]
             manifest = cls(**{"whole": None, **values}, chunks=rows)
@@ -170,17 +170,17 @@ def manifest_path(output: str | os.PathLike[str]) -> Path:
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Return the versions of fastsim and of the packages, some always, whose version may decide a bit of the result."""
-    found = {"fastsim": __version__}
+    """Return the versions of fastsim, of the packages in :data:`PACKAGES`, and of ``more``, if they are installed."""
+    installed = {"fastsim": __version__}
     for name in (*PACKAGES, *more):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as JSON gives them back, to be compared with those of a file."""
+    """Return settings as JSON reads them back, tuples as lists, so that they compare equal to those of a file."""
     read_back: dict[str, Any] = json.loads(json.dumps(values))
     return read_back

@@ -1,4 +1,4 @@
-"""The options of a run: which events, who computes them, what becomes of what is there."""
+"""The options of a run: the seed, the range of events, the workers, and whether to resume or to replace an output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastsim.errors import FastsimError
 from fastsim.formats.atomic import PathLike
 
 Progress = Callable[[int, int | None], None]
-"""Called with the events done and their total, None where that is not known."""
+"""Called with the number of finished events and their total, None where that is not known."""
 
 
 def available_cpus() -> int:
@@ -21,21 +21,21 @@ def available_cpus() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What every run takes, whatever it makes. The result depends on the first four alone.
+    """The options that every run takes. The first four decide the result together with the model; the others do not.
 
     Attributes:
-        seed: with the model and the numbers of the events it decides the result.
+        seed: seed of all randomness; an event depends on it and on the event's number.
         first_event: number of the first event wanted, from 0.
         num_events: how many events at most; None for all.
-        slice: (i, n) for slice i, from 0, of n slices with about as many events: what the range given above has is cut
-            at borders of chunks. The n outputs are the whole, one after the other.
+        slice: (i, n) for slice i, from 0, of n slices of the range given above, with about as many events: it is cut
+            between chunks. The n outputs, one after the other, are the output of the range.
         threads: chunks of events that are computed at a time; None for one a CPU, four at most.
         workers: worker processes that compute them instead of threads; 0 for threads.
         scheduler: address of a Dask cluster that computes them instead (``tcp://host:8786``).
-        resume: go on with a run of the same settings that was stopped; what is complete is left as it is.
-        force: replace an output that exists, and drop a run that was stopped.
-        log: file to which a JSON line is added for everything that happens.
-        progress: called with (events done, total or None) after each chunk.
+        resume: go on with a run of the same settings that was stopped; a complete output is left as it is.
+        force: replace an output that exists, and drop the finished chunks of a run that was stopped.
+        log: file to which a JSON line is added for each thing that happens.
+        progress: called with (finished events, total or None) after each chunk.
 
     Raises:
         FastsimError: if a value is out of range, or two do not go together.
@@ -71,6 +71,9 @@ class RunOptions:
 
         Raises:
             TypeError: if there is no such option.
+
+        >>> RunOptions.of({"seed": 1, "part": (0, 2)}).slice
+        (0, 2)
         """
         values = dict(keywords)
         if "part" in values:
@@ -82,7 +85,7 @@ class RunOptions:
 
     @property
     def num_threads(self) -> int:
-        """Chunks computed at a time in this process."""
+        """The number of chunks that are computed at a time in this process."""
         return min(available_cpus(), 4) if self.threads is None else self.threads
 
     def replace(self, **changes: Any) -> Self:
@@ -109,12 +112,12 @@ class RunKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class EventRange:
-    """The events that a run makes.
+    """The range of events that a run writes.
 
     Attributes:
-        first: number of the first one.
+        first: number of the first event.
         num: how many at most; None for all that there are.
-        whole: first event and number of events of what this range is a slice of, where that is known.
+        whole: first event and number of events of the range that this one is a slice of, where that is known.
     """
 
     first: int = 0
@@ -128,16 +131,16 @@ class EventRange:
 
     @property
     def settings(self) -> dict[str, int | None]:
-        """What a manifest says of the range."""
+        """The range as a manifest holds it."""
         return {"first_event": self.first, "num_events": self.num}
 
 
 ALL_EVENTS = EventRange()
-"""All events that an input has."""
+"""The range of all events that an input has."""
 
 
 def slice_range(which: tuple[int, int], first_event: int, num_events: int, size: int) -> tuple[int, int]:
-    """Return first event and number of events of slice (i, n) of a range, cut at borders of chunks of ``size`` events.
+    """Return first event and number of events of slice (i, n) of a range, cut between chunks of ``size`` events.
 
     >>> [slice_range((i, 3), 0, 10, 4) for i in range(3)]
     [(0, 4), (4, 4), (8, 2)]

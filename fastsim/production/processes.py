@@ -1,7 +1,7 @@
-"""Where chunks are computed: worker processes of this machine, or of a Dask cluster.
+"""Worker processes of this machine that compute chunks.
 
-Both are functions from a job to its result, to be called from as many threads as there are workers. The task - a model
-with its settings - goes to each worker once, the jobs one by one. A job whose worker dies is given to another.
+:class:`Processes` is called with a job, from as many threads as there are workers, and returns its result. The task, a
+model with its settings, goes to each worker once, the jobs one by one. A job whose worker dies is given to another.
 
 This module imports little: a worker process sets its numerical libraries to one thread before it loads them.
 """
@@ -24,7 +24,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 ATTEMPTS = 3
-"""How many workers a chunk may take down before the run gives up."""
+"""How many workers may die on one chunk before the run ends with an error."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Note = Callable[..., None]
@@ -35,13 +35,13 @@ class Processes(Generic[J, R]):
     """Worker processes that compute ``task(job)``; call it from ``num`` threads at most.
 
     Args:
-        task: what to compute; goes to each process once.
-        num: threads that will call, and so processes that there are at most.
-        note: told when a worker dies.
+        task: the function to compute; it is sent to each process once.
+        num: number of threads that will call, and so of processes at most.
+        note: called when a worker dies.
 
     Raises:
-        FastsimError: if the task cannot be sent to another process; when called, if a job takes down
-            :data:`ATTEMPTS` workers, or by the task.
+        FastsimError: if the task cannot be sent to another process; when called, if :data:`ATTEMPTS` workers die on a
+            job, or if the task raises it.
     """
 
     def __init__(self, task: Callable[[J], R], num: int, note: Note = lambda *_, **__: None) -> None:
@@ -91,27 +91,31 @@ class Processes(Generic[J, R]):
 
 
 class _Worker:
-    """One process at the other end of a pipe."""
+    """A worker process, and the pipe to it."""
 
     def __init__(self, context: Any, task: bytes) -> None:
-        self._here, there = context.Pipe()
-        self._process = context.Process(target=_work, args=(there,), daemon=True)
+        self._connection, workers_end = context.Pipe()
+        self._process = context.Process(target=_work, args=(workers_end,), daemon=True)
         self._process.start()
-        there.close()
+        workers_end.close()
         self._task: bytes | None = task
 
     def ask(self, job: Any) -> tuple[Any, Exception | None]:
-        """The result of a job, or what went wrong. Raises EOFError or OSError if the process is gone."""
+        """Have the process compute a job; return its result and None, or None and the error that the task raised.
+
+        Raises:
+            EOFError, OSError: if the process is gone.
+        """
         if self._task is not None:
-            self._here.send_bytes(self._task)
+            self._connection.send_bytes(self._task)
             self._task = None
-        self._here.send(job)
-        answer: tuple[Any, Exception | None] = self._here.recv()
+        self._connection.send(job)
+        answer: tuple[Any, Exception | None] = self._connection.recv()
         return answer
 
     def end(self) -> int | None:
-        """Ends the process and returns its exit status: negative for the signal that ended it."""
-        self._here.close()
+        """End the process and return its exit status: the negative number of a signal that ended it."""
+        self._connection.close()
         self._process.join(1.0)
         if self._process.is_alive():
             self._process.kill()
@@ -120,7 +124,7 @@ class _Worker:
 
 
 def _work(jobs: Connection) -> None:
-    """A worker process: loads the task, then answers each job with (result, None) or (None, error)."""
+    """Run a worker process: load the task, then answer each job with (result, None) or (None, error)."""
     # batch systems and terminals signal all processes of a job: when to stop is the parent's business
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -135,6 +139,7 @@ def _work(jobs: Connection) -> None:
 
 
 def _answer(task: Callable[[Any], Any], job: Any) -> tuple[Any, Exception | None]:
+    """Compute a job; errors that are no FastsimError come with their traceback as text."""
     try:
         return task(job), None
     except FastsimError as error:

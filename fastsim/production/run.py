@@ -1,4 +1,4 @@
-"""A run of production: its finished chunks, its log, its manifest, and what is left of it when it stops."""
+"""A run of production: its finished chunks, its log and its manifest, also when it is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ S = TypeVar("S", bound=Summary)
 
 
 class Log:
-    """JSON lines: one object for each thing that happens, with the time (UTC) and the name of the event."""
+    """A file of JSON lines, one for each thing that happens, with the time (UTC) and a name; without a path no file.
+
+    Call it with the name and named facts to add a line.
+    """
 
     def __init__(self, path: PathLike | None) -> None:
         self._file = None
@@ -49,7 +52,7 @@ class Log:
 
 
 def _refuse_same(reads: Sequence[PathLike], written: Sequence[PathLike], log: PathLike | None) -> None:
-    """Raise FastsimError where a run would write what it reads, or its log into its output."""
+    """Raise FastsimError if a run would write a file that it reads, or its log into its output."""
     targets = {os.path.realpath(path): os.fspath(path) for path in written}
     for path in reads:
         if name := targets.get(os.path.realpath(path)):
@@ -61,19 +64,20 @@ def _refuse_same(reads: Sequence[PathLike], written: Sequence[PathLike], log: Pa
 
 
 class Run:
-    """One run; a context manager around opening the output, writing it, and :meth:`commit`.
+    """A run: a context manager in which the output is opened and written, and at the end :meth:`commit` called.
 
     Args:
         output: path of the output, ``-`` for standard output.
         settings: all that decides the content of a chunk.
-        options: see :class:`fastsim.production.options.RunOptions`.
-        events: the events that the run makes.
-        rereadable: whether the input can be read again, as a run that is resumed needs it.
+        options: seed, range, workers, and whether to resume a run or to replace an output.
+        events: the range of events that the run writes.
+        rereadable: whether the input can be read a second time, as resuming a run takes it.
         reads: files that the run reads: none of them may be written.
         companions: other files that are written with the output.
 
     Raises:
-        FastsimError: if the output, or a stopped run of it, is in the way.
+        FastsimError: if the output exists, or finished chunks of a stopped run of it do, and the options say neither to
+            resume nor to replace.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class Run:
             raise FastsimError("only a run from a file or gun to a file can be resumed, not one from or to a stream")
         if self._to_file:
             _refuse_same(reads, (self.output, *companions, manifest_path(self.output)), options.log)
-        # of a link, beside the file that it names: two runs meet there, whatever they call it
+        # for a link, beside the file that it points to: two runs that write one file find each other there
         self._store = Store(chunk_folder(os.path.realpath(self.output))) if self._to_file and rereadable else None
         self._stack = ExitStack()
         self.log = Log(options.log)
@@ -114,7 +118,7 @@ class Run:
 
     @property
     def _all_settings(self) -> dict[str, Any]:
-        """The settings, with which events are wanted."""
+        """The settings together with the range of events."""
         return {**self.events.settings, **self.settings}
 
     def _begin(self) -> None:
@@ -124,7 +128,7 @@ class Run:
         if store is None:
             return
         self.replaces = options.force or (options.resume and store.folder.exists())
-        if self.complete is None:  # refused now rather than after hours
+        if self.complete is None:  # an output that cannot be written is refused now, not after hours
             AtomicPath(self.output, force=self.replaces).discard()
             AtomicPath(manifest_path(self.output), force=True).discard()
         if self.complete is None or store.folder.exists():
@@ -135,15 +139,15 @@ class Run:
             remove_chunks(store.folder)
 
     def _clean(self) -> None:
-        """Remove what a run of this output that was killed left half-written."""
+        """Remove temporary files of a run of this output that was killed."""
         for name in (self.output, *self._companions, manifest_path(self.output)):
             path = Path(os.path.realpath(name))
-            for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
-                left.unlink(missing_ok=True)
+            for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+                temporary.unlink(missing_ok=True)
 
     @cached_property
     def complete(self) -> Manifest | None:
-        """The manifest of a run just like this one that is to be resumed and has nothing left to do."""
+        """The manifest of the output if it is to be resumed and is complete already; None otherwise."""
         path = Path(self.output)
         if self._store is None or not self.options.resume or not path.is_file() or not manifest_path(path).is_file():
             return None
@@ -156,7 +160,7 @@ class Run:
         return manifest if same and intact else None
 
     def summary(self, kind: type[S]) -> S | None:
-        """Return what the run just like this one did that is complete already, if there is one."""
+        """Return the summary, of the class ``kind``, of an output that is complete already; None if it is not."""
         if self.complete is None:
             return None
         manifest = self.complete
@@ -173,7 +177,7 @@ class Run:
 
     @property
     def runner(self) -> ChunkRunner:
-        """What computes the chunks: threads, worker processes or a cluster."""
+        """The runner that the options ask for: threads, worker processes or a cluster."""
         options = self.options
         if options.scheduler:
             from fastsim.production.dask import Cluster
@@ -189,17 +193,17 @@ class Run:
     def contents(
         self, chunks: Generator[Chunk[C], None, None], summary: Summary, total: int | None
     ) -> Iterator[Iterator[C]]:
-        """Give the contents of the chunks, to be written one after the other.
+        """Give an iterator over the contents of the chunks, to be written one after the other.
 
-        Each is counted when the next is asked for.
+        A chunk goes into summary, log and manifest when the next one is asked for, after it was written.
 
         Args:
-            chunks: what is computed.
-            summary: adds up what the chunks count.
-            total: events of the whole run, where that is known.
+            chunks: the finished chunks.
+            summary: adds up the counts of the chunks.
+            total: number of events of the run, where that is known.
 
         Raises:
-            Stopped: for Ctrl-C or SIGTERM, if finished chunks are kept.
+            Stopped: after Ctrl-C or SIGTERM, if there are finished chunks to resume from.
         """
 
         def counted() -> Iterator[C]:
@@ -218,12 +222,13 @@ class Run:
             try:
                 yield counted()
             finally:
-                chunks.close()  # ends the chunks that have begun, and keeps them
+                chunks.close()  # finishes the chunks that have begun, and stores them
         except KeyboardInterrupt as error:
             if self._store is None or self._store.empty:
                 raise
-            kept = f"finished chunks are in {self._store.folder}, --resume goes on with them"
-            raise Stopped(f"interrupted; {kept}") from error
+            raise Stopped(
+                f"interrupted; finished chunks are in {self._store.folder}, --resume goes on with them"
+            ) from error
 
     def commit(self, summary: Summary) -> None:
         """Write the manifest of the finished output, and remove the chunks."""
@@ -248,7 +253,7 @@ class Run:
             remove_chunks(self._store.folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # the events before a bad one are in .partial; an empty folder helps nobody
+        # the events before a bad one are in the partial file; an empty folder is of no use
         if error is not None and self._store is not None and (isinstance(error, InvalidEvent) or self._store.empty):
             remove_chunks(self._store.folder)
         self._leave(error)

@@ -1,8 +1,8 @@
-"""Runs of single showers in a calorimeter: which of them, what makes them, the file.
+"""Runs of single showers in a calorimeter: from a shower gun, through a source of showers, to a file.
 
 A source's showers come in chunks of 500, whose energies are those of five chunks of the shower gun
-(:meth:`fastsim.detector.shower_gun.ShowerGun.draw`): with one seed, shower i has the same energy whatever makes it. The
-showers of a chunk are sampled together with randomness of its own, whole, and then cut to what was asked for.
+(:meth:`fastsim.detector.shower_gun.ShowerGun.draw`): with one seed, shower i has the same energy for every source. The
+showers of a chunk are sampled together, with a seed of the chunk's own, and then cut to the range asked for.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from fastsim.sources.showers import ShowerSource
 MAX_SHOWERS = 100_000_000
 """More than this in one run are refused."""
 DRAWS = 5
-"""Chunks of the shower gun that a source samples together."""
+"""Chunks of the shower gun whose showers a source samples together."""
 CHUNK = DRAWS * SHOWERS_PER_CHUNK
-"""Showers of a chunk of a source's run."""
+"""Number of showers in a chunk of a run of showers from a source."""
 
-Chunks = Generator[Chunk[Showers], None, None]
+ShowerChunks = Generator[Chunk[Showers], None, None]
+"""Finished chunks of showers, in order."""
 
 
 def shower_range(num: int, options: RunOptions, size: int) -> EventRange:
-    """Return which of ``num`` showers the options ask for.
+    """Return the range that the options ask for out of ``num`` showers.
 
     Args:
-        num: showers of the whole.
+        num: number of showers in all.
         options: range and slice of the run.
-        size: of a chunk, at whose borders slices are cut.
+        size: showers in a chunk; slices are cut between chunks.
 
     Raises:
         FastsimError: if there is no such shower.
@@ -68,7 +69,7 @@ def chunk_numbers(events: EventRange, size: int) -> range:
 
 
 def cut_to_range(chunk: Chunk[Showers], events: EventRange, size: int) -> Chunk[Showers]:
-    """Cut a chunk, which begins where the chunk of its number does, to what lies in a range."""
+    """Cut a chunk of ``size`` showers to those that lie in a range."""
     assert events.stop is not None
     start = chunk.number * size
     return replace(chunk, content=chunk.content[max(events.first - start, 0) : min(events.stop - start, size)])
@@ -79,7 +80,7 @@ def write_run(
     options: RunOptions,
     events: EventRange,
     summary: ShowerSummary,
-    chunks: Callable[[Run], Chunks],
+    chunks: Callable[[Run], ShowerChunks],
     *,
     provenance: Mapping[str, Any],
     versions: Mapping[str, str] | None = None,
@@ -91,14 +92,15 @@ def write_run(
 
     Args:
         output: the file.
-        options: of the run.
-        events: which showers.
-        summary: to be filled.
-        chunks: gives what lies in the range, chunk by chunk.
-        provenance: how the showers are made: an attribute of the file, and what a run that goes on must have in common.
-        versions: of packages, which it must have in common too.
+        options: options of the run.
+        events: the range of showers.
+        summary: counts the showers.
+        chunks: yields the showers in the range, chunk by chunk, of a run that has begun.
+        provenance: how the showers are made: an attribute of the file, and settings of the run.
+        versions: versions of packages, as settings of the run; none by default.
         reads: files that the source is read from.
-        num_voxels, binning: of the showers; see :class:`fastsim.formats.calochallenge.Writer`.
+        num_voxels: length of a shower's vector.
+        binning: where the voxels lie; None for voxels that the challenge's XML cannot describe.
 
     Raises:
         FastsimError: if something given is wrong, or the output cannot be written; finished chunks are kept.
@@ -107,8 +109,8 @@ def write_run(
     settings = dict(provenance) if versions is None else {**provenance, "versions": dict(versions)}
     in_file = {**provenance, "first_event": events.first} if events.first else provenance
     with Run(output, settings, options, events, reads=reads, companions=[binning_path(output)]) as run:
-        if (done := run.summary(ShowerSummary)) is not None:
-            return done
+        if (finished := run.summary(ShowerSummary)) is not None:
+            return finished
         with (
             Writer(
                 output,
@@ -127,7 +129,7 @@ def write_run(
 
 
 def incidents_of(gun: ShowerGun, chunk: int) -> Incidents:
-    """Return the particles of a chunk, ``CHUNK`` of them."""
+    """Return the particles that the gun shoots for chunk number ``chunk``, ``CHUNK`` of them."""
     energy = np.concatenate([gun.draw(DRAWS * chunk + k)[0] for k in range(DRAWS)])
     same = np.ones(len(energy))
     pdg_id = np.full(len(energy), PARTICLES[gun.particle][0])
@@ -136,10 +138,10 @@ def incidents_of(gun: ShowerGun, chunk: int) -> Incidents:
 
 @dataclass(frozen=True)
 class ShowerTask:
-    """Samples the showers of a chunk: job (chunk, None).
+    """The task of sampling the showers of a chunk: job (number of the chunk, None).
 
     Raises:
-        FastsimError: if the source gives what no calorimeter records.
+        FastsimError: when called, if the source gives showers that no calorimeter records.
     """
 
     source: ShowerSource
@@ -169,16 +171,16 @@ def run_showers(
     """Write a source's showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
 
     Args:
-        source: makes the showers.
+        source: the source of the showers.
         gun: detector, particle, energies, direction, seed.
         output: an HDF5 file (.h5, .hdf5); appears when complete, and so does its binning (.xml).
-        num: showers of the whole; shower i is the same for any number.
-        options: of the run; the seed is the gun's.
-        provenance: what else the file says about the source, such as the hash of its weights.
+        num: number of showers in all; shower i is the same for any number.
+        options: options of the run; the seed is the gun's.
+        provenance: further facts in the file about the source, such as the checksum of its weights.
         reads: files that the source is read from.
 
     Raises:
-        OutOfDomain: if the source is not valid for what the gun shoots.
+        OutOfDomain: if the source is not valid for the particles of the gun.
         FastsimError: if something given is wrong, or the output cannot be written; finished chunks are kept.
     """
     check_name(output)
@@ -186,10 +188,10 @@ def run_showers(
     events = shower_range(num, options, CHUNK)
     binning = source.binning(PARTICLES[gun.particle][0])
 
-    def chunks(run: Run) -> Chunks:
+    def chunks(run: Run) -> ShowerChunks:
         jobs = ((number, None) for number in chunk_numbers(events, CHUNK))
-        with closing(run.runner.run(ShowerTask(source, gun), jobs)) as done:
-            for chunk in done:
+        with closing(run.runner.run(ShowerTask(source, gun), jobs)) as finished:
+            for chunk in finished:
                 yield cut_to_range(chunk, events, CHUNK)
 
     return write_run(
@@ -207,10 +209,10 @@ def run_showers(
 
 
 def check_gun(source: ShowerSource, gun: ShowerGun) -> None:
-    """Refuse what a source is not valid for.
+    """Refuse a gun whose detector, particles, energies or direction a source is not valid for.
 
     Raises:
-        OutOfDomain: naming what is shot and what is allowed.
+        OutOfDomain: naming what is wrong and what is allowed.
     """
     domain, pdg_id = source.domain, PARTICLES[gun.particle][0]
     if source.detector != gun.detector.name:

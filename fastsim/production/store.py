@@ -1,7 +1,7 @@
-"""The folder OUTPUT.parts: finished chunks of a run that goes on, each in a file that appears whole or not at all.
+"""The folder OUTPUT.parts: the finished chunks of a run, each in a file that appears whole or not at all.
 
-``settings.json`` says what decides the chunks' content; a run goes on only with the same settings. One run at a time
-holds the folder.
+``settings.json`` in it has all that decides the content of the chunks: a run is resumed with the same settings only.
+A lock keeps the folder to one run at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fastsim.formats.calochallenge import Showers
 
 Arrays = dict[str, NDArray[Any]]
 Content = HardEvents | Showers
-"""Of a chunk: events, or single showers in a calorimeter."""
+"""The content of a chunk: events, or single showers in a calorimeter."""
 SETTINGS, LOCK = "settings.json", "lock"
 
 
@@ -45,26 +45,27 @@ def chunk_path(folder: Path, chunk: int) -> Path:
 
 
 def open_chunks(folder: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> IO[str]:
-    """Make the folder, or find it to be gone on with.
+    """Create the folder of a run's chunks, or open that of a run to resume.
 
     Args:
-        folder: of the chunks.
+        folder: the folder.
         settings: all that decides the content of a chunk, as plain JSON values.
-        resume: go on from the chunks that are there, if any.
+        resume: keep the chunks that are there, if any.
         force: without ``resume``, drop them.
 
     Returns:
-        an open file that holds the folder for this run until it is closed, or the process ends.
+        An open file that locks the folder until it is closed, or the process ends.
 
     Raises:
-        FastsimError: if the folder is there without ``resume``, belongs to other settings or to a run that goes on.
+        FastsimError: if the folder exists and neither ``resume`` nor ``force`` is given, it is no folder of a run, its
+            settings differ, or another run is writing there.
     """
     file = folder / SETTINGS
     with writing(folder):
         if folder.exists() and (resume or force) and not _of_run(folder):
             raise FastsimError(f"{folder}: is not the folder of a run; remove it, or give another output")
         if folder.exists() and not resume:
-            _locked(folder).close()  # not a run that goes on
+            _locked(folder).close()  # refuses the folder of a run that is writing
             if not force:
                 raise FastsimError(
                     f"{folder}: holds a run that was stopped; --resume goes on with it, --force drops it"
@@ -72,20 +73,20 @@ def open_chunks(folder: Path, settings: Mapping[str, Any], *, resume: bool, forc
             remove_chunks(folder)
         folder.mkdir(exist_ok=True)
         lock = _locked(folder)
-        for left in folder.glob(".*.tmp"):  # of a run that was killed
-            left.unlink()
+        for temporary in folder.glob(".*.tmp"):  # of a run that was killed
+            temporary.unlink()
         if not file.exists() and not any(folder.glob("chunk-*")):
             target = AtomicPath(file, force=True)
             target.temporary.write_text(json.dumps(settings), encoding="utf-8")
             target.commit()
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(before, dict):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
             raise ValueError("no object")
     except (OSError, ValueError) as error:
         raise FastsimError(f"{folder}: has no readable settings.json; remove the folder and start again") from error
-    if before != settings:
-        names = ", ".join(key for key in {**before, **settings} if before.get(key) != settings.get(key))
+    if stored != settings:
+        names = ", ".join(key for key in {**stored, **settings} if stored.get(key) != settings.get(key))
         raise FastsimError(
             f"{folder}: holds a run of other settings ({names}); give the same, or --force alone to drop it"
         )
@@ -93,14 +94,18 @@ def open_chunks(folder: Path, settings: Mapping[str, Any], *, resume: bool, forc
 
 
 def _of_run(folder: Path) -> bool:
-    """Return whether a folder has settings, or nothing but what a run leaves that was killed before it wrote them."""
+    """Return whether a folder has settings, or only files of a run that was killed before it wrote them."""
     if (folder / SETTINGS).is_file():
         return True
     return all(path.name == LOCK or path.match(".*.tmp") or path.match("chunk-*") for path in folder.iterdir())
 
 
 def _locked(folder: Path) -> IO[str]:
-    """Lock the folder, where the file system knows locks; the kernel gives it free when the process ends."""
+    """Lock a folder, where the file system knows locks, and return the open file that does; it ends with the process.
+
+    Raises:
+        FastsimError: if another run has locked it.
+    """
     lock = open(folder / LOCK, "a")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,7 +136,7 @@ def save_chunk(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: bo
 
 
 def load_chunk(path: Path) -> Arrays | None:
-    """Return the arrays of a chunk; None where there is none, or where its checksums say that it is damaged."""
+    """Return the arrays of a chunk's file; None if there is no such file, or it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -140,13 +145,13 @@ def load_chunk(path: Path) -> Arrays | None:
 
 
 class Store:
-    """The chunks of one run in its folder: a :class:`fastsim.production.chunks.ChunkStore`."""
+    """The chunks of a run in its folder: a :class:`fastsim.production.chunks.ChunkStore` in files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def load(self, number: int) -> tuple[Content, float] | None:
-        """Return content and seconds of a chunk; None where it is not there, or is another one under its name."""
+        """Return content and seconds of a chunk; None if its file is missing, damaged or that of another chunk."""
         arrays = load_chunk(chunk_path(self.folder, number))
         try:
             if arrays is None or int(arrays.get("chunk", number)) != number:  # 0.1 did not number them
@@ -156,14 +161,14 @@ class Store:
             return None
 
     def save(self, number: int, content: Content, seconds: float) -> None:
-        """Keep a chunk in the file of its number."""
+        """Write a chunk, with the seconds that its computation took, to the file of its number."""
         arrays = {**packed(content), "chunk": np.array(number), "seconds": np.array(seconds)}
-        # most voxels are empty
+        # showers are compressed, for most voxels are empty
         save_chunk(chunk_path(self.folder, number), arrays, compressed=isinstance(content, Showers))
 
     @property
     def empty(self) -> bool:
-        """Whether no chunk is there."""
+        """Whether the folder has no chunk."""
         return not any(self.folder.glob("chunk-*"))
 
 
@@ -190,7 +195,11 @@ _PREFIXES = {"tallies": "tally."} | {kind: f"{kind}." for kind in COLUMN_KINDS}
 
 
 def unpacked(arrays: Arrays) -> Content:
-    """Return the content that :func:`packed` took apart. Raises KeyError if an array is missing."""
+    """Return the content whose arrays :func:`packed` gave.
+
+    Raises:
+        KeyError: if an array is missing.
+    """
     if "voxels" in arrays:
         return Showers(arrays["incident"], arrays["voxels"])
 
@@ -209,18 +218,18 @@ def unpacked(arrays: Arrays) -> Content:
 
 
 def content_sha256(content: Content) -> str:
-    """Return the SHA-256 of all arrays of a chunk, names, types and shapes among them, in hexadecimal."""
-    found = hashlib.sha256()
+    """Return the SHA-256, in hexadecimal, of all arrays of a chunk with their names, types and shapes."""
+    digest = hashlib.sha256()
     for name, values in sorted(packed(content).items()):
         array = np.ascontiguousarray(values)
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        found.update(f"{name} {little.dtype.str} {little.shape};".encode())
-        found.update(little.data)
-    return found.hexdigest()
+        digest.update(f"{name} {little.dtype.str} {little.shape};".encode())
+        digest.update(little.data)
+    return digest.hexdigest()
 
 
 def remove_chunks(folder: Path) -> None:
-    """Remove the folder of a run, its settings last: what is left when this is interrupted is a run like any other."""
+    """Remove the folder of a run, its settings last, so that it can be resumed if the removal is interrupted."""
     with suppress(OSError):
         for path in sorted(folder.iterdir(), key=lambda path: path.name in (SETTINGS, LOCK)):
             path.unlink()

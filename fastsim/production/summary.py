@@ -1,4 +1,4 @@
-"""What a run counts: of a chunk, of a whole run, of what it tells its user."""
+"""Counts of a chunk or a run, and the summary that a run returns."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Counts:
         cells: cells of a calorimeter, or voxels of single showers, that hold energy.
         visible: energy in these, in MeV.
         incident: kinetic energy of single showers' particles, in MeV.
-        sum_weights, sum_weights2: of the nominal weights, and of their squares.
-        notes: counts of what took a special way (fallbacks, redraws...), by name.
+        sum_weights, sum_weights2: sums of the nominal weights and of their squares.
+        notes: further counts by name, such as partons that went to the fallback.
     """
 
     events: int = 0
@@ -39,7 +39,7 @@ class Counts:
     notes: dict[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts by name, without what a subclass has beside them."""
+        """Return the counts by name, without other attributes of a subclass."""
         return {name: getattr(self, name) for name in COUNTS} | {"notes": dict(self.notes)}
 
     def __iadd__(self, other: Counts) -> Self:
@@ -56,7 +56,7 @@ class Counts:
 
 
 def counts_of(content: HardEvents | Showers) -> Counts:
-    """Count what a chunk of events or of single showers holds."""
+    """Return the counts of a chunk of events or of single showers."""
     if isinstance(content, Showers):
         return Counts(
             events=len(content),
@@ -85,14 +85,19 @@ COUNTS = tuple(entry.name for entry in fields(Counts) if entry.name != "notes")
 
 @dataclass(kw_only=True)
 class Summary(Counts):
-    """What a run did.
+    """The summary of a run: its counts (:class:`Counts`), and the attributes below.
 
     Attributes:
         output: path of the output.
-        source: what made the events.
-        cross_section: of the input, and its error, in pb.
-        seconds: since the run began.
-        resumed_events: events that were there from a run before.
+        source: name of the source of the events.
+        cross_section: cross-section of the input and its error, in pb.
+        seconds: time since the run began.
+        resumed_events: events that an earlier, stopped run had computed already.
+        started: when the run began, by ``time.perf_counter``.
+
+    >>> summary = Summary(output="events.h5", source="hadron-tree", events=200, resumed_events=50)
+    >>> summary.computed, dict(summary.rows())["source"]
+    (150, 'hadron-tree')
     """
 
     output: str = ""
@@ -103,12 +108,12 @@ class Summary(Counts):
     started: float = field(default_factory=time.perf_counter, repr=False)
 
     def add(self, counts: Counts, *, seconds: float = 0.0, resumed: bool = False) -> None:
-        """Add what a chunk counts.
+        """Add the counts of a chunk.
 
         Args:
-            counts: of the chunk.
-            seconds: that its computation took.
-            resumed: whether it was there from a run before.
+            counts: the counts.
+            seconds: time that the chunk's computation took.
+            resumed: whether an earlier, stopped run had computed it already.
         """
         self += counts
         self.resumed_events += counts.events if resumed else 0
@@ -121,11 +126,11 @@ class Summary(Counts):
 
     @property
     def computed(self) -> int:
-        """Events that were not there from a run before."""
+        """The number of events that this run computed."""
         return self.events - self.resumed_events
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what a log says of the run."""
+        """Return the named facts that a log holds about the run."""
         skipped = ("output", "source", "started")
         return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in skipped}
 
@@ -155,12 +160,12 @@ class Summary(Counts):
 
 @dataclass(kw_only=True)
 class ShowerSummary(Summary):
-    """What a run of single showers did.
+    """The summary of a run of single showers.
 
     Attributes:
-        busy: seconds of all workers together.
-        computed_energy: MeV of the particles that were not there from a run before.
-        by_energy: whether the time grows with the energy, as Geant4's does, and is given by GeV.
+        busy: seconds that all workers together computed.
+        computed_energy: MeV of the particles whose showers this run computed.
+        by_energy: whether the time grows with the energy, as for Geant4, and is given for each GeV.
     """
 
     busy: float = 0.0
@@ -168,7 +173,7 @@ class ShowerSummary(Summary):
     by_energy: bool = False
 
     def add(self, counts: Counts, *, seconds: float = 0.0, resumed: bool = False) -> None:
-        """Add what a chunk counts; see :meth:`Summary.add`."""
+        """Add the counts of a chunk, and the seconds that its computation took; see :meth:`Summary.add`."""
         super().add(counts, seconds=seconds, resumed=resumed)
         if not resumed:
             self.busy += seconds

@@ -1,4 +1,4 @@
-"""Whether an output is what its manifest says: every byte, every event, nothing twice."""
+"""Verification of outputs against their manifests: every byte, every event, and slices without gap or overlap."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fastsim.shipped import sha256_of
 
 
 def verify(output: PathLike, *, read: bool = True) -> Manifest:
-    """Return the manifest of an output, after it was found to be right.
+    """Check an output against its manifest, and return the manifest.
 
     Args:
-        output: a file that ``fastsim generate`` wrote, with its manifest beside it.
+        output: a file that ``fastsim generate`` wrote, with its manifest in the same folder.
         read: also read the events, and compare their number, weights and particles with every chunk's.
 
     Raises:
@@ -32,7 +32,7 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
     """
     path = Path(output)
     if path.name.endswith(ENDING):
-        raise FastsimError(f"{path}: is a manifest; give the output that it is of")
+        raise FastsimError(f"{path}: is a manifest; give the output that it belongs to")
     if not path.exists() and not manifest_path(path).exists():
         raise FastsimError(f"{path}: no such file")
     manifest = Manifest.read(manifest_path(path))
@@ -54,14 +54,18 @@ def verify(output: PathLike, *, read: bool = True) -> Manifest:
 
 
 def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[Manifest]:
-    """Return the manifests of outputs that are slices of one run, in the order of their events.
+    """Check outputs that are slices of one run, and return their manifests in the order of their events.
+
+    Args:
+        outputs: files that ``fastsim generate`` wrote, with their manifests in the same folders.
+        read: also read the events, and compare their number, weights and particles with every chunk's.
 
     Raises:
-        FastsimError: as :func:`verify`; or if the runs' settings differ, or events are missing or there twice between
-            the slices.
+        FastsimError: if an output differs from its manifest, the settings of two differ, or events between them
+            are missing or there twice.
     """
-    found = sorted(((verify(output, read=read), output) for output in outputs), key=lambda pair: _place(pair[0]))
-    for (before, first), (after, second) in pairwise(found):
+    verified = sorted(((verify(output, read=read), output) for output in outputs), key=lambda pair: _place(pair[0]))
+    for (before, first), (after, second) in pairwise(verified):
         if differing := [key for key in before.run if before.run[key] != after.run.get(key)]:
             raise FastsimError(f"{first} and {second} are not of one run: {', '.join(differing)} differ")
         end = before.first_event + before.events
@@ -69,15 +73,16 @@ def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[M
             what = "are missing" if end < after.first_event else "are there twice"
             low, high = sorted((end, after.first_event))
             raise FastsimError(f"events {low} to {high - 1} {what} between {first} and {second}")
-    if len(found) > 1:
-        _check_whole([manifest for manifest, _ in found])
-    return [manifest for manifest, _ in found]
+    manifests = [manifest for manifest, _ in verified]
+    if len(manifests) > 1:
+        _check_ends(manifests)
+    return manifests
 
 
-def _check_whole(found: list[Manifest]) -> None:
-    """Raise FastsimError where slices, in the order of their events, do not begin and end as the whole does."""
-    first, last = found[0], found[-1]
-    if first.whole is None or any(manifest.whole != first.whole for manifest in found):
+def _check_ends(manifests: list[Manifest]) -> None:
+    """Raise FastsimError if the first or the last slice of a range is missing; manifests by their first events."""
+    first, last = manifests[0], manifests[-1]
+    if first.whole is None or any(manifest.whole != first.whole for manifest in manifests):
         return
     start, stop = first.whole[0], sum(first.whole)
     end = last.first_event + last.events
@@ -87,11 +92,12 @@ def _check_whole(found: list[Manifest]) -> None:
 
 
 def _place(manifest: Manifest) -> tuple[int, int]:
+    """Return the key that sorts manifests in the order of their events."""
     return manifest.first_event, manifest.events
 
 
 def _check_sums(manifest: Manifest, name: str) -> None:
-    """Raise FastsimError unless the chunks follow each other and add up to the run's numbers."""
+    """Raise FastsimError unless the chunks of a manifest follow each other and add up to its counts."""
     event = manifest.first_event
     for row in manifest.chunks:
         if row.first_event != event:
@@ -104,20 +110,24 @@ def _check_sums(manifest: Manifest, name: str) -> None:
 
 
 def _compare(path: Path, rows: list[ChunkRow]) -> None:
-    """Count the events of the file chunk by chunk."""
+    """Compare the numbers of events and particles and the weights of a file with every chunk's in its manifest.
+
+    Raises:
+        FastsimError: naming the chunk that differs.
+    """
     batches = _events(path)
     counts, weights = np.zeros(0, np.int64), np.zeros(0)
     for row in rows:
         while len(counts) < row.events and (batch := next(batches, None)) is not None:
             counts, weights = np.concatenate([counts, batch[0]]), np.concatenate([weights, batch[1]])
-        mine = slice(0, row.events)
-        found = len(counts[mine]), int(counts[mine].sum())
-        if found != (row.events, row.particles) or not math.isclose(
-            float(weights[mine].sum()), row.sum_weights, rel_tol=1e-9, abs_tol=1e-300
+        num_events, num_particles = len(counts[: row.events]), int(counts[: row.events].sum())
+        sum_weights = float(weights[: row.events].sum())
+        if (num_events, num_particles) != (row.events, row.particles) or not math.isclose(
+            sum_weights, row.sum_weights, rel_tol=1e-9, abs_tol=1e-300
         ):
             raise FastsimError(
                 f"{path}: chunk {row.chunk} (events {row.first_event} to {row.first_event + row.events - 1}) has "
-                f"{found[0]} events, {found[1]} particles, weights {weights[mine].sum():.6g}; its manifest says "
+                f"{num_events} events, {num_particles} particles, weights {sum_weights:.6g}; its manifest says "
                 f"{row.events}, {row.particles}, {row.sum_weights:.6g}"
             )
         counts, weights = counts[row.events :], weights[row.events :]
@@ -126,19 +136,23 @@ def _compare(path: Path, rows: list[ChunkRow]) -> None:
 
 
 def _compare_showers(path: Path, rows: list[ChunkRow]) -> None:
-    """Compare the checksum of every chunk: the file holds the very numbers that were computed."""
+    """Compare the showers of a file with the checksum of every chunk in its manifest.
+
+    Raises:
+        FastsimError: naming the chunk that differs.
+    """
     batches = read_chunks(path)
-    left: Showers | None = None
+    showers: Showers | None = None
     for row in rows:
-        while (left is None or len(left) < row.events) and (batch := next(batches, None)) is not None:
-            left = batch if left is None else Showers.concatenate([left, batch])
-        found = 0 if left is None else min(len(left), row.events)
-        if found < row.events or (left is not None and content_sha256(left[: row.events]) != row.sha256):
+        while (showers is None or len(showers) < row.events) and (batch := next(batches, None)) is not None:
+            showers = batch if showers is None else Showers.concatenate([showers, batch])
+        num = 0 if showers is None else min(len(showers), row.events)
+        if num < row.events or (showers is not None and content_sha256(showers[: row.events]) != row.sha256):
             last = row.first_event + row.events - 1
-            what = f"has {found} showers" if found < row.events else "has other showers than were written"
+            what = f"has {num} showers" if num < row.events else "has other showers than were written"
             raise FastsimError(f"{path}: chunk {row.chunk} (showers {row.first_event} to {last}) {what}")
-        left = None if left is None else left[row.events :]
-    if (left is not None and len(left)) or any(len(batch) for batch in batches):
+        showers = None if showers is None else showers[row.events :]
+    if (showers is not None and len(showers)) or any(len(batch) for batch in batches):
         raise FastsimError(f"{path}: holds more showers than its manifest says")
 
 
@@ -161,6 +175,7 @@ def _events(path: Path) -> Iterator[tuple[Ints, Floats]]:
 
 
 def _hdf5_events(path: Path) -> Iterator[tuple[Ints, Floats]]:
+    """Yield the number of final particles and the nominal weight of the events of an HDF5 file, in batches."""
     from fastsim.formats import hdf5
 
     if hdf5.layout(path) == hdf5.EVENTS:
@@ -168,7 +183,7 @@ def _hdf5_events(path: Path) -> Iterator[tuple[Ints, Floats]]:
             assert events.particles is not None
             yield events.particles.counts, events.weights[:, 0]
         return
-    step, start = 100_000, 0
-    while len(counts := hdf5.read(path, slice(start, start + step))[1].counts):
+    size, start = 100_000, 0
+    while len(counts := hdf5.read(path, slice(start, start + size))[1].counts):
         yield counts, np.ones(len(counts))
-        start += step
+        start += size

@@ -28,8 +28,8 @@ class Library(HadronSource):
     """A source of hadrons that resamples stored sets.
 
     Args:
-        stored: an HDF5 file made by ``fastsim reference --gun`` or the (partons, particles) themselves.
-        neighbours: from how many of the nearest sets in pT one is drawn.
+        stored: an HDF5 file made by ``fastsim reference --gun``, or partons and their particle sets.
+        neighbours: number of stored sets, the nearest in pT, from which one is drawn.
 
     Raises:
         WeightsError: if the library is empty.
@@ -83,15 +83,15 @@ class Library(HadronSource):
         return ParticleSet(offsets, ids, on_shell(p4, m))
 
     def _choose(self, partons: Partons, rng: np.random.Generator) -> Ints:
-        """Draw a stored set for each parton, uniform among the nearest of its flavour; return their numbers (N,)."""
+        """Choose a stored set for each of N partons, uniformly among the nearest of its flavour; return rows (N,)."""
         flavour, log_pt = np.abs(partons.pdg_id), np.log(pt(partons.p4))
         chosen = np.empty(len(partons), dtype=np.int64)
         draw = rng.uniform(size=len(partons))
         for kind in np.unique(flavour):
             first, stop = np.searchsorted(self._flavour, (kind, kind + 1))
-            mine = np.flatnonzero(flavour == kind)
+            rows = np.flatnonzero(flavour == kind)
             width = min(self.neighbours, stop - first)
-            place = np.searchsorted(self._log_pt[first:stop], log_pt[mine])
+            place = np.searchsorted(self._log_pt[first:stop], log_pt[rows])
             low = np.clip(place - width // 2, 0, stop - first - width)
-            chosen[mine] = first + low + (draw[mine] * width).astype(np.int64)
+            chosen[rows] = first + low + (draw[rows] * width).astype(np.int64)
         return chosen

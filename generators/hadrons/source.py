@@ -23,7 +23,7 @@ from generators.hadrons.tokens import TokenSample, condition
 
 
 def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
-    """Return generators for tokens and for latents: two, so that a given latent leaves the tokens' noise as it is."""
+    """Return the generators of tokens and of latents: two, so that the tokens' noise is the same for a given latent."""
     tokens, latents = rng.integers(2**63 - 1, size=2)
     return torch.Generator().manual_seed(int(tokens)), torch.Generator().manual_seed(int(latents))
 
@@ -38,7 +38,7 @@ class HadronModel(HadronSource, nn.Module):
     domain: Domain
     has_latent = True
     load_options: ClassVar[frozenset[str]] = frozenset()
-    """Keyword arguments of :meth:`from_card` beside ``device``."""
+    """Keyword arguments that :meth:`from_card` takes in addition to ``device``."""
     has_extras = True
     """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
 
@@ -48,16 +48,23 @@ class HadronModel(HadronSource, nn.Module):
 
     @abstractmethod
     def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
-        """Token sets in the axis frame for flavours (of FLAVOURS) and pT (GeV), each (N,), and their latents."""
+        """Draw the token sets of N partons in the axis frame (:mod:`fastsim.event.frames`).
+
+        Args:
+            flavour: indices (N,) into :data:`generators.hadrons.tokens.FLAVOURS`.
+            pt: transverse momenta (N,) in GeV.
+            latent: the latents of the partons.
+            rng: source of all randomness.
+        """
 
     @classmethod
     @abstractmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> Self:
-        """Make an untrained model with the sizes in ``config``."""
+        """Return an untrained model with the sizes and settings in ``config``."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Return the ``config`` with which :meth:`build` makes such a model, as JSON values."""
+        """Return the sizes and settings that :meth:`build` takes, as JSON values."""
 
     def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         return self.draw_with_latent(partons, rng, None)[0]
@@ -96,7 +103,7 @@ class HadronModel(HadronSource, nn.Module):
 
         Raises:
             WeightsError: if config and weights do not fit each other.
-            FastsimError: if ``device`` is not "cpu", the only one they were tried on.
+            FastsimError: if ``device`` is not "cpu", the only one that the models were tried on.
         """
         from safetensors.torch import load_file
 
@@ -113,7 +120,13 @@ class HadronModel(HadronSource, nn.Module):
         return model.eval()
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
-        """Write card and weights under the model's name; the card's figures are filled by validation."""
+        """Write card and weights under the model's name, and return the path of the card.
+
+        Args:
+            folder: the folder to write to.
+            version: version of the weights.
+            training: how the model was trained, as JSON values. Validation figures are added to the card later.
+        """
         from fastsim.sources import cards
 
         json.dumps(training)  # a card holds JSON values only

@@ -15,14 +15,17 @@ from fastsim.sources.hadrons import HadronSource
 MAX_REDRAWS = 20
 """How often the hadrons of a system that cannot be reconstructed are drawn anew before the fallback takes over."""
 
+FROM_SOURCE, FROM_FALLBACK, MINIMAL = 0, 1, 2
+"""Where the hadrons of a parton come from; minimal ones are as light as they must be."""
+
 
 class Hadronize:
-    """Turns all final partons of a batch of events into hadrons, then reconstructs every hard system exactly.
+    """The Step that turns all final partons into hadrons, and then reconstructs every hard system exactly.
 
     Partons outside the domain of ``source`` go to ``fallback`` (tally ``fallback_partons``). A system whose jet
     masses exceed its energy is redrawn whole, at most :data:`MAX_REDRAWS` times (``redrawn_systems`` counts the
-    redraws), and then as often from the fallback (``fallback_systems``). What remains, and partons too soft
-    even for the fallback, becomes as light as it must (``minimal_partons``), whatever its flavour:
+    redraws), and then as often from the fallback (``fallback_systems``). Partons that then still have no hadrons, and
+    those too soft even for the fallback, become as light as they must (``minimal_partons``), whatever their flavour:
 
     1. each such parton is one pion: pi0 -> 2 photons for a gluon, else pi+ or pi- with the sign of the parton's charge;
     2. if the pions of a system are still too heavy, each of its partons is one photon;
@@ -33,7 +36,7 @@ class Hadronize:
 
     Args:
         source: the model, library or reference to use.
-        fallback: where partons outside the domain go, usually the Pythia gun; None to refuse them.
+        fallback: the source for partons outside its domain, usually the Pythia gun; None to refuse them.
     """
 
     requires = frozenset({"partons"})
@@ -54,20 +57,28 @@ class Hadronize:
         conditions = systems.conditions()
         jets, use = self._draw(systems, conditions, rng)
         event = events.index[systems.parton_rows]
-        events = events.tally("partons", event).tally("fallback_partons", event[use == 1])
-        jets, minimal, own, counts = self._repair(systems, conditions, jets, use, rng)
-        for key, which in counts.items():
-            events = events.tally(key, systems.event[which])
+        events = events.tally("partons", event).tally("fallback_partons", event[use == FROM_FALLBACK])
+        jets, minimal, own_masses, counts = self._repair(systems, conditions, jets, use, rng)
+        for key, chosen in counts.items():
+            events = events.tally(key, systems.event[chosen])
         events = events.tally("minimal_partons", event[minimal])
-        particles, origin = systems.place(jets, own)
+        particles, origin = systems.place(jets, own_masses)
         return events.with_particles(particles, origin)
 
     def _draw(
         self, systems: HardSystems, conditions: Partons, rng: np.random.Generator
     ) -> tuple[ParticleSet, NDArray[np.int64]]:
-        """Draw hadrons of all partons in their rest frames; from source (0), fallback (1) or minimal jets (2)."""
-        use = np.where(self.source.domain.contains(conditions), 0, 1)
-        outside = np.flatnonzero(use == 1)
+        """Draw the hadrons of all partons.
+
+        Returns:
+            One set for each parton, in the rest frame of its system, and what it comes from: FROM_SOURCE, FROM_FALLBACK
+            or MINIMAL.
+
+        Raises:
+            OutOfDomain: if a parton is outside the source's domain and there is no fallback.
+        """
+        use = np.where(self.source.domain.contains(conditions), FROM_SOURCE, FROM_FALLBACK)
+        outside = np.flatnonzero(use == FROM_FALLBACK)
         if len(outside):
             if self.fallback is None:
                 event = systems.events.number[systems.events.index[systems.parton_rows[outside[0]]]]
@@ -76,12 +87,12 @@ class Hadronize:
                     f"event {event}: {domain.describe(conditions, outside[0])} is outside the domain of "
                     f"{self.source.name}: {domain}; give a fallback"
                 )
-            use[outside[~self.fallback.domain.contains(conditions[outside])]] = 2
+            use[outside[~self.fallback.domain.contains(conditions[outside])]] = MINIMAL
         jets = ParticleSet.empty(len(use))
-        soft = np.flatnonzero(use == 2)
+        soft = np.flatnonzero(use == MINIMAL)
         if len(soft):
             jets = _replaced(jets, soft, minimal_jets(systems, soft, rng))
-        for label, source in enumerate((self.source, self.fallback)):
+        for label, source in ((FROM_SOURCE, self.source), (FROM_FALLBACK, self.fallback)):
             chosen = np.flatnonzero(use == label)
             if source is not None and len(chosen):
                 jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
@@ -100,51 +111,62 @@ class Hadronize:
         use: NDArray[np.int64],
         rng: np.random.Generator,
     ) -> tuple[ParticleSet, Ints, Floats, dict[str, Ints]]:
-        """Return jets that can all be reconstructed; partons made minimal; masses; systems to tally."""
+        """Redraw or replace jets until all systems can be reconstructed.
+
+        Args:
+            systems: the hard systems.
+            conditions: the final partons.
+            jets: one set for each parton, in the rest frame of its system.
+            use: what each set comes from, as :meth:`_draw` returns it.
+            rng: source of all randomness.
+
+        Returns:
+            The sets, the partons that are minimal, masses (K,) of the entries in GeV, and the systems to tally by name.
+        """
         parton_system = systems.system[systems.parton_rows]
-        own = systems.own_masses
+        own_masses = systems.own_masses
         redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
-        sources = [self.source, self.fallback or self.source]
-        minimal = use == 2
+        fallback = self.fallback or self.source
+        minimal = use == MINIMAL
         use = use.copy()
-        failed = systems.solve(jets.sums(), own)[2]
+        failed = systems.solve(jets.sums(), own_masses)[2]
         for attempt in range(2 * MAX_REDRAWS):
-            redo = failed[parton_system] & (use < 2)
+            redo = failed[parton_system] & (use != MINIMAL)
             if not redo.any():
                 break
             if attempt == MAX_REDRAWS:
-                use[redo & sources[1].domain.contains(conditions)] = 1
+                use[redo & fallback.domain.contains(conditions)] = FROM_FALLBACK
                 to_fallback = np.unique(parton_system[redo])
             redrawn.append(np.unique(parton_system[redo]))
-            for label, source in enumerate(sources):
+            for label, source in ((FROM_SOURCE, self.source), (FROM_FALLBACK, fallback)):
                 chosen = np.flatnonzero(redo & (use == label))
                 if len(chosen):
                     jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
-            failed = systems.solve(jets.sums(), own)[2]
+            failed = systems.solve(jets.sums(), own_masses)[2]
         for level in range(3):
             if not failed.any():
                 break
             if level == 2:  # no hadrons left to lighten: leptons as massless as the file writes them
                 rows = np.flatnonzero((systems.system >= 0) & failed[systems.system])
-                own = own.copy()
-                own[rows] = mass(systems.rest[rows])
+                own_masses = own_masses.copy()
+                own_masses[rows] = mass(systems.rest[rows])
             chosen = np.flatnonzero(failed[parton_system])
             if len(chosen):
                 minimal[chosen] = True
                 jets = _replaced(jets, chosen, minimal_jets(systems, chosen, rng, photons=level > 0))
-            failed = systems.solve(jets.sums(), own)[2]
+            failed = systems.solve(jets.sums(), own_masses)[2]
         tally = {"redrawn_systems": np.concatenate(redrawn), "fallback_systems": to_fallback}
-        return jets, np.flatnonzero(minimal), own, tally
+        return jets, np.flatnonzero(minimal), own_masses, tally
 
 
 class HadronizeSets:
-    """Turns the partons of a gun, one an event, into sets of hadrons as drawn: there is no event to reconstruct.
+    """The Step that turns the partons of a gun, one an event, into hadrons as the source draws them.
 
     Partons outside the domain of ``source`` go to ``fallback`` (tally ``fallback_partons``).
 
     Args:
         source: the model, library or reference to use.
-        fallback: where partons outside the domain go, usually the Pythia gun.
+        fallback: the source for partons outside its domain, usually the Pythia gun.
         with_latent: also give the latents of the source, as named columns ``latent_NAME`` of the events.
 
     Raises:
@@ -185,7 +207,7 @@ class HadronizeSets:
 
 
 def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
-    """Return the sets with those at ``chosen`` exchanged for the sets of ``new``."""
+    """Return the sets in which those at ``chosen`` (N,) are replaced by the N sets of ``new``."""
     order = np.arange(len(jets), dtype=np.int64)
     order[chosen] = len(jets) + np.arange(len(chosen))
     both = ParticleSet.concatenate([jets, new])
@@ -196,14 +218,16 @@ def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
 def minimal_jets(
     systems: HardSystems, partons: Ints, rng: np.random.Generator, *, photons: bool = False
 ) -> ParticleSet:
-    """Return the lightest stand-ins for partons, as :class:`Hadronize` describes them.
+    """Return the lightest hadrons that replace partons, as :class:`Hadronize` describes them.
 
     Args:
+        systems: the hard systems.
         partons: indices into ``systems.parton_rows``, shape (N,).
+        rng: source of the directions in which pairs decay.
         photons: one photon for each parton instead of a pion.
 
     Returns:
-        one set for each parton, in the rest frame of its system.
+        One set for each parton, in the rest frame of its system.
     """
     rows = systems.parton_rows[partons]
     flavour, system = systems.events.pdg_id[rows], systems.system[rows]

@@ -1,4 +1,4 @@
-"""``fastsim reference --full``: ordinary Pythia on an LHE file, the comparison from outside.
+"""Ordinary Pythia on an LHE file, as ``fastsim reference --full`` runs it: a comparison independent of the gun.
 
 Initial- and final-state radiation, multiparton interactions, beam remnants, hadronisation and decays (Monash
 tune, particles with c*tau > 10 mm stable). The hard record and the weights of the file are kept; the final
@@ -36,13 +36,13 @@ _of_thread = threading.local()
 
 @dataclass(frozen=True)
 class FullPythia:
-    """The Step: events of a file come back as Pythia completes them, without those that it rejects.
+    """The Step that has Pythia complete the events of a file; those that Pythia rejects are left out.
 
-    Each thread, here or in a worker process, has a Pythia of its own that reads the file and skips what others do.
+    Each thread, here or in a worker process, has its own Pythia that reads the file and skips the events of others.
 
     Attributes:
-        file: a copy that :func:`numbered` made, from which the events are too.
-        seed: with the number of the event it decides the event; the ``rng`` of a step is not used.
+        file: a copy that :func:`numbered` made, from which the events were read too.
+        seed: decides an event together with its number; the ``rng`` of a step is not used.
         settings: further lines for Pythia.
     """
 
@@ -60,10 +60,11 @@ class FullPythia:
         Raises:
             FastsimError: if Pythia does not start on the file.
         """
-        known: tuple[FullPythia, _Stream] | None = getattr(_of_thread, "known", None)
-        if known is None or known[0] != self or (len(events) and events.number[0] < known[1].next):  # no way back
-            known = _of_thread.known = self, _Stream(_start(self.file, self.settings), self.seed)
-        return known[1].match(events)
+        current: tuple[FullPythia, _Stream] | None = getattr(_of_thread, "current", None)
+        # a stream does not go back to earlier events
+        if current is None or current[0] != self or (len(events) and events.number[0] < current[1].next):
+            current = _of_thread.current = self, _Stream(_start(self.file, self.settings), self.seed)
+        return current[1].match(events)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def _copy(source: str | os.PathLike[str] | BinaryIO, plain: Path) -> None:
 
 
 def _numbered(stream: Iterable[bytes], target: BinaryIO) -> None:
-    """Copy an LHE file and gives each event its number as an attribute, which Pythia hands through."""
+    """Copy the lines of an LHE file, and give each event its number as an attribute, which Pythia keeps."""
     number = 0
     for line in stream:
         text = line.lstrip()
@@ -109,6 +110,11 @@ def _numbered(stream: Iterable[bytes], target: BinaryIO) -> None:
 
 
 def _start(plain: Path, settings: tuple[str, ...]) -> Any:
+    """Return a Pythia that reads an LHE file.
+
+    Raises:
+        FastsimError: if it refuses a setting, or does not start on the file.
+    """
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
@@ -121,19 +127,19 @@ def _start(plain: Path, settings: tuple[str, ...]) -> Any:
 
 
 class _Stream:
-    """Pythia's events in the order of the file."""
+    """The events that a Pythia completes, in the order of the file that it reads."""
 
     def __init__(self, pythia: Any, seed: int) -> None:
         self.pythia = pythia
         self.seed = seed
         self.next = 0  # number of the event that Pythia reads next
-        self.number = -1  # of the one that it completed last
+        self.number = -1  # number of the event that it completed last
         self.ids: Ints = np.zeros(0, np.int64)
         self.p4: Floats = np.zeros((0, 4))
 
     def match(self, batch: HardEvents) -> HardEvents:
         """Return the events of the batch that Pythia completes, with their particles."""
-        kept: list[int] = []
+        completed: list[int] = []
         skipped: list[int] = []
         ids, momenta = [], []
         if len(batch) and (ahead := int(batch.number[0]) - self.next) > 0:
@@ -143,24 +149,25 @@ class _Stream:
             while self.number < number and self.next <= number and self._next():
                 pass
             if self.number != number:
-                skipped.append(len(kept))
+                skipped.append(len(completed))
                 continue
-            kept.append(i)
+            completed.append(i)
             ids.append(self.ids)
             momenta.append(self.p4)
-        done = batch[np.array(kept, dtype=np.int64)]
+        events = batch[np.array(completed, dtype=np.int64)]
         offsets = offsets_from_counts(np.array([len(x) for x in ids], dtype=np.int64))
         pdg_id = np.concatenate([np.zeros(0, np.int64), *ids])
         particles = ParticleSet(offsets, pdg_id, np.concatenate([np.zeros((0, 4)), *momenta]))
-        done = done.with_particles(particles, np.full(len(pdg_id), -1))
-        if not kept:
-            return done
-        return done.tally("skipped_events", np.minimum(np.array(skipped, dtype=np.int64), len(kept) - 1))
+        events = events.with_particles(particles, np.full(len(pdg_id), -1))
+        if not completed:
+            return events
+        # the next event counts those skipped before it, the last one those after it
+        return events.tally("skipped_events", np.minimum(np.array(skipped, dtype=np.int64), len(completed) - 1))
 
     def _next(self) -> bool:
         """Have Pythia try the next event of the file; False at its end."""
         pythia = self.pythia
-        if pythia.infoPython().atEndOfFile():  # a copy: asked anew each time
+        if pythia.infoPython().atEndOfFile():  # infoPython() is a copy of that moment
             return False
         state = np.random.SeedSequence([self.seed, self.next]).generate_state(1)[0]
         pythia.rndm.init(int(state % 900_000_000) + 1)

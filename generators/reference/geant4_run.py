@@ -29,7 +29,7 @@ from fastsim.formats.calochallenge import Showers, check_name
 from fastsim.production.chunks import ChunkStore, Task
 from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.run import Run
-from fastsim.production.shower_run import Chunks, chunk_numbers, cut_to_range, shower_range, write_run
+from fastsim.production.shower_run import ShowerChunks, chunk_numbers, cut_to_range, shower_range, write_run
 from fastsim.production.summary import ShowerSummary
 from generators.reference.geant4 import REQUIRED, Calorimeter, Projectiles, data_environment
 from generators.reference.geant4_workers import Geant4Workers
@@ -51,8 +51,8 @@ def make_showers(
     Args:
         gun: detector, particle, energies, direction, seed.
         output: an HDF5 file (.h5, .hdf5); appears when complete, and so does its binning (.xml).
-        num: showers of the whole; shower i is the same for any number.
-        options: of the run; the seed is the gun's, and there is one worker process at least.
+        num: number of showers in all; shower i is the same for any number.
+        options: options of the run; the seed is the gun's, and there is at least one worker process.
         data: folder of Geant4's data sets; see :func:`generators.reference.geant4.data_environment`.
 
     Raises:
@@ -74,31 +74,31 @@ def make_showers(
     )
 
 
-def _computed(gun: ShowerGun, environment: dict[str, str], events: EventRange, workers: int, run: Run) -> Chunks:
-    """Yield what lies in the range, chunk by chunk."""
+def _computed(gun: ShowerGun, environment: dict[str, str], events: EventRange, workers: int, run: Run) -> ShowerChunks:
+    """Compute the showers in the range, and yield them chunk by chunk."""
     assert events.stop is not None
     runner, size = run.runner, SHOWERS_PER_CHUNK
     wanted = {number: min(size, events.stop - number * size) for number in chunk_numbers(events, size)}
     assert runner.store is not None
-    runner = replace(runner, store=_LongEnough(runner.store, wanted))
-    with _geant4(gun, environment, workers) as compute, closing(runner.run(compute, iter(wanted.items()))) as done:
-        for chunk in done:
+    runner = replace(runner, store=_CompleteChunks(runner.store, wanted))
+    with _geant4(gun, environment, workers) as compute, closing(runner.run(compute, iter(wanted.items()))) as finished:
+        for chunk in finished:
             yield cut_to_range(chunk, events, size)
 
 
 @dataclass(frozen=True)
-class _LongEnough:
-    """A :class:`fastsim.production.chunks.ChunkStore` that gives chunks with as many showers as are wanted.
+class _CompleteChunks:
+    """A :class:`fastsim.production.chunks.ChunkStore` that gives only chunks with as many showers as are wanted.
 
-    The last chunk of a run that wanted fewer ends early.
+    The last chunk of a stopped run that wanted fewer showers may have too few: it is computed again.
     """
 
     store: ChunkStore
     wanted: dict[int, int]
 
     def load(self, number: int) -> tuple[Any, float] | None:
-        kept = self.store.load(number)
-        return kept if kept is not None and len(kept[0]) >= self.wanted[number] else None
+        stored = self.store.load(number)
+        return stored if stored is not None and len(stored[0]) >= self.wanted[number] else None
 
     def save(self, number: int, content: Any, seconds: float) -> None:
         self.store.save(number, content, seconds)
@@ -106,11 +106,9 @@ class _LongEnough:
 
 @contextmanager
 def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[Task[Showers]]:
-    """Give a function that makes the showers of a job in one of ``num`` worker processes.
+    """Give a function that makes the showers of a job in one of ``num`` worker processes; call it from ``num`` threads.
 
-    It is to be called from as many threads.
-
-    After a failure the folder of Geant4's logs stays, for the message names one.
+    After a failure the folder of Geant4's logs is not removed, since the message names one of them.
     """
     folder = Path(tempfile.mkdtemp(prefix="fastsim-geant4-"))
     idle: SimpleQueue[Geant4Workers[Job]] = SimpleQueue()
@@ -147,12 +145,12 @@ def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[T
 
 
 def _result(folder: Path, job: Job) -> Path:
-    """Return where a worker leaves the voxels of a job."""
+    """Return the path of the file to which a worker writes the voxels of a job."""
     return folder / f"chunk-{job[0]:06d}.npy"
 
 
 def _compute(gun: ShowerGun, folder: Path, calorimeter: Calorimeter, job: Job) -> None:
-    """Do a job, in a fork of a worker."""
+    """Compute the showers of a job, in a fork of a worker, and write their voxels."""
     chunk, count = job
     energies, seeds = gun.draw(chunk)
     direction = (np.full(count, gun.theta), np.full(count, gun.phi))
@@ -162,7 +160,7 @@ def _compute(gun: ShowerGun, folder: Path, calorimeter: Calorimeter, job: Job) -
 
 
 def _settings(gun: ShowerGun, environment: dict[str, str]) -> dict[str, Any]:
-    """Return all that decides a chunk."""
+    """Return all that decides the content of a chunk, as JSON values."""
     try:
         bindings = version("geant4-pybind")
     except PackageNotFoundError as error:

@@ -1,6 +1,6 @@
 """The reference as a source of showers: Geant4 for any mixture of particles, energies and angles.
 
-Its limits are Geant4's, not those that a detector is meant for: what models and libraries leave out, it takes.
+Its limits are those of Geant4, not those that a detector is meant for: it takes what models and libraries do not.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ SHORT_LIVED: dict[int, str] = {
 """Geant4's names of hadrons that event generators leave undecayed, but no detector is meant for; by PDG id."""
 
 MIN_ENERGY = 1e-3
-"""GeV: what has less stops in the first millimetres of a calorimeter."""
+"""Least kinetic energy in GeV: particles of less stop in the first millimetres of a calorimeter."""
 MAX_ENERGY = 1e5
-"""GeV, kinetic: the end of FTFP_BERT's tables."""
+"""Highest kinetic energy in GeV: the end of FTFP_BERT's tables."""
 MAX_THETA = 1.5
-"""rad: a particle along the layers would never hit them."""
+"""Largest angle to the normal in rad: a particle along the layers would never hit them."""
 
 JOB_ENERGY, JOB_SIZE = 20.0, 100
-"""GeV, and particles, that are shot in one fork of Geant4: 0.3 s of work against 0.03 s for the fork."""
+"""Energy in GeV, and number, of the particles of one fork of Geant4: it works 0.3 s, and its start takes 0.03 s."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Geant4Showers(ShowerSource):
         self.domain = ShowerDomain(frozenset(self._names), MIN_ENERGY, MAX_ENERGY, MAX_THETA)
 
     def binning(self, pdg_id: int) -> Binning:
-        """Return the voxels of a particle's showers, the same for all particles.
+        """Return the voxels of a particle's showers, which are the same for all particles.
 
         Raises:
             OutOfDomain: if the particle is not in the domain.
@@ -126,16 +126,16 @@ class Geant4Showers(ShowerSource):
         voxels = np.zeros((len(incidents), self._target.num_voxels), dtype=np.float32)
         with self._lock:
             geant4, folder = self._opened()
-            parts = shares(incidents.energy)
-            jobs = [self._job(incidents[part], seeds[part], folder / f"{part.start}.npy") for part in parts]
+            slices = shares(incidents.energy)
+            jobs = [self._job(incidents[rows], seeds[rows], folder / f"{rows.start}.npy") for rows in slices]
             try:
                 for _ in geant4.done(jobs):
                     pass
             except FastsimError:
                 self._forget()
                 raise
-            for part, job in zip(parts, jobs, strict=True):
-                voxels[part] = np.load(job.result)
+            for rows, job in zip(slices, jobs, strict=True):
+                voxels[rows] = np.load(job.result)
                 job.result.unlink()
         return voxels
 
@@ -147,12 +147,13 @@ class Geant4Showers(ShowerSource):
             self._forget()
 
     def _forget(self) -> None:
-        """After a failure the folder stays, for its logs; the workers have been closed."""
+        """Drop the workers, which have ended; their folder stays, since after a failure its logs are needed."""
         if self._end is not None:
             self._end.detach()
         self._geant4 = self._folder = self._end = None
 
     def _opened(self) -> tuple[Geant4Workers[_Job], Path]:
+        """Return the workers, which the first call starts, and the folder of their results and logs."""
         if self._geant4 is None or self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="fastsim-geant4-"))
             self._geant4 = Geant4Workers(
@@ -162,27 +163,28 @@ class Geant4Showers(ShowerSource):
         return self._geant4, self._folder
 
     def _job(self, incidents: Incidents, seeds: NDArray[np.int64], result: Path) -> _Job:
+        """Return the job of shooting particles with their seeds."""
         names = [self._names[pdg_id] for pdg_id in incidents.pdg_id.tolist()]
         return _Job(Projectiles(names, incidents.energy, incidents.theta, incidents.phi, seeds.tolist()), result)
 
 
 def shares(energy: NDArray[np.float64]) -> list[slice]:
-    """Particles in a row that make one job: they end where ``JOB_ENERGY`` GeV or ``JOB_SIZE`` are reached.
+    """Share out particles of given energies (N,) in GeV in jobs, slices that end at ``JOB_ENERGY`` or ``JOB_SIZE``.
 
     >>> shares(np.array([15.0, 6.0, 1.0, 300.0, 2.0]))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    parts, first, total = [], 0, 0.0
+    slices, first, total = [], 0, 0.0
     for number, value in enumerate(energy.tolist(), start=1):
         total += value
         if total >= JOB_ENERGY or number - first == JOB_SIZE or number == len(energy):
-            parts.append(slice(first, number))
+            slices.append(slice(first, number))
             first, total = number, 0.0
-    return parts
+    return slices
 
 
 def _shoot(calorimeter: Calorimeter, job: _Job) -> None:
-    """Do a job, in a fork of a worker."""
+    """Compute the deposits of a job, in a fork of a worker, and write them."""
     target = AtomicPath(job.result, force=True)
     with target.temporary.open("wb") as file:
         np.save(file, calorimeter.shoot(job.shots))
@@ -190,5 +192,6 @@ def _shoot(calorimeter: Calorimeter, job: _Job) -> None:
 
 
 def _close(geant4: Geant4Workers[_Job], folder: Path) -> None:
+    """End the workers and remove their folder."""
     geant4.close()
     shutil.rmtree(folder, ignore_errors=True)

@@ -35,13 +35,13 @@ class _Worker:
 
 
 class Geant4Workers(Generic[J]):
-    """Workers that stay between calls of :meth:`done`.
+    """Worker processes that run Geant4; they stay between calls of :meth:`done`.
 
     Args:
         detector: the detector that Geant4 builds.
         environment: variables of the workers, as :func:`generators.reference.geant4.data_environment` returns them.
-        work: does one job in a fork, and writes its result; it and the jobs are sent to other processes.
-        workers: how many at most; they are started when there are jobs for them.
+        work: computes one job in a fork, and writes its result; it and the jobs are sent to other processes.
+        workers: number of workers at most; they are started when there are jobs for them.
         logs: folder of the files that Geant4 prints to, ``geant4-0.log`` and so on.
     """
 
@@ -125,7 +125,7 @@ class Geant4Workers(Generic[J]):
 
 
 def _last_words(log: Path) -> str:
-    """Return why Geant4 stopped: the text of the last exception in its log, otherwise the last line."""
+    """Say why Geant4 stopped: the text of the last exception in its log, or the last line if there is none."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     starts = [number for number, line in enumerate(lines) if line.startswith("*** G4Exception :")]
     reason = lines[starts[-1] : starts[-1] + 3] if starts else [line for line in lines if line.strip()][-1:]
@@ -139,7 +139,10 @@ def _serve(
     log: Path,
     jobs: Connection,
 ) -> None:
-    """Run a worker, which sends None when it is ready and after each job, or a text when something is wrong."""
+    """Run a worker: start Geant4, then do each job that comes in a fork.
+
+    It sends None when it is ready and after each job, or a text that says what is wrong.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends the workers
     os.environ.update(environment)
     # Geant4 writes to the process's own standard output, which may be a pipe with results

@@ -39,12 +39,17 @@ SETTINGS: tuple[str, ...] = (
 """Settings beyond the Monash tune: particles with c*tau > 10 mm are stable."""
 
 UNDECAYED: tuple[int, ...] = (111, 221, 3212)
+"""PDG ids of the particles that models leave to exact decays: pi0, eta and Sigma0."""
 _MAX_TRIES = 50
 _BLOCK = 256
 
 
 def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
-    """Make an initialised Pythia for guns; ``undecayed`` leaves pi0, eta and Sigma0 (the models' tokens) stable.
+    """Return an initialised Pythia for guns.
+
+    Args:
+        undecayed: keep pi0, eta and Sigma0 stable (:data:`UNDECAYED`), as the tokens of models are.
+        settings: further lines for Pythia.
 
     Raises:
         FastsimError: if Pythia refuses a setting or does not start.
@@ -65,9 +70,15 @@ def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> A
 
 
 def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats]:
-    """One pair event along z at rest: PDG ids (M,) and p4 (M, 4) in GeV of its final particles.
+    """Make one event of a parton pair at rest: PDG ids (M,) and four-momenta (M, 4) in GeV of its final particles.
 
     The parton flies along +z, its partner along -z. The seed alone decides the event.
+
+    Args:
+        pythia: a Pythia of :func:`make_pythia`.
+        flavour: PDG id of the parton.
+        pt: momentum of each of the two in GeV, their pT in the frame of the gun.
+        seed: seed of the event.
 
     Raises:
         FastsimError: if Pythia gives up on the pair.
@@ -90,10 +101,10 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
             continue
         rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in event if p.isFinal()]
         table = np.array(rows, dtype=np.float64)
-        pdg_id = table[:, 0].astype(np.int64)
+        pdg_id, p4 = table[:, 0].astype(np.int64), table[:, 1:]
         # about once in a million events Pythia leaves a resonance undecayed whose channels are all closed
         if np.isin(pdg_id, SPECIES).all():
-            return pdg_id, table[:, 1:]
+            return pdg_id, p4
     raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
 
 
@@ -101,16 +112,30 @@ _of_thread = threading.local()
 
 
 def own_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
-    """One :func:`make_pythia` a thread: starting it costs 50 ms and it keeps no state between seeded events."""
-    made = _of_thread.__dict__
+    """Return the Pythia of this thread with these options; the first call starts it.
+
+    Starting costs 50 ms, and Pythia keeps no state between events that have seeds.
+
+    Args:
+        undecayed: keep pi0, eta and Sigma0 stable.
+        settings: further lines for Pythia.
+    """
+    instances = _of_thread.__dict__
     key = " ".join((str(undecayed), *settings))
-    if key not in made:
-        made[key] = make_pythia(undecayed=undecayed, settings=settings)
-    return made[key]
+    if key not in instances:
+        instances[key] = make_pythia(undecayed=undecayed, settings=settings)
+    return instances[key]
 
 
 def _gun_block(job: tuple[Ints, Floats, Ints]) -> tuple[Ints, Ints, Floats]:
-    """Hemispheres of a block of partons in the axis frame: counts, PDG ids, p4."""
+    """Make the hemispheres of a block of N partons in the axis frame.
+
+    Args:
+        job: flavours, pT in GeV and seeds, each (N,).
+
+    Returns:
+        Numbers of particles (N,); PDG ids (M,) and four-momenta (M, 4) in GeV of all of them.
+    """
     pythia = own_pythia()
     counts, ids, momenta = [], [], []
     for flavour, pt, seed in zip(*job, strict=True):
@@ -123,7 +148,14 @@ def _gun_block(job: tuple[Ints, Floats, Ints]) -> tuple[Ints, Ints, Floats]:
 
 
 def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
-    """Both hemispheres of each pair as token sets, conjugated to quarks: pair i gives sets 2i and 2i + 1."""
+    """Make both hemispheres of a block of N pairs as token sets, those of antiquarks conjugated to quarks.
+
+    Args:
+        job: flavours, pT in GeV and seeds, each (N,).
+
+    Returns:
+        2N token sets in the axis frame; pair i gives the sets 2i and 2i + 1.
+    """
     pythia = own_pythia(undecayed=True)
     flavour, pt, seeds = job
     events = [shoot(pythia, int(f), float(p), int(s)) for f, p, s in zip(*job, strict=True)]
@@ -149,9 +181,19 @@ def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
 
 
 def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Replace undecayed particles whose products fall into both hemispheres by those products."""
+    """Replace undecayed particles whose products fall into both hemispheres by those products.
+
+    Args:
+        index: event of each particle (M,).
+        pdg_id: PDG ids (M,).
+        p4: four-momenta (M, 4) in GeV.
+        rng: source of randomness of the decays.
+
+    Returns:
+        Events, PDG ids and four-momenta of the particles, in another order.
+    """
     keep = np.ones(len(pdg_id), dtype=bool)
-    parts = []
+    columns = []
     for parent in UNDECAYED:
         rows = np.flatnonzero(np.abs(pdg_id) == parent)
         if len(rows) == 0:
@@ -162,13 +204,10 @@ def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Genera
         crosses[source[(momenta[:, 3] > 0) != (p4[rows][source, 3] > 0)]] = True
         keep[rows[crosses]] = False
         chosen = crosses[source]
-        parts.append((index[rows][source[chosen]], products[chosen], momenta[chosen]))
-    parts.append((index[keep], pdg_id[keep], p4[keep]))
-    return (
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
-        np.concatenate([part[2] for part in parts]),
-    )
+        columns.append((index[rows][source[chosen]], products[chosen], momenta[chosen]))
+    columns.append((index[keep], pdg_id[keep], p4[keep]))
+    indices, ids, vectors = zip(*columns, strict=True)
+    return np.concatenate(indices), np.concatenate(ids), np.concatenate(vectors)
 
 
 def _run(
@@ -177,7 +216,14 @@ def _run(
     pool: ProcessPoolExecutor | None,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Any]:
-    """Results of the jobs in order, in this process or in the pool's."""
+    """Yield the results of jobs in their order, computed in this process or in those of the pool.
+
+    Args:
+        function: computes a job.
+        jobs: the jobs.
+        pool: worker processes; None for this process.
+        progress: called with the number of finished jobs.
+    """
     results = map(function, jobs) if pool is None else pool.map(function, jobs)
     for number, result in enumerate(results):
         if progress is not None:
@@ -186,23 +232,23 @@ def _run(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor | None:
-    """Worker processes, none for 0. Not forked: the parent may hold torch threads."""
+    """Start worker processes, not as forks of this process, which may have torch threads; for 0 return None."""
     if workers == 0:
         return None
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
 
 
 def _jobs(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple[Ints, Floats, Ints]]:
-    """Blocks of (flavour, pT, seed): the seed of each parton depends on its place only, never on the workers."""
+    """Share out partons in jobs (flavours, pT, seeds); the seed of a parton depends on its place, not on workers."""
     seeds = rng.integers(1, 900_000_000, len(pt))
     return [(flavour[i : i + _BLOCK], pt[i : i + _BLOCK], seeds[i : i + _BLOCK]) for i in range(0, len(pt), _BLOCK)]
 
 
 class PythiaGun(HadronSource):
-    """The reference as a source of hadrons: one Pythia pair event a parton, its hemisphere kept.
+    """The reference as a source of hadrons: the parton's hemisphere of one Pythia event of a pair, for each parton.
 
     Args:
-        workers: worker processes; 0 runs in this one. The result does not depend on it.
+        workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
     """
 
     name = "pythia"
@@ -235,21 +281,27 @@ class PythiaGun(HadronSource):
         with self._lock:
             if self._pool is None:  # kept: starting workers costs more than a chunk of events
                 self._pool = _pool(self.workers)
-        parts = list(_run(_gun_block, jobs, self._pool, progress))
-        offsets = offsets_from_counts(np.concatenate([p[0] for p in parts]))
-        pdg_id = np.concatenate([p[1] for p in parts])
-        p4 = to_lab(np.concatenate([p[2] for p in parts]), offsets, partons)
+        blocks = zip(*_run(_gun_block, jobs, self._pool, progress), strict=True)
+        counts, pdg_id, momenta = (np.concatenate(column) for column in blocks)
+        offsets = offsets_from_counts(counts)
+        p4 = to_lab(momenta, offsets, partons)
         return ParticleSet(offsets, pdg_id, on_shell(p4, masses(pdg_id)))
 
 
 def token_sample(
     flavour: Ints, pt: Floats, *, seed: int, workers: int = 0, progress: Callable[[int], None] | None = None
 ) -> TokenSample:
-    """Training data: both hemispheres (2N sets) of N pair events as token sets in the axis frame.
+    """Make training data: both hemispheres of N events of pairs as token sets in the axis frame.
 
     Args:
-        flavour: (N,) quark flavours 1..5 or 21; pt: (N,) in GeV.
-        seed: decides every event; workers do not.
+        flavour: PDG ids (N,) of quarks 1 to 5 or 21.
+        pt: transverse momenta (N,) in GeV.
+        seed: seed of all events.
+        workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
+        progress: called with the number of finished blocks of 256 pairs.
+
+    Returns:
+        2N token sets; pair i gives the sets 2i and 2i + 1.
     """
     jobs = _jobs(np.asarray(flavour), np.asarray(pt, dtype=np.float64), np.random.default_rng(seed))
     pool = _pool(workers)

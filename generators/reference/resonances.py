@@ -31,12 +31,14 @@ _MAX_TRIES = 20
 
 Row = tuple[int, int, int, int, int]
 """PDG id, status, mother (index among the products, -1 for the resonance itself), colour, anticolour."""
+PDG_ID, STATUS, MOTHER, COLOURS = 0, 1, 2, slice(3, 5)
+"""Columns of a :data:`Row`."""
 
 
 class DecayResonances:
-    """The Step ``decay-resonances``: undecayed t, W, Z, H, tau get status 2 and their products are appended.
+    """The Step that gives undecayed t, W, Z, H and tau status 2 and appends their products to the hard record.
 
-    The tally ``decayed_resonances`` counts them. Four-momentum is conserved to rounding.
+    The tally ``decayed_resonances`` counts the resonances. Four-momentum is conserved to rounding.
     """
 
     name = "decay-resonances"
@@ -61,7 +63,7 @@ class DecayResonances:
         next_tag = np.full(len(events), 500, dtype=np.int64)
         np.maximum.at(next_tag, events.index, events.colours.max(axis=1))
         size = np.diff(events.offsets).copy()
-        parts: list[tuple[int, Ints, Floats]] = []
+        products: list[tuple[int, Ints, Floats]] = []
         for i, row in enumerate(chosen):
             e = event[i]
             colours = (int(events.colours[row, 0]), int(events.colours[row, 1]))
@@ -73,27 +75,37 @@ class DecayResonances:
                 )
             rows, p4 = decayed
             table = np.array(rows, dtype=np.int64)
-            table[:, 2] = np.where(table[:, 2] < 0, row - events.offsets[e], table[:, 2] + size[e])
-            table[:, 3:] = np.where(table[:, 3:] < 0, next_tag[e] - table[:, 3:], table[:, 3:])
-            next_tag[e] = max(next_tag[e], int(table[:, 3:].max()))
+            mother, tags = table[:, MOTHER], table[:, COLOURS]
+            table[:, MOTHER] = np.where(mother < 0, row - events.offsets[e], mother + size[e])
+            table[:, COLOURS] = np.where(tags < 0, next_tag[e] - tags, tags)
+            next_tag[e] = max(next_tag[e], int(table[:, COLOURS].max()))
             size[e] += len(table)
-            parts.append((int(e), table, boost_to(p4, np.broadcast_to(events.p4[row], p4.shape))))
-        return _appended(events, chosen, parts).tally("decayed_resonances", event)
+            products.append((int(e), table, boost_to(p4, np.broadcast_to(events.p4[row], p4.shape))))
+        return _appended(events, chosen, products).tally("decayed_resonances", event)
 
 
 def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: int) -> tuple[list[Row], Floats] | None:
-    """Decay one resonance at rest: rows of the products, new colour tags counted -1, -2..., and their p4 (GeV).
+    """Decay one resonance at rest.
 
-    None if Pythia finds no decay.
+    Args:
+        pythia: a Pythia with :data:`SETTINGS`.
+        pdg_id: species of the resonance.
+        m: its mass in GeV.
+        colours: its colour tags, 0 for none.
+        seed: seed of the decay.
+
+    Returns:
+        Rows of the N products, with new colour tags counted -1, -2..., and their four-momenta (N, 4) in GeV; None if
+        Pythia finds no decay.
     """
     pythia.rndm.init(seed)
     event = pythia.event
-    # the tags that Pythia makes are above those it is given
-    given = [101 if colours[0] else 0, 102 if colours[1] else 0]
-    own = {tag: colour for tag, colour in zip(given, colours, strict=True) if tag}
+    # new tags of Pythia are above the tags of the resonance
+    pythia_tags = [101 if colours[0] else 0, 102 if colours[1] else 0]
+    own = {tag: colour for tag, colour in zip(pythia_tags, colours, strict=True) if tag}
     for _ in range(_MAX_TRIES):
         event.reset()
-        event.append(pdg_id, 22, *given, 0.0, 0.0, 0.0, m, m, m)
+        event.append(pdg_id, 22, *pythia_tags, 0.0, 0.0, 0.0, m, m, m)
         if pythia.next() and event.size() > 3:
             break
     else:
@@ -111,22 +123,28 @@ def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: in
     return rows, np.array(momenta, dtype=np.float64)
 
 
-def _appended(events: HardEvents, decayed: Ints, parts: list[tuple[int, Ints, Floats]]) -> HardEvents:
-    """Return the events with products appended at the end of each record and the decayed entries given status 2."""
+def _appended(events: HardEvents, decayed: Ints, products: list[tuple[int, Ints, Floats]]) -> HardEvents:
+    """Return the events with products at the end of each record, and status 2 for the decayed entries.
+
+    Args:
+        events: the events.
+        decayed: rows of the decayed entries.
+        products: for each of them its event, the rows of its products, and their four-momenta in GeV.
+    """
     status = events.status.copy()
     status[decayed] = 2
-    table = np.concatenate([t for _, t, _ in parts])
-    p4 = np.concatenate([p for _, _, p in parts])
-    where = np.repeat([e for e, _, _ in parts], [len(t) for _, t, _ in parts])
+    table = np.concatenate([t for _, t, _ in products])
+    p4 = np.concatenate([p for _, _, p in products])
+    where = np.repeat([e for e, _, _ in products], [len(t) for _, t, _ in products])
     order = np.argsort(np.concatenate([events.index, where]), kind="stable")
     counts = np.diff(events.offsets) + np.bincount(where, minlength=len(events))
     return replace(
         events,
         offsets=offsets_from_counts(counts),
-        pdg_id=np.concatenate([events.pdg_id, table[:, 0]])[order],
-        status=np.concatenate([status, table[:, 1]])[order],
-        mothers=np.concatenate([events.mothers, table[:, [2, 2]]])[order],
-        colours=np.concatenate([events.colours, table[:, 3:]])[order],
+        pdg_id=np.concatenate([events.pdg_id, table[:, PDG_ID]])[order],
+        status=np.concatenate([status, table[:, STATUS]])[order],
+        mothers=np.concatenate([events.mothers, table[:, [MOTHER, MOTHER]]])[order],
+        colours=np.concatenate([events.colours, table[:, COLOURS]])[order],
         p4=np.concatenate([events.p4, p4])[order],
         mass=np.concatenate([events.mass, mass(p4)])[order],
         hard_columns={

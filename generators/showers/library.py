@@ -37,7 +37,7 @@ class ShowerLibrary(ShowerSource):
 
     Args:
         paths: CaloChallenge HDF5 files made by ``fastsim reference``, of one detector; of one particle or several.
-        neighbours: from how many of the nearest showers in energy one is drawn.
+        neighbours: number of stored showers, the nearest in energy, from which one is drawn.
 
     Raises:
         FastsimError: if a file cannot be read, does not fit the others, or holds other directions than the normal.
@@ -63,7 +63,7 @@ class ShowerLibrary(ShowerSource):
         self._showers = {pdg_id: _Stored([f for f in files if f.pdg_id == pdg_id]) for pdg_id in self._binnings}
         self._symmetries = symmetries(files[0].binning)
         stored = self._showers.values()
-        # what all particles have in common
+        # the energies that the showers of all particles cover
         low, high = max(s.energy[0] for s in stored), min(s.energy[1] for s in stored)
         self.domain = ShowerDomain(frozenset(self._showers), low, high, MAX_THETA)
 
@@ -85,17 +85,17 @@ class ShowerLibrary(ShowerSource):
         symmetry = rng.integers(len(self._symmetries), size=len(incidents))
         out = np.zeros((len(incidents), self._symmetries.shape[1]), dtype=np.float32)
         for pdg_id, stored in self._showers.items():
-            mine = np.flatnonzero(incidents.pdg_id == pdg_id)
-            rows, ratio = stored.choose(incidents.energy[mine], draw[mine], self.neighbours)
-            for kind in np.unique(symmetry[mine]):
-                those = symmetry[mine] == kind
-                turned = stored.voxels[rows[those]][:, self._symmetries[kind]]
-                out[mine[those]] = turned * ratio[those, None]
+            selected = np.flatnonzero(incidents.pdg_id == pdg_id)
+            rows, ratio = stored.choose(incidents.energy[selected], draw[selected], self.neighbours)
+            for kind in np.unique(symmetry[selected]):
+                alike = symmetry[selected] == kind
+                turned = stored.voxels[rows[alike]][:, self._symmetries[kind]]
+                out[selected[alike]] = turned * ratio[alike, None]
         return out
 
 
 class _Stored:
-    """Showers of one particle, and their order in energy."""
+    """The stored showers of one kind of particle, and their order in energy."""
 
     def __init__(self, files: Sequence[StoredShowers]) -> None:
         self.energy = min(file.energy[0] for file in files), max(file.energy[1] for file in files)
@@ -105,7 +105,16 @@ class _Stored:
         self.log_energy = log_energy[self.order]
 
     def choose(self, energy: NDArray[np.float64], draw: NDArray[np.float64], neighbours: int) -> tuple[Ints, Ratio]:
-        """Rows of ``voxels`` near energies (N,) in GeV, and the ratios of energies, each (N,)."""
+        """Choose a stored shower near each energy.
+
+        Args:
+            energy: energies (N,) in GeV.
+            draw: uniform random numbers (N,) that decide among the neighbours.
+            neighbours: number of stored showers, the nearest in energy, to choose from.
+
+        Returns:
+            Rows of ``voxels``, and the ratios of the wanted to the stored energies, each (N,).
+        """
         width = min(neighbours, len(self.order))
         place = np.searchsorted(self.log_energy, np.log(energy))
         first = np.clip(place - width // 2, 0, len(self.order) - width)
@@ -118,9 +127,10 @@ Ratio = NDArray[np.float32]
 
 
 def symmetries(binning: Binning) -> Ints:
-    """Return the voxel that each voxel of a turned or mirrored shower takes its energy from, shape (2 g, voxels).
+    """Return, for each way to turn and mirror a shower, the voxel that each voxel takes its energy from.
 
-    g is the number of turns that shift every layer by whole sectors; layers of one sector stay as they are.
+    The shape is (2 g, voxels), where g is the number of turns that shift every layer by whole sectors; layers of one
+    sector stay as they are.
     """
     sectors = [layer.num_alpha for layer, _ in binning.parts if layer.num_alpha > 1]
     turns = math.gcd(*sectors) if sectors else 1
@@ -128,15 +138,16 @@ def symmetries(binning: Binning) -> Ints:
     for mirrored in (False, True):
         for turn in range(turns):
             row = []
-            for layer, part in binning.parts:
+            for layer, voxels in binning.parts:
                 sector = np.arange(layer.num_alpha)[:: -1 if mirrored else 1]
                 sector = np.roll(sector, turn * layer.num_alpha // turns)
-                row.append(part.start + (sector[:, None] * layer.num_r + np.arange(layer.num_r)).reshape(-1))
+                row.append(voxels.start + (sector[:, None] * layer.num_r + np.arange(layer.num_r)).reshape(-1))
             rows.append(np.concatenate(row))
     return np.stack(rows)
 
 
 def _check(file: StoredShowers, first: StoredShowers) -> None:
+    """Raise FastsimError if a file does not fit the first file of a library, or its showers fit no library."""
     if file.detector != first.detector or file.binning.layers != first.binning.layers:
         raise FastsimError(
             f"{file.path}: showers in {file.detector} do not go with those of {first.path} in {first.detector}: a "

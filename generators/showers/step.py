@@ -16,25 +16,29 @@ from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import Cells, Floats, HardEvents, Ints, kinematics, offsets_from_counts, species
 from fastsim.sources.showers import ShowerSource
 
-NOWHERE = -1
-"""Of a particle that goes to no source."""
+NO_SOURCE = -1
+"""Number in place of a source's for a particle whose shower none makes."""
+SOURCE, FALLBACK = 0, 1
+"""Numbers of the sources in their order."""
 
 
-STAND_INS = {
+SUBSTITUTES = {
     310: 130,
     **{sign * hyperon: sign * 2112 for hyperon in (3122, 3322) for sign in (1, -1)},
     **{sign * hyperon: sign * 2212 for hyperon in (3112, 3222, 3312, 3334) for sign in (1, -1)},
 }
-"""Whose showers are taken for those of K0S and hyperons that no source takes: K0L, and the nucleon of that baryon
-number, neutral or charged alike. Their nuclear interactions are much the same."""
+"""PDG id of the particle whose showers replace those of a K0S or hyperon that no source takes: K0L for a K0S; for a
+hyperon the nucleon of its baryon number, neutral for neutral and charged for charged. Their nuclear interactions are
+much the same."""
 
 
 class Deposit:
-    """Sends the final particles of events into a calorimeter and adds up their showers in its cells.
+    """The Step that sends final particles into a calorimeter and adds up their showers in its cells.
 
     Particles outside the domain of ``source`` go to ``fallback`` (tally ``fallback_showers``, of all ``showers``). K0S
-    and hyperons that neither takes leave the showers of others (:data:`STAND_INS`; tally ``stand_in_showers``).
-    Neutrinos leave nothing. What else leaves nothing is counted, with its kinetic energy:
+    and hyperons that neither takes have the showers of other particles (:data:`SUBSTITUTES`; tally
+    ``stand_in_showers``). Neutrinos leave nothing. Other particles that leave nothing are counted, with their kinetic
+    energies:
 
     * ``forward_particles``, ``forward_energy_MeV``: beyond the towers' ``eta_max``;
     * ``soft_particles``, ``soft_energy_MeV``: of less energy than either source takes;
@@ -47,8 +51,8 @@ class Deposit:
 
     Args:
         source: the model, library or reference to use.
-        fallback: where particles outside its domain go, usually Geant4; None to count them as dropped.
-        towers: the geometry; its detector must be the sources'.
+        fallback: the source for particles outside its domain, usually Geant4; None to count them as dropped.
+        towers: the cells; their detector must be that of the sources.
 
     Raises:
         PipelineError: if sources and towers do not belong to one detector.
@@ -81,49 +85,65 @@ class Deposit:
         if not finite.all():
             number = events.number[event[np.argmin(finite)]]
             raise InvalidEvent(f"event {number}: a particle's momentum is not finite")
-        seen = ~np.isin(np.abs(particles.pdg_id), tuple(species.NEUTRINOS))
-        event, pdg_id, p4 = event[seen], particles.pdg_id[seen], particles.p4[seen]
+        visible = ~np.isin(np.abs(particles.pdg_id), tuple(species.NEUTRINOS))
+        event, pdg_id, p4 = event[visible], particles.pdg_id[visible], particles.p4[visible]
         kinetic = kinetic_energies(pdg_id, p4)
         direction, moves = unit_vectors(p4)
         inside = moves & (np.abs(kinematics.eta(p4)) < self.towers.eta_max)
         use, soft = self._choose(pdg_id, kinetic)
-        pdg_id, replaced = self._stand_ins(pdg_id, kinetic, use)
-        lost = {"forward": ~inside, "soft": inside & soft, "dropped": inside & ~soft & (use == NOWHERE)}
-        for key, which in lost.items():
-            events = events.tally(f"{key}_particles", event[which])
-            events = events.tally(f"{key}_energy_MeV", event[which], 1e3 * kinetic[which])
-        use[~inside] = NOWHERE
-        events = events.tally("showers", event[use != NOWHERE]).tally("fallback_showers", event[use == 1])
+        pdg_id, use, replaced = self._with_substitutes(pdg_id, kinetic, use)
+        lost = {"forward": ~inside, "soft": inside & soft, "dropped": inside & ~soft & (use == NO_SOURCE)}
+        for key, chosen in lost.items():
+            events = events.tally(f"{key}_particles", event[chosen])
+            events = events.tally(f"{key}_energy_MeV", event[chosen], 1e3 * kinetic[chosen])
+        use = np.where(inside, use, NO_SOURCE)
+        events = events.tally("showers", event[use != NO_SOURCE]).tally("fallback_showers", event[use == FALLBACK])
         events = events.tally("stand_in_showers", event[replaced & inside])
         hits = [self._hits(s, event, pdg_id, kinetic, direction, use == k, rng) for k, s in enumerate(self._sources)]
-        at, cell, energy = (np.concatenate(column) for column in zip(*hits, strict=True))
-        events = events.tally("leaked_energy_MeV", at[cell < 0], energy[cell < 0])
-        return replace(events, cells=collected(len(events), at, cell, energy))
+        event, cell, energy = (np.concatenate(column) for column in zip(*hits, strict=True))
+        events = events.tally("leaked_energy_MeV", event[cell < 0], energy[cell < 0])
+        return replace(events, cells=collected(len(events), event, cell, energy))
 
     @property
     def _sources(self) -> list[ShowerSource]:
         return [self.source] if self.fallback is None else [self.source, self.fallback]
 
     def _choose(self, pdg_id: Ints, kinetic: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-        """Return the number of the source that takes each particle, or NOWHERE; and which have too little energy."""
-        use = np.full(len(pdg_id), NOWHERE)
-        some = np.flatnonzero(kinetic > 0)
-        incidents = _along_axis(pdg_id[some], kinetic[some])
+        """Choose the source of each particle's shower.
+
+        Args:
+            pdg_id: PDG ids (N,).
+            kinetic: kinetic energies (N,) in GeV.
+
+        Returns:
+            Number of the source, or NO_SOURCE, and whether the energy is too low for all sources, each (N,).
+        """
+        use = np.full(len(pdg_id), NO_SOURCE)
+        rows = np.flatnonzero(kinetic > 0)
+        incidents = _along_axis(pdg_id[rows], kinetic[rows])
         for number, source in reversed(list(enumerate(self._sources))):
-            use[some[source.domain.contains(incidents)]] = number
-        soft = (use == NOWHERE) & (kinetic < min(source.domain.min_energy for source in self._sources))
+            use[rows[source.domain.contains(incidents)]] = number
+        soft = (use == NO_SOURCE) & (kinetic < min(source.domain.min_energy for source in self._sources))
         return use, soft
 
-    def _stand_ins(self, pdg_id: Ints, kinetic: Floats, use: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """Return the particles whose showers are taken, and which of them stand in for others; update ``use``."""
-        taken = pdg_id.copy()
-        some = np.flatnonzero((use == NOWHERE) & (kinetic > 0) & np.isin(pdg_id, list(STAND_INS)))
-        taken[some] = [STAND_INS[i] for i in pdg_id[some].tolist()]
-        some = some[self.source.domain.contains(_along_axis(taken[some], kinetic[some]))]
-        use[some] = 0
+    def _with_substitutes(self, pdg_id: Ints, kinetic: Floats, use: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+        """Replace particles that no source takes by their :data:`SUBSTITUTES`, where the source takes those.
+
+        Args:
+            pdg_id: PDG ids (N,).
+            kinetic: kinetic energies (N,) in GeV.
+            use: number of the source of each particle (N,), or NO_SOURCE.
+
+        Returns:
+            PDG ids, numbers of the sources, and which particles were replaced, each (N,).
+        """
+        substitutes = pdg_id.copy()
+        rows = np.flatnonzero((use == NO_SOURCE) & (kinetic > 0) & np.isin(pdg_id, list(SUBSTITUTES)))
+        substitutes[rows] = [SUBSTITUTES[i] for i in pdg_id[rows].tolist()]
+        rows = rows[self.source.domain.contains(_along_axis(substitutes[rows], kinetic[rows]))]
         replaced = np.zeros(len(pdg_id), np.bool_)
-        replaced[some] = True
-        return np.where(replaced, taken, pdg_id), replaced
+        replaced[rows] = True
+        return np.where(replaced, substitutes, pdg_id), np.where(replaced, SOURCE, use), replaced
 
     def _hits(
         self,
@@ -135,28 +155,44 @@ class Deposit:
         chosen: NDArray[np.bool_],
         rng: np.random.Generator,
     ) -> tuple[Ints, Ints, Floats]:
-        """Events, cells (-1 for leakage) and energies in MeV of what the voxels of a source's showers hold."""
+        """Sample the showers of the chosen particles, and put the energy of each voxel into a cell.
+
+        Args:
+            source: the source of the showers.
+            event, pdg_id, kinetic, direction: event (N,), PDG id (N,), kinetic energy in GeV (N,), and direction of
+                flight (N, 3) of the particles.
+            chosen: which particles have a shower from this source (N,).
+            rng: source of all randomness.
+
+        Returns:
+            Event, cell (-1 beyond the towers) and energy in MeV of each voxel with energy, each (M,).
+        """
         rows = np.flatnonzero(chosen)
         showers = source.sample(_along_axis(pdg_id[rows], kinetic[rows]), rng=rng)
         if not np.isfinite(showers).all() or (showers < 0).any():
             raise PipelineError(f"{source.name} gave a shower with deposits that are negative or not finite")
         turn = rng.uniform(-np.pi, np.pi, len(rows))
-        found: list[tuple[Ints, Ints, Floats]] = []
+        hits: list[tuple[Ints, Ints, Floats]] = []
         for species_id in np.unique(pdg_id[rows]):
-            those = np.flatnonzero(pdg_id[rows] == species_id)
+            selected = np.flatnonzero(pdg_id[rows] == species_id)
             voxels = _voxels(source.binning(int(species_id)).layers)
-            shower, voxel = np.nonzero(showers[those])
-            shower = those[shower]
+            shower, voxel = np.nonzero(showers[selected])
+            shower = selected[shower]
             r, alpha = voxels.places(voxel, rng)
             cell = self.towers.locate(direction[rows[shower]], voxels.layer[voxel], r, alpha + turn[shower])
-            found.append((event[rows[shower]], cell, showers[shower, voxel].astype(np.float64)))
+            hits.append((event[rows[shower]], cell, showers[shower, voxel].astype(np.float64)))
         empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-        at, cell, energy = (np.concatenate(column) for column in zip(empty, *found, strict=True))
-        return at, cell, energy
+        events, cells, energies = (np.concatenate(column) for column in zip(empty, *hits, strict=True))
+        return events, cells, energies
 
 
 def kinetic_energies(pdg_id: Ints, p4: Floats) -> Floats:
-    """Kinetic energies in GeV (N,): E - m, with the mass of a known species, else that of the four-momentum."""
+    """Return kinetic energies E - m in GeV, (N,), with the mass of the species, or of the momentum if that is unknown.
+
+    Args:
+        pdg_id: PDG ids (N,).
+        p4: four-momenta (N, 4) in GeV.
+    """
     mass = kinematics.mass(p4)
     for unique in np.unique(pdg_id):
         try:
@@ -167,11 +203,11 @@ def kinetic_energies(pdg_id: Ints, p4: Floats) -> Floats:
 
 
 def collected(num_events: int, event: Ints, cell: Ints, energy: Floats) -> Cells:
-    """Energy deposits added up cell by cell; those of cell -1 are left out.
+    """Add up energy deposits cell by cell, without those of cell -1.
 
     Args:
-        num_events: E.
-        event, cell, energy: of each deposit (N,), energies in MeV.
+        num_events: number of events.
+        event, cell, energy: event, cell and energy in MeV of each deposit, (N,).
     """
     kept = cell >= 0
     event, cell = event[kept], cell[kept]
@@ -192,7 +228,7 @@ class _Voxels(NamedTuple):
     width: Floats
 
     def places(self, voxel: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Radii in mm and angles of places in voxels (N,), uniform over their areas."""
+        """Draw a place in each of N voxels, uniform over its area: radii in mm and angles in rad, each (N,)."""
         low, high = self.r2_low[voxel], self.r2_high[voxel]
         r = np.sqrt(low + rng.uniform(size=len(voxel)) * (high - low))
         return r, self.alpha[voxel] + rng.uniform(size=len(voxel)) * self.width[voxel]
@@ -200,22 +236,25 @@ class _Voxels(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _voxels(layers: tuple[Layer, ...]) -> _Voxels:
+    """Return the places of all voxels of some layers, in the order of a shower's vector."""
     columns = []
     for number, layer in enumerate(layers):
         squares = np.square(layer.r_edges)
         width = 2 * np.pi / layer.num_alpha
         alpha = np.repeat(-np.pi + width * np.arange(layer.num_alpha), layer.num_r)
-        low, high = (np.tile(part, layer.num_alpha) for part in (squares[:-1], squares[1:]))
+        low, high = (np.tile(edges, layer.num_alpha) for edges in (squares[:-1], squares[1:]))
         columns.append((np.full(layer.num_voxels, number), low, high, alpha, np.full(layer.num_voxels, width)))
     return _Voxels(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 def _along_axis(pdg_id: Ints, kinetic: Floats) -> Incidents:
+    """Return particles along the normal of the layers, as which towers take all particles."""
     zeros = np.zeros(len(kinetic))
     return Incidents(pdg_id, kinetic, zeros, zeros)
 
 
 def _check(source: ShowerSource, towers: Towers) -> None:
+    """Raise PipelineError if a source's showers and the towers are not of one detector."""
     if source.detector != towers.detector:
         raise PipelineError(
             f"{source.name} makes showers in {source.detector}, but the towers are those of {towers.detector}"

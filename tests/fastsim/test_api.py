@@ -67,8 +67,8 @@ def test_gun_text_sets_and_fallback(tmp_path: Path) -> None:
     assert whole.events == 200 and 60 < whole.notes["fallback_partons"] < 140
     fastsim.generate(gun, tmp_path / "b.h5", model=Spray(20.0), seed=3, first_event=150, num_events=20)
     partons, sets, attributes = hdf5.read(tmp_path / "a.h5")
-    some, part, _ = hdf5.read(tmp_path / "b.h5")
-    assert np.array_equal(partons.p4[150:170], some.p4) and np.array_equal(sets[150:170].p4, part.p4)
+    some, selected, _ = hdf5.read(tmp_path / "b.h5")
+    assert np.array_equal(partons.p4[150:170], some.p4) and np.array_equal(sets[150:170].p4, selected.p4)
     assert "num=200" in attributes["gun"]
 
 

@@ -328,11 +328,11 @@ def test_steps_are_names(tmp_path: Path) -> None:
 
 def test_hepmc_events_read_as_events(tmp_path: Path) -> None:
     run, batches = hepmc.read_events(hepmc_file(tmp_path / "in.hepmc3", ROWS), chunk_size=2)
-    parts = list(batches)
-    assert [part.number.tolist() for part in parts] == [[0, 1], [2]] and run.beam_pdg_id == (2212, 2212)
-    assert [part.scale.tolist() for part in parts] == [[0.0, 0.0], [0.0]]
+    all_batches = list(batches)
+    assert [batch.number.tolist() for batch in all_batches] == [[0, 1], [2]] and run.beam_pdg_id == (2212, 2212)
+    assert [batch.scale.tolist() for batch in all_batches] == [[0.0, 0.0], [0.0]]
     wanted = events_of(ROWS).particles
-    found = HardEvents.concatenate(parts).particles
+    found = HardEvents.concatenate(all_batches).particles
     assert wanted is not None and found is not None
     assert np.array_equal(found.pdg_id, wanted.pdg_id), "status 1 alone"
     assert np.allclose(found.p4, wanted.p4, rtol=1e-9, atol=1e-12)

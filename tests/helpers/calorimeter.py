@@ -17,7 +17,7 @@ TOWERS = Towers("toy", depths_mm=(100.0, 200.0, 400.0), segments=(1, 2))
 
 
 class Drops(ShowerSource):
-    """A quarter of each particle's kinetic energy, in about half of the voxels."""
+    """A source that puts a quarter of each particle's kinetic energy into about half of the voxels."""
 
     detector = "toy"
 
@@ -44,7 +44,7 @@ Row = tuple[int, float, float, float]
 
 
 def events_of(rows: list[list[Row]]) -> HardEvents:
-    """Events of particles on their mass shells."""
+    """Return one event for each list of particles, which are put on their mass shells."""
     flat = [row for event in rows for row in event]
     ids, kinetic, eta, phi = (np.array(column) for column in zip(*flat, strict=True))
     m = species.masses(ids)

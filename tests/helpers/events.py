@@ -12,7 +12,7 @@ HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
 
 
 def with_hadrons(events: HardEvents, seed: int = 0, per_parton: int = 12) -> HardEvents:
-    """Every outgoing parton gives on-shell hadrons along it; every other outgoing entry passes through."""
+    """Return the events with on-shell hadrons along every outgoing parton, and every other outgoing entry as it is."""
     rng = np.random.default_rng(seed)
     ids, p4, origin = [], [], []
     counts = np.zeros(len(events), dtype=np.int64)
@@ -53,14 +53,20 @@ LINES = (
 
 
 def event(*changes: tuple[int, int, str], tail: str = "", drop: int | None = None) -> str:
-    """An LHE event u ubar -> g g, with (line, column, text) replaced, a line dropped, or lines added."""
+    """Return an LHE event u ubar -> g g.
+
+    Args:
+        changes: (line, column, text) to replace.
+        tail: lines to add at the end.
+        drop: a line to leave out.
+    """
     rows = [line.split() for line in LINES]
     for line, column, text in changes:
         rows[line][column] = text
-    kept = [" ".join(row) for k, row in enumerate(rows) if k != drop]
-    return "\n".join(["<event>", *kept, *([tail] if tail else []), "</event>", ""])
+    lines = [" ".join(row) for k, row in enumerate(rows) if k != drop]
+    return "\n".join(["<event>", *lines, *([tail] if tail else []), "</event>", ""])
 
 
 def file(*events: str, end: str = "</LesHouchesEvents>\n") -> str:
-    """A whole LHE file."""
+    """Return the text of an LHE file with these events."""
     return INIT + "".join(events) + end

@@ -17,7 +17,7 @@ def partons_of(pdg_id: list[int], pt: list[float], eta: list[float], phi: list[f
 def toy_sets(
     num: int, mean: float, rng: np.random.Generator, *, width: float = 0.3, flavours: tuple[int, ...] = (1, -1, 2, 3)
 ) -> tuple[ParticleSet, Partons]:
-    """``num`` sets of Poisson(mean) particles, exponential in pT, Gaussian of the given width about the parton."""
+    """Return ``num`` sets of Poisson(mean) particles, exponential in pT, Gaussian in eta and phi about partons."""
     partons = Partons.from_pt_eta_phi(
         rng.choice(flavours, num),
         np.exp(rng.uniform(np.log(200), np.log(600), num)),

@@ -21,7 +21,7 @@ CHUNK = 8
 
 
 class Server:
-    """Starts one run at a time: :meth:`start`, then :meth:`wait`."""
+    """A process that starts one run at a time: :meth:`start`, then :meth:`wait`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -31,7 +31,13 @@ class Server:
         )  # fmt: skip
 
     def start(self, *words: object, errors: Path, file_size: int | None = None) -> int:
-        """Process id of ``fastsim WORDS``, whose messages go to ``errors`` and whose files cannot grow further."""
+        """Start ``fastsim WORDS`` and return its process id.
+
+        Args:
+            words: the command line.
+            errors: file for its messages.
+            file_size: bytes at which a file can grow no further; None for no limit.
+        """
         assert self._process.stdin is not None
         job = {"words": list(map(str, words)), "errors": str(errors), "file_size": file_size}
         self._process.stdin.write(json.dumps(job) + "\n")
@@ -39,7 +45,7 @@ class Server:
         return self._line()
 
     def wait(self) -> int:
-        """Exit status of the run; negative for a signal."""
+        """Wait for the end of the run, and return its exit status: negative for a signal."""
         return self._line()
 
     def _line(self) -> int:
@@ -53,7 +59,7 @@ class Server:
 
 
 def run(job: dict[str, Any]) -> int:
-    """Exit status of one run, in this process."""
+    """Run a job in this process, and return its exit status."""
     from fastsim.cli import main
     from fastsim.detector import shower_gun
     from fastsim.production import shower_run
@@ -74,6 +80,7 @@ def run(job: dict[str, Any]) -> int:
 
 
 def serve() -> None:
+    """Read jobs, and answer each with a process id and an exit status."""
     import pyhepmc  # noqa: F401
     import torch  # noqa: F401
 

@@ -46,7 +46,7 @@ num_alpha = 3
 
 
 class ToySource(ShowerSource):
-    """Made-up deposits in the detector of a file: quick, and can be sent to other processes."""
+    """A source of made-up deposits in the detector of a file; it is quick, and can be sent to other processes."""
 
     name = "toy"
     domain = ShowerDomain(frozenset({11, 22}), 1.0, 100.0)
@@ -67,13 +67,13 @@ class ToySource(ShowerSource):
 
 
 def electron_binning(num_layers: int = 45, num_r: int = 9, num_alpha: int = 16) -> Binning:
-    """Dataset 2 of the CaloChallenge, or a coarser calorimeter of the same radius."""
+    """Return the binning of dataset 2 of the CaloChallenge, or of a coarser calorimeter of the same radius."""
     edges = tuple(np.round(np.linspace(0.0, 41.85, num_r + 1), 6).tolist())
     return Binning("electron", 11, tuple(Layer(i, edges, num_alpha) for i in range(num_layers)))
 
 
 def mixed_binning() -> Binning:
-    """A small calorimeter with what dataset 1 has: unequal layers, one without voxels, one with a single sector."""
+    """Return a small binning that has, as dataset 1, unequal layers, one without voxels and some of one sector."""
     layers = (
         Layer(0, (0.0, 5.0, 10.0, 30.0), 1),
         Layer(1, (0.0, 2.0, 8.0, 20.0), 6),
@@ -95,10 +95,12 @@ def toy_showers(
     response: float = 1.0,
     quantum: float = 10.0,
 ) -> Showers:
-    """``num`` showers.
+    """Return ``num`` toy showers.
 
     Args:
-        binning: of the voxels; the layers with voxels share 38 radiation lengths.
+        num: how many.
+        binning: where the voxels lie; the layers with voxels share 38 radiation lengths.
+        rng: source of all randomness.
         energy: incident energies in MeV, log-uniform between these.
         depth, width, response: factors on the depth of the maximum, the radius, and the visible energy.
         quantum: MeV of one sampled deposit.
@@ -111,7 +113,7 @@ def toy_showers(
     along = np.diff(reach, axis=1)
     direction, kick = rng.uniform(-np.pi, np.pi, num), rng.rayleigh(0.08, num)
     voxels = np.zeros((num, binning.num_voxels), dtype=np.float32)
-    for number, (layer, part) in enumerate(binning.parts):
+    for number, (layer, rows) in enumerate(binning.parts):
         spread = width * (1.0 + number / layers)
         edges = np.array(layer.r_edges)
         core, tail = (1.0 - np.exp(-edges / s) * (1.0 + edges / s) for s in (2.0 * spread, 9.0 * spread))
@@ -124,15 +126,15 @@ def toy_showers(
         hits = rng.poisson(mean.reshape(num, -1) / quantum)
         deposit = np.zeros(hits.shape)
         deposit[hits > 0] = quantum * rng.standard_gamma(hits[hits > 0])
-        voxels[:, part] = np.where(deposit > READOUT, deposit, 0.0)
+        voxels[:, rows] = np.where(deposit > READOUT, deposit, 0.0)
     return Showers(incident, voxels)
 
 
 def store(path: Path, showers: Showers, binning: Binning, **settings: Any) -> Path:
-    """Writes showers as ``fastsim reference`` does: with the binning beside them and the settings of the run."""
+    """Write showers as ``fastsim showers`` does, with their binning (.xml) and the settings of the run."""
     write_showers(path, showers)
     path.with_suffix(".xml").write_text(binning.to_xml(), encoding="utf-8")
-    made = {"detector": {"name": "pb-si-ecal"}, "energy": [1.0, 100.0], "theta": 0.0, "seed": 1, **settings}
+    values = {"detector": {"name": "pb-si-ecal"}, "energy": [1.0, 100.0], "theta": 0.0, "seed": 1, **settings}
     with h5py.File(path, "a") as file:
-        file.attrs["settings"] = json.dumps(made)
+        file.attrs["settings"] = json.dumps(values)
     return path

@@ -12,7 +12,7 @@ HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
 
 
 class Spray(HadronSource):
-    """Each parton gives on-shell hadrons along it, with transverse momenta of ``width`` GeV."""
+    """A source that makes on-shell hadrons along each parton, with transverse momenta of ``width`` GeV."""
 
     name = "spray"
 
@@ -34,7 +34,7 @@ class Spray(HadronSource):
 
 
 def hard_event(rows: list[tuple[int, int, tuple[int, int], list[float]]], number: int = 0) -> HardEvents:
-    """One event from rows (PDG id, status, mothers within the event, p4)."""
+    """Return one event from rows (PDG id, status, mothers within the event, p4 in GeV)."""
     p4 = np.array([row[3] for row in rows], dtype=np.float64)
     size = len(rows)
     return HardEvents(
@@ -53,21 +53,21 @@ def hard_event(rows: list[tuple[int, int, tuple[int, int], list[float]]], number
 
 
 def outgoing(events: HardEvents) -> Floats:
-    """Total four-momentum of the outgoing entries of each event, as given, (E, 4)."""
+    """Return the total four-momentum of the outgoing entries of each of E events, as given, (E, 4) in GeV."""
     final = events.status == 1
     index = events.index[final]
     return np.stack([np.bincount(index, weights=c, minlength=len(events)) for c in events.p4[final].T], axis=-1)
 
 
 def closure(events: HardEvents) -> float:
-    """The worst relative difference between final particles and outgoing entries."""
+    """Return the largest relative difference between the sums of final particles and of outgoing entries."""
     assert events.particles is not None
     total = outgoing(events)
     return float((np.abs(events.particles.sums() - total).max(axis=1) / total[:, 0]).max())
 
 
 def shell(events: HardEvents) -> float:
-    """The worst |E^2 - p^2 - m^2| / E^2 of the final particles of known species."""
+    """Return the largest |E^2 - p^2 - m^2| / E^2 of the final particles of known species."""
     assert events.particles is not None
     ids, p4 = events.particles.pdg_id, events.particles.p4
     known = np.isin(np.abs(ids), list(species.MASSES))

@@ -46,8 +46,8 @@ def test_r_runs_fastest_then_alpha_then_the_layer() -> None:
                 r = (layer.r_edges[i] + layer.r_edges[i + 1]) / 2
                 expected.append((layer.id, r, r * math.cos(alpha), r * math.sin(alpha)))
     found: list[tuple[float, ...]] = []
-    for layer, part in binning.parts:
-        assert part == slice(len(found), len(found) + layer.num_voxels)
+    for layer, rows in binning.parts:
+        assert rows == slice(len(found), len(found) + layer.num_voxels)
         found += zip([layer.id] * layer.num_voxels, layer.r, layer.eta, layer.phi, strict=True)
     assert binning.num_voxels == len(found) == 3 + 18 + 12 + 1
     assert np.array(found) == pytest.approx(np.array(expected), abs=1e-12)

@@ -1,4 +1,4 @@
-"""CaloChallenge HDF5: round trip, reading in parts, and a clear refusal of everything that is not showers."""
+"""CaloChallenge HDF5: round trip, reading in chunks, and a clear refusal of everything that is not showers."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_parts_are_bounded_and_whole(tmp_path: Path, some: Showers, monkeypatch:
     monkeypatch.setattr(module, "CHUNK_VALUES", 5 * 34 + 1)
     path = tmp_path / "s.hdf5"
     write_showers(path, some)
-    parts = list(read_chunks(path, BINNING))
-    assert [len(p) for p in parts] == [5, 5, 5, 5, 3] == [len(p) for p in some.chunks()]
-    assert np.array_equal(np.concatenate([p.voxels for p in parts]), some.voxels)
+    chunks = list(read_chunks(path, BINNING))
+    assert [len(chunk) for chunk in chunks] == [5, 5, 5, 5, 3] == [len(chunk) for chunk in some.chunks()]
+    assert np.array_equal(np.concatenate([chunk.voxels for chunk in chunks]), some.voxels)
     assert [len(p) for p in read_chunks(path, max_events=7)] == [5, 2]
     assert np.array_equal(read_showers(path, max_events=7).incident, some.incident[:7])
     assert len(read_showers(path, max_events=1000)) == 23

@@ -99,10 +99,10 @@ def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path
     # in slices of a range that does not begin where a chunk does
     slices = [tmp_path / f"slice{i}.h5" for i in range(3)]
     for i, path in enumerate(slices):
-        fastsim.generate(source, path, **options(folder, part=(i, 3), first_event=3, num_events=17))
+        fastsim.generate(source, path, **options(folder, slice=(i, 3), first_event=3, num_events=17))
     assert sum(m.events for m in verify_together(slices)) == 17
-    parts = HardEvents.concatenate([contents(path) for path in slices])
-    assert digest(parts) == digest(events[3:20])
+    joined = HardEvents.concatenate([contents(path) for path in slices])
+    assert digest(joined) == digest(events[3:20])
 
 
 def test_cells_of_a_file_of_hadrons_in_slices(folder: Path, tmp_path: Path) -> None:
@@ -110,12 +110,12 @@ def test_cells_of_a_file_of_hadrons_in_slices(folder: Path, tmp_path: Path) -> N
     fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3)
     both = [tmp_path / f"{i}.h5" for i in range(2)]
     for i, path in enumerate(both):
-        fastsim.generate(hadrons, path, **options(folder, steps=("calorimeter",), part=(i, 2)))
+        fastsim.generate(hadrons, path, **options(folder, steps=("calorimeter",), slice=(i, 2)))
     assert [m.events for m in verify_together(both)] == [12, 10]
     fastsim.generate(folder / "events.lhe", tmp_path / "whole.h5", **options(folder))
-    whole, parts = contents(tmp_path / "whole.h5").cells, HardEvents.concatenate([contents(p) for p in both]).cells
-    assert whole is not None and parts is not None
-    assert np.array_equal(whole.id, parts.id) and np.array_equal(whole.energy, parts.energy)
+    whole, joined = contents(tmp_path / "whole.h5").cells, HardEvents.concatenate([contents(p) for p in both]).cells
+    assert whole is not None and joined is not None
+    assert np.array_equal(whole.id, joined.id) and np.array_equal(whole.energy, joined.energy)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_only_a_run_of_the_same_settings_goes_on(
 def test_a_run_of_another_range_goes_on_from_the_same_blocks(folder: Path, tmp_path: Path) -> None:
     """A block is computed whole, whatever is asked of it; a gun's last one too."""
     for kind, source in (("events", folder / "events.lhe"), ("gun", GUN)):
-        whole, output = tmp_path / f"{kind}.h5", tmp_path / f"{kind}-part.h5"
+        whole, output = tmp_path / f"{kind}.h5", tmp_path / f"{kind}-slice.h5"
         fastsim.generate(source, whole, **options(folder))
         with pytest.raises(Stopped):
             fastsim.generate(source, output, **options(folder, num_events=10, progress=stop_at(4)))
@@ -223,8 +223,8 @@ def test_slices_of_hadrons_draw_by_their_events_numbers(folder: Path, tmp_path: 
         fastsim.generate(
             tmp_path / f"{name}.h5", tmp_path / f"{name}-cells.h5", **options(folder, steps=("calorimeter",))
         )
-    whole, part = (contents(tmp_path / f"{name}-cells.h5") for name in ("hadrons", "slice"))
-    assert part.number.tolist() == list(range(8, NUM)) and digest(part) == digest(whole[8:])
+    whole, cut = (contents(tmp_path / f"{name}-cells.h5") for name in ("hadrons", "slice"))
+    assert cut.number.tolist() == list(range(8, NUM)) and digest(cut) == digest(whole[8:])
 
 
 def test_a_chunk_with_cells_comes_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def run(text: str, first: int = 0, num: int | None = None, runner: ChunkRunner =
     return [chunk.content for chunk in chunks]
 
 
-def particles(parts: list[HardEvents]) -> NDArray[Any]:
-    return np.concatenate([p.particles.p4 for p in parts if p.particles is not None])
+def particles(batches: list[HardEvents]) -> NDArray[Any]:
+    return np.concatenate([p.particles.p4 for p in batches if p.particles is not None])
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +47,13 @@ def test_slices_are_bitwise_the_whole(first: int, num: int | None) -> None:
     text = file(*[event()] * 10)
     whole = HardEvents.concatenate(run(text))
     assert whole.number.tolist() == list(range(10))
-    part = HardEvents.concatenate(run(text, first, num))
+    batch = HardEvents.concatenate(run(text, first, num))
     wanted = whole[first : None if num is None else first + num]
-    assert part.number.tolist() == wanted.number.tolist()
-    assert part.particles is not None and wanted.particles is not None
-    assert np.array_equal(part.particles.p4, wanted.particles.p4)
-    assert np.array_equal(part.particles.pdg_id, wanted.particles.pdg_id)
-    assert part.notes == wanted.notes
+    assert batch.number.tolist() == wanted.number.tolist()
+    assert batch.particles is not None and wanted.particles is not None
+    assert np.array_equal(batch.particles.p4, wanted.particles.p4)
+    assert np.array_equal(batch.particles.pdg_id, wanted.particles.pdg_id)
+    assert batch.notes == wanted.notes
 
 
 def test_threads_change_nothing() -> None:
@@ -118,7 +118,7 @@ def test_good_events_before_a_bad_one_come_out() -> None:
     with pytest.raises(InvalidEvent, match="event 6"):
         for chunk in chunks:
             done.append(chunk.content)
-    assert [n for part in done for n in part.number] == list(range(6))
+    assert [n for batch in done for n in batch.number] == list(range(6))
     assert np.array_equal(particles(run(text, 0, 6)), particles(done))
 
 
@@ -127,11 +127,11 @@ def test_gun_slices_are_bitwise_the_whole() -> None:
         return [chunk.content for chunk in open_input(text).chunks(HadronizeSets(Spray(), Spray()), 1, events)[1]]
 
     gun = "flavour=u,g pt=20:200 num=20"
-    parts = shot(gun)
-    assert [len(part) for part in parts] == [8, 8, 4]
-    whole, part = HardEvents.concatenate(parts), HardEvents.concatenate(shot(gun, EventRange(6, 5)))
-    assert whole.number.tolist() == list(range(20)) and part.number.tolist() == list(range(6, 11))
-    for some, wanted in ((part, whole[6:11]), (shot("flavour=u,g pt=20:200 num=5")[0], whole[:5])):
+    batches = shot(gun)
+    assert [len(batch) for batch in batches] == [8, 8, 4]
+    whole, batch = HardEvents.concatenate(batches), HardEvents.concatenate(shot(gun, EventRange(6, 5)))
+    assert whole.number.tolist() == list(range(20)) and batch.number.tolist() == list(range(6, 11))
+    for some, wanted in ((batch, whole[6:11]), (shot("flavour=u,g pt=20:200 num=5")[0], whole[:5])):
         assert some.particles is not None and wanted.particles is not None
         assert np.array_equal(some.p4, wanted.p4) and np.array_equal(some.particles.p4, wanted.particles.p4)
     with pytest.raises(FastsimError, match="the gun shoots 20"):
@@ -140,8 +140,8 @@ def test_gun_slices_are_bitwise_the_whole() -> None:
 
 def test_summary_adds_up() -> None:
     summary = Summary(output="out.h5", source="spray")
-    for part in run(file(*[event()] * 10)):
-        summary.add(ChunkRow.of(0, 0, part, 0.1))
+    for batch in run(file(*[event()] * 10)):
+        summary.add(ChunkRow.of(0, 0, batch, 0.1))
     assert (summary.events, summary.partons, summary.sum_weights) == (10, 20, 10.0)
     rows = dict(summary.rows())
     assert rows["events"] == "10" and rows["output"] == "out.h5" and "events/s" in rows["time"]

@@ -82,13 +82,13 @@ def test_any_way_of_running_gives_the_same_showers(
 ) -> None:
     first = data.draw(st.integers(0, NUM - 1), "first shower")
     num = data.draw(st.none() | st.integers(1, NUM), "number of showers")
-    num_parts = data.draw(st.integers(1, 6), "slices")
+    num_slices = data.draw(st.integers(1, 6), "slices")
     threads = st.integers(1, 4)
     make(folder / "all.h5", threads=data.draw(threads), force=True)
     wanted = read_showers(folder / "all.h5")[first : None if num is None else first + num]
-    outputs = [folder / f"part{i}.h5" for i in range(num_parts)]
-    for i in data.draw(st.permutations(range(num_parts)), "order of the jobs"):
-        run = {"part": (i, num_parts), "first_event": first, "num_events": num, "threads": data.draw(threads)}
+    outputs = [folder / f"slice{i}.h5" for i in range(num_slices)]
+    for i in data.draw(st.permutations(range(num_slices)), "order of the jobs"):
+        run = {"slice": (i, num_slices), "first_event": first, "num_events": num, "threads": data.draw(threads)}
         stop = data.draw(st.integers(0, 3), "chunks before it is stopped")
         try:
             make(outputs[i], **run, force=True, progress=stopping_after(stop))
@@ -96,8 +96,8 @@ def test_any_way_of_running_gives_the_same_showers(
             assert not outputs[i].exists() or Manifest.read(manifest_path(outputs[i]))  # an example before this one's
             make(outputs[i], **run, resume=True)
     manifests = verify_together(outputs)
-    parts = [read_showers(path) for path in outputs if verify(path).events]
-    assert digest(Showers.concatenate(parts)) == digest(wanted)
+    slices = [read_showers(path) for path in outputs if verify(path).events]
+    assert digest(Showers.concatenate(slices)) == digest(wanted)
     assert sum(m.events for m in manifests) == len(wanted)
     assert sum(m.incident for m in manifests) == pytest.approx(wanted.incident.sum())
     assert {path.name for path in folder.iterdir() if path.name.startswith(".") or "parts" in path.name} == set()
@@ -171,7 +171,7 @@ def test_chunks_come_back_bit_for_bit(make: Callable[..., Any], small_chunks: No
 def two(make: Callable[..., Any], small_chunks: None, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     outputs = tmp_path / "0.h5", tmp_path / "1.h5"
     for i, path in enumerate(outputs):
-        make(path, part=(i, 2))
+        make(path, slice=(i, 2))
     yield outputs
 
 
@@ -198,7 +198,7 @@ def test_verify_finds_what_is_wrong(two: tuple[Path, Path], tmp_path: Path, caps
 def test_empty_slices_are_outputs_too(make: Callable[..., Any], tmp_path: Path) -> None:
     outputs = [tmp_path / f"{i}.h5" for i in range(3)]
     for i, path in enumerate(outputs):
-        make(path, part=(i, 3))
+        make(path, slice=(i, 3))
     assert [m.events for m in verify_together(outputs)] == [0, 0, NUM]
 
 

@@ -75,7 +75,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", ["events", "gun"])
 def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject, folder: Path) -> None:
     size = data.draw(st.integers(1, NUM + 5), "events of a chunk")
-    num_parts = data.draw(st.integers(1, 6), "slices")
+    num_slices = data.draw(st.integers(1, 6), "slices")
     first = data.draw(st.integers(0, NUM - 1), "first event")
     num = data.draw(st.none() | st.integers(1, NUM), "number of events")
     threads = st.integers(1, 4)
@@ -84,10 +84,10 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
         fastsim.generate(source, folder / "all.h5", model=MODEL, seed=9, threads=data.draw(threads), force=True)
         whole = contents(folder / "all.h5")
         wanted = whole[first : None if num is None else first + num]
-        outputs = [folder / f"part{i}.h5" for i in range(num_parts)]
-        for i in data.draw(st.permutations(range(num_parts)), "order of the jobs"):
+        outputs = [folder / f"slice{i}.h5" for i in range(num_slices)]
+        for i in data.draw(st.permutations(range(num_slices)), "order of the jobs"):
             outputs[i].unlink(missing_ok=True)
-            run: dict[str, Any] = {"model": MODEL, "seed": 9, "part": (i, num_parts), "first_event": first}
+            run: dict[str, Any] = {"model": MODEL, "seed": 9, "slice": (i, num_slices), "first_event": first}
             run |= {"num_events": num, "threads": data.draw(threads)}
             stop = data.draw(st.integers(0, 3), "chunks before it is stopped")
             try:
@@ -95,8 +95,8 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
             except Stopped:
                 fastsim.generate(source, outputs[i], **run, resume=True)
         manifests = verify_together(outputs)
-    parts = [contents(path) for path, m in zip(outputs, manifests, strict=True) if verify(path).events]
-    assert digest(renumbered(HardEvents.concatenate(parts))) == digest(renumbered(wanted))
+    slices = [contents(path) for path, m in zip(outputs, manifests, strict=True) if verify(path).events]
+    assert digest(renumbered(HardEvents.concatenate(slices))) == digest(renumbered(wanted))
     assert sum(m.events for m in manifests) == len(wanted)
     assert {path.name for path in folder.iterdir() if path.name.startswith(".") or "parts" in path.name} == set()
 
@@ -120,12 +120,12 @@ def test_the_reference_in_slices_and_by_workers(folder: Path, tmp_path: Path) ->
         fastsim.reference(folder / "events.lhe", tmp_path / "whole.h5", **options, log=tmp_path / "log")
         fastsim.reference(folder / "events.lhe", tmp_path / "workers.h5", **options, workers=1)
         for i in range(2):
-            fastsim.reference(folder / "events.lhe", tmp_path / f"{i}.h5", **options, part=(i, 2))
+            fastsim.reference(folder / "events.lhe", tmp_path / f"{i}.h5", **options, slice=(i, 2))
     assert (tmp_path / "whole.h5").read_bytes() == (tmp_path / "workers.h5").read_bytes()
     slices = verify_together([tmp_path / "0.h5", tmp_path / "1.h5"])
     assert [m.events for m in slices] == [4, 6] and slices[0].settings["model"] == "pythia"
-    parts = HardEvents.concatenate([contents(tmp_path / f"{i}.h5") for i in range(2)])
-    assert digest(parts) == digest(contents(tmp_path / "whole.h5"))
+    joined = HardEvents.concatenate([contents(tmp_path / f"{i}.h5") for i in range(2)])
+    assert digest(joined) == digest(contents(tmp_path / "whole.h5"))
     assert '"event": "end"' in (tmp_path / "log").read_text()
 
 
@@ -191,7 +191,7 @@ def two(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     with patch.object(Input, "chunk_size", 8):
         outputs = tmp_path / "0.hepmc3", tmp_path / "1.hepmc3"
         for i, path in enumerate(outputs):
-            fastsim.generate(folder / "events.lhe", path, model=MODEL, part=(i, 2))
+            fastsim.generate(folder / "events.lhe", path, model=MODEL, slice=(i, 2))
         yield outputs
 
 
@@ -233,7 +233,7 @@ def test_verify_misses_the_first_and_the_last_slice(folder: Path, tmp_path: Path
     outputs = [tmp_path / f"{i}.h5" for i in range(3)]
     with patch.object(Input, "chunk_size", 8):
         for i, path in enumerate(outputs):
-            fastsim.generate(folder / "events.lhe", path, model=MODEL, part=(i, 3))
+            fastsim.generate(folder / "events.lhe", path, model=MODEL, slice=(i, 3))
     assert sum(m.events for m in verify_together(outputs)) == NUM
     for some, missing in ((outputs[1:], "events 0 to 15 are missing"), (outputs[:2], "events 32 to 44 are missing")):
         with pytest.raises(FastsimError, match=missing):
@@ -257,7 +257,7 @@ def test_a_gun_of_more_sets_is_another_run(tmp_path: Path) -> None:
 def test_a_guns_events_keep_their_numbers_in_slices(ending: str, tmp_path: Path) -> None:
     with patch.object(GunInput, "chunk_size", 16):
         for i in range(3):
-            fastsim.generate(GUN, tmp_path / f"{i}.{ending}", model=MODEL, part=(i, 3))
+            fastsim.generate(GUN, tmp_path / f"{i}.{ending}", model=MODEL, slice=(i, 3))
         fastsim.generate(GUN, tmp_path / f"whole.{ending}", model=MODEL)
 
     def numbers(path: Path) -> list[int]:
@@ -283,12 +283,12 @@ def test_pipes_have_no_parts(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for source in (tmp_path / "pipe", "-"):
         with pytest.raises(FastsimError, match="a stream has no slices"):
-            fastsim.generate(source, tmp_path / "a.h5", model=MODEL, part=(0, 2))
+            fastsim.generate(source, tmp_path / "a.h5", model=MODEL, slice=(0, 2))
 
 
 def test_no_part_of_what_begins_beyond_the_end(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match=f"first event 99 asked, but there are {NUM}"):
-        fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", model=MODEL, first_event=99, part=(0, 2))
+        fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", model=MODEL, first_event=99, slice=(0, 2))
 
 
 def test_nothing_that_is_read_is_written(folder: Path, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_manifests_that_are_none(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.root", "a.h5", "a.hepmc3.zst"])
 def test_empty_slices_are_outputs_too(name: str, folder: Path, tmp_path: Path) -> None:
     for i in range(3):
-        fastsim.generate(folder / "events.lhe", tmp_path / f"{i}{name}", model=MODEL, part=(i, 3))
+        fastsim.generate(folder / "events.lhe", tmp_path / f"{i}{name}", model=MODEL, slice=(i, 3))
     found = verify_together([tmp_path / f"{i}{name}" for i in range(3)])
     assert [m.events for m in found] == [0, 0, NUM]
     if name == "a.h5":

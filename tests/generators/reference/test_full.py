@@ -88,7 +88,7 @@ def test_slices_restarts_and_workers(shared: Path, tmp_path: Path) -> None:
             fastsim.reference(source, tmp_path / "stopped.h5", **options, progress=stop)
         assert fastsim.reference(source, tmp_path / "stopped.h5", **options, resume=True).resumed_events > 0
         for i in range(2):
-            fastsim.reference(source, tmp_path / f"{i}.h5", **options, part=(i, 2))
+            fastsim.reference(source, tmp_path / f"{i}.h5", **options, slice=(i, 2))
     whole = (tmp_path / "whole.h5").read_bytes()
     assert whole == (tmp_path / "workers.h5").read_bytes() == (tmp_path / "stopped.h5").read_bytes()
     slices = verify_together([tmp_path / "0.h5", tmp_path / "1.h5"])

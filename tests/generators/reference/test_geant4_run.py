@@ -42,7 +42,7 @@ def data(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_showers(gun: ShowerGun, output: Path, *, num: int, data: Path | None = None, **options: Any) -> ShowerSummary:
-    options = {"seed": gun.seed, "slice": options.pop("part", None), **options}
+    options = {"seed": gun.seed, **options}
     return geant4_run.make_showers(gun, output, num=num, data=data, options=RunOptions(**options))
 
 
@@ -91,7 +91,7 @@ def test_workers_numbers_and_restarts_do_not_change_a_bit(data: Path, tmp_path: 
 
     slices = [tmp_path / f"slice{i}.h5" for i in range(2)]
     for i, path in enumerate(slices):
-        make_showers(gun(), path, num=num, first_event=40, num_events=120, part=(i, 2))
+        make_showers(gun(), path, num=num, first_event=40, num_events=120, slice=(i, 2))
     assert [m.events for m in verify_together(slices)] == [60, 60] and verify(one).events == num
     for column, whole in enumerate(arrays(one)):
         assert np.array_equal(np.concatenate([arrays(path)[column] for path in slices]), whole[40:160])
