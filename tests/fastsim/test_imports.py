@@ -68,7 +68,8 @@ def third_party_imports() -> dict[str, str]:
                     names = [node.module]
                 for name in names:
                     found.setdefault(name.split(".")[0], str(path.relative_to(ROOT)))
-    own = {*PACKAGES, "data", *sys.stdlib_module_names}
+    # _typeshed: types of the standard library, for type checkers only
+    own = {*PACKAGES, "data", "_typeshed", *sys.stdlib_module_names}
     return {name: place for name, place in found.items() if name not in own}
 
 
