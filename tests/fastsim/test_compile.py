@@ -36,7 +36,6 @@ def test_compile_leaves_nothing_to_compile(tmp_path: Path) -> None:
     second = run("compile", cache=cache)
     assert "compiled before" in second.stdout
     commands = [
-        ["generate", *GUN, "-o", str(tmp_path / "a.h5")],
         ["generate", *GUN, "-o", str(tmp_path / "b.h5"), "--steps", "hadrons,calorimeter"],
         ["showers", *PHOTONS, "-o", str(tmp_path / "c.h5")],
     ]

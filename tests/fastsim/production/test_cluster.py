@@ -98,7 +98,7 @@ def test_errors_come_back(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="not both"):
         fastsim.generate(GUN, tmp_path / "a.h5", model=Spray(), scheduler="tcp://x:1", workers=1)
     with (
-        patch("fastsim.production.dask.SECONDS", 1),
+        patch("fastsim.production.dask.TIMEOUT", 1),
         pytest.raises(FastsimError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
     ):
         fastsim.generate(GUN, tmp_path / "a.h5", model=Spray(), scheduler="tcp://127.0.0.1:9")

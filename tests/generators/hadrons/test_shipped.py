@@ -23,8 +23,8 @@ def partons(num: int, flavour: int, pt: float) -> Partons:
 
 
 @pytest.fixture(scope="module", params=cards.available(cards.HADRONS))
-def model(request: pytest.FixtureRequest) -> fastsim.Model:
-    loaded: fastsim.Model = fastsim.load_model(request.param)
+def model(request: pytest.FixtureRequest) -> fastsim.HadronSource:
+    loaded: fastsim.HadronSource = fastsim.load_model(request.param)
     return loaded
 
 
@@ -42,33 +42,34 @@ def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> No
 
 
 @pytest.mark.parametrize(("flavour", "pt"), [(2, 40.0), (-5, 150.0), (21, 600.0)])
-def test_means_are_pythias(model: fastsim.Model, flavour: int, pt: float) -> None:
-    real = PythiaGun().sample(partons(NUM, flavour, pt), rng=np.random.default_rng(11))
-    generated = model.sample(partons(NUM, flavour, pt), seed=12)
+def test_means_are_pythias(model: fastsim.HadronSource, flavour: int, pt: float) -> None:
+    num = NUM // 4 if model.kind == "diffusion" else NUM  # a fifth of a minute for gluons as it is
+    real = PythiaGun().sample(partons(num, flavour, pt), rng=np.random.default_rng(11))
+    generated = model.sample(partons(num, flavour, pt), rng=12)
     for a, b in (
         (real.counts.astype(float), generated.counts.astype(float)),
         (mass(real.sums()), mass(generated.sums())),
         (real.sums()[:, 1], generated.sums()[:, 1]),
     ):
-        error = np.sqrt((a.var() + b.var()) / NUM)
+        error = np.sqrt((a.var() + b.var()) / num)
         # five standard errors and the 2% that a good model may be off
         assert abs(a.mean() - b.mean()) < 5 * error + 0.02 * abs(a.mean())
 
 
-def test_particles_are_stable_species_on_their_mass_shells(model: fastsim.Model) -> None:
-    found = model.sample(partons(400, 21, 500.0), seed=3)
+def test_particles_are_stable_species_on_their_mass_shells(model: fastsim.HadronSource) -> None:
+    found = model.sample(partons(100 if model.kind == "diffusion" else 400, 21, 500.0), rng=3)
     assert set(np.abs(found.pdg_id).tolist()) <= set(STABLE)
     scale = found.p4[:, 0] * 1e-7 + 1e-9
     assert (np.abs(mass(found.p4) ** 2 - masses(found.pdg_id) ** 2) < 1e-6 * found.p4[:, 0] ** 2 + scale).all()
 
 
-def test_threads_do_not_change_a_bit(model: fastsim.Model) -> None:
+def test_threads_do_not_change_a_bit(model: fastsim.HadronSource) -> None:
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(model.sample(partons(64, 4, 90.0), seed=5))
+            results.append(model.sample(partons(64, 4, 90.0), rng=5))
     finally:
         torch.set_num_threads(before)
     assert (results[0].p4 == results[1].p4).all() and (results[0].pdg_id == results[1].pdg_id).all()
