@@ -84,7 +84,7 @@ class Setting:
 
 
 @cache
-def load(source: str, steps: int | None = None, precision: str | None = None) -> fastsim.Model:
+def load(source: str, steps: int | None = None, precision: str | None = None) -> fastsim.HadronSource:
     """Load a model with other network evaluations or another precision than its card says."""
     if precision is None:
         return fastsim.load_model(source, num_inference_steps=steps)
@@ -111,7 +111,7 @@ def _with_precision(config: Mapping[str, Any], precision: str) -> dict[str, Any]
 class SampleBatch:
     """Sets of a batch of partons: job (number, partons)."""
 
-    model: fastsim.Model
+    model: fastsim.HadronSource
 
     def __call__(self, job: tuple[int, Partons]) -> ParticleSet:
         number, partons = job
