@@ -1,5 +1,6 @@
 # make demo      install, run the shipped example, compare it with Pythia
 # make test      install, run the tests; COVERAGE=1 also says how much of the code they ran
+# make test-docs install, run the commands, pages and notebooks of the documentation
 # make slow      install, run the tests that take minutes
 # make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
@@ -20,7 +21,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test slow fuzz lint docs notebooks validate validate-hadrons validate-showers validate-copper bench bench-production install clean
+.PHONY: demo test test-docs slow fuzz lint docs notebooks validate validate-hadrons validate-showers validate-copper bench bench-production install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -39,6 +40,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+test-docs: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m documentation tests
 
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

@@ -10,6 +10,7 @@ from types import ModuleType
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.documentation
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 LIMIT = 120.0

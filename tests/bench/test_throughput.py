@@ -12,6 +12,8 @@ import pytest
 from bench import production_cost, throughput
 from bench.speed import bench_partons
 from bench.throughput import PYTHIA, Setting
+from generators.hadrons.flow.model import DiffusionModel
+from generators.hadrons.source import HadronModel
 
 EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
 
@@ -30,14 +32,16 @@ def test_rates_of_threads_and_workers(more: dict[str, Any]) -> None:
 
 
 def test_options_change_the_model() -> None:
-    precise = throughput.load("hadron-tree", None, "float32")
-    assert (precise.precision, throughput.load("hadron-tree").precision) == ("float32", "bfloat16")
+    precise, usual = throughput.load("hadron-tree", None, "float32"), throughput.load("hadron-tree")
+    assert isinstance(precise, HadronModel) and isinstance(usual, HadronModel)
+    assert (precise.precision, usual.precision) == ("float32", "bfloat16")
     partons = bench_partons(20.0, 60.0, 4, 1, (4,))
     assert set(partons.pdg_id) == {4}
-    assert not np.array_equal(precise.sample(partons).p4, throughput.load("hadron-tree").sample(partons).p4)
+    assert not np.array_equal(precise.sample(partons, rng=1).p4, usual.sample(partons, rng=1).p4)
     rows = throughput.variants(["hadron-tree", "hadron-diffusion"])
     assert rows["8 network evaluations"] == [None, None, Setting("hadron-diffusion", steps=8)]
-    assert throughput.load("hadron-diffusion", 8).num_inference_steps == 8
+    diffusion = throughput.load("hadron-diffusion", 8)
+    assert isinstance(diffusion, DiffusionModel) and diffusion.num_inference_steps == 8
 
 
 def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.documentation
 def test_readme_commands_run(workplace: Path) -> None:
     commands = [line for block in readme_blocks("bash") for line in block.splitlines() if line.startswith("fastsim ")]
     assert len(commands) >= 4
@@ -102,6 +103,7 @@ def test_readme_commands_run(workplace: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.documentation
 def test_readme_python_runs(workplace: Path) -> None:
     blocks = readme_blocks("python")
     assert blocks
@@ -111,6 +113,7 @@ def test_readme_python_runs(workplace: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.documentation
 def test_example_scripts_run(workplace: Path) -> None:
     run = [sys.executable, "-m", "fastsim.cli"]
     source = "data/examples/pp_dijet.lhe.gz"
