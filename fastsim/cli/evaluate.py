@@ -23,7 +23,7 @@ _file = click.Path(exists=True, dir_okay=False)
 _positive = click.FloatRange(0.0, min_open=True)
 
 
-@click.command("evaluate", short_help="Hold generated files against a real one.")
+@click.command("evaluate", short_help="Compare generated files with a real one.")
 @click.argument("real", type=_file)
 @click.argument("generated", type=_file, nargs=-1, required=True)
 @click.option("--null", type=_file, help="A second, independent real file: gives every null, in place of permutations.")
