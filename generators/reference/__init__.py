@@ -1,1 +1,1 @@
-"""The Monte Carlos that the models are held against, and fall back to."""
+"""The Monte Carlos that the models are compared with, and fall back to."""
