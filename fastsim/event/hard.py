@@ -125,12 +125,12 @@ class HardEvents(Ragged):
             ("hard_columns", hard, len(self.pdg_id)),
             ("particle_columns", particle, num_particles),
         )
-        changed = {
+        changed: dict[str, Any] = {
             kind: {**getattr(self, kind), **{name: _column(name, values, size) for name, values in columns.items()}}
             for kind, columns, size in given
             if columns
         }
-        return replace(self, **changed)  # type: ignore[arg-type]
+        return replace(self, **changed)
 
     def with_particles(self, particles: ParticleSet, origin: Ints) -> HardEvents:
         """Return the batch with other final particles, without the columns of those before.

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -136,7 +137,7 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-class AtomicWriter:
+class AtomicWriter(ABC):
     """Base of the writers of files, each a context manager; ``-`` as path is standard output.
 
     On a clean exit the file takes its name. After a bad input or Ctrl-C, what was written is kept as a partial file;
@@ -158,9 +159,9 @@ class AtomicWriter:
         assert self._target is not None
         return self._target.temporary
 
+    @abstractmethod
     def _finish(self, complete: bool) -> None:
         """Flush and close the file; ``complete`` is False when it will be thrown away."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

@@ -360,11 +360,13 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
                 spans = {"event": (start, stop), "hard": (low, high), "particle": (0, 0)}
                 if particles is not None:
                     spans["particle"] = (first, first + len(particles.pdg_id))
-                columns = {kind: _columns(file, group, *spans[group]) for kind, group in COLUMN_GROUPS.items()}
+                columns: dict[str, Any] = {
+                    kind: _columns(file, group, *spans[group]) for kind, group in COLUMN_GROUPS.items()
+                }
                 events: dict[str, Any] = {name: file[f"event/{name}"][start:stop] for name in _EVENT}
                 _check_lengths(offsets - low, hard, events, particles, origin)
-            contents = {"particles": particles, "origin": origin, "cells": cells}
-            yield HardEvents(offsets=offsets - low, **contents, **hard, **events, **columns)  # type: ignore[arg-type]
+            contents: dict[str, Any] = {"particles": particles, "origin": origin, "cells": cells}
+            yield HardEvents(offsets=offsets - low, **contents, **hard, **events, **columns)
 
     return run, batches()
 

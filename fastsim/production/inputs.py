@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,14 +33,20 @@ class Input(ABC):
     Attributes:
         carries: what its events have, in the words of :class:`fastsim.sources.pipeline.Step`: "partons" or "hadrons".
         chunk_size: number of events in a chunk.
-        rereadable: whether it can be read a second time, as resuming a run takes it.
-        paths: the files that it is read from.
     """
 
     carries: frozenset[str]
     chunk_size: int = EVENTS_PER_CHUNK
-    rereadable: bool = True
-    paths: tuple[PathLike, ...] = ()
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether it can be read a second time, as resuming a run takes it."""
+        return True
+
+    @property
+    def paths(self) -> tuple[PathLike, ...]:
+        """The files that it is read from."""
+        return ()
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -107,13 +113,12 @@ class LheInput(Input):
     carries = frozenset({"partons"})
 
     @property
-    def rereadable(self) -> bool:  # type: ignore[override]
+    def rereadable(self) -> bool:
         return isinstance(self.source, str | os.PathLike) and not _is_pipe(self.source)
 
     @property
-    def paths(self) -> tuple[PathLike, ...]:  # type: ignore[override]
-        is_file = isinstance(self.source, str | os.PathLike) and os.path.isfile(self.source)
-        return (self.source,) if is_file else ()  # type: ignore[return-value]
+    def paths(self) -> tuple[PathLike, ...]:
+        return _files(self.source) if isinstance(self.source, str | os.PathLike) else ()
 
     def settings(self) -> dict[str, Any]:
         return _file_settings(self.paths, self.chunk_size)
@@ -213,16 +218,16 @@ class EventFileInput(Input):
     """A file whose events hold final particles: HepMC of any origin, or HDF5 or ROOT that fastsim wrote."""
 
     path: PathLike
-    paths: tuple[PathLike, ...] = field(init=False)
 
     carries = frozenset({"hadrons"})
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", (self.path,) if os.path.isfile(self.path) else ())
+    @property
+    def rereadable(self) -> bool:
+        return not _is_pipe(self.path)
 
     @property
-    def rereadable(self) -> bool:  # type: ignore[override]
-        return not _is_pipe(self.path)
+    def paths(self) -> tuple[PathLike, ...]:
+        return _files(self.path)
 
     def settings(self) -> dict[str, Any]:
         return _file_settings(self.paths, self.chunk_size)
@@ -268,6 +273,11 @@ def open_input(given: InputLike) -> Input:
 def _is_pipe(path: PathLike) -> bool:
     """Return whether a path is that of a pipe or device, which can be read once only."""
     return os.path.exists(path) and not os.path.isfile(path)
+
+
+def _files(path: PathLike) -> tuple[PathLike, ...]:
+    """Return the path where a file is, and nothing where none is, or a pipe or device."""
+    return (path,) if os.path.isfile(path) else ()
 
 
 def _file_settings(paths: tuple[PathLike, ...], chunk_size: int) -> dict[str, Any]:
