@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsim.event.arrays import Floats, Ints, Ragged
+from fastsim.event.arrays import Floats, Ints, Ragged, ragged_indices
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
 from fastsim.event.species import PARTON_MASSES
 
@@ -55,11 +55,72 @@ class Partons:
 
 
 @dataclass(frozen=True)
+class Decayed(Ragged):
+    """The particles of N sets that decayed, D in all: status 2 of an event record. Mothers come before daughters.
+
+    Attributes:
+        offsets: set i has the decayed particles ``offsets[i]:offsets[i+1]``, (N+1,).
+        pdg_id: PDG ids, (D,).
+        p4: four-momenta (E, px, py, pz) in GeV, (D, 4).
+        mother: index, within the set's decayed particles, of the one that decayed into this one; -1 for a particle that
+            the partons became, (D,).
+        vertex: where they were made, (ct, x, y, z) in mm from the primary vertex, (D, 4).
+    """
+
+    offsets: Ints
+    pdg_id: Ints
+    p4: Floats
+    mother: Ints
+    vertex: Floats
+
+    _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "p4", "mother", "vertex")
+    _items: ClassVar[str] = "decayed particles"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pdg_id", np.asarray(self.pdg_id, dtype=np.int64))
+        object.__setattr__(self, "p4", np.asarray(self.p4, dtype=np.float64).reshape(-1, 4))
+        object.__setattr__(self, "mother", np.asarray(self.mother, dtype=np.int64))
+        object.__setattr__(self, "vertex", np.asarray(self.vertex, dtype=np.float64).reshape(-1, 4))
+        self._check()
+
+    @classmethod
+    def empty(cls, num_sets: int = 0) -> Decayed:
+        """Return ``num_sets`` sets without decayed particles."""
+        none = np.zeros(0, np.int64)
+        return cls(np.zeros(num_sets + 1, np.int64), none, np.zeros((0, 4)), none, np.zeros((0, 4)))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Decayed]) -> Decayed:
+        """Return the sets of all batches as one batch."""
+        return cls(**cls._joined(batches)) if batches else cls.empty()
+
+
+@dataclass(frozen=True)
+class History:
+    """Where the M final particles of N sets come from.
+
+    Attributes:
+        decayed: the particles that decayed, N sets.
+        mother: index, within the set's decayed particles, of the one that decayed into a final particle; -1 for one
+            that the partons became, (M,).
+        vertex: where the final particles were made, (ct, x, y, z) in mm from the primary vertex, (M, 4).
+    """
+
+    decayed: Decayed
+    mother: Ints
+    vertex: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mother", np.asarray(self.mother, dtype=np.int64))
+        object.__setattr__(self, "vertex", np.asarray(self.vertex, dtype=np.float64).reshape(-1, 4))
+
+
+@dataclass(frozen=True)
 class ParticleSet(Ragged):
-    """A ragged batch of N particle sets holding M particles in all.
+    """A ragged batch of N particle sets holding M final particles in all.
 
     ``offsets`` (N+1,), ``pdg_id`` (M,), ``p4`` (M, 4) as (E, px, py, pz) in GeV: set i is the slice
-    ``offsets[i]:offsets[i+1]``.
+    ``offsets[i]:offsets[i+1]``. ``history`` says what decayed into them, where that is known.
 
     >>> sets = ParticleSet([0, 2, 2], [211, 22], [[1.0, 0.0, 0.0, 0.9], [2.0, 0.0, 0.0, 2.0]])
     >>> len(sets), sets.counts.tolist(), sets.sums()[0].tolist()
@@ -69,6 +130,7 @@ class ParticleSet(Ragged):
     offsets: Ints
     pdg_id: Ints
     p4: Floats
+    history: History | None = None
 
     _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "p4")
     _items: ClassVar[str] = "particles"
@@ -79,6 +141,24 @@ class ParticleSet(Ragged):
         if len(self.pdg_id) != len(self.p4):
             raise ValueError(f"{len(self.pdg_id)} PDG ids but {len(self.p4)} four-momenta")
         self._check()
+        if self.history is not None and (
+            len(self.history.mother) != len(self.pdg_id)
+            or len(self.history.vertex) != len(self.pdg_id)
+            or len(self.history.decayed) != len(self)
+        ):
+            raise ValueError("the history belongs to other particles: its numbers of particles or sets differ")
+
+    def __getitem__(self, rows: slice | NDArray[np.generic]) -> Self:
+        if self.history is None:
+            return super().__getitem__(rows)
+        chosen = np.arange(len(self), dtype=np.int64)[rows]
+        flat = ragged_indices(self.offsets, chosen)
+        history = History(self.history.decayed[chosen], self.history.mother[flat], self.history.vertex[flat])
+        return replace(replace(self, history=None)[chosen], history=history)
+
+    def without_history(self) -> ParticleSet:
+        """Return the final particles alone."""
+        return ParticleSet(self.offsets, self.pdg_id, self.p4)
 
     def sums(self) -> Floats:
         """Return the total four-momentum of each set, shape (N, 4), in GeV."""
@@ -95,5 +175,15 @@ class ParticleSet(Ragged):
 
     @classmethod
     def concatenate(cls, batches: Sequence[ParticleSet]) -> ParticleSet:
-        """Return the sets of all batches as one batch."""
-        return cls(**cls._joined(batches)) if batches else cls.empty()
+        """Return the sets of all batches as one batch; the history is kept if all batches have one, or no sets."""
+        if not batches:
+            return cls.empty()
+        known = [b.history for b in batches if b.history is not None]
+        history = None
+        if known and all(b.history is not None or len(b) == 0 for b in batches):
+            history = History(
+                Decayed.concatenate([h.decayed for h in known]),
+                np.concatenate([h.mother for h in known]),
+                np.concatenate([h.vertex for h in known]),
+            )
+        return cls(**cls._joined(batches), history=history)
