@@ -1,9 +1,8 @@
 """Les Houches event files, read as a stream and validated event by event.
 
-The files are XML in name only: run cards hold bare ``&`` and ``<``, POWHEG writes text after the last tag,
-and a file cut short by a full disk is common. An XML parser (and pylhe, which is built on one) stops
-silently there, without saying how many events were lost, nor where. So the event body is parsed here line by
-line, tolerant of what generators write and strict about what an event means; the tests compare it with pylhe.
+Tolerant of what generators write, strict about what an event means. pylhe is not used: it is built on an XML parser, which
+stops silently at the first line that is no XML, without saying how many events were lost, nor where (docs/formats.md has
+what the two do with the same files). The tests compare with it.
 
 References:
     Alwall et al. 2006, hep-ph/0609017 (the format); Andersen et al. 2014, 1405.1067 (version 3, weights).
@@ -11,22 +10,20 @@ References:
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
 import os
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-from typing import BinaryIO, cast
+from itertools import chain
 
 import numpy as np
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, RunInfo, offsets_from_counts
+from fastsim.formats import lhe_weights
+from fastsim.formats.lhe_text import EventText, LheText, Preamble, Source
 from fastsim.formats.validation import (
     COLOURS,
     ENERGY,
@@ -43,43 +40,49 @@ from fastsim.formats.validation import (
     on_file_shell,
 )
 
-Source = str | os.PathLike[str] | BinaryIO
+BadEvent = Callable[[int, InvalidEvent], bool]
+"""Called with the number of a bad event and what is wrong with it; returns whether to go on without the event."""
 
-MAX_LINE = 1 << 20
-"""Bytes a line may have: a compressed file of endless lines must not fill the memory."""
 MAX_ENTRIES = 10_000
-"""Particles an event may declare (hard processes have about ten); also processes and weights of a file."""
+"""Particles an event may declare (hard processes have about ten); also processes of a file."""
+READ_AHEAD = 100
+"""Events in which the names of the weights are looked for, if those before are bad."""
 
 NUM_BEAM_COLUMNS, NUM_PROCESS_COLUMNS, NUM_EVENT_COLUMNS = 10, 4, 6
 """Numbers in the first and in the other lines of the init block, and in the first line of an event."""
 WEIGHT_STRATEGY, NUM_PROCESSES = 8, 9
 """Columns of the first line of the init block, which begins with ids and energies of the two beams."""
 NUM_PARTICLES, PROCESS, WEIGHT, SCALE = 0, 1, 2, 3
-"""Columns of the first line of an event."""
+"""Columns of the first line of an event; the couplings after them are not used."""
+MEAN_WEIGHT_STRATEGY = 4
+"""The absolute IDWTUP whose events have the cross-section as their mean weight."""
 
 _ATTRIBUTE = re.compile(r"""([\w.:-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
-_WEIGHT_ID = re.compile(r"""<weight\b[^>]*?\bid\s*=\s*(?:"([^"]*)"|'([^']*)')""")
-_WGT = re.compile(r"""<wgt\b[^>]*?\bid\s*=\s*(?:"([^"]*)"|'([^']*)')[^>]*>([^<]*)<""")
-_WEIGHTS = re.compile(r"<weights\b[^>]*>([^<]*)<")
-_NAMED = re.compile(r"""<weight\b[^>]*?\bname\s*=\s*(?:"([^"]*)"|'([^']*)')[^>]*>([^<]*)<""")
-_BETWEEN_EVENTS = ("<eventgroup", "</eventgroup", "<!--", "-->", "<?")
+_NO_LETTER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([+-]\d+)")
+"""A number whose exponent has three digits, as Fortran writes it: 1.25-100."""
 
 
 def read(
-    source: Source, *, chunk_size: int = 1000, first_event: int = 0, num_events: int | None = None
+    source: Source,
+    *,
+    chunk_size: int = 1000,
+    first_event: int = 0,
+    num_events: int | None = None,
+    on_bad: BadEvent | None = None,
 ) -> tuple[RunInfo, Iterator[HardEvents]]:
     """Open an LHE file: return its run information, and a lazy iterator over its events in batches.
 
-    Events are numbered from 0 in the file. A bad event ends the iteration with :class:`InvalidEvent`, after
-    the good events before it have been yielded. Energies of outgoing particles are put back on the mass
-    shell of the file's mass column where they differ from it by no more than the printed digits; momenta
-    are kept as they are.
+    Events are numbered from 0 in the file, over all documents that it holds. A bad event ends the iteration with
+    :class:`InvalidEvent`, after the good events before it have been yielded, or is left out. Energies of outgoing
+    particles are put back on the mass shell of the file's mass column where they differ from it by no more than the
+    printed digits; momenta are kept as they are.
 
     Args:
         source: path of a plain or gzipped file, or a binary stream such as ``sys.stdin.buffer``.
-        chunk_size: events in a batch; the last one may be shorter.
+        chunk_size: batches are cut at the numbers ``first_event + k * chunk_size``; empty ones are not given.
         first_event: number of the first event wanted.
-        num_events: how many events at most; None for all.
+        num_events: how many events at most, bad ones counted; None for all.
+        on_bad: decides about each bad event; by default all end the iteration.
 
     Raises:
         FastsimError: if the file cannot be opened, or ends before ``first_event``.
@@ -93,373 +96,367 @@ def read(
         )
     stack = ExitStack()
     try:
-        lines = _Lines(*_open(source, stack))
-        run, declared = _read_preamble(lines)
+        text = LheText(source, stack)
+        run, declared = _run_info(text.preamble, text)
     except BaseException:
         stack.close()
         raise
     # the names of the weights are those of the first event, which is read ahead
-    events = _events(lines)
-    head: list[_Event] = []
+    events = _one_run(text, run)
+    head: list[EventText] = []
     failure: InvalidEvent | None = None
+    ids = declared
     try:
-        head = list(islice(events, 1))
+        for event in events:
+            head.append(event)
+            ids = lhe_weights.weights_of(_tail(event))[0]
+            if len(event.lines) > 1 or len(head) == READ_AHEAD:
+                break
     except InvalidEvent as error:
         failure = error
-    ids = _event_weights(head[0])[0] if head else declared
-    run = replace(run, weight_names=("nominal", *_weight_names(ids, declared)))
+    run = replace(run, weight_names=("nominal", *lhe_weights.names(ids, declared)))
     stop = None if num_events is None else first_event + num_events
+
+    def all_events() -> Iterator[EventText]:
+        yield from head
+        if failure is not None:
+            raise failure
+        yield from events
 
     def batches() -> Iterator[HardEvents]:
         with stack:
-            if failure is not None:
-                raise failure
-            if not head:
-                raise InvalidEvent(f"{lines.name}: the file holds no events")
-            yield from _batches(chain(head, events), lines.name, ids, chunk_size, first_event, stop)
+            if not head and failure is None:
+                raise InvalidEvent(f"{text.name}: the file holds no events")
+            yield from _Batches(text, ids, chunk_size, first_event, stop, on_bad).read(all_events())
 
     return run, batches()
 
 
 def count(path: str | os.PathLike[str]) -> int:
-    """Count the events of a plain or gzipped file by their opening tags, which is faster than reading them.
+    """Count the events of a plain or gzipped file, bad ones too, which is faster than reading them.
 
     Raises:
         FastsimError: if the file cannot be opened.
-        InvalidEvent: if it is empty, is not LHE or has a bad init block.
+        InvalidEvent: if it is empty, is not LHE, has a bad init block or is truncated.
     """
     with ExitStack() as stack:
-        lines = _Lines(*_open(path, stack))
-        _read_preamble(lines)
-        num = 0
-        while (text := lines.next()) is not None:
-            num += text.startswith(("<event>", "<event "))
-        return num
+        text = LheText(path, stack)
+        run, _ = _run_info(text.preamble, text)
+        return sum(1 for _ in _one_run(text, run))
+
+
+def with_mean_weights(run: RunInfo, path: str | os.PathLike[str]) -> RunInfo:
+    """Return the run information with cross-sections from the events' weights, whose mean they are for IDWTUP 4 and -4.
+
+    The cross-section of a process is the sum of the nominal weights of its events over the number of all events, its
+    error the standard error of that mean.
+
+    Args:
+        run: the run information of the file.
+        path: the file, which is read once.
+
+    Raises:
+        FastsimError: if the file cannot be opened.
+        InvalidEvent: if it is truncated.
+    """
+    sums: dict[int, tuple[float, float]] = {}
+    num = 0
+    with ExitStack() as stack:
+        for event in LheText(path, stack).events():
+            try:
+                header = _words(event.lines[0].text.split(), NUM_EVENT_COLUMNS, used=SCALE) if event.lines else []
+            except ValueError:
+                continue
+            if header and all(map(math.isfinite, header[:SCALE])):
+                num += 1
+                total, squares = sums.get(int(header[PROCESS]), (0.0, 0.0))
+                sums[int(header[PROCESS])] = total + header[WEIGHT], squares + header[WEIGHT] ** 2
+    if num == 0:
+        return run
+    processes = []
+    for _, _, largest, process in run.processes:
+        total, squares = sums.get(process, (0.0, 0.0))
+        mean = total / num
+        processes.append((mean, math.sqrt(max(squares / num - mean**2, 0.0) / num), largest, process))
+    return replace(run, processes=tuple(processes))
 
 
 @dataclass
 class _Event:
-    """One event as text: its number, header and particle columns, and the lines after them."""
+    """One event as numbers: header and particle columns, all weights, and lines for messages."""
 
     number: int
     line: int
     header: list[float]
     rows: list[list[float]]
     row_lines: list[int]
-    tail: str
-    tail_line: int
+    weights: list[float]
 
 
-@dataclass
-class _Lines:
-    """Lines of a binary stream with their numbers, for messages."""
-
-    stream: BinaryIO
-    name: str
-    number: int = 0
-    cut: bool = False
-
-    def next(self) -> str | None:
-        """Return the next line without surrounding blanks; None at the end of the file."""
-        try:
-            raw = self.stream.readline(MAX_LINE)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            where = f"{self.name}, line {self.number + 1}"
-            raise InvalidEvent(f"{where}: the compressed file is truncated or damaged ({error})") from error
-        except OSError as error:
-            raise FastsimError(f"{self.name}: cannot read: {error.strerror or error}") from error
-        if not raw:
-            return None
-        self.number += 1
-        if len(raw) >= MAX_LINE:
-            raise InvalidEvent(f"{self.name}, line {self.number}: longer than {MAX_LINE} bytes; not an LHE file")
-        self.cut = not raw.endswith(b"\n")
-        return raw.decode("utf-8", errors="replace").strip()
-
-    def error(self, message: str, event: int | None = None, line: int | None = None) -> InvalidEvent:
-        """Return the error to raise, with file, event and line (by default the last one read) before the message."""
-        if self.cut:
-            message = "the file ends in the middle of a line; it is truncated"
-        place = self.name if event is None else f"{self.name}, event {event}"
-        return InvalidEvent(f"{place}, line {self.number if line is None else line}: {message}")
-
-
-def _open(source: Source, stack: ExitStack) -> tuple[BinaryIO, str]:
-    """Open the source as a buffered stream of plain text; return it with the name to show in messages."""
-    if isinstance(source, str | os.PathLike):
-        name = os.path.basename(os.fspath(source))
-        try:
-            stream = stack.enter_context(open(source, "rb"))  # noqa: SIM115
-        except OSError as error:
-            raise FastsimError(f"{os.fspath(source)}: cannot open: {error.strerror}; give an existing file") from error
-    else:
-        name = getattr(source, "name", "")
-        name = os.path.basename(name) if isinstance(name, str) and name else "stream"
-        stream = cast("io.BufferedReader", source)
-    peekable = stream if hasattr(stream, "peek") else io.BufferedReader(cast("io.RawIOBase", stream))
-    try:
-        magic = peekable.peek(2)[:2]
-    except OSError as error:
-        raise FastsimError(f"{name}: cannot read: {error.strerror or error}") from error
-    if magic == b"\x1f\x8b":
-        return cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=peekable))), name
-    return cast("BinaryIO", peekable), name
-
-
-def _numbers(text: str) -> list[float]:
-    """Read the blank-separated numbers of a line, with exponents after E or, as Fortran writes them, after D.
+def _number(word: str) -> float:
+    """Read a number as C or Fortran writes it: with its exponent after E, D or, if it has three digits, a sign alone.
 
     Raises:
-        ValueError: if a word is no number.
+        ValueError: if it is no number.
     """
     try:
-        return [float(word) for word in text.split()]
+        return float(word)
     except ValueError:
-        return [float(word.replace("D", "E").replace("d", "e")) for word in text.split()]
+        if match := _NO_LETTER.fullmatch(word):
+            return float(f"{match[1]}e{match[2]}")
+        return float(word.replace("D", "E").replace("d", "e"))
 
 
-def _read_preamble(lines: _Lines) -> tuple[RunInfo, list[str]]:
-    """Read all down to ``</init>``: return the run information and the ids of the weights that the header declares."""
-    declared: list[str] = []
-    opened = reweight = False
-    while True:
-        text = lines.next()
-        if text is None:
-            if lines.number == 0:
-                raise InvalidEvent(f"{lines.name}: the file is empty; a Les Houches event file is expected")
-            what = "there is no <init> block; the file is truncated" if opened else "not a Les Houches event file"
-            raise lines.error(what)
-        if text.startswith("<LesHouchesEvents"):
-            opened = True
-        elif not opened and text and not text.startswith(("<?", "<!", "#")):
-            raise lines.error(f"not a Les Houches event file: it starts with {text[:40]!r}, not <LesHouchesEvents>")
-        elif text.startswith("<init>") or re.match(r"<init\s", text):
-            return _read_init(lines), declared
-        elif text.startswith("<event"):
-            raise lines.error("<event> before the <init> block")
-        reweight = (reweight or "<initrwgt" in text) and "</initrwgt" not in text
-        if reweight and (match := _WEIGHT_ID.search(text)):
-            declared.append((match[1] or match[2] or "").strip())
-            if len(declared) > MAX_ENTRIES:
-                raise lines.error(f"the header declares more than {MAX_ENTRIES} weights")
+def _words(words: list[str], num: int, *, used: int) -> list[float]:
+    """Read the numbers of a line.
+
+    Args:
+        words: its words.
+        num: how many there must be.
+        used: columns after this one are not used, and NaN where they are no numbers.
+
+    Raises:
+        ValueError: if there are more or fewer, or a word that is used is no number.
+    """
+    if len(words) != num:
+        raise ValueError(f"needs {num} numbers, found {len(words)} columns")
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        values = []
+    for column, word in enumerate(words):
+        try:
+            values.append(_number(word))
+        except ValueError:
+            if column <= used:
+                raise ValueError(f"has {word[:40]!r} where a number is expected") from None
+            values.append(math.nan)
+    return values
 
 
-def _read_init(lines: _Lines) -> RunInfo:
-    """Read the init block: a line of beams, and one line for each process."""
+def _run_info(preamble: Preamble, text: LheText) -> tuple[RunInfo, list[str]]:
+    """Return the run information of an init block, and the ids of the weights that it or the header declares."""
     rows: list[list[float]] = []
     provenance: dict[str, str] = {}
-    while (text := lines.next()) is not None and not text.startswith("</init"):
-        if text.startswith("<generator"):
-            attributes = {k: a or b for k, a, b in _ATTRIBUTE.findall(text)}
-            name = attributes.get("name") or re.sub(r"<[^>]*>", "", text).strip()
+    inside = False  # of <initrwgt> or another element that is not the init block's own
+    for line in preamble.init:
+        if line.text.startswith("<generator"):
+            attributes = {k: a or b for k, a, b in _ATTRIBUTE.findall(line.text)}
+            name = attributes.get("name") or re.sub(r"<[^>]*>", "", line.text).strip()
             provenance["input_generator"] = f"{name} {attributes.get('version', '')}".strip()
-        if not text or text.startswith(("<", "#")):
+        inside = (inside or "<initrwgt" in line.text) and "</initrwgt" not in line.text and "/>" not in line.text
+        if inside or line.text.startswith("<"):
             continue
         try:
-            rows.append(_numbers(text))
+            rows.append([_number(word) for word in line.text.split()])
         except ValueError:
             if len(rows) < 1 or len(rows) <= int(rows[0][NUM_PROCESSES]):
-                raise lines.error(f"the init block has {text[:60]!r} where numbers are expected") from None
+                message = f"the init block has {line.text[:60]!r} where numbers are expected"
+                raise text.error(message, line=line.number) from None
             continue
         num_columns = NUM_BEAM_COLUMNS if len(rows) == 1 else NUM_PROCESS_COLUMNS
         if len(rows[-1]) < num_columns or not all(map(math.isfinite, rows[-1])):
-            line = "beams" if len(rows) == 1 else "process"
-            raise lines.error(f"the init block has {text[:60]!r} where {num_columns} numbers ({line}) are expected")
+            kind = "beams" if len(rows) == 1 else "process"
+            message = f"the init block has {line.text[:60]!r} where {num_columns} numbers ({kind}) are expected"
+            raise text.error(message, line=line.number)
         if len(rows) > MAX_ENTRIES:
-            raise lines.error(f"the init block has more than {MAX_ENTRIES} processes")
-    if text is None:
-        raise lines.error("the file ends inside the <init> block; it is truncated")
+            raise text.error(f"the init block has more than {MAX_ENTRIES} processes", line=line.number)
     if not rows:
-        raise lines.error("the <init> block is empty")
+        raise text.error("the <init> block is empty")
     beams, num = rows[0], int(rows[0][NUM_PROCESSES])
     if len(rows) - 1 < num:
-        raise lines.error(f"the init block announces {num} processes but has {len(rows) - 1}")
-    return RunInfo(
+        raise text.error(f"the init block announces {num} processes but has {len(rows) - 1}")
+    try:
+        declared = lhe_weights.declared_ids([*preamble.header, *preamble.init])
+    except lhe_weights.WeightError as error:
+        raise text.error(str(error)) from None
+    run = RunInfo(
         beam_pdg_id=(int(beams[0]), int(beams[1])),
         beam_energy=(beams[2], beams[3]),
         processes=tuple((r[0], r[1], r[2], int(r[3])) for r in rows[1 : num + 1]),
         weight_strategy=int(beams[WEIGHT_STRATEGY]),
         provenance=provenance,
     )
+    return run, declared
 
 
-def _events(lines: _Lines) -> Iterator[_Event]:
-    """Yield the events of the file one by one.
+def _one_run(text: LheText, run: RunInfo) -> Iterator[EventText]:
+    """Yield the events of all documents of a file.
 
     Raises:
-        InvalidEvent: for text that is no event, or at the end if the closing tag is missing.
+        InvalidEvent: where a document begins whose beams, processes or meaning of weights are not those of the first.
     """
-    number = 0
-    while True:
-        text = lines.next()
-        if text is None:
-            raise lines.error(f"the file ends after {number} events without </LesHouchesEvents>; it is truncated")
-        if text.startswith("</LesHouchesEvents"):
-            return
-        if text.startswith("<event>") or re.match(r"<event\s", text):
-            yield _read_event(lines, number)
-            number += 1
-        elif text.startswith("<") and not text.startswith(_BETWEEN_EVENTS):
-            raise lines.error(f"unexpected {text[:40]!r} between events; <event> is expected", number)
+    checked = text.preamble
+    for event in text.events():
+        if text.preamble is not checked:
+            checked = text.preamble
+            other, _ = _run_info(checked, text)
+            for what, mine, its in (
+                ("beams", run.beam_pdg_id, other.beam_pdg_id),
+                ("beam energies", run.beam_energy, other.beam_energy),
+                ("weight strategy (IDWTUP)", run.weight_strategy, other.weight_strategy),
+                ("process ids", [p[3] for p in run.processes], [p[3] for p in other.processes]),
+            ):
+                if mine != its:
+                    raise text.error(
+                        f"a further document has {what} {its}, the first {mine}; make each a file of its own",
+                        event=event.number,
+                        line=event.line,
+                    )
+        yield event
 
 
-def _read_event(lines: _Lines, number: int) -> _Event:
-    """Read one event, of which the opening tag is read already."""
+def _tail(event: EventText) -> str:
+    """Return the lines of an event from the first tag on, as one text."""
+    for k, line in enumerate(event.lines):
+        if line.text[0] == "<":
+            return "\n".join(line.text for line in event.lines[k:])
+    return ""
 
-    def data_line() -> str:
-        while True:
-            text = lines.next()
-            if text is None:
-                raise lines.error("the file ends inside the event; it is truncated", number)
-            if text and not text.startswith("#"):
-                return text
 
-    def columns(text: str, num: int, what: str) -> list[float]:
-        try:
-            values = _numbers(text)
-        except ValueError:
-            values = []
-        if len(values) != num:
-            content = f"{len(text.split())} columns" if values or text[:1] != "<" else "a tag"
-            raise lines.error(f"{what} needs {num} numbers, found {content}: {text[:60]!r}", number)
-        return values
+def _parsed(event: EventText, ids: list[str], text: LheText) -> _Event:
+    """Return an event as numbers.
 
-    start = lines.number
-    header = columns(data_line(), NUM_EVENT_COLUMNS, "the event line")
-    if not all(map(math.isfinite, header)):
-        raise lines.error("the event line holds a number that is not finite", number)
+    Args:
+        event: the event.
+        ids: the ids of the weights of the first event.
+        text: the file, for messages.
+
+    Raises:
+        InvalidEvent: if lines, columns, numbers or weights are missing or wrong.
+    """
+
+    def wrong(message: str, line: int) -> InvalidEvent:
+        return text.error(message, event=event.number, line=line)
+
+    lines = event.lines
+    end = lines[-1].number if lines else event.line
+    if not lines or lines[0].text[0] == "<":
+        raise wrong("the event has no line with the number of its particles", lines[0].number if lines else end)
+    try:
+        header = _words(lines[0].text.split(), NUM_EVENT_COLUMNS, used=SCALE)
+    except ValueError as error:
+        raise wrong(f"the event line {error}: {lines[0].text[:60]!r}", lines[0].number) from None
+    if not all(map(math.isfinite, header[: SCALE + 1])):
+        column = next(k for k in range(SCALE + 1) if not math.isfinite(header[k]))
+        word, name = lines[0].text.split()[column], ("NUP", "IDPRUP", "XWGTUP", "SCALUP")[column]
+        raise wrong(f"the event line holds a number that is not finite: {name} is {word}", lines[0].number)
     size = header[NUM_PARTICLES]
     if size != int(size) or not 1 <= size <= MAX_ENTRIES:
-        raise lines.error(f"the event announces {size:g} particles; 1 to {MAX_ENTRIES} are allowed", number)
-    rows, row_lines = [], []
-    for k in range(int(size)):
-        text = data_line()
-        rows.append(columns(text, NUM_COLUMNS, f"particle {k + 1} of {int(size)}"))
-        row_lines.append(lines.number)
-    tail: list[str] = []
-    tail_line = lines.number + 1
-    length = 0
-    while not (text := data_line()).startswith("</event"):
-        if text.startswith(("<event>", "<event ", "</LesHouchesEvents", "</init")):
-            raise lines.error(f"{text[:30]!r} inside an event: </event> is missing", number)
-        if not tail and not text.startswith("<"):
-            raise lines.error(f"the event announces {int(size)} particles but has more: {text[:60]!r}", number)
-        tail.append(text)
-        length += len(text)
-        if length > 64 * MAX_LINE:
-            raise lines.error("the event is longer than 64 MB; not an LHE file", number)
-    return _Event(number, start, header, rows, row_lines, "\n".join(tail), tail_line)
-
-
-def _event_weights(event: _Event) -> tuple[list[str], list[str]]:
-    """Return ids (empty where the file gives none) and texts of an event's weights, without the nominal one."""
-    if "<wgt" in event.tail:
-        matches = _WGT.findall(event.tail)
-        return [(a or b).strip() for a, b, _ in matches], [text for _, _, text in matches]
-    if block := _WEIGHTS.search(event.tail):
-        values = block[1].split()
-        return [""] * len(values), values
-    # Whizard stores the squared matrix element in the same tag: it is no weight of the event
-    named = [((a or b).strip(), text) for a, b, text in _NAMED.findall(event.tail)]
-    named = [(name, text) for name, text in named if not name.startswith("sqme")]
-    return [name for name, _ in named], [text for _, text in named]
-
-
-def _weight_names(ids: list[str], declared: list[str]) -> tuple[str, ...]:
-    """Return the names of the weights: the ids of the first event, or those of the header where it has none.
-
-    A name that is there already gets a number, so that no two are alike.
-    """
-    if ids and not any(ids):
-        ids = declared if len(declared) == len(ids) else [f"weight_{i + 1}" for i in range(len(ids))]
-    seen = {"nominal": 1}
-    names = []
-    for name in ids:
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return tuple(names)
-
-
-def _weights(event: _Event, expected: list[str], name: str) -> list[float]:
-    """Return all weights of an event, nominal first, in the order of the ids ``expected``, those of the first event.
-
-    Raises:
-        InvalidEvent: if a weight is missing, no number or not finite.
-    """
-    place = f"{name}, event {event.number}, line {event.tail_line}"
-    ids, texts = _event_weights(event)
-    if len(texts) != len(expected):
-        raise InvalidEvent(f"{place}: {len(texts)} weights, but the first event has {len(expected)}")
+        raise wrong(f"the event announces {size:g} particles; 1 to {MAX_ENTRIES} are allowed", lines[0].number)
+    num = int(size)
+    rows = []
+    for k, line in enumerate(lines[1 : num + 1]):
+        try:
+            rows.append(_words(line.text.split(), NUM_COLUMNS, used=MASS))
+        except ValueError as error:
+            problem = f"needs {NUM_COLUMNS} numbers, found a tag" if line.text[0] == "<" else error
+            raise wrong(f"particle {k + 1} of {num} {problem}: {line.text[:60]!r}", line.number) from None
+    if len(rows) < num and not event.problem:
+        raise wrong(f"the event announces {num} particles but has {len(rows)}", end)
+    if event.problem:
+        raise wrong(event.problem, end + 1)
+    if len(lines) > num + 1 and lines[num + 1].text[0] != "<":
+        more = lines[num + 1]
+        raise wrong(f"the event announces {num} particles but has more: {more.text[:60]!r}", more.number)
     try:
-        values = [_numbers(text)[0] for text in texts]
-    except (ValueError, IndexError):
-        raise InvalidEvent(f"{place}: a weight is not a number") from None
-    for k, value in enumerate(values):
-        if not math.isfinite(value):
-            raise InvalidEvent(f"{place}: weight {ids[k] or k + 1!r} is {value}; weights must be finite")
-    if ids != expected:
-        table = dict(zip(ids, values, strict=True))
-        if missing := [n for n in expected if n not in table]:
-            raise InvalidEvent(f"{place}: weight {missing[0]!r} of the first event is missing")
-        values = [table[n] for n in expected]
-    return [event.header[WEIGHT], *values]
+        weights = lhe_weights.values(_tail(event), ids)
+    except lhe_weights.WeightError as error:
+        raise wrong(str(error), lines[num + 1].number if len(lines) > num + 1 else end + 1) from None
+    row_lines = [line.number for line in lines[1 : num + 1]]
+    return _Event(event.number, lines[0].number - 1, header, rows, row_lines, [header[WEIGHT], *weights])
 
 
-def _batches(
-    events: Iterator[_Event], name: str, ids: list[str], size: int, first: int, stop: int | None
-) -> Iterator[HardEvents]:
-    """Yield batches of validated events.
+@dataclass
+class _Batches:
+    """Makes batches of validated events of a file.
 
-    Raises:
-        InvalidEvent: at a bad event, after the good events before it.
-        FastsimError: if the file ends before event ``first``.
+    Attributes:
+        text: the file.
+        ids: the ids of the weights of its first event.
+        size: batches are cut at the numbers ``first + k * size``.
+        first, stop: the events wanted.
+        on_bad: decides about bad events.
     """
-    pending: list[_Event] = []
-    weights: list[list[float]] = []
-    total = 0
 
-    def batch() -> Iterator[HardEvents]:
-        good, error = _build(pending, weights, name)
-        if len(good):
-            yield good
-        pending.clear()
-        weights.clear()
-        if error is not None:
+    text: LheText
+    ids: list[str]
+    size: int
+    first: int
+    stop: int | None
+    on_bad: BadEvent | None
+
+    def read(self, events: Iterator[EventText]) -> Iterator[HardEvents]:
+        """Yield batches of the events.
+
+        Raises:
+            InvalidEvent: at a bad event that is not left out, after the good events before it.
+            FastsimError: if the file ends before event ``first``.
+        """
+        pending: list[_Event] = []
+        total = 0
+        try:
+            for event in events:
+                total = event.number + 1
+                if event.number < self.first:
+                    continue
+                if self.stop is not None and event.number >= self.stop:
+                    break
+                if event.number > self.first and (event.number - self.first) % self.size == 0:
+                    yield from self._batch(pending)
+                try:
+                    pending.append(_parsed(event, self.ids, self.text))
+                except InvalidEvent as error:
+                    self._leave_out(event.number, error)
+                if total == self.stop:
+                    break
+        except InvalidEvent:
+            yield from self._batch(pending)
+            raise
+        yield from self._batch(pending)
+        if total <= self.first and (self.stop is None or self.stop > self.first):
+            raise FastsimError(
+                f"{self.text.name}: first event {self.first} asked, but the file holds {total} (numbered from 0)"
+            )
+
+    def _leave_out(self, number: int, error: InvalidEvent) -> None:
+        """Return if a bad event is to be left out; else raise what is wrong with it."""
+        if self.on_bad is None or not self.on_bad(number, error):
             raise error
 
-    try:
-        for event in events:
-            total = event.number + 1
-            if event.number < first:
-                continue
-            if stop is not None and event.number >= stop:
-                break
-            weights.append(_weights(event, ids, name))
-            pending.append(event)
-            if len(pending) == size:
-                yield from batch()
-            if stop is not None and total >= stop:
-                break
-    except InvalidEvent:
-        if pending:
-            yield from batch()
-        raise
-    if pending:
-        yield from batch()
-    if total <= first and (stop is None or stop > first):
-        raise FastsimError(f"{name}: first event {first} asked, but the file holds {total} (numbered from 0)")
+    def _batch(self, pending: list[_Event]) -> Iterator[HardEvents]:
+        """Yield the pending events as one batch, if any are good, and forget them.
+
+        Raises:
+            InvalidEvent: at a bad event that is not left out, after the good events before it.
+        """
+        events = list(pending)
+        pending.clear()
+        while events:
+            good, bad = _build(events)
+            if bad is None:
+                yield good
+                return
+            place, line, message = bad
+            error = self.text.error(message, event=events[place].number, line=line)
+            try:
+                self._leave_out(events[place].number, error)
+            except InvalidEvent:
+                if len(good):
+                    yield good
+                raise
+            del events[place]
 
 
-def _build(events: list[_Event], weights: list[list[float]], name: str) -> tuple[HardEvents, InvalidEvent | None]:
-    """Return the events as one batch, cut before the first bad one, and the error to raise for that one, if any."""
+def _build(events: list[_Event]) -> tuple[HardEvents, tuple[int, int, str] | None]:
+    """Return the events as one batch, cut before the first bad one, and the place, line and problem of that one."""
     table = np.array(list(chain.from_iterable(e.rows for e in events)), dtype=np.float64)
     header = np.array([e.header for e in events], dtype=np.float64)
     offsets = offsets_from_counts(np.array([len(e.rows) for e in events], dtype=np.int64))
-    error = None
+    bad = None
     if (problem := find_problem(table, offsets)) is not None:
-        bad = events[problem.event]
-        line = bad.line if problem.entry is None else bad.row_lines[problem.entry]
-        error = InvalidEvent(f"{name}, event {bad.number}, line {line}: {problem.message}")
+        event = events[problem.event]
+        bad = problem.event, event.line if problem.entry is None else event.row_lines[problem.entry], problem.message
         events = events[: problem.event]
         offsets = offsets[: len(events) + 1]
         table, header = table[: offsets[-1]], header[: len(events)]
@@ -476,8 +473,8 @@ def _build(events: list[_Event], weights: list[list[float]], name: str) -> tuple
         colours=integers[:, COLOURS],
         p4=on_file_shell(p4, table[:, MASS], integers[:, STATUS]),
         mass=table[:, MASS],
-        weights=np.array(weights, dtype=np.float64)[: len(events)],
+        weights=np.array([e.weights for e in events], dtype=np.float64),
         process=header[:, PROCESS].astype(np.int64),
         scale=header[:, SCALE],
     )
-    return good, error
+    return good, bad

@@ -82,6 +82,10 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
     mother_rows = np.where(in_range[:, None], mother_rows, 0)
     final_mother = ((mothers > 0) & (status[mother_rows] == 1)).any(axis=1) & in_range
 
+    # Sherpa may write no colours at all: they are made later, from the flavours
+    has_colours = np.zeros(len(offsets) - 1, dtype=bool)
+    has_colours[index[(colours != 0).any(axis=1)]] = True
+
     def wrong_colours(ids: Ints, tags: Ints) -> NDArray[np.bool_]:
         """Return which entries have colours that do not fit their species."""
         colour, anticolour = tags[:, 0] != 0, tags[:, 1] != 0
@@ -112,6 +116,10 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
         ((mothers == position[:, None]).any(axis=1), lambda k: f"{entry(k)} is its own mother"),
         (final_mother, lambda k: f"{entry(k)} has a mother that is outgoing (status 1); decayed ones have status 2"),
         (
+            outgoing & (energy < 0),
+            lambda k: f"outgoing {entry(k)} has an energy of {energy[k]:g} GeV, which must be positive: {p4_text(k)}",
+        ),
+        (
             outgoing & ((energy <= 0) | (coloured & (size <= 0))),
             lambda k: f"outgoing {entry(k)} has no momentum: {p4_text(k)}",
         ),
@@ -120,7 +128,14 @@ def find_problem(table: Floats, offsets: Ints) -> Problem | None:
             lambda k: f"outgoing {entry(k)} has less energy than momentum: {p4_text(k)}",
         ),
         (
-            np.isin(status, (-1, 1)) & wrong_colours(pdg_id, colours),
+            (colours < 0).any(axis=1),
+            lambda k: (
+                f"{entry(k)} has colours {colours[k, 0]} {colours[k, 1]}: a colour sextet, which Pythia's colour "
+                "flow and ours do not have; decay it in the generator"
+            ),
+        ),
+        (
+            np.isin(status, (-1, 1)) & has_colours[index] & wrong_colours(pdg_id, colours),
             lambda k: f"{entry(k)} has colours {colours[k, 0]} {colours[k, 1]}: impossible for its species",
         ),
     ]
