@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from fastsim.detector.detector import Detector
 from fastsim.detector.towers import Towers
 from fastsim.errors import FastsimError, WeightsError
+from fastsim.event import RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS
@@ -218,8 +219,9 @@ def hadron_steps(source: HadronSource) -> list[Step]:
     """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia."""
     from generators.hadrons.step import Hadronize
     from generators.reference.resonances import DecayResonances
+    from generators.reference.unstable import DecayUnstable
 
-    return [DecayResonances(), Hadronize(source, load_model(REFERENCE))]
+    return [DecayResonances(), DecayUnstable(), Hadronize(source, load_model(REFERENCE))]
 
 
 def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
@@ -253,18 +255,17 @@ def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: To
     return Deposit(source, fallback, towers)
 
 
-def full_pythia(file: Path, seed: int) -> FullPythia:
-    """Return the Step of ordinary Pythia on the events of a file that :func:`numbered_copy` made."""
+def full_pythia(run: RunInfo, seed: int, settings: Sequence[str] = ()) -> FullPythia:
+    """Return the Step of ordinary Pythia on the events of a file.
+
+    Args:
+        run: beams and processes of the file.
+        seed: seed of the run.
+        settings: further lines for Pythia.
+    """
     from generators.reference.full import FullPythia
 
-    return FullPythia(file, seed)
-
-
-def numbered_copy(source: Any) -> Any:
-    """Return a context manager that makes a copy of an LHE file or stream, with numbered events, for Pythia."""
-    from generators.reference.full import numbered
-
-    return numbered(source)
+    return FullPythia(run, seed, tuple(settings))
 
 
 def geant4_showers(detector: Detector, *, data: PathLike | None, workers: int) -> ShowerSource:

@@ -70,8 +70,13 @@ def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, o
     return Stages(source=source.name, step=step, provenance=_hadron_provenance(source), settings=settings)
 
 
-def full_stages(given: Input, options: RunOptions) -> Stages:
+def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = ()) -> Stages:
     """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
+
+    Args:
+        given: the input.
+        options: the options of the run.
+        settings: further lines for Pythia, such as ``"Tune:pp = 21"``.
 
     Raises:
         FastsimError: if the input is no LHE file, or the options name a cluster.
@@ -81,14 +86,13 @@ def full_stages(given: Input, options: RunOptions) -> Stages:
     if options.scheduler is not None:
         raise FastsimError("ordinary Pythia runs in processes of this machine: give workers, no scheduler")
 
-    @contextmanager
-    def prepare(given: Input) -> Iterator[tuple[Input, Step]]:
-        assert isinstance(given, LheInput)
-        with registry.numbered_copy(given.source) as file:
-            yield LheInput(given.source, copy=file), registry.full_pythia(file, options.seed)
-
-    provenance = {"model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
-    return Stages(source="pythia-full", step=None, provenance=provenance, prepare=prepare)
+    provenance = {"model": "pythia-full", "settings": "; ".join(("Monash, ISR, FSR, MPI", *settings))}
+    return Stages(
+        source="pythia-full",
+        step=None,
+        provenance=provenance,
+        of_run=lambda run: registry.full_pythia(run, options.seed, settings),
+    )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import click
 
 from fastsim import __version__
 from fastsim.cli.encoding import any_characters
+from fastsim.cli.notices import warnings_on_stderr
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError, Stopped
 
@@ -179,7 +180,7 @@ def _spare_collector() -> None:
 def _run(args: Sequence[str] | None) -> int:
     state = {"debug": False}
     try:
-        with _Signals():
+        with _Signals(), warnings_on_stderr():
             result = group.main(args, prog_name="fastsim", standalone_mode=False, obj=state)
             sys.stdout.flush()
         return result if isinstance(result, int) else 0

@@ -57,13 +57,14 @@ def decorated(function: F, decorators: Sequence[Callable[[Any], Any]]) -> F:
     return function
 
 
-def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: none.") -> Callable[[F], F]:
+def run_options(*, events: bool = True, threads: bool = False, workers: str = "Worker processes; 0: none.") -> Callable[[F], F]:
     """Return a decorator that adds the options of every run to a command.
 
     The command gets them as one dictionary ``options``, whose keys are attributes of
     :class:`fastsim.production.options.RunOptions`.
 
     Args:
+        events: whether to add ``--skip-bad-events``.
         threads: whether to add ``--threads``.
         workers: help text of ``--workers``.
     """
@@ -71,7 +72,9 @@ def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: n
         click.option(
             "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Seed of all randomness."
         ),
-        click.option("--num-events", metavar="N", type=click.IntRange(0), help="Stop after this many events."),
+        click.option(
+            "-n", "--num-events", metavar="N", type=click.IntRange(0), help="How many; by default all that there are."
+        ),
         click.option(
             "--first-event",
             metavar="N",
@@ -94,6 +97,15 @@ def run_options(*, threads: bool = False, workers: str = "Worker processes; 0: n
         click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786."),
     ]
     names = ["seed", "num_events", "first_event", "slice", "force", "resume", "log", "workers", "scheduler"]
+    if events:
+        names.append("skip_bad_events")
+        decorators.append(
+            click.option(
+                "--skip-bad-events",
+                is_flag=True,
+                help="Leave out events of an LHE file that are none, and count them; by default the first ends the run.",
+            )
+        )
     if threads:
         names.append("threads")
         decorators.append(

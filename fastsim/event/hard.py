@@ -18,6 +18,10 @@ Columns = dict[str, NDArray[Any]]
 """Named arrays with one entry for each event, hard entry or particle of a batch, (L, ...)."""
 
 
+UNKNOWN = -1.0
+"""The cross-section that POWHEG writes where it is not known."""
+
+
 @dataclass(frozen=True)
 class RunInfo:
     """The run information, which a file has once for all its events (the LHE init block), and the file's provenance.
@@ -35,9 +39,11 @@ class RunInfo:
 
     @property
     def cross_section(self) -> tuple[float, float]:
-        """Total cross-section and its error in pb (0, 0 where the file has none)."""
+        """Total cross-section and its error in pb; 0, 0 where the file has none, or one of its processes has none."""
+        if any(p[0] == UNKNOWN for p in self.processes):
+            return 0.0, 0.0
         total = sum(p[0] for p in self.processes)
-        return total, float(np.sqrt(sum(p[1] ** 2 for p in self.processes)))
+        return total, float(np.sqrt(sum(max(p[1], 0.0) ** 2 for p in self.processes)))
 
     def no_events(self) -> HardEvents:
         """Return a batch without events, with as many weights as the run names, and with cells if the run has them."""

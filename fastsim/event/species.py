@@ -59,15 +59,28 @@ def mass(pdg_id: int) -> float:
     known = MASSES.get(abs(pdg_id))
     if known is not None:
         return known
-    from particle import Particle, ParticleNotFound
+    from particle import InvalidParticle, Particle, ParticleNotFound
 
     try:
         value = Particle.from_pdgid(pdg_id).mass
-    except ParticleNotFound as error:
+    except (ParticleNotFound, InvalidParticle) as error:
         raise KeyError(pdg_id) from error
     if value is None:
         raise KeyError(pdg_id)
     return float(value) / 1000.0
+
+
+def is_known(pdg_id: int) -> bool:
+    """Return whether the mass of a species is in a table.
+
+    >>> is_known(211), is_known(1023)
+    (True, False)
+    """
+    try:
+        mass(pdg_id)
+    except KeyError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -93,7 +93,7 @@ class Writer(AtomicWriter):
         columns += [digits.floats(c) for c in (p4[:, 1], p4[:, 2], p4[:, 3], p4[:, 0], record.mass)]
         text, line_starts = digits.rows(b"P", [*columns, digits.integers(record.status)])
         cross_section = b""
-        if self.run.processes:
+        if self.run.cross_section != (0.0, 0.0):
             cross_section = b"A 0 GenCrossSection %.10e %.10e -1 -1\n" % self.run.cross_section
         for i in range(len(events)):
             start, middle, end = (int(line_starts[k]) for k in (record.start[i], record.middle[i], record.start[i + 1]))

@@ -14,13 +14,14 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.event import HardEvents
 from fastsim.event.gun import Gun
@@ -112,12 +113,14 @@ class Chunk(Generic[C]):
         content: its events or showers.
         seconds: time that its computation took.
         resumed: whether it was computed by an earlier run that was stopped.
+        notes: counts, by name, of what belongs to the chunk but is not in its content, such as bad events.
     """
 
     number: int
     content: C
     seconds: float = 0.0
     resumed: bool = False
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 Task = Callable[[tuple[int, Any]], C]
@@ -223,36 +226,59 @@ HERE = ChunkRunner()
 
 
 def run_blocks(
-    batches: Iterator[HardEvents],
+    batches: Iterator[Chunk[HardEvents]],
     step: Step,
     *,
     seed: int,
     events: EventRange = ALL_EVENTS,
     per_event_seeds: bool = False,
+    by_number: bool = True,
     runner: ChunkRunner = HERE,
 ) -> Generator[Chunk[HardEvents], None, None]:
-    """Run a Step that takes long on batches of events, and yield the events in blocks of ``EVENTS_PER_BLOCK``.
+    """Run a Step that takes long on chunks of events, and yield the events in blocks of ``EVENTS_PER_BLOCK``.
 
-    A block begins at a multiple of that number, is computed whole and then cut, as a chunk of a run is. Where an event
-    costs seconds, as with Geant4, each event has a seed of its own: then only the events asked for are computed, and
-    blocks begin where the batches do.
+    A block has the events whose places begin at a multiple of that number, is computed whole and then cut, as a chunk of
+    a run is. Where an event costs seconds, as with Geant4, each event has a seed of its own: then only the events asked
+    for are computed, and blocks begin where the chunks do.
 
     Args:
         batches: with ``per_event_seeds`` the events of the range; else also the events around it, up to multiples of
-            ``EVENTS_PER_BLOCK``, as ``align`` of :meth:`fastsim.production.inputs.Input.chunks` gives them, and a
-            multiple of that number in each batch but the last.
+            ``EVENTS_PER_BLOCK``, as ``align`` of :meth:`fastsim.production.inputs.Input.chunks` gives them. A chunk's
+            notes go to the first of its blocks.
         step: the Step to run on them.
         seed: seed of the run.
         events: the events wanted.
         per_event_seeds: whether each event has a seed of its own.
+        by_number: whether the place of an event is its number; else places are counted from that of the first event.
         runner: computes the blocks; the result does not depend on it.
     """
     size = EVENTS_PER_BLOCK
-    start = events.first if per_event_seeds else events.first // size * size
     stop = math.inf if events.stop is None else events.stop
-    blocks = (block for batch in batches for block in batch.chunks(size))
-    with closing(runner.run(BlockTask(step, seed, per_event_seeds), enumerate(blocks, start // size))) as done:
+    waiting: deque[tuple[NDArray[np.bool_], dict[str, int]]] = deque()  # which events to keep, and notes, block by block
+    notes: dict[str, int] = {}
+
+    def jobs() -> Iterator[tuple[int, HardEvents]]:
+        start = events.first if per_event_seeds else events.first // size * size
+        number = start // size
+        for chunk in batches:
+            content = chunk.content
+            for key, count in chunk.notes.items():
+                notes[key] = notes.get(key, 0) + count
+            places = content.number if by_number else start + np.arange(len(content))
+            start += len(content)
+            block = np.arange(len(content)) // size if per_event_seeds else places // size
+            for rows in np.split(np.arange(len(content)), np.flatnonzero(np.diff(block)) + 1):
+                if len(rows):
+                    waiting.append(((places[rows] >= events.first) & (places[rows] < stop), dict(notes)))
+                    notes.clear()
+                    yield number if per_event_seeds else int(block[rows[0]]), content[rows]
+                    number += 1
+
+    last = -1
+    with closing(runner.run(BlockTask(step, seed, per_event_seeds), jobs())) as done:
         for block in done:
-            first, last = max(events.first - start, 0), int(min(stop - start, len(block.content)))
-            start += len(block.content)
-            yield replace(block, content=block.content[first:last])
+            keep, its_notes = waiting.popleft()
+            last = block.number
+            yield replace(block, content=block.content[np.flatnonzero(keep)], notes=its_notes)
+    if notes:  # of events at the end, after which there are no good ones
+        yield Chunk(last + 1, HardEvents.empty(with_cells=True), notes=notes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from fastsim.event import RunInfo
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.output import open_writer
 from fastsim.production.chunks import EVENTS_PER_BLOCK, ChunkRunner, run_blocks
-from fastsim.production.inputs import EventChunks, EventFileInput, GunInput, Input
+from fastsim.production.inputs import EventChunks, EventFileInput, GunInput, Input, StepOfRun
 from fastsim.production.manifest import versions
 from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.run import Run
@@ -32,7 +32,7 @@ class Stages:
         settings: what else decides the content of the output, as JSON values.
         reads: files that the Steps were read from, which the run must not write.
         per_event_seeds: whether each event has a seed of its own in the blocks.
-        prepare: takes the input and returns a context manager that gives the input and the Step to use instead.
+        of_run: makes ``step`` from the run information of the input, where it needs that; None if it is given.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Stages:
     settings: Mapping[str, Any] = field(default_factory=dict)
     reads: tuple[PathLike, ...] = ()
     per_event_seeds: bool = False
-    prepare: Callable[[Input], AbstractContextManager[tuple[Input, Step]]] | None = None
+    of_run: StepOfRun | None = None
 
     def check(self, given: Input) -> None:
         """Raise FastsimError if the Steps cannot start from an input."""
@@ -79,6 +79,8 @@ def run_events(given: Input, output: PathLike, stages: Stages, options: RunOptio
     from fastsim import __version__
 
     stages.check(given)
+    if options.skip_bad_events:
+        given = given.skipping_bad_events()
     events = given.range(options, unit=stages.unit)
     tool = {"tool": "fastsim", "version": __version__, "seed": str(options.seed)}
     settings = {**given.settings(), **stages.provenance, "seed": options.seed, "versions": versions()}
@@ -100,7 +102,8 @@ def run_events(given: Input, output: PathLike, stages: Stages, options: RunOptio
                 run.contents(chunks, summary, events.num) as batches,
             ):
                 for batch in batches:
-                    writer.write(batch)
+                    if len(batch):
+                        writer.write(batch)
             run.commit(summary)
         return summary
 
@@ -111,26 +114,22 @@ def _chunks(
 ) -> Iterator[tuple[RunInfo, EventChunks]]:
     """Give the run information and the finished events, chunk by chunk or block by block."""
     seed = options.seed
-    if stages.prepare is not None:
-        with stages.prepare(given) as (prepared, step):
-            yield prepared.chunks(step, seed, events, runner=runner)
-        return
     if stages.blocks is None:
-        yield given.chunks(stages.step, seed, events, runner=runner)
+        yield given.chunks(stages.of_run or stages.step, seed, events, runner=runner)
         return
     # the events that blocks start from are computed in threads and not stored: that is quick, and blocks are stored
     align = 1 if stages.per_event_seeds else EVENTS_PER_BLOCK
     info, chunks = given.chunks(stages.step, seed, events, runner=ChunkRunner(options.num_threads), align=align)
     with closing(chunks):
-        batches = (chunk.content for chunk in chunks)
         yield (
             info,
             run_blocks(
-                batches,
+                chunks,
                 stages.blocks,
                 seed=seed,
                 events=events,
                 per_event_seeds=stages.per_event_seeds,
+                by_number=given.places_are_numbers,
                 runner=runner,
             ),
         )

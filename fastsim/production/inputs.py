@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
 
 from fastsim.errors import FastsimError, InvalidEvent
-from fastsim.event import HardEvents, RunInfo
+from fastsim.event import HardEvents, Ints, RunInfo
 from fastsim.event.gun import Gun
+from fastsim.event.hard import UNKNOWN
 from fastsim.formats import lhe
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.production.chunks import EVENTS_PER_CHUNK, HERE, PARTONS_PER_CHUNK, Chunk, ChunkRunner, EventTask, GunTask
-from fastsim.production.options import EventRange, RunOptions, slice_range
+from fastsim.production.options import EventRange, RunOptions, num_chunks_of, slice_range
+from fastsim.production.summary import BAD_EVENTS, REJECTED_EVENTS
 from fastsim.shipped import sha256_of
 from fastsim.sources.pipeline import Step
 
+logger = logging.getLogger(__name__)
+
+StepOfRun = Callable[[RunInfo], Step]
+"""Makes a Step that needs the run information of the input, such as its beams."""
 EventChunks = Generator[Chunk[HardEvents], None, None]
 """Finished chunks of events, in order."""
 
@@ -33,10 +42,12 @@ class Input(ABC):
     Attributes:
         carries: what its events have, in the words of :class:`fastsim.sources.pipeline.Step`: "partons" or "hadrons".
         chunk_size: number of events in a chunk.
+        places_are_numbers: whether ranges mean the numbers of events; else their places in the file.
     """
 
     carries: frozenset[str]
     chunk_size: int = EVENTS_PER_CHUNK
+    places_are_numbers: ClassVar[bool] = True
 
     @property
     def rereadable(self) -> bool:
@@ -47,6 +58,14 @@ class Input(ABC):
     def paths(self) -> tuple[PathLike, ...]:
         """The files that it is read from."""
         return ()
+
+    def skipping_bad_events(self) -> Input:
+        """Return the same input without the events that are none.
+
+        Raises:
+            FastsimError: if it has no such events.
+        """
+        raise FastsimError("only events of a Les Houches file can be skipped as bad ones")
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -62,12 +81,13 @@ class Input(ABC):
 
     @abstractmethod
     def chunks(
-        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, EventChunks]:
         """Return the run information, and the events after a Step, chunk by chunk.
 
         Args:
-            step: usually a Pipeline that provides hadrons; None for the events as they are.
+            step: usually a Pipeline that provides hadrons, or a function that makes the Step from the run information;
+                None for the events as they are.
             seed: seed of the run; event i is the same for any range.
             events: the events wanted.
             runner: computes the chunks; the result does not depend on it.
@@ -95,7 +115,17 @@ class Input(ABC):
         if first > size:
             raise FastsimError(f"first event {first} asked, but there are {size} (numbered from 0)")
         num = size - first if num is None else min(num, size - first)
-        return EventRange(*slice_range(options.slice, first, num, unit or self.chunk_size), whole=(first, num))
+        unit = unit or self.chunk_size
+        if options.slice[1] > (most := num_chunks_of(first, num, unit)):
+            logger.warning(
+                "%d slices of %d events: chunks have %d events and are computed whole, so that more than %d slices compute "
+                "some of them more than once",
+                options.slice[1],
+                num,
+                unit,
+                most,
+            )
+        return EventRange(*slice_range(options.slice, first, num, unit), whole=(first, num))
 
 
 @dataclass(frozen=True)
@@ -104,11 +134,11 @@ class LheInput(Input):
 
     Attributes:
         source: path or stream.
-        copy: a file to read instead of it: a copy with numbered events, for Pythia.
+        skip_bad_events: leave out events that are none, and count them; by default the first one ends the run.
     """
 
     source: PathLike | BinaryIO
-    copy: Path | None = None
+    skip_bad_events: bool = False
 
     carries = frozenset({"partons"})
 
@@ -121,7 +151,11 @@ class LheInput(Input):
         return _files(self.source) if isinstance(self.source, str | os.PathLike) else ()
 
     def settings(self) -> dict[str, Any]:
-        return _file_settings(self.paths, self.chunk_size)
+        skipping = {"skip_bad_events": True} if self.skip_bad_events else {}
+        return _file_settings(self.paths, self.chunk_size) | skipping
+
+    def skipping_bad_events(self) -> LheInput:
+        return replace(self, skip_bad_events=True)
 
     def count(self) -> int:
         if not self.rereadable:
@@ -129,7 +163,7 @@ class LheInput(Input):
         return lhe.count(self.source)  # type: ignore[arg-type]
 
     def chunks(
-        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, EventChunks]:
         assert step is not None
         size, first, stop = self.chunk_size, events.first, events.stop
@@ -137,34 +171,138 @@ class LheInput(Input):
         wanted = None if stop is None else (-(-stop // size) - first_chunk) * size
         if events.num == 0:
             wanted = 1  # to read the run information; no event is computed
+        left_out = _LeftOut(events, self.skip_bad_events)
         run, batches = lhe.read(
-            self.copy or self.source, chunk_size=size, first_event=first_chunk * size, num_events=wanted
+            self.source, chunk_size=size, first_event=first_chunk * size, num_events=wanted, on_bad=left_out.bad
         )
+        run = self._with_cross_section(run)
+        step = step if isinstance(step, Step) else step(run)
 
         def jobs() -> Iterator[tuple[int, HardEvents]]:
-            last = -1
-            for chunk, batch in enumerate(batches if events.num != 0 else (), start=first_chunk):
-                last = int(batch.number[-1])
-                if last >= first:
-                    yield chunk, batch
-                if stop is not None and last + 1 >= stop:
-                    return
-            if events.num != 0 and last < first:
-                raise FastsimError(f"first event {first} asked, but the file holds {last + 1} (numbered from 0)")
+            for batch in left_out.checked(batches, size) if events.num != 0 else ():
+                if int(batch.number[-1]) >= first:
+                    yield int(batch.number[0]) // size, batch
+                if stop is not None and left_out.seen >= stop:
+                    break
+            if left_out.failure is not None:
+                raise left_out.failure
+            if events.num != 0 and left_out.seen <= first:
+                raise FastsimError(f"first event {first} asked, but the file holds {left_out.seen} (numbered from 0)")
 
         def chunks() -> EventChunks:
+            chunk_number = first_chunk
             try:
                 with closing(runner.run(EventTask(step, seed), jobs())) as finished:
                     for chunk in finished:
-                        number = chunk.content.number // align
+                        chunk_number = chunk.number
+                        number = chunk.content.number
+                        notes = left_out.notes((chunk_number + 1) * size, number)
                         last = math.inf if stop is None else -(-stop // align)
-                        yield replace(chunk, content=chunk.content[(number >= first // align) & (number < last)])
+                        keep = (number // align >= first // align) & (number // align < last)
+                        keep &= number < left_out.end
+                        yield replace(chunk, content=chunk.content[keep], notes=notes)
+                if notes := left_out.notes(math.inf, np.zeros(0, np.int64)):
+                    yield Chunk(chunk_number + 1, run.no_events(), notes=notes)
             except InvalidEvent:
                 raise
             except FastsimError as error:  # the reader was asked for the start of the chunk
                 raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first} ")) from None
 
         return run, chunks()
+
+    def _with_cross_section(self, run: RunInfo) -> RunInfo:
+        """Return the run information with the mean weight as cross-section, where the file has none and says so."""
+        if not any(process[0] == UNKNOWN for process in run.processes):
+            return run
+        name = os.path.basename(os.fspath(self.paths[0])) if self.paths else "stream"
+        if abs(run.weight_strategy) == lhe.MEAN_WEIGHT_STRATEGY and self.rereadable:
+            run = lhe.with_mean_weights(run, self.paths[0])
+            logger.warning(
+                "%s: gives no cross-section (XSECUP is -1); the mean weight, %.5g +- %.2g pb, stands for it, as IDWTUP %d "
+                "says",
+                name,
+                *run.cross_section,
+                run.weight_strategy,
+            )
+        else:
+            logger.warning("%s: gives no cross-section (XSECUP is -1): none is written", name)
+        return run
+
+
+class _LeftOut:
+    """Decides about bad events, and counts the events of a range that are not in the output.
+
+    A bad event is left out of its chunk in any case, so that the others of the chunk are the same whether it is skipped,
+    ends the run, or lies outside the range.
+
+    Args:
+        events: the range that the run writes; bad events around it do not matter.
+        skip: whether bad events in the range are skipped; else the first one ends the run.
+
+    Attributes:
+        seen: number of events that were read, up to the last one.
+        failure: what is wrong with the event that ends the run, if there is one.
+        end: number of that event, or of the first one after the range.
+    """
+
+    MAX_REPORTED = 10
+
+    def __init__(self, events: EventRange, skip: bool) -> None:
+        self._events, self._skip = events, skip
+        self._bad: list[int] = []
+        self._good: list[int] = []
+        self._num_bad = 0
+        self.seen = 0
+        self.failure: InvalidEvent | None = None
+        self.end = math.inf if events.stop is None else events.stop
+
+    def _inside(self, number: int) -> bool:
+        return self._events.first <= number < self.end
+
+    def bad(self, number: int, error: InvalidEvent) -> bool:
+        """Take note of a bad event; it is left out for now, whatever becomes of the run."""
+        self.seen = max(self.seen, number + 1)
+        if not self._inside(number):
+            return True
+        if not self._skip:
+            self.failure, self.end = error, number
+        else:
+            self._bad.append(number)
+            self._num_bad += 1
+            if self._num_bad <= self.MAX_REPORTED:
+                more = "; further ones are only counted" if self._num_bad == self.MAX_REPORTED else ""
+                logger.warning("left out: %s%s", error, more)
+        return True
+
+    def checked(self, batches: Iterator[HardEvents], size: int) -> Iterator[HardEvents]:
+        """Yield batches of good events up to the chunk of ``size`` events in which the run ends.
+
+        What is wrong with a file, such as its end in the middle of an event, becomes :attr:`failure` too.
+        """
+        try:
+            for batch in batches:
+                if self.failure is not None and int(batch.number[0]) // size > self.end // size:
+                    return
+                self.seen = max(self.seen, int(batch.number[-1]) + 1)
+                self._good += [int(number) for number in batch.number if self._inside(int(number))]
+                yield batch
+                if self.failure is not None:
+                    return
+        except InvalidEvent as error:
+            if self.failure is None:
+                self.failure = error
+
+    def notes(self, end: float, written: Ints) -> dict[str, int]:
+        """Return the counts of the events before ``end`` that were not counted yet.
+
+        Args:
+            end: number of the first event after the chunk.
+            written: numbers of the events that came out of the Step; all others of the chunk it left out.
+        """
+        good, bad = ([n for n in numbers if n < end] for numbers in (self._good, self._bad))
+        self._good, self._bad = ([n for n in numbers if n >= end] for numbers in (self._good, self._bad))
+        rejected = len(good) - sum(self._inside(int(number)) for number in written)
+        return {key: count for key, count in ((BAD_EVENTS, len(bad)), (REJECTED_EVENTS, rejected)) if count}
 
 
 @dataclass(frozen=True)
@@ -192,9 +330,9 @@ class GunInput(Input):
         return replace(events, num=remaining if events.num is None else min(remaining, events.num))
 
     def chunks(
-        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, EventChunks]:
-        assert step is not None
+        assert isinstance(step, Step)
         size = self.chunk_size
         stop = self.gun.num if events.stop is None else min(self.gun.num, events.stop)
         if events.first > 0 and events.first >= self.gun.num and events.num != 0:
@@ -220,6 +358,7 @@ class EventFileInput(Input):
     path: PathLike
 
     carries = frozenset({"hadrons"})
+    places_are_numbers = False
 
     @property
     def rereadable(self) -> bool:
@@ -238,7 +377,7 @@ class EventFileInput(Input):
         return sum(len(batch) for batch in read_events(self.path)[1])
 
     def chunks(
-        self, step: Step | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
     ) -> tuple[RunInfo, EventChunks]:
         run, batches = read_events(
             self.path, first_event=events.first, num_events=events.num, align=align, chunk_size=self.chunk_size

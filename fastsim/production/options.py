@@ -34,6 +34,8 @@ class RunOptions:
         scheduler: address of a Dask cluster that computes them instead (``tcp://host:8786``).
         resume: go on with a run of the same settings that was stopped; a complete output is left as it is.
         force: replace an output that exists, and drop the finished chunks of a run that was stopped.
+        skip_bad_events: leave out events of an LHE file that are none (such as a gluon of negative energy), and count
+            them; by default the first one ends the run.
         log: file to which a JSON line is added for each thing that happens.
         progress: called with (finished events, total or None) after each chunk.
 
@@ -50,6 +52,7 @@ class RunOptions:
     scheduler: str | None = None
     resume: bool = False
     force: bool = False
+    skip_bad_events: bool = False
     log: PathLike | None = None
     progress: Progress | None = None
 
@@ -106,6 +109,7 @@ class RunKeywords(TypedDict, total=False):
     scheduler: str | None
     resume: bool
     force: bool
+    skip_bad_events: bool
     log: PathLike | None
     progress: Progress | None
 
@@ -140,14 +144,27 @@ ALL_EVENTS = EventRange()
 
 
 def slice_range(which: tuple[int, int], first_event: int, num_events: int, size: int) -> tuple[int, int]:
-    """Return first event and number of events of slice (i, n) of a range, cut between chunks of ``size`` events.
+    """Return first event and number of events of slice (i, n) of a range.
+
+    It is cut between chunks of ``size`` events, so that none is computed twice. If there are more slices than chunks it is
+    cut between events: no slice is empty as long as there are as many events, but some compute a chunk for a part of it.
 
     >>> [slice_range((i, 3), 0, 10, 4) for i in range(3)]
     [(0, 4), (4, 4), (8, 2)]
+    >>> [slice_range((i, 4), 0, 10, 4) for i in range(4)]
+    [(0, 2), (2, 3), (5, 2), (7, 3)]
     """
     number, num_slices = which
     first_chunk, stop = first_event // size, first_event + num_events
-    num_chunks = -(-stop // size) - first_chunk
+    num_chunks = num_chunks_of(first_event, num_events, size)
+    if num_slices > num_chunks:
+        low, high = (first_event + num_events * k // num_slices for k in (number, number + 1))
+        return low, high - low
     low, high = (first_chunk + num_chunks * k // num_slices for k in (number, number + 1))
     start = min(max(low * size, first_event), stop)
     return start, min(max(high * size, first_event), stop) - start
+
+
+def num_chunks_of(first_event: int, num_events: int, size: int) -> int:
+    """Return the number of chunks of ``size`` events that a range has events of."""
+    return -(-(first_event + num_events) // size) - first_event // size if num_events else 0

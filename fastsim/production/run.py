@@ -211,7 +211,8 @@ class Run:
             for chunk in chunks:
                 yield chunk.content
                 row = ChunkRow.of(chunk.number, first, chunk.content, chunk.seconds)
-                first += row.events
+                row.note(chunk.notes)
+                first += row.events + row.left_out
                 self.rows.append(row)
                 summary.add(row, seconds=row.seconds, resumed=chunk.resumed)
                 self.log("chunk", **{**vars(row), "resumed": chunk.resumed})

@@ -13,6 +13,10 @@ from fastsim.event import HardEvents
 from fastsim.formats.calochallenge import Showers
 
 
+BAD_EVENTS, REJECTED_EVENTS = "bad_events", "rejected_events"
+"""Notes that count events of the input which are not in the output: those that are none, and those that Pythia rejects."""
+
+
 @dataclass(kw_only=True)
 class Counts:
     """Numbers that add up over chunks.
@@ -38,6 +42,16 @@ class Counts:
     sum_weights2: float = 0.0
     notes: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def left_out(self) -> int:
+        """The number of events of the input that are not in the output."""
+        return self.notes.get(BAD_EVENTS, 0) + self.notes.get(REJECTED_EVENTS, 0)
+
+    def note(self, notes: Mapping[str, int]) -> None:
+        """Add further counts by name."""
+        for key, value in notes.items():
+            self.notes[key] = self.notes.get(key, 0) + value
+
     def counts(self) -> dict[str, Any]:
         """Return the counts by name, without other attributes of a subclass."""
         return {name: getattr(self, name) for name in COUNTS} | {"notes": dict(self.notes)}
@@ -45,8 +59,7 @@ class Counts:
     def __iadd__(self, other: Counts) -> Self:
         for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for key, value in other.notes.items():
-            self.notes[key] = self.notes.get(key, 0) + value
+        self.note(other.notes)
         return self
 
     def __add__(self, other: Counts) -> Counts:

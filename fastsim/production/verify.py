@@ -68,7 +68,7 @@ def verify_together(outputs: Sequence[PathLike], *, read: bool = True) -> list[M
     for (before, first), (after, second) in pairwise(verified):
         if differing := [key for key in before.run if before.run[key] != after.run.get(key)]:
             raise FastsimError(f"{first} and {second} are not of one run: {', '.join(differing)} differ")
-        end = before.first_event + before.events
+        end = before.first_event + before.events + before.left_out
         if after.events and end != after.first_event:
             what = "are missing" if end < after.first_event else "are there twice"
             low, high = sorted((end, after.first_event))
@@ -85,7 +85,7 @@ def _check_ends(manifests: list[Manifest]) -> None:
     if first.whole is None or any(manifest.whole != first.whole for manifest in manifests):
         return
     start, stop = first.whole[0], sum(first.whole)
-    end = last.first_event + last.events
+    end = last.first_event + last.events + last.left_out
     for low, high in ((start, first.first_event), (end, stop)):
         if low < high:
             raise FastsimError(f"events {low} to {high - 1} are missing: the whole has {start} to {stop - 1}")
@@ -102,7 +102,7 @@ def _check_sums(manifest: Manifest, name: str) -> None:
     for row in manifest.chunks:
         if row.first_event != event:
             raise FastsimError(f"{name}: chunk {row.chunk} starts at event {row.first_event}, expected {event}")
-        event += row.events
+        event += row.events + row.left_out
     for key in COUNTS:
         total, stated = sum(getattr(row, key) for row in manifest.chunks), getattr(manifest, key)
         if not math.isclose(total, stated, rel_tol=1e-9, abs_tol=1e-300):

@@ -17,6 +17,9 @@ _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 QUARKS_AND_GLUONS = frozenset({1, 2, 3, 4, 5, -1, -2, -3, -4, -5, 21})
 """PDG ids of the partons that hadronise before they decay."""
 
+ROUNDING = 1e-9
+"""Relative distance from a limit within which a pT is at it: what px and py lose when they are computed or printed."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -34,10 +37,11 @@ class Domain:
     pt_max: float
 
     def contains(self, partons: Partons) -> NDArray[np.bool_]:
-        """Return which partons lie inside, shape (N,)."""
+        """Return which partons lie inside, shape (N,); those at a limit do, whatever the rounding of their pT."""
         transverse = pt(partons.p4)
         known = np.isin(partons.pdg_id, sorted(self.flavours))
-        return np.asarray(known & (transverse >= self.pt_min) & (transverse <= self.pt_max))
+        low, high = self.pt_min * (1 - ROUNDING), self.pt_max * (1 + ROUNDING)
+        return np.asarray(known & (transverse >= low) & (transverse <= high))
 
     def describe(self, partons: Partons, row: int) -> str:
         """Return a phrase that names one of the partons."""

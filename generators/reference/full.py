@@ -1,36 +1,34 @@
-"""Ordinary Pythia on an LHE file, as ``fastsim reference --full`` runs it: a comparison independent of the gun.
+"""Ordinary Pythia on the events of an LHE file, as ``fastsim reference --full`` runs it: a comparison independent of the gun.
 
 Initial- and final-state radiation, multiparton interactions, beam remnants, hadronisation and decays (Monash
 tune, particles with c*tau > 10 mm stable). The hard record and the weights of the file are kept; the final
-particles belong to no parton (origin -1). Pythia itself reads the file; an event that it rejects is left out and
-counted in the tally ``skipped_events`` of a neighbour.
+particles belong to no parton (origin -1). An event that Pythia rejects is left out.
+
+Pythia takes the events as the reader of :mod:`fastsim.formats.lhe` understood them, each with weight one: it neither
+unweights nor rejects events by their weights, whatever the file's IDWTUP. It runs in a process of its own
+(:mod:`generators.reference.full_process`), since some events make it loop for ever, where nothing inside its process could
+stop it. Such an event is left out too, and counted in the tally ``endless_events`` of a neighbour.
 """
 
 from __future__ import annotations
 
-import gzip
-import os
-import tempfile
+import logging
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, offsets_from_counts
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
+from generators.reference.full_process import EndlessEvent, PythiaProcess
 
-SETTINGS: tuple[str, ...] = (
-    "Beams:frameType = 4",
-    "Print:quiet = on",
-    "SLHA:verbose = 0",
-    "ParticleDecays:limitTau0 = on",
-    "ParticleDecays:tau0Max = 10.0",
-)
-_NUMBER = "fastsim_number"
+ENDLESS_EVENTS = "endless_events"
+"""The tally of events whose processor time went beyond the limit."""
+TIME_LIMIT = 30.0
+"""Seconds of processor time that an event may take: a thousand times what one takes."""
+MERGING = ("Merging:", "JetMatching:")
+"""How settings begin that have Pythia merge samples of several multiplicities: events then get weights of its own."""
+
+logger = logging.getLogger(__name__)
 _of_thread = threading.local()
 
 
@@ -38,17 +36,19 @@ _of_thread = threading.local()
 class FullPythia:
     """The Step that has Pythia complete the events of a file; those that Pythia rejects are left out.
 
-    Each thread, here or in a worker process, has its own Pythia that reads the file and skips the events of others.
+    Each thread, here or in a worker process, has its own Pythia process.
 
     Attributes:
-        file: a copy that :func:`numbered` made, from which the events were read too.
+        run: beams and processes of the file.
         seed: decides an event together with its number; the ``rng`` of a step is not used.
         settings: further lines for Pythia.
+        time_limit: seconds of processor time after which an event is given up.
     """
 
-    file: Path
+    run: RunInfo
     seed: int
     settings: tuple[str, ...] = ()
+    time_limit: float = TIME_LIMIT
 
     name = "pythia-full"
     requires = frozenset({"partons"})
@@ -58,124 +58,46 @@ class FullPythia:
         """Return the events that Pythia completes.
 
         Raises:
-            FastsimError: if Pythia does not start on the file.
+            FastsimError: if Pythia refuses a setting, or does not start with these beams and processes.
         """
-        current: tuple[FullPythia, _Stream] | None = getattr(_of_thread, "current", None)
-        # a stream does not go back to earlier events
-        if current is None or current[0] != self or (len(events) and events.number[0] < current[1].next):
-            current = _of_thread.current = self, _Stream(_start(self.file, self.settings), self.seed)
-        return current[1].match(events)
+        current: tuple[FullPythia, PythiaProcess] | None = getattr(_of_thread, "current", None)
+        if current is None or current[0] != self:
+            if current is not None:
+                current[1].close()
+            process = PythiaProcess(self.run, self.settings, self.time_limit)
+            current = _of_thread.current = self, process
+        return _completed(events, current[1], self)
 
 
-@contextmanager
-def numbered(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Path]:
-    """Make a copy of an LHE file for Pythia, unzipped and with numbered events; it is removed in the end.
-
-    Args:
-        source: path of a plain or gzipped LHE file, or a binary stream.
-
-    Raises:
-        FastsimError: if the file cannot be read.
-    """
-    with tempfile.TemporaryDirectory(prefix="fastsim-") as folder:
-        plain = Path(folder) / "events.lhe"
-        _copy(source, plain)
-        yield plain
-
-
-def _copy(source: str | os.PathLike[str] | BinaryIO, plain: Path) -> None:
-    """Write the source, unzipped and with numbered events, as a file that Pythia can open."""
-    with plain.open("wb") as target:
-        if isinstance(source, str | os.PathLike):
-            try:
-                with open(source, "rb") as stream:
-                    zipped = stream.read(2) == b"\x1f\x8b"
-                with gzip.open(source, "rb") if zipped else open(source, "rb") as stream:
-                    _numbered(stream, target)
-            except (OSError, EOFError) as error:
-                raise FastsimError(f"{os.fspath(source)}: cannot read: {error}") from error
-        else:
-            _numbered(source, target)
-
-
-def _numbered(stream: Iterable[bytes], target: BinaryIO) -> None:
-    """Copy the lines of an LHE file, and give each event its number as an attribute, which Pythia keeps."""
-    number = 0
-    for line in stream:
-        text = line.lstrip()
-        if text.startswith((b"<event>", b"<event ")):
-            line = f'<event {_NUMBER}="{number}" '.encode() + text[len(b"<event") :]
-            number += 1
-        target.write(line)
-
-
-def _start(plain: Path, settings: tuple[str, ...]) -> Any:
-    """Return a Pythia that reads an LHE file.
-
-    Raises:
-        FastsimError: if it refuses a setting, or does not start on the file.
-    """
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    for line in (*SETTINGS, f"Beams:LHEF = {plain}", *settings):
-        if not pythia.readString(line):
-            raise FastsimError(f"Pythia refuses the setting {line!r}")
-    if not pythia.init():
-        raise FastsimError("Pythia does not start on this LHE file: its beams or processes are unknown to it")
-    return pythia
-
-
-class _Stream:
-    """The events that a Pythia completes, in the order of the file that it reads."""
-
-    def __init__(self, pythia: Any, seed: int) -> None:
-        self.pythia = pythia
-        self.seed = seed
-        self.next = 0  # number of the event that Pythia reads next
-        self.number = -1  # number of the event that it completed last
-        self.ids: Ints = np.zeros(0, np.int64)
-        self.p4: Floats = np.zeros((0, 4))
-
-    def match(self, batch: HardEvents) -> HardEvents:
-        """Return the events of the batch that Pythia completes, with their particles."""
-        completed: list[int] = []
-        skipped: list[int] = []
-        ids, momenta = [], []
-        if len(batch) and (ahead := int(batch.number[0]) - self.next) > 0:
-            self.pythia.LHAeventSkip(ahead)
-            self.next += ahead
-        for i, number in enumerate(batch.number):
-            while self.number < number and self.next <= number and self._next():
-                pass
-            if self.number != number:
-                skipped.append(len(completed))
-                continue
+def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> HardEvents:
+    """Return the events that Pythia completes, with their particles."""
+    completed: list[int] = []
+    endless: list[int] = []
+    ids: list[Ints] = [np.zeros(0, np.int64)]
+    momenta: list[Floats] = [np.zeros((0, 4))]
+    factors: list[float] = []
+    for i, answer in enumerate(pythia.complete(events, step.seed)):
+        if isinstance(answer, EndlessEvent):
+            endless.append(len(completed))
+            logger.warning(
+                "event %d: Pythia did not finish it within %g s of processor time; it is left out",
+                events.number[i],
+                step.time_limit,
+            )
+        elif answer is not None:
             completed.append(i)
-            ids.append(self.ids)
-            momenta.append(self.p4)
-        events = batch[np.array(completed, dtype=np.int64)]
-        offsets = offsets_from_counts(np.array([len(x) for x in ids], dtype=np.int64))
-        pdg_id = np.concatenate([np.zeros(0, np.int64), *ids])
-        particles = ParticleSet(offsets, pdg_id, np.concatenate([np.zeros((0, 4)), *momenta]))
-        events = events.with_particles(particles, np.full(len(pdg_id), -1))
-        if not completed:
-            return events
-        # the next event counts those skipped before it, the last one those after it
-        return events.tally("skipped_events", np.minimum(np.array(skipped, dtype=np.int64), len(completed) - 1))
-
-    def _next(self) -> bool:
-        """Have Pythia try the next event of the file; False at its end."""
-        pythia = self.pythia
-        if pythia.infoPython().atEndOfFile():  # infoPython() is a copy of that moment
-            return False
-        state = np.random.SeedSequence([self.seed, self.next]).generate_state(1)[0]
-        pythia.rndm.init(int(state % 900_000_000) + 1)
-        self.next += 1
-        if pythia.next():
-            self.number = int(pythia.infoPython().getEventAttribute(_NUMBER))
-            self.next = self.number + 1
-            rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in pythia.event if p.isFinal()]
-            table = np.array(rows, dtype=np.float64)
-            self.ids, self.p4 = table[:, 0].astype(np.int64), table[:, 1:]
-        return True
+            ids.append(answer.pdg_id)
+            momenta.append(answer.p4)
+            factors.append(answer.weight)
+    chosen = events[np.array(completed, dtype=np.int64)]
+    offsets = offsets_from_counts(np.array([len(x) for x in ids[1:]], dtype=np.int64))
+    pdg_id = np.concatenate(ids)
+    chosen = chosen.with_particles(
+        ParticleSet(offsets, pdg_id, np.concatenate(momenta)), np.full(len(pdg_id), -1, dtype=np.int64)
+    )
+    if any(line.lstrip().startswith(MERGING) for line in step.settings):
+        chosen = replace(chosen, weights=chosen.weights * np.array(factors).reshape(-1, 1))
+    if not completed:
+        return chosen
+    # the next event counts those before it, the last one those after it; the run counts all that are missing
+    return chosen.tally(ENDLESS_EVENTS, np.minimum(np.array(endless, dtype=np.int64), len(completed) - 1))

@@ -29,10 +29,7 @@ NUM = 5
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("steps")
-    numbered = file(*[event()] * NUM)
-    for number in range(NUM):
-        numbered = numbered.replace("<event>", f'<event fastsim_number="{number}">', 1)
-    (made / "events.lhe").write_text(numbered)
+    (made / "events.lhe").write_text(file(*[event()] * NUM))
     binning = load_detector("copper").binning("gamma")
     assert binning is not None
     showers = toy_showers(20, binning, np.random.default_rng(1), energy=(200.0, 2e5), response=0.2)
@@ -48,7 +45,7 @@ def steps(folder: Path) -> dict[str, Step]:
         "hadronize": hadronize,
         "hadronize-sets": HadronizeSets(Spray(), Spray()),
         "deposit": deposit,
-        "pythia-full": FullPythia(folder / "events.lhe", 3),
+        "pythia-full": FullPythia(lhe.read(folder / "events.lhe")[0], 3),
         "pipeline": Pipeline([DecayResonances(), hadronize, deposit]),
     }
 

@@ -197,7 +197,7 @@ def test_geant4s_events_draw_per_event_seeds_and_a_models_together(per_event_see
         batches = (events[max(low, k) : min(high, k + CHUNK)] for k in range(0, NUM, CHUNK))
         dice = Dice()
         done = chunks.run_blocks(
-            (batch for batch in batches if len(batch)),
+            (chunks.Chunk(0, batch) for batch in batches if len(batch)),
             dice,
             seed=1,
             events=EventRange(first, num),

@@ -17,15 +17,16 @@ from fastsim.production.inputs import Input, LheInput
 from fastsim.production.options import EventRange
 from fastsim.production.store import content_sha256 as digest
 from fastsim.production.verify import verify, verify_together
-from generators.reference.full import FullPythia, numbered
+from generators.reference.full import FullPythia
 
 
 def full_events(source: object, *, seed: int, size: int = 512, **more: Any) -> tuple[RunInfo, list[HardEvents]]:
     """Hadronise a file by ordinary Pythia; return its record of the run and the events of each chunk."""
     settings = more.pop("settings", ())
-    with patch.object(Input, "chunk_size", size), numbered(source) as file:  # type: ignore[arg-type]
+    with patch.object(Input, "chunk_size", size):
         events = EventRange(more.pop("first_event", 0), more.pop("num_events", None))
-        run, chunks = LheInput(file).chunks(FullPythia(file, seed, settings), seed, events, **more)
+        given = LheInput(source)  # type: ignore[arg-type]
+        run, chunks = given.chunks(lambda run: FullPythia(run, seed, settings), seed, events, **more)
         return run, [chunk.content for chunk in chunks]
 
 
@@ -56,7 +57,7 @@ def test_lepton_beams_and_streams(shared: Path) -> None:
 
 
 def test_rejected_settings_and_missing_files(shared: Path, tmp_path: Path) -> None:
-    with pytest.raises(FastsimError, match="cannot read"):
+    with pytest.raises(FastsimError, match="cannot open"):
         full_events(tmp_path / "no.lhe", seed=1)
     with pytest.raises(FastsimError, match="refuses the setting 'Nothing:here = on'"):
         full_events(shared / "lhe" / "pr180.lhe", seed=1, settings=("Nothing:here = on",))
@@ -65,11 +66,11 @@ def test_rejected_settings_and_missing_files(shared: Path, tmp_path: Path) -> No
 def test_batches_in_any_order(shared: Path) -> None:
     """A worker that takes over the chunk of one that died may have to go back."""
     path = shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz"
-    batches = list(lhe.read(path, num_events=6, chunk_size=2)[1])
-    with numbered(path) as file:
-        step, rng = FullPythia(file, 3), np.random.default_rng(0)
-        ahead = [step.step(batch, rng=rng) for batch in batches]
-        back = [step.step(batch, rng=rng) for batch in reversed(batches)][::-1]
+    run, some = lhe.read(path, num_events=6, chunk_size=2)
+    batches = list(some)
+    step, rng = FullPythia(run, 3), np.random.default_rng(0)
+    ahead = [step.step(batch, rng=rng) for batch in batches]
+    back = [step.step(batch, rng=rng) for batch in reversed(batches)][::-1]
     assert sum(map(len, ahead)) == 6 and list(map(digest, ahead)) == list(map(digest, back))
 
 
