@@ -52,6 +52,7 @@ def generate(
     model: PathLike | HadronSource | None = None,
     steps: Sequence[str] = (stages.HADRONS,),
     shower_model: ShowerModelName | ShowerSource | None = None,
+    shower_fallback: str | None = None,
     geant4_data: PathLike | None = None,
     num_inference_steps: int | None = None,
     device: str = "cpu",
@@ -78,7 +79,9 @@ def generate(
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
         shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
             ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
-            ``copper-towers``. Particles outside its limits go to Geant4, if that is installed.
+            ``copper-towers``.
+        shower_fallback: ``"geant4"`` or ``"none"``: what makes the showers of particles outside the model's limits; with
+            ``"none"`` they leave no energy and are counted. By default Geant4 if ``geant4_data`` is given.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         num_inference_steps, device: see :func:`load_model`.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
@@ -95,7 +98,9 @@ def generate(
     run = RunOptions.of(options)
     words = stages.parse(steps)
     with_cells = stages.CALORIMETER in words
-    _check_options(with_cells, shower_model=shower_model, data=geant4_data, latent=latent)
+    _check_options(
+        with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent
+    )
     if stages.HADRONS not in words:
         if model is not None or num_inference_steps is not None:
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
@@ -110,14 +115,28 @@ def generate(
             chain = stages.hadron_stages(given, source, latent=latent, output=output)
             return run_events(given, output, chain.reading(reads), run)
         hadrons = None if words == (stages.CALORIMETER,) else source
-        with stages.cell_stages(given, words, hadrons, shower_model, output=output, data=geant4_data, options=run) as (
-            chain,
-            run,
-        ):
+        cells = stages.cell_stages(
+            given,
+            words,
+            hadrons,
+            shower_model,
+            output=output,
+            data=geant4_data,
+            options=run,
+            fallback=shower_fallback,
+        )
+        with cells as (chain, run):
             return run_events(given, output, chain.reading(reads), run)
 
 
-def reference(input: InputLike, output: PathLike, *, full: bool = False, **options: Unpack[RunKeywords]) -> Summary:
+def reference(
+    input: InputLike,
+    output: PathLike,
+    *,
+    full: bool = False,
+    pythia_settings: Sequence[str] = (),
+    **options: Unpack[RunKeywords],
+) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons with Pythia, and write them.
 
     Each parton goes through the Pythia gun that the models learn from, and events are built as :func:`generate` builds
@@ -127,6 +146,8 @@ def reference(input: InputLike, output: PathLike, *, full: bool = False, **optio
         input, output: see :func:`generate`.
         full: run ordinary Pythia on an LHE file (initial- and final-state radiation, multiparton interactions) instead
             of the gun on each parton.
+        pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it merge
+            samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -137,7 +158,9 @@ def reference(input: InputLike, output: PathLike, *, full: bool = False, **optio
     """
     run = RunOptions.of({"threads": 1, **options})
     given = open_input(input)
-    chain = stages.full_stages(given, run) if full else stages.hadron_stages(given, load_model(REFERENCE))
+    if pythia_settings and not full:
+        raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
+    chain = stages.full_stages(given, run, tuple(pythia_settings)) if full else stages.hadron_stages(given, load_model(REFERENCE))
     return run_events(given, output, chain, run)
 
 
@@ -147,7 +170,7 @@ def showers(
     detector: PathLike,
     particle: str,
     energy: float | Sequence[float],
-    num: int,
+    num: int | None = None,
     model: ShowerModelName | ShowerSource | None = None,
     theta: float = 0.0,
     phi: float = 0.0,
@@ -163,13 +186,13 @@ def showers(
         detector: a detector that ships (pb-si-ecal, copper, copper-towers), or the path of a .toml file.
         particle: e-, e+, gamma, pi+, pi-, K+, K-, K0L, p, pbar, n, nbar, mu- or mu+, as the detector allows.
         energy: kinetic energy in GeV, or the lowest and highest, log-uniform between.
-        num: number of showers.
+        num: number of showers in all, of which ``first_event``, ``num_events`` and ``slice`` choose some; by default as
+            many as ``num_events`` asks for.
         model: a name or path as :func:`load_showers` takes it, ``"geant4"``, or any
             :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships for the detector.
         theta, phi: direction in rad; theta = 0 is perpendicular to the layers.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
-        options: the attributes of :class:`~fastsim.production.options.RunOptions`; ``first_event``, ``num_events`` and
-            ``slice`` choose some of the ``num`` showers.
+        options: the attributes of :class:`~fastsim.production.options.RunOptions`.
 
     Returns:
         What was written: showers, energies, time.
@@ -179,6 +202,10 @@ def showers(
         FastsimError: if something else given is wrong, or Geant4 is missing or stops.
     """
     run = RunOptions.of(options)
+    if num is None:
+        if run.num_events is None:
+            raise FastsimError("how many showers? give num_events")
+        num = run.first_event + run.num_events
     low, high = (energy, energy) if isinstance(energy, int | float) else energy
     gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, run.seed)
     if model == registry.GEANT4:
@@ -204,13 +231,13 @@ def reference_showers(output: PathLike, *, data: PathLike | None = None, **argum
     return showers(output, model=registry.GEANT4, geant4_data=data, **arguments)
 
 
-def _check_options(with_cells: bool, *, shower_model: object, data: object, latent: bool) -> None:
+def _check_options(with_cells: bool, *, shower_model: object, fallback: object, data: object, latent: bool) -> None:
     """Raise FastsimError for options that do not go with, or without, the step calorimeter."""
     if with_cells:
         if latent:
             raise FastsimError("the latent is saved for a gun's sets, not with the step calorimeter")
         return
-    for name, value in (("a shower model", shower_model), ("Geant4's data", data)):
+    for name, value in (("a shower model", shower_model), ("a shower fallback", fallback), ("Geant4's data", data)):
         if value is not None:
             raise FastsimError(f"{name} is given, but the steps do not end with calorimeter")
 

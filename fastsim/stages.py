@@ -28,6 +28,9 @@ DETECTOR = "copper-towers"
 """The calorimeter of the step calorimeter, for which a model ships."""
 FINE_DETECTOR = "copper"
 """The same calorimeter in finer voxels, for Geant4."""
+NONE = "none"
+FALLBACKS = (NONE, GEANT4)
+"""What may make the showers of particles outside a model's limits."""
 PION = 211
 """PDG id of the particle that the default model of showers has to be valid for."""
 
@@ -105,10 +108,11 @@ def cell_stages(
     output: PathLike,
     data: PathLike | None,
     options: RunOptions,
+    fallback: str | None = None,
 ) -> Iterator[tuple[Stages, RunOptions]]:
     """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
-    Particles outside the shower model's limits go to Geant4, if it and its data are installed.
+    Particles outside the shower model's limits go to the fallback, or are dropped and counted.
 
     Args:
         given: the input.
@@ -117,8 +121,10 @@ def cell_stages(
         showers: a shipped model of showers, the path of a card (.json) or of a library (.h5), the paths of a library's
             files, ``"geant4"``, or a source; by default the model that ships for the detector.
         output: path of the output.
-        data: folder of Geant4's data sets; if it is given, here or by FASTSIM_GEANT4_DATA, they have to be there.
+        data: folder of Geant4's data sets.
         options: options of the run.
+        fallback: :data:`GEANT4` or :data:`NONE`; by default Geant4 where its data is given here. What the environment has
+            does not decide: the same arguments make the same cells everywhere, or say what is missing.
 
     Raises:
         FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster
@@ -136,14 +142,17 @@ def cell_stages(
     if source is not None:
         sets = isinstance(given, GunInput)
         step = registry.gun_step(source) if sets else Pipeline(registry.hadron_steps(source))
-    with _showers(showers, data, max(1, options.workers)) as (main, fallback):
+    wanted = fallback or (NONE if data is None else GEANT4)
+    if wanted not in FALLBACKS:
+        raise FastsimError(f"shower_fallback={wanted!r}: must be one of {', '.join(FALLBACKS)}")
+    with _showers(showers, data, max(1, options.workers), wanted == GEANT4) as (main, other):
         towers = towers_of(load_detector(main.detector))
-        blocks = registry.deposit_step(main, fallback, towers)
-        own_processes = main.owns_processes or (fallback is not None and fallback.owns_processes)
+        blocks = registry.deposit_step(main, other, towers)
+        own_processes = main.owns_processes or (other is not None and other.owns_processes)
         provenance = {
             **({} if source is None else _hadron_provenance(source)),
             "shower_model": main.name,
-            "shower_fallback": "none" if fallback is None else fallback.name,
+            "shower_fallback": NONE if other is None else other.name,
             "calorimeter": towers.to_json(),
             **{f"shower_model_{key}": value for key, value in main.provenance.items()},
             "steps": ",".join(steps),
@@ -157,24 +166,20 @@ def cell_stages(
                 settings={"versions": versions("geant4-pybind")} if own_processes else {},
                 per_event_seeds=own_processes,
             ),
-            _with_geant4_workers(options, main, fallback),
+            _with_geant4_workers(options, main, other),
         )
 
 
 @contextmanager
 def _showers(
-    model: ShowerModelName | ShowerSource | None, data: PathLike | None, workers: int
+    model: ShowerModelName | ShowerSource | None, data: PathLike | None, workers: int, with_fallback: bool
 ) -> Iterator[tuple[ShowerSource, ShowerSource | None]]:
-    """Give the source of showers, and the one for particles outside its domain, None if Geant4 is not installed."""
+    """Give the source of showers, and Geant4 for particles outside its domain, if that is wanted."""
     source = None if model == GEANT4 else _shower_source(model)
     name = FINE_DETECTOR if source is None else source.detector if source.detector in SEGMENTS else DETECTOR
-    named = data is not None or bool(os.environ.get("FASTSIM_GEANT4_DATA"))
     reference: ShowerSource | None = None
-    try:
+    if source is None or with_fallback:
         reference = registry.geant4_showers(load_detector(name), data=data, workers=workers)
-    except FastsimError:
-        if source is None or named:
-            raise
     with nullcontext() if reference is None else closing(reference):
         if source is None:
             assert reference is not None
@@ -210,7 +215,7 @@ def _with_geant4_workers(options: RunOptions, main: ShowerSource, fallback: Show
         which = "all showers" if fallback is None else f"those outside the limits of {main.name}"
         raise FastsimError(
             f"Geant4 makes {which}, in processes of this machine, not of a cluster: give --workers instead of "
-            "--scheduler, or run where Geant4's data is not set"
+            "--scheduler, or --shower-fallback none"
         )
     return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
 

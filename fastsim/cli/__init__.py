@@ -28,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "train",
     "models",
+    "merge",
     "verify",
     "doctor",
     "compile",

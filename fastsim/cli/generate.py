@@ -33,6 +33,7 @@ def command(
     latent: bool,
     steps: tuple[str, ...],
     shower_model: Any,
+    shower_fallback: str | None,
     geant4_data: Path | None,
     options: dict[str, Any],
     **shower_gun: Any,
@@ -64,13 +65,14 @@ def command(
         "latent": latent,
         "steps": None if steps == DEFAULT_STEPS else steps,
         "shower_model": shower_model,
+        "shower_fallback": shower_fallback,
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
     }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
         return
-    source = event_input(input, gun)
+    source = event_input(input, gun, options)
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
@@ -82,6 +84,7 @@ def command(
             model=model,
             steps=steps,
             shower_model=shower_model,
+            shower_fallback=shower_fallback,
             geant4_data=geant4_data,
             num_inference_steps=num_inference_steps,
             device=device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -146,8 +146,10 @@ def event_options(function: F) -> F:
     )
 
 
-def event_input(path: str | None, gun: str | None) -> Any:
+def event_input(path: str | None, gun: str | None, options: Mapping[str, Any]) -> Any:
     """Return the one input that was given: the path of an LHE file, or a parsed gun.
+
+    A gun whose text does not say how many partons it shoots has as many as ``--num-events`` asks for.
 
     Raises:
         click.UsageError: if neither or both were given, or the gun does not parse.
@@ -159,6 +161,8 @@ def event_input(path: str | None, gun: str | None) -> Any:
     from fastsim.errors import FastsimError
     from fastsim.event.gun import Gun
 
+    if "num=" not in gun and options["num_events"]:
+        gun = f"{gun} num={options['first_event'] + options['num_events']}"
     try:
         return Gun.parse(gun)
     except (ValueError, FastsimError) as error:

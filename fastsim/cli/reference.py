@@ -15,6 +15,13 @@ from fastsim.cli.options import as_path, event_input, event_options, run_options
 @event_options
 @run_options()
 @click.option("--full", is_flag=True, help="Ordinary Pythia on the events: ISR, FSR, MPI, one shower for all partons.")
+@click.option(
+    "--pythia",
+    "pythia_settings",
+    metavar="SETTING",
+    multiple=True,
+    help='A further setting of Pythia for --full, such as "Merging:doKTMerging = on"; may be repeated.',
+)
 @click.option("--geant4-data", type=click.Path(path_type=Path), hidden=True)
 @showers.shower_options(required=False)
 def command(
@@ -22,6 +29,7 @@ def command(
     gun: str | None,
     output: str,
     full: bool,
+    pythia_settings: tuple[str, ...],
     geant4_data: Path | None,
     options: dict[str, Any],
     **shower_gun: Any,
@@ -47,13 +55,15 @@ def command(
         return
     if geant4_data is not None:
         raise click.UsageError("--geant4-data needs --detector")
-    source = event_input(input, gun)
+    source = event_input(input, gun, options)
     if full and gun is not None:
         raise click.UsageError("--full needs an LHE file, not --gun")
+    if pythia_settings and not full:
+        raise click.UsageError("--pythia needs --full: the gun's settings are those that the models learned from")
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
 
     with progress("running Pythia") as report:
-        summary = api.reference(source, as_path(output), full=full, **options, progress=report)
+        summary = api.reference(source, as_path(output), full=full, pythia_settings=pythia_settings, **options, progress=report)
     show(summary, to_stderr=output == "-")

@@ -12,8 +12,8 @@ from fastsim.cli.options import complete_model, decorated, output_option, run_op
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-NEEDED = ("detector", "particle", "energy", "num")
-"""The options that a command needs to make showers."""
+NEEDED = ("detector", "particle", "energy")
+"""The options that a command needs to make showers, besides their number."""
 
 
 class EnergyRange(click.ParamType[tuple[float, float]]):
@@ -67,9 +67,8 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
                     "--num",
                     metavar="N",
                     type=click.IntRange(1),
-                    required=required,
-                    hidden=hidden,
-                    help="How many showers.",
+                    hidden=True,
+                    help="How many showers in all, of which --first-event, --num-events and --slice choose.",
                 ),
                 click.option(
                     "--theta",
@@ -106,14 +105,13 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
 def command(output: str, model: str | None, geant4_data: Path | None, options: dict[str, Any], **gun: Any) -> None:
     """Make showers of single particles in a calorimeter, from a model or, with --model geant4, from Geant4.
 
-    The model is by default the one that ships for the detector. --first-event, --num-events and --slice choose some of
-    the --num showers. With one seed, shower i has the same energy for every model and for Geant4.
+    The model is by default the one that ships for the detector; -n says how many. With one seed, shower i has the same energy for every model and for Geant4.
 
     \b
     Examples:
-      fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 --num 500 -o showers.h5
-      fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 --num 20000 -o g4.h5 --model geant4 --workers 2
-      fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 --num 500 -o lib.h5 --model library.h5
+      fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 -n 500 -o showers.h5
+      fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 -n 20000 -o g4.h5 --model geant4 --workers 2
+      fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 -n 500 -o lib.h5 --model library.h5
     """
     make(output, gun, model=model, geant4_data=geant4_data, options=options)
 
@@ -133,7 +131,7 @@ def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         if given:
             raise click.UsageError(f"{_option(given[0])} needs --detector")
         return False
-    missing = [_option(name) for name in NEEDED if gun[name] is None]
+    missing = [_option(name) for name in (*NEEDED, "num") if gun[name] is None]
     if missing:
         raise click.UsageError(f"--detector needs {', '.join(missing)} too")
     wrong = [name for name, value in other.items() if value not in (None, False, 0)]
@@ -164,7 +162,9 @@ def make(
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
 
-    target: dict[str, Any] = {name: gun[name] for name in NEEDED}
+    if gun["num"] is None and options["num_events"] is None:
+        raise click.UsageError("Missing option '-n' / '--num-events': how many showers?")
+    target: dict[str, Any] = {name: gun[name] for name in (*NEEDED, "num")}
     target |= {name: gun[name] or 0.0 for name in ("theta", "phi")}
     with progress("running Geant4" if model == "geant4" else "generating", "showers") as report:
         summary = api.showers(output, **target, model=model, geant4_data=geant4_data, **options, progress=report)

@@ -17,7 +17,7 @@ DEFAULT_STEPS = ("hadrons",)
 
 
 def stage_options(function: F) -> F:
-    """Add the options ``--steps``, ``--shower-model`` and ``--geant4-data`` to a command."""
+    """Add the options ``--steps``, ``--shower-model``, ``--shower-fallback`` and ``--geant4-data`` to a command."""
     decorators = [
         click.option(
             "--steps",
@@ -33,6 +33,11 @@ def stage_options(function: F) -> F:
             multiple=True,
             callback=_names,
             help="Of the calorimeter: a model, a card (.json), a library (.h5; repeat for its files), or geant4.",
+        ),
+        click.option(
+            "--shower-fallback",
+            type=click.Choice(("none", "geant4")),
+            help="What makes the showers of particles outside the model's limits.  [default: geant4 with --geant4-data]",
         ),
         click.option(
             "--geant4-data",

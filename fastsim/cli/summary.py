@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,3 +20,5 @@ def show(summary: Summary, *, to_stderr: bool = False) -> None:
     for name, value in summary.rows():
         table.add_row(name, value)
     Console(stderr=to_stderr).print(table)
+    for line in summary.warnings():
+        print(f"fastsim: {line}", file=sys.stderr)

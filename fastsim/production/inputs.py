@@ -199,7 +199,8 @@ class LheInput(Input):
                         notes = left_out.notes((chunk_number + 1) * size, number)
                         last = math.inf if stop is None else -(-stop // align)
                         keep = (number // align >= first // align) & (number // align < last)
-                        keep &= number < left_out.end
+                        if left_out.failure is not None:
+                            keep &= number < left_out.end
                         yield replace(chunk, content=chunk.content[keep], notes=notes)
                 if notes := left_out.notes(math.inf, np.zeros(0, np.int64)):
                     yield Chunk(chunk_number + 1, run.no_events(), notes=notes)

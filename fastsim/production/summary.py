@@ -17,6 +17,27 @@ BAD_EVENTS, REJECTED_EVENTS = "bad_events", "rejected_events"
 """Notes that count events of the input which are not in the output: those that are none, and those that Pythia rejects."""
 
 
+ELSEWHERE = "partons_elsewhere"
+"""The note that counts partons whose hadrons are not the source's: from a fallback, or as light as they must be."""
+
+LABELS = {
+    BAD_EVENTS: "bad events, left out",
+    REJECTED_EVENTS: "events that Pythia rejects, left out",
+    "endless_events": "of them Pythia would not end",
+    "fallback_partons": "partons outside the model's limits, from Pythia",
+    "fallback_systems": "systems redrawn from Pythia",
+    "redrawn_systems": "redraws of systems too heavy for their energy",
+    "minimal_partons": "partons too soft for either, as one or two particles",
+    "decayed_resonances": "resonances decayed by Pythia",
+    "decayed_particles": "other unstable particles decayed by Pythia",
+    "undecayed_particles": "undecayed particles that are not final in nature",
+    "unknown_particles": "particles of unknown species, left as they are",
+}
+"""What the notes mean, as the table of a summary says it."""
+MOST_ELSEWHERE = 0.05
+"""Share of the partons beyond which a summary warns that their hadrons are not the model's."""
+
+
 @dataclass(kw_only=True)
 class Counts:
     """Numbers that add up over chunks.
@@ -147,6 +168,30 @@ class Summary(Counts):
         skipped = ("output", "source", "started")
         return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in skipped}
 
+    @property
+    def share_elsewhere(self) -> float:
+        """The share of the partons whose hadrons are not the source's."""
+        return self.notes.get(ELSEWHERE, 0) / self.partons if self.partons else 0.0
+
+    def warnings(self) -> list[str]:
+        """Return what a user should not overlook, one sentence each."""
+        lines = []
+        if self.share_elsewhere > MOST_ELSEWHERE:
+            lines.append(
+                f"{self.share_elsewhere:.0%} of the partons have hadrons that are not from {self.source}: "
+                "what this output says about it is that much less"
+            )
+        for key, meaning in (
+            ("undecayed_particles", "carry colour or do not live long, but Pythia has no decay for them: they are written "
+            "as final; decay them in the generator"),
+            (BAD_EVENTS, "of the input are bad and left out"),
+            (REJECTED_EVENTS, "of the input were given up by Pythia and left out"),
+        ):
+            if count := self.notes.get(key, 0):
+                what = "events" if key.endswith("events") else "particles"
+                lines.append(f"{count:,} {what} {meaning}")
+        return lines
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the summary as names and formatted values, for a table."""
         new = self.computed
@@ -168,7 +213,10 @@ class Summary(Counts):
         if self.cells:
             visible = f"{1e-3 * self.visible / self.events:.4g} GeV"
             rows.insert(-2, ("cells", f"{self.cells:,} ({self.cells / self.events:.1f} with {visible} an event)"))
-        return rows + [(key.replace("_", " "), f"{value:,}") for key, value in sorted(self.notes.items())]
+        notes = dict(self.notes)
+        if elsewhere := notes.pop(ELSEWHERE, 0):
+            rows.append((f"not from {self.source}", f"{elsewhere:,} partons of {self.partons:,} ({self.share_elsewhere:.1%})"))
+        return rows + [(LABELS.get(key, key.replace("_", " ")), f"{value:,}") for key, value in sorted(notes.items())]
 
 
 @dataclass(kw_only=True)

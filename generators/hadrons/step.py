@@ -17,6 +17,10 @@ MAX_REDRAWS = 20
 
 FROM_SOURCE, FROM_FALLBACK, MINIMAL = 0, 1, 2
 """Where the hadrons of a parton come from; minimal ones are as light as they must be."""
+HADRONS_FROM = "hadrons_from"
+"""Name of the column of the hard entries that says it; -1 for entries that are no final partons."""
+ELSEWHERE = "partons_elsewhere"
+"""The tally of the partons whose hadrons are not the source's."""
 
 
 class Hadronize:
@@ -31,6 +35,9 @@ class Hadronize:
     2. if the pions of a system are still too heavy, each of its partons is one photon;
     3. a parton that is a system alone becomes pi+ pi- with the mass of the system (two photons if that is below
        2 m(pi), one if it is massless).
+
+    ``partons_elsewhere`` counts all partons whose hadrons are not the source's, and the column ``hadrons_from`` of the
+    hard entries marks them: 0 for the source, 1 for the fallback, 2 for minimal ones, -1 for entries without hadrons.
 
     So the four-momentum is right in every event; these are partons of about 1 GeV, below any perturbative scale.
 
@@ -58,12 +65,15 @@ class Hadronize:
         jets, use = self._draw(systems, conditions, rng)
         event = events.index[systems.parton_rows]
         events = events.tally("partons", event).tally("fallback_partons", event[use == FROM_FALLBACK])
-        jets, minimal, own_masses, counts = self._repair(systems, conditions, jets, use, rng)
+        jets, use, own_masses, counts = self._repair(systems, conditions, jets, use, rng)
         for key, chosen in counts.items():
             events = events.tally(key, systems.event[chosen])
-        events = events.tally("minimal_partons", event[minimal])
+        events = events.tally("minimal_partons", event[use == MINIMAL])
+        events = events.tally(ELSEWHERE, event[use != FROM_SOURCE])
         particles, origin = systems.place(jets, own_masses)
-        return events.with_particles(particles, origin)
+        made_by = np.full(len(events.pdg_id), -1, dtype=np.int8)
+        made_by[systems.parton_rows] = use
+        return events.with_particles(particles, origin).with_columns(hard={HADRONS_FROM: made_by})
 
     def _draw(
         self, systems: HardSystems, conditions: Partons, rng: np.random.Generator
@@ -110,7 +120,7 @@ class Hadronize:
         jets: ParticleSet,
         use: NDArray[np.int64],
         rng: np.random.Generator,
-    ) -> tuple[ParticleSet, Ints, Floats, dict[str, Ints]]:
+    ) -> tuple[ParticleSet, NDArray[np.int64], Floats, dict[str, Ints]]:
         """Redraw or replace jets until all systems can be reconstructed.
 
         Args:
@@ -121,13 +131,13 @@ class Hadronize:
             rng: source of all randomness.
 
         Returns:
-            The sets, the partons that are minimal, masses (K,) of the entries in GeV, and the systems to tally by name.
+            The sets, what each comes from in the end, masses (K,) of the entries in GeV, and the systems to tally by
+            name.
         """
         parton_system = systems.system[systems.parton_rows]
         own_masses = systems.own_masses
         redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
         fallback = self.fallback or self.source
-        minimal = use == MINIMAL
         use = use.copy()
         failed = systems.solve(jets.sums(), own_masses)[2]
         for attempt in range(2 * MAX_REDRAWS):
@@ -152,11 +162,11 @@ class Hadronize:
                 own_masses[rows] = mass(systems.rest[rows])
             chosen = np.flatnonzero(failed[parton_system])
             if len(chosen):
-                minimal[chosen] = True
+                use[chosen] = MINIMAL
                 jets = _replaced(jets, chosen, minimal_jets(systems, chosen, rng, photons=level > 0))
             failed = systems.solve(jets.sums(), own_masses)[2]
         tally = {"redrawn_systems": np.concatenate(redrawn), "fallback_systems": to_fallback}
-        return jets, np.flatnonzero(minimal), own_masses, tally
+        return jets, use, own_masses, tally
 
 
 class HadronizeSets:
@@ -191,7 +201,9 @@ class HadronizeSets:
         """
         partons = Partons(events.pdg_id, events.p4)
         inside = self.source.domain.contains(partons)
-        events = events.tally("partons", np.arange(len(events))).tally("fallback_partons", np.flatnonzero(~inside))
+        outside = np.flatnonzero(~inside)
+        events = events.tally("partons", np.arange(len(events)))
+        events = events.tally("fallback_partons", outside).tally(ELSEWHERE, outside)
         if self.with_latent:
             if not inside.all():
                 raise OutOfDomain("the latent exists inside the model's domain only: narrow the gun's flavours or pT")

@@ -295,12 +295,21 @@ def test_a_model_of_hadrons_needs_their_step(no_geant4: None, tmp_path: Path) ->
             api.generate(source, tmp_path / "a.h5", steps=("calorimeter",), **more)
 
 
-def test_geant4s_data_that_was_named_has_to_be_there(
-    no_geant4: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_environment_does_not_choose_the_fallback(
+    library: tuple[Path, ...], no_geant4: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The same command makes the same cells wherever it runs; what it asks for has to be there."""
+    source = hepmc_file(tmp_path / "in.hepmc3", ROWS)
+    options: dict[str, Any] = {"steps": ("calorimeter",), "shower_model": library, "seed": 1}
+    api.generate(source, tmp_path / "a.h5", **options)
     monkeypatch.setenv("FASTSIM_GEANT4_DATA", str(tmp_path / "nowhere"))
+    api.generate(source, tmp_path / "b.h5", **options)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert read(tmp_path / "b.h5")[0].provenance["shower_fallback"] == "none"
     with pytest.raises(FastsimError, match="nowhere"):
-        api.generate(hepmc_file(tmp_path / "in.hepmc3", ROWS), tmp_path / "a.h5", steps=("calorimeter",))
+        api.generate(source, tmp_path / "c.h5", **options, shower_fallback="geant4")
+    with pytest.raises(FastsimError, match="must be one of none, geant4"):
+        api.generate(source, tmp_path / "c.h5", **options, shower_fallback="pythia")
 
 
 def test_what_made_the_hadrons_is_kept_beside_what_made_the_cells(

@@ -359,5 +359,5 @@ def test_empty_slices_are_outputs_too(name: str, folder: Path, tmp_path: Path) -
         with h5py.File(tmp_path / "0a.h5") as empty, h5py.File(tmp_path / "2a.h5") as full:
             tables: list[str] = []
             full.visit(tables.append)
-            assert all(table in empty for table in tables)
+            assert all(table in empty for table in tables if "columns" not in table)
             assert empty["particle/offsets"][:].tolist() == [0] and len(empty["event/number"]) == 0
