@@ -41,6 +41,8 @@ class Reading:
         max_jets: leading jets of an event that count.
         binning: XML file of the voxels of a CaloChallenge file; default the file's own name with .xml, or binning.xml
             in its folder.
+        threshold: readout threshold of showers in MeV: voxels below it, negative ones too, count as empty, as in the
+            CaloChallenge (arXiv:2410.21611, 15.15 keV or 1 MeV for both samples).
     """
 
     max_events: int | None = None
@@ -49,6 +51,7 @@ class Reading:
     eta_max: float | None = None
     max_jets: int = 2
     binning: Path | None = None
+    threshold: float | None = None
 
 
 def load(path: PathLike, reading: Reading | None = None) -> Sample:
@@ -118,7 +121,7 @@ def _showers(name: str, options: Reading) -> Sample:
         candidates = " or ".join(p.name for p in _binnings(name))
         raise FastsimError(f"{name}: no binning XML given, and none beside it ({candidates})")
     binning = read_binning(binning_path)
-    return showers_sample(read_showers(name, binning, max_events=options.max_events), binning)
+    return showers_sample(read_showers(name, binning, max_events=options.max_events, threshold=options.threshold), binning)
 
 
 def _binnings(name: str) -> tuple[Path, ...]:

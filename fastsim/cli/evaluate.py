@@ -40,8 +40,19 @@ _positive = click.FloatRange(0.0, min_open=True)
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, allow_dash=True), help="Results as JSON; -: to stdout.")
 @click.option("--report", metavar="DIR", type=click.Path(file_okay=False), help="Write a page with pictures there.")
-@click.option("--max-events", metavar="N", type=click.IntRange(1), help="Read no more than N events of a file.")
+@click.option(
+    "-n",
+    "--num-events",
+    "--max-events",
+    "max_events",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Read no more than N events of a file.",
+)
 @click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside each.")
+@click.option(
+    "--threshold", metavar="MEV", type=_positive, help="Voxels of showers below it are empty, in all samples."
+)
 @click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
 @click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
@@ -61,6 +72,7 @@ def command(
     report: str | None,
     max_events: int | None,
     binning: str | None,
+    threshold: float | None,
     radius: float,
     pt_min: float,
     fail_above: tuple[str, ...],
@@ -103,7 +115,13 @@ def command(
         AtomicPath(page, force=force).discard()  # refuses what cannot be written before the work, not after
     place = None if output in (None, "-") else AtomicPath(as_path(str(output)), force=force)
     try:
-        reading = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+        reading = Reading(
+            max_events,
+            radius,
+            pt_min,
+            binning=None if binning is None else Path(binning),
+            threshold=threshold,
+        )
         samples = {}
         with progress("reading", "files") as report_progress:
             for path, name in names.items():

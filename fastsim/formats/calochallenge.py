@@ -99,7 +99,11 @@ def check_showers(showers: Showers, binning: Binning | None = None, *, place: st
 
 
 def read_chunks(
-    path: str | os.PathLike[str], binning: Binning | None = None, *, max_events: int | None = None
+    path: str | os.PathLike[str],
+    binning: Binning | None = None,
+    *,
+    max_events: int | None = None,
+    threshold: float | None = None,
 ) -> Iterator[Showers]:
     """Yield the showers of a CaloChallenge HDF5 file in chunks, for files that do not fit into memory.
 
@@ -107,6 +111,7 @@ def read_chunks(
         path: the file.
         binning: the binning that the showers have to fit, if given.
         max_events: how many showers at most, from the first; None for all.
+        threshold: voxels below this energy in MeV, negative ones too, are read as zero; None to take them as they are.
 
     Raises:
         FastsimError: if the file is unreadable or cut off, lacks a key, or holds showers that :func:`check_showers`
@@ -144,7 +149,10 @@ def read_chunks(
             for start in range(0, last, size):
                 rows = slice(start, min(start + size, last))
                 incident = np.asarray(energies[rows], dtype=np.float64).reshape(-1)
-                chunk = Showers(incident, np.asarray(voxels[rows], dtype=np.float32))
+                values = np.asarray(voxels[rows], dtype=np.float32)
+                if threshold is not None:
+                    values[values < threshold] = 0.0
+                chunk = Showers(incident, values)
                 check_showers(chunk, place=place, first=start)
                 yield chunk
     except DAMAGE as error:  # h5py's words for a missing, foreign, damaged or cut-off file
@@ -153,7 +161,11 @@ def read_chunks(
 
 
 def read_showers(
-    path: str | os.PathLike[str], binning: Binning | None = None, *, max_events: int | None = None
+    path: str | os.PathLike[str],
+    binning: Binning | None = None,
+    *,
+    max_events: int | None = None,
+    threshold: float | None = None,
 ) -> Showers:
     """Read all showers of a CaloChallenge HDF5 file.
 
@@ -161,11 +173,12 @@ def read_showers(
         path: the file.
         binning: the binning that the showers have to fit, if given.
         max_events: how many showers at most, from the first; None for all.
+        threshold: voxels below this energy in MeV, negative ones too, are read as zero; None to take them as they are.
 
     Raises:
         FastsimError: if :func:`read_chunks` raises it, or there are no showers.
     """
-    chunks = list(read_chunks(path, binning, max_events=max_events))
+    chunks = list(read_chunks(path, binning, max_events=max_events, threshold=threshold))
     if not chunks:
         raise FastsimError(f"{os.fspath(path)}: no showers to read")
     return Showers.concatenate(chunks)

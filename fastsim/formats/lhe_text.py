@@ -216,7 +216,7 @@ class LheText:
         text = self._read_line()
         if text is None:
             return None
-        if not self._comment and ("<" not in text or not _STRUCTURE.search(text)):
+        if not self._comment and ("<" not in text or text[0] == "#" or not _STRUCTURE.search(text)):
             return Line(text, self._line_number)
         text = self._without_comments(text)
         while _OPEN_TAG.search(text):

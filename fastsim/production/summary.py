@@ -181,15 +181,15 @@ class Summary(Counts):
                 f"{self.share_elsewhere:.0%} of the partons have hadrons that are not from {self.source}: "
                 "what this output says about it is that much less"
             )
-        for key, meaning in (
-            ("undecayed_particles", "carry colour or do not live long, but Pythia has no decay for them: they are written "
-            "as final; decay them in the generator"),
-            (BAD_EVENTS, "of the input are bad and left out"),
-            (REJECTED_EVENTS, "of the input were given up by Pythia and left out"),
-        ):
-            if count := self.notes.get(key, 0):
-                what = "events" if key.endswith("events") else "particles"
-                lines.append(f"{count:,} {what} {meaning}")
+        undecayed, bad, rejected = (self.notes.get(key, 0) for key in ("undecayed_particles", BAD_EVENTS, REJECTED_EVENTS))
+        if undecayed:
+            lines.append(
+                f"{undecayed:,} undecayed particles carry colour or do not live long, and Pythia has no decay for them: "
+                "they are written as final; decay them in the generator"
+            )
+        for count, why in ((bad, "bad"), (rejected, "rejected by Pythia")):
+            if count:
+                lines.append(f"{count:,} event{'s' if count > 1 else ''} of the input {'are' if count > 1 else 'is'} {why} and left out")
         return lines
 
     def rows(self) -> list[tuple[str, str]]:

@@ -34,6 +34,8 @@ SETTINGS: tuple[str, ...] = (
 )
 _ALARM = signal.SIGPROF
 """The signal of the timer of processor time, which ends a process that does not handle it."""
+_PR_SET_PDEATHSIG = 1
+"""The option of prctl(2) that names a signal to send when the parent ends."""
 _UNPOLARISED = 9.0
 """The SPINUP of a particle whose helicity is not known."""
 
@@ -159,6 +161,7 @@ def serve(to_read: int, to_write: int) -> None:
     # batch systems and terminals signal all processes of a job: when to stop is the parent's business
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    _die_with_parent()
     connection = _Pipe(to_read, to_write)
     try:
         run, settings, time_limit = connection.recv()
@@ -178,6 +181,14 @@ def serve(to_read: int, to_write: int) -> None:
                 connection.send(answer)
     except (EOFError, OSError):  # the parent has no more events, or is gone
         pass
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when its parent does, since an event that never ends would not notice."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _particles(pythia: Any) -> tuple[Ints, Floats, float]:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +25,7 @@ from fastsim.production.options import EventRange
 from fastsim.production.store import content_sha256 as digest
 from fastsim.production.verify import verify, verify_together
 from generators.reference.full import FullPythia
+from tests.helpers.events import event, file
 
 
 def full_events(source: object, *, seed: int, size: int = 512, **more: Any) -> tuple[RunInfo, list[HardEvents]]:
@@ -95,3 +103,92 @@ def test_slices_restarts_and_workers(shared: Path, tmp_path: Path) -> None:
     slices = verify_together([tmp_path / "0.h5", tmp_path / "1.h5"])
     rows = verify(tmp_path / "whole.h5").chunks
     assert [row.sha256 for m in slices for row in m.chunks] == [row.sha256 for row in rows] and len(rows) == 5
+
+
+def test_weights_do_not_decide_which_events_are_kept(shared: Path, tmp_path: Path) -> None:
+    """IDWTUP 1: Pythia would unweight, and keep 2 of 40 events."""
+    source = shared / "cases" / "idwtup1-weighted.lhe"
+    summary = fastsim.reference(source, tmp_path / "a.h5", full=True, seed=3, num_events=12)
+    assert summary.events == 12 and summary.sum_weights == pytest.approx(12 * 12.5)
+    assert "rejected_events" not in summary.notes
+
+
+STOPS = """<event>
+4 1 1.0 300.0 0.0078 0.118
+2 -1 0 0 501 0 0. 0. 600. 600. 0. 0. 9.
+-2 -1 0 0 0 501 0. 0. -600. 600. 0. 0. 9.
+1000006 1 1 2 502 0 357.7708764 0. 268.3281573 600. 400. 0. 9.
+-1000006 1 1 2 0 502 -357.7708764 0. -268.3281573 600. 400. 0. 9.
+</event>
+"""
+
+
+def test_an_event_that_pythia_never_ends_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Undecayed stops: Pythia 8.317 does not come back from them."""
+    run, batches = lhe.read(io.BytesIO(file(event(), STOPS, event()).encode()))
+    (events,) = batches
+    start = time.perf_counter()
+    done = FullPythia(run, 3, time_limit=1.0).step(events, rng=np.random.default_rng(0))
+    assert done.number.tolist() == [0, 2] and done.notes == {"endless_events": 1}
+    assert "event 1: Pythia did not finish it within 1 s" in caplog.text and time.perf_counter() - start < 30
+    alone = FullPythia(run, 3).step(events[2:], rng=np.random.default_rng(0))
+    assert digest(replace(alone, tallies={})) == digest(replace(done[1:], tallies={}))
+
+
+def test_what_pythia_leaves_out_is_accounted_for(tmp_path: Path) -> None:
+    """B mesons alone at a hadron collider: Pythia rejects them, and verify knows."""
+    meson = event(
+        (1, 0, "11"), (2, 0, "-11"), (1, 4, "0"), (2, 5, "0"),
+        *((k, c, text) for k, sign in ((3, ""), (4, "-")) for c, text in ((0, f"{sign}511"), (4, "0"), (5, "0"), (10, "5.2797"))),
+    )  # fmt: skip
+    source = tmp_path / "events.lhe"
+    source.write_text(file(event(), meson, event()))
+    summary = fastsim.reference(source, tmp_path / "a.h5", full=True, seed=1)
+    assert summary.events == 2 and summary.notes == {"rejected_events": 1}
+    assert verify(tmp_path / "a.h5").left_out == 1
+    for i in range(3):
+        fastsim.reference(source, tmp_path / f"{i}.h5", full=True, seed=1, slice=(i, 3))
+    assert [m.events for m in verify_together([tmp_path / f"{i}.h5" for i in range(3)])] == [1, 0, 1]
+
+
+def test_further_settings_are_used_and_recorded(shared: Path, tmp_path: Path) -> None:
+    source = shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz"
+    settings = ("PartonLevel:MPI = off", "PartonLevel:ISR = off")
+    quiet = fastsim.reference(source, tmp_path / "a.h5", full=True, num_events=4, pythia_settings=settings)
+    plain = fastsim.reference(source, tmp_path / "b.h5", full=True, num_events=4)
+    assert quiet.particles < plain.particles
+    assert verify(tmp_path / "a.h5").settings["settings"].endswith("PartonLevel:MPI = off; PartonLevel:ISR = off")
+    with pytest.raises(FastsimError, match="pythia_settings go with full=True"):
+        fastsim.reference(source, tmp_path / "c.h5", pythia_settings=settings)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_sigterm_ends_a_run_whose_pythia_never_ends(tmp_path: Path) -> None:
+    source = tmp_path / "events.lhe"
+    source.write_text(file(STOPS))
+    words = [sys.executable, "-m", "fastsim.cli", "reference", str(source), "--full", "-o", str(tmp_path / "a.h5")]
+    patch_grace = "import sys, fastsim.cli as cli; cli.GRACE = 1.0; sys.exit(cli.main(sys.argv[1:]))"
+    process = subprocess.Popen([words[0], "-c", patch_grace, *words[3:]], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 60
+        while not children(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2.0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+        assert "interrupted" in process.stderr.read()  # up to its end: Pythia's process is gone too
+    finally:
+        process.kill()
+        process.wait()
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
