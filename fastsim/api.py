@@ -80,8 +80,8 @@ def generate(
         shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
             ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
             ``copper-towers``.
-        shower_fallback: ``"geant4"`` or ``"none"``: what makes the showers of particles outside the model's limits; with
-            ``"none"`` they leave no energy and are counted. By default Geant4 if ``geant4_data`` is given.
+        shower_fallback: ``"geant4"`` or ``"none"``: what makes the showers of particles outside the model's limits;
+            with ``"none"`` they leave no energy and are counted. By default Geant4 if ``geant4_data`` is given.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         num_inference_steps, device: see :func:`load_model`.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
@@ -98,9 +98,7 @@ def generate(
     run = RunOptions.of(options)
     words = stages.parse(steps)
     with_cells = stages.CALORIMETER in words
-    _check_options(
-        with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent
-    )
+    _check_options(with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent)
     if stages.HADRONS not in words:
         if model is not None or num_inference_steps is not None:
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
@@ -146,8 +144,8 @@ def reference(
         input, output: see :func:`generate`.
         full: run ordinary Pythia on an LHE file (initial- and final-state radiation, multiparton interactions) instead
             of the gun on each parton.
-        pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it merge
-            samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
+        pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it
+            merge samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -160,7 +158,11 @@ def reference(
     given = open_input(input)
     if pythia_settings and not full:
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
-    chain = stages.full_stages(given, run, tuple(pythia_settings)) if full else stages.hadron_stages(given, load_model(REFERENCE))
+    chain = (
+        stages.full_stages(given, run, tuple(pythia_settings))
+        if full
+        else stages.hadron_stages(given, load_model(REFERENCE))
+    )
     return run_events(given, output, chain, run)
 
 

@@ -123,8 +123,8 @@ def cell_stages(
         output: path of the output.
         data: folder of Geant4's data sets.
         options: options of the run.
-        fallback: :data:`GEANT4` or :data:`NONE`; by default Geant4 where its data is given here. What the environment has
-            does not decide: the same arguments make the same cells everywhere, or say what is missing.
+        fallback: :data:`GEANT4` or :data:`NONE`; by default Geant4 where its data is given here. What the environment
+            has does not decide: the same arguments make the same cells everywhere, or say what is missing.
 
     Raises:
         FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster

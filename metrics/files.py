@@ -121,7 +121,9 @@ def _showers(name: str, options: Reading) -> Sample:
         candidates = " or ".join(p.name for p in _binnings(name))
         raise FastsimError(f"{name}: no binning XML given, and none beside it ({candidates})")
     binning = read_binning(binning_path)
-    return showers_sample(read_showers(name, binning, max_events=options.max_events, threshold=options.threshold), binning)
+    return showers_sample(
+        read_showers(name, binning, max_events=options.max_events, threshold=options.threshold), binning
+    )
 
 
 def _binnings(name: str) -> tuple[Path, ...]:

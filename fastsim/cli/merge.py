@@ -15,8 +15,8 @@ from fastsim.cli.options import debug_option, output_option
 def command(outputs: tuple[str, ...], output: str, force: bool) -> None:
     """Join OUTPUTS, slices of one run in any order, to one file with one manifest.
 
-    Their manifests must be beside them. No event may be missing between them, or be there twice; what they are slices of
-    must be whole.
+    Their manifests must be beside them. No event may be missing between them, or be there twice; what they are slices
+    of must be whole.
 
     \b
     Examples:

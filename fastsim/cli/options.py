@@ -57,7 +57,9 @@ def decorated(function: F, decorators: Sequence[Callable[[Any], Any]]) -> F:
     return function
 
 
-def run_options(*, events: bool = True, threads: bool = False, workers: str = "Worker processes; 0: none.") -> Callable[[F], F]:
+def run_options(
+    *, events: bool = True, threads: bool = False, workers: str = "Worker processes; 0: none."
+) -> Callable[[F], F]:
     """Return a decorator that adds the options of every run to a command.
 
     The command gets them as one dictionary ``options``, whose keys are attributes of
@@ -103,7 +105,7 @@ def run_options(*, events: bool = True, threads: bool = False, workers: str = "W
             click.option(
                 "--skip-bad-events",
                 is_flag=True,
-                help="Leave out events of an LHE file that are none, and count them; by default the first ends the run.",
+                help="Leave out and count events of an LHE file that are none; by default the first one ends the run.",
             )
         )
     if threads:

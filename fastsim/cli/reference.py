@@ -65,5 +65,7 @@ def command(
     from fastsim.cli.summary import show
 
     with progress("running Pythia") as report:
-        summary = api.reference(source, as_path(output), full=full, pythia_settings=pythia_settings, **options, progress=report)
+        summary = api.reference(
+            source, as_path(output), full=full, pythia_settings=pythia_settings, **options, progress=report
+        )
     show(summary, to_stderr=output == "-")

@@ -101,11 +101,14 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
     type=click.Path(path_type=Path),
     help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
 )
-@run_options(events=False, threads=True, workers="Worker processes instead of threads; of Geant4 where it makes the showers.")
+@run_options(
+    events=False, threads=True, workers="Worker processes instead of threads; of Geant4 where it makes the showers."
+)
 def command(output: str, model: str | None, geant4_data: Path | None, options: dict[str, Any], **gun: Any) -> None:
     """Make showers of single particles in a calorimeter, from a model or, with --model geant4, from Geant4.
 
-    The model is by default the one that ships for the detector; -n says how many. With one seed, shower i has the same energy for every model and for Geant4.
+    The model is by default the one that ships for the detector; -n says how many. With one seed, shower i has the same
+    energy for every model and for Geant4.
 
     \b
     Examples:

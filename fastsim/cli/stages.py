@@ -37,7 +37,7 @@ def stage_options(function: F) -> F:
         click.option(
             "--shower-fallback",
             type=click.Choice(("none", "geant4")),
-            help="What makes the showers of particles outside the model's limits.  [default: geant4 with --geant4-data]",
+            help="For particles outside the shower model's limits.  [default: geant4 with --geant4-data, else none]",
         ),
         click.option(
             "--geant4-data",

@@ -128,7 +128,9 @@ class _HDF5(AtomicWriter):
         tables: dict[str, list[tuple[int, Any]]] = {}
         for place, file in enumerate(files):
             found: list[str] = []
-            file.visititems(lambda name, item, found=found: found.append(name) if isinstance(item, h5py.Dataset) else None)
+            file.visititems(
+                lambda name, item, found=found: found.append(name) if isinstance(item, h5py.Dataset) else None
+            )
             for name in found:
                 tables.setdefault(name, []).append((place, file[name]))
         size = {place: max((len(t) for t in _tables(file)), default=0) for place, file in enumerate(files)}

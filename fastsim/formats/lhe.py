@@ -1,8 +1,8 @@
 """Les Houches event files, read as a stream and validated event by event.
 
-Tolerant of what generators write, strict about what an event means. pylhe is not used: it is built on an XML parser, which
-stops silently at the first line that is no XML, without saying how many events were lost, nor where (docs/formats.md has
-what the two do with the same files). The tests compare with it.
+Tolerant of what generators write, strict about what an event means. pylhe is not used: it is built on an XML parser,
+which stops silently at the first line that is no XML, without saying how many events were lost, nor where
+(docs/formats.md has what the two do with the same files). The tests compare with it.
 
 References:
     Alwall et al. 2006, hep-ph/0609017 (the format); Andersen et al. 2014, 1405.1067 (version 3, weights).

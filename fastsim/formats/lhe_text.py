@@ -1,7 +1,7 @@
 """The text of Les Houches files: which lines are the init block and the events, whatever stands around them.
 
-The files are XML in name only: run cards hold bare ``&`` and ``<``, POWHEG writes text after the last tag, and files are
-joined by ``cat``. So tags are found line by line. Comments hide what is in them; a tag may have attributes, go over
+The files are XML in name only: run cards hold bare ``&`` and ``<``, POWHEG writes text after the last tag, and files
+are joined by ``cat``. So tags are found line by line. Comments hide what is in them; a tag may have attributes, go over
 several lines or share its line with others; a byte order mark is passed over; a file may hold several documents, one
 after the other. All that reads such a file (events, their number, weights) reads it through :class:`LheText`.
 

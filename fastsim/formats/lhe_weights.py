@@ -1,7 +1,7 @@
 """The weights of Les Houches events: their names, and their values in the three forms that generators write.
 
-``<rwgt>`` holds ``<wgt id="...">`` elements, declared by ``<weight id="...">`` in ``<initrwgt>``; ``<weights>`` holds numbers
-alone; Whizard writes ``<weight name="...">``. An event may have several of these: all are kept, in this order.
+``<rwgt>`` holds ``<wgt id="...">`` elements, declared by ``<weight id="...">`` in ``<initrwgt>``; ``<weights>`` holds
+numbers alone; Whizard writes ``<weight name="...">``. An event may have several of these: all are kept, in this order.
 
 References:
     Andersen et al. 2014, 1405.1067 (Les Houches event files, version 3).
@@ -66,8 +66,8 @@ def weights_of(tail: str) -> tuple[list[str], list[str]]:
 def names(ids: list[str], declared: list[str]) -> tuple[str, ...]:
     """Return the names of the weights after the nominal one: the ids of the first event.
 
-    Where it gives none they are those that the header declares, if these are as many, else ``weight_1`` and so on. A name
-    that is there already gets a number, so that no two are alike.
+    Where it gives none they are those that the header declares, if these are as many, else ``weight_1`` and so on. A
+    name that is there already gets a number, so that no two are alike.
 
     >>> names(["1001", "", ""], [])
     ('1001', 'weight_1', 'weight_2')

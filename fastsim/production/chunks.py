@@ -237,9 +237,9 @@ def run_blocks(
 ) -> Generator[Chunk[HardEvents], None, None]:
     """Run a Step that takes long on chunks of events, and yield the events in blocks of ``EVENTS_PER_BLOCK``.
 
-    A block has the events whose places begin at a multiple of that number, is computed whole and then cut, as a chunk of
-    a run is. Where an event costs seconds, as with Geant4, each event has a seed of its own: then only the events asked
-    for are computed, and blocks begin where the chunks do.
+    A block has the events whose places begin at a multiple of that number, is computed whole and then cut, as a chunk
+    of a run is. Where an event costs seconds, as with Geant4, each event has a seed of its own: then only the events
+    asked for are computed, and blocks begin where the chunks do.
 
     Args:
         batches: with ``per_event_seeds`` the events of the range; else also the events around it, up to multiples of
@@ -254,7 +254,8 @@ def run_blocks(
     """
     size = EVENTS_PER_BLOCK
     stop = math.inf if events.stop is None else events.stop
-    waiting: deque[tuple[NDArray[np.bool_], dict[str, int]]] = deque()  # which events to keep, and notes, block by block
+    # which events to keep of each block, and its notes
+    waiting: deque[tuple[NDArray[np.bool_], dict[str, int]]] = deque()
     notes: dict[str, int] = {}
 
     def jobs() -> Iterator[tuple[int, HardEvents]]:

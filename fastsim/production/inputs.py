@@ -81,7 +81,13 @@ class Input(ABC):
 
     @abstractmethod
     def chunks(
-        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self,
+        step: Step | StepOfRun | None,
+        seed: int,
+        events: EventRange,
+        *,
+        runner: ChunkRunner = HERE,
+        align: int = 1,
     ) -> tuple[RunInfo, EventChunks]:
         """Return the run information, and the events after a Step, chunk by chunk.
 
@@ -118,8 +124,8 @@ class Input(ABC):
         unit = unit or self.chunk_size
         if options.slice[1] > (most := num_chunks_of(first, num, unit)):
             logger.warning(
-                "%d slices of %d events: chunks have %d events and are computed whole, so that more than %d slices compute "
-                "some of them more than once",
+                "%d slices of %d events: chunks have %d events and are computed whole, so that more than %d slices "
+                "compute some of them more than once",
                 options.slice[1],
                 num,
                 unit,
@@ -163,7 +169,13 @@ class LheInput(Input):
         return lhe.count(self.source)  # type: ignore[arg-type]
 
     def chunks(
-        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self,
+        step: Step | StepOfRun | None,
+        seed: int,
+        events: EventRange,
+        *,
+        runner: ChunkRunner = HERE,
+        align: int = 1,
     ) -> tuple[RunInfo, EventChunks]:
         assert step is not None
         size, first, stop = self.chunk_size, events.first, events.stop
@@ -219,8 +231,8 @@ class LheInput(Input):
         if abs(run.weight_strategy) == lhe.MEAN_WEIGHT_STRATEGY and self.rereadable:
             run = lhe.with_mean_weights(run, self.paths[0])
             logger.warning(
-                "%s: gives no cross-section (XSECUP is -1); the mean weight, %.5g +- %.2g pb, stands for it, as IDWTUP %d "
-                "says",
+                "%s: gives no cross-section (XSECUP is -1); the mean weight, %.5g +- %.2g pb, stands for it, as IDWTUP "
+                "%d says",
                 name,
                 *run.cross_section,
                 run.weight_strategy,
@@ -233,8 +245,8 @@ class LheInput(Input):
 class _LeftOut:
     """Decides about bad events, and counts the events of a range that are not in the output.
 
-    A bad event is left out of its chunk in any case, so that the others of the chunk are the same whether it is skipped,
-    ends the run, or lies outside the range.
+    A bad event is left out of its chunk in any case, so that the others of the chunk are the same whether it is
+    skipped, ends the run, or lies outside the range.
 
     Args:
         events: the range that the run writes; bad events around it do not matter.
@@ -331,7 +343,13 @@ class GunInput(Input):
         return replace(events, num=remaining if events.num is None else min(remaining, events.num))
 
     def chunks(
-        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self,
+        step: Step | StepOfRun | None,
+        seed: int,
+        events: EventRange,
+        *,
+        runner: ChunkRunner = HERE,
+        align: int = 1,
     ) -> tuple[RunInfo, EventChunks]:
         assert isinstance(step, Step)
         size = self.chunk_size
@@ -378,7 +396,13 @@ class EventFileInput(Input):
         return sum(len(batch) for batch in read_events(self.path)[1])
 
     def chunks(
-        self, step: Step | StepOfRun | None, seed: int, events: EventRange, *, runner: ChunkRunner = HERE, align: int = 1
+        self,
+        step: Step | StepOfRun | None,
+        seed: int,
+        events: EventRange,
+        *,
+        runner: ChunkRunner = HERE,
+        align: int = 1,
     ) -> tuple[RunInfo, EventChunks]:
         run, batches = read_events(
             self.path, first_event=events.first, num_events=events.num, align=align, chunk_size=self.chunk_size

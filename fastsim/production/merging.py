@@ -24,8 +24,8 @@ def merge(outputs: Sequence[PathLike], output: PathLike, *, force: bool = False)
         force: replace an output that exists.
 
     Raises:
-        FastsimError: if an output differs from its manifest, they are not of one run, or events between them are missing or
-            there twice.
+        FastsimError: if an output differs from its manifest, they are not of one run, or events between them are
+            missing or there twice.
         OutputError: if the output cannot be written.
     """
     if os.path.realpath(output) in {os.path.realpath(path) for path in outputs}:

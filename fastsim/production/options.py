@@ -146,8 +146,9 @@ ALL_EVENTS = EventRange()
 def slice_range(which: tuple[int, int], first_event: int, num_events: int, size: int) -> tuple[int, int]:
     """Return first event and number of events of slice (i, n) of a range.
 
-    It is cut between chunks of ``size`` events, so that none is computed twice. If there are more slices than chunks it is
-    cut between events: no slice is empty as long as there are as many events, but some compute a chunk for a part of it.
+    It is cut between chunks of ``size`` events, so that none is computed twice. If there are more slices than chunks
+    it is cut between events: no slice is empty as long as there are as many events, but some compute a chunk for a
+    part of it.
 
     >>> [slice_range((i, 3), 0, 10, 4) for i in range(3)]
     [(0, 4), (4, 4), (8, 2)]

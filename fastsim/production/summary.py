@@ -12,9 +12,8 @@ import numpy as np
 from fastsim.event import HardEvents
 from fastsim.formats.calochallenge import Showers
 
-
 BAD_EVENTS, REJECTED_EVENTS = "bad_events", "rejected_events"
-"""Notes that count events of the input which are not in the output: those that are none, and those that Pythia rejects."""
+"""Notes that count events of the input that are not in the output: those that are none, and those Pythia rejects."""
 
 
 ELSEWHERE = "partons_elsewhere"
@@ -181,15 +180,15 @@ class Summary(Counts):
                 f"{self.share_elsewhere:.0%} of the partons have hadrons that are not from {self.source}: "
                 "what this output says about it is that much less"
             )
-        undecayed, bad, rejected = (self.notes.get(key, 0) for key in ("undecayed_particles", BAD_EVENTS, REJECTED_EVENTS))
-        if undecayed:
+        if undecayed := self.notes.get("undecayed_particles", 0):
             lines.append(
-                f"{undecayed:,} undecayed particles carry colour or do not live long, and Pythia has no decay for them: "
-                "they are written as final; decay them in the generator"
+                f"{undecayed:,} undecayed particles carry colour or do not live long, and Pythia has no decay for "
+                "them: they are written as final; decay them in the generator"
             )
-        for count, why in ((bad, "bad"), (rejected, "rejected by Pythia")):
-            if count:
-                lines.append(f"{count:,} event{'s' if count > 1 else ''} of the input {'are' if count > 1 else 'is'} {why} and left out")
+        for key, why in ((BAD_EVENTS, "bad"), (REJECTED_EVENTS, "rejected by Pythia")):
+            if count := self.notes.get(key, 0):
+                subject = "1 event of the input is" if count == 1 else f"{count:,} events of the input are"
+                lines.append(f"{subject} {why} and left out")
         return lines
 
     def rows(self) -> list[tuple[str, str]]:
@@ -215,7 +214,9 @@ class Summary(Counts):
             rows.insert(-2, ("cells", f"{self.cells:,} ({self.cells / self.events:.1f} with {visible} an event)"))
         notes = dict(self.notes)
         if elsewhere := notes.pop(ELSEWHERE, 0):
-            rows.append((f"not from {self.source}", f"{elsewhere:,} partons of {self.partons:,} ({self.share_elsewhere:.1%})"))
+            rows.append(
+                (f"not from {self.source}", f"{elsewhere:,} partons of {self.partons:,} ({self.share_elsewhere:.1%})")
+            )
         return rows + [(LABELS.get(key, key.replace("_", " ")), f"{value:,}") for key, value in sorted(notes.items())]
 
 

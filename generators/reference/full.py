@@ -1,4 +1,4 @@
-"""Ordinary Pythia on the events of an LHE file, as ``fastsim reference --full`` runs it: a comparison independent of the gun.
+"""Ordinary Pythia on the events of an LHE file, as ``fastsim reference --full`` runs it, independent of the gun.
 
 Initial- and final-state radiation, multiparton interactions, beam remnants, hadronisation and decays (Monash
 tune, particles with c*tau > 10 mm stable). The hard record and the weights of the file are kept; the final
@@ -6,8 +6,8 @@ particles belong to no parton (origin -1). An event that Pythia rejects is left 
 
 Pythia takes the events as the reader of :mod:`fastsim.formats.lhe` understood them, each with weight one: it neither
 unweights nor rejects events by their weights, whatever the file's IDWTUP. It runs in a process of its own
-(:mod:`generators.reference.full_process`), since some events make it loop for ever, where nothing inside its process could
-stop it. Such an event is left out too, and counted in the tally ``endless_events`` of a neighbour.
+(:mod:`generators.reference.full_process`), since some events make it loop for ever, where nothing inside its process
+could stop it. Such an event is left out too, and counted in the tally ``endless_events`` of a neighbour.
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ class PythiaProcess:
     def _start(self) -> None:
         """Start a process."""
         to_read, to_write = os.pipe(), os.pipe()
-        command = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({to_read[0]}, {to_write[1]})"
+        command = (
+            f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({to_read[0]}, {to_write[1]})"
+        )
         self._process = subprocess.Popen(  # not of multiprocessing: a worker process may not have such children
             [sys.executable, "-c", command],
             pass_fds=(to_read[0], to_write[1]),

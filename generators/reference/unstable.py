@@ -34,8 +34,8 @@ _MAX_TRIES = 20
 class DecayUnstable:
     """The Step that decays what :class:`generators.reference.resonances.DecayResonances` does not, and is not final.
 
-    The tally ``decayed_particles`` counts them, ``undecayed_particles`` those that Pythia has no decay for and that carry
-    colour or do not live long, ``unknown_particles`` the final particles whose id is in no table.
+    The tally ``decayed_particles`` counts them, ``undecayed_particles`` those that Pythia has no decay for and that
+    carry colour or do not live long, ``unknown_particles`` the final particles whose id is in no table.
     """
 
     name = "decay-unstable"
@@ -116,8 +116,8 @@ def decay_hadron(pythia: Any, pdg_id: int, m: float, seed: int) -> tuple[list[Ro
         seed: seed of the decay.
 
     Returns:
-        Rows of the N products and their four-momenta (N, 4) in GeV; None if Pythia finds no decay. Where it decays by way
-        of partons these are left out, and the hadrons belong to the particle that they came from.
+        Rows of the N products and their four-momenta (N, 4) in GeV; None if Pythia finds no decay. Where it decays by
+        way of partons these are left out, and the hadrons belong to the particle that they came from.
     """
     pythia.rndm.init(seed)
     event = pythia.event

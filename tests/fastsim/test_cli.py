@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -275,3 +276,28 @@ except BaseException as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize("word", ["-n", "--num-events"])
+def test_one_word_for_how_many(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Events of a file, partons of a gun that does not say how many, and showers."""
+    out = tmp_path / "a.h5"
+    assert main(["reference", str(EXAMPLE), "-o", str(out), word, "3"]) == 0
+    assert len(next(hdf5.read_events(out)[1])) == 3
+    assert main(["reference", "--gun", "flavour=u pt=50", "-o", str(out), word, "1002", "--force"]) == 0
+    assert len(hdf5.read(out)[0]) == 1002
+    assert main(["reference", "--gun", GUN, "-o", str(out), word, "3", "--force"]) == 0
+    assert len(hdf5.read(out)[0]) == 3
+    showers = ["showers", "--detector", "pb-si-ecal", "--particle", "gamma", "--energy", "1", "-o", str(out), "--force"]
+    assert main(showers) == 2 and "how many showers?" in one_line(capsys.readouterr().err)
+    assert main([*showers, word, "2"]) == 0
+    with h5py.File(out) as file:
+        assert file["showers"].shape[0] == 2
+    assert main([*showers, "--num", "2"]) == 0
+
+
+def test_more_slices_than_chunks_say_how_many_make_sense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["reference", str(EXAMPLE), "-n", "4", "--slice", "0/3", "-o", str(tmp_path / "a.h5")]
+    assert main(words) == 0
+    assert "more than 1 slices compute some of them more than once" in capsys.readouterr().err
+    assert len(next(hdf5.read_events(tmp_path / "a.h5")[1])) == 1

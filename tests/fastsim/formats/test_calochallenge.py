@@ -148,3 +148,15 @@ def test_damaged_block_is_one_clear_line(tmp_path: Path, some: Showers) -> None:
     path.write_bytes(data)
     with pytest.raises(FastsimError, match="cannot be read as HDF5"):
         read_showers(path)
+
+
+def test_a_threshold_empties_voxels_below_it_negative_ones_too(tmp_path: Path, some: Showers) -> None:
+    voxels = some.voxels.copy()
+    voxels[0, :3] = [-0.5, 0.01, 0.02]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["incident_energies"], file["showers"] = some.incident[:, None], voxels
+    with pytest.raises(FastsimError):
+        read_showers(tmp_path / "a.h5")
+    back = read_showers(tmp_path / "a.h5", threshold=0.015)
+    assert np.array_equal(back.voxels, np.where(voxels < np.float32(0.015), 0.0, voxels))
+    assert back.voxels[0, 2] == np.float32(0.02)

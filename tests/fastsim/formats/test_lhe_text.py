@@ -1,4 +1,4 @@
-"""What generators write around events: tags, comments, documents, numbers of Fortran; and weights in all their forms."""
+"""What generators write around events: tags, comments, documents, numbers of Fortran; weights in all their forms."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from fastsim.formats import lhe
 from tests.helpers.events import INIT, event, file
 
 
-def read(source: lhe.Source | str) -> tuple[RunInfo, HardEvents, list[str]]:
+def read(source: Path | str) -> tuple[RunInfo, HardEvents, list[str]]:
     """The run, the good events, and what is wrong with the bad ones."""
     bad: list[str] = []
+
+    def leave_out(number: int, error: InvalidEvent) -> bool:
+        bad.append(str(error))
+        return True
+
     given = io.BytesIO(source.encode()) if isinstance(source, str) else source
-    run, batches = lhe.read(given, on_bad=lambda number, error: bad.append(str(error)) or True)
+    run, batches = lhe.read(given, on_bad=leave_out)
     return run, HardEvents.concatenate(list(batches)), bad
 
 
@@ -50,7 +55,11 @@ def test_files_that_stopped_or_misled_are_read_and_counted_alike(shared: Path, n
     ("name", "good", "message"),
     [
         ("nup0", [0, 2], "event 1, line 14: the event announces 0 particles"),
-        ("p-negative-energy-gluon", [0, 2], r"particle 4 (PDG id 21) has an energy of -0.19799 GeV, which must be positive"),
+        (
+            "p-negative-energy-gluon",
+            [0, 2],
+            r"particle 4 (PDG id 21) has an energy of -0.19799 GeV, which must be positive",
+        ),
         ("weight-nan", [0], "event 1, line 31: weight '1002' is 'NaN'; weights must be finite"),
         ("weights-fewer-later", [0], "1 weight, but the first event has 2 ('1002' is missing)"),
     ],
@@ -101,7 +110,11 @@ def test_a_further_document_is_part_of_the_run_or_refused() -> None:
     one, other = file(event()), file(event(), event())
     _, events, _ = read(one + "\n text between\n" + other)
     assert events.number.tolist() == [0, 1, 2]
-    for old, new, what in (("6500. 6500.", "6500. 4000.", "beam energies"), ("-4 1", "3 1", "IDWTUP"), (" 7\n", " 8\n", "process")):
+    for old, new, what in (
+        ("6500. 6500.", "6500. 4000.", "beam energies"),
+        ("-4 1", "3 1", "IDWTUP"),
+        (" 7\n", " 8\n", "process"),
+    ):
         with pytest.raises(InvalidEvent, match=f"event 1, line .*a further document has .*{what}"):
             read(one + other.replace(old, new))
 
@@ -126,7 +139,12 @@ def test_all_weights_of_an_event_are_kept(shared: Path) -> None:
 def test_groups_repeat_ids_and_entities_are_resolved(shared: Path) -> None:
     rows = "<rwgt>\n<wgt id='1'> 2 </wgt>\n<wgt id='1'> 3 </wgt>\n<wgt> 4 </wgt>\n</rwgt>"
     run, events, _ = read(file(event(tail=rows)))
-    assert run.weight_names == ("nominal", "1", "1_2", "weight_1") and events.weights[0].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert run.weight_names == ("nominal", "1", "1_2", "weight_1") and events.weights[0].tolist() == [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+    ]
     run, _, _ = read(shared / "cases" / "weight-odd-names.lhe")
     assert run.weight_names == ("nominal", "mur 0.5 <x> \\a", "rwgt,2 = A|B")
     run, _, _ = read(shared / "cases" / "weight-name-with-blank.lhe")

@@ -46,9 +46,10 @@ def test_text_has_the_bytes_of_the_whole(name: str, events: Path, tmp_path: Path
     merged = merge(slices(events, tmp_path, name), tmp_path / f"merged{name}")
     assert merged.events == NUM and merged.first_event == 0 and merged.whole is None
     assert (tmp_path / f"merged{name}").read_bytes() == (tmp_path / f"whole{name}").read_bytes()
-    assert verify(tmp_path / f"merged{name}").sum_weights == Manifest.read(
-        manifest_path(tmp_path / f"whole{name}")
-    ).sum_weights
+    assert (
+        verify(tmp_path / f"merged{name}").sum_weights
+        == Manifest.read(manifest_path(tmp_path / f"whole{name}")).sum_weights
+    )
 
 
 @pytest.mark.parametrize("kind", ["events", "gun"])

@@ -137,10 +137,9 @@ def test_an_event_that_pythia_never_ends_is_left_out(caplog: pytest.LogCaptureFi
 
 def test_what_pythia_leaves_out_is_accounted_for(tmp_path: Path) -> None:
     """B mesons alone at a hadron collider: Pythia rejects them, and verify knows."""
-    meson = event(
-        (1, 0, "11"), (2, 0, "-11"), (1, 4, "0"), (2, 5, "0"),
-        *((k, c, text) for k, sign in ((3, ""), (4, "-")) for c, text in ((0, f"{sign}511"), (4, "0"), (5, "0"), (10, "5.2797"))),
-    )  # fmt: skip
+    columns = ((4, "0"), (5, "0"), (10, "5.2797"))
+    pair = [(k, 0, pdg) for k, pdg in ((1, "11"), (2, "-11"), (3, "511"), (4, "-511"))]
+    meson = event(*pair, (1, 4, "0"), (2, 5, "0"), *((k, c, text) for k in (3, 4) for c, text in columns))
     source = tmp_path / "events.lhe"
     source.write_text(file(event(), meson, event()))
     summary = fastsim.reference(source, tmp_path / "a.h5", full=True, seed=1)

@@ -23,7 +23,14 @@ def decayed(shared: Path, name: str) -> HardEvents:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("p-bprime", 8), ("p-leptoquark", 8), ("p-octet-onium", 4), ("p-jpsi-gluon", 4), ("p-bmesons", 8), ("p-pi0-rho", 8)],
+    [
+        ("p-bprime", 8),
+        ("p-leptoquark", 8),
+        ("p-octet-onium", 4),
+        ("p-jpsi-gluon", 4),
+        ("p-bmesons", 8),
+        ("p-pi0-rho", 8),
+    ],
 )
 def test_unstable_states_decay(shared: Path, name: str, number: int) -> None:
     events = decayed(shared, name)
@@ -39,7 +46,9 @@ def test_unstable_states_decay(shared: Path, name: str, number: int) -> None:
     for mother in np.flatnonzero(events.status == 2):
         same = events.index == events.index[mother]
         children = same & (events.mothers[:, 0] == mother - events.offsets[events.index[mother]])
-        assert children.any() and np.allclose(events.p4[children].sum(axis=0), events.p4[mother], atol=1e-6 * events.p4[mother, 0])
+        assert children.any() and np.allclose(
+            events.p4[children].sum(axis=0), events.p4[mother], atol=1e-6 * events.p4[mother, 0]
+        )
     assert (kinematics.mass_squared(events.p4[out]) > -1e-3).all()
 
 
