@@ -27,6 +27,7 @@ from fastsim.event.hard import UNKNOWN
 
 SETTINGS: tuple[str, ...] = (
     "Beams:frameType = 5",
+    "Check:abortIfVeto = on",  # else Pythia goes on to the next event, which here is the same one
     "Print:quiet = on",
     "SLHA:verbose = 0",
     "ParticleDecays:limitTau0 = on",
@@ -234,8 +235,8 @@ def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
         if not pythia.readString(line):
             raise FastsimError(f"Pythia refuses the setting {line!r}")
     if any(line.lstrip().startswith("JetMatching:") for line in settings):
-        pythia.matching = pythia8mc.CombineMatchingInput()
-        pythia.matching.setHook(pythia)
+        events.matching = pythia8mc.CombineMatchingInput()  # kept alive with the events
+        events.matching.setHook(pythia)
     pythia.setLHAupPtr(events)
     if not pythia.init():
         raise FastsimError("Pythia does not start on this LHE file: its beams or processes are unknown to it")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
-from fastsim.errors import InvalidEvent
+import fastsim
+from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats import lhe
 from tests.helpers.events import INIT, event, file
@@ -171,3 +174,18 @@ def test_the_mean_weight_is_the_cross_section_where_the_file_says_so(shared: Pat
     processes = lhe.with_mean_weights(read(weighted)[0], weighted).processes
     assert [p[0] for p in processes] == [9 / 4, -1 / 4]
     assert processes[0][1] == pytest.approx(((4 + 16 + 9) / 4 - (9 / 4) ** 2) ** 0.5 / 2)
+
+
+def test_lheh5_is_refused_in_one_line(tmp_path: Path) -> None:
+    """The data sets of arXiv:2309.13154, under both endings."""
+    for name, message in (
+        ("a.lheh5", r"Les Houches events in HDF5 \(LHEH5\) are not read"),
+        ("a.h5", "is an LHEH5 file"),
+    ):
+        with h5py.File(tmp_path / name, "w") as made:
+            made["init"], made["procInfo"] = np.zeros(10), np.zeros((1, 6))
+            made["events"], made["particles"] = np.zeros((1, 10)), np.zeros((4, 13))
+        with pytest.raises(FastsimError, match=message):
+            fastsim.generate(
+                tmp_path / name, tmp_path / "out.h5", steps=("calorimeter",) if name == "a.h5" else ("pythia",)
+            )

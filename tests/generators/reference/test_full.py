@@ -19,7 +19,7 @@ import pytest
 import fastsim
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents, RunInfo
-from fastsim.formats import lhe
+from fastsim.formats import hdf5, lhe
 from fastsim.production.inputs import Input, LheInput
 from fastsim.production.options import EventRange
 from fastsim.production.store import content_sha256 as digest
@@ -191,3 +191,29 @@ def children(parent: int) -> list[int]:
             if int(fields[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
+
+
+def test_pythia_merges_samples(shared: Path, tmp_path: Path) -> None:
+    """MLM rejects events whose jets are not the partons; CKKW-L gives every event a weight of its own."""
+    source = shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz"
+    fast = ("PartonLevel:MPI = off", "HadronLevel:all = off")
+    matching = (
+        "merge = on",
+        "scheme = 1",
+        "setMad = off",
+        "qCut = 20.",
+        "nJetMax = 2",
+        "jetAlgorithm = 2",
+        "slowJetPower = 1",
+    )
+    settings = (*fast, *(f"JetMatching:{line}" for line in matching))
+    mlm = fastsim.reference(source, tmp_path / "a.h5", full=True, num_events=20, pythia_settings=settings)
+    assert 0 < mlm.notes["rejected_events"] < 20 and mlm.events + mlm.notes["rejected_events"] == 20
+    merging = ("doKTMerging = on", "Process = pp>jj", "TMS = 30.", "nJetMax = 0")
+    settings = (*fast, *(f"Merging:{line}" for line in merging))
+    ckkwl = fastsim.reference(source, tmp_path / "b.h5", full=True, num_events=5, pythia_settings=settings)
+    hard = next(lhe.read(source, num_events=5)[1])
+    (merged,) = hdf5.read_events(tmp_path / "b.h5")[1]
+    factors = merged.weights / hard.weights
+    assert ckkwl.events == 5 and len(np.unique(factors[:, 0].round(6))) == 5 and (factors[:, 0] > 0.5).all()
+    assert np.allclose(factors, factors[:, :1])
