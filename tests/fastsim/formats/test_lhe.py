@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pylhe
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, kinematics
 from fastsim.formats import lhe
+from fastsim.formats.lhe_text import Source
 from tests.helpers.events import INIT, event, file
 
 SHARED = {
@@ -28,7 +30,7 @@ SHARED = {
 }
 
 
-def read_all(source: lhe.Source, **options: int) -> HardEvents:
+def read_all(source: Source, **options: Any) -> HardEvents:
     return HardEvents.concatenate(list(lhe.read(source, **options)[1]))
 
 

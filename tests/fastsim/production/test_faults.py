@@ -174,7 +174,7 @@ def test_later_signals_change_nothing(job: Job, undisturbed: bytes) -> None:
     assert job.output.read_bytes() == undisturbed
 
 
-@pytest.mark.parametrize("size", [2_000, 40_000])
+@pytest.mark.parametrize("size", [2_000, 48_000])
 def test_full_disk(size: int, job: Job, undisturbed: bytes) -> None:
     """No file can grow beyond ``size`` bytes: not even a chunk's, or not the output."""
     assert job.run(file_size=size) == 1
@@ -186,7 +186,7 @@ def test_full_disk(size: int, job: Job, undisturbed: bytes) -> None:
 
 
 def test_a_chunk_that_was_damaged_is_made_again(job: Job, undisturbed: bytes) -> None:
-    assert job.run(file_size=40_000) == 1
+    assert job.run(file_size=48_000) == 1
     first, second, *_ = sorted(job.parts.glob("chunk-*.npz"))
     chunk_path(job.parts, 5).write_bytes(first.read_bytes())  # another chunk under its name
     content = bytearray(first.read_bytes())
