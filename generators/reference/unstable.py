@@ -13,15 +13,16 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastsim.event import Floats, HardEvents, Ints
+from fastsim.event import Floats, HardEvents, Ints, offsets_from_counts
 from fastsim.event.kinematics import boost_to, mass
 from fastsim.event.reconstruction import is_parton
 from fastsim.event.species import STABLE, is_known
-from generators.reference.resonances import COLOURS, MOTHER, RESONANCES, SETTINGS, Row, _appended, decay
+from generators.reference.resonances import RESONANCES
 
 UNDECAYED, UNKNOWN = "undecayed_particles", "unknown_particles"
 """Tallies of final particles that are not final in nature, and of those whose id the table of species lacks."""
@@ -29,6 +30,15 @@ MAX_LENGTH = 10.0
 """Decay length c*tau in mm beyond which a particle is left to the detector simulation."""
 _LONG_LIVED = (*STABLE, 13, 22)
 _MAX_TRIES = 20
+_UNKNOWN_SPIN = 9
+"""The SPINUP of a particle whose helicity is not known."""
+
+SETTINGS: tuple[str, ...] = ("PartonLevel:FSRinResonances = off", "HadronLevel:Hadronize = off")
+"""Settings under which partons of a decay stay partons."""
+Row = tuple[int, int, int, int, int]
+"""PDG id, status, mother (index among the products, -1 for the particle itself), colour, anticolour."""
+PDG_ID, STATUS, MOTHER, COLOURS = 0, 1, 2, slice(3, 5)
+"""Columns of a :data:`Row`."""
 
 
 class DecayUnstable:
@@ -142,3 +152,75 @@ def decay_hadron(pythia: Any, pdg_id: int, m: float, seed: int) -> tuple[list[Ro
         rows.append((p.id(), 1 if p.isFinal() else 2, place[mother], 0, 0))
         momenta.append((p.e(), p.px(), p.py(), p.pz()))
     return rows, np.array(momenta, dtype=np.float64)
+
+
+def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: int) -> tuple[list[Row], Floats] | None:
+    """Decay one resonance at rest.
+
+    Args:
+        pythia: a Pythia with :data:`SETTINGS`.
+        pdg_id: species of the resonance.
+        m: its mass in GeV.
+        colours: its colour tags, 0 for none.
+        seed: seed of the decay.
+
+    Returns:
+        Rows of the N products, with new colour tags counted -1, -2..., and their four-momenta (N, 4) in GeV; None if
+        Pythia finds no decay.
+    """
+    pythia.rndm.init(seed)
+    event = pythia.event
+    # new tags of Pythia are above the tags of the resonance
+    pythia_tags = [101 if colours[0] else 0, 102 if colours[1] else 0]
+    own = {tag: colour for tag, colour in zip(pythia_tags, colours, strict=True) if tag}
+    for _ in range(_MAX_TRIES):
+        event.reset()
+        event.append(pdg_id, 22, *pythia_tags, 0.0, 0.0, 0.0, m, m, m)
+        if pythia.next() and event.size() > 3:
+            break
+    else:
+        return None
+    tags: dict[int, int] = {0: 0}
+    rows: list[Row] = []
+    momenta = []
+    for k in range(2, event.size()):
+        p = event[k]
+        pair = []
+        for tag in (p.col(), p.acol()):
+            pair.append(own[tag] if tag in own else tags.setdefault(tag, -len(tags)))
+        rows.append((p.id(), 1 if p.isFinal() else 2, p.mother1() - 2 if p.mother1() > 1 else -1, pair[0], pair[1]))
+        momenta.append((p.e(), p.px(), p.py(), p.pz()))
+    return rows, np.array(momenta, dtype=np.float64)
+
+
+def _appended(events: HardEvents, decayed: Ints, products: list[tuple[int, Ints, Floats]]) -> HardEvents:
+    """Return the events with products at the end of each record, and status 2 for the decayed entries.
+
+    Args:
+        events: the events.
+        decayed: rows of the decayed entries.
+        products: for each of them its event, the rows of its products, and their four-momenta in GeV.
+    """
+    status = events.status.copy()
+    status[decayed] = 2
+    table = np.concatenate([t for _, t, _ in products])
+    p4 = np.concatenate([p for _, _, p in products])
+    where = np.repeat([e for e, _, _ in products], [len(t) for _, t, _ in products])
+    order = np.argsort(np.concatenate([events.index, where]), kind="stable")
+    counts = np.diff(events.offsets) + np.bincount(where, minlength=len(events))
+    return replace(
+        events,
+        offsets=offsets_from_counts(counts),
+        pdg_id=np.concatenate([events.pdg_id, table[:, PDG_ID]])[order],
+        status=np.concatenate([status, table[:, STATUS]])[order],
+        mothers=np.concatenate([events.mothers, table[:, [MOTHER, MOTHER]]])[order],
+        colours=np.concatenate([events.colours, table[:, COLOURS]])[order],
+        p4=np.concatenate([events.p4, p4])[order],
+        mass=np.concatenate([events.mass, mass(p4)])[order],
+        hard_columns={
+            name: np.concatenate(
+                [values, np.full((len(p4), *values.shape[1:]), _UNKNOWN_SPIN if name == "spin" else 0, values.dtype)]
+            )[order]
+            for name, values in events.hard_columns.items()
+        },
+    )
