@@ -117,7 +117,8 @@ def _dot(a: Floats, b: Floats) -> Floats:
 def _top_decay(w: Floats, alike: Floats, other: Floats, top: Floats, quark: Floats) -> Floats:
     """Return the weight of t -> b W -> b f fbar' (N,); ``alike`` is the fermion with the sign of the top quark."""
     maximum = (mass_squared(top) ** 2 - mass_squared(w) ** 2) / 8
-    return _dot(top, other) * _dot(alike, quark) / maximum
+    value: Floats = _dot(top, other) * _dot(alike, quark) / maximum
+    return value
 
 
 def _top(p: Floats) -> Floats:
@@ -142,7 +143,8 @@ def _higgs(coupling: float) -> Weight:
         f, fbar, f_2, fbar_2 = p[:, 1], p[:, 2], p[:, 4], p[:, 5]
         same = (1 + coupling) * _dot(f, f_2) * _dot(fbar, fbar_2)
         opposite = (1 - coupling) * _dot(f, fbar_2) * _dot(fbar, f_2)
-        return 32 * (same + opposite) / mass_squared(p[:, 6]) ** 2
+        value: Floats = 32 * (same + opposite) / mass_squared(p[:, 6]) ** 2
+        return value
 
     return weight
 
@@ -150,7 +152,8 @@ def _higgs(coupling: float) -> Weight:
 def _higgs_to_photon(p: Floats) -> Floats:
     """Return the weight (N,) of the legs Z, f, fbar, gamma: 1 + cos^2 theta in the rest frame of the Z."""
     total = _dot(p[:, 3], p[:, 0])
-    return (_dot(p[:, 3], p[:, 1]) ** 2 + _dot(p[:, 3], p[:, 2]) ** 2) / total**2
+    value: Floats = (_dot(p[:, 3], p[:, 1]) ** 2 + _dot(p[:, 3], p[:, 2]) ** 2) / total**2
+    return value
 
 
 @cache
@@ -166,12 +169,14 @@ def _annihilation(fermions: tuple[int, int] | None) -> Weight:
         rates = W_RATES if fermions is None else helicity_rates(*fermions, mass_squared(boson))
         cosine = cos_angle(boost_from(p[:, 1], boson), boost_from(p[:, 3], boson))
         highest = np.maximum(*(angular_rates(rates, np.full(len(p), c)).sum(axis=(1, 2)) for c in (-1.0, 1.0)))
-        return angular_rates(rates, cosine).sum(axis=(1, 2)) / highest
+        value: Floats = angular_rates(rates, cosine).sum(axis=(1, 2)) / highest
+        return value
 
     return weight
 
 
 def cos_angle(a: Floats, b: Floats) -> Floats:
     """Return the cosines of the angles between four-momenta (N, 4), shape (N,)."""
-    value: Floats = (a[:, 1:] * b[:, 1:]).sum(axis=1)
-    return value / np.linalg.norm(a[:, 1:], axis=1) / np.linalg.norm(b[:, 1:], axis=1)
+    size = np.linalg.norm(a[:, 1:], axis=1) * np.linalg.norm(b[:, 1:], axis=1)
+    value: Floats = (a[:, 1:] * b[:, 1:]).sum(axis=1) / size
+    return value
