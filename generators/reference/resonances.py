@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,17 @@ SETTINGS: tuple[str, ...] = (
 _MAX_TRIES = 20
 
 
+@dataclass(frozen=True)
 class DecayResonances:
     """The Step that gives undecayed t, W, Z, H and tau status 2 and appends their products to the hard record.
 
     The tally ``decayed_resonances`` counts the resonances of the file. Four-momentum is conserved to rounding.
+
+    Attributes:
+        settings: further lines for Pythia, such as ``25:onMode = off`` and ``25:onIfMatch = 15 -15``.
     """
+
+    settings: tuple[str, ...] = ()
 
     name = "decay-resonances"
     requires = frozenset({"partons"})
@@ -58,17 +65,17 @@ class DecayResonances:
         if not chosen.any():
             return events
         events = events.tally("decayed_resonances", events.index[chosen])
-        return decay_taus(_decay_bosons_and_tops(events, rng), rng)
+        return decay_taus(_decay_bosons_and_tops(events, rng, self.settings), rng, self.settings)
 
 
-def _decay_bosons_and_tops(events: HardEvents, rng: np.random.Generator) -> HardEvents:
+def _decay_bosons_and_tops(events: HardEvents, rng: np.random.Generator, settings: tuple[str, ...]) -> HardEvents:
     """Return the events with t, W, Z and H decayed; taus among the products stay."""
     rows = np.flatnonzero((events.status == 1) & np.isin(np.abs(events.pdg_id), sorted(BOSONS_AND_TOPS)))
     if not len(rows):
         return events
     from generators.reference.pythia import own_pythia
 
-    pythia = own_pythia(settings=SETTINGS)
+    pythia = own_pythia(settings=(*SETTINGS, *settings))
     seeds = rng.integers(1, 900_000_000, len(rows))
     products = [_decay(pythia, events, int(row), int(seed)) for row, seed in zip(rows, seeds, strict=True)]
     sizes = events.counts

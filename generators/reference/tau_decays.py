@@ -66,12 +66,13 @@ class _System:
     in_lab: bool = False
 
 
-def decay_taus(events: HardEvents, rng: np.random.Generator) -> HardEvents:
+def decay_taus(events: HardEvents, rng: np.random.Generator, settings: tuple[str, ...] = ()) -> HardEvents:
     """Return the events with all taus decayed.
 
     Args:
         events: the events.
         rng: source of randomness.
+        settings: further lines for Pythia.
 
     Raises:
         InvalidEvent: if Pythia finds no decay for a tau.
@@ -86,7 +87,7 @@ def decay_taus(events: HardEvents, rng: np.random.Generator) -> HardEvents:
     products = []
     for system, seed in zip(systems, seeds, strict=True):
         known = UNKNOWN_SPIN not in system.helicities
-        pythia = own_pythia(settings=FROM_HELICITIES if known else FROM_MOTHER)
+        pythia = own_pythia(settings=(*(FROM_HELICITIES if known else FROM_MOTHER), *settings))
         products.append(_decay(pythia, events, system, int(seed)))
     return append_products(events, taus, products)
 
