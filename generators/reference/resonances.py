@@ -26,7 +26,8 @@ from generators.reference.decay_angles import correlate
 from generators.reference.products import Products, append_products, cannot_decay, read_products
 from generators.reference.tau_decays import TAU, decay_taus
 
-BOSONS_AND_TOPS: frozenset[int] = frozenset({6, 23, 24, 25})
+TOP = 6
+BOSONS_AND_TOPS: frozenset[int] = frozenset({TOP, 23, 24, 25})
 """PDG ids (absolute) that Pythia decays as resonances."""
 RESONANCES: frozenset[int] = BOSONS_AND_TOPS | {TAU}
 """PDG ids (absolute) that are decayed."""
@@ -100,11 +101,13 @@ def _decay(pythia: Any, events: HardEvents, row: int, seed: int) -> Products:
     pythia.rndm.init(seed)
     record = pythia.event
     pdg_id, m = int(events.pdg_id[row]), float(mass(events.p4[row]))
-    # new tags of Pythia are above the tags of the resonance
-    own = {k: int(tag) for k, tag in zip((101, 102), events.colours[row], strict=True) if tag}
+    # a top has colour even if the file does not say which; new tags of Pythia are above those of the resonance
+    top = abs(pdg_id) == TOP
+    tags = (101 if top and pdg_id > 0 else 0, 102 if top and pdg_id < 0 else 0)
+    own = {tag: int(colour) for tag, colour in zip(tags, events.colours[row], strict=True) if tag}
     for _ in range(_MAX_TRIES):
         record.reset()
-        record.append(pdg_id, 22, *(k if k in own else 0 for k in (101, 102)), 0.0, 0.0, 0.0, m, m, m)
+        record.append(pdg_id, 22, *tags, 0.0, 0.0, 0.0, m, m, m)
         if pythia.next() and record.size() > 2:
             products = read_products(record, (row,), own)
             frame = np.broadcast_to(events.p4[row], products.p4.shape)
