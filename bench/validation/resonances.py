@@ -11,16 +11,20 @@ rest frame of what made the tau.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.validation.hadron_document import fill, table
 from fastsim.event import HardEvents, kinematics, offsets_from_counts
 from generators.reference.resonances import DecayResonances
 
 Floats = NDArray[np.float64]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "physics.md"
 
 QUIET = (
     "Print:quiet = on",
@@ -47,7 +51,7 @@ class Process(NamedTuple):
     settings: tuple[str, ...]
     cut: tuple[int, ...]
     measure: Callable[[HardEvents], Floats]
-    figures: dict[str, Callable[[Floats], float]]
+    figures: Mapping[str, Callable[[Floats], float]]
 
 
 def hard_records(settings: tuple[str, ...], cut: tuple[int, ...], num: int, seed: int) -> tuple[HardEvents, HardEvents]:
@@ -66,7 +70,8 @@ def hard_records(settings: tuple[str, ...], cut: tuple[int, ...], num: int, seed
         if not pythia.readString(line):
             raise ValueError(line)
     pythia.init()
-    full, parts = [], []
+    full: list[list[tuple[Any, ...]]] = []
+    parts: list[list[tuple[Any, ...]]] = []
     while len(full) < num:
         if not pythia.next():
             continue
@@ -117,7 +122,10 @@ def _batch(rows: list[list[tuple[Any, ...]]]) -> HardEvents:
 
 def _mother(events: HardEvents) -> NDArray[np.int64]:
     """Return the row of the first mother of each entry, -1 for none."""
-    return np.where(events.mothers[:, 0] >= 0, events.mothers[:, 0] + events.offsets[events.index], -1)
+    value: NDArray[np.int64] = np.where(
+        events.mothers[:, 0] >= 0, events.mothers[:, 0] + events.offsets[events.index], -1
+    )
+    return value
 
 
 def pion_fractions(events: HardEvents) -> Floats:
@@ -146,7 +154,8 @@ def top_angles(events: HardEvents) -> Floats:
     axis = -kinematics.boost_from(quark, boson)[:, 1:]
     direction = kinematics.boost_from(lepton, boson)[:, 1:]
     lengths = np.linalg.norm(axis, axis=1) * np.linalg.norm(direction, axis=1)
-    return ((axis * direction).sum(axis=1) / lengths)[:, None]
+    value: Floats = ((axis * direction).sum(axis=1) / lengths)[:, None]
+    return value
 
 
 def lepton_angles(events: HardEvents) -> Floats:
@@ -158,7 +167,8 @@ def lepton_angles(events: HardEvents) -> Floats:
     event = events.index[first]
     frame = events.p4[rows[event]] + events.p4[rows[event] + 1]
     a, b = (kinematics.boost_from(events.p4[k], frame)[:, 1:] for k in (first, incoming[event]))
-    return ((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))[:, None]
+    value: Floats = ((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))[:, None]
+    return value
 
 
 def higgs_angles(events: HardEvents) -> Floats:
@@ -170,7 +180,8 @@ def higgs_angles(events: HardEvents) -> Floats:
     pair = leptons[both[events.index[leptons]]].reshape(-1, 2)
     higgs = mother[mother[pair[:, 0]]]
     a, b = (kinematics.boost_from(events.p4[pair[:, k]], events.p4[higgs])[:, 1:] for k in (0, 1))
-    return ((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))[:, None]
+    value: Floats = ((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))[:, None]
+    return value
 
 
 def _correlation(values: Floats) -> float:
@@ -188,13 +199,15 @@ def _square(values: Floats) -> float:
 def single_fractions(events: HardEvents) -> Floats:
     """Return x of all taus as one column."""
     x = pion_fractions(events).ravel()
-    return x[~np.isnan(x)][:, None]
+    value: Floats = x[~np.isnan(x)][:, None]
+    return value
 
 
 def pair_fractions(events: HardEvents) -> Floats:
     """Return x of tau- and tau+ of the events with both."""
     x = pion_fractions(events)
-    return x[~np.isnan(x).any(axis=1)]
+    value: Floats = x[~np.isnan(x).any(axis=1)]
+    return value
 
 
 PAIR = {"corr(x-, x+)": _correlation, "mean x-": _mean}
@@ -263,17 +276,18 @@ def rows_of(name: str, num: int, seed: int) -> list[list[str]]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and put it into the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=20_000, help="events of each process (20000)")
     parser.add_argument("--seed", type=int, default=1, help="seed (1)")
     parser.add_argument("--only", choices=list(PROCESSES), help="one process")
     options = parser.parse_args()
-    print("| process | figure | Pythia | Pythia again | decay-resonances |\n| --- | --- | --- | --- | --- |")
-    for name in PROCESSES:
-        if options.only in (None, name):
-            for row in rows_of(name, options.num, options.seed):
-                print("| " + " | ".join(row) + " |", flush=True)
+    names = [name for name in PROCESSES if options.only in (None, name)]
+    rows = [row for name in names for row in rows_of(name, options.num, options.seed)]
+    text = table(["process", "figure", "Pythia", "Pythia again", "decay-resonances"], rows)
+    print(text, end="")
+    if options.only is None:
+        fill(DOCUMENT, "spin", text)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def fractions(done: HardEvents, lepton: int) -> Floats:
     mother = np.where(done.mothers[:, 0] >= 0, done.mothers[:, 0] + done.offsets[done.index], -1)
     pions = np.flatnonzero((np.abs(done.pdg_id) == 211) & (mother >= 0) & (done.pdg_id[mother] == lepton))
     assert len(pions) == len(done)
-    return done.p4[pions, 0] / done.p4[mother[pions], 0]
+    value: Floats = done.p4[pions, 0] / done.p4[mother[pions], 0]
+    return value
 
 
 def step(events: HardEvents) -> HardEvents:
