@@ -5,10 +5,11 @@ Everything here is NumPy; nothing knows files, models or runs.
 
 from fastsim.event.arrays import Floats, Ints, Ragged, offsets_from_counts, ragged_indices
 from fastsim.event.cells import Cells
-from fastsim.event.hard import HardEvents, RunInfo
+from fastsim.event.hard import UNKNOWN_SPIN, HardEvents, RunInfo
 from fastsim.event.particles import Decayed, History, ParticleSet, Partons
 
 __all__ = [
+    "UNKNOWN_SPIN",
     "Cells",
     "Decayed",
     "Floats",

@@ -17,6 +17,9 @@ from fastsim.event.particles import ParticleSet, Partons
 Columns = dict[str, NDArray[Any]]
 """Named arrays with one entry for each event, hard entry or particle of a batch, (L, ...)."""
 
+UNKNOWN_SPIN = 9.0
+"""What the hard column ``spin`` holds where the spin is not known, as SPINUP of Les Houches event files does."""
+
 
 UNKNOWN = -1.0
 """The cross-section that POWHEG writes where it is not known."""

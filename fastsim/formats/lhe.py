@@ -28,6 +28,7 @@ from fastsim.formats.validation import (
     COLOURS,
     ENERGY,
     INTEGERS,
+    LIFETIME,
     MASS,
     MOTHERS,
     NUM_COLUMNS,
@@ -35,6 +36,7 @@ from fastsim.formats.validation import (
     PX,
     PY,
     PZ,
+    SPIN,
     STATUS,
     find_problem,
     on_file_shell,
@@ -75,7 +77,8 @@ def read(
     Events are numbered from 0 in the file, over all documents that it holds. A bad event ends the iteration with
     :class:`InvalidEvent`, after the good events before it have been yielded, or is left out. Energies of outgoing
     particles are put back on the mass shell of the file's mass column where they differ from it by no more than the
-    printed digits; momenta are kept as they are.
+    printed digits; momenta are kept as they are. The hard columns ``lifetime`` (VTIMUP, c*tau in mm) and ``spin``
+    (SPINUP, the cosine of the angle between spin and momentum; 9 for unknown) are those of the file.
 
     Args:
         source: path of a plain or gzipped file, or a binary stream such as ``sys.stdin.buffer``.
@@ -476,5 +479,6 @@ def _build(events: list[_Event]) -> tuple[HardEvents, tuple[int, int, str] | Non
         weights=np.array([e.weights for e in events], dtype=np.float64),
         process=header[:, PROCESS].astype(np.int64),
         scale=header[:, SCALE],
+        hard_columns={"lifetime": table[:, LIFETIME], "spin": table[:, SPIN]},
     )
     return good, bad

@@ -19,8 +19,8 @@ STATUSES = (-9, -2, -1, 1, 2, 3)
 """Status codes that the format defines."""
 
 PDG_ID, STATUS, MOTHERS, COLOURS = 0, 1, slice(2, 4), slice(4, 6)
-PX, PY, PZ, ENERGY, MASS = 6, 7, 8, 9, 10
-"""Columns of an LHE particle, of which there are :data:`NUM_COLUMNS`; the others are lifetime and spin."""
+PX, PY, PZ, ENERGY, MASS, LIFETIME, SPIN = 6, 7, 8, 9, 10, 11, 12
+"""Columns of an LHE particle, of which there are :data:`NUM_COLUMNS`."""
 NUM_COLUMNS = 13
 INTEGERS, MOMENTUM = slice(PDG_ID, PX), slice(PX, ENERGY)
 """The columns of whole numbers (ids, status, mothers, colours), and of the three-momentum in GeV."""
