@@ -128,13 +128,13 @@ def _three_body_weight(code: int, leptonic: bool, mass: float, m: Floats, q: Flo
     p23 = q[1, 0] * q[2, 0] - q[1, 1] * q[2, 1] - q[1, 2] * q[2, 2] - q[1, 3] * q[2, 3]
     if code == OMEGA:  # the squared Gram determinant of three pseudoscalars from a vector
         value = (m[0] * m[1] * m[2]) ** 2 - (m[0] * p23) ** 2 - (m[1] * p13) ** 2 - (m[2] * p12) ** 2
-        return (value + 2 * p12 * p13 * p23) * 150 / mass**6
+        return float((value + 2 * p12 * p13 * p23) * 150 / mass**6)
     if leptonic:  # V - A
         most = mass * (mass - m[0] - m[1]) * (mass - m[0] - m[2]) * (mass - m[1] - m[2])
-        return mass * q[0, 0] * p23 / min(mass**4 / 16, most)
+        return float(mass * q[0, 0] * p23 / min(mass**4 / 16, most))
     x = 2 * sqrt(q[0, 1] ** 2 + q[0, 2] ** 2 + q[0, 3] ** 2) / mass
     top = min(0.75, 2 * (1 - (m[0] + m[1] + m[2]) / mass))
-    return x * (3 - 2 * x) / (top * (3 - 2 * top))
+    return float(x * (3 - 2 * x) / (top * (3 - 2 * top)))
 
 
 @compiled_inside
@@ -160,7 +160,7 @@ def _momenta(
     if size == 1:
         q[0, 0], q[0, 1], q[0, 2], q[0, 3] = mass, 0.0, 0.0, 0.0
         return True
-    if code == DALITZ or code == DALITZ_WITH_TWO:
+    if code in (DALITZ, DALITZ_WITH_TWO):
         lepton, others = m[size - 1], 0.0
         for i in range(size - 2):
             others += m[i]
@@ -212,7 +212,7 @@ def _own_mass(t: Table, kind: int, p4: Floats) -> float:
     p = sqrt(p4[1] ** 2 + p4[2] ** 2 + p4[3] ** 2)
     squared, nominal = (p4[0] - p) * (p4[0] + p), t.shape[kind, 0]
     if t.shape[kind, 1] == 0.0 and abs(squared - nominal * nominal) <= _ON_SHELL * p4[0] ** 2:
-        return nominal
+        return float(nominal)
     return sqrt(max(squared, 0.0))
 
 

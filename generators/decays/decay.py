@@ -75,7 +75,9 @@ def _checked(particles: ParticleSet, tau0_max: float, vertex: Floats | None) -> 
         raise FastsimError("the particles have a history already: they are final, not primary")
     places = np.zeros_like(particles.p4) if vertex is None else np.asarray(vertex, dtype=np.float64)
     if places.shape != particles.p4.shape:
-        raise FastsimError(f"vertex has shape {places.shape}; {len(particles.p4)} particles need ({len(particles.p4)}, 4)")
+        raise FastsimError(
+            f"vertex has shape {places.shape}; {len(particles.p4)} particles need ({len(particles.p4)}, 4)"
+        )
     for name, values in (("p4", particles.p4), ("vertex", places)):
         if not np.isfinite(values).all():
             bad = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
@@ -123,7 +125,7 @@ def _by_pythia(
 
 
 def _boosted(vectors: Floats, frame: Floats, mass: Floats) -> Floats:
-    """Boost four-vectors (K, 4) from the rest frames of particles of momenta ``frame`` (K, 4) and ``mass`` (K,), GeV."""
+    """Boost four-vectors (K, 4) from the rest frames of particles of momenta ``frame`` (K, 4) and ``mass`` (K,)."""
     p = frame[:, 1:]
     energy = np.sqrt(np.sum(p**2, axis=1) + mass**2)
     along = np.sum(p * vectors[:, 1:], axis=1)

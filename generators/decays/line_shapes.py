@@ -3,7 +3,8 @@
 The line shape is a Breit-Wigner in m^2 whose width grows from a threshold m_thr (Pythia's default,
 ``ParticleData:modeBreitWigner = 4``):
 
-    dP / dm^2 ~ m Gamma(m) / ((m^2 - m0^2)^2 + (m Gamma(m))^2),  Gamma(m) = Gamma0 sqrt((m^2 - m_thr^2) / (m0^2 - m_thr^2))
+    dP / dm^2 ~ m Gamma(m) / ((m^2 - m0^2)^2 + (m Gamma(m))^2),
+    Gamma(m) = Gamma0 sqrt((m^2 - m_thr^2) / (m0^2 - m_thr^2))
 
 within the range of masses of the species. Where Gamma(m) lifts it by more than ``ParticleData:maxEnhanceBW`` = 2.5
 above the one of fixed width, it is cut there.

@@ -1,4 +1,4 @@
-"""Decays that Pythia itself makes: of charm and bottom hadrons, tau leptons, onia; many particles in one event record."""
+"""Decays that Pythia itself makes: of charm and bottom hadrons, tau leptons, onia; many particles in one record."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def _attempt(
         parts = [first, second._replace(source=second.source + half)]
         return _joined(parts), np.concatenate([good_first, good_second])
     record = events[0].prt
-    columns = {
-        name: awkward.to_numpy(record[name]).astype(np.int64)[1:] for name in ("id", "status", "mother1")
-    }
+    columns = {name: awkward.to_numpy(record[name]).astype(np.int64)[1:] for name in ("id", "status", "mother1")}
     p4 = np.stack([awkward.to_numpy(record.p[x])[1:] for x in ("e", "px", "py", "pz")], axis=1)
     place = awkward.fill_none(record.vProd, {"px": 0.0, "py": 0.0, "pz": 0.0, "e": 0.0})
     vertex = np.stack([awkward.to_numpy(place[x])[1:] for x in ("e", "px", "py", "pz")], axis=1)

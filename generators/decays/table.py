@@ -21,7 +21,7 @@ _SIZES: dict[int, tuple[int, ...]] = {
     PLAIN: (1, 2, 3, 4),
     OMEGA: (3,),
     VECTOR: (2,),
-    **{code: (2,) for code in range(3, 8)},
+    **dict.fromkeys(range(3, 8), (2,)),
     WEAK: (3,),
     DALITZ: (3,),
     DALITZ_WITH_TWO: (4,),
