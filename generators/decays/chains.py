@@ -68,7 +68,7 @@ class Particles(NamedTuple):
 
     def head(self, size: int) -> Particles:
         """Return the first ``size`` particles."""
-        return Particles(*(column[:size] for column in self))
+        return Particles._make(column[:size] for column in self)
 
 
 @compiled_inside
@@ -83,8 +83,8 @@ def _pick_channel(t: Table, kind: int, mass: float, rng: np.random.Generator) ->
         for c in range(first, last):
             rest -= t.ratio[c]
             if rest <= 0:
-                return c
-        return last - 1
+                return int(c)
+        return int(last - 1)
     low, high = t.mass_range[v, 0], t.mass_range[v, 1]
     num = t.ratios.shape[1] - 1
     place = min(max((mass - low) / (high - low), 0.0), 1.0) * num
@@ -99,8 +99,8 @@ def _pick_channel(t: Table, kind: int, mass: float, rng: np.random.Generator) ->
     for c in range(last - first):
         rest -= (1 - f) * t.ratios[v, i, c] + f * t.ratios[v, i + 1, c]
         if rest <= 0:
-            return first + c
-    return last - 1
+            return int(first + c)
+    return int(last - 1)
 
 
 @compiled_inside

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, offsets_from_counts
@@ -134,9 +137,9 @@ def _boosted(vectors: Floats, frame: Floats, mass: Floats) -> Floats:
     return np.concatenate([time[:, None], vectors[:, 1:] + scale[:, None] * p], axis=1)
 
 
-def _taken(particles: Particles, rows: np.ndarray) -> Particles:  # type: ignore[type-arg]
-    return Particles(*(column[rows] for column in particles))
+def _taken(particles: Particles, rows: NDArray[Any]) -> Particles:
+    return Particles._make(column[rows] for column in particles)
 
 
 def _joined(first: Particles, second: Particles) -> Particles:
-    return Particles(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+    return Particles._make(np.concatenate(pair) for pair in zip(first, second, strict=True))

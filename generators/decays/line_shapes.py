@@ -49,7 +49,7 @@ def draw_mass(shape: Floats, rng: np.random.Generator) -> float:
     """Draw a mass in GeV from the parameters (5,) of :func:`line_shape`."""
     m0, width = shape[0], shape[1]
     if width == 0.0:
-        return m0
+        return float(m0)
     s0, w0 = m0 * m0, m0 * width
     while True:
         s = s0 + w0 * tan(shape[3] + (shape[4] - shape[3]) * rng.random())

@@ -100,7 +100,7 @@ def vector_dominance(s: float, least: float, rho: Floats) -> float:
         rho: squares of mass and width of the rho in GeV^2, (2,).
     """
     shape = rho[0] * (rho[0] + rho[1]) / ((s - rho[0]) ** 2 + rho[0] * rho[1])
-    return (1 + 0.5 * least / s) * sqrt(1 - least / s) * shape
+    return float((1 + 0.5 * least / s) * sqrt(1 - least / s) * shape)
 
 
 @compiled_inside

@@ -40,12 +40,12 @@ class Products(NamedTuple):
     p4: Floats
     vertex: Floats
     mother: Ints
-    final: Ints
+    final: NDArray[np.bool_]
 
 
 def _own_pythia(tau0_max: float) -> Any:
     """Return this thread's Pythia for a limit of lifetimes in mm; the first call starts it (50 ms)."""
-    instances = _of_thread.__dict__
+    instances: dict[float, Any] = _of_thread.__dict__.setdefault("pythia", {})
     if tau0_max not in instances:
         import pythia8mc
 
@@ -173,9 +173,9 @@ def _joined(parts: list[Products]) -> Products:
         return Products(none, none, np.zeros((0, 4)), np.zeros((0, 4)), none, np.zeros(0, dtype=bool))
     rows = np.cumsum([0, *(len(part.source) for part in parts)])
     shifted = [p._replace(mother=np.where(p.mother < 0, -1, p.mother + r)) for p, r in zip(parts, rows, strict=False)]
-    joined = Products(*(np.concatenate(column) for column in zip(*shifted, strict=True)))
+    joined = Products._make(np.concatenate(column) for column in zip(*shifted, strict=True))
     order = np.argsort(joined.source, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     mother = np.where(joined.mother < 0, -1, rank[joined.mother])
-    return Products(*(column[order] for column in joined._replace(mother=mother)))
+    return Products._make(column[order] for column in joined._replace(mother=mother))
