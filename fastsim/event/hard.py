@@ -54,8 +54,8 @@ class HardEvents(Ragged):
     colour and anticolour tags. ``p4`` (K, 4) in GeV, ``mass`` (K,) as given by the file.
 
     ``particles`` has one set an event, with its history where that is known; ``origin`` (M,) is the index within the
-    event of the hard entry each final particle comes from (-1: not known). ``cells`` are those of a calorimeter. ``tallies`` count, event by event
-    (E,), what a Step reports (for example fallbacks); ``notes`` are their sums.
+    event of the hard entry each final particle comes from (-1: not known). ``cells`` are those of a calorimeter.
+    ``tallies`` count, event by event (E,), what a Step reports (for example fallbacks); ``notes`` are their sums.
 
     What else a Step has to say goes into named columns (:meth:`with_columns`): ``event_columns`` (E, ...),
     ``hard_columns`` (K, ...) and ``particle_columns`` (M, ...). HDF5 and ROOT files keep them.

@@ -99,7 +99,7 @@ class Record:
         self.displaced = self._displaced(vertex[order])
 
     def _displaced(self, vertex: Floats) -> Vertices:
-        """Number the vertices of decays away from the primary one, and give them to their daughters as ``parent``.
+        """Return the vertices of decays away from the primary one, and give their numbers to the daughters.
 
         Vertices are numbered in the order in which their first daughters come, as HepMC3 numbers those that it writes.
         The place of a vertex is that of its first daughter.
@@ -214,7 +214,9 @@ class Record:
             _at_primary(rows),
         )
         of_decayed = final.of_decayed(np.where(owned, origin, -1))
-        above = np.where(of_decayed >= 0, of_decayed + events.offsets[history.decayed.index], top[history.decayed.index])
+        above = np.where(
+            of_decayed >= 0, of_decayed + events.offsets[history.decayed.index], top[history.decayed.index]
+        )
         return [
             hard,
             *_generations(
@@ -245,16 +247,11 @@ def _generations(
     before = history.decayed
     size = len(before.pdg_id)
     rows = np.concatenate([np.arange(size), size + rows])
-    event, pdg_id, p4, mother, vertex = (
-        np.concatenate(pair)[rows]
-        for pair in (
-            (before.index, final.index),
-            (before.pdg_id, final.pdg_id),
-            (before.p4, final.p4),
-            (before.mother, history.mother),
-            (before.vertex, history.vertex),
-        )
-    )
+    event = np.concatenate([before.index, final.index])[rows]
+    pdg_id = np.concatenate([before.pdg_id, final.pdg_id])[rows]
+    p4 = np.concatenate([before.p4, final.p4])[rows]
+    mother = np.concatenate([before.mother, history.mother])[rows]
+    vertex = np.concatenate([before.vertex, history.vertex])[rows]
     primary, is_decayed = mother < 0, rows < size
     mother = np.where(primary, -1, mother + before.offsets[event])
     columns = _Group(

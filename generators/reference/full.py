@@ -2,8 +2,8 @@
 
 Initial- and final-state radiation, multiparton interactions, beam remnants, hadronisation and decays (Monash
 tune, particles with c*tau > 10 mm stable). The hard record and the weights of the file are kept; the final
-particles belong to no parton (origin -1). Pythia itself reads the file; an event that it rejects is left out and
-counted in the tally ``skipped_events`` of a neighbour.
+particles, and what decayed into them, belong to no parton (origin -1). Pythia itself reads the file; an event that it
+rejects is left out and counted in the tally ``skipped_events`` of a neighbour.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, offsets_from_counts
+from fastsim.event import HardEvents
+from generators.reference.event_record import EventRecord, particle_sets, read_record
 
 SETTINGS: tuple[str, ...] = (
     "Beams:frameType = 4",
@@ -44,11 +45,14 @@ class FullPythia:
         file: a copy that :func:`numbered` made, from which the events were read too.
         seed: decides an event together with its number; the ``rng`` of a step is not used.
         settings: further lines for Pythia.
+        history: whether to keep what decayed into the final particles, and where; reading it takes twice as long as
+            reading these alone.
     """
 
     file: Path
     seed: int
     settings: tuple[str, ...] = ()
+    history: bool = True
 
     name = "pythia-full"
     requires = frozenset({"partons"})
@@ -63,7 +67,7 @@ class FullPythia:
         current: tuple[FullPythia, _Stream] | None = getattr(_of_thread, "current", None)
         # a stream does not go back to earlier events
         if current is None or current[0] != self or (len(events) and events.number[0] < current[1].next):
-            current = _of_thread.current = self, _Stream(_start(self.file, self.settings), self.seed)
+            current = _of_thread.current = self, _Stream(_start(self.file, self.settings), self.seed, self.history)
         return current[1].match(events)
 
 
@@ -129,19 +133,19 @@ def _start(plain: Path, settings: tuple[str, ...]) -> Any:
 class _Stream:
     """The events that a Pythia completes, in the order of the file that it reads."""
 
-    def __init__(self, pythia: Any, seed: int) -> None:
+    def __init__(self, pythia: Any, seed: int, history: bool) -> None:
         self.pythia = pythia
         self.seed = seed
+        self.history = history
         self.next = 0  # number of the event that Pythia reads next
         self.number = -1  # number of the event that it completed last
-        self.ids: Ints = np.zeros(0, np.int64)
-        self.p4: Floats = np.zeros((0, 4))
+        self.record: EventRecord | None = None  # what that event holds
 
     def match(self, batch: HardEvents) -> HardEvents:
         """Return the events of the batch that Pythia completes, with their particles."""
         completed: list[int] = []
         skipped: list[int] = []
-        ids, momenta = [], []
+        records: list[EventRecord] = []
         if len(batch) and (ahead := int(batch.number[0]) - self.next) > 0:
             self.pythia.LHAeventSkip(ahead)
             self.next += ahead
@@ -152,13 +156,13 @@ class _Stream:
                 skipped.append(len(completed))
                 continue
             completed.append(i)
-            ids.append(self.ids)
-            momenta.append(self.p4)
+            assert self.record is not None
+            records.append(self.record)
         events = batch[np.array(completed, dtype=np.int64)]
-        offsets = offsets_from_counts(np.array([len(x) for x in ids], dtype=np.int64))
-        pdg_id = np.concatenate([np.zeros(0, np.int64), *ids])
-        particles = ParticleSet(offsets, pdg_id, np.concatenate([np.zeros((0, 4)), *momenta]))
-        events = events.with_particles(particles, np.full(len(pdg_id), -1))
+        particles = particle_sets(records)
+        if not self.history:
+            particles = particles.without_history()
+        events = events.with_particles(particles, np.full(len(particles.pdg_id), -1))
         if not completed:
             return events
         # the next event counts those skipped before it, the last one those after it
@@ -175,7 +179,5 @@ class _Stream:
         if pythia.next():
             self.number = int(pythia.infoPython().getEventAttribute(_NUMBER))
             self.next = self.number + 1
-            rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in pythia.event if p.isFinal()]
-            table = np.array(rows, dtype=np.float64)
-            self.ids, self.p4 = table[:, 0].astype(np.int64), table[:, 1:]
+            self.record = read_record(pythia.event, history=self.history)
         return True
