@@ -114,6 +114,11 @@ class History:
         object.__setattr__(self, "mother", np.asarray(self.mother, dtype=np.int64))
         object.__setattr__(self, "vertex", np.asarray(self.vertex, dtype=np.float64).reshape(-1, 4))
 
+    @classmethod
+    def unknown(cls, num_sets: int, num_particles: int) -> History:
+        """Return the history of final particles of which nothing is known: all from the partons, nothing decayed."""
+        return cls(Decayed.empty(num_sets), np.full(num_particles, -1), np.zeros((num_particles, 4)))
+
 
 @dataclass(frozen=True)
 class ParticleSet(Ragged):

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import (
-    Decayed,
     Floats,
     HardEvents,
     History,
@@ -168,7 +167,7 @@ class Record:
         )
         return first, incoming, remnants
 
-    def _hard_and_final(self, events: HardEvents) -> list[_Group]:
+    def _hard_and_final(self, events: HardEvents) -> tuple[_Group, _Group]:
         """Return the outgoing and intermediate entries of the hard record, and the decayed and final particles.
 
         An outgoing entry has status 23, a resonance 22, another decayed particle 2, and an entry after which nothing
@@ -184,7 +183,7 @@ class Record:
         ends[mother[written & inner]] = False
 
         final = events.particles if events.particles is not None else ParticleSet.empty(len(events))
-        history = final.history or _no_history(final)
+        history = final.history or History.unknown(len(final), len(final.pdg_id))
         origin = events.origin if events.origin is not None else np.full(len(final.pdg_id), -1)
         source = np.where(origin >= 0, origin + events.offsets[final.index], 0)
         owned = (origin >= 0) & written[source]
@@ -217,23 +216,22 @@ class Record:
         above = np.where(
             of_decayed >= 0, of_decayed + events.offsets[history.decayed.index], top[history.decayed.index]
         )
-        return [
-            hard,
-            *_generations(
-                final,
-                history,
-                np.concatenate([above, np.where(owned, source, top[final.index])]),
-                np.concatenate([of_decayed, origin]),
-                np.flatnonzero(~same),
-                len(index),
-            ),
-        ]
+        return hard, _decayed_and_final(
+            final,
+            history,
+            np.concatenate([above, np.where(owned, source, top[final.index])]),
+            np.concatenate([of_decayed, origin]),
+            np.flatnonzero(~same),
+            len(index),
+        )
 
 
-def _generations(
+def _decayed_and_final(
     final: ParticleSet, history: History, source: Ints, origin: Ints, rows: Ints, num_entries: int
-) -> list[_Group]:
+) -> _Group:
     """Return the decayed and the final particles: those that the partons became, what these decay into, and so on.
+
+    Their key puts generation after generation, the daughters of one particle together.
 
     Args:
         final: the M final particles.
@@ -254,7 +252,9 @@ def _generations(
     vertex = np.concatenate([before.vertex, history.vertex])[rows]
     primary, is_decayed = mother < 0, rows < size
     mother = np.where(primary, -1, mother + before.offsets[event])
-    columns = _Group(
+    generation = _depths(mother, ~primary)
+    above = np.where(primary, origin[rows], mother)
+    return _Group(
         event,
         pdg_id,
         p4,
@@ -262,17 +262,9 @@ def _generations(
         np.where(is_decayed, 2, 1),
         np.where(primary, source[rows], num_entries + mother),
         np.where(is_decayed, num_entries + rows, -1),
-        np.where(primary, origin[rows], mother),
+        generation * (above.max(initial=0) + 2) + above,
         vertex,
     )
-    generation = _depths(mother, ~primary)
-    return [_Group(*(c[generation == k] for c in columns)) for k in range(int(generation.max(initial=0)) + 1)]
-
-
-def _no_history(final: ParticleSet) -> History:
-    """Return the history of final particles of which none is known."""
-    size = len(final.pdg_id)
-    return History(Decayed.empty(len(final)), np.full(size, -1), np.zeros((size, 4)))
 
 
 def _at_primary(rows: Ints) -> Floats:

@@ -31,7 +31,7 @@ def with_hadrons(events: HardEvents, seed: int = 0, per_parton: int = 12) -> Har
         origin.append(np.full(num, k - events.offsets[event]))
         counts[event] += num
     particles = ParticleSet(offsets_from_counts(counts), np.concatenate(ids), np.concatenate(p4))
-    return replace(events, particles=particles, origin=np.concatenate(origin))
+    return events.with_particles(particles, np.concatenate(origin))
 
 
 CHAIN = (511, -413, -411, 111)
@@ -48,8 +48,8 @@ def with_decays(events: HardEvents, seed: int = 0) -> HardEvents:
     final, origin = events.particles, events.origin
     assert final is not None and origin is not None
     rng = np.random.default_rng(seed + 1)
-    start = np.flatnonzero(np.diff(origin, prepend=-1, append=-1)[:-1] != 0)
-    start = start[np.bincount(np.repeat(np.arange(len(start)), np.diff([*start, len(origin)]))) == 12]
+    _, start, size = np.unique(final.index * 1000 + origin, return_index=True, return_counts=True)
+    start = start[size == 12]
     mother, vertex = np.full(len(origin), -1), np.zeros((len(origin), 4))
     num = np.zeros(len(events), np.int64)
     columns: list[list[np.ndarray]] = [[], [], [], []]  # type: ignore[type-arg]

@@ -137,7 +137,7 @@ def test_delphes_counts_its_vertices(examples: Path, tmp_path: Path, make: Calla
             expected, particles = int(words[2]) + 1, int(words[3])
         elif words[:1] == ["V"]:
             assert words[1] not in parents and int(words[1]) == -len(parents - {"0"}) - 1
-            places[words[1]] = [float(word) for word in words[5:9]]
+            places[words[1]] = [float(word) for word in words[5:9]] if "@" in words else [0.0] * 4
         elif words[:1] == ["P"]:
             seen += 1
             assert int(words[1]) == seen and int(words[2]) < seen
