@@ -29,6 +29,7 @@ from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
 from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
 
 __all__ = [
@@ -56,6 +57,7 @@ def generate(
     num_inference_steps: int | None = None,
     device: str = "cpu",
     latent: bool = False,
+    record: str = FULL,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons and write them.
@@ -82,6 +84,8 @@ def generate(
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         num_inference_steps, device: see :func:`load_model`.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
+        record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
+            hadrons gives them; ``"final"`` for the final particles alone.
         options: seed, range, workers and the like: the attributes of
             :class:`~fastsim.production.options.RunOptions`. With the step ``calorimeter`` the workers are Geant4's
             where that makes showers.
@@ -107,17 +111,18 @@ def generate(
             DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
         )
         if not with_cells:
-            chain = stages.hadron_stages(given, source, latent=latent, output=output)
+            chain = stages.hadron_stages(given, source, latent=latent, output=output, record=record)
             return run_events(given, output, chain.reading(reads), run)
         hadrons = None if words == (stages.CALORIMETER,) else source
-        with stages.cell_stages(given, words, hadrons, shower_model, output=output, data=geant4_data, options=run) as (
-            chain,
-            run,
-        ):
+        with stages.cell_stages(
+            given, words, hadrons, shower_model, output=output, data=geant4_data, options=run, record=record
+        ) as (chain, run):
             return run_events(given, output, chain.reading(reads), run)
 
 
-def reference(input: InputLike, output: PathLike, *, full: bool = False, **options: Unpack[RunKeywords]) -> Summary:
+def reference(
+    input: InputLike, output: PathLike, *, full: bool = False, record: str = FULL, **options: Unpack[RunKeywords]
+) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons with Pythia, and write them.
 
     Each parton goes through the Pythia gun that the models learn from, and events are built as :func:`generate` builds
@@ -127,6 +132,7 @@ def reference(input: InputLike, output: PathLike, *, full: bool = False, **optio
         input, output: see :func:`generate`.
         full: run ordinary Pythia on an LHE file (initial- and final-state radiation, multiparton interactions) instead
             of the gun on each parton.
+        record: see :func:`generate`.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -137,7 +143,10 @@ def reference(input: InputLike, output: PathLike, *, full: bool = False, **optio
     """
     run = RunOptions.of({"threads": 1, **options})
     given = open_input(input)
-    chain = stages.full_stages(given, run) if full else stages.hadron_stages(given, load_model(REFERENCE))
+    if full:
+        chain = stages.full_stages(given, run, record=record)
+    else:
+        chain = stages.hadron_stages(given, load_model(REFERENCE), record=record)
     return run_events(given, output, chain, run)
 
 

@@ -253,11 +253,17 @@ def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: To
     return Deposit(source, fallback, towers)
 
 
-def full_pythia(file: Path, seed: int) -> FullPythia:
-    """Return the Step of ordinary Pythia on the events of a file that :func:`numbered_copy` made."""
+def full_pythia(file: Path, seed: int, *, history: bool = True) -> FullPythia:
+    """Return the Step of ordinary Pythia on the events of a file that :func:`numbered_copy` made.
+
+    Args:
+        file: the copy.
+        seed: decides an event together with its number.
+        history: whether to keep what decayed into the final particles.
+    """
     from generators.reference.full import FullPythia
 
-    return FullPythia(file, seed)
+    return FullPythia(file, seed, history=history)
 
 
 def numbered_copy(source: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from typing import Any
 
 from fastsim import registry
 from fastsim.detector.detector import load_detector
@@ -18,6 +19,7 @@ from fastsim.production.options import RunOptions
 from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
+from fastsim.sources.record import FINAL, FULL, FinalParticles, check_record
 from fastsim.sources.showers import ShowerSource
 
 HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
@@ -45,7 +47,9 @@ def parse(steps: Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, output: PathLike = "") -> Stages:
+def hadron_stages(
+    given: Input, source: HadronSource, *, latent: bool = False, output: PathLike = "", record: str = FULL
+) -> Stages:
     """Return the stages from partons to hadrons.
 
     Args:
@@ -53,29 +57,41 @@ def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, o
         source: the source of hadrons.
         latent: save the latent from which the source draws the hadrons of each gun parton.
         output: path of the output, for the message.
+        record: ``"full"`` keeps what decayed into the final particles, where the source gives it, ``"final"`` drops it.
 
     Raises:
         FastsimError: if a latent is asked for and the source has none, or the output cannot hold it.
     """
-    step: Step
+    check_record(record)
     if isinstance(given, GunInput):
         if latent and not os.fspath(output).lower().endswith(HDF5_ENDINGS):
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
-        step = registry.gun_step(source, with_latent=latent)
-        settings = {"latent": latent}
+        steps = [registry.gun_step(source, with_latent=latent)]
+        settings: dict[str, Any] = {"latent": latent}
     else:
         if latent:
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
-        step, settings = Pipeline(registry.hadron_steps(source)), {}
-    return Stages(source=source.name, step=step, provenance=_hadron_provenance(source), settings=settings)
+        steps, settings = registry.hadron_steps(source), {}
+    return Stages(
+        source=source.name,
+        step=Pipeline([*steps, *_record_steps(record)]),
+        provenance=_hadron_provenance(source),
+        settings={**settings, "record": record},
+    )
 
 
-def full_stages(given: Input, options: RunOptions) -> Stages:
+def full_stages(given: Input, options: RunOptions, *, record: str = FULL) -> Stages:
     """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
+
+    Args:
+        given: the input.
+        options: options of the run.
+        record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
 
     Raises:
         FastsimError: if the input is no LHE file, or the options name a cluster.
     """
+    check_record(record)
     if not isinstance(given, LheInput):
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
     if options.scheduler is not None:
@@ -85,10 +101,11 @@ def full_stages(given: Input, options: RunOptions) -> Stages:
     def prepare(given: Input) -> Iterator[tuple[Input, Step]]:
         assert isinstance(given, LheInput)
         with registry.numbered_copy(given.source) as file:
-            yield LheInput(given.source, copy=file), registry.full_pythia(file, options.seed)
+            yield LheInput(given.source, copy=file), registry.full_pythia(file, options.seed, history=record == FULL)
 
     provenance = {"model": "pythia-full", "settings": "Monash, ISR, FSR, MPI"}
-    return Stages(source="pythia-full", step=None, provenance=provenance, prepare=prepare)
+    settings = {"record": record}
+    return Stages(source="pythia-full", step=None, provenance=provenance, settings=settings, prepare=prepare)
 
 
 @contextmanager
@@ -101,6 +118,7 @@ def cell_stages(
     output: PathLike,
     data: PathLike | None,
     options: RunOptions,
+    record: str = FULL,
 ) -> Iterator[tuple[Stages, RunOptions]]:
     """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
@@ -115,11 +133,13 @@ def cell_stages(
         output: path of the output.
         data: folder of Geant4's data sets; if it is given, here or by FASTSIM_GEANT4_DATA, they have to be there.
         options: options of the run.
+        record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
 
     Raises:
         FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster
             and Geant4 makes showers.
     """
+    check_record(record)
     if not os.fspath(output).lower().endswith((*HDF5_ENDINGS, *ROOT_ENDINGS)):
         raise FastsimError(f"{os.fspath(output)}: cells are written as HDF5 (.h5) or ROOT (.root); give such a name")
     if source is None and not isinstance(given, EventFileInput):
@@ -134,7 +154,8 @@ def cell_stages(
         step = registry.gun_step(source) if sets else Pipeline(registry.hadron_steps(source))
     with _showers(showers, data, max(1, options.workers)) as (main, fallback):
         towers = towers_of(load_detector(main.detector))
-        blocks = registry.deposit_step(main, fallback, towers)
+        deposit = registry.deposit_step(main, fallback, towers)
+        blocks = Pipeline([*_record_steps(record), deposit], given=deposit.requires)
         own_processes = main.owns_processes or (fallback is not None and fallback.owns_processes)
         provenance = {
             **({} if source is None else _hadron_provenance(source)),
@@ -150,7 +171,7 @@ def cell_stages(
                 step=step,
                 blocks=blocks,
                 provenance=provenance,
-                settings={"versions": versions("geant4-pybind")} if own_processes else {},
+                settings={"record": record, **({"versions": versions("geant4-pybind")} if own_processes else {})},
                 per_event_seeds=own_processes,
             ),
             _with_geant4_workers(options, main, fallback),
@@ -209,6 +230,11 @@ def _with_geant4_workers(options: RunOptions, main: ShowerSource, fallback: Show
             "--scheduler, or run where Geant4's data is not set"
         )
     return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
+
+
+def _record_steps(record: str) -> list[Step]:
+    """Return the Steps after the hadrons that leave of their history what a record keeps."""
+    return [FinalParticles()] if record == FINAL else []
 
 
 def _hadron_provenance(source: HadronSource) -> dict[str, str]:

@@ -21,6 +21,7 @@ def command(
     input: str | None,
     gun: str | None,
     output: str,
+    record: str,
     full: bool,
     geant4_data: Path | None,
     options: dict[str, Any],
@@ -41,7 +42,13 @@ def command(
       fastsim reference events.lhe.gz -o pythia.hepmc3 --full
       fastsim reference --gun "flavour=u,g pt=20:2000 num=100000" -o reference.h5
     """
-    events_only = {"input": input, "gun": gun, "full": full, "scheduler": options["scheduler"]}
+    events_only = {
+        "input": input,
+        "gun": gun,
+        "full": full,
+        "scheduler": options["scheduler"],
+        "record": None if record == "full" else record,
+    }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model="geant4", geant4_data=geant4_data, options=options)
         return
@@ -55,5 +62,5 @@ def command(
     from fastsim.cli.summary import show
 
     with progress("running Pythia") as report:
-        summary = api.reference(source, as_path(output), full=full, **options, progress=report)
+        summary = api.reference(source, as_path(output), full=full, record=record, **options, progress=report)
     show(summary, to_stderr=output == "-")
