@@ -29,6 +29,7 @@ from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
 from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
 
 __all__ = [
@@ -57,6 +58,7 @@ def generate(
     num_inference_steps: int | None = None,
     device: str = "cpu",
     latent: bool = False,
+    record: str = FULL,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons and write them.
@@ -85,6 +87,8 @@ def generate(
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         num_inference_steps, device: see :func:`load_model`.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
+        record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
+            hadrons gives them; ``"final"`` for the final particles alone.
         options: seed, range, workers and the like: the attributes of
             :class:`~fastsim.production.options.RunOptions`. With the step ``calorimeter`` the workers are Geant4's
             where that makes showers.
@@ -110,7 +114,7 @@ def generate(
             DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
         )
         if not with_cells:
-            chain = stages.hadron_stages(given, source, latent=latent, output=output)
+            chain = stages.hadron_stages(given, source, latent=latent, output=output, record=record)
             return run_events(given, output, chain.reading(reads), run)
         hadrons = None if words == (stages.CALORIMETER,) else source
         cells = stages.cell_stages(
@@ -122,6 +126,7 @@ def generate(
             data=geant4_data,
             options=run,
             fallback=shower_fallback,
+            record=record,
         )
         with cells as (chain, run):
             return run_events(given, output, chain.reading(reads), run)
@@ -133,6 +138,7 @@ def reference(
     *,
     full: bool = False,
     pythia_settings: Sequence[str] = (),
+    record: str = FULL,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons with Pythia, and write them.
@@ -146,6 +152,7 @@ def reference(
             of the gun on each parton.
         pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it
             merge samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
+        record: see :func:`generate`.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -159,9 +166,9 @@ def reference(
     if pythia_settings and not full:
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
     chain = (
-        stages.full_stages(given, run, tuple(pythia_settings))
+        stages.full_stages(given, run, tuple(pythia_settings), record=record)
         if full
-        else stages.hadron_stages(given, load_model(REFERENCE))
+        else stages.hadron_stages(given, load_model(REFERENCE), record=record)
     )
     return run_events(given, output, chain, run)
 

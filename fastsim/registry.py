@@ -255,17 +255,18 @@ def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: To
     return Deposit(source, fallback, towers)
 
 
-def full_pythia(run: RunInfo, seed: int, settings: Sequence[str] = ()) -> FullPythia:
+def full_pythia(run: RunInfo, seed: int, settings: Sequence[str] = (), *, history: bool = True) -> FullPythia:
     """Return the Step of ordinary Pythia on the events of a file.
 
     Args:
         run: beams and processes of the file.
         seed: seed of the run.
         settings: further lines for Pythia.
+        history: whether to keep what decayed into the final particles.
     """
     from generators.reference.full import FullPythia
 
-    return FullPythia(run, seed, tuple(settings))
+    return FullPythia(run, seed, tuple(settings), history=history)
 
 
 def geant4_showers(detector: Detector, *, data: PathLike | None, workers: int) -> ShowerSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from typing import Any
 
 from fastsim import registry
 from fastsim.detector.detector import load_detector
@@ -18,6 +19,7 @@ from fastsim.production.options import RunOptions
 from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
+from fastsim.sources.record import FINAL, FULL, FinalParticles, check_record
 from fastsim.sources.showers import ShowerSource
 
 HADRONS, PYTHIA, CALORIMETER = "hadrons", "pythia", "calorimeter"
@@ -48,7 +50,9 @@ def parse(steps: Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, output: PathLike = "") -> Stages:
+def hadron_stages(
+    given: Input, source: HadronSource, *, latent: bool = False, output: PathLike = "", record: str = FULL
+) -> Stages:
     """Return the stages from partons to hadrons.
 
     Args:
@@ -56,34 +60,43 @@ def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, o
         source: the source of hadrons.
         latent: save the latent from which the source draws the hadrons of each gun parton.
         output: path of the output, for the message.
+        record: ``"full"`` keeps what decayed into the final particles, where the source gives it, ``"final"`` drops it.
 
     Raises:
         FastsimError: if a latent is asked for and the source has none, or the output cannot hold it.
     """
-    step: Step
+    check_record(record)
     if isinstance(given, GunInput):
         if latent and not os.fspath(output).lower().endswith(HDF5_ENDINGS):
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
-        step = registry.gun_step(source, with_latent=latent)
-        settings = {"latent": latent}
+        steps = [registry.gun_step(source, with_latent=latent)]
+        settings: dict[str, Any] = {"latent": latent}
     else:
         if latent:
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
-        step, settings = Pipeline(registry.hadron_steps(source)), {}
-    return Stages(source=source.name, step=step, provenance=_hadron_provenance(source), settings=settings)
+        steps, settings = registry.hadron_steps(source), {}
+    return Stages(
+        source=source.name,
+        step=Pipeline([*steps, *_record_steps(record)]),
+        provenance=_hadron_provenance(source),
+        settings={**settings, "record": record},
+    )
 
 
-def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = ()) -> Stages:
+def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (), *, record: str = FULL) -> Stages:
     """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
 
     Args:
         given: the input.
         options: the options of the run.
         settings: further lines for Pythia, such as ``"Tune:pp = 21"``.
+        options: options of the run.
+        record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
 
     Raises:
         FastsimError: if the input is no LHE file, or the options name a cluster.
     """
+    check_record(record)
     if not isinstance(given, LheInput):
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
     if options.scheduler is not None:
@@ -94,7 +107,8 @@ def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = ())
         source="pythia-full",
         step=None,
         provenance=provenance,
-        of_run=lambda run: registry.full_pythia(run, options.seed, settings),
+        settings={"record": record},
+        of_run=lambda run: registry.full_pythia(run, options.seed, settings, history=record == FULL),
     )
 
 
@@ -109,6 +123,7 @@ def cell_stages(
     data: PathLike | None,
     options: RunOptions,
     fallback: str | None = None,
+    record: str = FULL,
 ) -> Iterator[tuple[Stages, RunOptions]]:
     """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
@@ -125,11 +140,13 @@ def cell_stages(
         options: options of the run.
         fallback: :data:`GEANT4` or :data:`NONE`; by default Geant4 where its data is given here. What the environment
             has does not decide: the same arguments make the same cells everywhere, or say what is missing.
+        record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
 
     Raises:
         FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster
             and Geant4 makes showers.
     """
+    check_record(record)
     if not os.fspath(output).lower().endswith((*HDF5_ENDINGS, *ROOT_ENDINGS)):
         raise FastsimError(f"{os.fspath(output)}: cells are written as HDF5 (.h5) or ROOT (.root); give such a name")
     if source is None and not isinstance(given, EventFileInput):
@@ -147,7 +164,8 @@ def cell_stages(
         raise FastsimError(f"shower_fallback={wanted!r}: must be one of {', '.join(FALLBACKS)}")
     with _showers(showers, data, max(1, options.workers), wanted == GEANT4) as (main, other):
         towers = towers_of(load_detector(main.detector))
-        blocks = registry.deposit_step(main, other, towers)
+        deposit = registry.deposit_step(main, other, towers)
+        blocks = Pipeline([*_record_steps(record), deposit], given=deposit.requires)
         own_processes = main.owns_processes or (other is not None and other.owns_processes)
         provenance = {
             **({} if source is None else _hadron_provenance(source)),
@@ -163,7 +181,7 @@ def cell_stages(
                 step=step,
                 blocks=blocks,
                 provenance=provenance,
-                settings={"versions": versions("geant4-pybind")} if own_processes else {},
+                settings={"record": record, **({"versions": versions("geant4-pybind")} if own_processes else {})},
                 per_event_seeds=own_processes,
             ),
             _with_geant4_workers(options, main, other),
@@ -218,6 +236,11 @@ def _with_geant4_workers(options: RunOptions, main: ShowerSource, fallback: Show
             "--scheduler, or --shower-fallback none"
         )
     return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
+
+
+def _record_steps(record: str) -> list[Step]:
+    """Return the Steps after the hadrons that leave of their history what a record keeps."""
+    return [FinalParticles()] if record == FINAL else []
 
 
 def _hadron_provenance(source: HadronSource) -> dict[str, str]:

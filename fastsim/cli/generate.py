@@ -27,6 +27,7 @@ def command(
     input: str | None,
     gun: str | None,
     output: str,
+    record: str,
     model: str | None,
     num_inference_steps: int | None,
     device: str,
@@ -68,6 +69,7 @@ def command(
         "shower_fallback": shower_fallback,
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
+        "record": None if record == "full" else record,
     }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
@@ -89,6 +91,7 @@ def command(
             num_inference_steps=num_inference_steps,
             device=device,
             latent=latent,
+            record=record,
             **options,
             progress=report,
         )

@@ -137,13 +137,20 @@ def output_option(description: str) -> Callable[[F], F]:
 
 
 def event_options(function: F) -> F:
-    """Add the argument INPUT, the option ``--gun`` that may replace it, and the output."""
+    """Add the argument INPUT, the option ``--gun`` that may replace it, the output, and how much of an event it has."""
     return decorated(
         function,
         [
             click.argument("input", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)),
             click.option("--gun", metavar="TEXT", help='Partons to shoot: "flavour=u,g pt=20:2000 eta=-2:2 num=1000".'),
             output_option("HepMC3 (.hepmc3, also .gz .zst .xz .bz2), HDF5 (.h5) or ROOT (.root) file."),
+            click.option(
+                "--record",
+                type=click.Choice(("full", "final")),
+                default="full",
+                show_default=True,
+                help="full: with the hadrons that decayed, and where; final: final particles alone.",
+            ),
         ],
     )
 

@@ -28,6 +28,7 @@ def command(
     input: str | None,
     gun: str | None,
     output: str,
+    record: str,
     full: bool,
     pythia_settings: tuple[str, ...],
     geant4_data: Path | None,
@@ -49,7 +50,13 @@ def command(
       fastsim reference events.lhe.gz -o pythia.hepmc3 --full
       fastsim reference --gun "flavour=u,g pt=20:2000 num=100000" -o reference.h5
     """
-    events_only = {"input": input, "gun": gun, "full": full, "scheduler": options["scheduler"]}
+    events_only = {
+        "input": input,
+        "gun": gun,
+        "full": full,
+        "scheduler": options["scheduler"],
+        "record": None if record == "full" else record,
+    }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model="geant4", geant4_data=geant4_data, options=options)
         return
@@ -66,6 +73,12 @@ def command(
 
     with progress("running Pythia") as report:
         summary = api.reference(
-            source, as_path(output), full=full, pythia_settings=pythia_settings, **options, progress=report
+            source,
+            as_path(output),
+            full=full,
+            pythia_settings=pythia_settings,
+            record=record,
+            **options,
+            progress=report,
         )
     show(summary, to_stderr=output == "-")

@@ -62,9 +62,9 @@ class HardEvents(Ragged):
     are indices within the event (-1 for none, both the same for one mother). ``colours`` (K, 2) are LHE
     colour and anticolour tags. ``p4`` (K, 4) in GeV, ``mass`` (K,) as given by the file.
 
-    ``particles`` has one set an event; ``origin`` (M,) is the index within the event of the hard entry each
-    final particle comes from (-1: not known). ``cells`` are those of a calorimeter. ``tallies`` count, event by event
-    (E,), what a Step reports (for example fallbacks); ``notes`` are their sums.
+    ``particles`` has one set an event, with its history where that is known; ``origin`` (M,) is the index within the
+    event of the hard entry each final particle comes from (-1: not known). ``cells`` are those of a calorimeter.
+    ``tallies`` count, event by event (E,), what a Step reports (for example fallbacks); ``notes`` are their sums.
 
     What else a Step has to say goes into named columns (:meth:`with_columns`): ``event_columns`` (E, ...),
     ``hard_columns`` (K, ...) and ``particle_columns`` (M, ...). HDF5 and ROOT files keep them.
@@ -97,6 +97,13 @@ class HardEvents(Ragged):
     _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
     _row_columns: ClassVar[tuple[str, ...]] = ("number", "weights", "process", "scale")
     _items: ClassVar[str] = "hard entries"
+
+    @property
+    def decayed_origin(self) -> Ints:
+        """The index within the event of the hard entry that each decayed particle comes from, (D,): -1 if not known."""
+        if self.particles is None or self.origin is None:
+            return np.zeros(0, np.int64)
+        return self.particles.of_decayed(self.origin)
 
     @property
     def notes(self) -> dict[str, int]:

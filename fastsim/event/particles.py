@@ -114,6 +114,11 @@ class History:
         object.__setattr__(self, "mother", np.asarray(self.mother, dtype=np.int64))
         object.__setattr__(self, "vertex", np.asarray(self.vertex, dtype=np.float64).reshape(-1, 4))
 
+    @classmethod
+    def unknown(cls, num_sets: int, num_particles: int) -> History:
+        """Return the history of final particles of which nothing is known: all from the partons, nothing decayed."""
+        return cls(Decayed.empty(num_sets), np.full(num_particles, -1), np.zeros((num_particles, 4)))
+
 
 @dataclass(frozen=True)
 class ParticleSet(Ragged):
@@ -159,6 +164,34 @@ class ParticleSet(Ragged):
     def without_history(self) -> ParticleSet:
         """Return the final particles alone."""
         return ParticleSet(self.offsets, self.pdg_id, self.p4)
+
+    def of_decayed(self, values: Ints) -> Ints:
+        """Carry values of the final particles up to those that decayed into them.
+
+        Args:
+            values: of each final particle (M,), such as the index of its parton: not negative, and the same for all
+                that come from one decayed particle; -1 if not known.
+
+        Returns:
+            The value of each decayed particle (D,); -1 for one without final particles of known values.
+
+        >>> kaon = Decayed([0, 1], [310], [[1.0, 0.0, 0.0, 0.8]], [-1], [[0.0, 0.0, 0.0, 0.0]])
+        >>> pions = ParticleSet([0, 2], [211, -211], np.ones((2, 4)), History(kaon, [0, 0], np.ones((2, 4))))
+        >>> pions.of_decayed(np.array([7, 7])).tolist()
+        [7]
+        """
+        if self.history is None:
+            return np.zeros(0, np.int64)
+        decayed = self.history.decayed
+        result: Ints = np.full(len(decayed.pdg_id), -1)
+        above = self.history.mother + decayed.offsets[self.index]
+        rows = np.flatnonzero(self.history.mother >= 0)
+        np.maximum.at(result, above[rows], values[rows])
+        inner = np.flatnonzero(decayed.mother >= 0)
+        above = (decayed.mother + decayed.offsets[decayed.index])[inner]
+        while (result[above] < result[inner]).any():  # a generation more each time
+            np.maximum.at(result, above, result[inner])
+        return result
 
     def sums(self) -> Floats:
         """Return the total four-momentum of each set, shape (N, 4), in GeV."""

@@ -16,14 +16,15 @@ _FOUR = np.frombuffer("".join(f"{i:04d}" for i in range(10_000)).encode(), dtype
 _POWERS = np.array([float(f"1e{k}") for k in range(-130, 131)])
 
 
-def floats(values: NDArray[np.float64]) -> Bytes:
-    """Format floats as ``-1.234567890123456e+02``: 16 significant digits, relative error below 1e-15.
+def floats(values: NDArray[np.float64], num_digits: int = 16) -> Bytes:
+    """Format floats as ``-1.234567890123456e+02``: with 16 significant digits the relative error is below 1e-15.
 
     Args:
         values: shape (N,); magnitudes below 1e-99 are written as zero.
+        num_digits: significant digits, 2 to 16.
 
     Returns:
-        Text cells, shape (N, 22); zero bytes are to be dropped.
+        Text cells, shape (N, num_digits + 6); zero bytes are to be dropped.
 
     Raises:
         ValueError: if a value is not finite or above 1e99.
@@ -34,24 +35,26 @@ def floats(values: NDArray[np.float64]) -> Bytes:
         raise ValueError(f"{x[~(size < 1e99)][0]} cannot be written")
     size = np.where(size < 1e-99, 0.0, size)
     exponent = np.floor(np.log10(np.where(size > 0, size, 1.0))).astype(np.int64)
-    mantissa = np.rint(size * _POWERS[145 - exponent]).astype(np.int64)
+    shift, place = 10 ** (16 - num_digits), 129 + num_digits
+    mantissa = np.rint(size * _POWERS[place - exponent]).astype(np.int64) * shift
     low, high = (mantissa < 10**15) & (size > 0), mantissa >= 10**16
     if low.any() or high.any():  # log10 or the last digit was rounded across a power of ten
         exponent = exponent - low + high
-        mantissa = np.where(low | high, np.rint(size * _POWERS[145 - exponent]).astype(np.int64), mantissa)
+        again = np.rint(size * _POWERS[place - exponent]).astype(np.int64) * shift
+        mantissa = np.where(low | high, again, mantissa)
     upper = mantissa // 10**8
     lower = mantissa - upper * 10**8
     first, third = upper // 10**4, lower // 10**4
     groups = np.stack([first, upper - first * 10**4, third, lower - third * 10**4], axis=1)
     digits = _FOUR[groups].view(np.uint8)  # shape (N, 16)
-    cells = np.empty((len(x), 22), dtype=np.uint8)
+    cells = np.empty((len(x), num_digits + 6), dtype=np.uint8)
     cells[:, 0] = np.where(x < 0, ord("-"), 0)
     cells[:, 1] = digits[:, 0]
     cells[:, 2] = ord(".")
-    cells[:, 3:18] = digits[:, 1:]
-    cells[:, 18] = ord("e")
-    cells[:, 19] = np.where(exponent < 0, ord("-"), ord("+"))
-    cells[:, 20:] = _FOUR[np.abs(exponent)][:, None].view(np.uint8)[:, 2:]
+    cells[:, 3:-4] = digits[:, 1:num_digits]
+    cells[:, -4] = ord("e")
+    cells[:, -3] = np.where(exponent < 0, ord("-"), ord("+"))
+    cells[:, -2:] = _FOUR[np.abs(exponent)][:, None].view(np.uint8)[:, 2:]
     return cells
 
 

@@ -2,7 +2,8 @@
 
 The layout is public and versioned; docs/formats.md describes it. Momenta of gun sets are float32 on disk as
 long as every particle lies on the mass shell of its species, which reading restores; event files are float64,
-because their four-momentum closes to 1e-9.
+because their four-momentum closes to 1e-9. Where the history of the particles is known, the decayed ones are a second
+ragged table; those are off any shell, so their momenta are float64.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import h5py
@@ -18,7 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
-from fastsim.event import Cells, Floats, HardEvents, Ints, ParticleSet, Partons, RunInfo, kinematics, species
+from fastsim.event import (
+    Cells,
+    Decayed,
+    Floats,
+    HardEvents,
+    History,
+    Ints,
+    ParticleSet,
+    Partons,
+    RunInfo,
+    kinematics,
+    species,
+)
 from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
 LAYOUT_VERSION = 1
@@ -32,6 +45,7 @@ MAX_EXPANSION = 500
 COLUMN_GROUPS = {"event_columns": "event", "hard_columns": "hard", "particle_columns": "particle"}
 """The groups of the event layout in which named columns of events lie, under ``columns/``."""
 _HARD = ("pdg_id", "status", "mothers", "colours", "p4", "mass")
+_DECAYED = {"pdg_id": "i4", "p4": "f8", "mother": "i4", "vertex": "f4"}
 _EVENT = ("number", "weights", "process", "scale")
 
 
@@ -132,6 +146,28 @@ class _Tables(AtomicWriter):
             self._append(name, np.zeros(1, np.int64), "i8")
         self._append(name, last + offsets[1:], "i8")
 
+    def _append_particles(self, particles: ParticleSet, kind: str) -> None:
+        """Add sets of particles with momenta of the type ``kind``, and their history once any sets have one.
+
+        Sets without history, in a file of such with, have mother -1, no vertices, and nothing that decayed.
+        """
+        known = "decayed/offsets" in self._tables
+        if particles.history is not None and not known and "particle/offsets" in self._tables:
+            sets = len(self._tables["particle/offsets"]) - 1
+            self._append_history(History.unknown(sets, len(self._tables["particle/pdg_id"])))
+        self._append_offsets("particle/offsets", particles.offsets)
+        self._append("particle/pdg_id", particles.pdg_id, "i4")
+        self._append("particle/p4", particles.p4, kind)
+        if particles.history is not None or known:
+            self._append_history(particles.history or History.unknown(len(particles), len(particles.pdg_id)))
+
+    def _append_history(self, history: History) -> None:
+        self._append("particle/mother", history.mother, "i4")
+        self._append("particle/vertex", history.vertex, "f4")
+        self._append_offsets("decayed/offsets", history.decayed.offsets)
+        for name, kind in _DECAYED.items():
+            self._append(f"decayed/{name}", getattr(history.decayed, name), kind)
+
     def _finish(self, complete: bool) -> None:
         self._file.close()
         self._out.close()
@@ -140,7 +176,9 @@ class _Tables(AtomicWriter):
 
 
 class Writer(_Tables):
-    """Writes a gun's partons and their particle sets: ``parton/``, ``particle/`` and, where given, ``event/weights``.
+    """Writes a gun's partons and their particle sets: ``parton/``, ``particle/``, and ``event/weights`` where given.
+
+    Where the sets have a history, ``decayed/`` holds the particles that decayed.
 
     Args:
         path: the output.
@@ -172,9 +210,7 @@ class Writer(_Tables):
             self._widen()
         self._append("parton/pdg_id", partons.pdg_id, "i4")
         self._append("parton/p4", partons.p4, "f8")
-        self._append_offsets("particle/offsets", particles.offsets)
-        self._append("particle/pdg_id", particles.pdg_id, "i4")
-        self._append("particle/p4", particles.p4, self._kind)
+        self._append_particles(particles, self._kind)
         if weights is not None:
             self._append("event/weights", np.asarray(weights, np.float64).reshape(len(partons), -1), "f8")
         self.num_written += len(partons)
@@ -201,6 +237,8 @@ class Writer(_Tables):
 class EventWriter(_Tables):
     """Writes hard events with their particles: ``event/``, ``hard/`` and ``particle/`` (with ``origin``), ``cell/``.
 
+    Where the particles have a history, ``decayed/`` holds those that decayed.
+
     Args:
         path: the output.
         run: the run information of all events.
@@ -225,9 +263,7 @@ class EventWriter(_Tables):
             values = getattr(events, name)
             self._append(f"hard/{name}", values, "f8" if values.dtype.kind == "f" else "i4")
         if events.particles is not None and events.origin is not None:
-            self._append_offsets("particle/offsets", events.particles.offsets)
-            self._append("particle/pdg_id", events.particles.pdg_id, "i4")
-            self._append("particle/p4", events.particles.p4, "f8")
+            self._append_particles(events.particles, "f8")
             self._append("particle/origin", events.origin, "i4")
         if events.cells is not None:
             self._append_offsets("cell/offsets", events.cells.offsets)
@@ -272,12 +308,15 @@ def write(
         writer.write(partons, particles, weights)
 
 
-def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSet, dict[str, Any]]:
+def read(
+    path: PathLike, rows: slice | None = None, *, history: bool = True
+) -> tuple[Partons, ParticleSet, dict[str, Any]]:
     """Read partons, their particle sets and the file's attributes.
 
     Args:
         path: a file in the gun layout.
         rows: the partons wanted, a slice of step 1; all by default. Only these are read from disk.
+        history: read also what decayed into the particles, where the file has it.
 
     Raises:
         FastsimError: if the file is missing, damaged, of another layout or of a newer layout version.
@@ -285,7 +324,7 @@ def read(path: PathLike, rows: slice | None = None) -> tuple[Partons, ParticleSe
     with _Reader(path, GUN) as file:
         start, stop = _bounds(rows, len(file["parton/pdg_id"]))
         partons = Partons(file["parton/pdg_id"][start:stop], file["parton/p4"][start:stop])
-        return partons, _particles(file, start, stop), _attributes(file)
+        return partons, _particles(file, start, stop, history=history), _attributes(file)
 
 
 def layout(path: PathLike) -> str:
@@ -317,12 +356,15 @@ def read_weights(path: PathLike, rows: slice | None = None) -> Floats | None:
         return np.asarray(file["event/weights"][start:stop], dtype=np.float64)
 
 
-def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
+def read_events(
+    path: PathLike, *, chunk_size: int = 1000, history: bool = True
+) -> tuple[RunInfo, Iterator[HardEvents]]:
     """Open a file in the event layout.
 
     Args:
         path: the file.
         chunk_size: events in a batch.
+        history: read also what decayed into the particles, where the file has it.
 
     Returns:
         The run information, and an iterator over batches of events.
@@ -353,7 +395,7 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
                 hard = {k: v if v.dtype.kind == "f" else v.astype(np.int64) for k, v in hard.items()}
                 origin = particles = None
                 if "particle/offsets" in file:
-                    particles = _particles(file, start, stop)
+                    particles = _particles(file, start, stop, history=history)
                     first = int(file["particle/offsets"][start])
                     origin = file["particle/origin"][first : first + len(particles.pdg_id)].astype(np.int64)
                 cells = _cells(file, start, stop) if "cell/offsets" in file else None
@@ -479,22 +521,36 @@ def _bounds(rows: slice | None, size: int) -> tuple[int, int]:
     return start, max(start, stop)
 
 
-def _particles(file: h5py.File, start: int, stop: int) -> ParticleSet:
-    offsets = file["particle/offsets"][start : stop + 1].astype(np.int64)
+def _offsets(file: h5py.File, group: str, start: int, stop: int) -> tuple[Ints, int, int]:
+    """Return the offsets of the rows from ``start`` to ``stop`` of a ragged table, and its first and last item."""
+    offsets = file[f"{group}/offsets"][start : stop + 1].astype(np.int64)
     if len(offsets) != stop - start + 1 or (np.diff(offsets) < 0).any() or offsets[0] < 0:
-        raise ValueError("particle/offsets do not increase")
+        raise ValueError(f"{group}/offsets do not increase")
     low, high = int(offsets[0]), int(offsets[-1])
+    return offsets - low, low, high
+
+
+def _particles(file: h5py.File, start: int, stop: int, *, history: bool) -> ParticleSet:
+    offsets, low, high = _offsets(file, "particle", start, stop)
     pdg_id = file["particle/pdg_id"][low:high].astype(np.int64)
     p4 = file["particle/p4"][low:high]
-    return ParticleSet(offsets - low, pdg_id, _restored(p4, pdg_id) if p4.dtype == np.float32 else p4)
+    particles = ParticleSet(offsets, pdg_id, _restored(p4, pdg_id) if p4.dtype == np.float32 else p4)
+    if not history or "decayed/offsets" not in file:
+        return particles
+    mother, vertex = file["particle/mother"][low:high], file["particle/vertex"][low:high]
+    offsets, low, high = _offsets(file, "decayed", start, stop)
+    decayed = Decayed(offsets, *(file[f"decayed/{name}"][low:high] for name in _DECAYED))
+    place = np.arange(high - low) - offsets[decayed.index]
+    if ((decayed.mother < -1) | (decayed.mother >= place)).any():
+        raise ValueError("decayed/mother is not a particle before")
+    if ((mother < -1) | (mother >= decayed.counts[particles.index])).any():
+        raise ValueError("particle/mother is not a decayed particle")
+    return replace(particles, history=History(decayed, mother, vertex))
 
 
 def _cells(file: h5py.File, start: int, stop: int) -> Cells:
-    offsets = file["cell/offsets"][start : stop + 1].astype(np.int64)
-    if len(offsets) != stop - start + 1 or (np.diff(offsets) < 0).any() or offsets[0] < 0:
-        raise ValueError("cell/offsets do not increase")
-    low, high = int(offsets[0]), int(offsets[-1])
-    return Cells(offsets - low, file["cell/id"][low:high], file["cell/energy"][low:high])
+    offsets, low, high = _offsets(file, "cell", start, stop)
+    return Cells(offsets, file["cell/id"][low:high], file["cell/energy"][low:high])
 
 
 def _restored(p4: NDArray[Any], pdg_id: NDArray[Any]) -> Floats:

@@ -7,7 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, kinematics, offsets_from_counts, species
+from fastsim.event import (
+    Floats,
+    HardEvents,
+    History,
+    Ints,
+    ParticleSet,
+    RunInfo,
+    kinematics,
+    offsets_from_counts,
+    species,
+)
 
 REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
@@ -20,10 +30,12 @@ NUM_INITIAL = 3
 
 
 class _Group(NamedTuple):
-    """N particles of one kind; all columns have shape (N,), but ``p4`` (N, 4).
+    """N particles of one kind; all columns have shape (N,), but ``p4`` and ``vertex`` (N, 4).
 
-    ``source``: row of the hard entry that they come from, or ROOT, HARD_VERTEX, BEAM_A or BEAM_B. ``entry``: row of the
-    hard entry that they are, or -1. ``key``: their order within an event.
+    What may decay are the K entries of the hard record, numbered by their rows, and after them the decayed particles,
+    numbered from K. ``source``: number of the one that they come from, or ROOT, HARD_VERTEX, BEAM_A or BEAM_B.
+    ``entry``: the number that they have themselves, or -1. ``key``: their order within an event. ``vertex``: where they
+    were made, (ct, x, y, z) in mm.
     """
 
     event: Ints
@@ -34,15 +46,30 @@ class _Group(NamedTuple):
     source: Ints
     entry: Ints
     key: Ints
+    vertex: Floats
+
+
+class Vertices(NamedTuple):
+    """The vertices of V decays away from the primary vertex, in the order of their first daughters.
+
+    ``row``: row of the first daughter. ``id``: negative number of the vertex in its event. ``mother``: number of the
+    particle that decays. ``position``: (ct, x, y, z) in mm, shape (V, 4).
+    """
+
+    row: Ints
+    id: Ints
+    mother: Ints
+    position: Floats
 
 
 class Record:
     """The particles of a batch of events, event after event.
 
     Within an event: beams, incoming partons, beam remnants | hard vertex | the rest of the hard process (mothers
-    first), final particles by origin. ``number`` counts from 1 in each event; ``parent`` is the number of the
-    particle whose decay makes this one, 0 for none, negative for the hard vertex (as Asciiv3 has it). Event i is
-    the rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``.
+    first), decayed and final particles that the partons became, by origin, then generation by generation what these
+    decay into. ``number`` counts from 1 in each event; ``parent`` is the number of the particle whose decay makes this
+    one, 0 for none, negative for the hard vertex and for ``displaced`` vertices (as Asciiv3 has it). Event i is the
+    rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``.
     """
 
     def __init__(self, events: HardEvents, run: RunInfo) -> None:
@@ -51,14 +78,15 @@ class Record:
         self.num_beams = np.where((self.num_incoming == 2) & (min(run.beam_energy) > 0), 2, 0)
         groups = [*self._initial(events, run), *self._hard_and_final(events)]
         kind = np.repeat(np.arange(len(groups)), [len(group.event) for group in groups])
-        event, pdg_id, p4, mass, status, source, entry, key = (np.concatenate(c) for c in zip(*groups, strict=True))
+        columns = (np.concatenate(column) for column in zip(*groups, strict=True))
+        event, pdg_id, p4, mass, status, source, entry, key, vertex = columns
         order = np.lexsort((key, kind, event))
         self.event, self.pdg_id, self.p4 = event[order], pdg_id[order], p4[order]
         self.mass, self.status = mass[order], status[order]
         self.start = offsets_from_counts(np.bincount(event, minlength=size))
         self.middle = self.start[:-1] + np.bincount(event[kind < NUM_INITIAL], minlength=size)
         self.number = np.arange(len(order)) - self.start[self.event] + 1
-        number_of_entry = np.zeros(len(events.pdg_id) + 1, np.int64)
+        number_of_entry = np.zeros(max(int(entry.max(initial=-1)) + 1, len(events.pdg_id)) + 1, np.int64)
         number_of_entry[entry[order]] = self.number  # the last place is for particles that are no entry
         special = np.stack([0 * self.event, -1 - self.num_beams[self.event], 0 * self.event + 1, 0 * self.event + 2])
         source = source[order]
@@ -67,11 +95,40 @@ class Record:
         decays = np.zeros(len(order), dtype=bool)
         decays[(self.start[self.event] + self.parent - 1)[self.parent > 0]] = True
         self.num_vertices = np.bincount(self.event[decays], minlength=size) + (self.num_incoming > 0)
+        self.displaced = self._displaced(vertex[order])
+
+    def _displaced(self, vertex: Floats) -> Vertices:
+        """Return the vertices of decays away from the primary one, and give their numbers to the daughters.
+
+        Vertices are numbered in the order in which their first daughters come, as HepMC3 numbers those that it writes.
+        The place of a vertex is that of its first daughter.
+        """
+        made = np.flatnonzero(self.parent != 0)
+        if not vertex.any():
+            return Vertices(made[:0], made[:0], made[:0], vertex[:0])
+        width = int(np.abs(self.parent).max(initial=0)) + 1
+        keys = self.event[made] * 2 * width + self.parent[made]
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        row = made[np.sort(first)]
+        before = np.searchsorted(self.event[row], np.arange(len(self.start) - 1))
+        identity = -(np.arange(len(row)) - before[self.event[row]] + 1)
+        far = (self.parent[row] > 0) & vertex[row].any(axis=1)
+        mother = self.parent[row]
+        of_made = rank[inverse.ravel()]
+        self.parent[made] = np.where(far[of_made], identity[of_made], self.parent[made])
+        return Vertices(row[far], identity[far], mother[far], vertex[row[far]])
 
     def incoming_numbers(self, event: int) -> range:
         """Return the numbers of an event's incoming particles."""
         first = int(self.num_beams[event]) + 1
         return range(first, first + int(self.num_incoming[event]))
+
+    def displaced_of(self, event: int) -> slice:
+        """Return the rows, in ``displaced``, of an event's vertices."""
+        low, high = np.searchsorted(self.displaced.row, self.start[event : event + 2])
+        return slice(int(low), int(high))
 
     def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Group, _Group, _Group]:
         """Return the beams (status 4), the incoming partons (21), and what remains of the beams (63)."""
@@ -80,7 +137,7 @@ class Record:
         side = np.tile([0, 1], len(event) // 2)
         none = np.full(len(event), -1)
         ids = np.array(run.beam_pdg_id)[side]
-        first = _Group(event, ids, beams[side], beam_masses[side], 0 * event + 4, none, none, side)
+        first = _Group(event, ids, beams[side], beam_masses[side], 0 * event + 4, none, none, side, _at_primary(event))
 
         rows = np.flatnonzero(events.status == -1)
         event, ids, p4 = events.index[rows], events.pdg_id[rows], events.p4[rows]
@@ -91,7 +148,8 @@ class Record:
         side = np.stack([swapped, ~swapped], axis=1).astype(np.int64).ravel()
         source = np.full(len(rows), ROOT)
         source[collides] = BEAM_A - side
-        incoming = _Group(event, ids, p4, final_masses(ids, p4), 0 * rows + 21, source, rows, 0 * rows)
+        masses = final_masses(ids, p4)
+        incoming = _Group(event, ids, p4, masses, 0 * rows + 21, source, rows, 0 * rows, _at_primary(rows))
 
         rest = beams[side] - p4[collides]
         some = np.abs(rest).max(axis=1) > 1e-6 * beams[side, 0]
@@ -105,11 +163,12 @@ class Record:
             source[collides][some],
             0 * event - 1,
             0 * event,
+            _at_primary(event),
         )
         return first, incoming, remnants
 
     def _hard_and_final(self, events: HardEvents) -> tuple[_Group, _Group]:
-        """Return the outgoing and intermediate entries of the hard record, and the final particles.
+        """Return the outgoing and intermediate entries of the hard record, and the decayed and final particles.
 
         An outgoing entry has status 23, a resonance 22, another decayed particle 2, and an entry after which nothing
         comes 1, as final particles have.
@@ -124,6 +183,7 @@ class Record:
         ends[mother[written & inner]] = False
 
         final = events.particles if events.particles is not None else ParticleSet.empty(len(events))
+        history = final.history or History.unknown(len(final), len(final.pdg_id))
         origin = events.origin if events.origin is not None else np.full(len(final.pdg_id), -1)
         source = np.where(origin >= 0, origin + events.offsets[final.index], 0)
         owned = (origin >= 0) & written[source]
@@ -131,6 +191,7 @@ class Record:
         num_finals = np.bincount(source[owned], minlength=len(index))
         same = owned & (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id)
         same &= np.abs(events.p4[source] - final.p4).max(axis=1, initial=0.0) <= MOMENTUM_TOLERANCE * final.p4[:, 0]
+        same &= history.mother < 0
         p4 = events.p4.copy()
         p4[source[same]] = final.p4[same]
         is_final = np.zeros(len(index), dtype=bool)
@@ -149,19 +210,66 @@ class Record:
             mother[rows],
             rows,
             _depths(mother, written & inner)[rows],
+            _at_primary(rows),
         )
-        rows = np.flatnonzero(~same)
-        event = final.index[rows]
-        return hard, _Group(
-            event,
-            final.pdg_id[rows],
-            final.p4[rows],
-            final_masses(final.pdg_id[rows], final.p4[rows]),
-            0 * rows + 1,
-            np.where(owned[rows], source[rows], top[event]),
-            0 * rows - 1,
-            origin[rows],
+        of_decayed = final.of_decayed(np.where(owned, origin, -1))
+        above = np.where(
+            of_decayed >= 0, of_decayed + events.offsets[history.decayed.index], top[history.decayed.index]
         )
+        return hard, _decayed_and_final(
+            final,
+            history,
+            np.concatenate([above, np.where(owned, source, top[final.index])]),
+            np.concatenate([of_decayed, origin]),
+            np.flatnonzero(~same),
+            len(index),
+        )
+
+
+def _decayed_and_final(
+    final: ParticleSet, history: History, source: Ints, origin: Ints, rows: Ints, num_entries: int
+) -> _Group:
+    """Return the decayed and the final particles: those that the partons became, what these decay into, and so on.
+
+    Their key puts generation after generation, the daughters of one particle together.
+
+    Args:
+        final: the M final particles.
+        history: the D decayed ones.
+        source: where the decayed and then the final ones come from, as :class:`_Group` has it, (D + M,); of use for
+            those that the partons became.
+        origin: index within the event of the hard entry that they come from, (D + M,).
+        rows: the final particles to write.
+        num_entries: number of the first decayed particle.
+    """
+    before = history.decayed
+    size = len(before.pdg_id)
+    rows = np.concatenate([np.arange(size), size + rows])
+    event = np.concatenate([before.index, final.index])[rows]
+    pdg_id = np.concatenate([before.pdg_id, final.pdg_id])[rows]
+    p4 = np.concatenate([before.p4, final.p4])[rows]
+    mother = np.concatenate([before.mother, history.mother])[rows]
+    vertex = np.concatenate([before.vertex, history.vertex])[rows]
+    primary, is_decayed = mother < 0, rows < size
+    mother = np.where(primary, -1, mother + before.offsets[event])
+    generation = _depths(mother, ~primary)
+    above = np.where(primary, origin[rows], mother)
+    return _Group(
+        event,
+        pdg_id,
+        p4,
+        final_masses(pdg_id, p4),
+        np.where(is_decayed, 2, 1),
+        np.where(primary, source[rows], num_entries + mother),
+        np.where(is_decayed, num_entries + rows, -1),
+        generation * (above.max(initial=0) + 2) + above,
+        vertex,
+    )
+
+
+def _at_primary(rows: Ints) -> Floats:
+    """Return where N particles at the primary vertex were made, zeros (N, 4)."""
+    return np.zeros((len(rows), 4))
 
 
 def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:

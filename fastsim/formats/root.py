@@ -1,14 +1,14 @@
 """ROOT: a TTree ``events`` with jagged branches, written through uproot.
 
 Branches: ``number``, ``process``, ``scale``; ``weights``; ``hard_*`` (the hard process), ``particle_*`` (final
-particles) and, where there are any, ``cell_*`` (calorimeter cells), with their counters ``nhard``, ``nparticle`` and
-``ncell``. The run is a JSON text under ``run``.
+particles) and, where there are any, ``decayed_*`` (what decayed into them) and ``cell_*`` (calorimeter cells), with
+their counters ``nhard``, ``nparticle``, ``ndecayed`` and ``ncell``. The run is a JSON text under ``run``.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import awkward as ak
@@ -16,15 +16,20 @@ import numpy as np
 import uproot
 
 from fastsim.errors import FastsimError
-from fastsim.event import Cells, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
+from fastsim.event import Cells, Decayed, Floats, HardEvents, History, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats.atomic import AtomicWriter, PathLike, writing
 
+MOMENTUM, PLACE = ("e", "px", "py", "pz"), ("ct", "x", "y", "z")
+"""Names of the components of a four-momentum in GeV, and of the place, in mm, where a particle was made."""
 COLUMN = "column_"
 """Prefix in the names of branches that hold named columns: ``column_NAME``, ``hard_column_NAME``..."""
 
 
 class Writer(AtomicWriter):
     """Writes batches of hard events with their particles.
+
+    The first batch decides whether the file has what decayed into the particles; in later ones it is left out, or
+    mothers are -1.
 
     Args:
         path: the output.
@@ -44,11 +49,17 @@ class Writer(AtomicWriter):
             self._file["run"] = json.dumps(asdict(run))
         self.run = run
         self._tree: Any = None
+        self._with_history: bool | None = None  # not known before the first batch
 
     def write(self, events: HardEvents) -> None:
         """Add a batch of events as one basket of each branch."""
         if len(events) == 0:
             return
+        if events.particles is not None and self._with_history is not None:
+            history = events.particles.history
+            if (history is not None) != self._with_history:
+                unknown = History.unknown(len(events), len(events.particles.pdg_id)) if self._with_history else None
+                events = replace(events, particles=replace(events.particles, history=unknown))
         branches = _branches(events)
         with writing(self.path):
             self._make_tree(branches)
@@ -58,6 +69,7 @@ class Writer(AtomicWriter):
     def _make_tree(self, branches: dict[str, Any]) -> None:
         if self._tree is None:
             self._tree = self._file.mktree("events", {k: _branch_type(v) for k, v in branches.items()})
+            self._with_history = "decayed" in branches
 
     def _finish(self, complete: bool) -> None:
         if complete:  # a run without events has a tree too
@@ -83,8 +95,10 @@ def _branches(events: HardEvents) -> dict[str, Any]:
         "mass": events.mass,
     }
     final: dict[str, Any] = {"pdg_id": particles.pdg_id.astype(np.int32), "origin": origin.astype(np.int32)}
-    for k, name in enumerate(("e", "px", "py", "pz")):
-        hard[name], final[name] = events.p4[:, k], particles.p4[:, k]
+    hard |= _components(MOMENTUM, events.p4)
+    final |= _components(MOMENTUM, particles.p4)
+    if (history := particles.history) is not None:
+        final |= {"mother": history.mother.astype(np.int32), **_components(PLACE, history.vertex, np.float32)}
     for target, named in ((hard, events.hard_columns), (final, events.particle_columns)):
         for name, values in named.items():
             if values.ndim > 1:
@@ -99,10 +113,23 @@ def _branches(events: HardEvents) -> dict[str, Any]:
         "hard": _jagged(events.offsets, hard),
         "particle": _jagged(particles.offsets, final),
     }
+    if history is not None:
+        decayed = {
+            "pdg_id": history.decayed.pdg_id.astype(np.int32),
+            "mother": history.decayed.mother.astype(np.int32),
+            **_components(MOMENTUM, history.decayed.p4),
+            **_components(PLACE, history.decayed.vertex, np.float32),
+        }
+        branches["decayed"] = _jagged(history.decayed.offsets, decayed)
     if events.cells is not None:
         columns = {"id": events.cells.id.astype(np.int32), "energy": events.cells.energy}
         branches["cell"] = _jagged(events.cells.offsets, columns)
     return branches
+
+
+def _components(names: tuple[str, ...], vectors: Floats, kind: type = np.float64) -> dict[str, Any]:
+    """Return the components of four-vectors (N, 4) as columns (N,) by name."""
+    return {name: vectors[:, k].astype(kind) for k, name in enumerate(names)}
 
 
 def _jagged(offsets: Ints, columns: dict[str, Any]) -> Any:
@@ -134,8 +161,8 @@ def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
     def column(name: str) -> Any:
         return ak.to_numpy(ak.flatten(tree[name], axis=1))
 
-    def p4(prefix: str) -> Any:
-        return np.stack([column(f"{prefix}_{k}") for k in ("e", "px", "py", "pz")], axis=1)
+    def vectors(prefix: str, names: tuple[str, ...] = MOMENTUM) -> Any:
+        return np.stack([column(f"{prefix}_{name}") for name in names], axis=1)
 
     def named(prefix: str) -> list[str]:
         start = f"{prefix}{COLUMN}"
@@ -144,6 +171,11 @@ def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
     def offsets(prefix: str) -> Ints:
         return offsets_from_counts(ak.to_numpy(tree[f"n{prefix}"]))
 
+    history = None
+    if "ndecayed" in tree.fields:
+        ids, mother = column("decayed_pdg_id"), column("decayed_mother")
+        decayed = Decayed(offsets("decayed"), ids, vectors("decayed"), mother, vectors("decayed", PLACE))
+        history = History(decayed, column("particle_mother"), vectors("particle", PLACE))
     pairs = {k: tuple(v) for k, v in run.items() if k in ("beam_pdg_id", "beam_energy", "weight_names")}
     info = RunInfo(**{**run, **pairs, "processes": tuple(tuple(row) for row in run["processes"])})
     events = HardEvents(
@@ -153,12 +185,12 @@ def read(path: PathLike) -> tuple[RunInfo, HardEvents]:
         status=column("hard_status").astype(np.int64),
         mothers=np.stack([column("hard_mother1"), column("hard_mother2")], axis=1).astype(np.int64),
         colours=np.stack([column("hard_colour"), column("hard_anticolour")], axis=1).astype(np.int64),
-        p4=p4("hard"),
+        p4=vectors("hard"),
         mass=column("hard_mass"),
         weights=ak.to_numpy(tree["weights"]),
         process=ak.to_numpy(tree["process"]).astype(np.int64),
         scale=ak.to_numpy(tree["scale"]),
-        particles=ParticleSet(offsets("particle"), column("particle_pdg_id"), p4("particle")),
+        particles=ParticleSet(offsets("particle"), column("particle_pdg_id"), vectors("particle"), history),
         origin=column("particle_origin").astype(np.int64),
         cells=Cells(offsets("cell"), column("cell_id"), column("cell_energy")) if "ncell" in tree.fields else None,
         event_columns={name: ak.to_numpy(tree[f"{COLUMN}{name}"]) for name in named("")},

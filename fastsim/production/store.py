@@ -15,14 +15,14 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
-from fastsim.event import Cells, HardEvents, ParticleSet
+from fastsim.event import Cells, Decayed, HardEvents, History, ParticleSet
 from fastsim.event.hard import COLUMN_KINDS
 from fastsim.formats.atomic import AtomicPath, writing
 from fastsim.formats.calochallenge import Showers
@@ -172,6 +172,7 @@ class Store:
         return not any(self.folder.glob("chunk-*"))
 
 
+_DECAYED = ("offsets", "pdg_id", "p4", "mother", "vertex")
 _HARD = ("number", "offsets", "pdg_id", "status", "mothers", "colours", "p4", "mass", "weights", "process", "scale")
 
 
@@ -182,6 +183,9 @@ def packed(content: Content) -> Arrays:
     arrays: Arrays = {name: getattr(content, name) for name in _HARD}
     if content.particles is not None:
         arrays |= {f"sets.{name}": getattr(content.particles, name) for name in ("offsets", "pdg_id", "p4")}
+        if (history := content.particles.history) is not None:
+            arrays |= {"history.mother": history.mother, "history.vertex": history.vertex}
+            arrays |= {f"decayed.{name}": getattr(history.decayed, name) for name in _DECAYED}
     if content.origin is not None:
         arrays["origin"] = content.origin
     if content.cells is not None:
@@ -206,12 +210,18 @@ def unpacked(arrays: Arrays) -> Content:
     def named(prefix: str) -> Arrays:
         return {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}
 
+    particles = None
+    if "sets.offsets" in arrays:
+        history = None
+        if "decayed.offsets" in arrays:
+            history = History(Decayed(**named("decayed.")), **named("history."))
+        particles = ParticleSet(**cast("dict[str, Any]", named("sets.")), history=history)
     hard: dict[str, Any] = {name: arrays[name] for name in _HARD}
     columns: dict[str, Any] = {kind: named(prefix) for kind, prefix in _PREFIXES.items()}
     return HardEvents(
         **hard,
         **columns,
-        particles=ParticleSet(**named("sets.")) if "sets.offsets" in arrays else None,
+        particles=particles,
         origin=arrays.get("origin"),
         cells=Cells(**named("cells.")) if "cells.offsets" in arrays else None,
     )

@@ -43,7 +43,7 @@ class Library(HadronSource):
         else:
             from fastsim.formats import hdf5
 
-            partons, particles, _ = hdf5.read(stored)
+            partons, particles, _ = hdf5.read(stored, history=False)
             self.sha256 = sha256_of(Path(stored))
         if len(partons) == 0:
             raise WeightsError("the library holds no sets: make one with 'fastsim reference --gun ...'")

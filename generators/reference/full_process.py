@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, HardEvents, Ints, RunInfo
+from fastsim.event import HardEvents, RunInfo
 from fastsim.event.hard import UNKNOWN
+from generators.reference.event_record import EventRecord, read_record
 
 SETTINGS: tuple[str, ...] = (
     "Beams:frameType = 5",
@@ -42,10 +43,9 @@ _UNPOLARISED = 9.0
 
 
 class Completed(NamedTuple):
-    """Final particles of an event, N ids and four-momenta (N, 4) in GeV, and the weight that Pythia gives it."""
+    """The particles of an event, and the weight that Pythia gives it."""
 
-    pdg_id: Ints
-    p4: Floats
+    record: EventRecord
     weight: float
 
 
@@ -60,13 +60,14 @@ class PythiaProcess:
         run: beams and processes of the events.
         settings: further lines for Pythia.
         time_limit: seconds of processor time that an event may take.
+        history: whether to read what decayed into the final particles too.
 
     Raises:
         FastsimError: if Pythia refuses a setting, or does not start with these beams and processes.
     """
 
-    def __init__(self, run: RunInfo, settings: tuple[str, ...], time_limit: float) -> None:
-        self._arguments = run, settings, time_limit
+    def __init__(self, run: RunInfo, settings: tuple[str, ...], time_limit: float, *, history: bool = True) -> None:
+        self._arguments = run, settings, time_limit, history
         self._start()
 
     def complete(self, events: HardEvents, seed: int) -> Iterator[Completed | EndlessEvent | None]:
@@ -167,7 +168,7 @@ def serve(to_read: int, to_write: int) -> None:
     _die_with_parent()
     connection = _Pipe(to_read, to_write)
     try:
-        run, settings, time_limit = connection.recv()
+        run, settings, time_limit, history = connection.recv()
         try:
             pythia, events = _start(run, settings)
         except FastsimError as error:
@@ -179,7 +180,7 @@ def serve(to_read: int, to_write: int) -> None:
                 signal.setitimer(signal.ITIMER_PROF, time_limit)
                 pythia.rndm.init(seed)
                 events.current = process, scale, rows
-                answer = _particles(pythia) if pythia.next() else None
+                answer = _particles(pythia, history) if pythia.next() else None
                 signal.setitimer(signal.ITIMER_PROF, 0.0)
                 connection.send(answer)
     except (EOFError, OSError):  # the parent has no more events, or is gone
@@ -194,11 +195,9 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _particles(pythia: Any) -> tuple[Ints, Floats, float]:
-    """Return the final particles of the event that Pythia has completed, and its weight."""
-    rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in pythia.event if p.isFinal()]
-    table = np.array(rows, dtype=np.float64)
-    return table[:, 0].astype(np.int64), table[:, 1:], float(pythia.infoPython().weight())
+def _particles(pythia: Any, history: bool) -> tuple[EventRecord, float]:
+    """Return the particles of the event that Pythia has completed, and its weight."""
+    return read_record(pythia.event, history=history), float(pythia.infoPython().weight())
 
 
 def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:

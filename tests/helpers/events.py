@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastsim.event import HardEvents, ParticleSet, kinematics, offsets_from_counts, species
+from fastsim.event import Decayed, HardEvents, History, ParticleSet, kinematics, offsets_from_counts, species
 
 HADRONS = np.array([211, -211, 22, 321, 130, 2212, -2112, 12])
 
@@ -31,7 +31,41 @@ def with_hadrons(events: HardEvents, seed: int = 0, per_parton: int = 12) -> Har
         origin.append(np.full(num, k - events.offsets[event]))
         counts[event] += num
     particles = ParticleSet(offsets_from_counts(counts), np.concatenate(ids), np.concatenate(p4))
-    return replace(events, particles=particles, origin=np.concatenate(origin))
+    return events.with_particles(particles, np.concatenate(origin))
+
+
+CHAIN = (511, -413, -411, 111)
+"""Decayed particles of :func:`with_decays`, the first three each from the one before."""
+
+
+def with_decays(events: HardEvents, seed: int = 0) -> HardEvents:
+    """Return the events with hadrons as :func:`with_hadrons` has them, some from decays away from the primary vertex.
+
+    Of twelve hadrons of a parton number 0 comes from B0 -> D*- h, 1 from D*- -> D- h at the same place, 2 and 3 from
+    D- -> h h, all of them displaced, 4 and 5 from a pi0 that decays at the primary vertex, the others from the parton.
+    """
+    events = with_hadrons(events, seed)
+    final, origin = events.particles, events.origin
+    assert final is not None and origin is not None
+    rng = np.random.default_rng(seed + 1)
+    _, start, size = np.unique(final.index * 1000 + origin, return_index=True, return_counts=True)
+    start = start[size == 12]
+    mother, vertex = np.full(len(origin), -1), np.zeros((len(origin), 4))
+    num = np.zeros(len(events), np.int64)
+    columns: list[list[np.ndarray]] = [[], [], [], []]  # type: ignore[type-arg]
+    for row in start.tolist():
+        event = final.index[row]
+        first, p4 = num[event], final.p4[row : row + 12]
+        mother[row : row + 6] = first + np.array([0, 1, 2, 2, 3, 3])
+        beauty, charm = np.cumsum(rng.exponential([[3.0, 1.0, 0.5, 2.0]] * 2), axis=0)
+        vertex[row : row + 4] = beauty, beauty, charm, charm
+        sums = np.stack([p4[:4].sum(axis=0), p4[1:4].sum(axis=0), p4[2:4].sum(axis=0), p4[4:6].sum(axis=0)])
+        made = np.stack([0 * beauty, beauty, beauty, 0 * beauty])
+        for column, value in zip(columns, (CHAIN, sums, [-1, first, first + 1, -1], made), strict=True):
+            column.append(np.asarray(value))
+        num[event] += 4
+    decayed = Decayed(offsets_from_counts(num), *(np.concatenate(column) for column in columns))
+    return replace(events, particles=replace(final, history=History(decayed, mother, vertex)))
 
 
 INIT = """<LesHouchesEvents version="3.0">

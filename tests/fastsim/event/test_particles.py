@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastsim.event import Decayed, History, ParticleSet
+from fastsim.event import Decayed, HardEvents, History, ParticleSet
 
 
 def sets(shift: float = 0.0) -> ParticleSet:
     """Two sets: K0S -> pi+ pi- beside a photon, and a lone photon."""
-    decayed = Decayed([0, 1, 1], [310], [[1.0 + shift, 0, 0, 0.5]], [-1], np.zeros((1, 4)))
+    kaon = np.array([[1.0 + shift, 0.0, 0.0, 0.5]])
+    decayed = Decayed(np.array([0, 1, 1]), np.array([310]), kaon, np.array([-1]), np.zeros((1, 4)))
     vertex = np.array([[0, 0, 0, 0], [5, 1, 2, 3], [5, 1, 2, 3], [0, 0, 0, 0]]) + shift
-    history = History(decayed, [-1, 0, 0, -1], vertex)
-    return ParticleSet([0, 3, 4], [22, 211, -211, 22], np.ones((4, 4)) + shift, history)
+    history = History(decayed, np.array([-1, 0, 0, -1]), vertex)
+    return ParticleSet(np.array([0, 3, 4]), np.array([22, 211, -211, 22]), np.ones((4, 4)) + shift, history)
 
 
 def test_rows_keep_their_history() -> None:
@@ -23,15 +24,16 @@ def test_rows_keep_their_history() -> None:
     assert turned.pdg_id.tolist() == [22, 22, 211, -211]
     assert turned.history.mother.tolist() == [-1, -1, 0, 0]
     assert turned.history.decayed.counts.tolist() == [0, 1]
-    assert two[1:].history is not None
-    assert len(two[1:].history.decayed.pdg_id) == 0
+    second = two[1:].history
+    assert second is not None and len(second.decayed.pdg_id) == 0
 
 
 def test_joined_sets_keep_their_history_if_all_have_one() -> None:
     both = ParticleSet.concatenate([sets(), ParticleSet.empty(), sets(1.0)])
     assert both.history is not None
     assert both.history.decayed.counts.tolist() == [1, 0, 1, 0]
-    assert np.array_equal(both[2:].history.vertex, sets(1.0).history.vertex)  # type: ignore[union-attr]
+    last, single = both[2:].history, sets(1.0).history
+    assert last is not None and single is not None and np.array_equal(last.vertex, single.vertex)
     assert ParticleSet.concatenate([sets(), sets().without_history()]).history is None
 
 
@@ -39,3 +41,25 @@ def test_a_history_of_other_particles_is_refused() -> None:
     two = sets()
     with pytest.raises(ValueError, match="other particles"):
         ParticleSet(two.offsets[:2], two.pdg_id[:3], two.p4[:3], two.history)
+
+
+def test_decayed_particles_have_the_origin_of_what_they_decay_into() -> None:
+    """B0 -> D- pi+ with D- -> K+ pi-, of parton 3; a pi0 of parton 1 in another set; a decayed one without finals."""
+    decayed = Decayed(
+        np.array([0, 3, 4]),
+        np.array([511, -411, 443, 111]),
+        np.ones((4, 4)),
+        np.array([-1, 0, -1, -1]),
+        np.zeros((4, 4)),
+    )
+    history = History(decayed, np.array([1, 1, 0, -1, 0, 0]), np.zeros((6, 4)))
+    final = ParticleSet(np.array([0, 4, 6]), np.array([321, -211, 211, 22, 22, 22]), np.ones((6, 4)), history)
+    origin = np.array([3, 3, 3, 0, 1, 1])
+    assert final.of_decayed(origin).tolist() == [3, 3, -1, 1]
+    events = HardEvents.of_particles(final, np.ones((2, 1)), np.arange(2)).with_particles(final, origin)
+    assert events.decayed_origin.tolist() == [3, 3, -1, 1]
+    assert events[1:].decayed_origin.tolist() == [1]
+    both = HardEvents.concatenate([events[1:], events[:1]])
+    assert both.particles is not None and both.particles.history is not None
+    assert both.particles.history.decayed.pdg_id.tolist() == [111, 511, -411, 443]
+    assert both.decayed_origin.tolist() == [1, 3, 3, -1]

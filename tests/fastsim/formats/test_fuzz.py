@@ -28,7 +28,7 @@ from fastsim.production.manifest import Manifest
 from fastsim.production.store import load_chunk
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
-from tests.helpers.events import event, file, with_hadrons
+from tests.helpers.events import event, file, with_decays
 
 EXAMPLES = int(os.environ.get("FASTSIM_FUZZ_EXAMPLES", "40"))
 """Examples of each test."""
@@ -171,7 +171,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One good file of each binary format."""
     folder = tmp_path_factory.mktemp("fuzz")
     run, batches = lhe.read(io.BytesIO(LHE.encode()))
-    events = with_hadrons(HardEvents.concatenate(list(batches)))
+    events = with_decays(HardEvents.concatenate(list(batches)))
     with hdf5.EventWriter(folder / "events.h5", run) as writer:
         writer.write(events)
     with hepmc.Writer(folder / "events.hepmc3", run) as text:

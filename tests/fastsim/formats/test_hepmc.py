@@ -6,6 +6,7 @@ import gzip
 import io
 import sys
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import HardEvents, ParticleSet, RunInfo, kinematics, species
 from fastsim.formats import digits, hepmc, lhe
 from fastsim.formats.record import REMNANT
-from tests.helpers.events import with_hadrons
+from tests.helpers.events import CHAIN, with_decays, with_hadrons
 
 FILES = ["powheg-box-v2-W.lhe", "powheg-box-v2-hvq.lhe", "pr180.lhe", "whizard-3.1.4-eeWW.lhe"]
 
@@ -115,23 +116,96 @@ def test_vertices_tell_who_comes_from_whom(shared: Path, tmp_path: Path, name: s
         assert {p.status for p in event.particles} <= {1, 2, 4, 21, 22, 23, 63}
 
 
-def test_delphes_counts_its_vertices(examples: Path, tmp_path: Path) -> None:
-    """Delphes ends an event when it has met as many parents (and the root) as the E line has vertices."""
+@pytest.mark.parametrize("make", [with_hadrons, with_decays])
+def test_delphes_counts_its_vertices(examples: Path, tmp_path: Path, make: Callable[[HardEvents], HardEvents]) -> None:
+    """Delphes ends an event when it has met as many parents (and the root) as the E line has vertices.
+
+    It takes places from V lines alone, which must come before the daughters, and one that it does not know for zero.
+    """
     run, events = load(examples / "pp_mixed.lhe.gz")
+    events = make(events)
     write(tmp_path / "o.hepmc3", run, events)
     parents: set[str] = set()
+    places: dict[str, list[float]] = {}
     seen = expected = particles = 0
+    found = []
     for line in (tmp_path / "o.hepmc3").read_text().splitlines():
         words = line.split()
         if words[:1] == ["E"]:
             assert len(parents) == expected and seen == particles
-            parents, seen = set(), 0
+            parents, places, seen = set(), {}, 0
             expected, particles = int(words[2]) + 1, int(words[3])
+        elif words[:1] == ["V"]:
+            assert words[1] not in parents and int(words[1]) == -len(parents - {"0"}) - 1
+            places[words[1]] = [float(word) for word in words[5:9]] if "@" in words else [0.0] * 4
         elif words[:1] == ["P"]:
             seen += 1
             assert int(words[1]) == seen and int(words[2]) < seen
             parents.add(words[2])
+            if words[-1] == "1":
+                found.append(places.get(words[2], [0.0] * 4))
     assert len(parents) == expected and seen == particles
+    assert events.particles is not None
+    history = events.particles.history
+    place = np.zeros((len(found), 4)) if history is None else history.vertex[:, [1, 2, 3, 0]]
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(place, axis=0), rtol=1e-9, atol=0)
+
+
+def test_what_decayed_is_found_with_its_places(examples: Path, tmp_path: Path) -> None:
+    """The graph that pyhepmc reads back is that of the history: mothers, daughters, momenta, places."""
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    events = with_decays(events)
+    final, origin = events.particles, events.origin
+    assert final is not None and origin is not None and final.history is not None
+    decayed = final.history.decayed
+
+    def place(particle: Any) -> list[float]:
+        x = particle.production_vertex.position
+        return [x.t, x.x, x.y, x.z]
+
+    for i, event in enumerate(write(tmp_path / "o.hepmc3", run, events)):
+        finals = range(final.offsets[i], final.offsets[i + 1])
+        before = range(decayed.offsets[i], decayed.offsets[i + 1])
+        by_energy = {round(p.momentum.e, 9): p for p in event.particles if p.status in (1, 2)}
+        assert len(by_energy) == len(finals) + len(before) == sum(p.status in (1, 2) for p in event.particles)
+        of_final = [by_energy[round(float(final.p4[k, 0]), 9)] for k in finals]
+        of_decayed = [by_energy[round(float(decayed.p4[k, 0]), 9)] for k in before]
+        for particles, table, mothers, where, rows in (
+            (of_final, final, final.history.mother, final.history.vertex, finals),
+            (of_decayed, decayed, decayed.mother, decayed.vertex, before),
+        ):
+            for particle, row in zip(particles, rows, strict=True):
+                assert particle.pid == table.pdg_id[row]
+                np.testing.assert_allclose(p4(particle), table.p4[row], rtol=1e-14, atol=1e-14)
+                np.testing.assert_allclose(place(particle), where[row], rtol=1e-9, atol=0)
+                (parent,) = particle.parents
+                if mothers[row] >= 0:
+                    assert parent.id == of_decayed[mothers[row]].id and parent.status == 2
+                else:
+                    assert parent.status == 23 and parent.pid in (21, *range(-5, 6))
+        for particle in of_decayed:
+            np.testing.assert_allclose(total(particle.children), p4(particle), rtol=1e-12, atol=1e-12)
+        # as Rivet's HeavyHadrons: beauty of status 2 whose daughters have none, and finals with such an ancestor
+        beauty = [p for p in of_decayed if p.pid == 511]
+        assert len(beauty) == np.sum(decayed.pdg_id[before[0] : before[-1] + 1] == 511)
+        for hadron in beauty:
+            below: list[Any] = []
+            pending = list(hadron.children)
+            while pending:
+                child = pending.pop()
+                below.append(child)
+                pending += child.children
+            assert sorted(p.pid for p in below if p.status == 2) == sorted(CHAIN[1:3])
+            assert sum(p.status == 1 for p in below) == 4
+
+
+def test_a_record_without_displaced_decays_has_no_further_vertices(examples: Path, tmp_path: Path) -> None:
+    run, events = load(examples / "pp_dijet.lhe.gz")
+    events = with_decays(events)
+    assert events.particles is not None
+    write(tmp_path / "final.hepmc3", run, replace(events, particles=events.particles.without_history()))
+    write(tmp_path / "hadrons.hepmc3", run, with_hadrons(events))
+    assert (tmp_path / "final.hepmc3").read_bytes() == (tmp_path / "hadrons.hepmc3").read_bytes()
 
 
 def test_particles_that_pass_through_are_written_once_and_recoiling_ones_twice(examples: Path, tmp_path: Path) -> None:
@@ -306,6 +380,14 @@ def test_floats_at_powers_of_ten() -> None:
     np.testing.assert_allclose(back, x, rtol=8e-16, atol=0)
     with pytest.raises(ValueError, match="nan cannot be written"):
         digits.floats(np.array([1.0, np.nan]))
+
+
+@given(st.lists(st.floats(-1e98, 1e98, allow_subnormal=False), min_size=1), st.integers(2, 16))
+def test_floats_of_fewer_digits(values: list[float], num: int) -> None:
+    x = np.array(values)
+    x[np.abs(x) < 1e-98] = 0.0
+    back = np.array([float(bytes(cell[cell != 0])) for cell in digits.floats(x, num)])
+    np.testing.assert_allclose(back, x, rtol=0.5000001 * 10.0 ** (1 - num) + 8e-16, atol=0)
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
