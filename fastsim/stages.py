@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -32,16 +33,16 @@ PION = 211
 """PDG id of the particle that the default model of showers has to be valid for."""
 
 
-def parse(steps: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the steps.
+def parse(steps: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of the steps, given in a list or in a text with commas between them.
 
     Raises:
         PipelineError: if they do not make a chain.
     """
-    words = tuple(steps)
+    words = tuple(word.strip() for word in steps.split(",")) if isinstance(steps, str) else tuple(steps)
     if words not in CHAINS:
         chains = ", ".join(",".join(chain) for chain in CHAINS)
-        raise PipelineError(f"steps {','.join(words)!r} are none of {chains}")
+        raise PipelineError(f"steps {','.join(map(str, words))!r} are none of {chains}")
     return words
 
 
@@ -67,7 +68,10 @@ def hadron_stages(given: Input, source: HadronSource, *, latent: bool = False, o
         if latent:
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
         step, settings = Pipeline(registry.hadron_steps(source)), {}
-    return Stages(source=source.name, step=step, provenance=_hadron_provenance(source), settings=settings)
+    provenance = _hadron_provenance(source)
+    if latent and source.latent_columns:
+        provenance["latent_columns"] = json.dumps(source.latent_columns)
+    return Stages(source=source.name, step=step, provenance=provenance, settings=settings)
 
 
 def full_stages(given: Input, options: RunOptions) -> Stages:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from fastsim.errors import InvalidValue
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
 from metrics.classifiers.trees import ClassifierTest, classifier_test
@@ -224,6 +225,20 @@ PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": METRICS, "jetnet": JETNET}
 """The metrics by protocol, then by name."""
 
 
+def check_names(names: Sequence[str] | None, protocol: str = "fastsim") -> None:
+    """Check names of metrics, as :func:`metrics_for` takes them, before it is known what they are computed of.
+
+    Raises:
+        InvalidValue: if a name or the protocol is not known.
+    """
+    if protocol not in PROTOCOLS:
+        raise InvalidValue(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    known = [*PROTOCOLS[protocol], *([POSTERIOR] if protocol == "fastsim" else []), "all"]
+    for name in names or ():
+        if name not in known:
+            raise InvalidValue(f"no metric {name!r}; there are {', '.join(known)}")
+
+
 def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsim") -> list[str]:
     """Choose metrics of one kind of events: the quick ones by default, "all", or those named.
 
@@ -238,12 +253,11 @@ def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsi
     Raises:
         ValueError: if a name or the protocol is not known or not defined for these events.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    check_names(names, protocol)
     metrics = PROTOCOLS[protocol]
     known = [name for name, metric in metrics.items() if kind in metric.kinds]
     if not known:
-        raise ValueError(f"the protocol {protocol} has no metric for {kind}")
+        raise InvalidValue(f"the protocol {protocol} has no metric for {kind}")
     known += [POSTERIOR] if protocol == "fastsim" else []
     if names is None:
         return [name for name in known if name != POSTERIOR and metrics[name].quick]
@@ -251,5 +265,5 @@ def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsi
         return known
     for name in names:
         if name not in known:
-            raise ValueError(f"no metric {name!r} for {kind}; there are {', '.join(known)}")
+            raise InvalidValue(f"no metric {name!r} for {kind}; there are {', '.join(known)}")
     return list(dict.fromkeys(names))

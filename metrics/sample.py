@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
+from fastsim.errors import InvalidValue
 from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
 
@@ -71,7 +72,7 @@ class Sample:
         if self.weights is not None:
             lengths["weights"] = len(self.weights)
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns of different lengths: {', '.join(f'{k} {n}' for k, n in lengths.items())}")
+            raise InvalidValue(f"columns of different lengths: {', '.join(f'{k} {n}' for k, n in lengths.items())}")
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -93,16 +94,23 @@ class Sample:
         return Columns((*self.observables.values(), *self.condition.values()))
 
 
-def check_alike(real: Sample, generated: Sample) -> None:
+_KINDS = {"jets": "jets", "showers": "calorimeter showers", "arrays": "plain arrays"}
+
+
+def check_alike(real: Sample, generated: Sample, names: tuple[str, str] = ("real", "generated")) -> None:
     """Check that two samples can be compared: equal kind, observables, condition and binning.
 
     Args:
         real, generated: the samples.
+        names: what they are called in the message.
 
     Raises:
-        ValueError: if they differ, saying in what.
+        InvalidValue: if they differ, saying in what.
     """
-    for name in ("kind", "observables", "condition", "binning"):
+    if real.kind != generated.kind:
+        what = [f"{name} holds {_KINDS[s.kind]}" for name, s in zip(names, (real, generated), strict=True)]
+        raise InvalidValue(f"the samples differ in kind: {', '.join(what)}; compare like with like")
+    for name in ("observables", "condition", "binning"):
         one, other = getattr(real, name), getattr(generated, name)
         if isinstance(one, Mapping):
             one, other = list(one), list(other)
@@ -113,5 +121,5 @@ def check_alike(real: Sample, generated: Sample) -> None:
             elif isinstance(one, list):
                 own = [key for key in {**dict.fromkeys(one), **dict.fromkeys(other)} if (key in one) != (key in other)]
                 more = "..." if len(own) > 3 else ""
-                shown = f": {len(one)} and {len(other)}; one alone has {', '.join(own[:3])}{more}"
-            raise ValueError(f"the samples differ in {name}{shown}")
+                shown = f" ({names[0]} and {names[1]}): one alone has {', '.join(own[:3])}{more}"
+            raise InvalidValue(f"the samples differ in {name}{shown}")

@@ -19,6 +19,7 @@ from fastsim import __version__
 from fastsim.cli.encoding import any_characters
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError, Stopped
+from fastsim.extras import missing
 
 COMMANDS = (
     "generate",
@@ -202,7 +203,7 @@ def _run(args: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:
-        return _fail(f"{error}; install the extra that has it (pip install 'fastsim-hep[...]')", 1, state)
+        return _fail(str(missing(error)), 1, state)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", 1, state)

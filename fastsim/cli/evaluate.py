@@ -154,16 +154,6 @@ def command(
     return GATE_STATUS if failed else 0
 
 
-def sample_names(paths: Sequence[str]) -> dict[str, str]:
-    """Return a name for each path: that of its file, or the path itself if two files have one name.
-
-    >>> sample_names(["a/real.h5", "b/model.h5"]), sample_names(["a/x.h5", "b/x.h5"])
-    ({'a/real.h5': 'real.h5', 'b/model.h5': 'model.h5'}, {'a/x.h5': 'a/x.h5', 'b/x.h5': 'b/x.h5'})
-    """
-    short = [Path(p).name for p in paths]
-    return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
-
-
 def parse_bins(text: str | None) -> dict[str, list[float] | None]:
     """Return the names of conditions with their bin edges, None where the text gives none.
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from fastsim.errors import FastsimError
+from fastsim.extras import library
 from fastsim.production.chunks import single_threaded
 from fastsim.production.manifest import versions
 from fastsim.production.processes import Note
@@ -33,10 +34,9 @@ class Cluster:
     """
 
     def __init__(self, address: str, note: Note = lambda *_, **__: None) -> None:
-        from distributed import Client
-
+        client = library("distributed").Client
         try:
-            self._client = Client(address, timeout=TIMEOUT, set_as_default=False)
+            self._client = client(address, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise FastsimError(
                 f"no Dask scheduler answers at {address} ({error}); start one: dask scheduler"

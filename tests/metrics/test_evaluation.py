@@ -113,7 +113,7 @@ def test_bins_of_categories_values_and_combinations(rng: np.random.Generator) ->
 
 
 def test_what_does_not_fit_is_refused(samples: dict[str, Sample]) -> None:
-    with pytest.raises(ValueError, match="no metric 'fid' for arrays; there are fpd"):
+    with pytest.raises(ValueError, match="no metric 'fid'; there are fpd"):
         metrics_for("arrays", ["fid"])
     with pytest.raises(ValueError, match="no metric for arrays"):
         metrics_for("arrays", None, "jetnet")
