@@ -42,13 +42,18 @@ def missing(error: ImportError) -> MissingLibrary:
     if isinstance(error, MissingLibrary):
         return error
     name = (error.name or "").split(".")[0]
-    extra = EXTRAS.get(name)
-    if extra is None:
-        return MissingLibrary(str(error))
-    return MissingLibrary(
-        f"{name} is not installed; it comes with the extra {extra}: "
-        f"pip install 'fastsim-hep[{extra}]', or in a clone pip install '.[{extra}]'"
-    )
+    return MissingLibrary(missing_text(name) if name in EXTRAS else str(error))
+
+
+def missing_text(name: str) -> str:
+    """Return the sentence that says how to install a library of :data:`EXTRAS`.
+
+    >>> missing_text("fastjet")
+    "fastjet is not installed; the extra evaluate has it: pip install 'fastsim-hep[evaluate]', in a clone '.[evaluate]'"
+    """
+    extra = EXTRAS[name]
+    command = f"pip install 'fastsim-hep[{extra}]', in a clone '.[{extra}]'"
+    return f"{name} is not installed; the extra {extra} has it: {command}"
 
 
 def installed(name: str) -> bool:

@@ -29,7 +29,7 @@ MAX_CATEGORIES = 12
 """A condition with at most so many different whole values is binned by value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The results of one call of :func:`evaluate`.
 
@@ -67,6 +67,17 @@ class Evaluation:
         """
         by_bin = [(label, by[sample][metric]) for label, by in self.bins.items() if metric in by.get(sample, {})]
         return max(by_bin, key=lambda pair: pair[1].excess, default=None)
+
+    def __str__(self) -> str:
+        """Return the table of :func:`metrics.report.terminal.table` as plain text."""
+        from metrics.report.terminal import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {num:,}" for name, num in self.num_events.items())
+        num = len({metric for by_name in self.results.values() for metric in by_name})
+        return f"<Evaluation: {self.kind} ({sizes}), {num} metrics>"
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON, in the schema that docs/metrics.md describes."""
@@ -148,6 +159,8 @@ def evaluate(
         raise InvalidValue("no sample to judge: give at least one")
     for name, sample in {**generated, **({} if null is None else {"null": null})}.items():
         check_alike(real, sample, (real_name, name))
+        if len(sample) == len(real) > 0 and np.array_equal(sample.embedding, real.embedding):
+            raise InvalidValue(f"{real_name} and {name} hold the same events: a sample is compared with another one")
     chosen = metrics_for(real.kind, metrics, protocol)
     known = PROTOCOLS[protocol]
     cells = condition_bins(real, bins)
@@ -195,6 +208,8 @@ def evaluate(
                 skipped[f"{name}, {label}: {metric}" if label else f"{name}: {metric}"] = outcome_or_reason
             else:
                 (binned[label] if label else results)[name].update({r.name: r for r in outcome_or_reason.results})
+                if not label:
+                    skipped |= {f"{name}: {what}": why for what, why in outcome_or_reason.left_out.items()}
                 if outcome_or_reason.test is not None and not label:
                     tests[f"{name}: {metric}"] = outcome_or_reason.test
             if progress:
@@ -252,7 +267,7 @@ def _against(outcome: Outcome, null: Outcome) -> Outcome:
             r = replace(r, null_value=other.value, null_error=error, p_value=None)
         results.append(r)
     test = None if outcome.test is None else replace(outcome.test, auc=results[0])
-    return Outcome(results, test)
+    return Outcome(results, test, outcome.left_out)
 
 
 Inside = Callable[[Sample], NDArray[np.bool_]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from fastsim.detector.binning import read_binning
 from fastsim.errors import FastsimError, InvalidValue
 from fastsim.event import ParticleSet, Partons
 from fastsim.extras import installed
+from fastsim.formats.atomic import HDF5_ENDINGS
 from fastsim.formats.calochallenge import read_showers
 from fastsim.shipped import sha256_of
 from metrics.hadrons.clustering import cluster
@@ -311,3 +313,28 @@ def refuse_equal_files(paths: Sequence[str]) -> None:
                 "others"
             )
         seen[key] = path
+
+
+def describe(path: PathLike) -> str:
+    """Say what a file is, for a report: size, checksum, and, where the file or its manifest says so, what made it."""
+    name = os.fspath(path)
+    parts = [os.path.abspath(name), f"{os.path.getsize(name):,} bytes", f"SHA-256 {sha256_of(Path(name))[:16]}..."]
+    return ", ".join([*parts, *(f"{key} {value}" for key, value in _origin(name).items())])
+
+
+def _origin(name: str) -> dict[str, str]:
+    """Return model, version and seed of a file of fastsim, from its manifest or its attributes."""
+    manifest = Path(f"{name}.manifest.json")
+    values: dict[str, Any] = {}
+    if manifest.is_file():
+        try:
+            settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
+        except (OSError, ValueError, AttributeError):
+            settings = {}
+        values = {**settings, **settings.get("provenance", {})}
+    elif name.lower().endswith(HDF5_ENDINGS):
+        import h5py
+
+        with h5py.File(name, "r") as file:
+            values = dict(file.attrs)
+    return {key: str(values[key]) for key in ("model", "model_version", "shower_model", "seed") if key in values}

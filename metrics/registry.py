@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -21,7 +21,7 @@ from metrics.distances.wasserstein import w1
 from metrics.hadrons.jets import Jets, padded
 from metrics.hadrons.spectra import spectrum_distances
 from metrics.result import MetricResult
-from metrics.sample import Kind, Sample
+from metrics.sample import Kind, Sample, constant_observables
 from metrics.showers.correlation import correlation_distance
 from metrics.showers.features import binning_of, observable_groups
 from metrics.showers.response import response_differences
@@ -32,10 +32,11 @@ Events = TypeVar("Events", Jets, Showers)
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of one metric, and the classifier behind them, if there is one."""
+    """The results of one metric, the classifier behind them, if there is one, and why results are left out, by name."""
 
     results: Sequence[MetricResult]
     test: ClassifierTest | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Compute(Protocol):
@@ -88,11 +89,14 @@ def _kpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
 
 def _w1(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     weights = _weights(real, generated)
+    constant = constant_observables(real, generated)
     return Outcome(
         [
             w1(x, generated.observables[k], **weights, name=f"w1 {k}", seed=seed, **options)
             for k, x in real.observables.items()
-        ]
+            if k not in constant
+        ],
+        left_out={f"w1 {k}": "constant in both samples, but for rounding" for k in real.observables if k in constant},
     )
 
 
@@ -124,7 +128,9 @@ def _spectra(real: Sample, generated: Sample, seed: int, **options: Any) -> Outc
 
 
 def _auc(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    one, other = real.classifier_inputs(), generated.classifier_inputs()
+    # rounding is another in each file format: a tree would tell formats apart, not events
+    constant = constant_observables(real, generated)
+    one, other = real.classifier_inputs(constant), generated.classifier_inputs(constant)
     test = classifier_test(one, other, **_weights(real, generated), seed=seed, **options)
     return Outcome([test.auc], test)
 

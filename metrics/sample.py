@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -89,9 +89,31 @@ class Sample:
             self.binning,
         )
 
-    def classifier_inputs(self) -> Columns:
-        """Put observables and condition side by side, shape (N, K)."""
-        return Columns((*self.observables.values(), *self.condition.values()))
+    def classifier_inputs(self, without: Collection[str] = ()) -> Columns:
+        """Put observables and condition side by side, shape (N, K), without those that are named."""
+        columns = {**{f"observable {k}": v for k, v in self.observables.items()}, **self.condition}
+        chosen = [v for k, v in columns.items() if k.removeprefix("observable ") not in without]
+        return Columns(tuple(chosen or columns.values()))
+
+
+ROUNDING = 1e-9
+"""Spread of an observable below which it is constant but for rounding, and tells nothing of the events: relative to
+its size; of jets and showers, whose observables are mostly ratios, to 1 if that is larger."""
+
+
+def constant_observables(real: Sample, generated: Sample) -> frozenset[str]:
+    """Name the observables and conditions that are constant, and the same, in both samples but for rounding."""
+    columns = ({**s.observables, **s.condition} for s in (real, generated))
+    one, other = columns
+    least = 0.0 if real.kind == "arrays" else 1.0
+    return frozenset(name for name, values in one.items() if name in other and _constant(values, other[name], least))
+
+
+def _constant(one: Floats, other: Floats, least: float) -> bool:
+    if not (len(one) and len(other)):
+        return False
+    low, high = min(one.min(), other.min()), max(one.max(), other.max())
+    return bool(high - low <= ROUNDING * max(abs(low), abs(high), least))  # False where a value is NaN
 
 
 _KINDS = {"jets": "jets", "showers": "calorimeter showers", "arrays": "plain arrays"}

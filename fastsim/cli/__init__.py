@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -178,7 +179,7 @@ def _spare_collector() -> None:
 
 
 def _run(args: Sequence[str] | None) -> int:
-    state = {"debug": False}
+    state: dict[str, Any] = {"debug": False, "args": list(sys.argv[1:] if args is None else args)}
     try:
         with _Signals():
             result = group.main(args, prog_name="fastsim", standalone_mode=False, obj=state)
@@ -211,7 +212,7 @@ def _run(args: Sequence[str] | None) -> int:
         return _fail(f"internal error: {type(error).__name__}: {error}; --debug shows where", 1, state)
 
 
-def _fail(message: str, code: int, state: dict[str, bool]) -> int:
+def _fail(message: str, code: int, state: dict[str, Any]) -> int:
     """Print a message in one line on stderr, under ``--debug`` after the traceback, and return ``code``."""
     if state["debug"]:
         import traceback
