@@ -275,7 +275,7 @@ def evaluate(
         generated = [generated]
     paths = isinstance(generated, list | tuple) and all(isinstance(path, str | os.PathLike) for path in generated)
     named = generated if isinstance(generated, Mapping) else {"generated": generated}
-    real_name = "real"
+    real_name = "real" if not isinstance(real, str | os.PathLike) or Path(real).name in named else Path(real).name
     if paths:
         files = [os.fspath(path) for path in generated]
         if isinstance(real, str | os.PathLike):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastsim.errors import InvalidValue
 from fastsim.event import HardEvents, ParticleSet, Partons, offsets_from_counts
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
+from fastsim.extras import installed
 from fastsim.formats.calochallenge import Showers
 from metrics.arrays import as_array
 from metrics.hadrons.sample import jet_sample
@@ -106,15 +107,18 @@ def event_sample(events: HardEvents) -> Sample:
     """
     if events.particles is None:
         raise InvalidValue("these events have no final particles: run a model or Pythia on them first")
-    weights = events.weights[:, 0]
+    if len(events) == 0:
+        raise InvalidValue("there are no events")
+    weights, groomed = events.weights[:, 0], installed("fastjet")
     if (events.counts == 1).all() and (events.status == 1).all():
-        return jet_sample(events.particles, Partons(events.pdg_id, events.p4), weights=_unless_equal(weights))
+        partons = Partons(events.pdg_id, events.p4)
+        return jet_sample(events.particles, partons, weights=_unless_equal(weights), groomed=groomed)
     from metrics.hadrons.clustering import cluster
 
     jets = cluster(events.particles, weights=weights)
     if len(jets.constituents) == 0:
         raise InvalidValue("these events have no jet of R = 0.4 above 20 GeV")
-    sample = jet_sample(jets.constituents, jets.axes, weights=_unless_equal(jets.weights))
+    sample = jet_sample(jets.constituents, jets.axes, weights=_unless_equal(jets.weights), groomed=groomed)
     return Sample(
         "jets",
         sample.observables,
