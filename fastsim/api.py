@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -20,13 +20,14 @@ from fastsim import registry, stages
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
-from fastsim.formats.atomic import PathLike
+from fastsim.formats.atomic import AtomicPath, PathLike, split_ending
 from fastsim.formats.whole import read
 from fastsim.production.chunks import one_torch_thread
 from fastsim.production.event_run import run_events
 from fastsim.production.inputs import InputLike, open_input
 from fastsim.production.options import RunKeywords, RunOptions
 from fastsim.production.shower_run import run_showers
+from fastsim.production.startup import starting
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
@@ -111,11 +112,14 @@ def generate(
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
         model = REFERENCE
     given = open_input(input)
+    _refuse_output(output, run)
     reads = _files(model, shower_model)
-    with one_torch_thread():
-        source = load_model(
-            DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
-        )
+    with ExitStack() as stack:
+        with starting():
+            stack.enter_context(one_torch_thread())
+            source = load_model(
+                DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
+            )
         if not with_cells:
             chain = stages.hadron_stages(given, source, latent=latent, output=output)
             return run_events(given, output, chain.reading(reads), run)
@@ -147,6 +151,7 @@ def reference(input: InputLike, output: PathLike, *, full: bool = False, **optio
     """
     run = RunOptions.of({"threads": 1, **options})
     given = open_input(input)
+    _refuse_output(output, run)
     chain = stages.full_stages(given, run) if full else stages.hadron_stages(given, load_model(REFERENCE))
     return run_events(given, output, chain, run)
 
@@ -198,8 +203,10 @@ def showers(
         raise FastsimError("Geant4's data is given, but the model is not geant4")
     if model is None:
         model = registry.default_showers(gun.detector.name, PARTICLES[particle][0])
-    source = load_showers(model)
-    with nullcontext() if source.card is None else one_torch_thread():
+    with ExitStack() as stack:
+        with starting():
+            source = load_showers(model)
+            stack.enter_context(nullcontext() if source.card is None else one_torch_thread())
         provenance = {f"model_{key}": value for key, value in source.provenance.items()}
         return run_showers(source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model))
 
@@ -314,6 +321,14 @@ def _check_options(with_cells: bool, *, shower_model: object, data: object, late
     for name, value in (("a shower model", shower_model), ("Geant4's data", data)):
         if value is not None:
             raise FastsimError(f"{name} is given, but the steps do not end with calorimeter")
+
+
+def _refuse_output(output: PathLike, options: RunOptions) -> None:
+    """Raise OutputError, before anything is loaded, for an output of unknown ending, or one that exists."""
+    if os.fspath(output) != "-":
+        split_ending(output)
+        if not (options.force or options.resume):
+            AtomicPath(output, force=False).discard()
 
 
 def _files(*given: object) -> tuple[PathLike, ...]:
