@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ from fastsim.errors import InvalidValue
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
 from metrics.classifiers.trees import ClassifierTest, classifier_test
-from metrics.distances.frechet import fpd
+from metrics.distances.frechet import check_features, fpd
 from metrics.distances.kernel import kpd
 from metrics.distances.manifold import check_unweighted, prdc
 from metrics.distances.transport import coverage_and_mmd
@@ -81,6 +81,18 @@ def _events(kind: type[Events], *samples: Sample) -> list[Events]:
 
 def _fpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     return Outcome([fpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed, **options)])
+
+
+CLIP = 0.99
+"""Quantile of |x| in the real sample at which ``fpd_clipped`` cuts each feature x."""
+
+
+def _fpd_clipped(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    check_features("FPD", real.embedding, generated.embedding, 1)
+    edge = np.quantile(np.abs(real.embedding), CLIP, axis=0)
+    one, other = (np.clip(s.embedding, -edge, edge) for s in (real, generated))
+    result = fpd(one, other, **_weights(real, generated), seed=seed, **options)
+    return Outcome([replace(result, name="fpd_clipped")])
 
 
 def _kpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
@@ -183,6 +195,7 @@ def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> 
 EVERY: tuple[Kind, ...] = ("jets", "showers", "arrays")
 METRICS: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
+    "fpd_clipped": Metric("the same with each feature cut at its 99% quantile", EVERY, True, _fpd_clipped),
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
     "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),

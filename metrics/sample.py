@@ -113,7 +113,7 @@ def _constant(one: Floats, other: Floats, least: float) -> bool:
     if not (len(one) and len(other)):
         return False
     low, high = min(one.min(), other.min()), max(one.max(), other.max())
-    return bool(high - low <= ROUNDING * max(abs(low), abs(high), least))  # False where a value is NaN
+    return bool(np.isfinite(high - low) and high - low <= ROUNDING * max(abs(low), abs(high), least))
 
 
 _KINDS = {"jets": "jets", "showers": "calorimeter showers", "arrays": "plain arrays"}

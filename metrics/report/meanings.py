@@ -26,6 +26,7 @@ _RESULTS = {
     "w1p pt_rel": "Wasserstein-1 distance of the particles' pT over that of the parton or jet",
     "spectrum energy flow": "share of the mean pT flow in Delta R that lies elsewhere",
     "spectrum EEC": "share of the mean energy-energy correlator that lies elsewhere",
+    "fpd_clipped": "Frechet physics distance of the embedding, each feature cut at its 99% quantile",
     "precision": "share of generated events near real ones",
     "recall": "share of real events near generated ones",
     "density": "generated events near a real one, over what equal samples have",

@@ -66,7 +66,7 @@ def test_gates(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--metrics", "fid"], 2, "no metric 'fid'; there are fpd, kpd"),
+        (["--metrics", "fid"], 2, "no metric 'fid'; there are fpd, fpd_clipped, kpd"),
         (["--bins", "mass"], 1, "no condition 'mass'; these events have flavour, pt"),
         (["--bins", "pt=1:x"], 2, "expected NAME or NAME=EDGE:EDGE"),
         (["--protocol", "other"], 2, "other"),

@@ -44,7 +44,7 @@ def samples(rng: np.random.Generator) -> dict[str, Sample]:
 def test_metrics_tell_good_from_bad_and_name_the_worst_bin(samples: dict[str, Sample]) -> None:
     real = samples.pop("real")
     found, tests = evaluate(real, samples, bins={"energy": None}, seed=1)
-    assert list(found.results["good"]) == ["fpd", "kpd", "w1 a", "w1 b", "auc"]
+    assert list(found.results["good"]) == ["fpd", "fpd_clipped", "kpd", "w1 a", "w1 b", "auc"]
     for name in ("fpd", "kpd", "w1 a", "auc"):
         assert found.results["bad"][name].excess > 5
         assert abs(found.results["good"][name].excess) < 4
