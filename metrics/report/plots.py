@@ -128,7 +128,7 @@ def panel(
     figure.align_ylabels([top, ratio])
     outside = {n: h.outside for n, h in histograms.items() if abs(h.outside) > 0.01}
     beyond = ", ".join(f"{n} {100 * share:.1f}%" for n, share in outside.items())
-    caption = " ".join(filter(None, [note, f"Beyond the axis: {beyond}." if beyond else ""]))
+    caption = " ".join(filter(None, [f"{note}." if note else "", f"Beyond the axis: {beyond}." if beyond else ""]))
     alt = f"{title}: {', '.join(generated)} against {real_name}, and their ratio."
     return Picture.of(figure, title, caption, alt)
 
@@ -206,6 +206,8 @@ def heat_map(evaluation: Evaluation, sample: str) -> Picture:
         for i, name in enumerate(names):
             if name in by_sample.get(sample, {}):
                 grid[i, j] = by_sample[sample][name].excess
+    known = ~np.isnan(grid).all(axis=1)
+    grid, names = grid[known], [name for name, shown in zip(names, known, strict=True) if shown]
     rows, columns = [label(name, 30) for name in names], [label(bin_text(name), 30) for name in bins]
     if len(columns) > len(rows):
         grid, rows, columns = grid.T, columns, rows

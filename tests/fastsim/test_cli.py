@@ -252,7 +252,7 @@ def test_a_log_gets_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypa
     from fastsim.cli import progress
 
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with progress.progress("generating") as report:
         for second in range(0, 200, 5):
             now[0] = float(second)

@@ -1,5 +1,8 @@
 """Batches as a notebook uses them: rows, loops, kinematics, awkward arrays, equality, errors that name the input."""
 
+# lists stand for arrays here, as notebooks write them
+# mypy: disable-error-code="arg-type"
+
 from __future__ import annotations
 
 import subprocess

@@ -134,7 +134,7 @@ def test_one_far_event_blinds_the_distance_but_not_the_clipped_one(rng: np.rando
     """Divided by their largest value, the features of all other events vanish."""
     from metrics import array_sample, evaluate
 
-    real, shifted = rng.normal(size=(2000, 3)), rng.normal(size=(2000, 3)) + [0.5, 0.0, 0.0]
+    real, shifted = rng.normal(size=(2000, 3)), rng.normal(loc=(0.5, 0.0, 0.0), size=(2000, 3))
     results = [
         evaluate(array_sample(sample), shifted, metrics="fpd,fpd_clipped")[0].results["generated"]
         for sample in (real, np.concatenate([real, [[1e6, 0.0, 0.0]]]))
