@@ -324,10 +324,13 @@ def _check_options(with_cells: bool, *, shower_model: object, data: object, late
 
 
 def _refuse_output(output: PathLike, options: RunOptions) -> None:
-    """Raise OutputError, before anything is loaded, for an output of unknown ending, or one that exists."""
+    """Raise OutputError, before anything is loaded, for an output of unknown ending, or one that exists.
+
+    A run with a log refuses what exists itself, and says so in the log.
+    """
     if os.fspath(output) != "-":
         split_ending(output)
-        if not (options.force or options.resume):
+        if not (options.force or options.resume or options.log):
             AtomicPath(output, force=False).discard()
 
 
