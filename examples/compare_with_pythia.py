@@ -38,6 +38,10 @@ JET_NAMES = {
     "tau21": "jet tau21",
 }
 
+PANELS = ("event charged multiplicity", "jet mass / pT", "jet girth")
+"""What the picture shows, of all that the table has."""
+ENTRIES = {"event charged multiplicity": "events", "jet mass / pT": "jets", "jet girth": "jets"}
+
 
 def observables_of(path: Path) -> dict[str, Floats]:
     """Compute event and jet observables of a HepMC file, each one value per event or jet."""
@@ -71,9 +75,9 @@ def show(generated: dict[str, Floats], reference: dict[str, Floats]) -> None:
     Console().print(table)
 
 
-def edges_of(values: Floats, bins: int = 25) -> Floats:
+def edges_of(values: Floats, bins: int) -> Floats:
     """Choose bin edges over the bulk of the values; whole numbers get bins that each hold as many of them."""
-    low, high = np.quantile(values, [0.002, 0.998])
+    low, high = np.quantile(values, [0.005, 0.995])
     if np.all(values == np.round(values)):
         width = np.ceil((high - low + 1) / bins)
         return np.asarray(np.arange(low, high + width + 1, width) - 0.5)
@@ -81,43 +85,46 @@ def edges_of(values: Floats, bins: int = 25) -> Floats:
 
 
 def plot(generated: dict[str, Floats], reference: dict[str, Floats], path: Path) -> None:
-    """Draw a panel per observable: densities with statistical errors, and the ratio of model to reference below."""
-    columns = 5
-    lines = -(-len(reference) // columns)
+    """Draw three large panels: densities with statistical errors, and the ratio of model to reference below."""
     figure, axes = pyplot.subplots(
-        2 * lines,
-        columns,
-        figsize=(3.4 * columns, 3.6 * lines),
-        height_ratios=[3, 1] * lines,
-        layout="constrained",
+        2, len(PANELS), figsize=(15, 6.5), height_ratios=[2.4, 1], sharex="col", layout="constrained"
     )
-    for number, (name, real) in enumerate(reference.items()):
-        upper, lower = axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
-        edges = edges_of(np.concatenate([real, generated[name]]))
-        low, high = edges[0], edges[-1]
-        densities = []
-        for values, label, colour in ((real, "Pythia", "black"), (generated[name], "model", "tab:red")):
+    for column, name in enumerate(PANELS):
+        upper, lower = axes[:, column]
+        real, other = reference[name], generated[name]
+        # some 40 entries a bin of the smaller sample, so that a bin says something
+        bins = int(np.clip(min(len(real), len(other)) / 40, 6, 30))
+        edges = edges_of(np.concatenate([real, other]), bins)
+        middles, densities = (edges[1:] + edges[:-1]) / 2, []
+        for values, label, colour in ((real, "Pythia", "black"), (other, "model", "tab:red")):
             counts = np.histogram(values, edges)[0]
             scale = 1.0 / (len(values) * np.diff(edges))
-            densities.append((counts * scale, np.sqrt(np.maximum(counts, 1)) * scale))
-            upper.stairs(counts * scale, edges, label=label, color=colour)
-        (base, base_error), (other, other_error) = densities
-        filled = base > 0
-        centres = (edges[1:] + edges[:-1])[filled] / 2
-        ratio = other[filled] / base[filled]
-        relative = base_error[filled] / base[filled]
-        lower.fill_between(centres, 1 - relative, 1 + relative, color="lightgrey", step="mid")
-        lower.errorbar(centres, ratio, other_error[filled] / base[filled], fmt=".", color="tab:red", markersize=3)
-        lower.set(ylim=(0.5, 1.5), xlabel=name, xlim=(low, high))
-        upper.set(xlim=(low, high), xticklabels=[])
-        lower.axhline(1.0, color="black", linewidth=0.5)
-        if number % columns == 0:
-            upper.set_ylabel("density")
-            lower.set_ylabel("ratio")
-    for number in range(len(reference), lines * columns):
-        for axis in axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]:
-            axis.set_axis_off()
-    axes[0, 0].legend(frameon=False)
+            density, error = counts * scale, np.sqrt(counts) * scale
+            densities.append((density, error))
+            upper.stairs(density, edges, color=colour, linewidth=2, label=f"{label}, {len(values):,} {ENTRIES[name]}")
+            upper.stairs(density + error, edges, baseline=density - error, fill=True, color=colour, alpha=0.15)
+        (base, base_error), (value, value_error) = densities
+        filled = (base > 0) & (value > 0)
+        relative = np.divide(base_error, base, out=np.zeros_like(base), where=base > 0)
+        lower.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color="lightgrey")
+        lower.errorbar(
+            middles[filled],
+            value[filled] / base[filled],
+            value_error[filled] / base[filled],
+            fmt="o",
+            color="tab:red",
+            markersize=5,
+        )
+        lower.axhline(1.0, color="black", linewidth=0.8)
+        highest = np.max((value[filled] + value_error[filled]) / base[filled], initial=1.5)
+        lower.set(ylim=(0.0, min(max(2.0, 1.05 * highest), 4.0)), xlim=(edges[0], edges[-1]))
+        lower.set_xlabel(name, fontsize=14)
+        upper.set_ylim(0.0, 1.35 * upper.get_ylim()[1])
+        upper.legend(frameon=False, fontsize=13, loc="upper right")
+        for axis in (upper, lower):
+            axis.tick_params(labelsize=12)
+    axes[0, 0].set_ylabel("density", fontsize=14)
+    axes[1, 0].set_ylabel("model / Pythia", fontsize=14)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

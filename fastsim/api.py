@@ -1,5 +1,5 @@
 """The functions that users call: :func:`generate`, :func:`reference`, :func:`showers`, :func:`load_model`,
-:func:`load_showers`, :func:`train`.
+:func:`load_showers`, :func:`hadron_pipeline`, :func:`read`, :func:`evaluate`, :func:`train`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -11,34 +11,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fastsim import registry, stages
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
-from fastsim.formats.atomic import PathLike
+from fastsim.formats.atomic import AtomicPath, PathLike, split_ending
+from fastsim.formats.whole import read
 from fastsim.production.chunks import one_torch_thread
 from fastsim.production.event_run import run_events
 from fastsim.production.inputs import InputLike, open_input
 from fastsim.production.options import RunKeywords, RunOptions
 from fastsim.production.shower_run import run_showers
+from fastsim.production.startup import starting
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
 from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
+
+if TYPE_CHECKING:
+    from metrics.evaluation import Evaluation
 
 __all__ = [
     "RunOptions",
     "Summary",
+    "evaluate",
     "generate",
     "generate_showers",
+    "hadron_pipeline",
     "load_model",
     "load_showers",
+    "read",
     "reference",
     "reference_showers",
     "showers",
@@ -51,7 +61,7 @@ def generate(
     output: PathLike,
     *,
     model: PathLike | HadronSource | None = None,
-    steps: Sequence[str] = (stages.HADRONS,),
+    steps: Sequence[str] | str = (stages.HADRONS,),
     shower_model: ShowerModelName | ShowerSource | None = None,
     shower_fallback: str | None = None,
     geant4_data: PathLike | None = None,
@@ -78,7 +88,8 @@ def generate(
             HepMC3 on stdout.
         model: the source of hadrons for the step hadrons: a name or path as :func:`load_model` takes it, or any
             :class:`~fastsim.sources.hadrons.HadronSource`; default ``hadron-tree``.
-        steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``.
+        steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``; a list,
+            or a text with commas.
         shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
             ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
             ``copper-towers``.
@@ -108,11 +119,14 @@ def generate(
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
         model = REFERENCE
     given = open_input(input)
+    _refuse_output(output, run)
     reads = _files(model, shower_model)
-    with one_torch_thread():
-        source = load_model(
-            DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
-        )
+    with ExitStack() as stack:
+        with starting():
+            stack.enter_context(one_torch_thread())
+            source = load_model(
+                DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
+            )
         if not with_cells:
             chain = stages.hadron_stages(given, source, latent=latent, output=output, record=record)
             return run_events(given, output, chain.reading(reads), run)
@@ -165,6 +179,7 @@ def reference(
     given = open_input(input)
     if pythia_settings and not full:
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
+    _refuse_output(output, run)
     chain = (
         stages.full_stages(given, run, tuple(pythia_settings), record=record)
         if full
@@ -224,10 +239,103 @@ def showers(
         raise FastsimError("Geant4's data is given, but the model is not geant4")
     if model is None:
         model = registry.default_showers(gun.detector.name, PARTICLES[particle][0])
-    source = load_showers(model)
-    with nullcontext() if source.card is None else one_torch_thread():
+    with ExitStack() as stack:
+        with starting():
+            source = load_showers(model)
+            stack.enter_context(nullcontext() if source.card is None else one_torch_thread())
         provenance = {f"model_{key}": value for key, value in source.provenance.items()}
         return run_showers(source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model))
+
+
+def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:
+    """Return the pipeline from undecayed partons to hadrons that :func:`generate` runs, for events in memory.
+
+    Its steps are ``decay-resonances``, Pythia's decays of t, W, Z, H and tau, and ``hadronize``, which takes the
+    hadrons from the model, or from Pythia for partons outside the model's limits, and keeps every hard system's
+    four-momentum. Steps of your own go before or after it: ``Pipeline([fastsim.hadron_pipeline(), MyStep()])``.
+
+    Args:
+        model: a name or path as :func:`load_model` takes it, or any :class:`~fastsim.sources.hadrons.HadronSource`.
+
+    >>> import fastsim
+    >>> from fastsim.shipped import data_folder
+    >>> partons = fastsim.read(data_folder() / "examples" / "pp_dijet.lhe.gz", num_events=2)
+    >>> pipeline = hadron_pipeline("pythia")
+    >>> pipeline
+    <Pipeline: decay-resonances, hadronize:pythia>
+    >>> events = pipeline.step(partons, rng=1)
+    >>> len(events), (events.particles.counts > 10).all().item()
+    (2, True)
+    """
+    return Pipeline(registry.hadron_steps(load_model(model)))
+
+
+def evaluate(
+    real: Any,
+    generated: Any,
+    *,
+    null: Any = None,
+    report: PathLike | None = None,
+    max_events: int | None = None,
+    radius: float = 0.4,
+    pt_min: float = 20.0,
+    binning: PathLike | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Compare generated samples with a real one: files, events in memory, arrays; as ``fastsim evaluate`` does.
+
+    Args:
+        real: the real sample: the path of a file (:func:`metrics.load` says which), events, features (N, D), or a
+            :class:`~metrics.sample.Sample`.
+        generated: the sample to judge, or several: a list of paths, or samples by name.
+        null: a second, independent real sample, which then gives every null in place of permutations.
+        report: folder in which to write a page with pictures, ``index.html``.
+        max_events, radius, pt_min, binning: how files are read, as in :class:`metrics.files.Reading`.
+        options: metrics, bins, protocol, seed, workers, progress of :func:`metrics.evaluate`.
+
+    Returns:
+        The results; ``print(evaluation)`` shows them as a table.
+
+    Raises:
+        FastsimError: if a file cannot be read, or samples do not fit each other.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(1)
+    >>> evaluation = evaluate(rng.normal(size=(300, 2)), {"shifted": rng.normal(1.0, size=(300, 2))}, metrics="w1")
+    >>> evaluation.results["shifted"]["w1 column 0"].sigmas > 5
+    True
+    """
+    from metrics.evaluation import evaluate as compare
+    from metrics.files import Reading, load, sample_names
+    from metrics.inputs import as_sample
+
+    reading = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+
+    def sample(given: Any, name: str) -> Any:
+        return load(given, reading) if isinstance(given, str | os.PathLike) else as_sample(given, name)
+
+    if isinstance(generated, str | os.PathLike):
+        generated = [generated]
+    paths = isinstance(generated, list | tuple) and all(isinstance(path, str | os.PathLike) for path in generated)
+    named = generated if isinstance(generated, Mapping) else {"generated": generated}
+    real_name = "real" if not isinstance(real, str | os.PathLike) or Path(real).name in named else Path(real).name
+    if paths:
+        files = [os.fspath(path) for path in generated]
+        if isinstance(real, str | os.PathLike):
+            names = sample_names([os.fspath(real), *files], refuse_equal=True)
+            real_name = names[os.fspath(real)]
+        else:
+            names = sample_names(files, refuse_equal=True)
+        named = {names[path]: path for path in files}
+    samples = {real_name: sample(real, real_name), **{str(k): sample(v, str(k)) for k, v in named.items()}}
+    second = None if null is None else sample(null, "null")
+    judged = {name: value for name, value in samples.items() if name != real_name}
+    evaluation, tests = compare(samples[real_name], judged, real_name=real_name, null=second, **options)
+    if report is not None:
+        from metrics.report.html import write
+
+        write(report, evaluation, samples, tests)
+    return evaluation
 
 
 def generate_showers(output: PathLike, **arguments: Any) -> ShowerSummary:
@@ -249,6 +357,17 @@ def _check_options(with_cells: bool, *, shower_model: object, fallback: object, 
     for name, value in (("a shower model", shower_model), ("a shower fallback", fallback), ("Geant4's data", data)):
         if value is not None:
             raise FastsimError(f"{name} is given, but the steps do not end with calorimeter")
+
+
+def _refuse_output(output: PathLike, options: RunOptions) -> None:
+    """Raise OutputError, before anything is loaded, for an output of unknown ending, or one that exists.
+
+    A run with a log refuses what exists itself, and says so in the log.
+    """
+    if os.fspath(output) != "-":
+        split_ending(output)
+        if not (options.force or options.resume or options.log):
+            AtomicPath(output, force=False).discard()
 
 
 def _files(*given: object) -> tuple[PathLike, ...]:

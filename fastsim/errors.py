@@ -15,6 +15,22 @@ class FastsimError(Exception):
     """
 
 
+class InvalidValue(FastsimError, ValueError):
+    """An argument is no array, has another shape or length than is needed, or holds what is not allowed."""
+
+
+class UnknownSpecies(FastsimError, KeyError):
+    """A PDG id is none that the particle table knows."""
+
+    def __str__(self) -> str:
+        # KeyError would print the message in quotes
+        return str(self.args[0]) if self.args else ""
+
+
+class MissingLibrary(FastsimError, ImportError):
+    """A library that an extra brings is not installed; the message has the command that installs it."""
+
+
 class InvalidEvent(FastsimError):
     """An input record is malformed: a bad LHE line, a NaN momentum, an impossible colour flow."""
 

@@ -15,10 +15,11 @@ class method ``from_card(card, weights, *, device="cpu", **options)``, where ``o
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
 from fastsim.sources import cards
-from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS
+from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS, ModelCard
 from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Step
@@ -46,6 +47,9 @@ GEANT4 = "geant4"
 ENTRY_POINTS = "fastsim.models"
 """Group of the entry points by which other packages add kinds of models."""
 
+_log = logging.getLogger(__name__)
+_warned: set[str] = set()
+
 _KINDS = {
     "tree": "generators.hadrons.tree.model:TreeModel",
     "diffusion": "generators.hadrons.flow.model:DiffusionModel",
@@ -59,6 +63,14 @@ _TRAININGS = {
 
 ShowerModelName = PathLike | Sequence[PathLike]
 """A model of showers or a library: its name or path, or the paths of a library's files."""
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def kinds() -> list[str]:
@@ -109,6 +121,7 @@ def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> An
         FastsimError: if the model's class has no such option.
     """
     card, weights = cards.load(name)
+    _warn_of_other_pythia(card)
     if card.makes != makes:
         function = "load_showers" if card.makes == SHOWERS else "load_model"
         what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
@@ -121,6 +134,19 @@ def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> An
         if key not in cls.load_options:
             raise FastsimError(f"model {os.fspath(name)!r} takes no --{key.replace('_', '-')}")
     return cls.from_card(card, weights, device=device, **given)
+
+
+def _warn_of_other_pythia(card: ModelCard) -> None:
+    """Warn, once a model, if this Pythia is another than the one whose events the model learned from."""
+    learned, here = card.training.get("pythia8mc"), installed_version("pythia8mc")
+    if learned and here and learned.split(".")[:2] != here.split(".")[:2] and card.name not in _warned:
+        _warned.add(card.name)
+        _log.warning(
+            "%s learned from Pythia %s, and this is %s: its defaults may differ, and so what fastsim compares with",
+            card.name,
+            learned,
+            here,
+        )
 
 
 def load_model(

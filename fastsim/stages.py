@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -37,16 +38,16 @@ PION = 211
 """PDG id of the particle that the default model of showers has to be valid for."""
 
 
-def parse(steps: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the steps.
+def parse(steps: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of the steps, given in a list or in a text with commas between them.
 
     Raises:
         PipelineError: if they do not make a chain.
     """
-    words = tuple(steps)
+    words = tuple(word.strip() for word in steps.split(",")) if isinstance(steps, str) else tuple(steps)
     if words not in CHAINS:
         chains = ", ".join(",".join(chain) for chain in CHAINS)
-        raise PipelineError(f"steps {','.join(words)!r} are none of {chains}")
+        raise PipelineError(f"steps {','.join(map(str, words))!r} are none of {chains}")
     return words
 
 
@@ -75,10 +76,13 @@ def hadron_stages(
         if latent:
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
         steps, settings = registry.hadron_steps(source), {}
+    provenance = _hadron_provenance(source)
+    if latent and source.latent_columns:
+        provenance["latent_columns"] = json.dumps(source.latent_columns)
     return Stages(
         source=source.name,
         step=Pipeline([*steps, *_record_steps(record)]),
-        provenance=_hadron_provenance(source),
+        provenance=provenance,
         settings={**settings, "record": record},
     )
 
@@ -90,7 +94,6 @@ def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (),
         given: the input.
         options: the options of the run.
         settings: further lines for Pythia, such as ``"Tune:pp = 21"``.
-        options: options of the run.
         record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
 
     Raises:

@@ -26,6 +26,7 @@ from metrics.hadrons.efp import efps
 from metrics.hadrons.graphs import Graph, graphs
 from metrics.hadrons.jets import Jets, relative
 from metrics.hadrons.sample import Features, features, jet_sample
+from metrics.inputs import array_sample, event_sample, padded_sample
 from metrics.result import MetricResult
 from metrics.sample import Sample
 from metrics.showers.features import showers_sample
@@ -41,6 +42,7 @@ __all__ = [
     "MetricResult",
     "Sample",
     "Showers",
+    "array_sample",
     "classifier_test",
     "cluster",
     "compare",
@@ -48,6 +50,7 @@ __all__ = [
     "efps",
     "emd",
     "evaluate",
+    "event_sample",
     "features",
     "fpd",
     "frechet_distance",
@@ -56,6 +59,7 @@ __all__ = [
     "kpd",
     "load",
     "multiclass_posterior",
+    "padded_sample",
     "prdc",
     "read_binning",
     "read_showers",

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.errors import InvalidValue
+from fastsim.extras import missing
 from metrics.classifiers.trees import ClassifierTest
-from metrics.registry import POSTERIOR, PROTOCOLS, Outcome, metrics_for
+from metrics.inputs import as_sample
+from metrics.registry import POSTERIOR, PROTOCOLS, Outcome, check_names, metrics_for
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, check_alike
 
@@ -26,7 +29,7 @@ MAX_CATEGORIES = 12
 """A condition with at most so many different whole values is binned by value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The results of one call of :func:`evaluate`.
 
@@ -65,6 +68,17 @@ class Evaluation:
         by_bin = [(label, by[sample][metric]) for label, by in self.bins.items() if metric in by.get(sample, {})]
         return max(by_bin, key=lambda pair: pair[1].excess, default=None)
 
+    def __str__(self) -> str:
+        """Return the table of :func:`metrics.report.terminal.table` as plain text."""
+        from metrics.report.terminal import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {num:,}" for name, num in self.num_events.items())
+        num = len({metric for by_name in self.results.values() for metric in by_name})
+        return f"<Evaluation: {self.kind} ({sizes}), {num} metrics>"
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON, in the schema that docs/metrics.md describes."""
 
@@ -87,13 +101,13 @@ class Evaluation:
 
 
 def evaluate(
-    real: Sample,
-    generated: Mapping[str, Sample],
+    real: Sample | Any,
+    generated: Mapping[str, Sample | Any] | Sample | Any,
     *,
     real_name: str = "real",
-    metrics: Sequence[str] | None = None,
-    bins: Mapping[str, Sequence[float] | None] | None = None,
-    null: Sample | None = None,
+    metrics: Sequence[str] | str | None = None,
+    bins: Mapping[str, Sequence[float] | None] | Sequence[str] | str | None = None,
+    null: Sample | Any | None = None,
     protocol: str = "fastsim",
     seed: int = 0,
     workers: int = 1,
@@ -102,12 +116,13 @@ def evaluate(
     """Compute every metric of every generated sample against the real one.
 
     Args:
-        real: the real sample.
-        generated: the samples to judge, by name.
+        real: the real sample, or what :func:`metrics.inputs.as_sample` makes one of: features (N, D), events.
+        generated: the samples to judge, by name; or one, which is called "generated".
         real_name: name of the real sample in the evaluation.
-        metrics: names among :data:`metrics.registry.PROTOCOLS`; default the quick ones, or "all".
-        bins: conditions to bin in, each with its edges, or None for bins of its own; several conditions give
-            every combination. Only metrics that are quick are computed in bins.
+        metrics: names among :data:`metrics.registry.PROTOCOLS`, in a list or a text with commas; default the quick
+            ones, or "all".
+        bins: conditions to bin in, each with its edges, or None for bins of its own; or only their names. Several
+            conditions give every combination. Only metrics that are quick are computed in bins.
         null: a second real sample, cut to the size of the one judged. It then gives the nulls, in place of
             permutations: the metrics are computed between the real samples, and classifiers are trained for that anew.
             The null errors hold the errors of both values, and so are cautious.
@@ -120,8 +135,9 @@ def evaluate(
         The evaluation, and the classifier tests by "sample: metric".
 
     Raises:
-        ValueError: if a sample does not fit the real one, or a name is not known. A metric that cannot be computed of
-            these events is no error: the evaluation's ``skipped`` says why.
+        InvalidValue: if a sample does not fit the real one, or a name is not known. A metric that cannot be computed
+            of these events, or needs a library that is not installed, is no error: the evaluation's ``skipped`` says
+            why.
 
     >>> rng = np.random.default_rng(0)
     >>> def sample(shift):
@@ -131,8 +147,20 @@ def evaluate(
     >>> list(evaluation.results["model"]), evaluation.results["model"]["w1 x"].sigmas > 5
     (['w1 x', 'w1 y', 'kpd'], True)
     """
-    for sample in (*generated.values(), *([] if null is None else [null])):
-        check_alike(real, sample)
+    metrics = _words(metrics, "metrics")
+    check_names(metrics, protocol)
+    if bins is not None and not isinstance(bins, Mapping):
+        bins = dict.fromkeys(_words(bins, "bins") or ())
+    given = generated if isinstance(generated, Mapping) else {"generated": generated}
+    real = as_sample(real, "real")
+    generated = {name: as_sample(sample, str(name)) for name, sample in given.items()}
+    null = None if null is None else as_sample(null, "null")
+    if not generated:
+        raise InvalidValue("no sample to judge: give at least one")
+    for name, sample in {**generated, **({} if null is None else {"null": null})}.items():
+        check_alike(real, sample, (real_name, name))
+        if len(sample) == len(real) > 0 and np.array_equal(sample.embedding, real.embedding):
+            raise InvalidValue(f"{real_name} and {name} hold the same events: a sample is compared with another one")
     chosen = metrics_for(real.kind, metrics, protocol)
     known = PROTOCOLS[protocol]
     cells = condition_bins(real, bins)
@@ -155,11 +183,13 @@ def evaluate(
             outcome = known[metric].compute(one, other, seed)
             if second is not None:
                 if len(second) < len(other):
-                    raise ValueError(
+                    raise InvalidValue(
                         f"the second real sample has {len(second)} events, fewer than the {len(other)} here"
                     )
                 outcome = _against(outcome, known[metric].compute(one, second[: len(other)], seed))
-        except (ValueError, ImportError) as error:
+        except ImportError as error:
+            return time.perf_counter() - start, str(missing(error))
+        except ValueError as error:
             return time.perf_counter() - start, str(error)
         return time.perf_counter() - start, outcome
 
@@ -178,6 +208,8 @@ def evaluate(
                 skipped[f"{name}, {label}: {metric}" if label else f"{name}: {metric}"] = outcome_or_reason
             else:
                 (binned[label] if label else results)[name].update({r.name: r for r in outcome_or_reason.results})
+                if not label:
+                    skipped |= {f"{name}: {what}": why for what, why in outcome_or_reason.left_out.items()}
                 if outcome_or_reason.test is not None and not label:
                     tests[f"{name}: {metric}"] = outcome_or_reason.test
             if progress:
@@ -193,6 +225,22 @@ def evaluate(
     sizes = {real_name: len(real), **{name: len(sample) for name, sample in generated.items()}}
     evaluation = Evaluation(real.kind, real_name, sizes, protocol, seed, results, binned, seconds, skipped)
     return evaluation, tests
+
+
+def _words(given: Sequence[str] | str | None, name: str) -> list[str] | None:
+    """Return the names in a list, or in a text with commas or blanks between them.
+
+    Raises:
+        InvalidValue: if it is neither.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return given.replace(",", " ").split()
+    words = list(given)
+    if not all(isinstance(word, str) for word in words):
+        raise InvalidValue(f"{name}={given!r}: expected names")
+    return words
 
 
 def _posterior(real: Sample, generated: Mapping[str, Sample], seed: int) -> dict[str, MetricResult]:
@@ -219,7 +267,7 @@ def _against(outcome: Outcome, null: Outcome) -> Outcome:
             r = replace(r, null_value=other.value, null_error=error, p_value=None)
         results.append(r)
     test = None if outcome.test is None else replace(outcome.test, auc=results[0])
-    return Outcome(results, test)
+    return Outcome(results, test, outcome.left_out)
 
 
 Inside = Callable[[Sample], NDArray[np.bool_]]
@@ -241,7 +289,7 @@ def condition_bins(real: Sample, bins: Mapping[str, Sequence[float] | None] | No
     columns = []
     for name, edges in (bins or {}).items():
         if name not in real.condition:
-            raise ValueError(f"no condition {name!r}; these events have {', '.join(real.condition) or 'none'}")
+            raise InvalidValue(f"no condition {name!r}; these events have {', '.join(real.condition) or 'none'}")
         columns.append(_bins_of(name, real.condition[name], edges))
     out: dict[str, Inside] = {}
     for cells in itertools.product(*columns) if columns else ():
@@ -272,9 +320,9 @@ def _bins_of(
         edges[0], edges[-1] = min(edges[0], float(values.min())), max(edges[-1], float(values.max()))
         edges = sorted(set(edges))
         if len(edges) < 2:
-            raise ValueError(f"all events have {name} = {values[0]:g}: there is nothing to bin in")
+            raise InvalidValue(f"all events have {name} = {values[0]:g}: there is nothing to bin in")
     if len(edges) < 2 or not np.all(np.diff(edges) > 0):
-        raise ValueError(f"bin edges of {name}: {', '.join(f'{e:g}' for e in edges)}: expected two or more, rising")
+        raise InvalidValue(f"bin edges of {name}: {', '.join(f'{e:g}' for e in edges)}: expected two or more, rising")
     upper = [*edges[1:-1], float(np.nextafter(edges[-1], np.inf))]
     return [
         (f"{name} {low:.7g}-{shown:.7g}", name, float(low), float(high))

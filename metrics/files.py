@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import read_binning
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, InvalidValue
 from fastsim.event import ParticleSet, Partons
+from fastsim.extras import installed
+from fastsim.formats.atomic import HDF5_ENDINGS
 from fastsim.formats.calochallenge import read_showers
+from fastsim.shipped import sha256_of
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.sample import jet_sample_of
+from metrics.inputs import array_sample, as_sample, padded_sample
 from metrics.sample import Sample
 from metrics.showers.features import showers_sample
 
@@ -25,6 +31,10 @@ EventBatch = tuple[ParticleSet, NDArray[Any]]
 """Final particles of E events, one set an event, and weights of the events (E, W)."""
 PartonBatch = tuple[ParticleSet, Partons, NDArray[Any] | None]
 """N particle sets, the partons or jet axes that they are relative to, and their weights (N,)."""
+LAYOUTS = (
+    "compared are fastsim's particle sets and events, CaloChallenge showers (incident_energies, showers), "
+    "JetNet's jets (particle_features, jet_features)"
+)
 CHUNK = 20_000
 """Sets or events that are read at a time."""
 
@@ -58,7 +68,9 @@ def load(path: PathLike, reading: Reading | None = None) -> Sample:
     """Read a file as a sample.
 
     Particle sets (HDF5, gun layout) are relative to their partons. Events (HepMC of any origin, fastsim's HDF5 event
-    layout and ROOT) are clustered into jets, each relative to its own axis. CaloChallenge HDF5 gives showers.
+    layout and ROOT) are clustered into jets, each relative to its own axis. CaloChallenge HDF5 gives showers. JetNet's
+    HDF5 (``particle_features``, ``jet_features``) and padded particles (N, P, 3 or 4) in .npy or .npz give jets,
+    features (N, D) or columns (N,) there give observables.
 
     Args:
         path: the file.
@@ -75,26 +87,82 @@ def load(path: PathLike, reading: Reading | None = None) -> Sample:
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
-    if name.endswith((".h5", ".hdf5")):
+    lower = name.lower()
+    if lower.endswith((".npy", ".npz")):
+        return _arrays(name, options)
+    if lower.endswith((".h5", ".hdf5")):
         layout = _layout(name)
+        if layout == "jetnet":
+            return _jetnet(name, options)
         if layout == "showers":
             return _showers(name, options)
         if layout == "fastsim-gun":
             return _sets(name, options)
+        if layout != "fastsim-events":
+            raise FastsimError(f"{name}: {_what_is_there(name)} is no layout that can be compared; {LAYOUTS}")
     return _jets(name, options)
 
 
 def _layout(name: str) -> str:
-    """Tell "showers", or the layout attribute of a fastsim file."""
+    """Tell "showers", "jetnet", or the layout attribute of a fastsim file."""
     import h5py
 
     try:
         with h5py.File(name, "r") as file:
             if "showers" in file or "incident_energies" in file:
                 return "showers"
+            if "particle_features" in file:
+                return "jetnet"
             return str(file.attrs.get("layout", ""))
     except OSError as error:
         raise FastsimError(f"{name}: not a readable HDF5 file, or truncated ({error})") from error
+
+
+def _what_is_there(name: str) -> str:
+    """Return the names in an HDF5 file, for a message."""
+    import h5py
+
+    with h5py.File(name, "r") as file:
+        return ", ".join(sorted(map(str, file))[:8]) or "an empty file"
+
+
+def _jetnet(name: str, options: Reading) -> Sample:
+    """Read jets in JetNet's layout: ``particle_features`` (N, P, 4), and ``jet_features`` with pT and eta first."""
+    import h5py
+
+    with h5py.File(name, "r") as file:
+        rows = slice(options.max_events)
+        if "jet_features" not in file:
+            raise FastsimError(f"{name}: has particle_features, but no jet_features (pT in GeV, eta, mass, number)")
+        tables = [file[key][rows] for key in ("particle_features", "jet_features")]
+    try:
+        return padded_sample(*tables)
+    except InvalidValue as error:
+        raise FastsimError(f"{name}: {error}") from error
+
+
+def _arrays(name: str, options: Reading) -> Sample:
+    """Read a NumPy file: features (N, D) or padded particles (N, P, 3 or 4); of .npz one of these, or columns (N,)."""
+    rows = slice(options.max_events)
+    try:
+        loaded = np.load(name, allow_pickle=False)
+        arrays = {"": loaded[rows]} if isinstance(loaded, np.ndarray) else {k: loaded[k][rows] for k in loaded.files}
+    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise FastsimError(f"{name}: cannot be read as NumPy arrays ({error})") from error
+    try:
+        if {"particle_features", "jet_features"} <= arrays.keys():
+            return padded_sample(arrays["particle_features"], arrays["jet_features"])
+        if len(arrays) == 1:
+            return as_sample(next(iter(arrays.values())))
+        if all(array.ndim == 1 for array in arrays.values()):
+            return array_sample(arrays)
+    except InvalidValue as error:
+        raise FastsimError(f"{name}: {error}") from error
+    shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "nothing"
+    raise FastsimError(
+        f"{name}: holds {shapes}; give features (N, D), particles (N, P, 3 or 4), columns (N,), or particle_features "
+        "with jet_features"
+    )
 
 
 def _sets(name: str, options: Reading) -> Sample:
@@ -176,7 +244,7 @@ def _jet_sample(name: str, batches: Iterator[PartonBatch], empty_message: str) -
             raise FastsimError(f"{name}: {empty_message}")
 
     try:
-        sample = jet_sample_of(sets(), groomed=True)
+        sample = jet_sample_of(sets(), groomed=installed("fastjet"))
     except ValueError as error:
         raise FastsimError(f"{name}: {error}") from error
     known = [w for w in weights if w is not None]
@@ -210,3 +278,68 @@ def _one_weight(name: str, weights: NDArray[Any]) -> NDArray[Any] | None:
     if not np.isfinite(weights).all() or not weights.sum() > 0:
         raise FastsimError(f"{name}: event weights sum to {weights.sum():g}; a sample needs a positive sum")
     return None if np.ptp(weights) == 0 else weights
+
+
+def sample_names(paths: Sequence[str], *, refuse_equal: bool = False) -> dict[str, str]:
+    """Return a name for each path: that of its file, or the path itself if two files have one name.
+
+    Args:
+        paths: paths of files.
+        refuse_equal: whether files with the same content are refused.
+
+    Raises:
+        InvalidValue: if a file, or a copy of it, is given twice: every sample has to be independent of the others.
+
+    >>> sample_names(["a/real.h5", "b/model.h5"]), sample_names(["a/x.h5", "b/x.h5"])
+    ({'a/real.h5': 'real.h5', 'b/model.h5': 'model.h5'}, {'a/x.h5': 'a/x.h5', 'b/x.h5': 'b/x.h5'})
+    """
+    if refuse_equal:
+        refuse_equal_files(paths)
+    short = [Path(p).name for p in paths]
+    return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
+
+
+def refuse_equal_files(paths: Sequence[str]) -> None:
+    """Refuse a file that is given twice, under one path or two, and a copy of it.
+
+    Raises:
+        InvalidValue: naming both paths.
+    """
+    seen: dict[object, str] = {}
+    for path in paths:
+        if not os.path.isfile(path):
+            continue
+        size = os.path.getsize(path)
+        alike = any(os.path.getsize(other) == size for other in paths if other is not path and os.path.isfile(other))
+        key = sha256_of(Path(path)) if alike else os.path.realpath(path)
+        if key in seen:
+            raise InvalidValue(
+                f"{seen[key]} and {path} are the same events, given twice: every sample has to be independent of the "
+                "others"
+            )
+        seen[key] = path
+
+
+def describe(path: PathLike) -> str:
+    """Say what a file is, for a report: size, checksum, and, where the file or its manifest says so, what made it."""
+    name = os.fspath(path)
+    parts = [os.path.abspath(name), f"{os.path.getsize(name):,} bytes", f"SHA-256 {sha256_of(Path(name))[:16]}..."]
+    return ", ".join([*parts, *(f"{key} {value}" for key, value in _origin(name).items())])
+
+
+def _origin(name: str) -> dict[str, str]:
+    """Return model, version and seed of a file of fastsim, from its manifest or its attributes."""
+    manifest = Path(f"{name}.manifest.json")
+    values: dict[str, Any] = {}
+    if manifest.is_file():
+        try:
+            settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
+        except (OSError, ValueError, AttributeError):
+            settings = {}
+        values = {**settings, **settings.get("provenance", {})}
+    elif name.lower().endswith(HDF5_ENDINGS):
+        import h5py
+
+        with h5py.File(name, "r") as file:
+            values = dict(file.attrs)
+    return {key: str(values[key]) for key in ("model", "model_version", "shower_model", "seed") if key in values}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from fastsim.errors import InvalidValue
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
 from metrics.classifiers.trees import ClassifierTest, classifier_test
-from metrics.distances.frechet import fpd
+from metrics.distances.frechet import check_features, fpd
 from metrics.distances.kernel import kpd
 from metrics.distances.manifold import check_unweighted, prdc
 from metrics.distances.transport import coverage_and_mmd
@@ -20,7 +21,7 @@ from metrics.distances.wasserstein import w1
 from metrics.hadrons.jets import Jets, padded
 from metrics.hadrons.spectra import spectrum_distances
 from metrics.result import MetricResult
-from metrics.sample import Kind, Sample
+from metrics.sample import Kind, Sample, constant_observables
 from metrics.showers.correlation import correlation_distance
 from metrics.showers.features import binning_of, observable_groups
 from metrics.showers.response import response_differences
@@ -31,10 +32,11 @@ Events = TypeVar("Events", Jets, Showers)
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of one metric, and the classifier behind them, if there is one."""
+    """The results of one metric, the classifier behind them, if there is one, and why results are left out, by name."""
 
     results: Sequence[MetricResult]
     test: ClassifierTest | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Compute(Protocol):
@@ -81,17 +83,32 @@ def _fpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     return Outcome([fpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed, **options)])
 
 
+CLIP = 0.99
+"""Quantile of |x| in the real sample at which ``fpd_clipped`` cuts each feature x."""
+
+
+def _fpd_clipped(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    check_features("FPD", real.embedding, generated.embedding, 1)
+    edge = np.quantile(np.abs(real.embedding), CLIP, axis=0)
+    one, other = (np.clip(s.embedding, -edge, edge) for s in (real, generated))
+    result = fpd(one, other, **_weights(real, generated), seed=seed, **options)
+    return Outcome([replace(result, name="fpd_clipped")])
+
+
 def _kpd(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     return Outcome([kpd(real.embedding, generated.embedding, **_weights(real, generated), seed=seed, **options)])
 
 
 def _w1(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     weights = _weights(real, generated)
+    constant = constant_observables(real, generated)
     return Outcome(
         [
             w1(x, generated.observables[k], **weights, name=f"w1 {k}", seed=seed, **options)
             for k, x in real.observables.items()
-        ]
+            if k not in constant
+        ],
+        left_out={f"w1 {k}": "constant in both samples, but for rounding" for k in real.observables if k in constant},
     )
 
 
@@ -123,7 +140,9 @@ def _spectra(real: Sample, generated: Sample, seed: int, **options: Any) -> Outc
 
 
 def _auc(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    one, other = real.classifier_inputs(), generated.classifier_inputs()
+    # rounding is another in each file format: a tree would tell formats apart, not events
+    constant = constant_observables(real, generated)
+    one, other = real.classifier_inputs(constant), generated.classifier_inputs(constant)
     test = classifier_test(one, other, **_weights(real, generated), seed=seed, **options)
     return Outcome([test.auc], test)
 
@@ -176,6 +195,7 @@ def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> 
 EVERY: tuple[Kind, ...] = ("jets", "showers", "arrays")
 METRICS: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
+    "fpd_clipped": Metric("the same with each feature cut at its 99% quantile", EVERY, True, _fpd_clipped),
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
     "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
@@ -224,6 +244,20 @@ PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": METRICS, "jetnet": JETNET}
 """The metrics by protocol, then by name."""
 
 
+def check_names(names: Sequence[str] | None, protocol: str = "fastsim") -> None:
+    """Check names of metrics, as :func:`metrics_for` takes them, before it is known what they are computed of.
+
+    Raises:
+        InvalidValue: if a name or the protocol is not known.
+    """
+    if protocol not in PROTOCOLS:
+        raise InvalidValue(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    known = [*PROTOCOLS[protocol], *([POSTERIOR] if protocol == "fastsim" else []), "all"]
+    for name in names or ():
+        if name not in known:
+            raise InvalidValue(f"no metric {name!r}; there are {', '.join(known)}")
+
+
 def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsim") -> list[str]:
     """Choose metrics of one kind of events: the quick ones by default, "all", or those named.
 
@@ -238,12 +272,11 @@ def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsi
     Raises:
         ValueError: if a name or the protocol is not known or not defined for these events.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    check_names(names, protocol)
     metrics = PROTOCOLS[protocol]
     known = [name for name, metric in metrics.items() if kind in metric.kinds]
     if not known:
-        raise ValueError(f"the protocol {protocol} has no metric for {kind}")
+        raise InvalidValue(f"the protocol {protocol} has no metric for {kind}")
     known += [POSTERIOR] if protocol == "fastsim" else []
     if names is None:
         return [name for name in known if name != POSTERIOR and metrics[name].quick]
@@ -251,5 +284,5 @@ def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsi
         return known
     for name in names:
         if name not in known:
-            raise ValueError(f"no metric {name!r} for {kind}; there are {', '.join(known)}")
+            raise InvalidValue(f"no metric {name!r} for {kind}; there are {', '.join(known)}")
     return list(dict.fromkeys(names))

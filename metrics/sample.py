@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
+from fastsim.errors import InvalidValue
 from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
 
@@ -71,7 +72,7 @@ class Sample:
         if self.weights is not None:
             lengths["weights"] = len(self.weights)
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns of different lengths: {', '.join(f'{k} {n}' for k, n in lengths.items())}")
+            raise InvalidValue(f"columns of different lengths: {', '.join(f'{k} {n}' for k, n in lengths.items())}")
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -88,21 +89,50 @@ class Sample:
             self.binning,
         )
 
-    def classifier_inputs(self) -> Columns:
-        """Put observables and condition side by side, shape (N, K)."""
-        return Columns((*self.observables.values(), *self.condition.values()))
+    def classifier_inputs(self, without: Collection[str] = ()) -> Columns:
+        """Put observables and condition side by side, shape (N, K), without those that are named."""
+        columns = {**{f"observable {k}": v for k, v in self.observables.items()}, **self.condition}
+        chosen = [v for k, v in columns.items() if k.removeprefix("observable ") not in without]
+        return Columns(tuple(chosen or columns.values()))
 
 
-def check_alike(real: Sample, generated: Sample) -> None:
+ROUNDING = 1e-9
+"""Spread of an observable below which it is constant but for rounding, and tells nothing of the events: relative to
+its size; of jets and showers, whose observables are mostly ratios, to 1 if that is larger."""
+
+
+def constant_observables(real: Sample, generated: Sample) -> frozenset[str]:
+    """Name the observables and conditions that are constant, and the same, in both samples but for rounding."""
+    columns = ({**s.observables, **s.condition} for s in (real, generated))
+    one, other = columns
+    least = 0.0 if real.kind == "arrays" else 1.0
+    return frozenset(name for name, values in one.items() if name in other and _constant(values, other[name], least))
+
+
+def _constant(one: Floats, other: Floats, least: float) -> bool:
+    if not (len(one) and len(other)):
+        return False
+    low, high = min(one.min(), other.min()), max(one.max(), other.max())
+    return bool(np.isfinite(high - low) and high - low <= ROUNDING * max(abs(low), abs(high), least))
+
+
+_KINDS = {"jets": "jets", "showers": "calorimeter showers", "arrays": "plain arrays"}
+
+
+def check_alike(real: Sample, generated: Sample, names: tuple[str, str] = ("real", "generated")) -> None:
     """Check that two samples can be compared: equal kind, observables, condition and binning.
 
     Args:
         real, generated: the samples.
+        names: what they are called in the message.
 
     Raises:
-        ValueError: if they differ, saying in what.
+        InvalidValue: if they differ, saying in what.
     """
-    for name in ("kind", "observables", "condition", "binning"):
+    if real.kind != generated.kind:
+        what = [f"{name} holds {_KINDS[s.kind]}" for name, s in zip(names, (real, generated), strict=True)]
+        raise InvalidValue(f"the samples differ in kind: {', '.join(what)}; compare like with like")
+    for name in ("observables", "condition", "binning"):
         one, other = getattr(real, name), getattr(generated, name)
         if isinstance(one, Mapping):
             one, other = list(one), list(other)
@@ -113,5 +143,5 @@ def check_alike(real: Sample, generated: Sample) -> None:
             elif isinstance(one, list):
                 own = [key for key in {**dict.fromkeys(one), **dict.fromkeys(other)} if (key in one) != (key in other)]
                 more = "..." if len(own) > 3 else ""
-                shown = f": {len(one)} and {len(other)}; one alone has {', '.join(own[:3])}{more}"
-            raise ValueError(f"the samples differ in {name}{shown}")
+                shown = f" ({names[0]} and {names[1]}): one alone has {', '.join(own[:3])}{more}"
+            raise InvalidValue(f"the samples differ in {name}{shown}")

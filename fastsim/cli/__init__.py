@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -20,6 +21,7 @@ from fastsim.cli.encoding import any_characters
 from fastsim.cli.notices import warnings_on_stderr
 from fastsim.cli.options import debug_option
 from fastsim.errors import FastsimError, Stopped
+from fastsim.extras import missing
 
 COMMANDS = (
     "generate",
@@ -179,7 +181,7 @@ def _spare_collector() -> None:
 
 
 def _run(args: Sequence[str] | None) -> int:
-    state = {"debug": False}
+    state: dict[str, Any] = {"debug": False, "args": list(sys.argv[1:] if args is None else args)}
     try:
         with _Signals(), warnings_on_stderr():
             result = group.main(args, prog_name="fastsim", standalone_mode=False, obj=state)
@@ -204,7 +206,7 @@ def _run(args: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:
-        return _fail(f"{error}; install the extra that has it (pip install 'fastsim-hep[...]')", 1, state)
+        return _fail(str(missing(error)), 1, state)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", 1, state)
@@ -212,7 +214,7 @@ def _run(args: Sequence[str] | None) -> int:
         return _fail(f"internal error: {type(error).__name__}: {error}; --debug shows where", 1, state)
 
 
-def _fail(message: str, code: int, state: dict[str, bool]) -> int:
+def _fail(message: str, code: int, state: dict[str, Any]) -> int:
     """Print a message in one line on stderr, under ``--debug`` after the traceback, and return ``code``."""
     if state["debug"]:
         import traceback

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fastsim.cli.options import as_path, debug_option
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, InvalidValue
+from fastsim.extras import missing_text
 
 if TYPE_CHECKING:
     from metrics.evaluation import Evaluation
@@ -83,7 +86,10 @@ def command(
 ) -> int:
     """Compare the events of GENERATED files with those of REAL: a table of metrics with errors and nulls.
 
-    Files: particle sets in HDF5; events in HepMC, HDF5 or ROOT, clustered into jets; CaloChallenge showers in HDF5.
+    Files: particle sets in HDF5; events in HepMC, HDF5 or ROOT, clustered into jets; CaloChallenge showers in HDF5;
+    jets in JetNet's HDF5 layout; NumPy arrays (.npy, .npz) of features (N, D) or padded particles (N, P, 3).
+
+    A metric whose library is not installed is left out, and the reason printed; the extra "evaluate" has them all.
 
     \b
     Examples:
@@ -94,10 +100,22 @@ def command(
     """
     gates = [(*_gate(text, "--fail-above"), 1.0) for text in fail_above]
     gates += [(*_gate(text, "--fail-below"), -1.0) for text in fail_below]
+    chosen = None if metrics is None else [m.strip() for m in metrics.split(",")]
+    edges = parse_bins(bins)
+    from fastsim.extras import installed, library
+    from metrics.files import Reading, describe, load, refuse_equal_files, sample_names
+    from metrics.registry import check_names
+
+    given = (real, *generated, *([] if null is None else [null]))
+    inputs = {os.path.realpath(path) for path in given}
+    try:
+        check_names(chosen, protocol)
+        refuse_equal_files(given)
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from error
     names = sample_names((real, *generated))
-    inputs = {os.path.realpath(path) for path in (*names, *([] if null is None else [null]))}
-    if len(inputs) < len(names) + (null is not None):
-        raise click.UsageError("a file is given twice: every sample has to be independent of the others")
+    if report is not None:
+        library("matplotlib"), library("mplhep")  # missing ones are named before the work, not after
     page = None if report is None else Path(report) / "index.html"
     for target in (output, page):
         if target not in (None, "-") and os.path.realpath(str(target)) in inputs:
@@ -107,7 +125,6 @@ def command(
     from fastsim.cli.progress import progress
     from fastsim.formats.atomic import AtomicPath, writing
     from metrics.evaluation import evaluate
-    from metrics.files import Reading, load
 
     if page is not None:
         with writing(page):
@@ -128,7 +145,8 @@ def command(
                 samples[name] = load(path, reading)
                 report_progress(len(samples), len(names))
             second = None if null is None else load(null, reading)
-        chosen = None if metrics is None else [m.strip() for m in metrics.split(",")]
+        if any(sample.kind == "jets" for sample in samples.values()) and not installed("fastjet"):
+            click.echo(f"fastsim: soft-drop observables are left out: {missing_text('fastjet')}", err=True)
         with progress("comparing", "metrics") as report_progress:
             try:
                 evaluation, tests = evaluate(
@@ -136,7 +154,7 @@ def command(
                     {names[path]: samples[names[path]] for path in generated},
                     real_name=names[real],
                     metrics=chosen,
-                    bins=parse_bins(bins),
+                    bins=edges,
                     null=second,
                     protocol=protocol,
                     seed=seed,
@@ -165,21 +183,18 @@ def command(
     if report is not None:
         from metrics.report.html import write
 
-        click.echo(f"report: {write(report, evaluation, samples, tests)}", err=True)
+        provenance = {
+            **{f"file {names.get(path, path)}": describe(path) for path in given},
+            "command": shlex.join(["fastsim", *click.get_current_context().find_root().obj.get("args", [])]),
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        }
+        with progress("drawing", "pictures") as report_progress:
+            place_of_page = write(report, evaluation, samples, tests, provenance=provenance, progress=report_progress)
+        click.echo(f"report: {place_of_page}", err=True)
     failed = broken_gates(evaluation, gates)
     for line in failed:
         click.echo(f"fastsim: {line}", err=True)
     return GATE_STATUS if failed else 0
-
-
-def sample_names(paths: Sequence[str]) -> dict[str, str]:
-    """Return a name for each path: that of its file, or the path itself if two files have one name.
-
-    >>> sample_names(["a/real.h5", "b/model.h5"]), sample_names(["a/x.h5", "b/x.h5"])
-    ({'a/real.h5': 'real.h5', 'b/model.h5': 'model.h5'}, {'a/x.h5': 'a/x.h5', 'b/x.h5': 'b/x.h5'})
-    """
-    short = [Path(p).name for p in paths]
-    return dict(zip(paths, short if len(set(short)) == len(short) else paths, strict=True))
 
 
 def parse_bins(text: str | None) -> dict[str, list[float] | None]:

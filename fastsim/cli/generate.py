@@ -75,6 +75,8 @@ def command(
         showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
         return
     source = event_input(input, gun, options)
+    if latent and (gun is None or not output.lower().endswith((".h5", ".hdf5"))):
+        raise click.UsageError("--latent is for a gun's sets in HDF5: give --gun and an output ending in .h5")
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show

@@ -27,15 +27,67 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in available() if name.startswith(incomplete)]
 
 
+def checked_model(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the name or path of a model, if there is one; nothing heavy is loaded for that."""
+    if value in (None, "pythia", "geant4"):
+        return value
+    from fastsim.errors import WeightsError
+    from fastsim.formats.atomic import HDF5_ENDINGS
+    from fastsim.sources import cards
+
+    assert value is not None
+    if value.lower().endswith(HDF5_ENDINGS):
+        if not Path(value).is_file():
+            raise click.BadParameter(f"library {value!r} does not exist")
+        return value
+    try:
+        cards.read(value)
+    except WeightsError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def checked_output(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return the path of an output, if its ending names a format."""
+    if value != "-":
+        from fastsim.errors import OutputError
+        from fastsim.formats.atomic import split_ending
+
+        try:
+            split_ending(value)
+        except OutputError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
 debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
+    "--debug",
+    is_flag=True,
+    is_eager=True,  # known before another option is found wrong
+    expose_value=False,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
 )
 model_option = click.option(
     "--model",
     metavar="NAME|PATH",
     shell_complete=complete_model,
+    callback=checked_model,
     help="Shipped model, path of a card (.json) or library (.h5), or pythia.",
 )
+
+
+def _checked_address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the address of a scheduler, if it is one and something answers there."""
+    if value is not None:
+        from fastsim.errors import FastsimError
+        from fastsim.production.dask import check_address
+
+        try:
+            check_address(value)
+        except FastsimError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
 
 
 class Slice(click.ParamType[tuple[int, int]]):
@@ -96,7 +148,12 @@ def run_options(
             help="Add what happens to FILE, one JSON a line.",
         ),
         click.option("--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help=workers),
-        click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://host:8786."),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            callback=_checked_address,
+            help="Workers of a Dask cluster, such as tcp://host:8786.",
+        ),
     ]
     names = ["seed", "num_events", "first_event", "slice", "force", "resume", "log", "workers", "scheduler"]
     if events:
@@ -132,7 +189,12 @@ def run_options(
 def output_option(description: str) -> Callable[[F], F]:
     """Return a decorator that adds the option ``-o`` with a help text."""
     return click.option(
-        "-o", "--output", required=True, type=click.Path(dir_okay=False, allow_dash=True), help=description
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(dir_okay=False, allow_dash=True),
+        callback=checked_output,
+        help=description,
     )
 
 

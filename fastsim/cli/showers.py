@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fastsim.cli.options import complete_model, decorated, output_option, run_options
+from fastsim.cli.options import checked_model, complete_model, decorated, output_option, run_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,6 +93,7 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
     "--model",
     metavar="NAME|PATH",
     shell_complete=complete_model,
+    callback=checked_model,
     help="Shipped model, path of a card (.json) or library (.h5), or geant4.",
 )
 @click.option(

@@ -50,8 +50,14 @@ def stage_options(function: F) -> F:
 
 
 def _words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Return the names in a text with commas between them."""
-    return tuple(word.strip() for word in value.split(","))
+    """Return the names of a chain, given with commas between them."""
+    from fastsim import stages
+    from fastsim.errors import PipelineError
+
+    try:
+        return stages.parse(value)
+    except PipelineError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | tuple[str, ...] | None:

@@ -30,7 +30,9 @@ def command(config: Path, output: Path | None, restart: bool) -> None:
       fastsim train my-model.json -o runs/my-model --restart
     """
     from fastsim.api import train
+    from fastsim.cli.progress import training_notes
 
     folder = output or Path("runs") / config.stem
-    card = train(config, folder, resume=not restart)
+    with training_notes():
+        card = train(config, folder, resume=not restart)
     click.echo(str(card))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
+from fastsim.event.arrays import Row, RowNumber, Rows, is_number, row_number, same_fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Incidents:
     """N particles at the front face of a calorimeter.
 
@@ -18,7 +21,7 @@ class Incidents:
     in rad, the azimuth of the direction of flight.
 
     Raises:
-        ValueError: if the arrays differ in length, or hold NaN, infinity or an energy that is not positive.
+        InvalidValue: if the arrays differ in length, or hold NaN, infinity or an energy that is not positive.
 
     >>> incidents = Incidents.perpendicular(22, [1.0, 10.0, 200.0])
     >>> len(incidents), incidents[1:].energy.tolist()
@@ -35,11 +38,11 @@ class Incidents:
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
         shapes = {getattr(self, name).shape for name in ("pdg_id", "energy", "theta", "phi")}
         if len(shapes) != 1 or self.pdg_id.ndim != 1:
-            raise ValueError("pdg_id, energy, theta and phi must be arrays of one dimension and one length")
+            raise InvalidValue("pdg_id, energy, theta and phi must be arrays of one dimension and one length")
         if not all(np.isfinite(a).all() for a in (self.energy, self.theta, self.phi)):
-            raise ValueError("an incident particle's energy or direction is NaN or infinite")
+            raise InvalidValue("an incident particle's energy or direction is NaN or infinite")
         if not (self.energy > 0).all():
-            raise ValueError(f"an incident particle has a kinetic energy of {self.energy.min():g} GeV")
+            raise InvalidValue(f"an incident particle has a kinetic energy of {self.energy.min():g} GeV")
 
     @classmethod
     def perpendicular(cls, pdg_id: int, energy: Floats) -> Incidents:
@@ -51,6 +54,24 @@ class Incidents:
     def __len__(self) -> int:
         return len(self.energy)
 
-    def __getitem__(self, rows: slice | NDArray[np.generic]) -> Incidents:
-        """Return the particles of a slice, a mask or an array of indices."""
+    def __iter__(self) -> Iterator[Row]:
+        return (self[row] for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other) if isinstance(other, Incidents) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<Incidents: {len(self):,}>"
+
+    @overload
+    def __getitem__(self, rows: RowNumber) -> Row: ...
+
+    @overload
+    def __getitem__(self, rows: Rows) -> Incidents: ...
+
+    def __getitem__(self, rows: RowNumber | Rows) -> Row | Incidents:
+        """Return one particle, its columns as numbers, or the particles of a slice, a mask or an array of indices."""
+        if is_number(rows):
+            k = row_number(rows, len(self))
+            return Row(**{name: getattr(self, name)[k] for name in ("pdg_id", "energy", "theta", "phi")})
         return Incidents(self.pdg_id[rows], self.energy[rows], self.theta[rows], self.phi[rows])

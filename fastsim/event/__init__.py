@@ -6,7 +6,7 @@ Everything here is NumPy; nothing knows files, models or runs.
 from fastsim.event.arrays import Floats, Ints, Ragged, offsets_from_counts, ragged_indices
 from fastsim.event.cells import Cells
 from fastsim.event.hard import UNKNOWN_SPIN, HardEvents, RunInfo
-from fastsim.event.particles import Decayed, History, ParticleSet, Partons
+from fastsim.event.particles import Decayed, History, Particle, Particles, ParticleSet, Partons
 
 __all__ = [
     "UNKNOWN_SPIN",
@@ -16,7 +16,9 @@ __all__ = [
     "HardEvents",
     "History",
     "Ints",
+    "Particle",
     "ParticleSet",
+    "Particles",
     "Partons",
     "Ragged",
     "RunInfo",

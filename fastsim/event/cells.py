@@ -9,15 +9,21 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.errors import InvalidValue
 from fastsim.event.arrays import Floats, Ints, Ragged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cells(Ragged):
     """The calorimeter cells that saw energy in each of E events.
 
     ``offsets`` (E+1,), ``id`` (M,) increasing in each event, ``energy`` (M,) in MeV, float32: event i has the slice
-    ``offsets[i]:offsets[i+1]``. :class:`fastsim.detector.towers.Towers` says what an id means.
+    ``offsets[i]:offsets[i+1]``, and ``cells[i]`` gives its ``id`` and ``energy``.
+    :class:`fastsim.detector.towers.Towers` says what an id means.
+
+    >>> cells = Cells([0, 2, 3], [1, 5, 2], [0.5, 2.0, 1.0])
+    >>> cells, cells[0].energy.tolist(), cells.sums().tolist()
+    (<Cells: 2 events, 3 cells>, [0.5, 2.0], [2.5, 1.0])
     """
 
     offsets: Ints
@@ -31,7 +37,7 @@ class Cells(Ragged):
         object.__setattr__(self, "id", np.asarray(self.id, dtype=np.int64))
         object.__setattr__(self, "energy", np.asarray(self.energy, dtype=np.float32))
         if self.id.shape != self.energy.shape or self.id.ndim != 1:
-            raise ValueError(f"{len(self.id)} cell ids but {len(self.energy)} energies")
+            raise InvalidValue(f"{len(self.id)} cell ids but {len(self.energy)} energies")
         self._check()
 
     def sums(self) -> Floats:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastsim.errors import InvalidValue
 from fastsim.event import kinematics
-from fastsim.event.arrays import Floats, Ints, Ragged, ragged_indices
+from fastsim.event.arrays import Floats, Ints, Ragged, Row, RowNumber, ragged_indices, row_number
 from fastsim.event.cells import Cells
 from fastsim.event.particles import ParticleSet, Partons
 
@@ -53,7 +54,7 @@ class RunInfo:
         return HardEvents.empty(max(1, len(self.weight_names)), with_cells="calorimeter" in self.provenance)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class HardEvents(Ragged):
     """A batch of E hard-process events: K entries of hard records, and later M final particles and calorimeter cells.
 
@@ -157,7 +158,53 @@ class HardEvents(Ragged):
         """
         return replace(self, particles=particles, origin=origin, particle_columns={})
 
-    def __getitem__(self, rows: slice | NDArray[np.generic]) -> HardEvents:
+    def row(self, number: RowNumber) -> Row:
+        """Return one event: entries and named columns as arrays, ``particles`` and ``cells`` of it, or None.
+
+        Raises:
+            IndexError: if there is no such event.
+        """
+        event: Row = super().row(number)
+        k = row_number(number, len(self))
+        event.particles = None if self.particles is None else self.particles[k]
+        event.cells = None if self.cells is None else self.cells[k]
+        one = self.batch(slice(k, k + 1))
+        event.origin = one.origin
+        event.event_columns = {name: values[0] for name, values in one.event_columns.items()}
+        event.hard_columns, event.particle_columns = one.hard_columns, one.particle_columns
+        return event
+
+    def to_awkward(self) -> Any:
+        """Return an awkward array of E records, one an event.
+
+        Its fields are ``number``, ``weights``, ``process``, ``scale`` and the named columns of the events; ``hard``,
+        the entries of the hard record with their named columns; and, where there are any, ``particles`` with
+        ``origin`` and their named columns, and ``cells``. Entries and particles are records named Momentum4D with px,
+        py, pz, E; where the package vector is installed, they know pt, eta, phi, mass, deltaR and the like. A column
+        whose name is one of these gets an underscore: ``mass_`` is the mass that the file gives a hard entry.
+
+        Raises:
+            MissingLibrary: if awkward is not installed.
+        """
+        from fastsim.event.awkward_arrays import lists, records, side_by_side, with_fields
+
+        fields = {name: getattr(self, name) for name in self._row_columns} | self.event_columns
+        fields["hard"] = lists(self.offsets, with_fields(records(self, self._item_columns), self.hard_columns))
+        if self.particles is not None:
+            more = {} if self.origin is None else {"origin": self.origin}
+            particles = with_fields(records(self.particles, ("pdg_id", "p4")), {**more, **self.particle_columns})
+            fields["particles"] = lists(self.particles.offsets, particles)
+        if self.cells is not None:
+            fields["cells"] = self.cells.to_awkward()
+        return side_by_side(fields)
+
+    def __repr__(self) -> str:
+        more = [] if self.particles is None else [f"{len(self.particles.pdg_id):,} particles"]
+        more += [] if self.cells is None else [f"{len(self.cells.id):,} cells"]
+        return f"<HardEvents: {', '.join([f'{len(self):,} events', f'{len(self.pdg_id):,} hard entries', *more])}>"
+
+    def batch(self, rows: Any) -> HardEvents:
+        """Return the batch of the events of a slice, a mask or an array of indices."""
         chosen = np.arange(len(self), dtype=np.int64)[rows]
         entries = ragged_indices(self.offsets, chosen)
         origin, finals = self.origin, np.zeros(0, np.int64)
@@ -165,7 +212,7 @@ class HardEvents(Ragged):
             finals = ragged_indices(self.particles.offsets, chosen)
             origin = None if origin is None else origin[finals]
         return replace(
-            super().__getitem__(chosen),
+            super().batch(chosen),
             particles=None if self.particles is None else self.particles[chosen],
             origin=origin,
             cells=None if self.cells is None else self.cells[chosen],
@@ -292,11 +339,11 @@ def _column(name: str, values: ArrayLike, size: int) -> NDArray[Any]:
     """
     array = np.asarray(values)
     if not name.isidentifier():
-        raise ValueError(f"column {name!r}: the name must be an identifier, such as jet_flavour")
+        raise InvalidValue(f"column {name!r}: the name must be an identifier, such as jet_flavour")
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"column {name!r}: holds {array.dtype}, must be numbers")
+        raise InvalidValue(f"column {name!r}: holds {array.dtype}, must be numbers")
     if array.ndim < 1 or len(array) != size:
-        raise ValueError(f"column {name!r}: has shape {array.shape}, must have {size} entries")
+        raise InvalidValue(f"column {name!r}: has shape {array.shape}, must have {size} entries")
     return array
 
 

@@ -25,7 +25,7 @@ def phi(p4: Floats) -> Floats:
     """Return the azimuth in (-pi, pi], shape (...), of four-momenta (..., 4)."""
     # copies: numpy takes a strided column to reach past its end, and where the result happens to lie there it leaves
     # its vector loop for the C library's function, whose last bit differs: the same momenta would give two azimuths
-    value: Floats = np.arctan2(np.ascontiguousarray(p4[..., 2]), np.ascontiguousarray(p4[..., 1]))
+    value: Floats = np.arctan2(np.asarray(p4[..., 2], order="C"), np.asarray(p4[..., 1], order="C"))
     return value
 
 

@@ -1,61 +1,215 @@
-"""Partons, and the ragged sets of particles that they become."""
+"""Particles, partons, and the ragged sets of particles that they become."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from fastsim.event.arrays import Floats, Ints, Ragged, ragged_indices
+from fastsim.errors import InvalidValue
+from fastsim.event import kinematics, species
+from fastsim.event.arrays import (
+    Floats,
+    Ints,
+    Ragged,
+    RowNumber,
+    Rows,
+    floats,
+    four_momenta,
+    ints,
+    is_number,
+    ragged_indices,
+    row_number,
+    same_fields,
+)
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
 from fastsim.event.species import PARTON_MASSES
 
 
-@dataclass(frozen=True)
-class Partons:
-    """N partons: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV.
+class FourMomenta:
+    """What follows from four-momenta ``p4`` (..., 4) as (E, px, py, pz) in GeV: one number for each, shape (...)."""
 
-    >>> partons = Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0])
-    >>> len(partons), partons[:1].p4.tolist()
-    (2, [[100.0, 100.0, 0.0, 0.0]])
+    p4: Floats
+
+    @property
+    def energy(self) -> Floats:
+        """Energy in GeV."""
+        return self.p4[..., 0]
+
+    @property
+    def px(self) -> Floats:
+        """Momentum along x in GeV."""
+        return self.p4[..., 1]
+
+    @property
+    def py(self) -> Floats:
+        """Momentum along y in GeV."""
+        return self.p4[..., 2]
+
+    @property
+    def pz(self) -> Floats:
+        """Momentum along the beam in GeV."""
+        return self.p4[..., 3]
+
+    @property
+    def pt(self) -> Floats:
+        """Transverse momentum in GeV."""
+        return kinematics.pt(self.p4)
+
+    @property
+    def eta(self) -> Floats:
+        """Pseudorapidity; infinite along the beam."""
+        return kinematics.eta(self.p4)
+
+    @property
+    def phi(self) -> Floats:
+        """Azimuth in (-pi, pi]."""
+        return kinematics.phi(self.p4)
+
+    @property
+    def rapidity(self) -> Floats:
+        """Rapidity along the beam."""
+        return kinematics.rapidity(self.p4)
+
+    @property
+    def mass(self) -> Floats:
+        """Invariant mass in GeV."""
+        return kinematics.mass(self.p4)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Particle(FourMomenta):
+    """One particle: its ``pdg_id``, and ``p4`` (4,) as (E, px, py, pz) in GeV; so ``pt``, ``eta`` ... are numbers.
+
+    >>> Particles([211, 22], [[5.0, 3.0, 4.0, 0.0], [1.0, 0.0, 1.0, 0.0]])[0]
+    <pi+: pT = 5 GeV, eta = 0, phi = 0.9273>
+    """
+
+    pdg_id: int
+    p4: Floats
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other) if isinstance(other, Particle) else NotImplemented
+
+    def __repr__(self) -> str:
+        return (
+            f"<{species.name(self.pdg_id)}: pT = {self.pt:.4g} GeV, eta = {self.eta + 0.0:.4g}, "
+            f"phi = {self.phi + 0.0:.4g}>"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Particles(FourMomenta):
+    """N particles: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV.
+
+    ``particles[i]`` is one of them, a slice, a mask or indices give several, and a loop goes over them.
+
+    Raises:
+        InvalidValue: if PDG ids and four-momenta are no arrays of numbers that fit each other.
     """
 
     pdg_id: Ints
     p4: Floats
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pdg_id", np.asarray(self.pdg_id, dtype=np.int64))
-        object.__setattr__(self, "p4", np.asarray(self.p4, dtype=np.float64).reshape(-1, 4))
+        object.__setattr__(self, "pdg_id", ints("PDG ids", self.pdg_id))
+        object.__setattr__(self, "p4", four_momenta("four-momenta", self.p4))
         if len(self.pdg_id) != len(self.p4):
-            raise ValueError(f"{len(self.pdg_id)} PDG ids but {len(self.p4)} four-momenta")
+            raise InvalidValue(f"{len(self.pdg_id)} PDG ids but {len(self.p4)} four-momenta")
 
     def __len__(self) -> int:
         return len(self.pdg_id)
 
-    def __getitem__(self, rows: slice | NDArray[np.generic]) -> Partons:
-        return Partons(self.pdg_id[rows], self.p4[rows])
+    @overload
+    def __getitem__(self, rows: RowNumber) -> Particle: ...
+
+    @overload
+    def __getitem__(self, rows: Rows) -> Self: ...
+
+    def __getitem__(self, rows: RowNumber | Rows) -> Particle | Self:
+        """Return the particle of a number, or the particles of a slice, a mask or an array of indices."""
+        if is_number(rows):
+            number = row_number(rows, len(self))
+            return Particle(int(self.pdg_id[number]), self.p4[number])
+        return type(self)(self.pdg_id[rows], self.p4[rows])
+
+    def __iter__(self) -> Iterator[Particle]:
+        return (self[row] for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other) if isinstance(other, Particles) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self):,}>"
+
+    def to_awkward(self) -> Any:
+        """Return an awkward array of N records named Momentum4D: pdg_id, px, py, pz, E.
+
+        Where the package vector is installed, they also know pt, eta, phi, mass, deltaR and the like.
+
+        Raises:
+            MissingLibrary: if awkward is not installed.
+        """
+        from fastsim.event.awkward_arrays import records
+
+        return records(self, ("pdg_id", "p4"))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Self]) -> Self:
+        """Return the particles of at least one batch as one batch."""
+        return cls(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]))
+
+
+class Partons(Particles):
+    """N partons: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV.
+
+    >>> partons = Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0])
+    >>> len(partons), partons[:1].p4.tolist(), partons.pt.round(6).tolist()
+    (2, [[100.0, 100.0, 0.0, 0.0]], [100.0, 50.0])
+    """
 
     @classmethod
     def from_pt_eta_phi(cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike) -> Partons:
-        """Return partons from pT (GeV), pseudorapidity and azimuth (rad), each (N,).
+        """Return partons from pT (GeV), pseudorapidity and azimuth (rad), each (N,) or a number for all.
 
         Their masses are those that the Pythia gun gives its partons (:data:`fastsim.event.species.PARTON_MASSES`).
+
+        Raises:
+            InvalidValue: if a PDG id is no quark's or gluon's, a pT is not positive, a value is not finite, or the
+                arrays differ in length.
         """
-        ids = np.asarray(pdg_id, dtype=np.int64)
+        given = {"pT": floats("pT", pt), "eta": floats("eta", eta), "phi": floats("phi", phi)}
+        arrays = {"PDG ids": ints("PDG ids", np.atleast_1d(np.asarray(pdg_id))), **given}
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
+        try:
+            size = np.broadcast_shapes(*(value.shape for value in arrays.values()))
+        except ValueError:
+            size = ()
+        if len(size) != 1:
+            raise InvalidValue(f"partons: shapes {shapes} do not fit: give arrays of one length, or numbers for all")
+        ids = np.broadcast_to(arrays["PDG ids"], size)
+        known = np.isin(np.abs(ids), tuple(PARTON_MASSES)) & (ids != -21)
+        if not known.all():
+            row = int(np.argmin(known))
+            raise InvalidValue(
+                f"parton {row}: PDG id {ids[row]} is no parton: 1 to 5 (d u s c b), -1 to -5, 21 (gluon)"
+            )
+        for name, value in given.items():
+            values = np.broadcast_to(value, size)
+            wrong = ~np.isfinite(values) | ((values <= 0) & (name == "pT"))
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                allowed = "above 0 GeV" if name == "pT" else "finite"
+                raise InvalidValue(f"parton {row}: {name} = {values[row]:g}, must be {allowed}")
         m = np.array([PARTON_MASSES[abs(int(i))] for i in ids], dtype=np.float64)
-        return cls(ids, p4_from_pt_eta_phi_m(pt, eta, phi, m))
-
-    @staticmethod
-    def concatenate(batches: Sequence[Partons]) -> Partons:
-        """Return the partons of at least one batch as one batch."""
-        return Partons(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]))
+        return cls(ids.copy(), p4_from_pt_eta_phi_m(given["pT"], given["eta"], given["phi"], m))
 
 
-@dataclass(frozen=True)
-class Decayed(Ragged):
+@dataclass(frozen=True, eq=False, repr=False)
+class Decayed(FourMomenta, Ragged):
     """The particles of N sets that decayed, D in all: status 2 of an event record. Mothers come before daughters.
 
     Attributes:
@@ -75,10 +229,11 @@ class Decayed(Ragged):
 
     _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "p4", "mother", "vertex")
     _items: ClassVar[str] = "decayed particles"
+    _rows: ClassVar[str] = "sets"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pdg_id", np.asarray(self.pdg_id, dtype=np.int64))
-        object.__setattr__(self, "p4", np.asarray(self.p4, dtype=np.float64).reshape(-1, 4))
+        object.__setattr__(self, "pdg_id", ints("PDG ids", self.pdg_id))
+        object.__setattr__(self, "p4", four_momenta("four-momenta", self.p4))
         object.__setattr__(self, "mother", np.asarray(self.mother, dtype=np.int64))
         object.__setattr__(self, "vertex", np.asarray(self.vertex, dtype=np.float64).reshape(-1, 4))
         self._check()
@@ -95,7 +250,7 @@ class Decayed(Ragged):
         return cls(**cls._joined(batches)) if batches else cls.empty()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class History:
     """Where the M final particles of N sets come from.
 
@@ -119,17 +274,26 @@ class History:
         """Return the history of final particles of which nothing is known: all from the partons, nothing decayed."""
         return cls(Decayed.empty(num_sets), np.full(num_particles, -1), np.zeros((num_particles, 4)))
 
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other) if isinstance(other, History) else NotImplemented
 
-@dataclass(frozen=True)
-class ParticleSet(Ragged):
+    def __repr__(self) -> str:
+        return f"<History: {len(self.mother):,} final of {len(self.decayed.pdg_id):,} decayed particles>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ParticleSet(FourMomenta, Ragged):
     """A ragged batch of N particle sets holding M final particles in all.
 
     ``offsets`` (N+1,), ``pdg_id`` (M,), ``p4`` (M, 4) as (E, px, py, pz) in GeV: set i is the slice
-    ``offsets[i]:offsets[i+1]``. ``history`` says what decayed into them, where that is known.
+    ``offsets[i]:offsets[i+1]``, and ``sets[i]`` gives it as :class:`Particles`. ``history`` says what decayed into
+    them, where that is known.
 
     >>> sets = ParticleSet([0, 2, 2], [211, 22], [[1.0, 0.0, 0.0, 0.9], [2.0, 0.0, 0.0, 2.0]])
-    >>> len(sets), sets.counts.tolist(), sets.sums()[0].tolist()
-    (2, [2, 0], [3.0, 0.0, 0.0, 2.9])
+    >>> len(sets), sets.counts.tolist(), sets.sums()[0].tolist(), sets
+    (2, [2, 0], [3.0, 0.0, 0.0, 2.9], <ParticleSet: 2 sets, 2 particles>)
+    >>> sets[0].pdg_id.tolist(), [len(particles) for particles in sets], sets[0][1].energy.item()
+    ([211, 22], [2, 0], 2.0)
     """
 
     offsets: Ints
@@ -139,27 +303,51 @@ class ParticleSet(Ragged):
 
     _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "p4")
     _items: ClassVar[str] = "particles"
+    _rows: ClassVar[str] = "sets"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pdg_id", np.asarray(self.pdg_id, dtype=np.int64))
-        object.__setattr__(self, "p4", np.asarray(self.p4, dtype=np.float64).reshape(-1, 4))
+        object.__setattr__(self, "pdg_id", ints("PDG ids", self.pdg_id))
+        object.__setattr__(self, "p4", four_momenta("four-momenta", self.p4))
         if len(self.pdg_id) != len(self.p4):
-            raise ValueError(f"{len(self.pdg_id)} PDG ids but {len(self.p4)} four-momenta")
+            raise InvalidValue(f"{len(self.pdg_id)} PDG ids but {len(self.p4)} four-momenta")
         self._check()
         if self.history is not None and (
             len(self.history.mother) != len(self.pdg_id)
             or len(self.history.vertex) != len(self.pdg_id)
             or len(self.history.decayed) != len(self)
         ):
-            raise ValueError("the history belongs to other particles: its numbers of particles or sets differ")
+            raise InvalidValue("the history belongs to other particles: its numbers of particles or sets differ")
 
-    def __getitem__(self, rows: slice | NDArray[np.generic]) -> Self:
+    @overload
+    def __getitem__(self, rows: RowNumber) -> Particles: ...
+
+    @overload
+    def __getitem__(self, rows: Rows) -> Self: ...
+
+    def __getitem__(self, rows: RowNumber | Rows) -> Any:
+        return super().__getitem__(rows)
+
+    def __iter__(self) -> Iterator[Particles]:
+        return (self[row] for row in range(len(self)))
+
+    def row(self, number: RowNumber) -> Particles:
+        """Return the particles of one set, counted from 0, or from the end if the number is negative.
+
+        Raises:
+            IndexError: if there is no such set.
+        """
+        k = row_number(number, len(self))
+        items = slice(self.offsets[k], self.offsets[k + 1])
+        return Particles(self.pdg_id[items], self.p4[items])
+
+    def batch(self, rows: Any) -> Self:
+        """Return the batch of the sets of a slice, a mask or an array of indices."""
         if self.history is None:
-            return super().__getitem__(rows)
+            return super().batch(rows)
         chosen = np.arange(len(self), dtype=np.int64)[rows]
         flat = ragged_indices(self.offsets, chosen)
         history = History(self.history.decayed[chosen], self.history.mother[flat], self.history.vertex[flat])
-        return replace(replace(self, history=None)[chosen], history=history)
+        return replace(replace(self, history=None).batch(chosen), history=history)
 
     def without_history(self) -> ParticleSet:
         """Return the final particles alone."""

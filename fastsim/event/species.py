@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastsim.errors import UnknownSpecies
+
 MASSES: dict[int, float] = {
     22: 0.0,
     111: 0.13498,
@@ -51,7 +53,7 @@ def mass(pdg_id: int) -> float:
     """Return the mass of one species in GeV.
 
     Raises:
-        KeyError: if neither the table nor ``particle`` knows the species.
+        UnknownSpecies: if neither the table nor ``particle`` knows the species.
 
     >>> mass(-211)
     0.13957
@@ -64,9 +66,9 @@ def mass(pdg_id: int) -> float:
     try:
         value = Particle.from_pdgid(pdg_id).mass
     except (ParticleNotFound, InvalidParticle) as error:
-        raise KeyError(pdg_id) from error
+        raise UnknownSpecies(f"PDG id {pdg_id}: no such species") from error
     if value is None:
-        raise KeyError(pdg_id)
+        raise UnknownSpecies(f"PDG id {pdg_id}: the particle table has no mass of it")
     return float(value) / 1000.0
 
 
@@ -81,6 +83,21 @@ def is_known(pdg_id: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+@lru_cache(maxsize=4096)
+def name(pdg_id: int) -> str:
+    """Return the name of a species, such as ``pi+``; "PDG id N" of one that ``particle`` does not know.
+
+    >>> name(211), name(21), name(0)
+    ('pi+', 'g', 'PDG id 0')
+    """
+    from particle import InvalidParticle, Particle, ParticleNotFound
+
+    try:
+        return str(Particle.from_pdgid(pdg_id).name)
+    except (ParticleNotFound, InvalidParticle):
+        return f"PDG id {pdg_id}"
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +121,7 @@ def _map(values: ArrayLike, function: object) -> NDArray[np.float64]:
 
 
 def masses(pdg_id: ArrayLike) -> NDArray[np.float64]:
-    """Return the masses in GeV of an array of PDG ids, same shape. Raises KeyError on an unknown species."""
+    """Return the masses in GeV of an array of PDG ids, same shape. Raises UnknownSpecies, a KeyError."""
     return _map(pdg_id, mass)
 
 

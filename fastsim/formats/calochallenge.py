@@ -14,13 +14,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
+from fastsim.event.arrays import Row, RowNumber, Rows, is_number, row_number, same_fields
 from fastsim.formats.atomic import HDF5_ENDINGS, AtomicPath, AtomicWriter, PathLike, writing
 
 CHUNK_VALUES = 4_000_000
@@ -29,7 +30,7 @@ ROWS = 100
 """Showers that a :class:`Writer` compresses together."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Showers:
     """N showers: ``incident`` energies (N,) and ``voxels`` (N, V) deposits, both in MeV."""
 
@@ -46,7 +47,26 @@ class Showers:
     def __len__(self) -> int:
         return len(self.voxels)
 
-    def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other) if isinstance(other, Showers) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<Showers: {len(self):,}, {self.voxels.shape[1]:,} voxels each>"
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[row] for row in range(len(self)))
+
+    @overload
+    def __getitem__(self, rows: RowNumber) -> Row: ...
+
+    @overload
+    def __getitem__(self, rows: Rows) -> Showers: ...
+
+    def __getitem__(self, rows: RowNumber | Rows) -> Row | Showers:
+        """Return one shower, its ``incident`` and ``voxels``, or the showers of a slice, a mask or indices."""
+        if is_number(rows):
+            k = row_number(rows, len(self))
+            return Row(incident=self.incident[k], voxels=self.voxels[k])
         return Showers(self.incident[rows], self.voxels[rows])
 
     @classmethod

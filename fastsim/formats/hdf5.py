@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -182,7 +182,8 @@ class Writer(_Tables):
 
     Args:
         path: the output.
-        attributes: version, seed, settings... as attributes of the file; what is no text or number becomes JSON.
+        attributes: version, seed, settings... as attributes of the file; what is no text or number becomes JSON. The
+            text ``latent_columns``, JSON, names the columns of the latents; each gets them as its attribute "columns".
         precision: ``float32`` (with float64 where a particle is off its shell) or ``float64``.
         force: replace an existing file.
 
@@ -199,6 +200,7 @@ class Writer(_Tables):
         force: bool = False,
     ) -> None:
         super().__init__(path, GUN, attributes or {}, force=force)
+        self._latent_columns: Mapping[str, Sequence[str]] = json.loads((attributes or {}).get("latent_columns", "{}"))
         self._kind = {"float32": "f4", "float64": "f8"}[precision]
         self.write(Partons(np.zeros(0, np.int64), np.zeros((0, 4))), ParticleSet.empty())
 
@@ -219,9 +221,10 @@ class Writer(_Tables):
         """Add the named columns (N, ...) of the partons just written; ``latent_NAME`` goes into ``latent/NAME``."""
         for name, values in columns.items():
             if name.startswith("latent_"):
-                self._append(
-                    f"latent/{name.removeprefix('latent_')}", values, "f8" if values.dtype.kind == "f" else "i4"
-                )
+                latent = name.removeprefix("latent_")
+                self._append(f"latent/{latent}", values, "f8" if values.dtype.kind == "f" else "i4")
+                if latent in self._latent_columns:
+                    self._tables[f"latent/{latent}"].attrs["columns"] = list(self._latent_columns[latent])
             else:
                 self._append_column(f"parton/columns/{name}", values)
 
@@ -325,6 +328,27 @@ def read(
         start, stop = _bounds(rows, len(file["parton/pdg_id"]))
         partons = Partons(file["parton/pdg_id"][start:stop], file["parton/p4"][start:stop])
         return partons, _particles(file, start, stop, history=history), _attributes(file)
+
+
+def read_gun(path: PathLike, rows: slice | None = None) -> HardEvents:
+    """Read partons, their particle sets, weights, latents and other named columns, as events of one parton each.
+
+    Latents are the columns ``latent_NAME`` of the events, as :class:`Writer` takes them.
+
+    Args:
+        path: a file in the gun layout.
+        rows: the partons wanted, a slice of step 1; all by default. Only these are read from disk.
+
+    Raises:
+        FastsimError: if the file is missing, damaged, of another layout or of a newer layout version.
+    """
+    partons, particles, _ = read(path, rows)
+    with _Reader(path, GUN) as file:
+        start, stop = _bounds(rows, len(file["parton/pdg_id"]))
+        latents = {f"latent_{name}": table[start:stop] for name, table in file.get("latent", {}).items()}
+        columns = {**latents, **_columns(file, "parton", start, stop)}
+    events = HardEvents.of_partons(partons, particles, weights=read_weights(path, rows), first_number=start)
+    return events.with_columns(event=columns)
 
 
 def layout(path: PathLike) -> str:

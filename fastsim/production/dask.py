@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from fastsim.errors import FastsimError
+from fastsim.extras import library
 from fastsim.production.chunks import single_threaded
 from fastsim.production.manifest import versions
 from fastsim.production.processes import Note
@@ -14,8 +17,28 @@ from fastsim.production.processes import Note
 J = TypeVar("J")
 R = TypeVar("R")
 
+PATIENCE = 5
+"""Seconds in which something has to answer at the address of the scheduler."""
 TIMEOUT = 30
 """Seconds that the scheduler may take to answer, and a first worker to connect to it."""
+
+
+def check_address(address: str) -> None:
+    """Refuse the address of a scheduler at which nothing can listen, before anything is loaded.
+
+    Raises:
+        FastsimError: if it is not like ``tcp://host:8786``, or nothing answers there within some seconds.
+    """
+    match = re.fullmatch(r"(?:(tcp|tls|ucx|ws|wss)://)?(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})/?", address)
+    if not match:
+        raise FastsimError(f"scheduler {address!r}: give an address such as tcp://host:8786")
+    if match[1] in (None, "tcp", "tls"):
+        try:
+            socket.create_connection((match[2].strip("[]"), int(match[3])), timeout=PATIENCE).close()
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise FastsimError(
+                f"no Dask scheduler answers at {address} ({error}); start one: dask scheduler"
+            ) from error
 
 
 class Cluster:
@@ -33,10 +56,10 @@ class Cluster:
     """
 
     def __init__(self, address: str, note: Note = lambda *_, **__: None) -> None:
-        from distributed import Client
-
+        check_address(address)
+        client = library("distributed").Client
         try:
-            self._client = Client(address, timeout=TIMEOUT, set_as_default=False)
+            self._client = client(address, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise FastsimError(
                 f"no Dask scheduler answers at {address} ({error}); start one: dask scheduler"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,9 @@ from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.run import Run
 from fastsim.production.summary import Summary
 from fastsim.sources.pipeline import Pipeline, Step
+
+COUNTED_BYTES = 50_000_000
+"""Larger files are not counted only to show how far a run is."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,28 @@ def run_events(given: Input, output: PathLike, stages: Stages, options: RunOptio
             summary = Summary(output=run.output, source=stages.source, cross_section=info.cross_section)
             with (
                 open_writer(run.output, info, force=run.replaces, gun=as_sets) as writer,
-                run.contents(chunks, summary, events.num) as batches,
+                run.contents(chunks, summary, _total(given, events, options)) as batches,
             ):
                 for batch in batches:
                     if len(batch):
                         writer.write(batch)
             run.commit(summary)
         return summary
+
+
+def _total(given: Input, events: EventRange, options: RunOptions) -> int | None:
+    """Return the number of events of the run, for the one who watches it; None where that is not known or slow to find.
+
+    To count the events of a file takes as long as to read through it.
+    """
+    sizes = [os.path.getsize(path) for path in given.paths]
+    if options.progress is None or not given.rereadable or sum(sizes) > COUNTED_BYTES:
+        return events.num
+    try:
+        left = max(given.count() - events.first, 0)
+    except (FastsimError, OSError):  # a bad file is refused where it is read
+        return events.num
+    return left if events.num is None else min(events.num, left)
 
 
 @contextmanager

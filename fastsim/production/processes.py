@@ -27,6 +27,22 @@ ATTEMPTS = 3
 """How many workers may die on one chunk before the run ends with an error."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+NO_GUARD = (
+    "worker processes import the script that started them: put what it does below the line "
+    "'if __name__ == \"__main__\":', or use threads"
+)
+
+NO_GUARD_STATUS = 97
+"""Exit status of a worker process that finds itself running the script anew."""
+
+
+def end_if_importing_script() -> None:
+    """End a worker process in which a run begins while it imports the script that started it."""
+    # what multiprocessing itself looks at before it starts a process
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(NO_GUARD_STATUS)
+
+
 Note = Callable[..., None]
 """Called with the name of what happened and named facts, for the log."""
 
@@ -64,6 +80,8 @@ class Processes(Generic[J, R]):
                 status = worker.end()
                 self._all.discard(worker)
                 self._note("worker died", exit_status=status)
+                if status == NO_GUARD_STATUS:
+                    raise FastsimError(NO_GUARD) from None
                 continue
             self._idle.put(worker)
             if error is not None:

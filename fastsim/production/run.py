@@ -19,7 +19,7 @@ from fastsim.formats.calochallenge import Showers
 from fastsim.production.chunks import Chunk, ChunkRunner
 from fastsim.production.manifest import ChunkRow, Manifest, manifest_path, plain
 from fastsim.production.options import EventRange, RunOptions
-from fastsim.production.processes import Processes
+from fastsim.production.processes import Processes, end_if_importing_script
 from fastsim.production.store import Store, chunk_folder, open_chunks, remove_chunks
 from fastsim.production.summary import Summary
 from fastsim.shipped import sha256_of
@@ -91,6 +91,7 @@ class Run:
         reads: Sequence[PathLike] = (),
         companions: Sequence[PathLike] = (),
     ) -> None:
+        end_if_importing_script()
         self.output = os.fspath(output)
         self.options, self.events = options, events
         self.settings = plain(settings)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastsim.event import HardEvents
 from fastsim.formats.calochallenge import Showers
+from fastsim.production import startup
 
 BAD_EVENTS, REJECTED_EVENTS = "bad_events", "rejected_events"
 """Notes that count events of the input that are not in the output: those that are none, and those Pythia rejects."""
@@ -125,6 +126,8 @@ class Summary(Counts):
         source: name of the source of the events.
         cross_section: cross-section of the input and its error, in pb.
         seconds: time since the run began.
+        loading: seconds of start-up before the run began.
+        compiling: seconds of start-up within the run, which rates leave out.
         resumed_events: events that an earlier, stopped run had computed already.
         started: when the run began, by ``time.perf_counter``.
 
@@ -138,6 +141,8 @@ class Summary(Counts):
     cross_section: tuple[float, float] = (0.0, 0.0)
     seconds: float = 0.0
     resumed_events: int = 0
+    loading: float = field(default_factory=startup.take)
+    compiling: float = 0.0
     started: float = field(default_factory=time.perf_counter, repr=False)
 
     def add(self, counts: Counts, *, seconds: float = 0.0, resumed: bool = False) -> None:
@@ -150,6 +155,7 @@ class Summary(Counts):
         """
         self += counts
         self.resumed_events += counts.events if resumed else 0
+        self.compiling += startup.take()
         self.seconds = time.perf_counter() - self.started
 
     @property
@@ -161,6 +167,16 @@ class Summary(Counts):
     def computed(self) -> int:
         """The number of events that this run computed."""
         return self.events - self.resumed_events
+
+    @property
+    def working(self) -> float:
+        """The time of the run in seconds, without start-up."""
+        return max(self.seconds - self.compiling, 0.0)
+
+    def startup_row(self) -> list[tuple[str, str]]:
+        """Return the row of the table that says how long the start took, if that can be noticed."""
+        seconds = self.loading + self.compiling
+        return [("start-up", f"{seconds:.1f} s (loading, compiling: not in the rate)")] if seconds >= 0.1 else []
 
     def facts(self) -> Mapping[str, Any]:
         """Return the named facts that a log holds about the run."""
@@ -194,7 +210,7 @@ class Summary(Counts):
     def rows(self) -> list[tuple[str, str]]:
         """Return the summary as names and formatted values, for a table."""
         new = self.computed
-        rate = new / self.events / self.seconds if self.events and self.seconds > 0 else 0.0
+        rate = new / self.events / self.working if self.events and self.working > 0 else 0.0
         rates = f"{_rounded(self.events * rate)} events/s, {_rounded(self.partons * rate)} partons/s"
         resumed = f" ({new:,} in this run)" if self.resumed_events else ""
         per_event = self.particles / self.events if self.events else 0.0
@@ -205,13 +221,14 @@ class Summary(Counts):
             ("partons", f"{self.partons:,}"),
             ("final particles", f"{self.particles:,} ({per_event:.1f} an event)"),
             ("sum of weights", f"{self.sum_weights:.6g} (of squares {self.sum_weights2:.6g})"),
-            ("time", f"{self.seconds:.1f} s ({rates})"),
+            ("time", f"{self.working:.1f} s ({rates})"),
         ]
         if self.cross_section[0]:
             rows.insert(2, ("cross-section", "{:.5g} ± {:.2g} pb".format(*self.cross_section)))
         if self.cells:
             visible = f"{1e-3 * self.visible / self.events:.4g} GeV"
             rows.insert(-2, ("cells", f"{self.cells:,} ({self.cells / self.events:.1f} with {visible} an event)"))
+        rows += self.startup_row()
         notes = dict(self.notes)
         if elsewhere := notes.pop(ELSEWHERE, 0):
             rows.append(
@@ -247,12 +264,12 @@ class ShowerSummary(Summary):
         rows = [("output", self.output), ("source", self.source), ("showers", f"{self.events:,}{resumed}")]
         if self.incident > 0:
             rows.append(("visible energy", f"{100 * self.visible / self.incident:.3f}% of the incident"))
-        time = f"{self.seconds:.1f} s"
-        if self.computed and self.seconds > 0:
-            time += f" ({self.computed / self.seconds:,.1f} showers/s"
+        time = f"{self.working:.1f} s"
+        if self.computed and self.working > 0:
+            time += f" ({self.computed / self.working:,.1f} showers/s"
             cost = f", {1e6 * self.busy / self.computed_energy:.1f} ms a GeV and worker" if self.by_energy else ""
             time += f"{cost})"
-        return [*rows, ("time", time)]
+        return [*rows, ("time", time), *self.startup_row()]
 
 
 def _rounded(value: float) -> str:

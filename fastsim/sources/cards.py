@@ -149,13 +149,17 @@ def available(makes: str | None = None) -> list[str]:
 
 
 def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
-    """Return the card of a shipped model or of a card file, and that file's path; the weights are not looked at.
+    """Return the card of a model, and that file's path; the weights are not looked at.
+
+    Args:
+        name_or_path: a shipped model's name, the path of a card or of the weights beside it, or a folder that has one
+            card with its weights.
 
     Raises:
         WeightsError: if there is no such model, or its card is malformed.
     """
     text = os.fspath(name_or_path)
-    path = data_folder() / "models" / f"{text}.json" if text in available() else Path(text)
+    path = data_folder() / "models" / f"{text}.json" if text in available() else _card_of(Path(text))
     if path.suffix != ".json" or not path.is_file():
         known = ", ".join((*available(), "pythia"))
         raise WeightsError(
@@ -167,11 +171,31 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[ModelCard, Path]:
         raise WeightsError(f"{path}: cannot be read: {error}") from error
 
 
+def _card_of(path: Path) -> Path:
+    """Return the card that a path stands for: a card, the weights beside it, or a folder with one card in it.
+
+    Raises:
+        WeightsError: if a folder has no card or several, or weights have none.
+    """
+    if path.suffix == ".safetensors":
+        card = path.with_suffix(".json")
+        if not card.is_file():
+            raise WeightsError(f"{path}: weights alone are no model: the card {card.name} is not beside them")
+        return card
+    if path.is_dir():
+        found = sorted(card for card in path.glob("*.json") if card.with_suffix(".safetensors").is_file())
+        if len(found) == 1:
+            return found[0]
+        what = f"several cards: give one of {', '.join(map(str, found))}" if found else "no card (.json) with weights"
+        raise WeightsError(f"{path}: the folder has {what}")
+    return path
+
+
 def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[ModelCard, Path]:
     """Return the card of a model, and the path of its weights, verified by their SHA-256.
 
     Args:
-        name_or_path: a shipped model's name, or the path of a card whose weights lie beside it.
+        name_or_path: as :func:`read` takes it.
 
     Raises:
         WeightsError: if card or weights are missing, malformed or altered.

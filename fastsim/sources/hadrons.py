@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,8 @@ class HadronSource(Source[Partons]):
 
     domain: Domain
     has_latent: ClassVar[bool] = False
+    latent_columns: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Names of the columns of each array of the latent, which files keep beside it."""
 
     @abstractmethod
     def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:

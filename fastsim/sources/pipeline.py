@@ -9,6 +9,7 @@ import numpy as np
 
 from fastsim.errors import PipelineError
 from fastsim.event import HardEvents
+from fastsim.sources.source import RNG, generator
 
 
 @runtime_checkable
@@ -70,8 +71,17 @@ class Pipeline:
             present = present | step.provides
         self.provides = present
 
-    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """Return the events after all Steps."""
+    def __repr__(self) -> str:
+        return f"<Pipeline: {', '.join(step.name for step in self.steps) or 'no steps'}>"
+
+    def step(self, events: HardEvents, *, rng: RNG = None) -> HardEvents:
+        """Return the events after all Steps.
+
+        Args:
+            events: the events, which stay as they are.
+            rng: a seed, a Generator, or None for randomness that differs from call to call.
+        """
+        rng = generator(rng)
         for step in self.steps:
             before = len(events)
             events = step.step(events, rng=rng)

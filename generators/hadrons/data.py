@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from generators.hadrons.tokens import TokenSample
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def load(
     for number in range(config.num_shards):
         path = folder / f"{number:04d}.npz"
         if not path.exists():
+            _log.info("data: drawing shard %d of %d, %d events", number + 1, config.num_shards, config.shard_events)
             sample = shard(config, number, workers=workers)
             partial = path.with_suffix(f".{os.getpid()}.part.npz")
             np.savez(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.errors import FastsimError, WeightsError
-from fastsim.event import Floats, Ints, ParticleSet, Partons
+from fastsim.event import Floats, Ints, ParticleSet, Partons, species
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import Domain
 from fastsim.sources.hadrons import HadronSource
 from generators.hadrons.decays import to_particles
-from generators.hadrons.latent import Latent, LatentModel
-from generators.hadrons.tokens import TokenSample, condition
+from generators.hadrons.latent import FEATURES, Latent, LatentModel
+from generators.hadrons.tokens import SPECIES, TokenSample, condition
 
 
 def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
@@ -37,6 +37,11 @@ class HadronModel(HadronSource, nn.Module):
 
     domain: Domain
     has_latent = True
+    latent_columns: ClassVar[Mapping[str, Sequence[str]]] = {
+        "counts": tuple(map(species.name, SPECIES)),
+        "total": ("E", "px", "py", "pz"),
+        "features": FEATURES,
+    }
     load_options: ClassVar[frozenset[str]] = frozenset()
     """Keyword arguments that :meth:`from_card` takes in addition to ``device``."""
     has_extras = True

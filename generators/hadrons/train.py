@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from generators.hadrons.tree.model import TreeModel
 from generators.hadrons.tree.train import TreeTraining, fit_tree
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit
+
+_log = logging.getLogger(__name__)
 
 Fit = Callable[[TokenSample, int, Path], FitResult]
 """Trains the particles of a model: from token sets, with a seed, in a folder."""
@@ -112,11 +116,16 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(seed)
     model, fit_particles = _untrained(config, latent_config.network, config_path)
-    sample = data.load(data_config, output.parent / "data", workers=available_cpus())
+    cache = output.parent / "data"
+    _log.info("data: %d shards of %d events, kept in %s", data_config.num_shards, data_config.shard_events, cache)
+    sample = data.load(data_config, cache, workers=available_cpus())
+    _log.info("data: %d sets", len(sample))
     if trained_latent is None:
+        _log.info("training the latent model in %s", folders["latent"])
         fit_latent(model.latent_model, sample, latent_config, seed, folders["latent"])
     else:
         model.latent_model.load_state_dict(trained_latent.state_dict())
+    _log.info("training the particles in %s", folders["particles"])
     result = fit_particles(sample, seed, folders["particles"])
     return model.save(
         output,
@@ -128,6 +137,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "steps": result.step,
             "best_step": result.best_step,
             f"validation_{_SELECTED_BY[kind]}": result.best_value,
+            "pythia8mc": version("pythia8mc"),
         },
     )
 

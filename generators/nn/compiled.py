@@ -22,6 +22,8 @@ from numba.core import entrypoints
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastsim.production.startup import starting
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ def _kernel(function: F, **options: Any) -> F:
 
     def compile_alone(*args: Any, **kwargs: Any) -> Any:
         # numba locks each pass, not the whole: of two threads that compile at once, one may meet a KeyError
-        with global_compiler_lock, _without_extensions(), _without_collector():
+        with global_compiler_lock, starting(), _without_extensions(), _without_collector():
             return compile_for_args(*args, **kwargs)
 
     kernel._compile_for_args = compile_alone

@@ -25,6 +25,7 @@ from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_count
 from fastsim.event.frames import to_lab
 from fastsim.event.kinematics import on_shell
 from fastsim.event.species import MASSES, PARTON_MASSES, conjugate, masses
+from fastsim.production.startup import starting
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import HadronSource
 from generators.hadrons.decays import decay_tree
@@ -44,6 +45,7 @@ _MAX_TRIES = 50
 _BLOCK = 256
 
 
+@starting()
 def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
     """Return an initialised Pythia for guns.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import logging
 import math
 import os
 import time
@@ -23,6 +24,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
+"""Says at level INFO where a training is: a line every ``log_every`` steps (attribute ``often``), and validations."""
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
 
@@ -137,6 +141,17 @@ class _Log:
             self._board.close()
 
 
+def _duration(seconds: float) -> str:
+    """Write a time in the unit that suits it.
+
+    >>> _duration(40.2), _duration(600), _duration(3 * 3600)
+    ('40 s', '10 min', '3.0 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def _optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
     """Make the optimisers, which share the trainable parameters."""
     matrices = {
@@ -245,6 +260,9 @@ def fit(
                 rate = config.log_every / (time.monotonic() - since)
                 means = {"loss": losses / config.log_every, "grad_norm": float(norm), "steps_per_second": rate}
                 log.write(step, means | {name: float(value) for name, value in parts.items()})
+                left = _duration((config.num_steps - step) / rate)
+                facts = (folder.name, step, config.num_steps, means["loss"], rate, left)
+                _log.info("%s: step %d of %d, loss %.5g, %.3g steps/s, %s left", *facts, extra={"often": True})
                 since, losses = time.monotonic(), 0.0
             out_of_time = config.max_minutes is not None and log.minutes >= config.max_minutes
             last = step == config.num_steps or out_of_time
@@ -254,6 +272,8 @@ def fit(
                     mean.copy_(buffer)
                 figures = validate(average)
                 log.write(step, {f"validation/{name}": value for name, value in figures.items()})
+                shown = ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
+                _log.info("%s: validation at step %d: %s", folder.name, step, shown)
                 if select and select not in figures:
                     raise ValueError(f"no figure {select!r} in the validation: it has {', '.join(sorted(figures))}")
                 if select and figures[select] < best_value:

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.extras import library
+from metrics.arrays import as_array
 from metrics.classifiers.trees import MIN_EVENTS
 from metrics.result import MetricResult
 from metrics.statistics.weights import event_weights
@@ -64,6 +66,8 @@ def multiclass_posterior(
         ValueError: if there are fewer than two generators or 30 events in a sample, the inputs do not fit, weights
             name no sample, or a weight is negative.
     """
+    real = as_array(real, "real", 2)
+    generated = {name: as_array(x, f"inputs of {name}", 2) for name, x in generated.items()}
     known = {} if generated_weights is None else generated_weights
     if len(generated) < 2:
         raise ValueError(f"a comparison of generators needs at least 2 of them, got {len(generated)}")
@@ -114,9 +118,7 @@ def _log_posterior(
     inputs: NDArray[Any], labels: NDArray[np.int64], weights: Floats, real: NDArray[Any], rng: np.random.Generator
 ) -> Floats:
     """Compute log p(k | x) of real events, shape (N, K), from trees trained on events with labels 0 ... K - 1."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    model = HistGradientBoostingClassifier(
+    model = library("sklearn.ensemble").HistGradientBoostingClassifier(
         max_iter=200,
         learning_rate=0.1,
         early_stopping=True,

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import offsets_from_counts, ragged_indices
+from metrics.arrays import array_arguments
 from metrics.classifiers.trees import ClassifierTest
 from metrics.hadrons import classifier_inputs
 from metrics.hadrons.jets import Jets
@@ -37,6 +38,7 @@ PAIR_SAMPLE = 500
 """Sets of the training part from which mean and spread of the pair features are taken."""
 
 
+@array_arguments(real_weights=1, generated_weights=1)
 def set_auc(
     real: Jets,
     generated: Jets,

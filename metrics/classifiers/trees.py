@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.extras import library
+from metrics.arrays import array_arguments
 from metrics.result import MetricResult
 from metrics.sample import Columns
 from metrics.statistics.permutation import permutation_null
@@ -88,6 +90,7 @@ class ClassifierTest:
         return ((real_score + generated_score) / total)[filled], (real / total)[filled], error[filled]
 
 
+@array_arguments(real=2, generated=2, real_weights=1, generated_weights=1)
 def classifier_test(
     real: NDArray[Any] | Columns,
     generated: NDArray[Any] | Columns,
@@ -113,8 +116,6 @@ def classifier_test(
     Raises:
         ValueError: if a sample has fewer than 30 events, the inputs do not fit, or a weight is negative.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     if real.ndim != 2 or real.shape[1:] != generated.shape[1:]:
         raise ValueError(f"inputs of shapes {real.shape} and {generated.shape}: expected (N, D) and (N', D)")
     if min(len(real), len(generated)) < MIN_EVENTS:
@@ -136,7 +137,7 @@ def classifier_test(
     inputs = np.empty((len(labels), real.shape[1]))
     inputs[place[: len(kept[0])]] = real[kept[0]]
     inputs[place[len(kept[0]) :]] = generated[kept[1]]
-    model = HistGradientBoostingClassifier(
+    model = library("sklearn.ensemble").HistGradientBoostingClassifier(
         max_iter=200,
         learning_rate=0.1,
         early_stopping=True,

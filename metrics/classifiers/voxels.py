@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.formats.calochallenge import Showers, check_showers
+from metrics.arrays import array_arguments
 from metrics.classifiers.trees import ClassifierTest
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def mlp_auc(
     )
 
 
+@array_arguments(real_weights=1, generated_weights=1)
 def voxel_auc(
     real: Showers,
     generated: Showers,

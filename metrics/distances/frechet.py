@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.arrays import array_arguments
 from metrics.result import MetricResult
 from metrics.statistics.permutation import permutation_null
 from metrics.statistics.weights import block_numbers, event_weights
@@ -71,6 +72,7 @@ def _root(cov: Floats) -> Floats:
         return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
 
 
+@array_arguments(real=2, generated=2, real_weights=1, generated_weights=1, scale=1)
 def fpd(
     real: NDArray[Any],
     generated: NDArray[Any],

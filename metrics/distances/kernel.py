@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.arrays import array_arguments
 from metrics.distances.frechet import check_features, scales
 from metrics.result import MetricResult
 from metrics.statistics.permutation import permutation_null
@@ -62,6 +63,7 @@ class _Blocks:
         return float(within - 2.0 * across)
 
 
+@array_arguments(real=2, generated=2, real_weights=1, generated_weights=1, scale=1)
 def kpd(
     real: NDArray[Any],
     generated: NDArray[Any],

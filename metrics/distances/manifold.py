@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.arrays import array_arguments
 from metrics.distances.frechet import check_features
 from metrics.result import MetricResult
 from metrics.statistics.permutation import Null, relabellings, split_error
@@ -50,6 +51,7 @@ NUM_SPLITS = 8
 _PAIRS = 2**22
 
 
+@array_arguments(real=2, generated=2, real_weights=1, generated_weights=1)
 def prdc(
     real: NDArray[Any],
     generated: NDArray[Any],

@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event.kinematics import delta_phi
+from fastsim.extras import library
+from metrics.arrays import array_arguments
 from metrics.distances.manifold import check_unweighted
 from metrics.hadrons.jets import Jets
 from metrics.result import MetricResult
@@ -44,6 +46,7 @@ NUM_SPLITS = 20
 """Random splits of each batch into halves, for the errors."""
 
 
+@array_arguments(one=2, other=2)
 def emd(one: NDArray[Any], other: NDArray[Any], *, radius: float = 1.0) -> float:
     """Compute the energy mover's distance of two particle sets, in units of pT.
 
@@ -96,7 +99,7 @@ def padded_emds(x: NDArray[Any], y: NDArray[Any]) -> Floats:
     Args:
         x, y: eta, phi, pT of particles in the first three columns, (N, P, F) and (N', P', F); pT 0 is padding.
     """
-    import ot
+    ot = library("ot")
 
     sides = [[jet[jet[:, 2] > 0] for jet in np.asarray(side, dtype=np.float64)] for side in (x, y)]
     out = np.zeros((len(x), len(y)))
@@ -111,6 +114,7 @@ def padded_emds(x: NDArray[Any], y: NDArray[Any]) -> Floats:
     return out
 
 
+@array_arguments(real_weights=1, generated_weights=1)
 def coverage_and_mmd(
     real: Jets,
     generated: Jets,
@@ -231,7 +235,7 @@ def _pairwise(sets: list[Floats], radius: float) -> Floats:
 
 def _distance(one: Floats, other: Floats, radius: float) -> float:
     """Compute the EMD of two sets (n, 3) and (n', 3) of positive pT."""
-    import ot
+    ot = library("ot")
 
     if one[:, PT].sum() < other[:, PT].sum():
         one, other = other, one

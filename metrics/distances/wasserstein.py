@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.arrays import array_arguments
 from metrics.result import MetricResult
 from metrics.statistics.permutation import Null, relabellings
 from metrics.statistics.weights import event_weights, exchangeable_units
@@ -27,6 +28,7 @@ PIECE = 2**22
 """Values sorted at a time: of larger samples, only a few more bytes a value are in memory."""
 
 
+@array_arguments(x=1, y=1, x_weights=1, y_weights=1)
 def wasserstein_1(
     x: NDArray[Any], y: NDArray[Any], x_weights: NDArray[Any] | None = None, y_weights: NDArray[Any] | None = None
 ) -> float:
@@ -49,6 +51,7 @@ def wasserstein_1(
     return float(pooled.distances(lambda _: pooled.shares(np.arange(len(x) + len(y)) < len(x)), 1)[0])
 
 
+@array_arguments(real=1, generated=1, real_weights=1, generated_weights=1, real_groups=1, generated_groups=1)
 def w1(
     real: NDArray[Any],
     generated: NDArray[Any],

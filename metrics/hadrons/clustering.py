@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
 from fastsim.event.kinematics import eta, pt
 from fastsim.event.species import NEUTRINOS
+from fastsim.extras import library
 from metrics.hadrons.jets import Sets
 
 Floats = NDArray[np.float64]
@@ -107,8 +108,8 @@ def cluster_sequence(offsets: Ints, p4: Floats, algorithm: str, radius: float) -
         FastJet's ClusterSequence over an awkward array.
     """
     import awkward as ak
-    import fastjet
 
+    fastjet = library("fastjet")
     fastjet.ClusterSequenceArea.set_fastjet_banner_stream(None)
     columns = [ak.contents.NumpyArray(np.ascontiguousarray(p4[:, k])) for k in (1, 2, 3, 0)]
     record = ak.contents.RecordArray(columns, ["px", "py", "pz", "E"], parameters={"__record__": "Momentum4D"})

@@ -40,7 +40,7 @@ class Conditions(Protocol):
     def p4(self) -> Floats: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Jets(Ragged):
     """N particle sets relative to their partons, M particles in all, in decreasing pT within a set.
 
@@ -69,6 +69,7 @@ class Jets(Ragged):
     _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel")
     _row_columns: ClassVar[tuple[str, ...]] = ("parton_id", "parton_pt")
     _items: ClassVar[str] = "particles"
+    _rows: ClassVar[str] = "sets"
 
     def __post_init__(self) -> None:
         self._check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,13 +14,17 @@ from fastsim.formats.atomic import AtomicPath, writing
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.report import plots
+from metrics.report.meanings import result_meaning
 from metrics.report.pictures import Look, Picture, looks
 from metrics.report.sections import Section, sections
 from metrics.report.verdict import (
     VERDICTS,
+    bin_text,
+    by_significance,
     closest,
     disagreement,
     metric_names,
+    overall,
     plus_minus,
     sigmas_text,
     verdict,
@@ -63,7 +67,7 @@ th, td { text-align: left; vertical-align: top; padding: .4rem .9rem .4rem 0; bo
 thead th { vertical-align: bottom; max-width: 16rem; overflow-wrap: anywhere; }
 td { white-space: nowrap; }
 td.wrap { white-space: normal; overflow-wrap: anywhere; }
-td small { display: block; color: var(--dim); }
+td small, tbody th small { display: block; color: var(--dim); font-weight: 400; max-width: 30rem; }
 .agrees { color: var(--agrees); } .tension { color: var(--tension); } .differs { color: var(--differs); }
 .agrees, .tension, .differs { font-weight: 600; white-space: nowrap; }
 details { margin: .8rem 0; }
@@ -88,6 +92,8 @@ def write(
     classifiers: Mapping[str, ClassifierTest] | None = None,
     *,
     title: str = "Evaluation report",
+    provenance: Mapping[str, str] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
     """Write ``index.html``, whole or not at all; equal arguments give equal pages.
 
@@ -97,6 +103,8 @@ def write(
         samples: the samples by their names in the evaluation, the real one first.
         classifiers: outcomes by "sample" or "sample: metric", where there are any.
         title: of the page.
+        provenance: what else the page shall say about where it comes from, by name: files, command, date.
+        progress: called with the number of finished sections and of all.
 
     Returns:
         The path of the page.
@@ -110,8 +118,8 @@ def write(
     if list(samples) != names:
         raise ValueError(f"the samples are {list(samples)}, but the evaluation holds {names}, the real one first")
     look = looks(samples)
-    shown = sections(evaluation, samples, classifiers or {}, look)
-    page = _page(title, evaluation, samples, shown, look)
+    shown = sections(evaluation, samples, classifiers or {}, look, progress or (lambda done, total: None))
+    page = _page(title, evaluation, samples, shown, look, provenance or {})
     path = Path(folder) / "index.html"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +140,7 @@ def _page(
     samples: Mapping[str, Sample],
     shown: Sequence[Section],
     look: Mapping[str, Look],
+    provenance: Mapping[str, str],
 ) -> str:
     """Write the whole page."""
     meaning = "; ".join(f"“{word}” is {text}" for word, text in VERDICTS.items())
@@ -141,7 +150,8 @@ def _page(
             "Metrics",
             "Each value stands above its null: the same metric between samples of these sizes that are equal in "
             "distribution. σ counts the null's standard deviations from the null's mean, positive where the "
-            f"sample is worse: {meaning}. One comparison in twenty is beyond 2 sigma by chance. p is the "
+            f"sample is worse: {meaning}. One comparison in twenty is beyond 2 sigma by chance: read the verdict over "
+            "all metrics, above. p is the "
             "probability of a value at least as bad between equal samples.",
             _metrics_table(evaluation, look) + _skipped(evaluation),
         )
@@ -157,7 +167,9 @@ def _page(
             )
         )
     parts += [_section(s.anchor, s.title, s.text, "".join(_figures(row) for row in s.rows)) for s in shown]
-    parts.append(_section("run", "Run", "What this page was made from.", _run_table(evaluation, samples, look)))
+    parts.append(
+        _section("run", "Run", "What this page was made from.", _run_table(evaluation, samples, look, provenance))
+    )
     anchors = [("metrics", "Metrics"), *([("bins", "Bins")] if evaluation.bins else [])]
     anchors += [*((s.anchor, s.title) for s in shown), ("run", "Run")]
     links = "".join(f'<li><a href="#{anchor}">{escape(text)}</a></li>' for anchor, text in anchors)
@@ -188,42 +200,85 @@ def _summary(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
     """Write in sentences which sample is closest, and where each sample is worst."""
     if not any(evaluation.results.values()):
         return ""
-    best, names = closest(evaluation), metric_names(evaluation)
     lines = []
     if len(evaluation.results) > 1:
+        best, won = closest(evaluation), wins(evaluation)
+        counts = ", ".join(f"{_name(name, look)} in {len(won[name])}" for name in evaluation.results)
+        lead = "No sample is closest" if best is None else f"{_name(best, look)} is closest"
         lines.append(
-            f"<p>{_name(best, look)} is closest to {_name(evaluation.real, look)}: it is nearest to what equal samples "
-            f"give in {len(wins(evaluation)[best])} of {len(names)} metrics.</p>"
+            f"<p>{lead} to {_name(evaluation.real, look)}: closer than every other by 3 σ is, of "
+            f"{len(metric_names(evaluation))} metrics, {counts}.</p>"
         )
     else:
-        lines.append(f"<p>{_name(best, look)} held against {_name(evaluation.real, look)}:</p>")
+        sample = next(iter(evaluation.results))
+        lines.append(f"<p>{_name(sample, look)} held against {_name(evaluation.real, look)}:</p>")
     items = []
     for sample, by_name in evaluation.results.items():
+        total = overall(evaluation, sample)
         words = [verdict(disagreement(r)) for r in by_name.values()]
         counts = ", ".join(f'<span class="{w}">{w}</span> in {words.count(w)}' for w in VERDICTS if w in words)
         judged = {name: disagreement(r) for name, r in by_name.items() if verdict(r.excess) != "no null"}
         furthest = max(judged, key=judged.__getitem__, default=None)
-        item = f"{_name(sample, look)}: {counts or 'no metric'}"
+        item = (
+            f'{_name(sample, look)} <span class="{total.verdict}">{total.verdict}</span>: {total.beyond} of '
+            f"{total.judged} metrics beyond 2 σ, where equal samples have {total.expected:.1f} on average; "
+            f"{counts or 'no metric'}"
+        )
         if furthest is not None:
             item += f"; furthest in {escape(furthest)} ({sigmas_text(by_name[furthest].excess)} σ)"
         at = worst(evaluation, sample)
         if at is not None:
-            item += f"; worst bin: {escape(at[0])} in {escape(at[1])} ({sigmas_text(at[2].excess)} σ)"
+            item += f"; worst bin: {escape(bin_text(at[0]))} in {escape(at[1])} ({sigmas_text(at[2].excess)} σ)"
         items.append(f"<li>{item}.</li>")
     return f'<div class="summary">{"".join(lines)}<ul>{"".join(items)}</ul></div>\n'
 
 
 def _metrics_table(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
-    """Write one row a metric, the samples side by side."""
+    """Write one row a metric: of several samples side by side, of one with the most significant metric first."""
+    samples = list(evaluation.results)
+    if len(samples) == 1:
+        return _one_sample_table(evaluation, samples[0])
     rows = []
     for name in metric_names(evaluation):
         cells = []
         for sample, by_name in evaluation.results.items():
-            at = evaluation.worst_bin(sample, name)
-            where = "" if at is None else f"<small>worst bin: {escape(at[0])} ({sigmas_text(at[1].excess)} σ)</small>"
+            where = _worst_bin(evaluation, sample, name)
+            where = f"<small>worst bin: {where}</small>" if where else ""
             cells.append(f"<td>{_cell(by_name[name])}{where}</td>" if name in by_name else "<td>–</td>")
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    return _table(["metric", *(_name(sample, look) for sample in evaluation.results)], rows, "Metrics by sample")
+        rows.append(f'<tr><th scope="row">{_described(name)}</th>{"".join(cells)}</tr>')
+    return _table(["metric", *(_name(sample, look) for sample in samples)], rows, "Metrics by sample")
+
+
+def _one_sample_table(evaluation: Evaluation, sample: str) -> str:
+    """Write one row a metric with a column for each figure, the most significant first."""
+    rows = []
+    for name in by_significance(evaluation, sample):
+        result = evaluation.results[sample][name]
+        word = verdict(disagreement(result))
+        cells = [
+            plus_minus(result.value, result.error),
+            plus_minus(result.null_value, result.null_error),
+            sigmas_text(result.excess),
+            f'<span class="{word}">{word}</span>',
+            "" if result.p_value is None else f"{result.p_value:.2g}",
+            *([_worst_bin(evaluation, sample, name)] if evaluation.bins else []),
+        ]
+        columns = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f'<tr><th scope="row">{_described(name)}</th>{columns}</tr>')
+    header = ["metric", "value", "null", "σ", "verdict", "p", *(["worst bin"] if evaluation.bins else [])]
+    return _table(header, rows, f"Metrics of {sample}, by significance")
+
+
+def _described(name: str) -> str:
+    """Write the name of a metric, and below it what it is."""
+    meaning = result_meaning(name)
+    return escape(name) + (f"<small>{escape(meaning)}</small>" if meaning else "")
+
+
+def _worst_bin(evaluation: Evaluation, sample: str, name: str) -> str:
+    """Write where the bins have the largest difference; nothing without bins."""
+    at = evaluation.worst_bin(sample, name)
+    return "" if at is None else f"{escape(bin_text(at[0]))} ({sigmas_text(at[1].excess)} σ)"
 
 
 def _skipped(evaluation: Evaluation) -> str:
@@ -240,18 +295,21 @@ def _bins_table(evaluation: Evaluation, sample: str) -> str:
     for label, by_sample in evaluation.bins.items():
         results = by_sample.get(sample, {})
         cells = "".join(f"<td>{_cell(results[name]) if name in results else '–'}</td>" for name in names)
-        rows.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{escape(bin_text(label))}</th>{cells}</tr>')
     inner = _table(["bin", *(escape(name) for name in names)], rows, f"Metrics of {sample} by bin")
     return f"<details><summary>{escape(sample)}: every value by bin</summary>{inner}</details>\n"
 
 
-def _run_table(evaluation: Evaluation, samples: Mapping[str, Sample], look: Mapping[str, Look]) -> str:
+def _run_table(
+    evaluation: Evaluation, samples: Mapping[str, Sample], look: Mapping[str, Look], provenance: Mapping[str, str]
+) -> str:
     rows = []
     for name, sample in samples.items():
         role = "real" if name == evaluation.real else "generated"
         num_events = evaluation.num_events.get(name, len(sample))
         weighted = ", weighted" if sample.weights is not None else ""
         rows.append((_name(name, look), f"{role}, {num_events:,} {escape(evaluation.kind)}{weighted}"))
+    rows += [(escape(name), escape(text)) for name, text in provenance.items()]
     rows += [("protocol", escape(evaluation.protocol)), ("seed", str(evaluation.seed))]
     versions = {"fastsim": __version__, "Python": platform.python_version()}
     versions |= {package: number_or_none for package in _PACKAGES if (number_or_none := _version(package)) is not None}

@@ -9,6 +9,8 @@ from functools import wraps
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from fastsim.extras import library
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -153,9 +155,7 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
-        import matplotlib
-        import mplhep
-
+        matplotlib, mplhep = library("matplotlib"), library("mplhep")
         with matplotlib.rc_context({**mplhep.style.ROOT, **_SIZES}):
             return draw(*args, **kwargs)
 
@@ -168,9 +168,8 @@ def new_figure(width: float, height: float) -> Figure:
     Args:
         width, height: in inches.
     """
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height))
+    figure: Figure = library("matplotlib.figure").Figure(figsize=(width, height))
+    return figure
 
 
 def _bytes(figure: Figure, form: str) -> bytes:

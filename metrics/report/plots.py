@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metrics.evaluation import Evaluation
 from metrics.report.histograms import Axis, Histogram, choose_axis, density, distance
 from metrics.report.pictures import PALETTE, REAL, Look, Picture, label, new_figure, styled
-from metrics.report.verdict import main_metrics, sigmas_text
+from metrics.report.verdict import bin_text, main_metrics, sigmas_text
 from metrics.sample import Sample
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 MAX_OBSERVABLES = 24
 """A page with more panels is not read."""
 
-_RATIO_SPANS = (0.1, 0.25, 0.5, 1.0)
+_RATIO_SPANS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 _SIGMA_STEPS = (0.0, 2.0, 3.0, 5.0, 10.0, 20.0)
 
 
@@ -31,7 +31,7 @@ def distributions(
     samples: Mapping[str, Sample],
     look: Mapping[str, Look],
     names: Mapping[str, str],
-    meanings: Mapping[str, str],
+    meaning: Callable[[str], str],
 ) -> tuple[list[Picture], int]:
     """Draw distribution and ratio to the real sample of each observable; of many, those that differ most.
 
@@ -39,7 +39,7 @@ def distributions(
         samples: the real one first.
         look: how each is drawn.
         names: labels of the observables on an axis, where their key is not enough.
-        meanings: descriptions of observables, for those that need one.
+        meaning: gives the description of an observable.
 
     Returns:
         The pictures, in the order of the observables, and the number of observables left out.
@@ -56,7 +56,7 @@ def distributions(
 
     shown = sorted(histograms, key=furthest, reverse=True)[:MAX_OBSERVABLES]
     pictures = [
-        panel(key, *histograms[key], look, names.get(key, label(key, 40)), note=meanings.get(key, ""))
+        panel(key, *histograms[key], look, names.get(key, label(key, 40)), note=meaning(key))
         for key in histograms
         if key in shown
     ]
@@ -115,7 +115,7 @@ def panel(
     if axis.logarithmic:
         logarithmic(ratio, axis)
     ratio.set_xlim(axis.edges[0], axis.edges[-1])
-    ratio.set_ylim(1 - span, 1 + span)
+    ratio.set_ylim(max(0.0, 1 - span), 1 + span)
     ratio.set_xlabel(name)
     ratio.set_ylabel("/ real", loc="center")
     top.set_ylabel(unit)
@@ -128,7 +128,7 @@ def panel(
     figure.align_ylabels([top, ratio])
     outside = {n: h.outside for n, h in histograms.items() if abs(h.outside) > 0.01}
     beyond = ", ".join(f"{n} {100 * share:.1f}%" for n, share in outside.items())
-    caption = " ".join(filter(None, [note, f"Beyond the axis: {beyond}." if beyond else ""]))
+    caption = " ".join(filter(None, [f"{note}." if note else "", f"Beyond the axis: {beyond}." if beyond else ""]))
     alt = f"{title}: {', '.join(generated)} against {real_name}, and their ratio."
     return Picture.of(figure, title, caption, alt)
 
@@ -168,7 +168,7 @@ def logarithmic(at: Axes, axis: Axis) -> None:
 
 
 def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats) -> float:
-    """Choose half the height of a ratio panel: the smallest that holds nine in ten of the well-measured bins.
+    """Choose how far a ratio panel reaches above 1, and below it as far as 0: it holds all well-measured bins.
 
     Args:
         quotients: ratios of each generated sample to the real one, (B,) each.
@@ -176,13 +176,13 @@ def ratio_span(quotients: list[Floats], errors: list[Floats], real_error: Floats
         real_error: relative error of the real sample, (B,).
 
     Returns:
-        The panel goes from 1 minus to 1 plus this.
+        The panel goes from 1 minus this, at least 0, to 1 plus this.
     """
     measured = [
         np.abs(q - 1)[np.isfinite(q) & (np.hypot(e, real_error) < 0.3)] for q, e in zip(quotients, errors, strict=True)
     ]
     values = np.concatenate(measured) if measured else np.zeros(0)
-    reach = float(np.quantile(values, 0.9)) if len(values) else 0.0
+    reach = float(values.max()) if len(values) else 0.0
     return next((span for span in _RATIO_SPANS if span > reach), _RATIO_SPANS[-1])
 
 
@@ -206,19 +206,21 @@ def heat_map(evaluation: Evaluation, sample: str) -> Picture:
         for i, name in enumerate(names):
             if name in by_sample.get(sample, {}):
                 grid[i, j] = by_sample[sample][name].excess
-    rows, columns = [label(name, 30) for name in names], [label(name, 30) for name in bins]
+    known = ~np.isnan(grid).all(axis=1)
+    grid, names = grid[known], [name for name, shown in zip(names, known, strict=True) if shown]
+    rows, columns = [label(name, 30) for name in names], [label(bin_text(name), 30) for name in bins]
     if len(columns) > len(rows):
         grid, rows, columns = grid.T, columns, rows
-    figure = new_figure(2.6 + 0.62 * len(columns), 1.9 + 0.3 * len(rows))
+    figure = new_figure(3.4 + 0.62 * len(columns), 1.6 + 0.34 * len(rows))
     at = figure.subplots()
     colours = ListedColormap(["#f4f4f4", "#fde8b5", "#fdbe6f", "#e8743b", "#a92d2d", "#5a0f1c"])
     norm = BoundaryNorm([*_SIGMA_STEPS, 1e9], colours.N)
     image = at.imshow(np.minimum(np.abs(grid), 1e8), cmap=colours, norm=norm, aspect="auto")
     for (i, j), value in np.ndenumerate(grid):
         dark = abs(value) >= _SIGMA_STEPS[4]
-        at.text(j, i, sigmas_text(value), ha="center", va="center", fontsize=7.5, color="w" if dark else "k")
-    at.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    at.set_yticks(range(len(rows)), rows, fontsize=8)
+        at.text(j, i, sigmas_text(value), ha="center", va="center", fontsize=9, color="w" if dark else "k")
+    at.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=10)
+    at.set_yticks(range(len(rows)), rows, fontsize=10)
     at.tick_params(which="both", length=0, pad=3)
     at.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
     at.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
@@ -230,7 +232,7 @@ def heat_map(evaluation: Evaluation, sample: str) -> Picture:
     caption = "Every cell: sigmas from what equal samples of that bin's size give; darker is further."
     if left_out:
         caption += f" W1 of the observables that differ most; {len(left_out)} others are in the table below."
-    return Picture.of(figure, sample, caption, f"Metrics of {sample} by bin, in sigmas.", wide=len(columns) > 8)
+    return Picture.of(figure, sample, caption, f"Metrics of {sample} by bin, in sigmas.", wide=True)
 
 
 @styled
@@ -280,6 +282,6 @@ def _ratio_points(at: Axes, x: Floats, quotient: Floats, error: Floats, span: fl
     """Draw points with errors; those beyond the panel are triangles at its rim."""
     inside = np.abs(quotient - 1) <= span
     at.errorbar(x[inside], quotient[inside], error[inside], fmt=".", ms=3, lw=0.8, color=colour)
-    rims = ((quotient > 1 + span, "^", 1 + 0.94 * span), (quotient < 1 - span, "v", 1 - 0.94 * span))
+    rims = ((quotient > 1 + span, "^", 1 + 0.94 * span), (quotient < 1 - span, "v", max(0.02, 1 - 0.94 * span)))
     for beyond, marker, rim in rims:
         at.plot(x[beyond], np.full(int(beyond.sum()), rim), marker, ms=3, color=colour)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,8 @@ from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import Jets
-from metrics.hadrons.observables import OBSERVABLES
 from metrics.report import plots, plots_classifier, plots_jets, plots_showers
+from metrics.report.meanings import observable_meaning
 from metrics.report.pictures import DASHES, Look, Picture, label
 from metrics.report.projections import mean_voxels
 from metrics.sample import Sample
@@ -44,31 +44,39 @@ def sections(
     samples: Mapping[str, Sample],
     classifiers: Mapping[str, ClassifierTest],
     look: Mapping[str, Look],
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> list[Section]:
     """Make every section that these samples give.
 
     Args:
         evaluation, samples, classifiers: as in :func:`metrics.report.html.write`.
         look: how each sample is drawn.
+        progress: called with the number of finished parts and of all.
     """
+    parts = 5
     shown = [_distributions(samples, look)]
+    progress(1, parts)
     if classifiers:
         shown.append(_classifier(classifiers, evaluation.real, look))
+    progress(2, parts)
     close = {name: sample[:CLOSE_UP] for name, sample in samples.items()}
     events = [sample.events for sample in close.values()]
     if all(isinstance(e, Jets) for e in events):
         shown += _jets(close)
+    progress(3, parts)
     if all(s.kind == "showers" and s.binning is not None for s in samples.values()):
         shown += _profiles(samples, look)
+    progress(4, parts)
     if all(isinstance(e, Showers) for e in events):
         shown += _showers(close)
+    progress(parts, parts)
     if evaluation.seconds:
         shown.append(Section("time", "Time", "Where the evaluation's time went.", [[plots.timing(evaluation)]]))
     return shown
 
 
 def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> Section:
-    pictures, left_out = plots.distributions(samples, look, plots_jets.LABELS, OBSERVABLES)
+    pictures, left_out = plots.distributions(samples, look, plots_jets.LABELS, observable_meaning)
     text = (
         "Above, the share of events per unit of the observable with bands of one standard error (negative weights "
         "included); below, the ratio to the real sample, whose own error is the grey band. Triangles at the rim are "

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metrics.evaluation import Evaluation
-from metrics.report.verdict import VERDICTS, disagreement, main_metrics, plus_minus, sigmas_text, verdict
+from metrics.report.verdict import (
+    VERDICTS,
+    bin_text,
+    by_significance,
+    closest,
+    disagreement,
+    main_metrics,
+    overall,
+    plus_minus,
+    sigmas_text,
+    verdict,
+    wins,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,8 +25,33 @@ if TYPE_CHECKING:
 COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red", "no null": "dim"}
 
 
+def text(evaluation: Evaluation) -> str:
+    """Write the table as plain text of 120 columns."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    file = StringIO()
+    Console(file=file, width=120).print(table(evaluation))
+    return file.getvalue()
+
+
+def headlines(evaluation: Evaluation) -> list[str]:
+    """Write the verdict on each sample in a line, and which one is closest, where one is."""
+    judged = [name for name, results in evaluation.results.items() if results]
+    lines = [f"{name} {overall(evaluation, name)}." for name in judged]
+    if len(judged) > 1:
+        best, won = closest(evaluation), wins(evaluation)
+        counts = ", ".join(f"{name} in {len(won[name])}" for name in judged)
+        lead = "No sample is closest" if best is None else f"{best} is closest"
+        lines.append(f"{lead}: closer than every other by 3 sigma is {counts} metrics.")
+    return lines
+
+
 def table(evaluation: Evaluation) -> Table:
     """Make a table of every metric of every generated sample; the samples of one metric follow one another.
+
+    The metrics of one sample are sorted by significance.
 
     Args:
         evaluation: what was found.
@@ -39,12 +76,22 @@ def table(evaluation: Evaluation) -> Table:
         for why, found in reasons.items()
     ]
     names, left_out = main_metrics(evaluation)
+    if len(samples) == 1:
+        names = [name for name in by_significance(evaluation, samples[0]) if name in names]
     if left_out:
         most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
         skipped.insert(0, f"w1 of {len(left_out)} more observables: {sigmas_text(most)} sigma at most.")
     found = Table(
         title=escape(f"{heading} ({evaluation.kind}, {evaluation.protocol}, seed {evaluation.seed})"),
-        caption=escape("\n".join([f"null: the same metric between equal samples of these sizes. {words}.", *skipped])),
+        caption=escape(
+            "\n".join(
+                [
+                    *headlines(evaluation),
+                    f"null: the same metric between equal samples of these sizes. {words}.",
+                    *skipped,
+                ]
+            )
+        ),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
@@ -79,6 +126,6 @@ def table(evaluation: Evaluation) -> Table:
             row += [Text("" if result.p_value is None else f"{result.p_value:.2g}")] if p_values else []
             if evaluation.bins:
                 at = evaluation.worst_bin(sample, name)
-                row.append(Text("" if at is None else f"{at[0]} ({sigmas_text(at[1].excess)})"))
+                row.append(Text("" if at is None else f"{bin_text(at[0])} ({sigmas_text(at[1].excess)})"))
             found.add_row(*row, end_section=len(samples) > 1 and sample == having[-1])
     return found

@@ -54,6 +54,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 BY_POSITION = {
     "fpd": "random partitions into samples of N/k events",
+    "fpd_clipped": "random partitions into samples of N/k events",
     "auc": "a random third is held out",
     "auc_set": "a random fifth is held out",
     "auc_pairs": "a random fifth is held out",

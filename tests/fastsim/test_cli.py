@@ -17,6 +17,7 @@ import pytest
 from fastsim import __version__
 from fastsim.cli import COMMANDS, main
 from fastsim.formats import hdf5
+from fastsim.sources import cards
 from tests.helpers.events import event, file
 from tests.helpers.jets import toy_sets
 
@@ -115,6 +116,11 @@ def test_completion_answers() -> None:
         (["train", "no.json"], "'no.json' does not exist"),
         (["completion", "csh"], "'csh' is not one of"),
         (["simulate"], "No such command 'simulate'"),
+        (["generate", "--gun", GUN, "-o", "a.h5", "--model", "lib.h5"], "library 'lib.h5' does not exist"),
+        (["generate", "--gun", GUN, "-o", "a.h5", "--steps", "h,a"], "steps 'h,a' are none of hadrons, pythia"),
+        (["generate", "--gun", GUN, "-o", "a.root", "--latent"], "--latent is for a gun's sets in HDF5"),
+        (["generate", "--gun", GUN, "-o", "a.h5", "--scheduler", "foo"], "scheduler 'foo': give an address"),
+        (["generate", "--gun", GUN, "-o", "a.h5", "--scheduler", "tcp://localhost:1"], "no Dask scheduler answers"),
     ],
 )
 def test_usage_errors(
@@ -124,6 +130,20 @@ def test_usage_errors(
     assert main(words) == 2
     assert message in one_line(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--model", "nope"], ["--steps", "none"], ["--scheduler", "foo"], ["-o", "a.xyz"], ["--latent"]]
+)
+def test_errors_of_the_arguments_come_before_torch_or_pythia_are_loaded(words: list[str], tmp_path: Path) -> None:
+    program = (
+        "import sys; from fastsim.cli import main; status = main(sys.argv[1:]); "
+        "print(status, *sorted({'torch', 'pythia8mc', 'numba'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, "generate", "--gun", GUN, "-o", str(tmp_path / "a.root"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["2"], done.stderr
+    one_line(done.stderr)
 
 
 def test_existing_output_is_kept_without_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,9 +158,9 @@ def test_existing_output_is_kept_without_force(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_unknown_model_and_unknown_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["generate", "--gun", GUN, "-o", str(tmp_path / "a.h5"), "--model", "nope"]) == 1
+    assert main(["generate", "--gun", GUN, "-o", str(tmp_path / "a.h5"), "--model", "nope"]) == 2
     assert "unknown model 'nope'" in one_line(capsys.readouterr().err)
-    assert main(["reference", "--gun", GUN, "-o", str(tmp_path / "a.xyz")]) == 1
+    assert main(["reference", "--gun", GUN, "-o", str(tmp_path / "a.xyz")]) == 2
     error = one_line(capsys.readouterr().err)
     assert "a.xyz" in error and ".hepmc3" in error
     assert list(tmp_path.iterdir()) == []
@@ -155,9 +175,9 @@ def test_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["generate", "--gun", GUN, "-o", str(tmp_path / "a.h5"), "--model", "nope", "--debug"]
-    assert main(words) == 1
+    assert main(words) == 2
     error = capsys.readouterr().err
-    assert "Traceback" in error and error.splitlines()[-1].startswith("fastsim: unknown model")
+    assert "Traceback" in error and "unknown model" in error.splitlines()[-1]
 
 
 def test_reference_prints_a_summary_and_no_progress(tmp_path: Path) -> None:
@@ -212,11 +232,37 @@ def test_what_takes_too_long_after_sigterm_is_given_up() -> None:
 
 
 def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) -> None:
-    from fastsim.sources.cards import available
-
     assert main(["models"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in available())
+    assert all(name in listed for name in cards.available())
+
+
+def test_models_fit_80_columns_and_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    assert main(["models", "hadron-tree"]) == 0
+    text = capsys.readouterr().out
+    card, _ = cards.read("hadron-tree")
+    assert card.sha256 in text and '"num_events": 400000' in text
+    assert all(name.partition("/")[2] in text for name in card.metrics)
+    assert main(["models", "nope"]) == 1
+    assert "unknown model 'nope'" in one_line(capsys.readouterr().err)
+
+
+def test_a_log_gets_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastsim.cli import progress
+
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress.progress("generating") as report:
+        for second in range(0, 200, 5):
+            now[0] = float(second)
+            report(10 * second, 10_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "fastsim: generating: 600 of 10,000 events after 60 s, 16 min left",
+        "fastsim: generating: 1,200 of 10,000 events after 2 min, 15 min left",
+        "fastsim: generating: 1,800 of 10,000 events after 3 min, 14 min left",
+    ]
 
 
 def test_limits_of_a_card_are_partons_or_particles_in_a_detector() -> None:
@@ -252,7 +298,7 @@ def test_progress_draws_on_a_terminal_only(capfd: pytest.CaptureFixture[str], mo
         report(5, 10)
         time.sleep(0.2)
     drawn = capfd.readouterr()
-    assert "working" in drawn.err and "events/s" in drawn.err and drawn.out == ""
+    assert "working" in drawn.err and "5 of 10 events" in drawn.err and "left" in drawn.err and drawn.out == ""
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fastsim.errors import FastsimError
+from fastsim.event import HardEvents, ParticleSet
+from fastsim.extras import missing_text
+from metrics import array_sample
 from metrics.evaluation import condition_bins, evaluate
 from metrics.hadrons.sample import jet_sample
 from metrics.registry import METRICS, metrics_for
@@ -38,7 +44,7 @@ def samples(rng: np.random.Generator) -> dict[str, Sample]:
 def test_metrics_tell_good_from_bad_and_name_the_worst_bin(samples: dict[str, Sample]) -> None:
     real = samples.pop("real")
     found, tests = evaluate(real, samples, bins={"energy": None}, seed=1)
-    assert list(found.results["good"]) == ["fpd", "kpd", "w1 a", "w1 b", "auc"]
+    assert list(found.results["good"]) == ["fpd", "fpd_clipped", "kpd", "w1 a", "w1 b", "auc"]
     for name in ("fpd", "kpd", "w1 a", "auc"):
         assert found.results["bad"][name].excess > 5
         assert abs(found.results["good"][name].excess) < 4
@@ -77,7 +83,10 @@ def test_jets_have_every_metric_but_those_that_weights_forbid(rng: np.random.Gen
     signed = replace(wide, weights=np.where(np.arange(400) % 5 == 0, -1.0, 1.0))
     found, _ = evaluate(real, {"signed": signed}, metrics=["fpd", "kpd", "w1", "auc", "prdc"])
     assert {"fpd", "kpd", "w1 mass"} <= set(found.results["signed"])
-    assert set(found.skipped) == {"signed: auc", "signed: prdc"}
+    never = {f"w1 number of {name}" for name in ("K0S", "nbar", "n", "hyperon", "Lambda", "Lambdabar")}
+    constant = {what for what, why in found.skipped.items() if why.startswith("constant")}
+    assert {f"signed: {name}" for name in never} <= constant, "toy sets hold none of these"
+    assert set(found.skipped) - constant == {"signed: auc", "signed: prdc"}
     assert "non-negative" in found.skipped["signed: auc"]
 
 
@@ -113,7 +122,7 @@ def test_bins_of_categories_values_and_combinations(rng: np.random.Generator) ->
 
 
 def test_what_does_not_fit_is_refused(samples: dict[str, Sample]) -> None:
-    with pytest.raises(ValueError, match="no metric 'fid' for arrays; there are fpd"):
+    with pytest.raises(ValueError, match="no metric 'fid'; there are fpd"):
         metrics_for("arrays", ["fid"])
     with pytest.raises(ValueError, match="no metric for arrays"):
         metrics_for("arrays", None, "jetnet")
@@ -123,3 +132,69 @@ def test_what_does_not_fit_is_refused(samples: dict[str, Sample]) -> None:
         evaluate(samples["real"], {"other": other})
     with pytest.raises(ValueError, match="different lengths"):
         replace(other, weights=np.ones(3))
+
+
+def test_what_is_constant_but_for_rounding_gets_no_verdict_and_tells_nothing(rng: np.random.Generator) -> None:
+    """Rounding is another in each format: the samples below differ in nothing else."""
+    real, equal = (
+        Sample(
+            "jets", {"mass": rng.normal(size=600), "net_phi": rng.normal(scale=s, size=600)}, rng.normal(size=(600, 2))
+        )
+        for s in (1e-17, 3e-12)
+    )
+    found, _ = evaluate(real, {"equal": equal}, metrics=["w1", "auc"])
+    assert list(found.results["equal"]) == ["w1 mass", "auc"]
+    assert found.skipped == {"equal: w1 net_phi": "constant in both samples, but for rounding"}
+    assert found.results["equal"]["auc"].sigmas < 3
+
+
+def test_arrays_lists_tensors_and_events_are_samples(rng: np.random.Generator) -> None:
+    import torch
+
+    real, other = rng.normal(size=(300, 2)), rng.normal(0.5, size=(300, 2))
+    results = [
+        evaluate(one, two, metrics="w1", seed=3)[0].results["generated"]
+        for one, two in (
+            (real, other),
+            (real.tolist(), other.tolist()),
+            (torch.tensor(real, requires_grad=True), torch.tensor(other)),
+            (array_sample(real), {"generated": array_sample(other)}),
+        )
+    ]
+    assert list(results[0]) == ["w1 column 0", "w1 column 1"]
+    assert results[0]["w1 column 0"].sigmas > 5
+    assert results[1:] == results[:1] * 3
+    events = [HardEvents.of_partons(partons, sets) for sets, partons in (toy_sets(60, 8.0, rng) for _ in range(2))]
+    found, _ = evaluate(events[0], {"model": events[1]}, metrics="w1", bins="flavour")
+    assert found.kind == "jets" and set(found.bins) == {"flavour 1", "flavour 2", "flavour 3"}
+
+
+@pytest.mark.parametrize(
+    ("real", "message"),
+    [
+        ("nothing.h5", "real: 'nothing.h5' is no array of numbers"),
+        (np.zeros((3, 2, 2)), "particles: 2 features, expected eta, phi, pT"),
+        (np.zeros((0, 2)), "expected columns of one length, at least 1"),
+        ({"a": [1.0], "b": [1.0, 2.0]}, "a 1, b 2; expected columns of one length"),
+        (ParticleSet.empty(2), "jet_sample"),
+        (HardEvents.empty(), "there are no events"),
+    ],
+)
+def test_what_is_no_sample_is_refused_by_name(real: object, message: str) -> None:
+    with pytest.raises(FastsimError, match=re.escape(message)):
+        evaluate(real, np.ones((5, 2)), metrics="w1")
+
+
+def test_a_sample_is_not_compared_with_itself(samples: dict[str, Sample]) -> None:
+    with pytest.raises(FastsimError, match="real and copy hold the same events"):
+        evaluate(samples["real"], {"copy": replace(samples["real"])}, metrics="w1")
+
+
+def test_a_missing_library_stops_only_its_metrics(samples: dict[str, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    found, _ = evaluate(samples["real"], {"good": samples["good"]}, metrics="w1,auc,kpd")
+    assert {"w1 a", "kpd"} <= set(found.results["good"])
+    assert found.skipped == {"good: auc": missing_text("sklearn")}
+    assert "pip install 'fastsim-hep[evaluate]'" in missing_text("sklearn")

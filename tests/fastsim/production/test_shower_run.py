@@ -97,7 +97,7 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
         (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; fastsim reference"),
         (("--detector", "copper"), 1, "makes showers in pb-si-ecal, not in copper"),
         (("--model", "hadron-tree"), 1, "model 'hadron-tree' makes hadrons, not showers"),
-        (("--model", "nothing"), 1, "unknown model 'nothing'"),
+        (("--model", "nothing"), 2, "unknown model 'nothing'"),
     ],
 )
 def test_one_line_for_bad_input(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastsim import registry
 from fastsim.errors import WeightsError
 from fastsim.registry import load_model, load_showers
 from fastsim.sources import cards
@@ -151,3 +153,31 @@ def test_every_shipped_model_verifies_and_is_small() -> None:
         assert card.name == name
         assert weights.stat().st_size <= 4_000_000, f"{weights} is over 4 MB"
         assert card.training.get("command"), f"{name} does not say what made it"
+
+
+def test_weights_and_folders_stand_for_the_card_beside_or_in_them(tmp_path: Path) -> None:
+    folder = cards.read("hadron-tree")[1].parent
+    assert cards.read(folder / "hadron-tree.safetensors")[0].name == "hadron-tree"
+    with pytest.raises(WeightsError, match=r"several cards: give one of .*hadron-tree\.json"):
+        cards.read(folder)
+    for ending in (".json", ".safetensors"):
+        shutil.copy(folder / f"hadron-tree{ending}", tmp_path)
+    assert cards.load(tmp_path)[1] == tmp_path / "hadron-tree.safetensors"
+    (tmp_path / "hadron-tree.json").unlink()
+    with pytest.raises(WeightsError, match=r"the folder has no card"):
+        cards.read(tmp_path)
+    with pytest.raises(WeightsError, match=r"the card hadron-tree\.json is not beside them"):
+        cards.read(tmp_path / "hadron-tree.safetensors")
+
+
+def test_another_pythia_than_the_cards_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "_warned", set())
+    monkeypatch.setattr(registry, "installed_version", lambda _: "8.399.1")
+    for _ in range(2):
+        registry.load_model("hadron-tree-small")
+    assert [record.getMessage() for record in caplog.records] == [
+        "hadron-tree-small learned from Pythia 8.317.2, and this is 8.399.1: its defaults may differ, and so what "
+        "fastsim compares with"
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,16 @@ def test_schedule_is_flat_then_falls_to_zero() -> None:
 def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="loss is nan at step 0"):
         fit(Line(), lambda step: torch.full((4, 1), math.nan), TrainingConfig(10), tmp_path)
+
+
+def test_a_training_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fastsim.cli.progress import training_notes
+
+    config = TrainingConfig(40, warmup=5, log_every=10, validate_every=20)
+    with training_notes():
+        fit(Line(), batches, config, tmp_path / "latent", validate=lambda _: {"nll": 1.25})
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"fastsim: latent: step 10 of 40, loss [\d.]+, [\d.e+]+ steps/s, \d+ s left", lines[0])
+    assert lines[1:] == [f"fastsim: latent: validation at step {step}: nll 1.25" for step in (20, 40)], (
+        "in a log a line a minute, and every validation"
+    )

@@ -128,3 +128,17 @@ def test_bad_input_is_refused(rng: np.random.Generator) -> None:
         fpd(x, x[:100])
     with pytest.raises(ValueError, match="feature 1 of event 2 is nan"):
         fpd(x, np.where(np.arange(3000).reshape(1000, 3) == 7, np.nan, x))
+
+
+def test_one_far_event_blinds_the_distance_but_not_the_clipped_one(rng: np.random.Generator) -> None:
+    """Divided by their largest value, the features of all other events vanish."""
+    from metrics import array_sample, evaluate
+
+    real, shifted = rng.normal(size=(2000, 3)), rng.normal(loc=(0.5, 0.0, 0.0), size=(2000, 3))
+    results = [
+        evaluate(array_sample(sample), shifted, metrics="fpd,fpd_clipped")[0].results["generated"]
+        for sample in (real, np.concatenate([real, [[1e6, 0.0, 0.0]]]))
+    ]
+    (plain, clipped), (plain_with, clipped_with) = ([r["fpd"].sigmas, r["fpd_clipped"].sigmas] for r in results)
+    assert min(plain, clipped, clipped_with) > 10
+    assert abs(plain_with) < 5

@@ -95,7 +95,8 @@ def test_the_summary_names_the_closest_sample_and_the_worst_bin(jets_page: Page)
     text = jets_page.path.read_text(encoding="utf-8")
     summary = unescape(re.sub(r"<[^>]+>", "", text[text.index('class="summary"') : text.index("<nav")]))
     assert "model.h5 is closest to real.h5" in summary
-    assert "2 of 3 metrics" in summary
+    assert "closer than every other by 3 σ is, of 3 metrics, model.h5 in 1" in summary
+    assert "agrees: 0 of 2 metrics beyond 2 σ, where equal samples have 0.1 on average" in summary
     assert "worst bin: pt 60-200 in fpd (+12.3 σ)" in summary
 
 

@@ -8,8 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from metrics.report.terminal import table
-from metrics.report.verdict import closest, plus_minus, sigmas_text, verdict, wins, worst
+from metrics.report.terminal import headlines, table
+from metrics.report.verdict import closest, overall, plus_minus, sigmas_text, verdict, wins, worst
 from tests.metrics.report.conftest import NASTY, Page, result
 
 
@@ -52,8 +52,13 @@ def test_verdicts_are_coloured_on_a_terminal(jets_page: Page) -> None:
 def test_one_sample_is_named_in_the_title_only(jets_page: Page) -> None:
     alone = {"model.h5": jets_page.evaluation.results["model.h5"]}
     text = printed(replace(jets_page, evaluation=replace(jets_page.evaluation, results=alone, bins={}, skipped={})))
-    assert text.count("model.h5") == 1
+    assert [line for line in text.splitlines() if "model.h5" in line] == [
+        line for line in text.splitlines() if line.startswith("model.h5 ")
+    ]
+    words = " ".join(text.split())
+    assert "model.h5 agrees: 0 of 2 metrics beyond 2 sigma, where equal samples have 0.1 on average." in words
     assert "worst bin" not in text
+    assert text.index("auc") < text.index("fpd"), "the most significant metric comes first"
 
 
 def test_a_value_far_better_than_equal_samples_is_no_agreement() -> None:
@@ -86,8 +91,34 @@ def test_significances_stay_short() -> None:
     ]
 
 
-def test_the_closest_sample_is_closest_in_most_metrics(jets_page: Page) -> None:
-    assert wins(jets_page.evaluation) == {"model.h5": ["fpd", "auc"], NASTY: ["w1 <mass>"]}
+def test_the_closest_sample_is_so_by_more_than_its_errors(jets_page: Page) -> None:
+    """fpd is 0.03 and 0.25 from its null, with errors of 0.02; what one sample alone has is no comparison."""
+    assert wins(jets_page.evaluation) == {"model.h5": ["fpd"], NASTY: []}
     assert closest(jets_page.evaluation) == "model.h5"
+    near = {
+        "a": {f"m{k}": result(f"m{k}", 0.3) for k in range(20)},
+        "b": {f"m{k}": result(f"m{k}", 0.5) for k in range(20)},
+    }
+    undecided = replace(jets_page.evaluation, results=near, bins={})
+    assert wins(undecided) == {"a": [], "b": []}, "0.02 apart, with errors of 0.02 each"
+    assert closest(undecided) is None
+    assert "No sample is closest" in headlines(undecided)[-1]
     found = worst(jets_page.evaluation, NASTY)
     assert found is not None and found[:2] == ("pt 60-200", "fpd")
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "word"),
+    [
+        ([0.1] * 19 + [2.5], "agrees"),
+        ([0.1] * 16 + [2.1] * 4, "tension"),
+        ([0.1] * 19 + [4.6], "tension"),
+        ([0.1] * 19 + [-5.5], "differs"),
+    ],
+)
+def test_the_overall_verdict_allows_for_chance(jets_page: Page, sigmas: list[float], word: str) -> None:
+    results = {"s": {f"m{k}": result(f"m{k}", value) for k, value in enumerate(sigmas)}}
+    judged = overall(replace(jets_page.evaluation, results=results), "s")
+    assert judged.verdict == word
+    assert judged.expected == 1.0
+    assert judged.beyond == sum(abs(value) >= 2 for value in sigmas)
