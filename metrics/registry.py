@@ -14,10 +14,13 @@ from metrics import jetnet
 from metrics.classifiers.trees import ClassifierTest, classifier_test
 from metrics.distances.frechet import fpd
 from metrics.distances.kernel import kpd
+from metrics.distances.kolmogorov import ks_distances
 from metrics.distances.manifold import check_unweighted, prdc
 from metrics.distances.transport import coverage_and_mmd
 from metrics.distances.wasserstein import w1
+from metrics.hadrons.content import vertex_distances, yield_ratios
 from metrics.hadrons.jets import Jets, padded
+from metrics.hadrons.resonances import peak_ratios
 from metrics.hadrons.spectra import spectrum_distances
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample
@@ -122,9 +125,35 @@ def _spectra(real: Sample, generated: Sample, seed: int, **options: Any) -> Outc
     return Outcome(list(spectrum_distances(one, other, **_weights(real, generated), seed=seed, **options).values()))
 
 
-def _auc(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    one, other = real.classifier_inputs(), generated.classifier_inputs()
-    test = classifier_test(one, other, **_weights(real, generated), seed=seed, **options)
+def _content(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    if not (real.content and generated.content):
+        raise ValueError("this metric needs charges and quantum numbers, which the sample does not hold")
+    one, other = _events(Jets, real, generated)
+    options = {**_weights(real, generated), "seed": seed, **options}
+    results = ks_distances(real.content, generated.content, **options, prefix="content")
+    results += peak_ratios(one, other, **options)
+    results += yield_ratios(
+        one, other, real_origins=real.origins, generated_origins=generated.origins, **options
+    )
+    if real.origins is not None and generated.origins is not None:
+        fractions = real.origins.fractions, generated.origins.fractions
+        results += ks_distances(*fractions, **options, prefix="content")
+    return Outcome(results)
+
+
+def _vertices(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    for label, sample in (("real", real), ("generated", generated)):
+        if sample.origins is None:
+            raise ValueError(f"the {label} sample has no history: it does not say where its particles were made")
+    assert real.origins is not None and generated.origins is not None
+    return Outcome(vertex_distances(real.origins, generated.origins, **_weights(real, generated), seed=seed, **options))
+
+
+def _auc(real: Sample, generated: Sample, seed: int, *, content: bool = True, **options: Any) -> Outcome:
+    origins = content and real.origins is not None and generated.origins is not None
+    one, other = (sample.classifier_inputs(content=content, origins=origins) for sample in (real, generated))
+    name = "auc" if content else "auc_shapes"
+    test = classifier_test(one, other, **_weights(real, generated), name=name, seed=seed, **options)
     return Outcome([test.auc], test)
 
 
@@ -183,7 +212,12 @@ METRICS: dict[str, Metric] = {
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
     "response": Metric("differences of response and resolution against energy", ("showers",), True, _response),
     "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),
-    "auc": Metric("boosted trees on observables and condition", EVERY, True, _auc),
+    "content": Metric("charges, quantum numbers, peaks of resonances, yields of species", ("jets",), True, _content),
+    "vertices": Metric("displaced tracks, impact parameters, flight lengths, lifetimes", ("jets",), True, _vertices),
+    "auc": Metric("boosted trees on observables, content, vertices and condition", EVERY, True, _auc),
+    "auc_shapes": Metric(
+        "boosted trees on observables and condition alone", ("jets",), False, partial(_auc, content=False)
+    ),
     "prdc": Metric("precision, recall, density, coverage of the embedding", EVERY, False, _prdc),
     "emd": Metric("coverage and minimum matching distance under the EMD", ("jets",), False, _emd),
     "auc_set": Metric("network on sets of particles", ("jets",), False, _auc_set),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastsim.detector.binning import Binning
 from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
+from metrics.hadrons.origins import Origins
 
 Floats = NDArray[np.float64]
 Kind = Literal["jets", "showers", "arrays"]
@@ -48,6 +49,8 @@ class Sample:
         weights: event weights of either sign, (N,), or None where all are 1.
         events: the events themselves, for metrics of low-level data.
         binning: where the voxels of showers lie.
+        content: charges, quantum numbers and combinations of particle sets (:mod:`metrics.hadrons.content`), (N,) each.
+        origins: where the particles of sets come from, if that is known.
 
     Raises:
         ValueError: if the columns differ in length.
@@ -64,10 +67,14 @@ class Sample:
     weights: Floats | None = None
     events: Jets | Showers | None = None
     binning: Binning | None = None
+    content: Mapping[str, Floats] = field(default_factory=dict)
+    origins: Origins | None = None
 
     def __post_init__(self) -> None:
         lengths = {"embedding": len(self.embedding)}
-        lengths |= {k: len(v) for k, v in {**self.observables, **self.condition}.items()}
+        lengths |= {k: len(v) for k, v in {**self.observables, **self.condition, **self.content}.items()}
+        if self.origins is not None:
+            lengths["origins"] = len(self.origins)
         if self.weights is not None:
             lengths["weights"] = len(self.weights)
         if len(set(lengths.values())) > 1:
@@ -86,15 +93,26 @@ class Sample:
             None if self.weights is None else self.weights[rows],
             None if self.events is None else self.events[rows],
             self.binning,
+            {k: v[rows] for k, v in self.content.items()},
+            None if self.origins is None else self.origins[rows],
         )
 
-    def classifier_inputs(self) -> Columns:
-        """Put observables and condition side by side, shape (N, K)."""
-        return Columns((*self.observables.values(), *self.condition.values()))
+    def classifier_inputs(self, *, content: bool = True, origins: bool = False) -> Columns:
+        """Put observables and condition side by side, shape (N, K), with content and with what origins tell.
+
+        Args:
+            content: take charges, quantum numbers and combinations.
+            origins: take vertices and fractions, which not every sample has.
+        """
+        columns = [*self.observables.values(), *self.condition.values()]
+        columns += self.content.values() if content else []
+        if origins and self.origins is not None:
+            columns += [*self.origins.vertices.values(), *self.origins.fractions.values()]
+        return Columns(tuple(columns))
 
 
 def check_alike(real: Sample, generated: Sample) -> None:
-    """Check that two samples can be compared: equal kind, observables, condition and binning.
+    """Check that two samples can be compared: equal kind, observables, condition, content and binning.
 
     Args:
         real, generated: the samples.
@@ -102,7 +120,7 @@ def check_alike(real: Sample, generated: Sample) -> None:
     Raises:
         ValueError: if they differ, saying in what.
     """
-    for name in ("kind", "observables", "condition", "binning"):
+    for name in ("kind", "observables", "condition", "content", "binning"):
         one, other = getattr(real, name), getattr(generated, name)
         if isinstance(one, Mapping):
             one, other = list(one), list(other)

@@ -23,11 +23,14 @@ Floats = NDArray[np.float64]
 
 KAPPAS = (0.3, 0.5, 1.0)
 """Exponents of the jet charge: those of Krohn et al."""
+LARGEST_VELOCITY = 1.0 - 1e-9
+"""Photons along the parton have infinite rapidity; this one is 10.7."""
 RINGS = {"core": (0.0, 0.1), "middle": (0.1, 0.4), "rim": (0.4, np.inf)}
 """Distances Delta R from the parton whose particles share one charge."""
 CHARGES: dict[str, str] = {
     "charge": "sum of the charges",
     **{f"jet_charge_{kappa:g}": f"sum q z^{kappa:g}, z = pT / pT of the parton" for kappa in KAPPAS},
+    "charge_0": "charge of the leading particle, 0 if it is neutral",
     "charge_1": "charge of the leading charged particle",
     "charge_2": "charge of the second charged particle",
     **{
@@ -47,13 +50,14 @@ def charge_observables(jets: Jets) -> Floats:
         jets: N sets relative to their partons.
 
     Returns:
-        Charges in units of e, shape (N, 11).
+        Charges in units of e, shape (N, 12).
     """
     charged = charges(jets.pdg_id)
     rows = np.flatnonzero(charged != 0)
     q, index, z = charged[rows], jets.index[rows], np.asarray(jets.pt_rel, dtype=np.float64)[rows]
     columns = [_sum(q, index, len(jets))]
     columns += [_sum(q * z**kappa, index, len(jets)) for kappa in KAPPAS]
+    columns.append(_of_place(charged, jets.index, 0, len(jets)))
     columns += [_of_place(q, index, place, len(jets)) for place in range(2)]
     distance = np.hypot(jets.eta_rel, jets.phi_rel)[rows]
     for low, high in RINGS.values():
@@ -66,8 +70,9 @@ def charge_observables(jets: Jets) -> Floats:
 
 def axis_rapidity(jets: Jets) -> Floats:
     """Compute the rapidity of every particle along its parton, artanh(p_parallel / E), shape (M,)."""
-    p4 = jets.p4_rel
-    return np.arctanh(np.clip(np.divide(p4[:, 1], p4[:, 0], out=np.zeros(len(p4)), where=p4[:, 0] > 0), -1, 1) * (1 - 1e-12))
+    energy, along = jets.p4_rel[:, 0], jets.p4_rel[:, 1]
+    velocity = np.divide(along, energy, out=np.zeros(len(energy)), where=energy > 0)
+    return np.arctanh(np.clip(velocity, -LARGEST_VELOCITY, LARGEST_VELOCITY))
 
 
 def _sum(values: NDArray[Any], index: NDArray[Any], num_sets: int) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metrics.evaluation import Evaluation
-from metrics.report.verdict import VERDICTS, disagreement, main_metrics, plus_minus, sigmas_text, verdict
+from metrics.report.verdict import VERDICTS, disagreement, main_metrics, metric_names, plus_minus, sigmas_text, verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +41,8 @@ def table(evaluation: Evaluation) -> Table:
     names, left_out = main_metrics(evaluation)
     if left_out:
         most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
-        skipped.insert(0, f"w1 of {len(left_out)} more observables: {sigmas_text(most)} sigma at most.")
+        families = dict.fromkeys(name.split(" ", 1)[0] for name in metric_names(evaluation) if name in left_out)
+        skipped.insert(0, f"{len(left_out)} more of {', '.join(families)}: {sigmas_text(most)} sigma at most.")
     found = Table(
         title=escape(f"{heading} ({evaluation.kind}, {evaluation.protocol}, seed {evaluation.seed})"),
         caption=escape("\n".join([f"null: the same metric between equal samples of these sizes. {words}.", *skipped])),
