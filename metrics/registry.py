@@ -132,9 +132,7 @@ def _content(real: Sample, generated: Sample, seed: int, **options: Any) -> Outc
     options = {**_weights(real, generated), "seed": seed, **options}
     results = ks_distances(real.content, generated.content, **options, prefix="content")
     results += peak_ratios(one, other, **options)
-    results += yield_ratios(
-        one, other, real_origins=real.origins, generated_origins=generated.origins, **options
-    )
+    results += yield_ratios(one, other, real_origins=real.origins, generated_origins=generated.origins, **options)
     if real.origins is not None and generated.origins is not None:
         fractions = real.origins.fractions, generated.origins.fractions
         results += ks_distances(*fractions, **options, prefix="content")

@@ -22,7 +22,7 @@ Kind = Literal["jets", "showers", "arrays"]
 class Columns:
     """K columns (N,) side by side as a matrix (N, K), of which only the rows that are asked for are in memory."""
 
-    columns: tuple[Floats, ...]
+    columns: tuple[NDArray[np.floating[Any]], ...]
     ndim = 2
 
     @property
@@ -67,7 +67,7 @@ class Sample:
     weights: Floats | None = None
     events: Jets | Showers | None = None
     binning: Binning | None = None
-    content: Mapping[str, Floats] = field(default_factory=dict)
+    content: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
     origins: Origins | None = None
 
     def __post_init__(self) -> None:

@@ -104,8 +104,8 @@ def charges(pdg_id: ArrayLike) -> NDArray[np.float64]:
 def quark_content(pdg_id: int) -> tuple[int, ...]:
     """Return the valence quarks of one hadron by their PDG ids, antiquarks negative; () for what is no hadron.
 
-    Read off the digits of the PDG id (Review of Particle Physics, "Monte Carlo particle numbering scheme"). K0S and K0L,
-    which are neither K0 nor anti-K0, have none.
+    Read off the digits of the PDG id (Review of Particle Physics, "Monte Carlo particle numbering scheme"). K0S and
+    K0L, which are neither K0 nor anti-K0, have none.
 
     >>> quark_content(321), quark_content(-3122), quark_content(310)
     ((2, -3), (-3, -1, -2), ())

@@ -66,7 +66,9 @@ def ks_distances(
     ('ks x', 0.5, True)
     """
     groups = real_groups, generated_groups
-    sizes = [len(next(iter(columns.values()), ())) for columns in (real, generated)] if num_events is None else num_events
+    sizes = (
+        [len(next(iter(columns.values()), ())) for columns in (real, generated)] if num_events is None else num_events
+    )
     resampling = Resampling(*sizes, num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed)
     weights = [
         checked_weights("a Kolmogorov-Smirnov distance", "real", real_weights, sizes[0]),

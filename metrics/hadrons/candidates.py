@@ -1,7 +1,7 @@
 """Candidates for what decayed: every combination of particles of a set that could be its daughters.
 
-A candidate of one particle is the particle; candidates are combined with others of the same set, so that decays in steps
-are candidates too (D*+ -> D0 pi+, D0 -> K- pi+).
+A candidate of one particle is the particle; candidates are combined with others of the same set, so that decays in
+steps are candidates too (D*+ -> D0 pi+, D0 -> K- pi+).
 """
 
 from __future__ import annotations

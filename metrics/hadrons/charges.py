@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event.species import charges
+from metrics.hadrons.histograms import sum_per_set
 from metrics.hadrons.jets import Jets
 
 Floats = NDArray[np.float64]
@@ -55,13 +56,13 @@ def charge_observables(jets: Jets) -> Floats:
     charged = charges(jets.pdg_id)
     rows = np.flatnonzero(charged != 0)
     q, index, z = charged[rows], jets.index[rows], np.asarray(jets.pt_rel, dtype=np.float64)[rows]
-    columns = [_sum(q, index, len(jets))]
-    columns += [_sum(q * z**kappa, index, len(jets)) for kappa in KAPPAS]
+    columns = [sum_per_set(index, q, len(jets))]
+    columns += [sum_per_set(index, q * z**kappa, len(jets)) for kappa in KAPPAS]
     columns.append(_of_place(charged, jets.index, 0, len(jets)))
     columns += [_of_place(q, index, place, len(jets)) for place in range(2)]
     distance = np.hypot(jets.eta_rel, jets.phi_rel)[rows]
     for low, high in RINGS.values():
-        columns.append(_sum(q * np.sqrt(z) * ((low <= distance) & (distance < high)), index, len(jets)))
+        columns.append(sum_per_set(index, q * np.sqrt(z) * ((low <= distance) & (distance < high)), len(jets)))
     columns.append(_neighbours(q, index, len(jets)))
     order = np.lexsort((axis_rapidity(jets)[rows], index))
     columns.append(_neighbours(q[order], index, len(jets)))
@@ -72,11 +73,7 @@ def axis_rapidity(jets: Jets) -> Floats:
     """Compute the rapidity of every particle along its parton, artanh(p_parallel / E), shape (M,)."""
     energy, along = jets.p4_rel[:, 0], jets.p4_rel[:, 1]
     velocity = np.divide(along, energy, out=np.zeros(len(energy)), where=energy > 0)
-    return np.arctanh(np.clip(velocity, -LARGEST_VELOCITY, LARGEST_VELOCITY))
-
-
-def _sum(values: NDArray[Any], index: NDArray[Any], num_sets: int) -> Floats:
-    return np.bincount(index, values, num_sets).astype(np.float64)
+    return np.asarray(np.arctanh(np.clip(velocity, -LARGEST_VELOCITY, LARGEST_VELOCITY)))
 
 
 def _of_place(q: Floats, index: NDArray[Any], place: int, num_sets: int) -> Floats:
@@ -92,5 +89,5 @@ def _of_place(q: Floats, index: NDArray[Any], place: int, num_sets: int) -> Floa
 def _neighbours(q: Floats, index: NDArray[Any], num_sets: int) -> Floats:
     """Average the products of the charges of adjacent particles of each set; 0 for fewer than two."""
     same = index[1:] == index[:-1]
-    products = _sum((q[1:] * q[:-1])[same], index[1:][same], num_sets)
-    return products / np.maximum(np.bincount(index, minlength=num_sets) - 1, 1)
+    products = sum_per_set(index[1:][same], (q[1:] * q[:-1])[same], num_sets)
+    return np.asarray(products / np.maximum(np.bincount(index, minlength=num_sets) - 1, 1))

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from metrics.distances.kolmogorov import ks_distances
 from metrics.hadrons.charges import CHARGES, charge_observables
+from metrics.hadrons.histograms import sum_per_set
 from metrics.hadrons.jets import Jets
 from metrics.hadrons.observables import GROUPS, group_counts, species_counts
 from metrics.hadrons.origins import Origins
 from metrics.hadrons.quantum_numbers import QUANTUM_NUMBERS, quantum_number_observables
-from metrics.hadrons.resonances import PEAKS, pairs_in_windows, peak_ratios, ratios
+from metrics.hadrons.resonances import PEAKS, pairs_in_windows, ratios
 from metrics.result import MetricResult
 from metrics.statistics.resampling import Resampling
 from metrics.statistics.weights import checked_weights
@@ -37,9 +38,7 @@ MIN_DECAYS = 30
 
 def content(jets: Jets) -> Floats:
     """Compute the columns of :data:`CONTENT` of N sets, shape (N, 42)."""
-    return np.concatenate(
-        [charge_observables(jets), quantum_number_observables(jets), pairs_in_windows(jets)], axis=1
-    )
+    return np.concatenate([charge_observables(jets), quantum_number_observables(jets), pairs_in_windows(jets)], axis=1)
 
 
 def yield_ratios(
@@ -79,7 +78,7 @@ def yield_ratios(
     ):
         w = checked_weights("a yield", "real" if side == 0 else "generated", given, len(jets))
         blocks, num_blocks = resampling.blocks[side], resampling.num_blocks[side]
-        total = np.bincount(blocks, w, num_blocks)
+        total = sum_per_set(blocks, w, num_blocks)
         numbers = group_counts(species_counts(jets)).T
         final.append({n: _block_sums(w * k, blocks, total) for n, k in zip(GROUPS, numbers, strict=True)})
         if origins is not None:
@@ -88,13 +87,15 @@ def yield_ratios(
             species, first = np.unique(ids[order], return_index=True)
             decayed.append(
                 {
-                    species_name(int(i)): np.stack([np.bincount(blocks[sets[rows]], w[sets[rows]], num_blocks), total], 1)
+                    species_name(int(i)): np.stack(
+                        [sum_per_set(blocks[sets[rows]], w[sets[rows]], num_blocks), total], 1
+                    )
                     for i, rows in zip(species, np.split(order, first[1:]), strict=True)
                 }
             )
     results = ratios(final[0], final[1], resampling, "yield")
     if len(decayed) == 2:
-        none = np.stack([np.zeros(resampling.num_blocks[1]), np.bincount(resampling.blocks[1])], axis=1)
+        none = next(iter(final[1].values())) * (0.0, 1.0)
         # what is missing from the generated sample altogether has the ratio 0
         results += ratios(decayed[0], {name: decayed[1].get(name, none) for name in decayed[0]}, resampling, "decayed")
     return results
@@ -149,7 +150,7 @@ def vertex_distances(
             rows = np.flatnonzero(ids == species)
             if len(rows) >= MIN_DECAYS:
                 block, weight = resampling.blocks[side][sets[rows]], w[sets[rows]]
-                columns = [np.bincount(block, v, resampling.num_blocks[side]) for v in (weight * ctau[rows], weight)]
+                columns = [sum_per_set(block, v, resampling.num_blocks[side]) for v in (weight * ctau[rows], weight)]
                 own[species_name(int(species))] = np.stack(columns, axis=1)
         sums.append(own)
     return results + ratios(sums[0], sums[1], resampling, "lifetime")
@@ -168,4 +169,4 @@ def species_name(pdg_id: int) -> str:
 
 def _block_sums(values: Floats, blocks: NDArray[np.int64], total: Floats) -> Floats:
     """Sum values (N,) over blocks beside the blocks' sums of weights, (blocks, 2)."""
-    return np.stack([np.bincount(blocks, values, len(total)), total], axis=1)
+    return np.stack([sum_per_set(blocks, values, len(total)), total], axis=1)

@@ -1,7 +1,7 @@
 r"""Where the particles of N sets come from: what decayed into them, and how far from the primary vertex they were made.
 
-A particle made at v with momentum p follows a straight line here, as tracks of hadrons do over millimetres in any field.
-With t the unit vector along its transverse momentum, the point nearest to the beam line is
+A particle made at v with momentum p follows a straight line here, as tracks of hadrons do over millimetres in any
+field. With t the unit vector along its transverse momentum, the point nearest to the beam line is
 
     d = v_T - (v_T . t) t,    |d_0| = |d|,    z_0 = v_z - (v_T . t) p_z / p_T,
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastsim.event import ParticleSet, Ragged, offsets_from_counts
 from fastsim.event.kinematics import mass, pt
 from fastsim.event.species import SELF_CONJUGATE, charges, quark_content
+from metrics.hadrons.histograms import sum_per_set
 from metrics.hadrons.jets import Conditions
 
 Floats = NDArray[np.float64]
@@ -189,12 +190,10 @@ def origins(particles: ParticleSet, partons: Conditions) -> Origins | None:
     for place in range(2):
         has = counts > place
         largest[place, has] = size[order][(np.cumsum(counts) - counts)[has] + place]
-    vertices = {
-        f"tracks_{cut:g}": np.bincount(own[size > cut], minlength=num).astype(np.float64) for cut in DISPLACED
-    }
+    vertices = {f"tracks_{cut:g}": np.bincount(own[size > cut], minlength=num).astype(np.float64) for cut in DISPLACED}
     vertices |= {"d0_1": largest[0], "d0_2": largest[1]}
     away = rows[size > DISPLACED[0]]
-    total = np.stack([np.bincount(index[away], column, num) for column in particles.p4[away].T], axis=1)
+    total = np.stack([sum_per_set(index[away], column, num) for column in particles.p4[away].T], axis=1)
     vertices |= {"displaced_mass": mass(total), "displaced_z": pt(total) / scale}
     fractions = {}
     for name, heavy in (("b", species.bottom), ("c", species.charm)):
@@ -247,7 +246,7 @@ def _decays_weakly(heavy: Ints, mother: Ints, first: Ints) -> Bools:
     daughters = (heavy > 0) & (mother >= 0)
     passed_on = np.zeros(len(heavy), dtype=bool)
     passed_on[first[daughters] + mother[daughters]] = True
-    return (heavy == 1) & ~passed_on
+    return np.asarray((heavy == 1) & ~passed_on)
 
 
 def _leading(values: Floats, z: Floats, owner: Ints, chosen: Bools, num_sets: int) -> Floats:

@@ -1,13 +1,13 @@
 r"""Peaks of resonances and of c hadrons in the masses of combinations of a set's particles, and their areas.
 
 The spectrum of a peak counts combinations of the right particles in bins of mass; where like-sign combinations tell the
-combinatorial background, they are subtracted. What is left below the peak is a straight line through a band on each side.
-With h_b the counts in bin b, the area
+combinatorial background, they are subtracted. What is left below the peak is a straight line through a band on each
+side. With h_b the counts in bin b, the area
 
     A = sum_(b in window) h_b - n_window [ (m_R - m_0) / (m_R - m_L) <h>_L + (m_0 - m_L) / (m_R - m_L) <h>_R ]
 
-(<h> the mean of a band, m its middle, m_0 that of the window) is linear in h: sets may be weighted, and its error is that
-of a sum over sets. Cuts on z = pT / pT of the parton keep the peaks visible in jets of every pT.
+(<h> the mean of a band, m its middle, m_0 that of the window) is linear in h: sets may be weighted, and its error is
+that of a sum over sets. Cuts on z = pT / pT of the parton keep the peaks visible in jets of every pT.
 
 References:
     ALEPH 1998, Phys. Rept. 294, 1 (inclusive resonances in e+e-). Review of Particle Physics 2024 (masses, widths).
@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event.kinematics import mass, pt
+from fastsim.event.kinematics import pt
 from metrics.hadrons.candidates import Candidates, combined
+from metrics.hadrons.histograms import sum_per_set
 from metrics.hadrons.jets import Jets
 from metrics.result import MetricResult
 from metrics.statistics.resampling import Resampling
@@ -92,9 +93,12 @@ PEAKS: dict[str, Peak] = {
         r"$\pi^0\to\gamma\gamma$", ((22, 22),), (0.0, 0.3, 0.005), (0.12, 0.15), ((0.08, 0.11), (0.16, 0.19))
     ),
     "eta": Peak(
-        r"$\eta\to\gamma\gamma$", ((22, 22),), (0.3, 0.8, 0.01), (0.52, 0.58), ((0.43, 0.50), (0.60, 0.68)), z_min=0.02
+        r"$\eta\to\gamma\gamma$", ((22, 22),), (0.3, 0.8, 0.01), (0.52, 0.58), ((0.43, 0.50), (0.60, 0.68)),
+        z_min=0.02,
     ),
-    "K0S": Peak(r"$K^0_S\to\pi\pi$", ((211, -211),), (0.42, 0.58, 0.004), (0.48, 0.516), ((0.44, 0.472), (0.524, 0.556))),
+    "K0S": Peak(
+        r"$K^0_S\to\pi\pi$", ((211, -211),), (0.42, 0.58, 0.004), (0.48, 0.516), ((0.44, 0.472), (0.524, 0.556))
+    ),
     "rho0": Peak(
         r"$\rho^0\to\pi\pi$", ((211, -211),), (0.28, 1.4, 0.02), (0.68, 0.86), ((0.54, 0.62), (0.92, 1.1)),
         like_sign=((211, 211),), z_sum=0.1,
@@ -108,18 +112,20 @@ PEAKS: dict[str, Peak] = {
         like_sign=((321, 211),), z_min=0.005,
     ),
     "K*+": Peak(
-        r"$K^{*+}\to K^0_S\pi$", ((310, 211),), (0.64, 1.4, 0.02), (0.84, 0.96), ((0.74, 0.82), (0.98, 1.06)), z_min=0.005
+        r"$K^{*+}\to K^0_S\pi$", ((310, 211),), (0.64, 1.4, 0.02), (0.84, 0.96), ((0.74, 0.82), (0.98, 1.06)),
+        z_min=0.005,
     ),
     "phi": Peak(
-        r"$\phi\to KK$", ((321, -321),), (0.988, 1.1, 0.002), (1.008, 1.032), ((0.99, 1.004), (1.036, 1.06)), z_min=0.005
+        r"$\phi\to KK$", ((321, -321),), (0.988, 1.1, 0.002), (1.008, 1.032), ((0.99, 1.004), (1.036, 1.06)),
+        z_min=0.005,
     ),
     "Lambda": Peak(
         r"$\Lambda\to p\pi$", ((2212, -211),), (1.08, 1.16, 0.002), (1.11, 1.122), ((1.092, 1.106), (1.126, 1.14)),
         z_min=0.005,
     ),
     "Sigma0": Peak(
-        r"$\Sigma^0\to\Lambda\gamma$", ((3122, 22),), (1.12, 1.3, 0.003), (1.183, 1.201), ((1.144, 1.177), (1.207, 1.24)),
-        z_min=0.005,
+        r"$\Sigma^0\to\Lambda\gamma$", ((3122, 22),), (1.12, 1.3, 0.003), (1.183, 1.201),
+        ((1.144, 1.177), (1.207, 1.24)), z_min=0.005,
     ),
     "Sigma(1385)": Peak(
         r"$\Sigma(1385)\to\Lambda\pi$", ((3122, 211), (3122, -211)), (1.25, 1.7, 0.01), (1.34, 1.43),
@@ -311,7 +317,7 @@ def peak_ratios(
         w = checked_weights("a peak", "real" if side == 0 else "generated", given, len(jets))
         blocks, num_blocks = resampling.blocks[side], resampling.num_blocks[side]
         spectra = mass_spectra(jets, weights=w, groups=blocks, num_groups=num_blocks)
-        total = np.bincount(blocks, w, num_blocks)
+        total = sum_per_set(blocks, w, num_blocks)
         sums.append({name: np.stack([h @ PEAKS[name].area, total], axis=1) for name, h in spectra.items()})
     return ratios(sums[0], sums[1], resampling, "peak")
 

@@ -94,7 +94,8 @@ CASES = [
     Case(name, metric, source)
     for name, metric in EVERY.items()
     for source, kind in SOURCES.items()
-    if kind in metric.kinds and (source != "clustered" or (metric.quick and name in METRICS and name not in NEED_HISTORY))
+    if kind in metric.kinds
+    and (source != "clustered" or (metric.quick and name in METRICS and name not in NEED_HISTORY))
 ]
 
 

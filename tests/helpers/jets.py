@@ -36,7 +36,9 @@ def toy_sets(
     return ParticleSet(offsets_from_counts(counts), pdg_id, p4), partons
 
 
-def with_history(particles: ParticleSet, partons: Partons, rng: np.random.Generator, *, ctau: float = 0.5) -> ParticleSet:
+def with_history(
+    particles: ParticleSet, partons: Partons, rng: np.random.Generator, *, ctau: float = 0.5
+) -> ParticleSet:
     """Return the sets with a history: one B+ each, with the parton's momentum and proper decay length ``ctau`` (mm).
 
     Every third final particle comes from it, the others from the parton itself.
