@@ -17,6 +17,7 @@ from metrics.hadrons import efp, observables
 from metrics.hadrons.content import CONTENT, content
 from metrics.hadrons.jets import Conditions, Jets, Sets, relative
 from metrics.hadrons.origins import Origins, origins
+from metrics.hadrons.resonances import grouped_spectra
 from metrics.sample import Sample
 
 VERSION = 3
@@ -40,6 +41,7 @@ class Features:
         counts: particles by species, columns ``SPECIES`` and "other", (N, 34).
         flow: pT_rel in bins of Delta R, (N, 13).
         condition: columns parton id in {1..5, 21} and log(pT_parton / GeV), (N, 2).
+        masses: mass spectra of groups of sets, as :func:`metrics.hadrons.resonances.grouped_spectra` gives them.
         particles: set index, PDG id, pT_rel and eta_rel of the K particles of the first sets, for the spectra, (K, 4).
         max_particles: the leading particles kept by EFPs, tau21, C2, D2.
     """
@@ -50,6 +52,7 @@ class Features:
     counts: NDArray[np.uint16]
     flow: NDArray[np.float32]
     condition: NDArray[np.float64]
+    masses: NDArray[np.float32]
     particles: NDArray[np.float32]
     max_particles: int
 
@@ -118,7 +121,7 @@ class Features:
             return cls(**{name: data[name] for name in _ARRAYS}, max_particles=int(meta["max_particles"]))
 
 
-_ARRAYS = ("efps", "observables", "content", "counts", "flow", "condition", "particles")
+_ARRAYS = ("efps", "observables", "content", "counts", "flow", "condition", "masses", "particles")
 _COLUMNS = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel", "parton_id", "parton_pt")
 
 
@@ -233,7 +236,7 @@ def features(
         particles: ragged sets, p4 in GeV.
         partons: their partons, p4 in GeV.
         max_particles: leading particles kept for EFPs, tau21, C2 and D2 (everything else takes all).
-        num_spectra: keep the particles of this many sets for the spectra.
+        num_spectra: keep the particles of this many sets for the spectra; 0: none, and no mass spectra.
         dtype: precision of the pairwise sums.
 
     Returns:
@@ -256,6 +259,7 @@ def _features(jets: Jets, max_particles: int, num_spectra: int, dtype: type[np.f
         counts=observables.species_counts(jets),
         flow=observables.energy_flow(jets),
         condition=np.stack([jets.parton_id.astype(np.float64), np.log(jets.parton_pt)], axis=1),
+        masses=grouped_spectra(jets if num_spectra else jets[:0]),
         particles=spectra.astype(np.float32),
         max_particles=max_particles,
     )
