@@ -83,16 +83,11 @@ def yield_ratios(
         final.append({n: _block_sums(w * k, blocks, total) for n, k in zip(GROUPS, numbers, strict=True)})
         if origins is not None:
             ids, sets = np.abs(origins.decays.pdg_id), origins.decays.index
-            order = np.argsort(ids, kind="stable")
-            species, first = np.unique(ids[order], return_index=True)
-            decayed.append(
-                {
-                    species_name(int(i)): np.stack(
-                        [sum_per_set(blocks[sets[rows]], w[sets[rows]], num_blocks), total], 1
-                    )
-                    for i, rows in zip(species, np.split(order, first[1:]), strict=True)
-                }
-            )
+            own = {}
+            for species in np.unique(ids):
+                block, weight = blocks[sets[ids == species]], w[sets[ids == species]]
+                own[species_name(int(species))] = _block_sums(weight, block, total)
+            decayed.append(own)
     results = ratios(final[0], final[1], resampling, "yield")
     if len(decayed) == 2:
         none = next(iter(final[1].values())) * (0.0, 1.0)
@@ -168,5 +163,5 @@ def species_name(pdg_id: int) -> str:
 
 
 def _block_sums(values: Floats, blocks: NDArray[np.int64], total: Floats) -> Floats:
-    """Sum values (N,) over blocks beside the blocks' sums of weights, (blocks, 2)."""
+    """Sum values (K,), each of a block, over the blocks beside the blocks' sums of weights, (blocks, 2)."""
     return np.stack([sum_per_set(blocks, values, len(total)), total], axis=1)

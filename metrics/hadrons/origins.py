@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import ParticleSet, Ragged, offsets_from_counts
+from fastsim.event import Decayed, ParticleSet, Ragged, offsets_from_counts
 from fastsim.event.kinematics import mass, pt
 from fastsim.event.species import SELF_CONJUGATE, charges, quark_content
 from metrics.hadrons.histograms import sum_per_set
@@ -247,6 +247,21 @@ def _decays_weakly(heavy: Ints, mother: Ints, first: Ints) -> Bools:
     passed_on = np.zeros(len(heavy), dtype=bool)
     passed_on[first[daughters] + mother[daughters]] = True
     return np.asarray((heavy == 1) & ~passed_on)
+
+
+def weakly_decaying(decayed: Decayed, quark: int) -> Bools:
+    """Mark the hadrons with one quark of a heavy flavour that no daughter of theirs has.
+
+    Args:
+        decayed: the D decayed particles of N sets.
+        quark: PDG id of the flavour, 4 or 5.
+
+    Returns:
+        The marks, (D,).
+    """
+    species = _Species.of(decayed.pdg_id)
+    heavy = species.bottom if quark == 5 else species.charm
+    return _decays_weakly(heavy, decayed.mother, decayed.offsets[decayed.index])
 
 
 def _leading(values: Floats, z: Floats, owner: Ints, chosen: Bools, num_sets: int) -> Floats:
