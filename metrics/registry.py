@@ -22,6 +22,7 @@ from metrics.hadrons.content import vertex_distances, yield_ratios
 from metrics.hadrons.jets import Jets, padded
 from metrics.hadrons.resonances import peak_ratios
 from metrics.hadrons.spectra import spectrum_distances
+from metrics.hadrons.whole_events import event_distances
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample
 from metrics.showers.correlation import correlation_distance
@@ -147,6 +148,10 @@ def _vertices(real: Sample, generated: Sample, seed: int, **options: Any) -> Out
     return Outcome(vertex_distances(real.origins, generated.origins, **_weights(real, generated), seed=seed, **options))
 
 
+def _whole_events(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome(event_distances(real, generated, **_weights(real, generated), seed=seed, **options))
+
+
 def _auc(real: Sample, generated: Sample, seed: int, *, content: bool = True, **options: Any) -> Outcome:
     origins = content and real.origins is not None and generated.origins is not None
     one, other = (sample.classifier_inputs(content=content, origins=origins) for sample in (real, generated))
@@ -200,11 +205,11 @@ def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> 
     return Outcome([correlation_distance(real, generated, seed=seed, **options)])
 
 
-EVERY: tuple[Kind, ...] = ("jets", "showers", "arrays")
+EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "arrays")
 METRICS: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
-    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "arrays"), True, _w1),
+    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "events", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
     "spectra": Metric("fragmentation functions, energy flow, energy-energy correlator", ("jets",), True, _spectra),
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
@@ -212,6 +217,7 @@ METRICS: dict[str, Metric] = {
     "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),
     "content": Metric("charges, quantum numbers, peaks of resonances, yields of species", ("jets",), True, _content),
     "vertices": Metric("displaced tracks, impact parameters, flight lengths, lifetimes", ("jets",), True, _vertices),
+    "events": Metric("event shapes, multiplicities, x_p and x_B of whole events", ("events",), True, _whole_events),
     "auc": Metric("boosted trees on observables, content, vertices and condition", EVERY, True, _auc),
     "auc_shapes": Metric(
         "boosted trees on observables and condition alone", ("jets",), False, partial(_auc, content=False)

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
+from fastsim.event import ParticleSet
 from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
 from metrics.hadrons.origins import Origins
 
 Floats = NDArray[np.float64]
-Kind = Literal["jets", "showers", "arrays"]
+Kind = Literal["jets", "events", "showers", "arrays"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Sample:
     embedding: NDArray[np.floating[Any]]
     condition: Mapping[str, Floats] = field(default_factory=dict)
     weights: Floats | None = None
-    events: Jets | Showers | None = None
+    events: Jets | ParticleSet | Showers | None = None
     binning: Binning | None = None
     content: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
     origins: Origins | None = None

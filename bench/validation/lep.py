@@ -56,7 +56,7 @@ def pythia_events(num: int, seed: int) -> ParticleSet:
         raise FastsimError("Pythia did not start")
     final: list[list[Any]] = []
     decayed: list[list[Any]] = []
-    counts = []
+    counts: list[list[int]] = []
     while len(counts) < num:
         if not pythia.next():
             continue

@@ -44,6 +44,7 @@ _positive = click.FloatRange(0.0, min_open=True)
 @click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside each.")
 @click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
 @click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
+@click.option("--whole", is_flag=True, help="Take events of event files as they are, at rest, in place of their jets.")
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
 @click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
@@ -63,6 +64,7 @@ def command(
     binning: str | None,
     radius: float,
     pt_min: float,
+    whole: bool,
     fail_above: tuple[str, ...],
     fail_below: tuple[str, ...],
     seed: int,
@@ -103,7 +105,7 @@ def command(
         AtomicPath(page, force=force).discard()  # refuses what cannot be written before the work, not after
     place = None if output in (None, "-") else AtomicPath(as_path(str(output)), force=force)
     try:
-        reading = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+        reading = Reading(max_events, radius, pt_min, whole=whole, binning=None if binning is None else Path(binning))
         samples = {}
         with progress("reading", "files") as report_progress:
             for path, name in names.items():

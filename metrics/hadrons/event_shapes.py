@@ -1,9 +1,9 @@
 r"""Shapes of whole events at rest, such as e+e- -> hadrons: thrust, sphericity, C parameter and their kin.
 
-Thrust is T = max_n sum_i |p_i . n| / sum_i |p_i|. At its maximum n lies along sum_i s_i p_i with s_i the sign of p_i . n;
-from each of 16 starts, the sums of the five hardest particles with all signs, this is iterated until no sign changes,
-and the largest is kept (as in Pythia and Rivet, which start from fewer). The major is the same across the thrust axis,
-the minor the sum along what is left; oblateness is their difference. With
+Thrust is T = max_n sum_i |p_i . n| / sum_i |p_i|. At its maximum n lies along sum_i s_i p_i with s_i the sign of
+p_i . n; from each of 16 starts, the sums of the five hardest particles with all signs, this is iterated until nothing
+changes, and the largest is kept (as in Pythia 6, which starts from fewer). The major is the same across the thrust
+axis, the minor the sum along what is left; oblateness is their difference. With
 
     S^{ab} = sum_i p_i^a p_i^b |p_i|^{r-2} / sum_i |p_i|^r
 
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet
+from fastsim.event.arrays import ragged_indices
 from fastsim.event.kinematics import mass_squared
 from metrics.hadrons.histograms import sum_per_set
 
@@ -110,23 +111,31 @@ def _thrust_axis(p: Floats, size: Floats, index: Ints, num: int) -> tuple[Floats
     order = np.lexsort((-size, index))
     counts = np.bincount(index, minlength=num)
     first = np.cumsum(counts) - counts
+    offsets = np.append(first, len(index))
     seeds = np.zeros((num, NUM_SEEDS, 3))
     for place in range(NUM_SEEDS):
         has = counts > place
         seeds[has, place] = p[order[first[has] + place]]
-    best, axis = np.full(num, -1.0), np.zeros((num, 3))
+    filled = np.flatnonzero(counts > 0)
+    best, axis = np.zeros(num), np.zeros((num, 3))
     for signs in product((1.0, -1.0), repeat=NUM_SEEDS - 1):
-        vector = np.einsum("k,nkc->nc", np.array([1.0, *signs]), seeds)
-        value = np.full(num, -1.0)
+        vector = np.einsum("k,nkc->nc", np.array([1.0, *signs]), seeds[filled])
+        events, value = filled, np.full(len(filled), -1.0)
         for _ in range(MAX_ITERATIONS):
-            side = np.where(np.sum(p * vector[index], axis=1) < 0, -1.0, 1.0)[:, None]
-            vector = np.stack([sum_per_set(index, c, num) for c in (side * p).T], axis=1)
+            rows = ragged_indices(offsets, events)
+            own = p[rows]
+            of = np.repeat(np.arange(len(events)), counts[events])
+            side = np.where(np.einsum("mc,mc->m", own, vector[of]) < 0, -1.0, 1.0)
+            starts = np.cumsum(counts[events]) - counts[events]
+            vector = np.add.reduceat(side[:, None] * own, starts, axis=0)
             before, value = value, np.sqrt(np.sum(vector**2, axis=1))
-            if not (value > before * (1 + 1e-12)).any():
+            better = value > best[events]
+            best[events[better]], axis[events[better]] = value[better], vector[better]
+            moving = value > before * (1 + 1e-12)
+            if not moving.any():
                 break
-        better = value > best
-        best[better], axis[better] = value[better], vector[better]
-    return axis / np.maximum(best, 1e-300)[:, None], np.maximum(best, 0.0)
+            events, vector, value = events[moving], vector[moving], value[moving]
+    return axis / np.maximum(best, 1e-300)[:, None], best
 
 
 def _tensor(p: Floats, size: Floats, index: Ints, num: int, power: int) -> tuple[Floats, Floats]:

@@ -5,8 +5,8 @@ of charged particles as densities normalised to 1, x_p = |p| / p_beam and the li
 
     chi2 = sum_b (g_b - d_b)^2 / (sigma_b^2 + e_b^2)
 
-with the measured d_b +- sigma_b and the statistical error e_b of the prediction g_b. Correlations of the measured errors
-are not published with these tables: chi2 compares programs with each other, it is no probability.
+with the measured d_b +- sigma_b and the statistical error e_b of the prediction g_b. Correlations of the measured
+errors are not in the tables: chi2 compares programs with each other, it is no probability.
 
 References:
     ALEPH 1998, Phys. Rept. 294, 1. DELPHI 2002-069 CONF 603. Review of Particle Physics (multiplicities).
@@ -96,13 +96,14 @@ def read_tables(*paths: str | os.PathLike[str]) -> dict[str, Table]:
     Raises:
         FastsimError: if a file cannot be read, or a line of a table does not hold six finite numbers.
     """
-    tables = {}
+    tables: dict[str, Table] = {}
     for path in paths:
         try:
             lines = Path(path).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise FastsimError(f"{os.fspath(path)}: cannot read: {error}") from error
-        name, rows, inside = "", [], False
+        name, inside = "", False
+        rows: list[list[float]] = []
         for number, line in enumerate(lines, start=1):
             if line.startswith("BEGIN YODA_SCATTER2D"):
                 words = line.split()
@@ -150,10 +151,12 @@ class _Events:
         self.x_p = np.sqrt(np.sum(self.charged.p4[:, 1:] ** 2, axis=1)) / self.beam
 
     def density(self, values: Floats, index: NDArray[Any], table: Table, *, unit: bool) -> tuple[Floats, Floats]:
-        """Fill a histogram a event; its mean over the widths of the bins, normalised to 1 if ``unit``, and the error."""
-        edges = np.append(table.low, table.high[-1])
+        """Fill a histogram an event: its mean over the widths of the bins, of 1 in all if ``unit``, and the error."""
+        # some tables leave a gap between bins
+        edges = np.unique(np.round([table.low, table.high], 9))
         width = table.high - table.low
-        filled = histogram_per_set(index, values, edges, self.num)
+        bins = np.searchsorted(edges, np.round(table.low, 9))
+        filled = histogram_per_set(index, values, edges, self.num)[:, bins]
         mean, error = filled.mean(axis=0), filled.std(axis=0) / np.sqrt(self.num)
         # a density of its whole range: normalised to the events, which may lie beyond the bins
         scale = max(len(values), 1) / self.num if unit else 1.0
@@ -166,7 +169,7 @@ class _Events:
     def rapidity(self) -> Floats:
         """Compute |y| along the thrust axis of charged particles."""
         momentum = np.abs(self.along(self.axes.thrust))
-        return np.arctanh(np.clip(momentum / self.charged.p4[:, 0], 0.0, 1.0 - 1e-12))
+        return np.asarray(np.arctanh(np.clip(momentum / self.charged.p4[:, 0], 0.0, 1.0 - 1e-12)))
 
     def multiplicity(self, ids: tuple[int, ...]) -> Floats:
         """Count particles and antiparticles of each event, decayed ones too, (N,)."""
@@ -184,6 +187,13 @@ Prediction = Callable[[_Events, Table], tuple[Floats, Floats]]
 
 def _shape(name: str) -> Prediction:
     return lambda e, table: e.density(e.shapes[name], np.arange(e.num), table, unit=True)
+
+
+def _numbers_of_charged(e: _Events, table: Table) -> tuple[Floats, Floats]:
+    """Compute the shares of events by charged multiplicity, which is even: a bin of width 2 about each number."""
+    value, error = e.density(e.counts, np.arange(e.num), table, unit=True)
+    width = table.high - table.low
+    return value * width, error * width
 
 
 def _of_particles(ids: tuple[int, ...]) -> Prediction:
@@ -229,11 +239,7 @@ ALEPH_TABLES: dict[str, tuple[str, Prediction]] = {
         "log(1/x_p), charged",
         lambda e, t: e.density(-np.log(np.maximum(e.x_p, 1e-300)), e.index, t, unit=False),
     ),
-    "d18-x01-y01": (
-        "charged multiplicity",
-        # even numbers only: a bin of width 2 about each
-        lambda e, t: tuple(2 * v for v in e.density(e.counts, np.arange(e.num), t, unit=True)),  # type: ignore[return-value]
-    ),
+    "d18-x01-y01": ("charged multiplicity", _numbers_of_charged),
     "d19-x01-y01": ("mean charged multiplicity", lambda e, t: _mean(e.counts)),
     "d25-x01-y01": ("x_p of pi+-", _of_particles((211,))),
     "d26-x01-y01": ("x_p of K+-", _of_particles((321,))),

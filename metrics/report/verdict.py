@@ -20,7 +20,7 @@ VERDICTS: dict[Verdict, str] = {
 
 NUM_OBSERVABLES = 8
 """Results of a family of many that a table shows: those that differ most."""
-FAMILIES = ("w1", "content", "peak", "yield", "decayed", "vertices", "lifetime")
+FAMILIES = ("w1", "content", "peak", "yield", "decayed", "vertices", "lifetime", "events")
 """First words of the names of results that come by the dozen, one for each observable, peak or species."""
 
 

@@ -18,6 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
+from fastsim.event import ParticleSet, offsets_from_counts
+from fastsim.event.kinematics import on_shell
+from fastsim.event.species import masses
 from fastsim.formats import hdf5
 from fastsim.formats.calochallenge import Showers, write_showers
 from metrics import evaluate, load, multiclass_posterior
@@ -25,6 +28,7 @@ from metrics.hadrons.clustering import cluster
 from metrics.hadrons.jets import Jets
 from metrics.hadrons.origins import origins
 from metrics.hadrons.sample import jet_sample
+from metrics.hadrons.whole_events import event_sample
 from metrics.registry import JETNET, METRICS, POSTERIOR, Metric
 from metrics.result import MetricResult
 from metrics.sample import Sample
@@ -72,7 +76,7 @@ MISSING_ALLOWED = dict.fromkeys(("auc", "auc_shapes"), "boosted trees take NaN a
 
 NEED_HISTORY = ("vertices",)
 """Metrics of where particles were made, which clustered jets do not know."""
-SOURCES = {"jets": "jets", "clustered": "jets", "showers": "showers", "arrays": "arrays"}
+SOURCES = {"jets": "jets", "clustered": "jets", "events": "events", "showers": "showers", "arrays": "arrays"}
 """Kinds of events by source: particle sets and showers from files, jets of clustered events, plain arrays."""
 JET_OBSERVABLES = ("multiplicity", "mass", "girth", "tau21", "groomed_mass", "number of photon")
 """Enough of the observables of jets: every one costs as much as the others."""
@@ -125,7 +129,8 @@ def arrays_of(sample: Sample) -> Iterator[NDArray[Any]]:
         yield from (*sample.origins.vertices.values(), *sample.origins.fractions.values())
     for part in parts:
         if is_dataclass(part):
-            yield from (getattr(part, field.name) for field in fields(part))
+            columns = (getattr(part, field.name) for field in fields(part))
+            yield from (column for column in columns if isinstance(column, np.ndarray))
 
 
 def arrays_sample(num: int, rng: np.random.Generator, shift: float = 0.0) -> Sample:
@@ -133,6 +138,15 @@ def arrays_sample(num: int, rng: np.random.Generator, shift: float = 0.0) -> Sam
     energy = rng.uniform(1.0, 3.0, num)
     x = energy[:, None] + rng.normal(shift, 1.0, size=(num, 3)) @ np.array([[1.0, 0.5, 0.0], [0, 1, 0], [0, 0, 1]])
     return Sample("arrays", {"a / GeV": x[:, 0].copy(), "b / GeV": x[:, 1].copy()}, x, {"energy": energy})
+
+
+def whole_events(num: int, rng: np.random.Generator, distorted: bool) -> Sample:
+    """Make events of particles whose momenta are isotropic, or drawn out along an axis."""
+    counts = rng.poisson(12, num) + 2
+    p = rng.normal(size=(counts.sum(), 3)) * ([1.0, 1.0, 3.0] if distorted else [1.0, 1.0, 1.0])
+    pdg_id = rng.choice([22, 211, -211, 321], len(p))
+    p4 = on_shell(np.concatenate([np.zeros((len(p), 1)), p], axis=1), masses(pdg_id))
+    return event_sample(ParticleSet(offsets_from_counts(counts), pdg_id, p4))
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +165,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Samples]:
             file.write(partons, particles)
         history = with_history(particles, partons, rng, ctau=1.0 if distorted else 0.5)
         by_source["jets"].append(replace(load(folder / f"jets-{number}.h5"), origins=origins(history, partons)))
+        by_source["events"].append(whole_events(num, rng, distorted))
         jets = cluster(particles, max_jets=1)
         by_source["clustered"].append(jet_sample(jets.constituents, jets.axes, groomed=True))
         factors = {"response": 0.8, "depth": 1.3, "width": 1.5} if distorted else {}
@@ -321,6 +336,8 @@ def broken(sample: Sample, value: float) -> Sample:
         events = replace(events, pt_rel=spoil(events.pt_rel), pz_rel=spoil(events.pz_rel))
     elif isinstance(events, Showers):
         events = Showers(events.incident, spoil(events.voxels))
+    elif isinstance(events, ParticleSet):
+        events = replace(events, p4=spoil(events.p4))
     observables, content = (
         {name: spoil(column) for name, column in columns.items()} for columns in (sample.observables, sample.content)
     )

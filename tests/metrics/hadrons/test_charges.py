@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet, offsets_from_counts
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
@@ -24,7 +25,7 @@ def sets_of(*sets: list[tuple[int, float, float]], parton: int = 2) -> Jets:
     return relative(ParticleSet(offsets, ids.astype(np.int64), p4), partons)
 
 
-def named(jets: Jets) -> dict[str, np.ndarray]:
+def named(jets: Jets) -> dict[str, NDArray[np.float64]]:
     columns = [*charge_observables(jets).T, *quantum_number_observables(jets).T]
     return dict(zip([*CHARGES, *QUANTUM_NUMBERS], columns, strict=True))
 
@@ -34,7 +35,7 @@ def test_charges_by_hand() -> None:
     assert found["charge"] == 1
     assert found["jet_charge_0.5"] == pytest.approx(0.5 - 0.4 + 0.2)
     assert found["jet_charge_1"] == pytest.approx(0.25 - 0.16 + 0.04)
-    assert (found["charge_0"], found["charge_1"], found["charge_2"]) == (0, 1, -1)
+    assert [float(found[f"charge_{place}"][0]) for place in range(3)] == [0, 1, -1]
     assert found["jet_charge_core"] == pytest.approx(0.5)
     assert found["jet_charge_middle"] == pytest.approx(-0.4)
     assert found["jet_charge_rim"] == pytest.approx(0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.event import Decayed, History, ParticleSet, Partons
 from metrics.hadrons.content import vertex_distances, yield_ratios
@@ -13,16 +14,23 @@ from metrics.hadrons.sample import jet_sample
 from tests.helpers.jets import partons_of, toy_sets, with_history
 
 
+def ints(*values: int) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+def floats(*rows: list[float]) -> NDArray[np.float64]:
+    return np.array(rows, dtype=np.float64)
+
+
 def one_set() -> tuple[ParticleSet, Partons]:
     """Make B- -> D0 mu X: the B- flies 3 mm along x, the D0 on to 4 mm, where two tracks start; a third is prompt."""
     b, d = np.array([50.0, 49.0, 0.0, 5.0]), np.array([20.0, 19.5, 0.0, 2.0])
-    decayed = Decayed(
-        [0, 3], [-511, -521, 421], np.stack([b, b, d]), [-1, 0, 1], [[0, 0, 0, 0], [0, 0, 0, 0], [3.1, 3.0, 0, 0.2]]
-    )
-    made = [[4.2, 4.0, 0.0, 0.3], [4.2, 4.0, 0.0, 0.3], [3.1, 3.0, 0.0, 0.2], [0.0, 0.0, 0.0, 0.0]]
-    p4 = [[5.1, 3.0, 4.0, 1.0], [5.1, 4.0, -3.0, 0.0], [20.0, 20.0, 0.0, 0.0], [10.0, 10.0, 0.0, 0.0]]
-    history = History(decayed, [2, 2, 1, -1], made)
-    return ParticleSet([0, 4], [-321, 211, 13, 211], p4, history), partons_of([-5], [100.0], [0.0], [0.0])
+    vertices = floats([0, 0, 0, 0], [0, 0, 0, 0], [3.1, 3.0, 0, 0.2])
+    decayed = Decayed(ints(0, 3), ints(-511, -521, 421), np.stack([b, b, d]), ints(-1, 0, 1), vertices)
+    made = floats([4.2, 4.0, 0.0, 0.3], [4.2, 4.0, 0.0, 0.3], [3.1, 3.0, 0.0, 0.2], [0.0, 0.0, 0.0, 0.0])
+    p4 = floats([5.1, 3.0, 4.0, 1.0], [5.1, 4.0, -3.0, 0.0], [20.0, 20.0, 0.0, 0.0], [10.0, 10.0, 0.0, 0.0])
+    history = History(decayed, ints(2, 2, 1, -1), made)
+    return ParticleSet(ints(0, 4), ints(-321, 211, 13, 211), p4, history), partons_of([-5], [100.0], [0.0], [0.0])
 
 
 def test_impact_parameters_by_hand() -> None:
@@ -53,8 +61,8 @@ def test_weak_decays_by_hand() -> None:
 
 
 def test_a_track_behind_the_primary_vertex_has_negative_d0() -> None:
-    history = History(Decayed.empty(1), [-1], [[1.0, -1.0, 0.0, 0.0]])
-    sets = ParticleSet([0, 1], [211], [[1.0, 0.0, 1.0, 0.0]], history)
+    history = History(Decayed.empty(1), ints(-1), floats([1.0, -1.0, 0.0, 0.0]))
+    sets = ParticleSet(ints(0, 1), ints(211), floats([1.0, 0.0, 1.0, 0.0]), history)
     found = origins(sets, partons_of([1], [100.0], [0.0], [0.0]))
     assert found is not None
     assert found.tracks.d0.tolist() == [-1.0]
@@ -116,11 +124,11 @@ def test_samples_keep_their_history_in_order(rng: np.random.Generator) -> None:
 
 def test_no_sets_no_particles_and_bad_vertices() -> None:
     partons = partons_of([21, 21], [100.0, 100.0], [0.0, 0.0], [0.0, 0.0])
-    empty = ParticleSet([0, 0, 0], [], np.zeros((0, 4)), History(Decayed.empty(2), [], np.zeros((0, 4))))
+    empty = ParticleSet(ints(0, 0, 0), ints(), np.zeros((0, 4)), History(Decayed.empty(2), ints(), np.zeros((0, 4))))
     found = origins(empty, partons)
     assert found is not None
     assert not any(column.any() for column in found.vertices.values())
-    history = History(Decayed.empty(1), [-1], [[0.0, np.nan, 0.0, 0.0]])
+    history = History(Decayed.empty(1), ints(-1), floats([0.0, np.nan, 0.0, 0.0]))
     with pytest.raises(ValueError, match="finite"):
-        origins(ParticleSet([0, 1], [211], [[1.0, 1.0, 0.0, 0.0]], history), partons[:1])
+        origins(ParticleSet(ints(0, 1), ints(211), floats([1.0, 1.0, 0.0, 0.0]), history), partons[:1])
     assert DISPLACED == (0.1, 0.5)

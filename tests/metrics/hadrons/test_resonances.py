@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
 from fastsim.event.kinematics import p4_from_pt_eta_phi_m
@@ -20,7 +21,7 @@ from metrics.hadrons.resonances import (
 )
 
 
-def decayed(mass: float, daughters: tuple[int, int], num: int, rng: np.random.Generator) -> np.ndarray:
+def decayed(mass: float, daughters: tuple[int, int], num: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return four-momenta (num, 2, 4) of the daughters of particles of 40 GeV along x that decay isotropically."""
     m = masses(np.array(daughters))
     p = np.sqrt((mass**2 - (m[0] + m[1]) ** 2) * (mass**2 - (m[0] - m[1]) ** 2)) / (2 * mass)
@@ -112,10 +113,13 @@ def test_like_signs_are_subtracted_and_charges_reversed() -> None:
     p4 = p4_from_pt_eta_phi_m([20.0, 20.0], [0.0, 0.0], [0.0, 0.03], [0.49368, 0.13957])
     partons = Partons.from_pt_eta_phi([21], [100.0], [0.0], [0.0])
     for ids, sign in (([321, -211], 1), ([-321, 211], 1), ([321, 211], -1), ([-321, -211], -1)):
-        spectrum = mass_spectra(relative(ParticleSet([0, 2], ids, p4), partons))["K*0"]
+        spectrum = mass_spectra(relative(ParticleSet(np.array([0, 2]), np.array(ids), p4), partons))["K*0"]
         assert spectrum.sum() == sign
     for ids, counts in (([321, -321], 1), ([321, 321], 0)):
-        assert mass_spectra(relative(ParticleSet([0, 2], ids, p4), partons))["phi"].sum() in (0, counts)
+        assert mass_spectra(relative(ParticleSet(np.array([0, 2]), np.array(ids), p4), partons))["phi"].sum() in (
+            0,
+            counts,
+        )
 
 
 def test_decays_in_steps() -> None:
@@ -127,14 +131,14 @@ def test_decays_in_steps() -> None:
         p4 = np.concatenate([pair, pion[None]])
         ids = sign * np.array([-321, 211, 211])
         partons = Partons.from_pt_eta_phi([21], [60.0], [0.0], [0.0])
-        found = mass_spectra(relative(ParticleSet([0, 3], ids, p4), partons))
+        found = mass_spectra(relative(ParticleSet(np.array([0, 3]), ids, p4), partons))
         peak = PEAKS["D*+"]
         assert found["D*+"].sum() == 1
         centre = 0.5 * (peak.bins[1:] + peak.bins[:-1])[found["D*+"][0] > 0]
         assert centre[0] == pytest.approx(0.1396, abs=0.001)
         assert found["D0"].sum() >= 1
         # with the conjugate pion there is no such decay
-        other = mass_spectra(relative(ParticleSet([0, 3], ids * [1, 1, -1], p4), partons))
+        other = mass_spectra(relative(ParticleSet(np.array([0, 3]), ids * [1, 1, -1], p4), partons))
         assert other["D*+"].sum() == 0
 
 
