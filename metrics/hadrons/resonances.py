@@ -283,7 +283,7 @@ def grouped_spectra(jets: Jets, *, size: int = 20) -> NDArray[np.float32]:
     num = -(-len(jets) // size)
     spectra = mass_spectra(jets, groups=groups, num_groups=num)
     columns = [*spectra.values(), sum_per_set(groups, np.ones(len(jets)), num)[:, None]]
-    return np.concatenate(columns, axis=1).astype(np.float32)
+    return np.asarray(np.concatenate(columns, axis=1), dtype=np.float32)
 
 
 def grouped_ratios(real: NDArray[Any], generated: NDArray[Any], *, seed: int = 0) -> list[MetricResult]:
@@ -304,8 +304,11 @@ def grouped_ratios(real: NDArray[Any], generated: NDArray[Any], *, seed: int = 0
             area = spectra[:, first : first + len(peak.area)] @ peak.area
             sums[side][name] = resampling.sums(side, np.stack([area, spectra[:, -1]], axis=1))
             first += len(peak.area)
-    numbers = {"num_real": int(real[:, -1].sum()), "num_generated": int(generated[:, -1].sum())}
-    return [replace(result, **numbers) for result in ratios(sums[0], sums[1], resampling, "peak")]
+    num_real, num_generated = (int(spectra[:, -1].sum()) for spectra in (real, generated))
+    return [
+        replace(result, num_real=num_real, num_generated=num_generated)
+        for result in ratios(sums[0], sums[1], resampling, "peak")
+    ]
 
 
 def pairs_in_windows(jets: Jets) -> Floats:
