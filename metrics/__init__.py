@@ -15,6 +15,7 @@ from metrics.classifiers.trees import ClassifierTest, classifier_test
 from metrics.classifiers.voxels import voxel_auc
 from metrics.distances.frechet import fpd, frechet_distance
 from metrics.distances.kernel import kpd
+from metrics.distances.kolmogorov import ks_distances
 from metrics.distances.manifold import prdc
 from metrics.distances.transport import coverage_and_mmd, emd
 from metrics.distances.wasserstein import w1, wasserstein_1
@@ -25,7 +26,10 @@ from metrics.hadrons.comparison import Comparison, compare
 from metrics.hadrons.efp import efps
 from metrics.hadrons.graphs import Graph, graphs
 from metrics.hadrons.jets import Jets, relative
+from metrics.hadrons.resonances import peak_ratios
 from metrics.hadrons.sample import Features, features, jet_sample
+from metrics.hadrons.tables import chi2_tables, read_tables
+from metrics.hadrons.whole_events import whole_sample
 from metrics.inputs import array_sample, event_sample, padded_sample
 from metrics.result import MetricResult
 from metrics.sample import Sample
@@ -43,6 +47,7 @@ __all__ = [
     "Sample",
     "Showers",
     "array_sample",
+    "chi2_tables",
     "classifier_test",
     "cluster",
     "compare",
@@ -57,17 +62,21 @@ __all__ = [
     "graphs",
     "jet_sample",
     "kpd",
+    "ks_distances",
     "load",
     "multiclass_posterior",
     "padded_sample",
+    "peak_ratios",
     "prdc",
     "read_binning",
     "read_showers",
+    "read_tables",
     "relative",
     "set_auc",
     "showers_sample",
     "voxel_auc",
     "w1",
     "wasserstein_1",
+    "whole_sample",
     "write_showers",
 ]

@@ -22,6 +22,7 @@ from fastsim.formats.calochallenge import read_showers
 from fastsim.shipped import sha256_of
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.sample import jet_sample_of
+from metrics.hadrons.whole_events import whole_sample
 from metrics.inputs import array_sample, as_sample, padded_sample
 from metrics.sample import Sample
 from metrics.showers.features import showers_sample
@@ -49,6 +50,7 @@ class Reading:
         pt_min: least pT of a jet, in GeV.
         eta_max: largest absolute pseudorapidity of a jet; None for any.
         max_jets: leading jets of an event that count.
+        whole: take the events of a file as they are, at rest, in place of their jets.
         binning: XML file of the voxels of a CaloChallenge file; default the file's own name with .xml, or binning.xml
             in its folder.
         threshold: readout threshold of showers in MeV: voxels below it, negative ones too, count as empty, as in the
@@ -60,6 +62,7 @@ class Reading:
     pt_min: float = 20.0
     eta_max: float | None = None
     max_jets: int = 2
+    whole: bool = False
     binning: Path | None = None
     threshold: float | None = None
 
@@ -100,7 +103,28 @@ def load(path: PathLike, reading: Reading | None = None) -> Sample:
             return _sets(name, options)
         if layout != "fastsim-events":
             raise FastsimError(f"{name}: {_what_is_there(name)} is no layout that can be compared; {LAYOUTS}")
-    return _jets(name, options)
+    return _whole(name, options) if options.whole else _jets(name, options)
+
+
+def _whole(name: str, options: Reading) -> Sample:
+    """Read the events of a file as they are."""
+    batches, weights, left = [], [], options.max_events
+    for particles, columns in _events(name):
+        batches.append(particles[:left])
+        weights.append(columns[:left])
+        if left is not None:
+            left -= len(batches[-1])
+            if left == 0:
+                break
+    if not sum(map(len, batches)):
+        raise FastsimError(f"{name}: the file holds no events")
+    given = _first_column(np.concatenate(weights))
+    try:
+        return whole_sample(
+            ParticleSet.concatenate(batches), weights=None if given is None else _one_weight(name, given)
+        )
+    except ValueError as error:
+        raise FastsimError(f"{name}: {error}") from error
 
 
 def _layout(name: str) -> str:

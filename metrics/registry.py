@@ -15,11 +15,15 @@ from metrics import jetnet
 from metrics.classifiers.trees import ClassifierTest, classifier_test
 from metrics.distances.frechet import check_features, fpd
 from metrics.distances.kernel import kpd
+from metrics.distances.kolmogorov import ks_distances
 from metrics.distances.manifold import check_unweighted, prdc
 from metrics.distances.transport import coverage_and_mmd
 from metrics.distances.wasserstein import w1
+from metrics.hadrons.content import vertex_distances, yield_ratios
 from metrics.hadrons.jets import Jets, padded
+from metrics.hadrons.resonances import peak_ratios
 from metrics.hadrons.spectra import spectrum_distances
+from metrics.hadrons.whole_events import event_distances
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, constant_observables
 from metrics.showers.correlation import correlation_distance
@@ -139,11 +143,39 @@ def _spectra(real: Sample, generated: Sample, seed: int, **options: Any) -> Outc
     return Outcome(list(spectrum_distances(one, other, **_weights(real, generated), seed=seed, **options).values()))
 
 
-def _auc(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+def _content(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    if not (real.content and generated.content):
+        raise ValueError("this metric needs charges and quantum numbers, which the sample does not hold")
+    one, other = _events(Jets, real, generated)
+    options = {**_weights(real, generated), "seed": seed, **options}
+    results = ks_distances(real.content, generated.content, **options, prefix="content")
+    results += peak_ratios(one, other, **options)
+    results += yield_ratios(one, other, real_origins=real.origins, generated_origins=generated.origins, **options)
+    if real.origins is not None and generated.origins is not None:
+        fractions = real.origins.fractions, generated.origins.fractions
+        results += ks_distances(*fractions, **options, prefix="content")
+    return Outcome(results)
+
+
+def _vertices(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    for label, sample in (("real", real), ("generated", generated)):
+        if sample.origins is None:
+            raise ValueError(f"the {label} sample has no history: it does not say where its particles were made")
+    assert real.origins is not None and generated.origins is not None
+    return Outcome(vertex_distances(real.origins, generated.origins, **_weights(real, generated), seed=seed, **options))
+
+
+def _whole_events(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    return Outcome(event_distances(real, generated, **_weights(real, generated), seed=seed, **options))
+
+
+def _auc(real: Sample, generated: Sample, seed: int, *, content: bool = True, **options: Any) -> Outcome:
     # rounding is another in each file format: a tree would tell formats apart, not events
     constant = constant_observables(real, generated)
-    one, other = real.classifier_inputs(constant), generated.classifier_inputs(constant)
-    test = classifier_test(one, other, **_weights(real, generated), seed=seed, **options)
+    origins = content and real.origins is not None and generated.origins is not None
+    one, other = (sample.classifier_inputs(constant, content=content, origins=origins) for sample in (real, generated))
+    name = "auc" if content else "auc_shapes"
+    test = classifier_test(one, other, **_weights(real, generated), name=name, seed=seed, **options)
     return Outcome([test.auc], test)
 
 
@@ -192,18 +224,24 @@ def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> 
     return Outcome([correlation_distance(real, generated, seed=seed, **options)])
 
 
-EVERY: tuple[Kind, ...] = ("jets", "showers", "arrays")
+EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "arrays")
 METRICS: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
     "fpd_clipped": Metric("the same with each feature cut at its 99% quantile", EVERY, True, _fpd_clipped),
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
-    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "arrays"), True, _w1),
+    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "events", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
     "spectra": Metric("fragmentation functions, energy flow, energy-energy correlator", ("jets",), True, _spectra),
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
     "response": Metric("differences of response and resolution against energy", ("showers",), True, _response),
     "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),
-    "auc": Metric("boosted trees on observables and condition", EVERY, True, _auc),
+    "content": Metric("charges, quantum numbers, peaks of resonances, yields of species", ("jets",), True, _content),
+    "vertices": Metric("displaced tracks, impact parameters, flight lengths, lifetimes", ("jets",), True, _vertices),
+    "events": Metric("event shapes, multiplicities, x_p and x_B of whole events", ("events",), True, _whole_events),
+    "auc": Metric("boosted trees on observables, content, vertices and condition", EVERY, True, _auc),
+    "auc_shapes": Metric(
+        "boosted trees on observables and condition alone", ("jets",), False, partial(_auc, content=False)
+    ),
     "prdc": Metric("precision, recall, density, coverage of the embedding", EVERY, False, _prdc),
     "emd": Metric("coverage and minimum matching distance under the EMD", ("jets",), False, _emd),
     "auc_set": Metric("network on sets of particles", ("jets",), False, _auc_set),

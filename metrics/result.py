@@ -22,7 +22,7 @@ class MetricResult:
         num_generated: generated events.
         seed: seed of everything drawn.
         p_value: probability of a value at least as bad between equal samples, where a permutation test gives it.
-        worse: on which side of the null worse samples lie.
+        worse: on which side of the null worse samples lie; "both" for ratios and other values with a sign.
 
     >>> MetricResult("fpd", 5e-4, 1e-4, 0.0, 2e-4, 1000, 1000, 0).sigmas
     2.5
@@ -37,7 +37,7 @@ class MetricResult:
     num_generated: int
     seed: int
     p_value: float | None = None
-    worse: Literal["high", "low"] = "high"
+    worse: Literal["high", "low", "both"] = "high"
 
     @property
     def sigmas(self) -> float:
@@ -50,6 +50,8 @@ class MetricResult:
     @property
     def excess(self) -> float:
         """``sigmas``, positive where the sample is worse than equal samples."""
+        if self.worse == "both":
+            return abs(self.sigmas)
         return self.sigmas if self.worse == "high" else -self.sigmas
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
 from fastsim.errors import InvalidValue
+from fastsim.event import ParticleSet
 from fastsim.formats.calochallenge import Showers
 from metrics.hadrons.jets import Jets
+from metrics.hadrons.origins import Origins
 
 Floats = NDArray[np.float64]
-Kind = Literal["jets", "showers", "arrays"]
+Kind = Literal["jets", "events", "showers", "arrays"]
 
 
 @dataclass(frozen=True)
 class Columns:
     """K columns (N,) side by side as a matrix (N, K), of which only the rows that are asked for are in memory."""
 
-    columns: tuple[Floats, ...]
+    columns: tuple[NDArray[np.floating[Any]], ...]
     ndim = 2
 
     @property
@@ -49,6 +51,8 @@ class Sample:
         weights: event weights of either sign, (N,), or None where all are 1.
         events: the events themselves, for metrics of low-level data.
         binning: where the voxels of showers lie.
+        content: charges, quantum numbers and combinations of particle sets (:mod:`metrics.hadrons.content`), (N,) each.
+        origins: where the particles of sets come from, if that is known.
 
     Raises:
         ValueError: if the columns differ in length.
@@ -63,12 +67,16 @@ class Sample:
     embedding: NDArray[np.floating[Any]]
     condition: Mapping[str, Floats] = field(default_factory=dict)
     weights: Floats | None = None
-    events: Jets | Showers | None = None
+    events: Jets | ParticleSet | Showers | None = None
     binning: Binning | None = None
+    content: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
+    origins: Origins | None = None
 
     def __post_init__(self) -> None:
         lengths = {"embedding": len(self.embedding)}
-        lengths |= {k: len(v) for k, v in {**self.observables, **self.condition}.items()}
+        lengths |= {k: len(v) for k, v in {**self.observables, **self.condition, **self.content}.items()}
+        if self.origins is not None:
+            lengths["origins"] = len(self.origins)
         if self.weights is not None:
             lengths["weights"] = len(self.weights)
         if len(set(lengths.values())) > 1:
@@ -87,13 +95,27 @@ class Sample:
             None if self.weights is None else self.weights[rows],
             None if self.events is None else self.events[rows],
             self.binning,
+            {k: v[rows] for k, v in self.content.items()},
+            None if self.origins is None else self.origins[rows],
         )
 
-    def classifier_inputs(self, without: Collection[str] = ()) -> Columns:
-        """Put observables and condition side by side, shape (N, K), without those that are named."""
+    def classifier_inputs(
+        self, without: Collection[str] = (), *, content: bool = True, origins: bool = False
+    ) -> Columns:
+        """Put observables and condition side by side, shape (N, K), with content and with what origins tell.
+
+        Args:
+            without: names of observables and conditions to leave out.
+            content: take charges, quantum numbers and combinations.
+            origins: take vertices and fractions, which not every sample has.
+        """
         columns = {**{f"observable {k}": v for k, v in self.observables.items()}, **self.condition}
-        chosen = [v for k, v in columns.items() if k.removeprefix("observable ") not in without]
-        return Columns(tuple(chosen or columns.values()))
+        shapes = [v for k, v in columns.items() if k.removeprefix("observable ") not in without]
+        chosen = list(shapes or columns.values())
+        chosen += self.content.values() if content else []
+        if origins and self.origins is not None:
+            chosen += [*self.origins.vertices.values(), *self.origins.fractions.values()]
+        return Columns(tuple(chosen))
 
 
 ROUNDING = 1e-9
@@ -116,11 +138,11 @@ def _constant(one: Floats, other: Floats, least: float) -> bool:
     return bool(np.isfinite(high - low) and high - low <= ROUNDING * max(abs(low), abs(high), least))
 
 
-_KINDS = {"jets": "jets", "showers": "calorimeter showers", "arrays": "plain arrays"}
+_KINDS = {"jets": "jets", "events": "whole events", "showers": "calorimeter showers", "arrays": "plain arrays"}
 
 
 def check_alike(real: Sample, generated: Sample, names: tuple[str, str] = ("real", "generated")) -> None:
-    """Check that two samples can be compared: equal kind, observables, condition and binning.
+    """Check that two samples can be compared: equal kind, observables, condition, content and binning.
 
     Args:
         real, generated: the samples.
@@ -132,7 +154,7 @@ def check_alike(real: Sample, generated: Sample, names: tuple[str, str] = ("real
     if real.kind != generated.kind:
         what = [f"{name} holds {_KINDS[s.kind]}" for name, s in zip(names, (real, generated), strict=True)]
         raise InvalidValue(f"the samples differ in kind: {', '.join(what)}; compare like with like")
-    for name in ("observables", "condition", "binning"):
+    for name in ("observables", "condition", "content", "binning"):
         one, other = getattr(real, name), getattr(generated, name)
         if isinstance(one, Mapping):
             one, other = list(one), list(other)

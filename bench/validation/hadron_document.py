@@ -14,12 +14,15 @@ from metrics.hadrons.comparison import Comparison
 from metrics.hadrons.observables import FLOW_EDGES, OBSERVABLES, SPECTRA
 from metrics.hadrons.sample import Features
 from metrics.report.plots_jets import LABELS
+from metrics.report.verdict import plus_minus
 from metrics.result import MetricResult
 
 Results = Mapping[str, Mapping[str, Comparison]]
 """Comparisons by cell, then by sample; the null is the sample "pythia"."""
 
 NULL = "pythia"
+MOST_PEAKS, MOST_CHARGES = 12, 6
+"""Figures of a cell that a table shows: those furthest from their nulls."""
 _COLOURS = ("#d1495b", "#00798c", "#edae49", "#66a182", "#8d6a9f")
 
 
@@ -51,6 +54,19 @@ def w1_table(results: Results, sample: str, names: Mapping[str, str]) -> str:
             row.append("" if value is None else _with_null(value, null))
         rows.append(row)
     return table(["cell", *names.values()], rows)
+
+
+def content_table(results: Results, sample: str, prefix: str, most: int) -> str:
+    """Write by cell the figures "PREFIX NAME" that are most sigmas from their nulls, the furthest first."""
+    rows = []
+    for cell, by_sample in results.items():
+        if sample not in by_sample:
+            continue
+        own = [r for name, r in by_sample[sample].figures.items() if name.startswith(f"{prefix} ")]
+        own = sorted(own, key=lambda r: abs(r.sigmas), reverse=True)[:most]
+        shown = [f"{r.name.removeprefix(f'{prefix} ')} {plus_minus(r.value, r.error)} ({r.excess:+.1f}σ)" for r in own]
+        rows.append([cell, "; ".join(shown)])
+    return table(["cell", "value ± error (sigmas from equal samples)"], rows)
 
 
 def means_table(results: Results, samples: Sequence[str]) -> str:
@@ -143,9 +159,13 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
         figure_table(results, samples, "kpd", 1e6, 2),
         "## AUC of a gradient-boosted classifier",
         "",
-        "On 17 observables, 17 species counts and the condition (flavour, pT); 0.5 is perfect.",
+        "On 17 observables, 17 species counts, charges, quantum numbers, combinations in the mass windows of "
+        "resonances, and the condition (flavour, pT); 0.5 is perfect.",
         "",
         figure_table(results, samples, "auc", 1.0, 3),
+        "Without charges, quantum numbers and combinations:",
+        "",
+        figure_table(results, samples, "auc_shapes", 1.0, 3),
         "## Multiplicity, species and energy flow",
         "",
         "Deviation of the mean multiplicity; species (by |PDG id|) whose mean deviates by more than 1% (5% below one "
@@ -164,6 +184,10 @@ def markdown(results: Results, samples: Sequence[str], plots: Sequence[Path]) ->
             "",
             w1_table(results, sample, observable_names),
         ]
+        lines += [f"## Peaks of resonances, area over Pythia's: {title}", ""]
+        lines += [content_table(results, sample, "peak", MOST_PEAKS)]
+        lines += [f"## Charges and quantum numbers, Kolmogorov-Smirnov distance: {title}", ""]
+        lines += [content_table(results, sample, "content", MOST_CHARGES)]
         lines += [f"## W1 of particle spectra, 1e-4 (times the null): {title}", ""]
         lines += [w1_table(results, sample, spectrum_names)]
     if plots:

@@ -58,6 +58,7 @@ _positive = click.FloatRange(0.0, min_open=True)
 )
 @click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
 @click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
+@click.option("--whole", is_flag=True, help="Take events of event files as they are, at rest, in place of their jets.")
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
 @click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
@@ -78,6 +79,7 @@ def command(
     threshold: float | None,
     radius: float,
     pt_min: float,
+    whole: bool,
     fail_above: tuple[str, ...],
     fail_below: tuple[str, ...],
     seed: int,
@@ -136,6 +138,7 @@ def command(
             max_events,
             radius,
             pt_min,
+            whole=whole,
             binning=None if binning is None else Path(binning),
             threshold=threshold,
         )

@@ -130,6 +130,46 @@ def charges(pdg_id: ArrayLike) -> NDArray[np.float64]:
     return _map(pdg_id, charge)
 
 
+@lru_cache(maxsize=4096)
+def quark_content(pdg_id: int) -> tuple[int, ...]:
+    """Return the valence quarks of one hadron by their PDG ids, antiquarks negative; () for what is no hadron.
+
+    Read off the digits of the PDG id (Review of Particle Physics, "Monte Carlo particle numbering scheme"). K0S and
+    K0L, which are neither K0 nor anti-K0, have none.
+
+    >>> quark_content(321), quark_content(-3122), quark_content(310)
+    ((2, -3), (-3, -1, -2), ())
+    """
+    digits = abs(pdg_id) % 10_000
+    first, second, third = digits // 1000, digits // 100 % 10, digits // 10 % 10
+    if abs(pdg_id) >= 1_000_000_000 or not (second and third) or abs(pdg_id) in (130, 310):
+        return ()
+    sign = 1 if pdg_id > 0 else -1
+    if first:
+        return tuple(sign * q for q in (first, second, third))
+    # of a meson with positive id the heavier quark is a quark if it is up-like, an antiquark if it is down-like
+    quarks = (second, -third) if second % 2 == 0 else (third, -second)
+    return tuple(sign * q for q in quarks)
+
+
+def baryon_numbers(pdg_id: ArrayLike) -> NDArray[np.float64]:
+    """Return the baryon numbers of an array of PDG ids, same shape.
+
+    >>> baryon_numbers([2212, -3122, 211]).tolist()
+    [1.0, -1.0, 0.0]
+    """
+    return _map(pdg_id, lambda i: float(np.sign(i)) if len(quark_content(i)) == 3 else 0.0)
+
+
+def strangeness(pdg_id: ArrayLike) -> NDArray[np.float64]:
+    """Return the strangeness of an array of PDG ids, same shape; K0S and K0L, mixtures of both signs, have 0.
+
+    >>> strangeness([321, 3122, -3312, 310]).tolist()
+    [1.0, -1.0, 2.0, 0.0]
+    """
+    return _map(pdg_id, lambda i: float(sum(q == -3 for q in quark_content(i)) - sum(q == 3 for q in quark_content(i))))
+
+
 def conjugate(pdg_id: ArrayLike) -> NDArray[np.int64]:
     """Return the PDG ids of the antiparticles, same shape; self-conjugate species stay.
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.distances.kolmogorov import ks_distances
 from metrics.distances.wasserstein import w1
 from metrics.evaluation import evaluate
 from metrics.hadrons.observables import FLOW_EDGES, SPECIES, SPECTRA
+from metrics.hadrons.resonances import grouped_ratios
 from metrics.hadrons.sample import ETA_REL, PDG_ID, PT_REL, SET, Features
 from metrics.result import MetricResult
 
@@ -41,7 +43,8 @@ class Comparison:
     Attributes:
         num: sets on each side.
         max_particles: leading particles that the EFPs were computed from.
-        figures: "fpd", "kpd", "auc", "w1 OBSERVABLE", and of spectra "w1 pt of SPECIES" and "w1 eta of SPECIES".
+        figures: "fpd", "kpd", "auc", "auc_shapes", "w1 OBSERVABLE", of content "content NAME" and "peak NAME", and of
+            spectra "w1 pt of SPECIES" and "w1 eta of SPECIES".
         species: ratios of mean multiplicities by |PDG id|, with "all" and "charged".
         flow: ratios of the mean energy flow in bins of Delta R.
     """
@@ -101,8 +104,13 @@ def compare(real: Features, sample: Features, *, seed: int = 0) -> Comparison:
     """
     if real.max_particles != sample.max_particles:
         raise ValueError(f"EFPs of {real.max_particles} and {sample.max_particles} leading particles do not compare")
-    evaluation, _ = evaluate(real.sample(), {"sample": sample.sample()}, metrics=("fpd", "kpd", "w1", "auc"), seed=seed)
+    metrics = ("fpd", "kpd", "w1", "auc", "auc_shapes")
+    one, other = real.sample(), sample.sample()
+    evaluation, _ = evaluate(one, {"sample": other}, metrics=metrics, seed=seed)
     figures = dict(evaluation.results["sample"])
+    content = ks_distances(one.content, other.content, prefix="content", seed=seed)
+    content += grouped_ratios(real.masses, sample.masses, seed=seed)
+    figures |= {result.name: result for result in content}
     for name, ids in SPECTRA.items():
         chosen = [s.particles[np.isin(s.particles[:, PDG_ID], ids)] for s in (real, sample)]
         if min(len(c) for c in chosen) == 0:

@@ -12,6 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def sum_per_set(index: NDArray[Any], values: NDArray[Any], num_sets: int) -> NDArray[np.float64]:
+    """Sum the values (M,) that belong to each set, or each block of sets, shape (N,).
+
+    Args:
+        index: the set each value belongs to, (M,).
+        values: (M,).
+        num_sets: N.
+    """
+    return np.bincount(index, values, num_sets).astype(np.float64)
+
+
 def histogram_per_set(
     index: NDArray[Any],
     values: NDArray[Any],

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from fastsim.event import ParticleSet, Partons, offsets_from_counts
 from metrics.hadrons import efp, observables
+from metrics.hadrons.content import CONTENT, content
 from metrics.hadrons.jets import Conditions, Jets, Sets, relative
+from metrics.hadrons.origins import Origins, origins
+from metrics.hadrons.resonances import grouped_spectra
 from metrics.sample import Sample
 
-VERSION = 2
+VERSION = 3
 """Bumped whenever a definition changes, so that an old file is never compared with a new sample."""
 CHUNK = 20_000
 """Sets whose features are computed at a time."""
@@ -34,18 +37,22 @@ class Features:
     Attributes:
         efps: energy flow polynomials of the default graphs, (N, 36).
         observables: columns :data:`metrics.hadrons.observables.OBSERVABLES`, (N, 17).
+        content: columns :data:`metrics.hadrons.content.CONTENT`, (N, 42).
         counts: particles by species, columns ``SPECIES`` and "other", (N, 34).
         flow: pT_rel in bins of Delta R, (N, 13).
         condition: columns parton id in {1..5, 21} and log(pT_parton / GeV), (N, 2).
+        masses: mass spectra of groups of sets, as :func:`metrics.hadrons.resonances.grouped_spectra` gives them.
         particles: set index, PDG id, pT_rel and eta_rel of the K particles of the first sets, for the spectra, (K, 4).
         max_particles: the leading particles kept by EFPs, tau21, C2, D2.
     """
 
     efps: NDArray[np.float32]
     observables: NDArray[np.float64]
+    content: NDArray[np.float32]
     counts: NDArray[np.uint16]
     flow: NDArray[np.float32]
     condition: NDArray[np.float64]
+    masses: NDArray[np.float32]
     particles: NDArray[np.float32]
     max_particles: int
 
@@ -88,7 +95,8 @@ class Features:
         groups = observables.group_counts(self.counts)
         named |= {f"number of {name}": groups[:, k] for k, name in enumerate(observables.GROUPS)}
         condition = {"flavour": self.condition[:, FLAVOUR], "pt": np.exp(self.condition[:, LOG_PT].copy())}
-        return Sample("jets", named, self.efps, condition, weights, jets)
+        own = {name: self.content[:, k] for k, name in enumerate(CONTENT)}
+        return Sample("jets", named, self.efps, condition, weights, jets, content=own)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, under a temporary name first, so that a killed run leaves no half file."""
@@ -113,7 +121,7 @@ class Features:
             return cls(**{name: data[name] for name in _ARRAYS}, max_particles=int(meta["max_particles"]))
 
 
-_ARRAYS = ("efps", "observables", "counts", "flow", "condition", "particles")
+_ARRAYS = ("efps", "observables", "content", "counts", "flow", "condition", "masses", "particles")
 _COLUMNS = ("pdg_id", "pt_rel", "eta_rel", "phi_rel", "pz_rel", "m_rel", "parton_id", "parton_pt")
 
 
@@ -148,7 +156,10 @@ def jet_sample(
         for first in range(0, max(len(offsets) - 1, 1), CHUNK):
             own = offsets[first : first + CHUNK + 1]
             rows, flat = slice(first, first + CHUNK), slice(own[0], own[-1])
-            sets = ParticleSet(own - own[0], particles.pdg_id[flat], particles.p4[flat])
+            if isinstance(particles, ParticleSet) and particles.history is not None:
+                sets = particles[rows]
+            else:
+                sets = ParticleSet(own - own[0], particles.pdg_id[flat], particles.p4[flat])
             yield sets, Partons(partons.pdg_id[rows], partons.p4[rows])
 
     given = None if weights is None else np.asarray(weights, dtype=np.float64)
@@ -177,8 +188,10 @@ def jet_sample_of(
         ValueError: as :func:`jet_sample`.
     """
     tables = _Tables()
+    known: list[Origins | None] = []
     for particles, partons in batches:
         jets = relative(particles, partons)
+        known.append(origins(particles, partons) if isinstance(particles, ParticleSet) else None)
         values, compact = _features(jets, max_particles, 0, np.float32), jets.compact()
         tables.append({name: getattr(values, name) for name in _ARRAYS})
         tables.append({f"jets {name}": getattr(compact, name) for name in _COLUMNS}, {"jets counts": compact.counts})
@@ -192,7 +205,9 @@ def jet_sample_of(
     sample = Features(**{name: tables.pop(name) for name in _ARRAYS}, max_particles=max_particles).sample(
         events, weights
     )
-    return replace(sample, observables={**sample.observables, **tables})
+    every = [part for part in known if part is not None]
+    whole = Origins.concatenate(every) if len(every) == len(known) > 0 else None
+    return replace(sample, observables={**sample.observables, **tables}, origins=whole)
 
 
 class _Tables(dict[str, NDArray[Any]]):
@@ -221,7 +236,7 @@ def features(
         particles: ragged sets, p4 in GeV.
         partons: their partons, p4 in GeV.
         max_particles: leading particles kept for EFPs, tau21, C2 and D2 (everything else takes all).
-        num_spectra: keep the particles of this many sets for the spectra.
+        num_spectra: keep the particles of this many sets for the spectra; 0: none, and no mass spectra.
         dtype: precision of the pairwise sums.
 
     Returns:
@@ -240,9 +255,11 @@ def _features(jets: Jets, max_particles: int, num_spectra: int, dtype: type[np.f
     return Features(
         efps=powers.astype(np.float32),
         observables=observables.observables(jets, powers, max_particles=max_particles, dtype=dtype),
+        content=content(jets).astype(np.float32),
         counts=observables.species_counts(jets),
         flow=observables.energy_flow(jets),
         condition=np.stack([jets.parton_id.astype(np.float64), np.log(jets.parton_pt)], axis=1),
+        masses=grouped_spectra(jets if num_spectra else jets[:0]),
         particles=spectra.astype(np.float32),
         max_particles=max_particles,
     )

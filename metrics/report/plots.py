@@ -32,6 +32,7 @@ def distributions(
     look: Mapping[str, Look],
     names: Mapping[str, str],
     meaning: Callable[[str], str],
+    most: int = MAX_OBSERVABLES,
 ) -> tuple[list[Picture], int]:
     """Draw distribution and ratio to the real sample of each observable; of many, those that differ most.
 
@@ -40,6 +41,7 @@ def distributions(
         look: how each is drawn.
         names: labels of the observables on an axis, where their key is not enough.
         meaning: gives the description of an observable.
+        most: pictures at most.
 
     Returns:
         The pictures, in the order of the observables, and the number of observables left out.
@@ -54,7 +56,7 @@ def distributions(
         axis, (first, *others) = histograms[key][0], histograms[key][1].values()
         return max((distance(first, other, axis) for other in others), default=0.0)
 
-    shown = sorted(histograms, key=furthest, reverse=True)[:MAX_OBSERVABLES]
+    shown = sorted(histograms, key=furthest, reverse=True)[:most]
     pictures = [
         panel(key, *histograms[key], look, names.get(key, label(key, 40)), note=meaning(key))
         for key in histograms
@@ -231,8 +233,8 @@ def heat_map(evaluation: Evaluation, sample: str) -> Picture:
     bar.set_label("|value − null| / σ(null)", fontsize=8, loc="center")
     caption = "Every cell: sigmas from what equal samples of that bin's size give; darker is further."
     if left_out:
-        caption += f" W1 of the observables that differ most; {len(left_out)} others are in the table below."
-    return Picture.of(figure, sample, caption, f"Metrics of {sample} by bin, in sigmas.", wide=True)
+        caption += f" Of families, what differs most; {len(left_out)} other results are in the table below."
+    return Picture.of(figure, sample, caption, f"Metrics of {sample} by bin, in sigmas.", wide=len(columns) > 8)
 
 
 @styled

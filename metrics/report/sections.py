@@ -11,7 +11,7 @@ from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import Jets
-from metrics.report import plots, plots_classifier, plots_jets, plots_showers
+from metrics.report import plots, plots_classifier, plots_content, plots_jets, plots_showers
 from metrics.report.meanings import observable_meaning
 from metrics.report.pictures import DASHES, Look, Picture, label
 from metrics.report.projections import mean_voxels
@@ -20,6 +20,8 @@ from metrics.showers.features import binning_of
 
 CLOSE_UP = 20_000
 """Events of each sample at most whose particles or voxels are drawn: pictures need no more."""
+SPECTRA_SETS = 100_000
+"""Sets of each sample at most whose combinations fill the mass spectra."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def sections(
     events = [sample.events for sample in close.values()]
     if all(isinstance(e, Jets) for e in events):
         shown += _jets(close)
+        shown += _content(samples, look)
     progress(3, parts)
     if all(s.kind == "showers" and s.binning is not None for s in samples.values()):
         shown += _profiles(samples, look)
@@ -130,6 +133,32 @@ def _jets(samples: Mapping[str, Sample]) -> list[Section]:
             [plots_jets.displays(jets)],
         ),
     ]
+
+
+def _content(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Section]:
+    """Make the sections of what sets are made of: peaks, charges where they were computed, vertices where known."""
+    weights = {name: s.weights for name, s in samples.items()}
+    jets = {name: s.events[:SPECTRA_SETS] for name, s in samples.items() if isinstance(s.events, Jets)}
+    few = {name: None if w is None else w[:SPECTRA_SETS] for name, w in weights.items()}
+    shown = []
+    peaks = plots_content.masses(jets, few, look)
+    if peaks:
+        text = (
+            "Masses of combinations of particles, with bands of one standard error. A model that draws particles one "
+            "by one without what decayed into them has the same background and no peak."
+        )
+        shown.append(Section("peaks", "Peaks of resonances", text, [peaks]))
+    if all(s.content for s in samples.values()):
+        pictures, left_out = plots_content.charges(samples, look)
+        text = "Charges in units of e, of sets as if each came from a quark; numbers of combinations in mass windows."
+        if left_out:
+            text += f" Shown are the {len(pictures)} that differ most; {left_out} others are left out."
+        shown.append(Section("charges", "Charges and quantum numbers", text, [pictures]))
+    origins = {name: s.origins for name, s in samples.items() if s.origins is not None}
+    if len(origins) == len(samples):
+        text = "How far from the primary vertex particles were made; tracks are straight lines."
+        shown.append(Section("vertices", "Vertices", text, [plots_content.vertices(origins, weights, look, samples)]))
+    return shown
 
 
 def _profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Section]:

@@ -12,6 +12,7 @@ from metrics.report.verdict import (
     closest,
     disagreement,
     main_metrics,
+    metric_names,
     overall,
     plus_minus,
     sigmas_text,
@@ -80,7 +81,8 @@ def table(evaluation: Evaluation) -> Table:
         names = [name for name in by_significance(evaluation, samples[0]) if name in names]
     if left_out:
         most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
-        skipped.insert(0, f"w1 of {len(left_out)} more observables: {sigmas_text(most)} sigma at most.")
+        families = dict.fromkeys(name.split(" ", 1)[0] for name in metric_names(evaluation) if name in left_out)
+        skipped.insert(0, f"{len(left_out)} more of {', '.join(families)}: {sigmas_text(most)} sigma at most.")
     found = Table(
         title=escape(f"{heading} ({evaluation.kind}, {evaluation.protocol}, seed {evaluation.seed})"),
         caption=escape(

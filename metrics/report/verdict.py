@@ -33,7 +33,9 @@ MANY = 0.15
 _FLAVOURS = {**{number: name for name, number in QUARKS.items()}, 21: "g"}
 
 NUM_OBSERVABLES = 8
-"""Observables whose W1 a table shows: those that differ most."""
+"""Results of a family of many that a table shows: those that differ most."""
+FAMILIES = ("w1", "content", "peak", "yield", "decayed", "vertices", "lifetime", "events")
+"""First words of the names of results that come by the dozen, one for each observable, peak or species."""
 
 
 def disagreement(result: MetricResult) -> float:
@@ -93,15 +95,17 @@ def metric_names(evaluation: Evaluation) -> list[str]:
 
 
 def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
-    """List the metrics that fit a table, in order, and those left out: W1 of observables that differ little."""
+    """List the metrics that fit a table, in order, and those left out: of families, what differs little."""
     names = metric_names(evaluation)
 
     def size(name: str) -> float:
         everywhere = (evaluation.results, *evaluation.bins.values())
         return max(disagreement(by[name]) for results in everywhere for by in results.values() if name in by)
 
-    family = sorted((name for name in names if name.startswith("w1 ")), key=size, reverse=True)
-    left_out = set(family[NUM_OBSERVABLES:])
+    left_out: set[str] = set()
+    for family in FAMILIES:
+        members = sorted((name for name in names if name.split(" ", 1)[0] == family), key=size, reverse=True)
+        left_out |= set(members[NUM_OBSERVABLES:])
     return [name for name in names if name not in left_out], left_out
 
 

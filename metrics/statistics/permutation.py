@@ -41,17 +41,20 @@ class Null:
         """How much equal samples fluctuate, one sigma."""
         return float(np.std(self.draws, ddof=1))
 
-    def p_value(self, value: float, *, worse: Literal["high", "low"] = "high") -> float:
+    def p_value(self, value: float, *, worse: Literal["high", "low", "both"] = "high") -> float:
         """Compute the probability of a value at least as bad between equal samples.
 
         Args:
             value: of the statistic between the samples themselves.
-            worse: on which side worse values lie.
+            worse: on which side worse values lie; "both": further from the mean is worse.
 
         >>> Null(np.array([0.0, 1.0, 2.0])).p_value(2.0), Null(np.array([0.0, 1.0, 2.0])).p_value(2.0, worse="low")
         (0.5, 1.0)
         """
-        as_bad = self.draws >= value if worse == "high" else self.draws <= value
+        if worse == "both":
+            as_bad = np.abs(self.draws - self.mean) >= abs(value - self.mean)
+        else:
+            as_bad = self.draws >= value if worse == "high" else self.draws <= value
         return float((1 + np.count_nonzero(as_bad)) / (1 + len(self.draws)))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,12 +137,13 @@ class Resampling:
             raise ValueError("a resample leaves the statistic undefined: too few events, or too many negative weights")
         return Draws(float(value[0]), bootstrap, Null(null))
 
-    def result(self, name: str, draws: Draws) -> MetricResult:
-        """Make the result of a statistic for which larger is worse: value, error, null and p-value.
+    def result(self, name: str, draws: Draws, worse: Literal["high", "low", "both"] = "high") -> MetricResult:
+        """Make the result of a statistic: value, error, null and p-value.
 
         Args:
             name: of the result.
             draws: values of the statistic.
+            worse: on which side of the null worse samples lie.
         """
         return MetricResult(
             name,
@@ -152,5 +153,6 @@ class Resampling:
             draws.null.std,
             *self.sizes,
             self.seed,
-            draws.null.p_value(draws.value),
+            draws.null.p_value(draws.value, worse=worse),
+            worse,
         )

@@ -18,16 +18,21 @@ import pytest
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
+from fastsim.event import ParticleSet, offsets_from_counts
+from fastsim.event.kinematics import on_shell
+from fastsim.event.species import masses
 from fastsim.formats import hdf5
 from fastsim.formats.calochallenge import Showers, write_showers
 from metrics import evaluate, load, multiclass_posterior
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.jets import Jets
+from metrics.hadrons.origins import origins
 from metrics.hadrons.sample import jet_sample
+from metrics.hadrons.whole_events import whole_sample
 from metrics.registry import JETNET, METRICS, POSTERIOR, Metric
 from metrics.result import MetricResult
 from metrics.sample import Sample
-from tests.helpers.jets import toy_sets
+from tests.helpers.jets import toy_sets, with_history
 from tests.helpers.showers import electron_binning, toy_showers
 
 SEED = 7
@@ -56,6 +61,7 @@ BY_POSITION = {
     "fpd": "random partitions into samples of N/k events",
     "fpd_clipped": "random partitions into samples of N/k events",
     "auc": "a random third is held out",
+    "auc_shapes": "a random third is held out",
     "auc_set": "a random fifth is held out",
     "auc_pairs": "a random fifth is held out",
     "auc_voxels": "a random fifth is held out",
@@ -65,11 +71,13 @@ BY_POSITION = {
 }
 """Metrics whose value changes within its error with the order of the events, and the draw that causes it."""
 
-MISSING_ALLOWED = {"auc": "boosted trees take NaN as a missing value"}
+MISSING_ALLOWED = dict.fromkeys(("auc", "auc_shapes"), "boosted trees take NaN as a missing value")
 """Metrics that are defined for values that are not finite, and why."""
 
 
-SOURCES = {"jets": "jets", "clustered": "jets", "showers": "showers", "arrays": "arrays"}
+NEED_HISTORY = ("vertices",)
+"""Metrics of where particles were made, which clustered jets do not know."""
+SOURCES = {"jets": "jets", "clustered": "jets", "events": "events", "showers": "showers", "arrays": "arrays"}
 """Kinds of events by source: particle sets and showers from files, jets of clustered events, plain arrays."""
 JET_OBSERVABLES = ("multiplicity", "mass", "girth", "tau21", "groomed_mass", "number of photon")
 """Enough of the observables of jets: every one costs as much as the others."""
@@ -91,7 +99,8 @@ CASES = [
     Case(name, metric, source)
     for name, metric in EVERY.items()
     for source, kind in SOURCES.items()
-    if kind in metric.kinds and (source != "clustered" or (metric.quick and name in METRICS))
+    if kind in metric.kinds
+    and (source != "clustered" or (metric.quick and name in METRICS and name not in NEED_HISTORY))
 ]
 
 
@@ -112,11 +121,17 @@ class Samples(NamedTuple):
 
 def arrays_of(sample: Sample) -> Iterator[NDArray[Any]]:
     """Yield every array that a sample holds."""
-    yield from (*sample.observables.values(), *sample.condition.values(), sample.embedding)
+    yield from (*sample.observables.values(), *sample.condition.values(), *sample.content.values(), sample.embedding)
     if sample.weights is not None:
         yield sample.weights
-    if is_dataclass(sample.events):
-        yield from (getattr(sample.events, field.name) for field in fields(sample.events))
+    parts: list[object] = [sample.events]
+    if sample.origins is not None:
+        parts += [sample.origins.decays, sample.origins.tracks]
+        yield from (*sample.origins.vertices.values(), *sample.origins.fractions.values())
+    for part in parts:
+        if is_dataclass(part):
+            columns = (getattr(part, field.name) for field in fields(part))
+            yield from (column for column in columns if isinstance(column, np.ndarray))
 
 
 def arrays_sample(num: int, rng: np.random.Generator, shift: float = 0.0) -> Sample:
@@ -124,6 +139,15 @@ def arrays_sample(num: int, rng: np.random.Generator, shift: float = 0.0) -> Sam
     energy = rng.uniform(1.0, 3.0, num)
     x = energy[:, None] + rng.normal(shift, 1.0, size=(num, 3)) @ np.array([[1.0, 0.5, 0.0], [0, 1, 0], [0, 0, 1]])
     return Sample("arrays", {"a / GeV": x[:, 0].copy(), "b / GeV": x[:, 1].copy()}, x, {"energy": energy})
+
+
+def whole_events(num: int, rng: np.random.Generator, distorted: bool) -> Sample:
+    """Make events of particles whose momenta are isotropic, or drawn out along an axis."""
+    counts = rng.poisson(12, num) + 2
+    p = rng.normal(size=(counts.sum(), 3)) * ([1.0, 1.0, 3.0] if distorted else [1.0, 1.0, 1.0])
+    pdg_id = rng.choice([22, 211, -211, 321], len(p))
+    p4 = on_shell(np.concatenate([np.zeros((len(p), 1)), p], axis=1), masses(pdg_id))
+    return whole_sample(ParticleSet(offsets_from_counts(counts), pdg_id, p4))
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +164,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Samples]:
         with hdf5.Writer(folder / f"jets-{number}.h5") as file:
             particles, partons = toy_sets(num, 14.0 if distorted else 8.0, rng, width=0.1 if distorted else 0.3)
             file.write(partons, particles)
-        by_source["jets"].append(load(folder / f"jets-{number}.h5"))
+        history = with_history(particles, partons, rng, ctau=1.0 if distorted else 0.5)
+        by_source["jets"].append(replace(load(folder / f"jets-{number}.h5"), origins=origins(history, partons)))
+        by_source["events"].append(whole_events(num, rng, distorted))
         jets = cluster(particles, max_jets=1)
         by_source["clustered"].append(jet_sample(jets.constituents, jets.axes, groomed=True))
         factors = {"response": 0.8, "depth": 1.3, "width": 1.5} if distorted else {}
@@ -299,7 +325,7 @@ def test_small_samples_are_refused_clearly(case: Case, num: int, side: str, samp
 
 
 def broken(sample: Sample, value: float) -> Sample:
-    """Put a value that is not finite into every observable, the embedding and the events of a sample."""
+    """Put a value that is not finite into every observable, the embedding, the events and the origins of a sample."""
 
     def spoil(array: NDArray[Any]) -> NDArray[Any]:
         array = array.copy()
@@ -311,8 +337,22 @@ def broken(sample: Sample, value: float) -> Sample:
         events = replace(events, pt_rel=spoil(events.pt_rel), pz_rel=spoil(events.pz_rel))
     elif isinstance(events, Showers):
         events = Showers(events.incident, spoil(events.voxels))
-    observables = {name: spoil(column) for name, column in sample.observables.items()}
-    return replace(sample, observables=observables, embedding=spoil(sample.embedding), events=events)
+    elif isinstance(events, ParticleSet):
+        events = replace(events, p4=spoil(events.p4))
+    observables, content = (
+        {name: spoil(column) for name, column in columns.items()} for columns in (sample.observables, sample.content)
+    )
+    known = sample.origins
+    if known is not None:
+        known = replace(known, vertices={name: spoil(column) for name, column in known.vertices.items()})
+    return replace(
+        sample,
+        observables=observables,
+        content=content,
+        embedding=spoil(sample.embedding),
+        events=events,
+        origins=known,
+    )
 
 
 @parametrized([case for case in CASES if case.name not in MISSING_ALLOWED])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsim.event import ParticleSet, Partons, offsets_from_counts
+from fastsim.event import Decayed, History, ParticleSet, Partons, offsets_from_counts
 from fastsim.event.kinematics import eta, p4_from_pt_eta_phi_m, phi, pt
 from fastsim.event.species import masses
 
@@ -34,3 +34,21 @@ def toy_sets(
         masses(pdg_id),
     )
     return ParticleSet(offsets_from_counts(counts), pdg_id, p4), partons
+
+
+def with_history(
+    particles: ParticleSet, partons: Partons, rng: np.random.Generator, *, ctau: float = 0.5
+) -> ParticleSet:
+    """Return the sets with a history: one B+ each, with the parton's momentum and proper decay length ``ctau`` (mm).
+
+    Every third final particle comes from it, the others from the parton itself.
+    """
+    num = len(particles)
+    mass = 5.279
+    energy = np.sqrt(np.sum(partons.p4[:, 1:] ** 2, axis=1) + mass**2)
+    p4 = np.concatenate([energy[:, None], partons.p4[:, 1:]], axis=1)
+    end = p4 / mass * rng.exponential(ctau, num)[:, None]
+    mother = np.where(np.arange(len(particles.pdg_id)) % 3 == 0, 0, -1)
+    vertex = np.where(mother[:, None] == 0, end[particles.index], 0.0)
+    decayed = Decayed(np.arange(num + 1), np.full(num, 521), p4, np.full(num, -1), np.zeros((num, 4)))
+    return ParticleSet(particles.offsets, particles.pdg_id, particles.p4, History(decayed, mother, vertex))

@@ -73,7 +73,8 @@ def test_calibration_of_perfect_scores(rng: np.random.Generator) -> None:
 
 def test_inputs_and_bad_input(rng: np.random.Generator) -> None:
     sample = features(*toy_sets(10, 20.0, rng)).sample()
-    assert sample.classifier_inputs().shape == (10, len(sample.observables) + 2)
+    assert sample.classifier_inputs().shape == (10, len(sample.observables) + len(sample.content) + 2)
+    assert sample.classifier_inputs(content=False).shape == (10, len(sample.observables) + 2)
     with pytest.raises(ValueError, match="at least 30"):
         classifier_test(np.zeros((10, 2)), np.zeros((10, 2)))
     x = np.zeros((40, 2))

@@ -36,6 +36,10 @@ def test_the_null_is_compatible_with_no_difference(results: dict[str, Comparison
     assert abs(null.figures["fpd"].value) < 3 * null.figures["fpd"].error
     assert abs(null.figures["auc"].value - 0.5) < 3.5 * null.figures["auc"].error
     assert len(null.species_outside()) <= 1
+    assert abs(null.figures["auc_shapes"].sigmas) < 4
+    content = [r for name, r in null.figures.items() if name.startswith(("content", "peak"))]
+    assert len(content) > 20
+    assert all(abs(r.sigmas) < 5 for r in content)
     assert null.flow_deviation().excess(0.02) < 0.05
 
 
@@ -61,7 +65,7 @@ def test_different_truncations_do_not_compare(samples: dict[str, Features]) -> N
 
 def test_document_has_a_row_for_each_cell_and_states_the_null(results: dict[str, Comparison]) -> None:
     text = report.markdown({CELL: results}, ["pythia", "wrong"], [Path("images/a.png")])
-    assert text.count(f"| {CELL} |") == 4 + 2 * 3
+    assert text.count(f"| {CELL} |") == 5 + 2 * 5
     assert "| 0.02-0.05 |" in text
     assert "| cell | Pythia | wrong |" in text
     assert "leading 50 particles" in text

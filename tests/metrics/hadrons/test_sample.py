@@ -21,6 +21,9 @@ def test_round_trip_and_join(tmp_path: Path, rng: np.random.Generator) -> None:
     assert len(joined) == 60
     for name in ("counts", "condition", "particles"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    assert joined.masses.shape == (4, whole.masses.shape[1])
+    np.testing.assert_array_equal(joined.masses.sum(axis=0), whole.masses.sum(axis=0))
+    np.testing.assert_array_equal(joined.content, whole.content)
     for name in ("efps", "observables", "flow"):
         np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-4, atol=1e-6)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.npz", "1.npz"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from metrics.result import MetricResult
 from metrics.statistics.permutation import Null, permutation_null, split_error
 
 
@@ -69,6 +70,15 @@ def test_p_value_counts_ties_as_bad_and_is_never_zero() -> None:
     assert null.p_value(9.0) == pytest.approx(1 / 5)
     assert null.p_value(1.0, worse="low") == pytest.approx(3 / 5)
     assert null.p_value(0.0, worse="low") == pytest.approx(1 / 5)
+
+
+def test_of_two_sided_statistics_both_tails_are_bad() -> None:
+    null = Null(np.array([-2.0, -1.0, 1.0, 2.0]))
+    for value in (1.5, -1.5):
+        assert null.p_value(value, worse="both") == pytest.approx(3 / 5)
+        result = MetricResult("ratio", value, 0.1, 0.0, 0.5, 10, 10, 0, worse="both")
+        assert result.excess == 3
+        assert result.sigmas == 2 * value
 
 
 @pytest.mark.parametrize(
