@@ -41,6 +41,7 @@ class Reading:
         max_jets: leading jets of an event that count.
         binning: XML file of the voxels of a CaloChallenge file; default the file's own name with .xml, or binning.xml
             in its folder.
+        final_status: status codes of the final particles of HepMC files.
     """
 
     max_events: int | None = None
@@ -49,6 +50,7 @@ class Reading:
     eta_max: float | None = None
     max_jets: int = 2
     binning: Path | None = None
+    final_status: tuple[int, ...] = (1,)
 
 
 def load(path: PathLike, reading: Reading | None = None) -> Sample:
@@ -132,7 +134,7 @@ def _jets(name: str, options: Reading) -> Sample:
 
     def batches() -> Iterator[PartonBatch]:
         left = options.max_events
-        for particles, columns in _events(name):
+        for particles, columns in _events(name, options.final_status):
             if left is not None:
                 particles, columns = particles[:left], columns[:left]
                 left -= len(particles)
@@ -178,7 +180,7 @@ def _jet_sample(name: str, batches: Iterator[PartonBatch], empty_message: str) -
     return replace(sample, weights=_one_weight(name, np.concatenate(known)) if len(known) == len(weights) else None)
 
 
-def _events(name: str) -> Iterator[EventBatch]:
+def _events(name: str, final_status: tuple[int, ...]) -> Iterator[EventBatch]:
     """Yield the final particles of a file's events in batches, with their weights (E, W)."""
     from fastsim.formats import hdf5, hepmc, root
 
@@ -187,7 +189,7 @@ def _events(name: str) -> Iterator[EventBatch]:
     elif name.endswith(".root"):
         batches = iter([root.read(name)[1]])
     else:
-        yield from hepmc.read(name, chunk_size=CHUNK)
+        yield from hepmc.read(name, chunk_size=CHUNK, final_status=final_status)
         return
     for events in batches:
         if events.particles is None:

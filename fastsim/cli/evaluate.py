@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastsim.cli.options import as_path, debug_option
+from fastsim.cli.options import as_path, debug_option, final_status_option
 from fastsim.errors import FastsimError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _positive = click.FloatRange(0.0, min_open=True)
 @click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside each.")
 @click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
 @click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
+@final_status_option
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
 @click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
@@ -63,6 +64,7 @@ def command(
     binning: str | None,
     radius: float,
     pt_min: float,
+    final_status: tuple[int, ...],
     fail_above: tuple[str, ...],
     fail_below: tuple[str, ...],
     seed: int,
@@ -103,7 +105,13 @@ def command(
         AtomicPath(page, force=force).discard()  # refuses what cannot be written before the work, not after
     place = None if output in (None, "-") else AtomicPath(as_path(str(output)), force=force)
     try:
-        reading = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+        reading = Reading(
+            max_events,
+            radius,
+            pt_min,
+            binning=None if binning is None else Path(binning),
+            final_status=final_status,
+        )
         samples = {}
         with progress("reading", "files") as report_progress:
             for path, name in names.items():

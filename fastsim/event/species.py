@@ -59,11 +59,11 @@ def mass(pdg_id: int) -> float:
     known = MASSES.get(abs(pdg_id))
     if known is not None:
         return known
-    from particle import Particle, ParticleNotFound
+    from particle import InvalidParticle, Particle, ParticleNotFound
 
     try:
         value = Particle.from_pdgid(pdg_id).mass
-    except ParticleNotFound as error:
+    except (ParticleNotFound, InvalidParticle) as error:
         raise KeyError(pdg_id) from error
     if value is None:
         raise KeyError(pdg_id)
