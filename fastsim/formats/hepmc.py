@@ -1,7 +1,8 @@
 """HepMC3 events (Asciiv3) that Rivet, Delphes and every HepMC3 reader understand.
 
 The record is slim: beams (status 4) -> incoming partons (21) -> one vertex of the hard process -> partons (23)
-and resonances (22), one vertex for each parton with its hadrons (1) and one for each decayed resonance. What
+and resonances (22), one vertex for each parton with its hadrons (1), one for each decayed resonance, and, where their
+history is known, one for each hadron that decayed (2), with its place in mm if that is not the primary vertex. What
 the hard process leaves of a beam is one pseudoparticle of status 63 (beam remnant, as Pythia numbers it) that
 analyses and detector simulations pass over; with it the beam vertices conserve momentum. Momentum is conserved
 by the hard process as a whole rather than at each parton's vertex: hadrons have a mass that the parton had not,
@@ -20,11 +21,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import importlib
-import io
 import logging
 import lzma
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -38,9 +37,11 @@ from fastsim.errors import FastsimError, InvalidEvent, OutputError, PipelineErro
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats import digits
 from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
+from fastsim.formats.cross_section import last_cross_section
 from fastsim.formats.graph import EventHistory, history_of, joined
 from fastsim.formats.record import Record, Vertices
 from fastsim.formats.watched import WatchedFile
+from fastsim.formats.weight_names import distinct, safe_names
 
 logger = logging.getLogger(__name__)
 
@@ -151,27 +152,6 @@ def _places(vertices: Vertices) -> list[tuple[int, bytes]]:
     position = [digits.floats(vertices.position[:, k], POSITION_DIGITS) for k in (1, 2, 3, 0)]
     text, starts = digits.rows(b"V", [digits.integers(vertices.id), zero, mother, at, *position])
     return [(row, text[a:b]) for row, a, b in zip(vertices.row.tolist(), starts[:-1], starts[1:], strict=True)]
-
-
-def safe_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of weights as HepMC3 reads them: without blanks and signs of control, none empty, none twice.
-
-    >>> safe_names(["muR=0.5 muF=1", "", "muR=0.5_muF=1"])
-    ('muR=0.5_muF=1', '1', 'muR=0.5_muF=1_2')
-    """
-    return distinct([re.sub(r"[\s\x00-\x1f\x7f]+", "_", name.strip()) or str(k) for k, name in enumerate(names)])
-
-
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of which none is there twice: later ones get a number."""
-    taken = set(names)
-    result: list[str] = []
-    for name in names:
-        new, number = name, 2
-        while new in result or (new != name and new in taken):
-            new, number = f"{name}_{number}", number + 1
-        result.append(new)
-    return tuple(result)
 
 
 def _escape(text: str) -> str:
@@ -389,7 +369,11 @@ def _run_of(path: PathLike) -> RunInfo:
     ids, energies = zip(*beams, strict=True) if len(beams) == 2 else ((0, 0), (0.0, 0.0))
     measured = event.cross_section
     first = None if measured is None else (measured.xsec(), measured.xsec_err())
-    last = _last_cross_section(name, watched.head) or first
+    try:
+        with _open_to_read(name) as raw:
+            last = last_cross_section(raw, watched.head) or first
+    except Exception:  # every kind of compression has its own; the reading of the events will say what is wrong
+        last = first
     process = () if last is None or last[0] <= 0 else ((*last, 0.0, 0),)
     return RunInfo(ids, energies, process, _names_of_weights(event, name))
 
@@ -408,57 +392,6 @@ def _names_of_weights(event: Any, name: str) -> tuple[str, ...]:
         logger.warning("%s: %d of %d weights have no name; they are called %s", name, len(made), num, ", ".join(made))
         given = list(distinct([*given, *made]))
     return tuple(given)
-
-
-_CROSS_SECTION = {
-    b"HepMC::Asciiv3": re.compile(rb"\nA 0 GenCrossSection (\S+) (\S+)[^\n]*\n"),
-    b"HepMC::IO_GenEvent": re.compile(rb"\nC (\S+) (\S+)[^\n]*\n"),
-}
-"""The line with cross-section and error, in pb, of the formats of text."""
-BLOCK, OVERLAP = 1 << 20, 1 << 12
-"""Bytes that are searched at a time, and how many of them again with the next ones: longer than a line."""
-
-
-def _last_cross_section(name: str, head: bytes) -> tuple[float, float] | None:
-    """Return the last cross-section of a file and its error, in pb; None if it has none, or is no text of HepMC.
-
-    A plain file is searched from its end, a compressed one has to be gone through.
-
-    Args:
-        name: path of the file.
-        head: its first bytes.
-    """
-    pattern = next((regex for start, regex in _CROSS_SECTION.items() if start in head), None)
-    if pattern is None:
-        return None
-    last = None
-    try:
-        with _open_to_read(name) as file:
-            plain = isinstance(file, io.BufferedReader)
-            for block in _blocks(file, from_end=plain):
-                for found in pattern.finditer(block):
-                    last = float(found[1]), float(found[2])
-                if plain and last is not None:
-                    break
-    except Exception:  # every kind of compression has its own; the reading of the events will say what is wrong
-        return None
-    return last
-
-
-def _blocks(file: IO[bytes], *, from_end: bool) -> Iterator[bytes]:
-    """Yield the bytes of a file in blocks that overlap, from its beginning or from its end."""
-    if from_end:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - BLOCK)
-            file.seek(start)
-            yield file.read(end - start + OVERLAP)
-            end = start
-        return
-    rest = b""
-    while block := file.read(BLOCK):
-        yield rest + block
-        rest = (rest + block)[-OVERLAP:]
 
 
 def _number(attributes: Any, key: str) -> float:

@@ -7,6 +7,7 @@ import gzip
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import pytest
 import fastsim
 from fastsim.errors import FastsimError
 from fastsim.event import Decayed, Floats, HardEvents, Ints, ParticleSet
-from fastsim.formats import hepmc, lhe
+from fastsim.formats import cross_section, hepmc, lhe
 from fastsim.formats.events import read_events
+from fastsim.formats.weight_names import distinct, safe_names
 from fastsim.production.verify import verify
 from tests.helpers.events import with_decays
 from tests.helpers.sources import Spray
@@ -176,8 +178,8 @@ def test_files_with_unnamed_weights_go_through(
 
 
 def test_a_made_up_name_is_no_other_name() -> None:
-    assert hepmc.distinct(["1", "1"]) == ("1", "1_2")
-    assert hepmc.distinct(["a", "a", "a_2", "a"]) == ("a", "a_3", "a_2", "a_4")
+    assert distinct(["1", "1"]) == ("1", "1_2")
+    assert distinct(["a", "a", "a_2", "a"]) == ("a", "a_3", "a_2", "a_4")
 
 
 def test_weights_that_come_and_go_are_one_line(tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_any_names_of_weights_are_read_back(names: tuple[str, str], examples: Pa
     with pyhepmc.open(str(tmp_path / "a.hepmc3")) as file:
         read = list(file)
     assert len(read) == 2 and len(set(read[0].weight_names)) == 2
-    assert tuple(read[0].weight_names) == hepmc.safe_names(names) and read[1].weights == [1.0, 2.0]
+    assert tuple(read[0].weight_names) == safe_names(names) and read[1].weights == [1.0, 2.0]
 
 
 def test_other_statuses_may_be_final(tmp_path: Path) -> None:
@@ -264,9 +266,10 @@ XSEC = ("A 0 GenCrossSection 1.0e+01 1.0e-01 100 100",), ("A 0 GenCrossSection 1
 @pytest.mark.parametrize("ending", [".hepmc3", ".hepmc3.gz", ".hepmc3.bz2"])
 def test_the_last_cross_section_counts(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pythia's is a running estimate, and may be missing at first."""
-    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(ending.removeprefix(".hepmc3"), lambda content: content)
+    packed: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress}
+    pack = packed.get(ending.removeprefix(".hepmc3"), bytes)
     for size in (1 << 20, 300):  # also where the line lies across blocks
-        monkeypatch.setattr(hepmc, "BLOCK", size)
+        monkeypatch.setattr(cross_section, "BLOCK", size)
         for k, (events, expected) in enumerate(
             [
                 (((), *XSEC), (12.0, 0.2)),
