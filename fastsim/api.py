@@ -69,6 +69,7 @@ def generate(
     device: str = "cpu",
     latent: bool = False,
     record: str = FULL,
+    final_status: Sequence[int] = (1,),
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons and write them.
@@ -100,6 +101,7 @@ def generate(
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
             hadrons gives them; ``"final"`` for the final particles alone.
+        final_status: status codes of the final particles of a HepMC input.
         options: seed, range, workers and the like: the attributes of
             :class:`~fastsim.production.options.RunOptions`. With the step ``calorimeter`` the workers are Geant4's
             where that makes showers.
@@ -118,7 +120,7 @@ def generate(
         if model is not None or num_inference_steps is not None:
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
         model = REFERENCE
-    given = open_input(input)
+    given = open_input(input, final_status=final_status)
     _refuse_output(output, run)
     reads = _files(model, shower_model)
     with ExitStack() as stack:

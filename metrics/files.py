@@ -55,6 +55,7 @@ class Reading:
             in its folder.
         threshold: readout threshold of showers in MeV: voxels below it, negative ones too, count as empty, as in the
             CaloChallenge (arXiv:2410.21611, 15.15 keV or 1 MeV for both samples).
+        final_status: status codes of the final particles of HepMC files.
     """
 
     max_events: int | None = None
@@ -65,6 +66,7 @@ class Reading:
     whole: bool = False
     binning: Path | None = None
     threshold: float | None = None
+    final_status: tuple[int, ...] = (1,)
 
 
 def load(path: PathLike, reading: Reading | None = None) -> Sample:
@@ -229,7 +231,7 @@ def _jets(name: str, options: Reading) -> Sample:
 
     def batches() -> Iterator[PartonBatch]:
         left = options.max_events
-        for particles, columns in _events(name):
+        for particles, columns in _events(name, options.final_status):
             if left is not None:
                 particles, columns = particles[:left], columns[:left]
                 left -= len(particles)
@@ -275,7 +277,7 @@ def _jet_sample(name: str, batches: Iterator[PartonBatch], empty_message: str) -
     return replace(sample, weights=_one_weight(name, np.concatenate(known)) if len(known) == len(weights) else None)
 
 
-def _events(name: str) -> Iterator[EventBatch]:
+def _events(name: str, final_status: tuple[int, ...]) -> Iterator[EventBatch]:
     """Yield the final particles of a file's events in batches, with their weights (E, W)."""
     from fastsim.formats import hdf5, hepmc, root
 
@@ -284,7 +286,7 @@ def _events(name: str) -> Iterator[EventBatch]:
     elif name.endswith(".root"):
         batches = iter([root.read(name)[1]])
     else:
-        yield from hepmc.read(name, chunk_size=CHUNK)
+        yield from hepmc.read(name, chunk_size=CHUNK, final_status=final_status)
         return
     for events in batches:
         if events.particles is None:

@@ -20,6 +20,7 @@ from fastsim import __version__
 from fastsim.cli.encoding import any_characters
 from fastsim.cli.notices import warnings_on_stderr
 from fastsim.cli.options import debug_option
+from fastsim.cli.streams import libraries_on_stderr
 from fastsim.errors import FastsimError, Stopped
 from fastsim.extras import missing
 
@@ -165,7 +166,7 @@ def main(args: Sequence[str] | None = None) -> int:
     ``fastsim evaluate``.
     """
     _spare_collector()
-    with any_characters():
+    with libraries_on_stderr(), any_characters():
         return _run(args)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastsim.cli.options import as_path, debug_option
+from fastsim.cli.options import as_path, debug_option, final_status_option
 from fastsim.errors import FastsimError, InvalidValue
 from fastsim.extras import missing_text
 
@@ -59,6 +59,7 @@ _positive = click.FloatRange(0.0, min_open=True)
 @click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
 @click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
 @click.option("--whole", is_flag=True, help="Take events of event files as they are, at rest, in place of their jets.")
+@final_status_option
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
 @click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
@@ -80,6 +81,7 @@ def command(
     radius: float,
     pt_min: float,
     whole: bool,
+    final_status: tuple[int, ...],
     fail_above: tuple[str, ...],
     fail_below: tuple[str, ...],
     seed: int,
@@ -141,6 +143,7 @@ def command(
             whole=whole,
             binning=None if binning is None else Path(binning),
             threshold=threshold,
+            final_status=final_status,
         )
         samples = {}
         with progress("reading", "files") as report_progress:

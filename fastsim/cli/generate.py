@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastsim.cli import showers
-from fastsim.cli.options import as_path, event_input, event_options, model_option, run_options
+from fastsim.cli.options import as_path, event_input, event_options, final_status_option, model_option, run_options
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
 
@@ -21,6 +21,7 @@ from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 )
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
 @click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
+@final_status_option
 @run_options(threads=True, workers="Worker processes instead of threads; for cells, Geant4's where it is used.")
 @showers.shower_options(required=False)
 def command(
@@ -36,6 +37,7 @@ def command(
     shower_model: Any,
     shower_fallback: str | None,
     geant4_data: Path | None,
+    final_status: tuple[int, ...],
     options: dict[str, Any],
     **shower_gun: Any,
 ) -> None:
@@ -70,6 +72,7 @@ def command(
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
         "record": None if record == "full" else record,
+        "final_status": None if final_status == (1,) else final_status,
     }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
@@ -94,6 +97,7 @@ def command(
             device=device,
             latent=latent,
             record=record,
+            final_status=final_status,
             **options,
             progress=report,
         )

@@ -102,6 +102,30 @@ class Slice(click.ParamType[tuple[int, int]]):
         return int(match[1]), int(match[2])
 
 
+class Integers(click.ParamType[tuple[int, ...]]):
+    """The type of an option that is one or more integers with commas between."""
+
+    name = "integers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(word) for word in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of integers: write 1 or 1,11", param, ctx)
+
+
+final_status_option = click.option(
+    "--final-status",
+    metavar="N,N",
+    type=Integers(),
+    default=(1,),
+    show_default="1",
+    help="Status codes of the final particles of HepMC input.",
+)
+
+
 def decorated(function: F, decorators: Sequence[Callable[[Any], Any]]) -> F:
     """Apply decorators, such as options of a command, so that they come in the given order."""
     for decorate in reversed(decorators):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,7 +18,14 @@ def holds_particles(path: PathLike) -> bool:
 
 
 def read_events(
-    path: PathLike, *, first_event: int = 0, num_events: int | None = None, align: int = 1, chunk_size: int = 1000
+    path: PathLike,
+    *,
+    first_event: int = 0,
+    num_events: int | None = None,
+    align: int = 1,
+    chunk_size: int = 1000,
+    history: bool = False,
+    final_status: Sequence[int] = (1,),
 ) -> tuple[RunInfo, Iterator[HardEvents]]:
     """Open a HepMC file of any origin, or an HDF5 or ROOT file that fastsim wrote.
 
@@ -28,6 +35,8 @@ def read_events(
         num_events: how many at most; None for all.
         align: further events are given on both sides of the wanted ones, up to places that are multiples of it.
         chunk_size: events in a batch, a multiple of ``align``.
+        history: of HepMC, read also what decayed into the final particles; HDF5 and ROOT files give it if they have it.
+        final_status: status codes of the final particles of HepMC files.
 
     Returns:
         The run information, and an iterator over batches of events.
@@ -49,7 +58,7 @@ def read_events(
     else:
         from fastsim.formats import hepmc
 
-        run, batches = hepmc.read_events(path, chunk_size=chunk_size)
+        run, batches = hepmc.read_events(path, chunk_size=chunk_size, history=history, final_status=final_status)
     return run, _cut(_with_valid_momenta(batches), first_event, num_events, align)
 
 

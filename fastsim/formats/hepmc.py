@@ -1,7 +1,8 @@
 """HepMC3 events (Asciiv3) that Rivet, Delphes and every HepMC3 reader understand.
 
 The record is slim: beams (status 4) -> incoming partons (21) -> one vertex of the hard process -> partons (23)
-and resonances (22), one vertex for each parton with its hadrons (1) and one for each decayed resonance. What
+and resonances (22), one vertex for each parton with its hadrons (1), one for each decayed resonance, and, where their
+history is known, one for each hadron that decayed (2), with its place in mm if that is not the primary vertex. What
 the hard process leaves of a beam is one pseudoparticle of status 63 (beam remnant, as Pythia numbers it) that
 analyses and detector simulations pass over; with it the beam vertices conserve momentum. Momentum is conserved
 by the hard process as a whole rather than at each parton's vertex: hadrons have a mass that the parton had not,
@@ -20,22 +21,29 @@ from __future__ import annotations
 import bz2
 import gzip
 import importlib
+import logging
 import lzma
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, PipelineError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
 from fastsim.formats import digits
 from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
+from fastsim.formats.cross_section import last_cross_section
+from fastsim.formats.graph import EventHistory, history_of, joined
 from fastsim.formats.record import Record, Vertices
 from fastsim.formats.watched import WatchedFile
+from fastsim.formats.weight_names import distinct, safe_names
+
+logger = logging.getLogger(__name__)
 
 EVENTS_PER_TEXT = 128
 """Events formatted at once: their text then stays in the processor's cache."""
@@ -58,13 +66,17 @@ class Writer(AtomicWriter):
 
     def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
         super().__init__(path, force=force)
-        self.run = run
+        names = safe_names(run.weight_names)
+        if names != run.weight_names:
+            changed = [f"{old!r} -> {new}" for old, new in zip(run.weight_names, names, strict=True) if old != new]
+            logger.warning("%s: names of weights that HepMC cannot hold are changed: %s", path, ", ".join(changed))
+        self.run = replace(run, weight_names=names)
         with writing(path):
             if os.fspath(path) == "-":
                 self._file = cast("IO[bytes]", sys.stdout.buffer)
             else:
                 self._file = _open_to_write(self._place, split_ending(path)[1].lower())
-            self._file.write(_run_header(run))
+            self._file.write(_run_header(self.run))
 
     def write(self, events: HardEvents) -> None:
         """Add a batch of events; where they have no final particles, the outgoing ones of the hard process are final.
@@ -187,74 +199,134 @@ def _zstd() -> Any:
     raise OutputError("zstd compression is not installed: `pip install backports.zstd`, or write .hepmc3.gz")
 
 
-def read(path: PathLike, *, chunk_size: int = 1000) -> Iterator[tuple[ParticleSet, Floats]]:
-    """Yield the final particles (status 1) of a HepMC file in batches of N events, with the weights, shape (N, W).
+FINAL = (1,)
+"""Status of the particles that are final by the rules of HepMC."""
+
+
+class _Event(NamedTuple):
+    """What is read of one event: ids (M,) and momenta (M, 4) in GeV of its final particles, and what it says itself."""
+
+    pdg_id: Ints
+    p4: Floats
+    history: EventHistory | None
+    weights: list[float]
+    process: int
+    scale: float
+
+
+def read(
+    path: PathLike, *, chunk_size: int = 1000, history: bool = False, final_status: Sequence[int] = FINAL
+) -> Iterator[tuple[ParticleSet, Floats]]:
+    """Yield the final particles of a HepMC file in batches of N events, with the weights, shape (N, W).
 
     Any HepMC version and compression that pyhepmc knows; momenta in GeV. A file of HepMC3 (Asciiv3) or HepMC2 text is
     refused at its end, after the batches before, if an event that begins in it could not be read, or if it ends without
     the line ``...END_EVENT_LISTING``: every writer of these formats closes a file with it, so one without was cut,
     maybe just between two events.
 
+    Args:
+        path: the file.
+        chunk_size: events in a batch.
+        history: read also what decayed into the final particles (status 2), and where, in mm from the vertex where the
+            beams meet.
+        final_status: status codes of final particles.
+
     Raises:
-        FastsimError: if the file cannot be read, or is cut short or damaged.
+        FastsimError: if the file cannot be read, is cut short or damaged, or its first event has no final particles.
     """
-    for particles, weights, _, _ in _read(path, chunk_size):
+    for particles, weights, _, _ in _read(path, chunk_size, history, final_status):
         yield particles, weights
 
 
-def _read(path: PathLike, chunk_size: int) -> Iterator[tuple[ParticleSet, Floats, Ints, Floats]]:
+def _read(
+    path: PathLike, chunk_size: int, history: bool, final_status: Sequence[int]
+) -> Iterator[tuple[ParticleSet, Floats, Ints, Floats]]:
     """Yield final particles, weights (N, W), process ids and scales in GeV of a HepMC file, in batches of N events.
 
     Where the file does not give an id (N,) or a scale (N,), it is 0.
 
     Raises:
-        FastsimError: if the file cannot be read, or is cut short or damaged.
+        FastsimError: if the file cannot be read, is cut short or damaged, or its first event has no final particles.
     """
     pyhepmc, name = _pyhepmc(), os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
-    pending: list[tuple[Ints, Floats, Any, int, float]] = []
-
-    def batch() -> tuple[ParticleSet, Floats, Ints, Floats]:
-        pdg_id, p4, weights, process, scales = zip(*pending, strict=True)
-        offsets = offsets_from_counts(np.array([len(ids) for ids in pdg_id]))
-        particles = ParticleSet(offsets, np.concatenate(pdg_id), np.concatenate(p4))
-        return particles, np.array(weights, dtype=np.float64), np.array(process), np.array(scales, dtype=np.float64)
-
-    num_read = 0
+    pending: list[_Event] = []
+    num_read = num_weights = 0
     try:
         with _open_to_read(name) as raw:
             watched = WatchedFile(raw, b"E ")
             for event in pyhepmc.open(watched):
-                unit = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
-                table = event.numpy.particles
-                final = table.status == 1
-                p4 = np.stack([table.e, table.px, table.py, table.pz], axis=1)[final] * unit
-                attributes = event.attributes
-                process, event_scale = (_number(attributes, key) for key in ("signal_process_id", "event_scale"))
-                ids, weights = table.pid[final].astype(np.int64), list(event.weights)
-                pending.append((ids, p4, weights, int(process), event_scale * unit))
+                status = event.numpy.particles.status
+                final = np.isin(status, final_status)
+                if num_read == 0 and len(final) and not final.any():
+                    raise FastsimError(_without_finals(name, status, final_status))
+                pending.append(_event(event, final, history))
+                num_weights = len(pending[-1].weights) if num_read == 0 else num_weights
+                if len(pending[-1].weights) != num_weights:
+                    raise FastsimError(
+                        f"{name}: event {num_read} has {len(pending[-1].weights)} weights, those before it "
+                        f"{num_weights}; all events must have as many"
+                    )
                 num_read += 1
                 if len(pending) == chunk_size:
-                    yield batch()
+                    yield _batch(pending)
                     pending.clear()
             watched.finish()
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
     _check_whole(name, watched, num_read)
     if pending:
-        yield batch()
+        yield _batch(pending)
 
 
-def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Iterator[HardEvents]]:
+def _event(event: Any, final: NDArray[np.bool_], with_history: bool) -> _Event:
+    """Return what is read of an event whose final particles are given by a mask; momenta in GeV, places in mm."""
+    import pyhepmc
+
+    unit = 1.0 if event.momentum_unit == pyhepmc.Units.GEV else 1e-3
+    table, attributes = event.numpy.particles, event.attributes
+    p4 = np.stack([table.e, table.px, table.py, table.pz], axis=1)[final] * unit
+    process, scale = (_number(attributes, key) for key in ("signal_process_id", "event_scale"))
+    history = None
+    if with_history:
+        length = 1.0 if event.length_unit == pyhepmc.Units.MM else 10.0
+        history = history_of(event, final).in_units(unit, length)
+    return _Event(table.pid[final].astype(np.int64), p4, history, list(event.weights), int(process), scale * unit)
+
+
+def _batch(events: list[_Event]) -> tuple[ParticleSet, Floats, Ints, Floats]:
+    """Return the particles, weights (N, W), process ids (N,) and scales (N,) in GeV of N events."""
+    pdg_id, p4, histories, weights, process, scale = zip(*events, strict=True)
+    offsets = offsets_from_counts(np.array([len(ids) for ids in pdg_id]))
+    history = None if histories[0] is None else joined(histories)
+    particles = ParticleSet(offsets, np.concatenate(pdg_id), np.concatenate(p4), history)
+    return particles, np.array(weights, dtype=np.float64), np.array(process), np.array(scale, dtype=np.float64)
+
+
+def _without_finals(name: str, status: Ints, final_status: Sequence[int]) -> str:
+    """Return the message for a file whose first event has no final particles."""
+    wanted, found = (", ".join(str(code) for code in codes) for codes in (final_status, np.unique(status).tolist()))
+    return (
+        f"{name}: its first event has no final particle: none of status {wanted}, but of {found}; --final-status "
+        "(final_status=) says which are final"
+    )
+
+
+def read_events(
+    path: PathLike, *, chunk_size: int = 1000, history: bool = False, final_status: Sequence[int] = FINAL
+) -> tuple[RunInfo, Iterator[HardEvents]]:
     """Open a HepMC file of any origin for its final particles.
 
     Events are numbered from 0 in the file. Of the hard process they have its id and its scale, where the file gives
-    them. The run information is that of the first event: beams (status 4), cross-section, names of weights.
+    them. The run information is that of the first event: beams (status 4) and names of weights; weights without names
+    are numbered from 0, with a warning. The cross-section is the last one in the file, as generators estimate it on
+    their way.
 
     Args:
         path: the file.
         chunk_size: events in a batch.
+        history, final_status: see :func:`read`.
 
     Returns:
         The run information, and an iterator over batches of events.
@@ -265,7 +337,7 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
 
     def batches() -> Iterator[HardEvents]:
         number = 0
-        for particles, weights, process, scale in _read(path, chunk_size):
+        for particles, weights, process, scale in _read(path, chunk_size, history, final_status):
             numbers = np.arange(number, number + len(particles))
             weights = weights if weights.size else np.ones((len(numbers), 1))
             yield replace(HardEvents.of_particles(particles, weights, numbers), process=process, scale=scale)
@@ -275,7 +347,7 @@ def read_events(path: PathLike, *, chunk_size: int = 1000) -> tuple[RunInfo, Ite
 
 
 def _run_of(path: PathLike) -> RunInfo:
-    """Return the run information that the first event of a file gives."""
+    """Return the run information of a file: that of its first event, and its last cross-section."""
     pyhepmc, name = _pyhepmc(), os.fspath(path)
     if not os.path.isfile(name):
         raise FastsimError(f"{name}: no such file")
@@ -296,9 +368,30 @@ def _run_of(path: PathLike) -> RunInfo:
     beams = [(int(p.pid), float(p.momentum.e) * unit) for p in event.particles if p.status == 4]
     ids, energies = zip(*beams, strict=True) if len(beams) == 2 else ((0, 0), (0.0, 0.0))
     measured = event.cross_section
-    process = () if measured is None else ((measured.xsec(), measured.xsec_err(), 0.0, 0),)
-    names = tuple(event.weight_names) if event.weights else ()
-    return RunInfo(ids, energies, process, names or ("nominal",))
+    first = None if measured is None else (measured.xsec(), measured.xsec_err())
+    try:
+        with _open_to_read(name) as raw:
+            last = last_cross_section(raw, watched.head) or first
+    except Exception:  # every kind of compression has its own; the reading of the events will say what is wrong
+        last = first
+    process = () if last is None or last[0] <= 0 else ((*last, 0.0, 0),)
+    return RunInfo(ids, energies, process, _names_of_weights(event, name))
+
+
+def _names_of_weights(event: Any, name: str) -> tuple[str, ...]:
+    """Return the names of an event's weights, one each; those without a name are called by their number, from 0."""
+    num = len(event.weights)
+    if num == 0:
+        return ("nominal",)
+    try:
+        given = [str(text) for text in event.weight_names][:num]
+    except RuntimeError:  # the file has none
+        given = []
+    if len(given) < num:
+        made = [str(k) for k in range(len(given), num)]
+        logger.warning("%s: %d of %d weights have no name; they are called %s", name, len(made), num, ", ".join(made))
+        given = list(distinct([*given, *made]))
+    return tuple(given)
 
 
 def _number(attributes: Any, key: str) -> float:

@@ -185,15 +185,16 @@ class Record:
         final = events.particles if events.particles is not None else ParticleSet.empty(len(events))
         history = final.history or History.unknown(len(final), len(final.pdg_id))
         origin = events.origin if events.origin is not None else np.full(len(final.pdg_id), -1)
-        source = np.where(origin >= 0, origin + events.offsets[final.index], 0)
-        owned = (origin >= 0) & written[source]
+        owned = np.flatnonzero(origin >= 0)
+        source = origin[owned] + events.offsets[final.index[owned]]
+        owned, source = owned[written[source]], source[written[source]]
         # a hard particle that is itself final is written once
-        num_finals = np.bincount(source[owned], minlength=len(index))
-        same = owned & (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id)
-        same &= np.abs(events.p4[source] - final.p4).max(axis=1, initial=0.0) <= MOMENTUM_TOLERANCE * final.p4[:, 0]
-        same &= history.mother < 0
+        num_finals = np.bincount(source, minlength=len(index))
+        same = (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id[owned])
+        change = np.abs(events.p4[source] - final.p4[owned]).max(axis=1, initial=0.0)
+        same &= (change <= MOMENTUM_TOLERANCE * final.p4[owned, 0]) & (history.mother[owned] < 0)
         p4 = events.p4.copy()
-        p4[source[same]] = final.p4[same]
+        p4[source[same]] = final.p4[owned[same]]
         is_final = np.zeros(len(index), dtype=bool)
         is_final[source[same]] = True
 
@@ -212,16 +213,18 @@ class Record:
             _depths(mother, written & inner)[rows],
             _at_primary(rows),
         )
-        of_decayed = final.of_decayed(np.where(owned, origin, -1))
-        above = np.where(
-            of_decayed >= 0, of_decayed + events.offsets[history.decayed.index], top[history.decayed.index]
-        )
+        known = np.full(len(origin), -1)
+        known[owned] = origin[owned]
+        above = np.concatenate([final.of_decayed(known), known])
+        event = np.concatenate([history.decayed.index, final.index])
+        others = np.ones(len(origin), dtype=bool)
+        others[owned[same]] = False
         return hard, _decayed_and_final(
             final,
             history,
-            np.concatenate([above, np.where(owned, source, top[final.index])]),
-            np.concatenate([of_decayed, origin]),
-            np.flatnonzero(~same),
+            np.where(above >= 0, above + events.offsets[event], top[event]),
+            above,
+            np.flatnonzero(others),
             len(index),
         )
 
@@ -238,7 +241,7 @@ def _decayed_and_final(
         history: the D decayed ones.
         source: where the decayed and then the final ones come from, as :class:`_Group` has it, (D + M,); of use for
             those that the partons became.
-        origin: index within the event of the hard entry that they come from, (D + M,).
+        origin: index within the event of the hard entry that they come from, (D + M,); -1 if it is not written.
         rows: the final particles to write.
         num_entries: number of the first decayed particle.
     """

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from fastsim.event import HardEvents, Ints, RunInfo
 from fastsim.event.gun import Gun
 from fastsim.event.hard import UNKNOWN
 from fastsim.formats import lhe
-from fastsim.formats.atomic import PathLike
+from fastsim.formats.atomic import HEPMC_ENDINGS, PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.production.chunks import EVENTS_PER_CHUNK, HERE, PARTONS_PER_CHUNK, Chunk, ChunkRunner, EventTask, GunTask
 from fastsim.production.options import EventRange, RunOptions, num_chunks_of, slice_range
@@ -372,9 +372,15 @@ class GunInput(Input):
 
 @dataclass(frozen=True)
 class EventFileInput(Input):
-    """A file whose events hold final particles: HepMC of any origin, or HDF5 or ROOT that fastsim wrote."""
+    """A file whose events hold final particles: HepMC of any origin, or HDF5 or ROOT that fastsim wrote.
+
+    Attributes:
+        path: the file.
+        final_status: status codes of the final particles of a HepMC file.
+    """
 
     path: PathLike
+    final_status: tuple[int, ...] = (1,)
 
     carries = frozenset({"hadrons"})
     places_are_numbers = False
@@ -388,12 +394,13 @@ class EventFileInput(Input):
         return _files(self.path)
 
     def settings(self) -> dict[str, Any]:
-        return _file_settings(self.paths, self.chunk_size)
+        settings = _file_settings(self.paths, self.chunk_size)
+        return settings if self.final_status == (1,) else {**settings, "final_status": list(self.final_status)}
 
     def count(self) -> int:
         if not self.rereadable:
             raise FastsimError("a stream has no slices: give a file")
-        return sum(len(batch) for batch in read_events(self.path)[1])
+        return sum(len(batch) for batch in self._read()[1])
 
     def chunks(
         self,
@@ -404,23 +411,35 @@ class EventFileInput(Input):
         runner: ChunkRunner = HERE,
         align: int = 1,
     ) -> tuple[RunInfo, EventChunks]:
-        run, batches = read_events(
-            self.path, first_event=events.first, num_events=events.num, align=align, chunk_size=self.chunk_size
+        run, batches = self._read(
+            first_event=events.first, num_events=events.num, align=align, chunk_size=self.chunk_size
         )
         assert step is None, "steps on events with hadrons run in blocks"
         return run, (Chunk(number, batch) for number, batch in enumerate(batches))
+
+    def _read(self, **options: int | None) -> tuple[RunInfo, Iterator[HardEvents]]:
+        return read_events(self.path, final_status=self.final_status, **options)  # type: ignore[arg-type]
 
 
 InputLike = str | os.PathLike[str] | Gun | BinaryIO | Input
 """A path, ``"-"`` for stdin, a gun or its text, a binary stream, or an input that was opened already."""
 
 
-def open_input(given: InputLike) -> Input:
+def open_input(given: InputLike, *, final_status: Sequence[int] = (1,)) -> Input:
     """Return the input that a path, a gun or its text, or a stream stands for: the one place where this is decided.
 
+    Args:
+        given: the input.
+        final_status: status codes of the final particles of a HepMC file.
+
     Raises:
-        FastsimError: if a gun's text is wrong.
+        FastsimError: if a gun's text is wrong, or status codes are given for another input than a HepMC file.
     """
+    status = tuple(final_status)
+    if status != (1,):
+        if not isinstance(given, str | os.PathLike) or not os.fspath(given).lower().endswith(HEPMC_ENDINGS):
+            raise FastsimError(f"{given}: only HepMC files (.hepmc3, .hepmc) have particles of another final status")
+        return EventFileInput(given, status)
     if isinstance(given, Input):
         return given
     if isinstance(given, Gun):

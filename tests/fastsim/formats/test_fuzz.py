@@ -346,8 +346,10 @@ def test_binnings(content: bytes, tmp_path: Path) -> None:
 @given(data=st.data())
 def test_hepmc(data: st.DataObject, files: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "a.hepmc3"
-    path.write_bytes(data.draw(damaged(files["events.hepmc3"].read_text()[:3000])))
-    only_ours(lambda: list(hepmc.read(path)))
+    text = files["events.hepmc3"].read_text()
+    path.write_bytes(data.draw(damaged(text if data.draw(st.booleans()) else text[:3000])))
+    only_ours(lambda: list(hepmc.read(path, history=True)))
+    only_ours(lambda: hepmc.read_events(path))
 
 
 @pytest.mark.parametrize("backslashes", range(4))
