@@ -111,7 +111,7 @@ def load(path: PathLike, reading: Reading | None = None) -> Sample:
 def _whole(name: str, options: Reading) -> Sample:
     """Read the events of a file as they are."""
     batches, weights, left = [], [], options.max_events
-    for particles, columns in _events(name):
+    for particles, columns in _events(name, options.final_status):
         batches.append(particles[:left])
         weights.append(columns[:left])
         if left is not None:

@@ -46,6 +46,7 @@ def test_events_of_all_formats_give_the_same_jets(tmp_path: Path) -> None:
         np.testing.assert_allclose(other.observables["mass"], first.observables["mass"], rtol=1e-5)
         np.testing.assert_array_equal(other.observables["multiplicity"], first.observables["multiplicity"])
     assert len(load(tmp_path / names[1], Reading(max_events=5))) < len(first)
+    assert events.particles is not None
     whole = load(tmp_path / names[1], Reading(whole=True))
     assert (whole.kind, len(whole)) == ("events", 12)
     np.testing.assert_array_equal(whole.observables["multiplicity"], events.particles.counts)
