@@ -1,6 +1,7 @@
 # make demo      install, run the shipped example, compare it with Pythia
 # make test      install, run the tests; COVERAGE=1 also says how much of the code they ran
 # make test-docs install, run the commands, pages and notebooks of the documentation
+# make test-install   a plain install without extras in .venv-plain, and the commands of the start page on it
 # make slow      install, run the tests that take minutes
 # make fuzz      ten minutes of damaged files for the readers
 # make lint      ruff, mypy, import-linter
@@ -21,7 +22,7 @@ MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
 
-.PHONY: demo test test-docs slow fuzz lint docs notebooks validate validate-hadrons validate-showers validate-copper bench bench-production install clean
+.PHONY: demo test test-docs test-install slow fuzz lint docs notebooks validate validate-hadrons validate-showers validate-copper bench bench-production install clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -43,6 +44,12 @@ test: $(STAMP)
 
 test-docs: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m documentation tests
+
+test-install:
+	rm -rf .venv-plain
+	$(PYTHON) -m venv .venv-plain
+	.venv-plain/bin/pip install --quiet -c requirements.lock .
+	sh tests/plain_install.sh "$(CURDIR)/.venv-plain/bin/fastsim"
 
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

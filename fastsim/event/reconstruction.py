@@ -281,12 +281,29 @@ class HardSystems:
         failed[self.system[self.parton_rows[empty]]] = True
         return np.where(self.single | self.lightlike, 1.0, k), m, failed
 
-    def place(self, jets: ParticleSet, own_masses: Floats | None = None) -> tuple[ParticleSet, Ints]:
+    @cached_property
+    def closed_pairs(self) -> Bools:
+        """Which systems (S,) are colour singlets of two partons: a quark and an antiquark, or two gluons, alone."""
+        rows, events = self.parton_rows, self.events
+        system = self.system[rows]
+        num = np.bincount(system, minlength=len(self))
+        pair = (np.bincount(self.system[self.members], minlength=len(self)) == 2) & (num == 2) & ~self.lightlike
+        colours = events.colours[rows]
+        first, last = np.full(len(self), -1), np.full(len(self), -1)
+        first[system[::-1]], last[system] = np.arange(len(rows))[::-1], np.arange(len(rows))
+        one, other = colours[first], colours[last]
+        return np.asarray(pair & (one == other[:, ::-1]).all(axis=1) & (one != 0).any(axis=1))
+
+    def place(
+        self, jets: ParticleSet, own_masses: Floats | None = None, sums: Floats | None = None
+    ) -> tuple[ParticleSet, Ints]:
         """Put jets into their events so that every system keeps its four-momentum.
 
         Args:
             jets: hadrons of each final parton in the rest frame of its system (:meth:`to_rest`).
             own_masses: masses (K,) in GeV of the entries that are no partons; :attr:`own_masses` by default.
+            sums: four-momenta (P, 4) in GeV that stand for those of the jets: for systems whose hadrons are drawn as a
+                whole, and are where they belong, the partons' own.
 
         Returns:
             One particle set for each event, on shell, and the hard entry (M,), within its event, of each particle.
@@ -294,7 +311,7 @@ class HardSystems:
         Raises:
             InvalidEvent: if a system cannot be reconstructed (ask :meth:`solve` first).
         """
-        sums = jets.sums()
+        sums = jets.sums() if sums is None else sums
         k, m, failed = self.solve(sums, own_masses)
         if failed.any():
             number = int(self.events.number[self.event[np.argmax(failed)]])

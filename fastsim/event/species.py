@@ -38,7 +38,7 @@ MASSES: dict[int, float] = {
 }
 """Mass in GeV of each species (antiparticles share it)."""
 
-SELF_CONJUGATE = frozenset({21, 22, 23, 25, 111, 130, 221, 310})
+SELF_CONJUGATE = frozenset({21, 22, 23, 25, 111, 113, 130, 221, 223, 310, 331, 333, 441, 443, 551, 553})
 NEUTRINOS = frozenset({12, 14, 16})
 QUARKS = {"d": 1, "u": 2, "s": 3, "c": 4, "b": 5}
 PARTON_MASSES: dict[int, float] = {1: 0.33, 2: 0.33, 3: 0.5, 4: 1.5, 5: 4.8, 21: 0.0}

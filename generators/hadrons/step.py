@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
+from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.event.kinematics import boost_to, mass, on_shell
-from fastsim.event.reconstruction import HardSystems
+from fastsim.event.reconstruction import HardSystems, rotate_between
 from fastsim.event.species import MASSES, charges, masses
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import HadronSource, PartonPairs
 
 MAX_REDRAWS = 20
 """How often the hadrons of a system that cannot be reconstructed are drawn anew before the fallback takes over."""
@@ -62,21 +64,52 @@ class Hadronize:
         """
         systems = HardSystems.of(events)
         conditions = systems.conditions()
-        jets, use = self._draw(systems, conditions, rng)
+        whole = self._whole(systems, conditions)
+        jets, use = self._draw(systems, conditions, whole, rng)
         event = events.index[systems.parton_rows]
         events = events.tally("partons", event).tally("fallback_partons", event[use == FROM_FALLBACK])
-        jets, use, own_masses, counts = self._repair(systems, conditions, jets, use, rng)
+        jets, use, own_masses, counts = self._repair(systems, conditions, whole, jets, use, rng)
         for key, chosen in counts.items():
             events = events.tally(key, systems.event[chosen])
         events = events.tally("minimal_partons", event[use == MINIMAL])
         events = events.tally(ELSEWHERE, event[use != FROM_SOURCE])
-        particles, origin = systems.place(jets, own_masses)
+        particles, origin = systems.place(jets, own_masses, _sums(systems, jets, whole))
+        particles, origin = decayed(self.source, particles, origin, rng)
         made_by = np.full(len(events.pdg_id), -1, dtype=np.int8)
         made_by[systems.parton_rows] = use
         return events.with_particles(particles, origin).with_columns(hard={HADRONS_FROM: made_by})
 
+    def _whole(self, systems: HardSystems, conditions: Partons) -> NDArray[np.bool_]:
+        """Return which final partons (P,) are those of colour singlets that the source draws as a whole."""
+        system = systems.system[systems.parton_rows]
+        if not self.source.has_pairs:
+            return np.zeros(len(system), dtype=bool)
+        outside = ~self.source.domain.contains(conditions)
+        chosen = systems.closed_pairs & ~systems.hadronic
+        chosen[system[outside]] = False
+        return np.asarray(chosen[system])
+
+    def _draw_whole(self, systems: HardSystems, whole: NDArray[np.bool_], rng: np.random.Generator) -> ParticleSet:
+        """Draw singlets in the rest frames of their systems; each hadron goes to the parton that it flies with."""
+        rows = systems.parton_rows
+        partons = np.flatnonzero(whole)
+        partons = partons[np.argsort(systems.system[rows[partons]], kind="stable")].reshape(-1, 2)
+        first = rows[partons[:, 0]]
+        pairs = PartonPairs(systems.events.pdg_id[rows[partons]], systems.roots[systems.system[first]])
+        hadrons = self.source.draw_pairs(pairs, rng)
+        along = systems.rest[first, 1:]
+        end = (along / np.linalg.norm(along, axis=1, keepdims=True))[hadrons.index]
+        turned = rotate_between(hadrons.p4[:, 1:], np.broadcast_to(np.array([0.0, 0.0, 1.0]), end.shape), end)
+        p4 = np.concatenate([hadrons.p4[:, :1], turned], axis=1)
+        # the partons in the order of the jets
+        place = np.argsort(np.argsort(partons.ravel()))
+        jet = place[2 * hadrons.index + (hadrons.p4[:, 3] <= 0)]
+        order = np.argsort(jet, kind="stable")
+        counts = np.bincount(jet, minlength=partons.size)
+        return ParticleSet(offsets_from_counts(counts), hadrons.pdg_id[order], p4[order])
+
     def _draw(
-        self, systems: HardSystems, conditions: Partons, rng: np.random.Generator
+        self, systems: HardSystems, conditions: Partons, whole: NDArray[np.bool_], rng: np.random.Generator
     ) -> tuple[ParticleSet, NDArray[np.int64]]:
         """Draw the hadrons of all partons.
 
@@ -103,20 +136,24 @@ class Hadronize:
         if len(soft):
             jets = _replaced(jets, soft, minimal_jets(systems, soft, rng))
         for label, source in ((FROM_SOURCE, self.source), (FROM_FALLBACK, self.fallback)):
-            chosen = np.flatnonzero(use == label)
+            chosen = np.flatnonzero((use == label) & ~whole)
             if source is not None and len(chosen):
                 jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
+        if whole.any():
+            jets = _replaced(jets, np.flatnonzero(whole), self._draw_whole(systems, whole, rng))
         return jets, use
 
     def _sample(
         self, source: HadronSource, systems: HardSystems, conditions: Partons, chosen: Ints, rng: np.random.Generator
     ) -> ParticleSet:
-        return systems.to_rest(source.sample(conditions[chosen], rng=rng), chosen)
+        jets = (source.primary if source is self.source else source.sample)(conditions[chosen], rng=rng)
+        return systems.to_rest(jets, chosen)
 
     def _repair(
         self,
         systems: HardSystems,
         conditions: Partons,
+        whole: NDArray[np.bool_],
         jets: ParticleSet,
         use: NDArray[np.int64],
         rng: np.random.Generator,
@@ -126,6 +163,7 @@ class Hadronize:
         Args:
             systems: the hard systems.
             conditions: the final partons.
+            whole: which of them belong to singlets that were drawn as a whole, and need no repair.
             jets: one set for each parton, in the rest frame of its system.
             use: what each set comes from, as :meth:`_draw` returns it.
             rng: source of all randomness.
@@ -139,9 +177,9 @@ class Hadronize:
         redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
         fallback = self.fallback or self.source
         use = use.copy()
-        failed = systems.solve(jets.sums(), own_masses)[2]
+        failed = systems.solve(_sums(systems, jets, whole), own_masses)[2]
         for attempt in range(2 * MAX_REDRAWS):
-            redo = failed[parton_system] & (use != MINIMAL)
+            redo = failed[parton_system] & (use != MINIMAL) & ~whole
             if not redo.any():
                 break
             if attempt == MAX_REDRAWS:
@@ -152,7 +190,7 @@ class Hadronize:
                 chosen = np.flatnonzero(redo & (use == label))
                 if len(chosen):
                     jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
-            failed = systems.solve(jets.sums(), own_masses)[2]
+            failed = systems.solve(_sums(systems, jets, whole), own_masses)[2]
         for level in range(3):
             if not failed.any():
                 break
@@ -164,7 +202,7 @@ class Hadronize:
             if len(chosen):
                 use[chosen] = MINIMAL
                 jets = _replaced(jets, chosen, minimal_jets(systems, chosen, rng, photons=level > 0))
-            failed = systems.solve(jets.sums(), own_masses)[2]
+            failed = systems.solve(_sums(systems, jets, whole), own_masses)[2]
         tally = {"redrawn_systems": np.concatenate(redrawn), "fallback_systems": to_fallback}
         return jets, use, own_masses, tally
 
@@ -222,9 +260,47 @@ def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
     """Return the sets in which those at ``chosen`` (N,) are replaced by the N sets of ``new``."""
     order = np.arange(len(jets), dtype=np.int64)
     order[chosen] = len(jets) + np.arange(len(chosen))
-    both = ParticleSet.concatenate([jets, new])
-    rows = ragged_indices(both.offsets, order)
-    return ParticleSet(offsets_from_counts(both.counts[order]), both.pdg_id[rows], both.p4[rows])
+    if (jets.history is None) != (new.history is None):
+        jets, new = (
+            s if s.history is not None else replace(s, history=History.unknown(len(s), len(s.pdg_id)))
+            for s in (jets, new)
+        )
+    return ParticleSet.concatenate([jets, new])[order]
+
+
+def _sums(systems: HardSystems, jets: ParticleSet, whole: NDArray[np.bool_]) -> Floats:
+    """Return the total four-momenta (P, 4) of jets in GeV; of singlets drawn as a whole, those of the partons."""
+    return np.where(whole[:, None], systems.rest[systems.parton_rows], jets.sums())
+
+
+def decayed(
+    source: HadronSource, particles: ParticleSet, origin: Ints, rng: np.random.Generator
+) -> tuple[ParticleSet, Ints]:
+    """Decay the hadrons of events, and return the final particles with their origins.
+
+    Args:
+        source: of the hadrons.
+        particles: M hadrons and other particles, one set an event.
+        origin: the hard entry of each of them, (M,).
+        rng: all randomness.
+    """
+    result = source.decay(particles, rng)
+    history = result.history
+    if result is particles or history is None:
+        return result, origin
+    # final particles follow one another as those that they come from do
+    above, start = history.decayed.mother, history.decayed.offsets[:-1]
+    index = history.decayed.index
+    root = np.where(above < 0, np.arange(len(above)), above + start[index])
+    while ((further := root[root]) != root).any():
+        root = further
+    of_final = history.mother + start[result.index]
+    first = np.where(
+        history.mother < 0, -1 - np.arange(len(of_final)), root[np.maximum(of_final, 0)] if len(root) else 0
+    )
+    new = np.ones(len(first), dtype=bool)
+    new[1:] = first[1:] != first[:-1]
+    return result, origin[np.cumsum(new) - 1]
 
 
 def minimal_jets(

@@ -212,7 +212,7 @@ def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Genera
     return np.concatenate(indices), np.concatenate(ids), np.concatenate(vectors)
 
 
-def _run(
+def run_jobs(
     function: Callable[[Any], Any],
     jobs: list[Any],
     pool: ProcessPoolExecutor | None,
@@ -233,14 +233,14 @@ def _run(
         yield result
 
 
-def _pool(workers: int) -> ProcessPoolExecutor | None:
+def start_pool(workers: int) -> ProcessPoolExecutor | None:
     """Start worker processes, not as forks of this process, which may have torch threads; for 0 return None."""
     if workers == 0:
         return None
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
 
 
-def _jobs(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple[Ints, Floats, Ints]]:
+def share_out(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple[Ints, Floats, Ints]]:
     """Share out partons in jobs (flavours, pT, seeds); the seed of a parton depends on its place, not on workers."""
     seeds = rng.integers(1, 900_000_000, len(pt))
     return [(flavour[i : i + _BLOCK], pt[i : i + _BLOCK], seeds[i : i + _BLOCK]) for i in range(0, len(pt), _BLOCK)]
@@ -279,11 +279,11 @@ class PythiaGun(HadronSource):
         if len(partons) == 0:
             return ParticleSet.empty()
         transverse = np.hypot(partons.p4[:, 1], partons.p4[:, 2])
-        jobs = _jobs(partons.pdg_id, transverse, rng)
+        jobs = share_out(partons.pdg_id, transverse, rng)
         with self._lock:
             if self._pool is None:  # kept: starting workers costs more than a chunk of events
-                self._pool = _pool(self.workers)
-        blocks = zip(*_run(_gun_block, jobs, self._pool, progress), strict=True)
+                self._pool = start_pool(self.workers)
+        blocks = zip(*run_jobs(_gun_block, jobs, self._pool, progress), strict=True)
         counts, pdg_id, momenta = (np.concatenate(column) for column in blocks)
         offsets = offsets_from_counts(counts)
         p4 = to_lab(momenta, offsets, partons)
@@ -305,10 +305,10 @@ def token_sample(
     Returns:
         2N token sets; pair i gives the sets 2i and 2i + 1.
     """
-    jobs = _jobs(np.asarray(flavour), np.asarray(pt, dtype=np.float64), np.random.default_rng(seed))
-    pool = _pool(workers)
+    jobs = share_out(np.asarray(flavour), np.asarray(pt, dtype=np.float64), np.random.default_rng(seed))
+    pool = start_pool(workers)
     try:
-        return TokenSample.concatenate(list(_run(_token_block, jobs, pool, progress)))
+        return TokenSample.concatenate(list(run_jobs(_token_block, jobs, pool, progress)))
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)

@@ -35,6 +35,17 @@ _RESULTS = {
 }
 
 
+_FAMILIES = {
+    "content": "Kolmogorov distance of the distributions of {}",
+    "vertices": "Kolmogorov distance of the distributions of {}",
+    "peak": "area of the peak of {} over that of the real sample",
+    "yield": "mean number of {} over that of the real sample",
+    "decayed": "mean number of decayed {} over that of the real sample",
+    "lifetime": "mean proper lifetime of {} over that of the real sample",
+}
+"""What the results of a family are, by the first word of their names; the rest of a name says of what."""
+
+
 def observable_meaning(name: str) -> str:
     """Return what an observable is; nothing for columns of unknown meaning.
 
@@ -55,7 +66,7 @@ def result_meaning(name: str) -> str:
     >>> result_meaning("w1 mass")
     'Wasserstein-1 distance of: invariant mass / pT of the parton'
     >>> result_meaning("auc")
-    'boosted trees on observables and condition'
+    'boosted trees on observables, content, vertices and condition'
     """
     if name in _RESULTS:
         return _RESULTS[name]
@@ -64,6 +75,9 @@ def result_meaning(name: str) -> str:
         return f"Wasserstein-1 distance of: {meaning}" if meaning else "Wasserstein-1 distance"
     if name.startswith("spectrum D(z) "):
         return f"share of the fragmentation function of {name.removeprefix('spectrum D(z) ')} that lies elsewhere"
+    for family, phrase in _FAMILIES.items():
+        if name.startswith(f"{family} "):
+            return phrase.format(name.removeprefix(f"{family} "))
     if name.startswith("separation "):
         return "separation power: 0 for equal histograms, 1 for disjoint ones"
     return METRICS[name].meaning if name in METRICS else ""

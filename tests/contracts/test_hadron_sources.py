@@ -114,12 +114,12 @@ def test_threads_do_not_meet(source: HadronSource) -> None:
 
 @pytest.mark.parametrize("source", IN_THE_AXIS_FRAME, indirect=True)
 def test_rotation_and_boost_along_the_beam_are_exact(source: HadronSource) -> None:
-    here, there = source.sample(partons(), rng=5), source.sample(partons(eta=0.3, phi=-2.0), rng=5)
+    here, there = source.primary(partons(), rng=5), source.primary(partons(eta=0.3, phi=-2.0), rng=5)
     assert np.array_equal(here.pdg_id, there.pdg_id)
     turned = kinematics.delta_phi(kinematics.phi(there.p4), kinematics.phi(here.p4))
     np.testing.assert_allclose(kinematics.delta_phi(turned, np.array(-3.0)), 0.0, atol=1e-6)
     np.testing.assert_allclose(kinematics.pt(here.p4), kinematics.pt(there.p4), rtol=1e-6)
-    forward = source.sample(partons(eta=2.0), rng=5)
+    forward = source.primary(partons(eta=2.0), rng=5)
     shift = kinematics.rapidity(forward.p4) - kinematics.rapidity(here.p4)
     by_set = np.repeat(np.array([shift[start] for start in here.offsets[:-1]]), here.counts)
     np.testing.assert_allclose(shift, by_set, atol=1e-4)
@@ -127,8 +127,8 @@ def test_rotation_and_boost_along_the_beam_are_exact(source: HadronSource) -> No
 
 @pytest.mark.parametrize("source", CONJUGATING, indirect=True)
 def test_antiquarks_are_conjugated_quarks(source: HadronSource) -> None:
-    quarks = source.sample(partons([1, 2, 3, 4, 5]), rng=6)
-    anti = source.sample(partons([-1, -2, -3, -4, -5]), rng=6)
+    quarks = source.primary(partons([1, 2, 3, 4, 5]), rng=6)
+    anti = source.primary(partons([-1, -2, -3, -4, -5]), rng=6)
     assert np.array_equal(species.conjugate(quarks.pdg_id), anti.pdg_id)
     np.testing.assert_allclose(quarks.p4, anti.p4, rtol=1e-12)
 

@@ -56,4 +56,7 @@ def test_the_page_is_true(page: dict[str, str], tmp_path: Path) -> None:
         ["fastsim", "generate", "--gun", "flavour=u num=2", "-o", "x.h5", "--model", "runs/pions/pions.json"], tmp_path
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "unknown kind 'pions': there are cascade, diffusion, tree; install the package that adds it" in done.stderr
+    assert (
+        "unknown kind 'pions': there are cascade, diffusion, primary-tree, tree; install the package that adds it"
+        in done.stderr
+    )

@@ -118,7 +118,10 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
     ("changes", "message"),
     [
         ({"colour": "red"}, "unknown key 'colour': allowed are config, domain"),
-        ({"kind": "gan"}, "unknown kind 'gan': there are cascade, diffusion, tree; install the package that adds it"),
+        (
+            {"kind": "gan"},
+            "unknown kind 'gan': there are cascade, diffusion, primary-tree, tree; install the package that adds it",
+        ),
         ({"kind": "cascade"}, "kind 'cascade' makes no hadrons, but the domain is one of hadrons"),
         ({"domain": {"flavours": [1], "pt_min": 1.0}}, "domain: missing key 'pt_max'"),
         ({"domain": {"particles": [11], "flavours": [1]}}, "domain: unknown key 'flavours': allowed are max_energy"),

@@ -1,0 +1,1 @@
+"""The autoregressive tree of two-body splittings, with an explicit likelihood."""

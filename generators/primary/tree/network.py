@@ -1,0 +1,388 @@
+"""The density of one splitting of a clustering tree: which tokens go where, and the two-body kinematics.
+
+A node X of n tokens with mass M splits into A and B. The density is a product, in the order in which it is sampled:
+
+- kind: A is a single token of species s, or both children are composite (A the one of lower energy);
+- content of a composite A: a mixture of products of binomials over species, k_s ~ Bin(c_s, sigma(l_cs)),
+  truncated to at least two tokens on either side;
+- m_B and m_A of composite children, as fractions of what the masses of their tokens leave free;
+- cos(theta*) and phi* of A in the rest frame of X.
+
+The continuous variables have piecewise constant densities on fixed edges (quantiles of the training data),
+each conditioned on the variables before it. Momentum conservation and mass shells hold by construction.
+
+References:
+    Andreassen, Feige, Frye, Schwartz, JUNIPR: a framework for unsupervised machine learning in particle
+    physics, 2018, arXiv:1804.09720 (a density that factorises over the splittings of a clustering tree).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear, logsigmoid, relu, silu
+
+from generators.nn.compiled import compiled
+
+M_B, M_A, COS_THETA, PHI = range(4)
+"""Columns of the continuous variables, in the order in which they are sampled."""
+NUM_VARIABLES = 4
+MAX_LOGIT = 12.0
+"""Largest size of the logit of a token's going to A, in the mixture."""
+_COMPOSITE_SIZE = 2
+"""Fewest tokens of a composite node."""
+_PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
+
+
+@dataclass(frozen=True)
+class Splittings:
+    """K splittings and the context that they depend on.
+
+    Attributes:
+        context: features of the surroundings, (K, F).
+        counts: tokens of each type in X, (K, T).
+        counts_a: tokens of each type in A, (K, T).
+        least: sums of the masses of the tokens of A and of B in GeV, (K, 2).
+        variables: the coordinates of :func:`generators.primary.tree.splittings.splittings`, NaN where a variable is not
+            free, (K, 4).
+    """
+
+    context: Tensor
+    counts: Tensor
+    counts_a: Tensor
+    least: Tensor
+    variables: Tensor
+
+    def __len__(self) -> int:
+        return len(self.context)
+
+    def rows(self, rows: Tensor) -> Splittings:
+        """Return the splittings of the given indices."""
+        columns = (self.context, self.counts, self.counts_a, self.least, self.variables)
+        return Splittings(*(column[rows] for column in columns))
+
+
+_LOG1P = np.log1p(np.arange(256)).astype(np.float32)
+
+
+@compiled
+def _inputs(
+    context: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    log1p: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill the inputs ``out`` (K, F + 2S): standardised context, log(1 + counts), and whether a count is not zero."""
+    width, species = context.shape[1], counts.shape[1]
+    for k in range(len(context)):
+        for i in range(width):
+            out[k, i] = (context[k, i] - mean[i]) / std[i]
+        for s in range(species):
+            out[k, width + s] = log1p[counts[k, s]]
+            out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
+
+
+@compiled
+def _content(
+    counts: NDArray[np.uint8],
+    counts_a: NDArray[np.uint8],
+    least: NDArray[np.float32],
+    log1p: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill the features ``out`` (K, S + 4) of a content: log(1 + x) of A's counts, and of sizes and least masses.
+
+    The sizes of A and B come first, then their least masses in GeV.
+    """
+    species = counts.shape[1]
+    for k in range(len(counts)):
+        n_a, n_b = 0, 0
+        for s in range(species):
+            a, b = counts_a[k, s], counts[k, s] - counts_a[k, s]
+            out[k, s] = log1p[a]
+            n_a, n_b = n_a + a, n_b + b
+        out[k, species], out[k, species + 1] = log(1.0 + n_a), log(1.0 + n_b)
+        out[k, species + 2], out[k, species + 3] = log(1 + least[k, 0]), log(1 + least[k, 1])
+
+
+class _Residual(nn.Module):
+    """A block x + W2 silu(W1 norm(x)), the identity when new."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.outer(silu(self.inner(self.norm(x))))
+        return result
+
+
+class Plain(nn.Module):
+    """A block x + relu(W x): faster than :class:`_Residual`, which has two products and a normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the hidden states (K, width) after the block from those before it."""
+        result: Tensor = x + relu(self.linear(x))
+        return result
+
+
+class PairNet(nn.Module):
+    """Density of cos(theta*) and phi* of a node of two tokens, for which nothing else is free.
+
+    Args:
+        num_inputs: number of inputs, as :meth:`SplittingNet.inputs` returns them.
+        width: of every layer.
+        num_blocks: blocks of the trunk.
+        num_bins: bins of each density.
+    """
+
+    def __init__(self, num_inputs: int, *, width: int, num_blocks: int, num_bins: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
+        self.cos = nn.Linear(width, num_bins)
+        self.turn = nn.Linear(width, width)
+        self.previous = nn.Embedding(num_bins, width)
+        nn.init.zeros_(self.previous.weight)
+        self.phi = nn.Linear(width, num_bins)
+
+    def phi_logits(self, hidden: Tensor, cos_bin: Tensor) -> Tensor:
+        """Compute the logits (K, num_bins) of phi* given the bin (K,) of cos(theta*)."""
+        logits: Tensor = self.phi(relu(self.turn(hidden) + self.previous(cos_bin)))
+        return logits
+
+
+class SplittingNet(nn.Module):
+    """Conditional density of a splitting.
+
+    Args:
+        num_context: F, number of features of the context.
+        num_species: S, number of types of tokens.
+        width: of the trunk.
+        num_blocks: blocks of the trunk.
+        head_width: of each continuous variable's head.
+        num_bins: bins of each continuous density.
+        num_components: components of the mixture of contents.
+        plain: use blocks of one product and ReLU, without normalisation, for speed.
+        pair_width: width of a network of its own for nodes of two tokens; without it they go through this one.
+        pair_blocks: blocks of that network.
+    """
+
+    mean: Tensor
+    std: Tensor
+    edges: Tensor
+
+    def __init__(
+        self,
+        num_context: int,
+        num_species: int,
+        *,
+        width: int = 192,
+        num_blocks: int = 2,
+        head_width: int = 128,
+        num_bins: int = 80,
+        num_components: int = 16,
+        plain: bool = False,
+        pair_width: int | None = None,
+        pair_blocks: int = 1,
+    ) -> None:
+        super().__init__()
+        self.num_species, self.num_bins, self.num_components = num_species, num_bins, num_components
+        self.head_width = head_width
+        self.register_buffer("mean", torch.zeros(num_context))
+        self.register_buffer("std", torch.ones(num_context))
+        self.register_buffer("edges", torch.linspace(-1, 1, num_bins + 1).repeat(NUM_VARIABLES, 1))
+        self.embed = nn.Linear(num_context + 2 * self.num_species, width)
+        if plain:
+            self.trunk = nn.Sequential(nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
+        else:
+            self.trunk = nn.Sequential(*[_Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
+        self.kind = nn.Linear(width, 1 + self.num_species)
+        self.mixture = nn.Linear(width, num_components * (1 + self.num_species))
+        self.content = nn.Linear(self.num_species + 4, width)
+        if plain:
+            self.content_block = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Plain(width))
+        else:
+            self.content_block = nn.Sequential(_Residual(width), nn.LayerNorm(width))
+        self.heads = nn.Linear(width, NUM_VARIABLES * head_width)
+        # one table for each (earlier variable, variable) pair, in the order of _PAIRS
+        self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in _PAIRS])
+        for table in self.previous:
+            nn.init.zeros_(table.get_parameter("weight"))
+        self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
+        self.activation = relu if plain else silu
+        self.pair: PairNet | None = None
+        if pair_width is not None:
+            self.pair = PairNet(self.embed.in_features, width=pair_width, num_blocks=pair_blocks, num_bins=num_bins)
+
+    def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
+        """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
+        out = np.empty((len(context), self.embed.in_features), dtype=np.float32)
+        _inputs(context.numpy(), counts.numpy(), self.mean.numpy(), self.std.numpy(), _LOG1P, out)
+        return torch.from_numpy(out)
+
+    def encode(self, context: Tensor, counts: Tensor) -> Tensor:
+        """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""
+        hidden: Tensor = self.trunk(self.embed(self.inputs(context, counts).to(self.embed.weight.dtype)))
+        return hidden
+
+    def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
+        """Compute log-probabilities (K, 1 + S): A composite (which needs four tokens), or one token of each species."""
+        allowed = torch.cat([counts.sum(-1, keepdim=True) >= 2 * _COMPOSITE_SIZE, counts > 0], dim=-1)
+        logits = self.kind(hidden).float().masked_fill(~allowed, -torch.inf)
+        return torch.log_softmax(logits, dim=-1)
+
+    def components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the log-weights (K, C) and the binomial logits (K, C, S) of the mixture for a composite A."""
+        out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
+        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:].clamp(-MAX_LOGIT, MAX_LOGIT)
+
+    def content_log_prob(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
+        """Compute log P(counts_a | A and B composite), (K,).
+
+        For each component, P(k) = prod_s Bin(k_s; c_s, sigma(l_s)) / P(2 <= sum_s k_s <= n - 2).
+        """
+        weights, logits = self.components(hidden)
+        c, k = counts.float(), counts_a.float()
+        choose = torch.lgamma(c + 1) - torch.lgamma(k + 1) - torch.lgamma(c - k + 1)
+        # log sigma(l) = l + log sigma(-l)
+        none = torch.einsum("ks,kcs->kc", c, logsigmoid(-logits))
+        every = none + torch.einsum("ks,kcs->kc", c, logits)
+        log_joint = none + torch.einsum("ks,kcs->kc", k, logits)
+        odds = logits.exp()
+        one = none.exp() * torch.einsum("ks,kcs->kc", c, odds)
+        but_one = every.exp() * torch.einsum("ks,kcs->kc", c, 1 / odds)
+        inside = (1 - none.exp() - every.exp() - one - but_one).clamp_min(1e-6)
+        normaliser = torch.logsumexp(weights + inside.log(), dim=-1)
+        return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
+
+    def content_features(self, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
+        """Compute the features (K, S + 4) of the content of A: its counts, and sizes and least masses of A and B."""
+        out = np.empty((len(counts), self.num_species + 4), dtype=np.float32)
+        _content(counts.numpy(), counts_a.numpy(), least.numpy(), _LOG1P, out)
+        return torch.from_numpy(out)
+
+    def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
+        """Compute the hidden states (K, width) once the content of A is known."""
+        features = self.content_features(counts, counts_a, least)
+        known: Tensor = self.content_block(hidden + self.content(features.to(self.content.weight.dtype)))
+        return known
+
+    def head(self, hidden: Tensor, variable: int) -> Tensor:
+        """Compute the input (K, head_width) of one variable's density from the result of :meth:`with_content`."""
+        rows = slice(variable * self.head_width, (variable + 1) * self.head_width)
+        return linear(hidden, self.heads.weight[rows], self.heads.bias[rows])
+
+    def tables(self, variable: int) -> list[Tensor]:
+        """Return what the bins of each earlier variable add to a variable's head, (num_bins + 1, head_width) each."""
+        return [t.get_parameter("weight") for (_, k), t in zip(_PAIRS, self.previous, strict=True) if k == variable]
+
+    def bin_logits(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
+        """Compute the logits (K, num_bins) of one variable given the bins of the variables before it.
+
+        Args:
+            x: result of :meth:`head`, (K, head_width).
+            bins: result of :meth:`bins`, (K, 4).
+            variable: the variable's column.
+        """
+        for k, table in enumerate(self.tables(variable)):
+            x = x + embedding(bins[:, k], table)
+        logits: Tensor = self.outputs[variable](self.activation(x)).float()
+        return logits
+
+    def bins(self, variables: Tensor) -> Tensor:
+        """Find the bins (K, 4) of variables (K, 4); ``num_bins`` where a variable is NaN."""
+        bins = torch.stack(
+            [
+                torch.bucketize(variables[:, i].contiguous(), self.edges[i, 1:-1].contiguous(), right=True)
+                for i in range(NUM_VARIABLES)
+            ],
+            dim=-1,
+        )
+        return torch.where(torch.isnan(variables), self.num_bins, bins)
+
+    def log_prob(self, batch: Splittings) -> Tensor:
+        """Compute the log-density (K,) of splittings in the coordinates of ``batch.variables``."""
+        if self.pair is None:
+            return self._log_prob(batch)
+        of_pair = batch.counts.sum(-1, dtype=torch.int32) == 2
+        pairs, others = torch.nonzero(of_pair)[:, 0], torch.nonzero(~of_pair)[:, 0]
+        total = torch.zeros(len(batch)).index_add(0, pairs, self._pair_log_prob(self.pair, batch.rows(pairs)))
+        return total.index_add(0, others, self._log_prob(batch.rows(others)))
+
+    def _pair_log_prob(self, net: PairNet, batch: Splittings) -> Tensor:
+        bins = self.bins(batch.variables)
+        hidden = net.trunk(self.inputs(batch.context, batch.counts))
+        log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
+        cos_bins = bins[:, COS_THETA]
+        cos = _chosen_log_prob(net.cos(hidden), cos_bins, log_widths[COS_THETA])
+        return cos + _chosen_log_prob(net.phi_logits(hidden, cos_bins), bins[:, PHI], log_widths[PHI])
+
+    def _log_prob(self, batch: Splittings) -> Tensor:
+        counts, counts_a = batch.counts, batch.counts_a
+        n, n_a = counts.sum(-1, dtype=torch.int32), counts_a.sum(-1, dtype=torch.int32)
+        hidden = self.encode(batch.context, counts)
+        total = torch.zeros(len(batch))
+        with_kind = torch.nonzero(n > 2)[:, 0]  # of two tokens, A is the one whose species comes first
+        kinds = self.kind_log_probs(hidden[with_kind], counts[with_kind])
+        composite = n_a[with_kind] >= _COMPOSITE_SIZE
+        choice = torch.where(composite, 0, 1 + counts_a[with_kind].int().argmax(-1))
+        total = total.index_add(0, with_kind, kinds.gather(1, choice[:, None].long())[:, 0])
+        both = torch.nonzero(n_a >= _COMPOSITE_SIZE)[:, 0]
+        total = total.index_add(0, both, self.content_log_prob(hidden[both], counts[both], counts_a[both]))
+        hidden = self.with_content(hidden, counts, counts_a, batch.least)
+        bins = self.bins(batch.variables)
+        widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
+        for variable in range(NUM_VARIABLES):
+            if variable in (COS_THETA, PHI):  # angles are free in every splitting
+                total = total + self._bin_density(self.head(hidden, variable), bins, widths, variable)
+                continue
+            rows = torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
+            density = self._bin_density(self.head(hidden[rows], variable), bins[rows], widths, variable)
+            total = total.index_add(0, rows, density)
+        return total
+
+    def _bin_density(self, x: Tensor, bins: Tensor, log_widths: Tensor, variable: int) -> Tensor:
+        return _chosen_log_prob(self.bin_logits(x, bins, variable), bins[:, variable], log_widths[variable])
+
+    def loss(self, batch: Splittings) -> Tensor:
+        """Compute the mean negative log-likelihood of a splitting."""
+        return -self.log_prob(batch).mean()
+
+    def set_scales(self, batch: Splittings) -> None:
+        """Set the standardisation of the context and the edges of the bins from training rows.
+
+        Edges are quantiles, denser in the tails so that no outer bin is wide; phi* has equal bins.
+        """
+        self.mean.copy_(batch.context.float().mean(0))
+        self.std.copy_(batch.context.float().std(0).clamp_min(1e-3))
+        tails = torch.tensor([1e-4, 5e-4, 2e-3, 5e-3])
+        inner = torch.linspace(0.01, 0.99, self.num_bins - 1 - 2 * len(tails))
+        levels = torch.cat([torch.zeros(1), tails, inner, 1 - tails.flip(0), torch.ones(1)]).double()
+        for variable in (M_B, M_A, COS_THETA):
+            values = batch.variables[:, variable]
+            values = values[~torch.isnan(values)].double().sort().values
+            edges = torch.quantile(values[:: max(1, len(values) // 1_000_000)], levels).float()
+            steps = torch.diff(edges).clamp_min(1e-4)
+            self.edges[variable] = torch.cat([edges[:1], edges[0] + torch.cumsum(steps, 0)])
+        self.edges[PHI] = torch.linspace(-torch.pi, torch.pi, self.num_bins + 1)
+
+
+def _chosen_log_prob(logits: Tensor, chosen: Tensor, log_widths: Tensor) -> Tensor:
+    """Compute the log-density (K,) in the chosen bins (K,) of piecewise constant densities with logits (K, B)."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    return log_probs.gather(1, chosen[:, None])[:, 0] - log_widths[chosen]

@@ -1,0 +1,275 @@
+"""Draws from a :class:`generators.primary.tree.network.SplittingNet`, as fast as a processor allows.
+
+Matrix products are torch's, in bfloat16 if that is asked for; the draws between them are compiled by numba.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from math import exp
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from fastsim.event import Floats, Ints
+from generators.nn.compiled import compiled
+from generators.nn.padding import padded, padded_number
+from generators.nn.sampling import pick_bin, share
+from generators.primary.tree.network import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
+
+Array = NDArray[np.float32]
+Bits = NDArray[np.uint16] | NDArray[np.uint32]
+_ORDER = (0, 2, 3, 1)
+"""Variables as their heads lie in one product: all nodes have the first three, few the last."""
+
+
+@compiled
+def _add_rows(
+    heads: Bits,
+    start: int,
+    bins: Ints,
+    tables: Array,
+    shift: int,
+    bits: NDArray[np.uint32],
+    value: Array,
+    out: Bits,
+) -> None:
+    """Add to H columns of ``heads`` (K, W), from ``start`` on, the rows of ``tables`` (V, B, H) for ``bins`` (K, V).
+
+    The sums fill the first K rows of ``out`` (P, H). Numbers of ``heads`` and ``out`` are the upper bits of float32
+    ones, shifted down by ``shift``: 16 for bfloat16, which numpy does not have, 0 for float32. ``bits`` and ``value``
+    (H,) are the working memory of one row, the same memory seen as bits and as float32 numbers.
+    """
+    # unsigned: no index counts from the end, and lanes run in parallel
+    width, first, by = np.uintp(out.shape[1]), np.uintp(start), np.uint32(shift)
+    half, one = np.uint32((1 << shift) >> 1), np.uint32(1)
+    for k in range(len(bins)):
+        for h in range(width):
+            bits[h] = np.uint32(heads[k, first + h]) << by
+        for v in range(len(tables)):
+            b = bins[k, v]
+            for h in range(width):
+                value[h] += tables[v, b, h]
+        if shift:  # to the nearest, ties to even
+            for h in range(width):
+                out[k, h] = (bits[h] + (half - one) + ((bits[h] >> by) & one)) >> by
+        else:
+            for h in range(width):
+                out[k, h] = bits[h]
+
+
+@compiled
+def _pick_kind(
+    logits: Array, counts: NDArray[np.uint8], u: Floats, weights: Floats, counts_a: NDArray[np.uint8], composite: Ints
+) -> int:
+    """Draw whether A is a token of some species or composite; return how many rows are composite.
+
+    Args:
+        logits: (K, 1 + S) of composite (the node needs four tokens) and of each species (the node needs one of it);
+        counts: (K, S) tokens of the nodes; u: (K,) uniform; weights: (1 + S,) working memory; counts_a: (K, S) of
+            zeros, to which the tokens are added; composite: (K,) to fill with the rows where A is composite.
+    """
+    num_composite, species = 0, counts.shape[1]
+    for k in range(len(logits)):
+        n, top = 0, -np.inf
+        for s in range(species):
+            n += counts[k, s]
+            if counts[k, s] > 0:
+                top = max(top, logits[k, 1 + s])
+        if n >= 4:
+            top = max(top, logits[k, 0])
+        weights[0] = exp(logits[k, 0] - top) if n >= 4 else 0.0
+        total = weights[0]
+        for s in range(species):
+            weights[1 + s] = exp(logits[k, 1 + s] - top) if counts[k, s] > 0 else 0.0
+            total += weights[1 + s]
+        left, kind = u[k] * total, 0
+        for s in range(1 + species):
+            if weights[s] > 0:
+                kind = s
+                if left < weights[s]:
+                    break
+                left -= weights[s]
+        if kind == 0:
+            composite[num_composite] = k
+            num_composite += 1
+        else:
+            counts_a[k, kind - 1] = 1
+    return num_composite
+
+
+Layer = Callable[[Tensor], Tensor]
+
+
+def _chain(*layers: Layer) -> Layer:
+    def chain(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return chain
+
+
+def _layer(module: nn.Module) -> Layer:
+    """Return the module's function for tensors of its weights' type: without hooks, in place where that is safe."""
+    if isinstance(module, nn.Sequential):
+        return _chain(*map(_layer, module))
+    if isinstance(module, nn.Linear):
+        weight, bias = module.weight, module.bias
+        return lambda x: linear(x, weight, bias)
+    if isinstance(module, nn.ReLU):
+        return torch.relu_  # of a product that nothing else sees
+    if isinstance(module, Plain):
+        inner = _layer(module.linear)
+        return lambda x: inner(x).relu_().add_(x)
+    return module
+
+
+@dataclass(frozen=True)
+class Angles:
+    """Densities of the angles of K splittings.
+
+    Attributes:
+        cos: (K, B) logits of the bins of cos theta*.
+        heads, start: (K, W), of which H columns from ``start`` on are the input of the density of phi*.
+        bins: (K, V - 1) of the variables before cos theta*.
+        tables: (V, B, H) of what each bin of each variable before phi* adds to that input.
+        through: the layers from there to the logits of the bins of phi*.
+    """
+
+    cos: Array
+    heads: Bits
+    start: int
+    bins: Ints
+    tables: Array
+    through: Layer
+
+    def rows(self, rows: Ints | slice) -> Angles:
+        """Return the densities of some of the splittings."""
+        return replace(self, cos=self.cos[rows], heads=self.heads[rows], bins=self.bins[rows])
+
+
+class SplittingSampler:
+    """Draws from ``net`` with a copy of its weights in ``precision``, "bfloat16" or "float32"."""
+
+    def __init__(self, net: SplittingNet, precision: str = "bfloat16") -> None:
+        self.num_bins = net.num_bins
+        self._net = copy.deepcopy(net).requires_grad_(False)
+        self._dtype, self._bits, self._shift = torch.float32, torch.uint32, 0
+        if precision == "bfloat16":
+            self._dtype, self._bits, self._shift = torch.bfloat16, torch.uint16, 16
+        for weight in self._net.parameters():  # scales and edges stay as they are
+            weight.data = weight.data.to(self._dtype)
+        self._edges = net.edges.double().numpy()
+        # what the bins of the variables before it add to a variable's head; m_B is the first
+        self._tables = {v: np.stack([t.detach().float().numpy() for t in net.tables(v)]) for v in (1, 2, 3)}
+        self._tables[0] = np.empty((0, 1, net.head_width), np.float32)
+        own, order = self._net, list(_ORDER)
+        weights, biases = (
+            own.heads.weight.view(NUM_VARIABLES, net.head_width, -1),
+            own.heads.bias.view(NUM_VARIABLES, -1),
+        )
+        self._heads = weights[order].flatten(0, 1), biases[order].flatten()
+        self._encode = _layer(nn.Sequential(own.embed, own.trunk))
+        self._kind, self._mixture = _layer(own.kind), _layer(own.mixture)
+        self._content, self._content_block = _layer(own.content), _layer(own.content_block)
+        self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
+        if own.pair is not None:
+            pair = own.pair
+            self._pair, self._cos, self._turn = _layer(pair.trunk), _layer(pair.cos), _layer(pair.turn)
+            self._phi = _chain(torch.relu_, _layer(pair.phi))
+            self._pair_table = pair.previous.weight.float().numpy()[None]
+
+    def _inputs(self, context: Array, counts: NDArray[np.uint8]) -> Tensor:
+        return self._net.inputs(torch.from_numpy(context), torch.from_numpy(counts)).to(self._dtype)
+
+    def encode(self, context: Array, counts: NDArray[np.uint8]) -> Tensor:
+        """Return hidden states (K, width) of nodes with the given context (K, F) and counts (K, S)."""
+        return self._encode(self._inputs(context, counts))
+
+    def content(
+        self, hidden: Tensor, counts: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Ints]:
+        """Draw the content of A (K, S) for nodes of three tokens or more; return it and the rows of composite A."""
+        logits = self._kind(hidden).float().numpy()
+        counts_a = np.zeros_like(counts)
+        both, weights = np.empty(len(counts), np.int64), np.empty(logits.shape[1])
+        both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
+        if len(both):
+            out = self._mixture(hidden[padded(both)])[: len(both)].float()
+            out = out.view(len(both), self._net.num_components, -1)
+            components = torch.softmax(out[..., 0], -1).numpy()
+            counts_a[both] = share(components, out[..., 1:].numpy(), counts[both], 2, rng, MAX_LOGIT)
+        return counts_a, both
+
+    def with_content(
+        self, hidden: Tensor, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats
+    ) -> Tensor:
+        """Return hidden states (K, width) once the content of A, and the least masses (K, 2) of A and B, are known."""
+        known = (torch.from_numpy(x) for x in (counts, counts_a, least.astype(np.float32)))
+        features = self._net.content_features(*known).to(self._dtype)
+        return self._content_block(self._content(features).add_(hidden))
+
+    def heads(self, hidden: Tensor) -> Bits:
+        """Return the inputs (K, 3 H) of the densities of m_B, cos theta* and phi*."""
+        rows = slice(3 * self._net.head_width)
+        return self._as_bits(linear(hidden, self._heads[0][rows], self._heads[1][rows]))
+
+    def masses_b(self, heads: Bits, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        """Draw bins and values (K,) of the variable of m_B."""
+        return self._pick(self._logits(heads, 0, np.empty((len(heads), 0), np.int64), 0), 0, rng)
+
+    def masses_a(self, hidden: Tensor, bins_b: Ints, rows: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        """Draw bins and values (R,) of the variable of m_A, for the ``rows`` (R,) of ``hidden`` (K, width)."""
+        start, wide = 3 * self._net.head_width, padded(rows)
+        heads = self._as_bits(linear(hidden[wide], self._heads[0][start:], self._heads[1][start:]))
+        return self._pick(self._logits(heads, 0, bins_b[rows, None], 1), 1, rng)
+
+    def angles(self, heads: Bits, bins: Ints) -> Angles:
+        """Return densities of the angles given bins (K, 2) of m_B and m_A, ``num_bins`` where the child is a token."""
+        width = self._net.head_width
+        cos = self._logits(heads, width, bins, 2)
+        return Angles(cos, heads, 2 * width, bins, self._tables[3], self._outputs[3])
+
+    def pair_angles(
+        self, context: Array, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats
+    ) -> Angles:
+        """Return densities of the angles of nodes of two tokens."""
+        if self._net.pair is None:
+            hidden = self.with_content(self.encode(context, counts), counts, counts_a, least)
+            return self.angles(self.heads(hidden), np.full((len(counts), 2), self.num_bins))
+        hidden = self._pair(self._inputs(context, counts))
+        cos, heads = self._cos(hidden).float().numpy(), self._as_bits(self._turn(hidden))
+        return Angles(cos, heads, 0, np.empty((len(cos), 0), np.int64), self._pair_table, self._phi)
+
+    def draw(self, angles: Angles, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Draw cos theta* and phi* (K,) from their densities."""
+        bins, value = self._pick(angles.cos, 2, rng)
+        known = np.concatenate([angles.bins, bins[:, None]], axis=1)
+        logits = self._through(angles.through, angles.heads, angles.start, known, angles.tables)
+        return np.tanh(value / 2), self._pick(logits, 3, rng)[1]
+
+    def _as_bits(self, x: Tensor) -> Bits:
+        bits: Bits = x.view(self._bits).numpy()
+        return bits
+
+    def _logits(self, heads: Bits, start: int, bins: Ints, variable: int) -> Array:
+        return self._through(self._outputs[variable], heads, start, bins, self._tables[variable])
+
+    def _through(self, layers: Layer, heads: Bits, start: int, bins: Ints, tables: Array) -> Array:
+        """Return logits (K, B) of a variable from its head, given the ``bins`` (K, V) of the variables before it."""
+        wide = torch.empty(padded_number(len(bins)), tables.shape[2], dtype=self._dtype)
+        out, bits = self._as_bits(wide), np.empty(tables.shape[2], np.uint32)
+        _add_rows(heads, start, bins, tables, self._shift, bits, bits.view(np.float32), out)
+        out[len(bins) :] = 0
+        logits: Array = layers(wide)[: len(bins)].float().numpy()
+        return logits
+
+    def _pick(self, logits: Array, variable: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        return pick_bin(logits, rng.random(len(logits)), self._edges[variable])

@@ -1,0 +1,583 @@
+"""Splittings of clustering trees: their context, coordinates and two-body kinematics.
+
+A node X of the tree, of mass M, splits into A and B. This module turns trees into rows for
+:class:`generators.primary.tree.network.SplittingNet` and back: what a splitting may depend on (:func:`context`), the
+coordinates that describe it (:func:`splittings`), and the children's momenta from them (:func:`split`).
+The loops over splittings are compiled.
+
+The *sibling* of a node is the other child of its parent, its *uncle* the sibling of its parent, the *axis* the
+direction of the parton, along z in the axis frame. A star marks the rest frame of the node. An angle theta is often
+given as tan(theta/2), which keeps its precision at small angles and transforms simply: in the rest frame of a node
+that moves along z, tan(theta*/2) = tan(theta/2) (E + p) / M for a massless direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import atan2, hypot, log, sqrt, tan
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastsim.event import Floats, Ints
+from generators.nn.compiled import compiled, compiled_inside
+from generators.primary.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
+from generators.primary.tree.clustering import Nodes, build_trees
+from generators.primary.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
+
+Vector = tuple[float, float, float]
+
+_LOGIT_LIMIT = 16.0
+_EPS = 1e-300
+_AXIS = (0.0, 0.0, 1.0)
+
+_SCALARS = (
+    "log_energy_fraction",  # of the parton's energy
+    "log_energy",
+    "log_mass",
+    "log_mass_over_energy",
+    "log_size",  # number of tokens
+    "log_free_mass",  # beyond the masses of the tokens
+    "log_free_mass_fraction",
+    "log_sibling_energy_fraction",
+    "log_sibling_mass",
+    "log_sibling_size",
+    "log_sibling_angle",
+    "log_sibling_kt",  # energy times angle
+    "log_uncle_energy_fraction",
+    "log_uncle_angle",
+    "log_axis_angle",
+    "pz_over_energy",
+    "log_mass_over_sibling_kt",
+    "is_root",
+    "charge",
+    "baryon_number",
+    "strangeness",
+    "axis_logit_star",  # logit of (1 + cos theta*) / 2 of the axis
+    "axis_is_ahead",  # in the rest frame: then z* is the axis, otherwise the direction of flight
+    "sibling_cos_star",  # about z*
+    "flight_cos_star",  # about z*
+    "flight_cos_phi_star",
+    "flight_sin_phi_star",
+)
+_DIRECTION = ("x", "y", "z", "cos_phi", "sin_phi")
+"""Numbers of a direction in a node's own frame; its azimuth is given too: at small angles the components hide it."""
+_SET = (
+    *(f"flavour_{flavour}" for flavour in FLAVOURS),
+    "log_parton_energy",
+    "log_num_tokens",
+    "total_energy_fraction",
+    "total_pz_fraction",
+    "log_total_mass_fraction",
+    "log_total_pt_fraction",
+    "log_scale_over_pt",
+    "carrier_charge",
+    "carrier_baryon_number",
+    "carrier_strangeness",
+    "log_carrier_mass",
+)
+FEATURES: tuple[str, ...] = (
+    *_SCALARS,
+    *(f"uncle_{name}" for name in _DIRECTION),
+    *(f"axis_{name}" for name in _DIRECTION),
+    *_SET,
+)
+"""Names of the columns of :func:`context`."""
+NUM_CONTEXT = len(FEATURES)
+
+# compiled code takes numbers, not names
+_PZ_OVER_ENERGY, _IS_ROOT = FEATURES.index("pz_over_energy"), FEATURES.index("is_root")
+_CHARGE, _BARYON, _STRANGENESS = (FEATURES.index(name) for name in ("charge", "baryon_number", "strangeness"))
+_AXIS_IS_AHEAD, _SIBLING_COS = FEATURES.index("axis_is_ahead"), FEATURES.index("sibling_cos_star")
+_FLIGHT_COS = FEATURES.index("flight_cos_star")
+_FLIGHT_COS_PHI, _FLIGHT_SIN_PHI = FEATURES.index("flight_cos_phi_star"), FEATURES.index("flight_sin_phi_star")
+_UNCLE_DIRECTION, _AXIS_DIRECTION = FEATURES.index("uncle_x"), FEATURES.index("axis_x")
+_NUM_DIRECTION = len(_DIRECTION)
+
+_LOGS = (
+    "log_energy_fraction",
+    "log_energy",
+    "log_mass",
+    "log_mass_over_energy",
+    "log_size",
+    "log_free_mass",
+    "log_free_mass_fraction",
+    "log_sibling_energy_fraction",
+    "log_sibling_mass",
+    "log_sibling_size",
+    "log_uncle_energy_fraction",
+    "axis_logit_star",
+    "log_sibling_angle",
+    "log_sibling_kt",
+    "log_uncle_angle",
+    "log_axis_angle",
+    "log_mass_over_sibling_kt",
+)
+"""The features that are logarithms: their arguments are gathered first, and all logarithms taken at once."""
+(
+    _ENERGY_FRACTION,
+    _ENERGY,
+    _MASS,
+    _MASS_OVER_ENERGY,
+    _SIZE,
+    _FREE_MASS,
+    _FREE_MASS_FRACTION,
+    _SIBLING_ENERGY,
+    _SIBLING_MASS,
+    _SIBLING_SIZE,
+    _UNCLE_ENERGY,
+    _AXIS_TANGENT,
+    _SIBLING_ANGLE,
+    _SIBLING_KT,
+    _UNCLE_ANGLE,
+    _AXIS_ANGLE,
+    _MASS_OVER_KT,
+) = range(len(_LOGS))
+_COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
+_TO_SIBLING, _TO_UNCLE, _TO_AXIS = range(3)
+
+
+_TO_NUMBERS = np.array(
+    [[-1, 2, -1, 2, -1, -3, -3, -3], [1, 1, 1, 1, 1, 0, 0, 0], [0, 0, -3, 0, 0, 0, 0, 0]], dtype=np.float64
+)
+"""Three times charge, baryon number and strangeness of a content (:data:`generators.primary.tokens.CONTENT`)."""
+_TYPE_NUMBERS = TYPE_CONTENT @ _TO_NUMBERS.T / 3
+"""Charge, baryon number and strangeness of the common types, (T, 3)."""
+
+
+def _carrier_features(carrier: Ints) -> Floats:
+    """Compute charge, baryon number, strangeness and log(1 + mass) (N, 4) of carriers, species (N,); -1 is none."""
+    content = np.where(carrier[:, None] >= 0, CONTENT[carrier], 0)
+    mass = np.where(carrier >= 0, MIN_MASS[carrier], 0.0)
+    return np.concatenate([content @ _TO_NUMBERS.T / 3, np.log1p(mass)[:, None]], -1)
+
+
+@compiled_inside
+def _across_axes(towards: Vector, z: Vector) -> tuple[Vector, Vector]:
+    """Return axes x and y perpendicular to a unit vector z, with x in the plane of z and ``towards``."""
+    x = _across(towards, z)
+    if _dot(x, x) < 1e-20:  # parallel: any perpendicular direction will do
+        smallest = min(abs(z[0]), abs(z[1]), abs(z[2]))
+        if abs(z[0]) == smallest:
+            x = _across((1.0, 0.0, 0.0), z)
+        elif abs(z[1]) == smallest:
+            x = _across((0.0, 1.0, 0.0), z)
+        else:
+            x = _across(_AXIS, z)
+    x = _across(_unit(x), z)  # once more: nearly parallel vectors leave rounding along z
+    x = _unit(x)
+    return x, (z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0])
+
+
+@compiled_inside
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@compiled_inside
+def _unit(v: Vector) -> Vector:
+    length = sqrt(_dot(v, v))
+    if length < _EPS:
+        length = _EPS
+    return v[0] / length, v[1] / length, v[2] / length
+
+
+@compiled_inside
+def _across(v: Vector, z: Vector) -> Vector:
+    """Return the part of a vector that is perpendicular to a unit vector z."""
+    along = _dot(v, z)
+    return v[0] - along * z[0], v[1] - along * z[1], v[2] - along * z[2]
+
+
+@compiled_inside
+def _half_tangent(a: Vector, b: Vector) -> float:
+    """Return tan(theta/2) of the angle between unit vectors, 1e12 at most; accurate for small angles."""
+    minus, plus = (a[0] - b[0], a[1] - b[1], a[2] - b[2]), (a[0] + b[0], a[1] + b[1], a[2] + b[2])
+    length = sqrt(_dot(minus, minus))
+    return length / max(sqrt(_dot(plus, plus)), 1e-12 * length)
+
+
+@compiled_inside
+def _tangent(e: float, p: float, m: float, half: float) -> float:
+    """Return tan(theta*/2) of a massless direction in the rest frame of a node with energy e, momentum p and mass m.
+
+    ``half`` is tan(theta/2) of its angle to the node in the lab.
+    """
+    return min(max(half, 1e-12), 1e12) * (e + p) / m
+
+
+@compiled_inside
+def _sin_cos(tangent: float) -> tuple[float, float]:
+    """Return the sine and cosine of an angle theta from tan(theta/2)."""
+    square = tangent * tangent
+    return 2 * tangent / (1 + square), (1 - square) / (1 + square)
+
+
+@compiled_inside
+def _local(x: Vector, y: Vector, z: Vector, v: Vector) -> tuple[float, float, float, float, float]:
+    """Return the components of a unit vector v along x, y, z, and the cosine and sine of its azimuth.
+
+    The azimuth is (0, 0) for a vector along z, such as that of a root's uncle, which flies exactly backwards.
+    """
+    v_x, v_y = _dot(x, v), _dot(y, v)
+    across = hypot(v_x, v_y)
+    turn_x, turn_y = 0.0, 0.0
+    if across > 1e-9:
+        turn_x, turn_y = v_x / across, v_y / across
+    return v_x, v_y, _dot(z, v), turn_x, turn_y
+
+
+@compiled_inside
+def _turned(v: Vector, x: Vector, y: Vector, z: Vector) -> Vector:
+    """Return the vector whose components along the axes x, y, z are ``v``."""
+    return (
+        v[0] * x[0] + v[1] * y[0] + v[2] * z[0],
+        v[0] * x[1] + v[1] * y[1] + v[2] * z[1],
+        v[0] * x[2] + v[1] * y[2] + v[2] * z[2],
+    )
+
+
+@compiled
+def _context(
+    p4: Floats,
+    mass: Floats,
+    least: Floats,
+    counts: NDArray[np.uint8],
+    size: Ints,
+    left: Ints,
+    right: Ints,
+    parent: Ints,
+    set_index: Ints,
+    energy: Floats,
+    numbers: Floats,
+    rows: Ints,
+    axes: Floats,
+    tangents: Floats,
+    logs: Floats,
+    out: NDArray[np.float32],
+) -> None:
+    """Fill the features, or the arguments of their logarithms, and the axes of the rest frames.
+
+    ``rows`` (K,) are the nodes; ``tangents`` (3, K) takes tan(theta/2) to sibling, uncle and axis, ``logs`` (17, K) the
+    arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
+    features of the set.
+    """
+    for k in range(len(rows)):
+        i = rows[k]
+        m, n, e_parton = mass[i], size[i], energy[set_index[i]]
+        e, own = p4[i, 0], (p4[i, 1], p4[i, 2], p4[i, 3])
+        square = _dot(own, own)
+        charge, baryon, strange = 0.0, 0.0, 0.0
+        for t in range(counts.shape[1]):
+            charge += counts[i, t] * numbers[t, 0]
+            baryon += counts[i, t] * numbers[t, 1]
+            strange += counts[i, t] * numbers[t, 2]
+        out[k, _CHARGE], out[k, _BARYON], out[k, _STRANGENESS] = charge, baryon, strange
+        # the recoiling hemisphere is the sibling of a root, and the uncle of its children
+        up = parent[i]
+        above = parent[up] if up >= 0 else -1
+        top = i if up < 0 else up
+        recoil_e, recoil = 2 * e_parton - p4[top, 0], (-p4[top, 1], -p4[top, 2], -p4[top, 3])
+        sib_e, sib, unc_e, unc = recoil_e, recoil, recoil_e, recoil
+        if up < 0:
+            sib_mass, sib_n = sqrt(max(recoil_e * recoil_e - _dot(recoil, recoil), 0.0)), 1
+        else:
+            j = right[up] if left[up] == i else left[up]
+            sib_e, sib, sib_mass, sib_n = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3]), mass[j], size[j]
+        if above >= 0:
+            j = right[above] if left[above] == up else left[above]
+            unc_e, unc = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3])
+        to_sib, to_unc = _unit(sib), _unit(unc)
+        # the node's own frame: z along its momentum, x in the plane of the sibling
+        z = _AXIS if square == 0 else _unit(own)
+        x, y = _across_axes(_AXIS if up < 0 else to_sib, z)
+        half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
+        tangents[_TO_SIBLING, k], tangents[_TO_UNCLE, k], tangents[_TO_AXIS, k] = half_sib, half_unc, half_axis
+        free = max(m - least[i], 1e-6)
+        logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
+        logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
+        logs[_FREE_MASS, k], logs[_FREE_MASS_FRACTION, k] = free, free / m
+        logs[_SIBLING_ENERGY, k] = max(sib_e / e_parton, 1e-9)
+        logs[_SIBLING_MASS, k], logs[_SIBLING_SIZE, k] = sib_mass + 0.01, sib_n
+        logs[_UNCLE_ENERGY, k] = max(unc_e / e_parton, 1e-9)
+        out[k, _PZ_OVER_ENERGY] = own[2] / e
+        out[k, _IS_ROOT] = 1.0 if up < 0 else 0.0
+        uncle = _local(x, y, z, to_unc)
+        axis = _local(x, y, z, _AXIS)
+        for i in range(_NUM_DIRECTION):
+            out[k, _UNCLE_DIRECTION + i], out[k, _AXIS_DIRECTION + i] = uncle[i], axis[i]
+        # the rest frame: z* along the node's flight, or along the axis where that lies ahead
+        p = sqrt(square)
+        tangent = _tangent(e, p, m, half_axis)
+        sin_axis, cos_axis = _sin_cos(tangent)
+        ahead = cos_axis > 0
+        to_sib_star = (0.0, 0.0, -1.0)
+        if up >= 0:
+            sin_sib, cos_sib = _sin_cos(_tangent(e, p, m, half_sib))
+            to_sib_star = (sin_sib, 0.0, cos_sib)
+        cos_phi, sin_phi = axis[3], axis[4]
+        z_star = (sin_axis * cos_phi, sin_axis * sin_phi, cos_axis) if ahead else _AXIS
+        x_star, y_star = _across_axes(to_sib_star if ahead else (1.0, 0.0, 0.0), z_star)
+        axes[k, 0, 0], axes[k, 0, 1], axes[k, 0, 2] = _turned(x_star, x, y, z)
+        axes[k, 1, 0], axes[k, 1, 1], axes[k, 1, 2] = _turned(y_star, x, y, z)
+        axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2] = _turned(z_star, x, y, z)
+        across = hypot(x_star[2], y_star[2])
+        has_azimuth = ahead and across > 1e-9
+        logs[_AXIS_TANGENT, k] = tangent
+        out[k, _AXIS_IS_AHEAD] = 1.0 if ahead else 0.0
+        out[k, _SIBLING_COS] = _dot(to_sib_star, z_star)
+        out[k, _FLIGHT_COS] = z_star[2]
+        out[k, _FLIGHT_COS_PHI] = x_star[2] / across if has_azimuth else 0.0
+        out[k, _FLIGHT_SIN_PHI] = y_star[2] / across if has_azimuth else 0.0
+
+
+@compiled
+def _place(
+    logs: Floats, columns: Ints, of_set: NDArray[np.float32], set_index: Ints, rows: Ints, out: NDArray[np.float32]
+) -> None:
+    """Put the logarithms (17, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
+
+    ``of_set`` (N, G) are the features of the sets, ``set_index`` the sets of all nodes, ``rows`` (K,) the nodes.
+    """
+    first = out.shape[1] - of_set.shape[1]
+    for k in range(len(rows)):
+        for i in range(len(columns)):
+            out[k, columns[i]] = logs[i, k]
+        for i in range(of_set.shape[1]):
+            out[k, first + i] = of_set[set_index[rows[k]], i]
+
+
+def set_features(
+    flavour: Ints, energy: Floats, total: Floats, n: Ints, ratio: Floats, carrier: Ints
+) -> NDArray[np.float32]:
+    """Compute what is the same for all nodes of a set: the last columns of ``FEATURES``, (N, G).
+
+    Args:
+        flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+        energy: of the partons, in GeV, (N,).
+        total: four-momenta of the sets in GeV, (N, 4).
+        n: numbers of tokens, (N,).
+        ratio: of the scale at which the shower starts to pT, (N,).
+        carrier: species of the carriers, -1 for none, (N,).
+    """
+    onehot = flavour[:, None] == np.array(FLAVOURS)
+    scaled = total / energy[:, None]
+    mass2 = np.maximum(scaled[:, 0] ** 2 - (scaled[:, 1:] ** 2).sum(-1), 1e-12)
+    across = np.hypot(scaled[:, 1], scaled[:, 2])
+    columns = [np.log(energy), np.log(n), scaled[:, 0], scaled[:, 3], 0.5 * np.log(mass2), np.log(across + 1e-4)]
+    columns.append(np.log(np.clip(ratio, 1e-3, 1.0)))
+    return np.concatenate([onehot, np.stack(columns, -1), _carrier_features(carrier)], axis=-1, dtype=np.float32)
+
+
+def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats]:
+    """Compute what the splittings of nodes are conditioned on, and the frames that describe them.
+
+    Features are scalars and directions of the node, its sibling and its uncle. Sibling and uncle of a root, and the
+    uncle of its children, are the recoiling hemisphere.
+
+    Args:
+        tree: trees that hold the nodes' ancestors and the children of these.
+        rows: nodes of two tokens or more, (K,).
+        energy: of the partons, in GeV, (N,).
+        of_set: the result of :func:`set_features`, (N, G).
+
+    Returns:
+        Features (K, NUM_CONTEXT) with the columns ``FEATURES``, and axes (K, 3, 3) of the nodes' rest frames: unit
+        vectors x, y, z in the coordinates of the lab. z is the node's direction of flight, x lies towards its sibling
+        (for a root, towards the axis). Where the axis lies ahead in the rest frame, z is the axis instead: hadrons
+        crowd about it, whatever the node's own direction, and so they do it at the pole.
+    """
+    out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
+    links = (tree.left, tree.right, tree.parent, tree.set_index)
+    tangents, logs = np.empty((3, len(rows))), np.empty((len(_LOGS), len(rows)))
+    nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
+    _context(*nodes, *links, energy, _TYPE_NUMBERS, rows, axes, tangents, logs, out)
+    # angles and logarithms one by one would be most of the work
+    angles = 2 * np.arctan(tangents)
+    sibling_kt = logs[_ENERGY] * angles[_TO_SIBLING]
+    logs[_SIBLING_ANGLE], logs[_SIBLING_KT] = angles[_TO_SIBLING] + 1e-6, sibling_kt + 1e-4
+    logs[_UNCLE_ANGLE], logs[_AXIS_ANGLE] = angles[_TO_UNCLE] + 1e-6, angles[_TO_AXIS] + 1e-6
+    logs[_MASS_OVER_KT] = logs[_MASS] / (sibling_kt + 1e-3)
+    np.log(logs, out=logs)
+    # logit (1 + cos theta*) / 2 = -2 log tan(theta*/2)
+    logs[_AXIS_TANGENT] = np.clip(-2 * logs[_AXIS_TANGENT], -12.0, 12.0)
+    _place(logs, _COLUMN_OF_LOG, of_set, tree.set_index, rows, out)
+    return out, axes
+
+
+@compiled_inside
+def _breakup(mass: float, m1: float, m2: float) -> float:
+    product = (mass - m1 - m2) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
+    return sqrt(max(product, 0.0)) / (2 * max(mass, _EPS))
+
+
+@compiled
+def breakup(mass: Floats, m1: Floats, m2: Floats) -> Floats:
+    """Compute the momentum p* (K,) in GeV of two-body decays from masses (K,) in GeV; zero at and below threshold."""
+    out = np.empty(len(mass))
+    for k in range(len(mass)):
+        out[k] = _breakup(mass[k], m1[k], m2[k])
+    return out
+
+
+def split(
+    p4: Floats, mass: Floats, axes: Floats, m_a: Floats, m_b: Floats, cos: Floats, phi: Floats
+) -> tuple[Floats, Floats]:
+    """Compute the four-momenta of A and B in GeV, each (K, 4), from the two-body kinematics in the nodes' rest frames.
+
+    Args:
+        p4: four-momenta of the nodes in GeV, (K, 4).
+        mass: masses of the nodes in GeV, (K,).
+        axes: axes of their rest frames, as :func:`context` returns them, (K, 3, 3).
+        m_a: masses of A in GeV, (K,).
+        m_b: masses of B in GeV, (K,).
+        cos: cos(theta*) of A about the axes z, (K,).
+        phi: phi* of A about the axes z, from x, in rad, (K,).
+    """
+    a, b = np.empty_like(p4), np.empty_like(p4)
+    _split(p4, mass, axes, m_a, m_b, cos, phi, a, b)
+    return a, b
+
+
+@compiled
+def _split(
+    p4: Floats,
+    mass: Floats,
+    axes: Floats,
+    m_a: Floats,
+    m_b: Floats,
+    cos: Floats,
+    phi: Floats,
+    a: Floats,
+    b: Floats,
+) -> None:
+    """Fill the momenta ``a`` and ``b`` (K, 4) for :func:`split`."""
+    for k in range(len(p4)):
+        own, m = (p4[k, 1], p4[k, 2], p4[k, 3]), mass[k]
+        momentum = sqrt(_dot(own, own))
+        z = _AXIS if momentum == 0 else _unit(own)
+        star = _breakup(m, m_a[k], m_b[k])
+        sin = sqrt(max(1 - cos[k] * cos[k], 0.0))
+        u_x, u_y, u_z = star * sin * np.cos(phi[k]), star * sin * np.sin(phi[k]), star * cos[k]
+        q = (
+            u_x * axes[k, 0, 0] + u_y * axes[k, 1, 0] + u_z * axes[k, 2, 0],
+            u_x * axes[k, 0, 1] + u_y * axes[k, 1, 1] + u_z * axes[k, 2, 1],
+            u_x * axes[k, 0, 2] + u_y * axes[k, 1, 2] + u_z * axes[k, 2, 2],
+        )
+        across, parallel = _across(q, z), _dot(q, z)
+        gamma, gamma_beta = p4[k, 0] / m, momentum / m
+        _place_child(a, k, 1.0, m_a[k], star, gamma, gamma_beta, parallel, across, z)
+        _place_child(b, k, -1.0, m_b[k], star, gamma, gamma_beta, parallel, across, z)
+
+
+@compiled_inside
+def _place_child(
+    out: Floats,
+    k: int,
+    sign: float,
+    m: float,
+    star: float,
+    gamma: float,
+    gamma_beta: float,
+    parallel: float,
+    across: Vector,
+    z: Vector,
+) -> None:
+    """Fill ``out[k]`` with the momentum of a child of mass ``m`` from its momentum ``star`` in the rest frame."""
+    along = sign * gamma * parallel + gamma_beta * sqrt(star * star + m * m)
+    x, y, z_ = sign * across[0] + along * z[0], sign * across[1] + along * z[1], sign * across[2] + along * z[2]
+    out[k, 0], out[k, 1], out[k, 2], out[k, 3] = sqrt(m * m + x * x + y * y + z_ * z_), x, y, z_
+
+
+@compiled_inside
+def _logit(x: float) -> float:
+    x = min(max(x, 1e-9), 1 - 1e-9)
+    return min(max(log(x) - log(1 - x), -_LOGIT_LIMIT), _LOGIT_LIMIT)
+
+
+@compiled
+def _variables(
+    p4: Floats,
+    mass: Floats,
+    size: Ints,
+    axes: Floats,
+    rows: Ints,
+    a: Ints,
+    b: Ints,
+    m_a: Floats,
+    m_b: Floats,
+    least_a: Floats,
+    least_b: Floats,
+) -> NDArray[np.float32]:
+    """Compute the coordinates (K, 4) of splittings of the nodes ``rows`` into ``a`` and ``b``, NaN where not free.
+
+    ``p4``, ``mass`` and ``size`` are those of all nodes; ``axes`` (K, 3, 3), ``m_a``, ``m_b``, ``least_a`` and
+    ``least_b`` (K,) belong to the rows.
+    """
+    out = np.full((len(rows), NUM_VARIABLES), np.nan, dtype=np.float32)
+    for k in range(len(rows)):
+        own, m, one = p4[rows[k]], mass[rows[k]], p4[a[k]]
+        if size[b[k]] >= 2:
+            out[k, M_B] = _logit((m_b[k] - least_b[k]) / max(m - least_a[k] - least_b[k], _EPS))
+        if size[a[k]] >= 2:
+            out[k, M_A] = _logit((m_a[k] - least_a[k]) / max(m - m_b[k] - least_a[k], _EPS))
+        flight = (own[1], own[2], own[3])
+        p = sqrt(_dot(flight, flight))
+        z = _AXIS if p == 0 else _unit(flight)
+        q = (one[1], one[2], one[3])
+        along, across = (own[0] * _dot(z, q) - p * one[0]) / m, _across(q, z)
+        q = (across[0] + along * z[0], across[1] + along * z[1], across[2] + along * z[2])
+        x = (axes[k, 0, 0], axes[k, 0, 1], axes[k, 0, 2])
+        y = (axes[k, 1, 0], axes[k, 1, 1], axes[k, 1, 2])
+        pole = (axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2])
+        theta = atan2(hypot(_dot(x, q), _dot(y, q)), _dot(pole, q))
+        logit = -2 * log(max(tan(theta / 2), _EPS))
+        out[k, COS_THETA] = min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+        out[k, PHI] = atan2(_dot(y, q), _dot(x, q))
+    return out
+
+
+def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splittings, Nodes, Ints]:
+    """Compute all splittings of the clustering trees of a sample.
+
+    The variables of a row, NaN where a child is a single token and its mass is not free, are logit t_B, logit t_A,
+    logit (1 + cos theta*)/2 and phi*, with t_B = (m_B - min m_B) / (M - min m_A - min m_B) and
+    t_A = (m_A - min m_A) / (M - m_B - min m_A), where the least masses are the sums of the tokens' masses, and with the
+    direction of A in the axes of :func:`context`. A is the single token where there is one, otherwise the child of
+    lower energy; of two tokens it is the one whose type comes first.
+
+    Args:
+        sample: token sets, none empty.
+        seed: mirror each set with probability 1/2, an exact symmetry (rotations about the axis leave rows as they are);
+            None: no mirroring.
+
+    Returns:
+        The rows, the trees, and the nodes (K,) that split.
+    """
+    p4 = sample.p4.copy()
+    if seed is not None:
+        mirror = np.random.default_rng(seed).integers(0, 2, len(sample)) * 2.0 - 1.0
+        p4[:, 2] *= mirror[sample.index]
+    tree = build_trees(replace(sample, p4=p4))
+    rows = np.flatnonzero(tree.left >= 0)
+    energy = parton_energy(sample.flavour, sample.pt)
+    ratio = sample.scale / sample.pt
+    of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], sample.counts, ratio, sample.carriers)
+    left, right = tree.left[rows], tree.right[rows]
+    n_left, n_right = tree.size[left], tree.size[right]
+    kind = tree.counts.argmax(-1)
+    by_energy = tree.p4[left, 0] <= tree.p4[right, 0]
+    by_type = np.where(kind[left] == kind[right], by_energy, kind[left] < kind[right])
+    by_size = np.where((n_left == 1) | (n_right == 1), n_left == 1, by_energy)
+    left_is_a = np.where((n_left == 1) & (n_right == 1), by_type, by_size)
+    a, b = np.where(left_is_a, left, right), np.where(left_is_a, right, left)
+    least_a, least_b = tree.least[a], tree.least[b]
+    # a leaf's mass is its own, not the rounding of E^2 - p^2
+    m_a = np.where(tree.size[a] == 1, least_a, np.maximum(tree.mass[a], least_a))
+    m_b = np.where(tree.size[b] == 1, least_b, np.maximum(tree.mass[b], least_b))
+    features, axes = context(tree, rows, energy, of_set)
+    values = _variables(tree.p4, tree.mass, tree.size, axes, rows, a, b, m_a, m_b, least_a, least_b)
+    least = np.stack([least_a, least_b], -1, dtype=np.float32)
+    columns = (features, tree.counts[rows], tree.counts[a], least, values)
+    return Splittings(*(torch.from_numpy(column) for column in columns)), tree, rows

@@ -1,0 +1,56 @@
+"""Training of a model of primary hadrons from a config: card and weights that load, resume, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastsim
+from fastsim.errors import FastsimError
+from tests.helpers.partons import spread
+
+SHORT = {"num_steps": 3, "warmup": 1, "validate_every": 3, "checkpoint_every": 3, "log_every": 1}
+CONFIG: dict[str, Any] = {
+    "name": "tiny",
+    "kind": "primary-tree",
+    "pt_min": 5,
+    "pt_max": 100,
+    "data": {"seed": 1, "num_events": 60, "shard_events": 60, "pt_max": 100.0},
+    "latent": {"batch_size": 16, "network": {"count_width": 8, "flow_width": 8, "num_bins": 4}, "loop": SHORT},
+    "tree": {
+        "batch_size": 64,
+        "num_validation": 20,
+        "network": {"width": 16, "num_blocks": 1, "head_width": 8, "num_bins": 16, "num_components": 2},
+        "loop": SHORT,
+    },
+}
+
+
+def written(path: Path, **changes: Any) -> Path:
+    path.write_text(json.dumps({**CONFIG, **changes}))
+    return path
+
+
+def test_a_config_becomes_a_model(tmp_path: Path) -> None:
+    config = written(tmp_path / "tiny.json")
+    card = fastsim.train(config, tmp_path / "run")
+    model = fastsim.load_model(card)
+    sets = model.sample(spread([1, 5, 21], [20.0, 40.0, 60.0]), rng=1)
+    assert (sets.counts > 0).all() and sets.history is not None
+    # trained again, the checkpoints give the same weights
+    assert fastsim.load_model(fastsim.train(config, tmp_path / "run")).sha256 == model.sha256
+    other = written(tmp_path / "other.json", name="other", latent=str(card))
+    fastsim.load_model(fastsim.train(other, tmp_path / "other"))
+
+
+def test_a_wrong_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FastsimError, match="hadron-tree is a tree model: it has no latent for this kind"):
+        fastsim.train(written(tmp_path / "a.json", latent="hadron-tree"), tmp_path / "run")
+    with pytest.raises(FastsimError, match="unknown"):
+        fastsim.train(written(tmp_path / "b.json", branches={}), tmp_path / "run")
+    wrong = {**CONFIG["tree"], "network": {"depth": 3}}
+    with pytest.raises(FastsimError, match="depth"):
+        fastsim.train(written(tmp_path / "c.json", tree=wrong), tmp_path / "run")
