@@ -23,17 +23,17 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
-from generators.primary.gun import PrimaryGun, own_pythia, shoot
+from generators.primary.gun import PrimaryGun
 from generators.primary.tree.model import PrimaryTree
+from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
 from metrics import MetricResult, Sample, jet_sample
 from metrics.registry import METRICS
 
-CELLS = {"u-20-60": 2, "u-60-200": 2, "c-60-200": 4, "b-60-200": 5, "g-60-200": 21, "g-200-600": 21, "u-600-2000": 2}
+CELLS = {"u-20-60": 2, "u-60-200": 2, "c-60-200": 4, "b-60-200": 5, "g-60-200": 21, "g-200-600": 21}
 METRIC_NAMES = ("auc", "auc_shapes", "content")
 COLUMNS = ("auc", "auc_shapes", "content jet_charge_0.5", "peak omega", "peak K*+", "peak phi", "peak D0", "peak D*+")
 SINGLETS = ((2, 20.0), (2, 91.2), (5, 91.2), (2, 500.0))
-_SETTINGS = ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10.0")
 
 
 def partons(cell: str, num: int, seed: int) -> Partons:
@@ -74,11 +74,10 @@ def hemispheres(model: PrimaryTree, num: int, figures: dict[str, dict[str, float
 
 def pythia_singlets(flavour: int, mass: float, num: int) -> ParticleSet:
     """Make q qbar singlets at rest with Pythia's own decays."""
-    pythia, records = own_pythia(settings=_SETTINGS), []
+    pythia, records = reference.own_pythia(), []
     momentum = float(PartonPairs(np.array([[flavour, -flavour]]), np.array([mass])).momenta[0])
     for seed in range(1, num + 1):
-        shoot(pythia, flavour, momentum, seed)
-        pythia.moreDecays()
+        reference.shoot(pythia, flavour, momentum, seed)
         records.append(read_record(pythia.event))
     return particle_sets(records)
 

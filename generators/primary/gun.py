@@ -27,6 +27,7 @@ from fastsim.event.species import MASSES, PARTON_MASSES, masses
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import HadronSource
 from generators.primary.tokens import CONJUGATE, CONTENT, IDS, TokenSample, species_index
+from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
 from generators.reference.pythia import run_jobs, share_out, start_pool
 
@@ -245,19 +246,16 @@ class PrimaryGun(HadronSource):
     domain = Domain(QUARKS_AND_GLUONS, 1.0, 6500.0)
 
     def __init__(self, tau0_max: float = 10.0) -> None:
-        self.settings = ("ParticleDecays:limitTau0 = on", f"ParticleDecays:tau0Max = {tau0_max}")
+        self.settings = (f"ParticleDecays:tau0Max = {tau0_max}",)
 
     def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         if len(partons) == 0:
             return ParticleSet.empty()
-        pythia, records = own_pythia(settings=self.settings), []
+        # decays inside next(): outside, moreDecays loses charge and charm in every fourth pair of b quarks
+        pythia, records = reference.own_pythia(settings=self.settings), []
         seeds = rng.integers(1, 900_000_000, len(partons))
         for flavour, transverse, seed in zip(partons.pdg_id, pt(partons.p4), seeds, strict=True):
-            shoot(pythia, int(flavour), float(transverse), int(seed))
-            if not pythia.moreDecays():
-                raise FastsimError(
-                    f"Pythia failed to decay the hadrons of flavour {flavour} with pT = {transverse:.4g}"
-                )
+            reference.shoot(pythia, int(flavour), float(transverse), int(seed))
             record = read_record(pythia.event)
             records.append(record[record.p4[record.ancestor, 3] > 0])
         sets = particle_sets(records)
