@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-from fastsim.event import Floats
-from generators.hadrons.tokens import TokenSample, parton_energy
+from fastsim.event import Floats, Ints
+from generators.hadrons.tokens import parton_energy
 
 
-def observables(sample: TokenSample) -> dict[str, Floats]:
+class TokenSets(Protocol):
+    """Token sets of any species: see :class:`generators.hadrons.tokens.TokenSample`."""
+
+    @property
+    def flavour(self) -> Ints:
+        """Of the partons, (N,)."""
+
+    @property
+    def pt(self) -> Floats:
+        """Of the partons, in GeV, (N,)."""
+
+    @property
+    def offsets(self) -> Ints:
+        """Of the sets, (N+1,)."""
+
+    @property
+    def p4(self) -> Floats:
+        """Of the tokens, in GeV, (M, 4)."""
+
+    @property
+    def index(self) -> Ints:
+        """The set of each token, (M,)."""
+
+    def __len__(self) -> int:
+        """Return the number of sets."""
+
+
+def observables(sample: TokenSets) -> dict[str, Floats]:
     """Compute the observables of each of N sets by name, each (N,).
 
     With z_i = E_i / E, E the energy of the parton, and theta_i the angle of a token to it: ``mass`` over E; ``girth``
@@ -47,7 +76,7 @@ def observables(sample: TokenSample) -> dict[str, Floats]:
     }
 
 
-def distance(real: TokenSample, generated: TokenSample) -> dict[str, float]:
+def distance(real: TokenSets, generated: TokenSets) -> dict[str, float]:
     """Compute W1 of each observable, in units of its real standard deviation, as ``w1_NAME``, and their mean as ``w1``.
 
     W1 is the Wasserstein distance of order one between the two samples.

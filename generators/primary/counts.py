@@ -19,10 +19,10 @@ from torch.nn.functional import silu
 
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
+from generators.hadrons.tokens import FLAVOURS
 from generators.nn.sampling import pick
 from generators.primary.tokens import (
     CONTENT,
-    FLAVOURS,
     IDS,
     MIN_MASS,
     NUM_CONTENT,

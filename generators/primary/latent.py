@@ -23,19 +23,10 @@ from torch import Tensor, nn
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from generators.decays import draw_masses
+from generators.hadrons.tokens import FLAVOURS, parton_energy
 from generators.nn.flows import SplineFlow
 from generators.primary.counts import NUM_SIDE, CountModel, least_masses
-from generators.primary.tokens import (
-    CONTENT,
-    FLAVOURS,
-    IDS,
-    MIN_MASS,
-    NUM_CONTENT,
-    SPECIES,
-    TYPES,
-    TokenSample,
-    parton_energy,
-)
+from generators.primary.tokens import CONTENT, IDS, MIN_MASS, NUM_CONTENT, SPECIES, TYPES, TokenSample
 
 FEATURES: tuple[str, ...] = ("mass", "recoil", "angle", "z1", "z2", "girth", "ptd", "z_carrier")
 """logit of the mass, as a fraction of what the least masses of the tokens leave of 2E; logit of the opposite

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from generators.hadrons.tokens import parton_energy
 from generators.primary.counts import NUM_SIDE, least_masses
 from generators.primary.latent import MASS, RECOIL, Latent, LatentModel, side_of, total_features
-from generators.primary.tokens import TokenSample, parton_energy
+from generators.primary.tokens import TokenSample
 from generators.training.loop import FitResult, TrainingConfig, fit
 
 

@@ -19,16 +19,9 @@ from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import Domain
 from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.decays import decay
+from generators.hadrons.tokens import condition, parton_energy
 from generators.primary.latent import Latent, LatentModel, tokens_of
-from generators.primary.tokens import (
-    CONJUGATE,
-    IDS,
-    TokenSample,
-    condition,
-    parton_content,
-    parton_energy,
-    to_particles,
-)
+from generators.primary.tokens import CONJUGATE, IDS, TokenSample, parton_content, to_particles
 
 
 def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:

@@ -23,11 +23,6 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints, ParticleSet, Partons, Ragged
 from fastsim.event.frames import to_lab
-from fastsim.event.kinematics import p4_from_pt_eta_phi_m, pt
-from fastsim.event.species import PARTON_MASSES
-
-FLAVOURS: tuple[int, ...] = (1, 2, 3, 4, 5, 21)
-"""Parton flavours after charge conjugation of antiquarks."""
 
 _NEUTRAL = (22, 111, 113, 221, 223, 331, 333, 441, 443, 551, 553)
 _MESONS = (211, 213, 311, 313, 321, 323, 411, 413, 421, 423, 431, 433, 511, 513, 521, 523, 531, 533, 541, 543)
@@ -217,29 +212,6 @@ class TokenSample(Ragged):
     def concatenate(cls, parts: Sequence[TokenSample]) -> TokenSample:
         """Return the sets of at least one part as one batch."""
         return cls(**cls._joined(parts))
-
-
-def parton_energy(flavour: Ints, parton_pt: Floats) -> Floats:
-    """Compute the energy sqrt(pT^2 + m^2) of partons in the axis frame, in GeV, (N,)."""
-    m = np.array([PARTON_MASSES[abs(int(f))] for f in FLAVOURS])
-    order = np.searchsorted(FLAVOURS, np.abs(flavour))
-    return np.sqrt(parton_pt**2 + m[order] ** 2)
-
-
-def condition(partons: Partons) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-    """Compute what p(tokens | parton) depends on, each (N,).
-
-    Returns:
-        The flavour, with antiquarks conjugated to quarks; pT in GeV; and which partons were conjugated.
-    """
-    return np.abs(partons.pdg_id), pt(partons.p4), partons.pdg_id < 0
-
-
-def canonical_partons(flavour: Ints, parton_pt: Floats) -> Partons:
-    """Make partons at y = 0 and phi = 0 with the given flavours (N,) and pT (N,) in GeV."""
-    m = np.array([PARTON_MASSES[abs(int(i))] for i in flavour])
-    zero = np.zeros(len(parton_pt))
-    return Partons(flavour, p4_from_pt_eta_phi_m(parton_pt, zero, zero, m))
 
 
 def to_particles(tokens: TokenSample, partons: Partons) -> ParticleSet:

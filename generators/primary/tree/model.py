@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from fastsim.sources.domains import Domain
+from generators.hadrons.tokens import parton_energy
 from generators.nn.compiled import compiled
 from generators.nn.derived import Derived
 from generators.nn.padding import padded
 from generators.primary.latent import Latent, LatentModel, total_log_jacobian
 from generators.primary.source import PrimaryModel
-from generators.primary.tokens import TYPES, TokenSample, parton_energy
+from generators.primary.tokens import TYPES, TokenSample
 from generators.primary.tree.clustering import LEAST_MASS, Nodes
 from generators.primary.tree.network import SplittingNet, Splittings
 from generators.primary.tree.sampler import Angles, SplittingSampler

@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
+from generators.hadrons.tokens import FLAVOURS, parton_energy
 from generators.nn.compiled import compiled, compiled_inside
-from generators.primary.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
+from generators.primary.tokens import CONTENT, MIN_MASS, TYPE_CONTENT, TokenSample
 from generators.primary.tree.clustering import Nodes, build_trees
 from generators.primary.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.event import Floats
-from generators.primary.observables import distance
-from generators.primary.tokens import TokenSample, parton_energy
+from generators.hadrons.observables import distance
+from generators.hadrons.tokens import parton_energy
+from generators.primary.tokens import TokenSample
 from generators.primary.tree.model import sample_tree
 from generators.primary.tree.network import SplittingNet, Splittings
 from generators.primary.tree.sampler import SplittingSampler
