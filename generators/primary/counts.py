@@ -3,7 +3,10 @@
     p(counts | condition) = p(n) p(carrier | n) prod_g p(k_g | ...) p(species | k_g, ...) prod_t p(c_t | c_<t, ...)
 
 with n the number of tokens, k_g the numbers in the groups of rare species, and c_t the counts of the common ones, all
-given the condition and what was drawn before. What quantum numbers are still missing is an input of every factor. Where
+given the condition and what was drawn before. What quantum numbers are still missing is an input of every factor. Each
+factor is a known shape times a bounded correction: a Gaussian in sqrt(n), binomials Bin(c; tokens left, p). A softmax
+of free logits would leave a thousandth of its probability where there are no data, and so sets of a hundred hadrons
+where there are ten. Where
 a set has to have given quantum numbers (the second hemisphere of a singlet) the last baryon, the last strange hadron
 and the last charged pion are what is missing, and sets in which that is impossible are drawn anew: the total is
 exact, and the distribution that of the model given the total.
@@ -55,6 +58,10 @@ ORDER = [*range(1, 1 + NUM_GROUPS), *_order()]
 _PLACE = np.argsort([0, *ORDER])  # the carrier is known to all
 _SIZE_SCALE, _COUNT_SCALE, _CONTENT_SCALE = 32, 16, 4
 """Counts enter the networks as log(1 + n) and as n over these."""
+_CORRECTION = 6.0
+"""Largest correction of the logarithm of a known shape."""
+_LEAST_SPREAD = 0.15
+"""Least width of the Gaussian in sqrt(n): a set can be of one size for certain."""
 _MAX_REDRAWS = 200
 NUM_SIDE = 1 + NUM_CONTENT + 3
 """Inputs about the opposite set: whether it is given; missing quantum numbers; its size, twice, and least mass."""
@@ -84,6 +91,29 @@ def _forced(kind: int, missing: Tensor) -> Tensor | None:
     return None
 
 
+def _bounded(x: Tensor) -> Tensor:
+    """Return corrections whose size is at most :data:`_CORRECTION`, which are x where x is small."""
+    return _CORRECTION * torch.tanh(x / _CORRECTION)
+
+
+def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
+    """Compute the log-probabilities of counts 0, 1, ..., limit: corrected binomials among the tokens that are left.
+
+    Args:
+        out: log-odds of a token's being of the type, then the corrections, limit + 2 along ``dim``.
+        left: tokens left, with the other dimensions of ``out``.
+        dim: the dimension of the counts.
+    """
+    odds, corrections = out.split([1, out.shape[dim] - 1], dim)
+    shape = [1] * out.dim()
+    shape[dim] = -1
+    count = torch.arange(float(corrections.shape[dim])).view(shape)
+    rest = left.unsqueeze(dim) - count
+    choose = -torch.lgamma(count + 1) - torch.lgamma(rest.clamp(min=0) + 1)
+    logits = choose + count * odds + _bounded(corrections)
+    return torch.log_softmax(logits.masked_fill(rest < 0, -torch.inf), dim)
+
+
 class CountModel(nn.Module):
     """p(counts, carrier | condition): categorical distributions, each from a small network.
 
@@ -111,7 +141,7 @@ class CountModel(nn.Module):
                 nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs)
             )
 
-        self.size = net(num_condition, max_size)
+        self.size = net(num_condition, 2 + max_size)
         self.carrier = net(num_first, num_species + 1)
         self.composition = net(num_first + NUM_CONTENT, num_species)
         self.carrier_code = nn.Embedding(num_species + 1, 4)
@@ -127,14 +157,15 @@ class CountModel(nn.Module):
         # types with the same number of outputs share a batched product
         groups = [(limit, np.flatnonzero((limits == limit) & drawn)) for limit in np.unique(limits)]
         self._groups = [(int(limit), torch.from_numpy(rows)) for limit, rows in groups if len(rows)]
-        self.last = nn.ParameterList([torch.zeros(len(rows), width, limit + 1) for limit, rows in self._groups])
-        self.last_bias = nn.ParameterList(
-            [-0.05 * torch.arange(limit + 1.0).repeat(len(rows), 1) for limit, rows in self._groups]
-        )
+        # log-odds of the binomial first, then corrections
+        self.last = nn.ParameterList([torch.zeros(len(rows), width, limit + 2) for limit, rows in self._groups])
+        self.last_bias = nn.ParameterList([torch.zeros(len(rows), limit + 2) for limit, rows in self._groups])
+        with torch.no_grad():
+            for bias in self.last_bias:
+                bias[:, 0] = -3.0
         # known[s, t]: whether the count of t is known when that of s is drawn
         known = torch.from_numpy(_PLACE[None, :] < _PLACE[:, None])
-        mask = torch.cat([torch.ones(num_types, self._num_known), known, known], 1)
-        self.register_buffer("mask", mask[..., None], persistent=False)
+        self.register_buffer("mask", torch.cat([known, known], 1)[..., None], persistent=False)
         self.register_buffer("may_carry", torch.from_numpy(may_carry()), persistent=False)
         group = torch.from_numpy(TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None])
         self.register_buffer("group", group, persistent=False)
@@ -146,6 +177,13 @@ class CountModel(nn.Module):
 
     def _shared(self, condition: Tensor, size: Tensor, carrier: Tensor) -> Tensor:
         return torch.cat([condition, self._columns(size), self.carrier_code(carrier)], -1)
+
+    def _size_log_probs(self, condition: Tensor) -> Tensor:
+        """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens."""
+        out = self.size(condition).float()
+        root = torch.arange(1.0, out.shape[1] - 1).sqrt()
+        shape = (root - 3.0 - out[:, :1]) / (_LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
+        return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
     def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
         """Compute log p(counts, carrier | condition), (N,), of counts of at least one token each.
@@ -168,25 +206,21 @@ class CountModel(nn.Module):
         running = torch.cumsum(content[:, order], 1) - content[:, order]
         need = (missing[:, None] - running)[:, _PLACE].transpose(0, 1)  # (T, N, 8)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
-            sizes = torch.log_softmax(self.size(condition).float(), -1)
+            sizes = self._size_log_probs(condition)
             total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
             first = torch.cat([condition, self._columns(size)], -1)
             total = total + self._carrier_log_probs(first)[rows, carrier]
-            shared = self._shared(condition, size, carrier)
             c = types.float()
             encoded = torch.cat([torch.log1p(c), c / _COUNT_SCALE], -1)
-            shared, encoded = (x.expand(num_types, *x.shape) for x in (shared, encoded))
-            x = torch.cat([shared, self._columns(left), need / _CONTENT_SCALE, encoded], -1)
-            x = silu(torch.bmm(x, self.first * self.mask) + self.first_bias[:, None])
-            x = silu(torch.bmm(x, self.second) + self.second_bias[:, None])
+            # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
+            own = torch.cat([self._columns(left), need / _CONTENT_SCALE], -1).transpose(1, 2)
+            x = self._hidden(self._shared(condition, size, carrier), own, encoded)
             free = torch.ones(num_types, len(counts), dtype=torch.bool)
             free[[_LAST_BARYON, _LAST_STRANGE, _LAST_PION]] = ~forced
             for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
-                logits = (torch.bmm(x[chosen], weight) + bias[:, None]).float()
-                beyond = torch.arange(limit + 1) > left[chosen][..., None]
-                logits = logits.masked_fill(beyond, -torch.inf)
-                number = types[:, chosen].clamp(max=limit).T[..., None]
-                log_probs = logits.gather(-1, number)[..., 0] - torch.logsumexp(logits, -1)
+                out = torch.bmm(weight.transpose(1, 2), x[chosen]).float() + bias[..., None]
+                number = types[:, chosen].clamp(max=limit).T
+                log_probs = _count_log_probs(out, left[chosen], 1).gather(1, number[:, None])[:, 0]
                 total = total + torch.where(free[chosen], log_probs, 0.0).sum(0)
             for group in range(NUM_GROUPS):
                 members = torch.nonzero(self.group[group])[:, 0]
@@ -197,6 +231,23 @@ class CountModel(nn.Module):
                     choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
                     total = total.index_add(0, some, (k * log_probs).sum(-1) + choose)
         return total
+
+    def _hidden(self, shared: Tensor, own: Tensor, encoded: Tensor) -> Tensor:
+        """Compute the hidden states (T, width, N) of the counts' networks.
+
+        Args:
+            shared: inputs of all types, (N, I).
+            own: inputs of each type alone, (T, J, N).
+            encoded: counts of all types, of which each sees those before it, (N, 2T).
+        """
+        start, known = self._num_shared, self._num_known
+        of_counts = self.first[:, known:] * self.mask
+        x = torch.cat([self.first[:, :start], of_counts], 1).transpose(1, 2).flatten(0, 1) @ torch.cat(
+            [shared, encoded], -1
+        ).T
+        x = x.view(*self.first_bias.shape, -1)
+        x = silu(x + torch.bmm(self.first[:, start:known].transpose(1, 2), own) + self.first_bias[..., None])
+        return silu(torch.bmm(self.second.transpose(1, 2), x) + self.second_bias[..., None])
 
     def _carrier_log_probs(self, first: Tensor) -> Tensor:
         """Compute the log-probabilities (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
@@ -274,7 +325,7 @@ class CountModel(nn.Module):
 
         num = len(condition)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            size = 1 + draw(self.size(condition).float())
+            size = 1 + draw(self._size_log_probs(condition))
             first = torch.cat([condition, self._columns(size)], -1)
             carrier = draw(self._carrier_log_probs(first))
             shared = self._shared(condition, size, carrier)
@@ -301,7 +352,8 @@ class CountModel(nn.Module):
             for (_, rows), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True)
             for k, s in enumerate(rows)
         }
-        firsts, seconds = (self.first * self.mask).bfloat16(), self.second.bfloat16()
+        firsts = torch.cat([self.first[:, :encoded], self.first[:, encoded:] * self.mask], 1).bfloat16()
+        seconds = self.second.bfloat16()
         inputs[:, start : start + 2] = self._columns(left).bfloat16()
         inputs[:, start + 2 : encoded] = (need / _CONTENT_SCALE).bfloat16()
         for kind in ORDER[:-1]:
@@ -310,8 +362,7 @@ class CountModel(nn.Module):
                 x = silu(inputs @ firsts[kind] + self.first_bias[kind].bfloat16())
                 x = silu(x @ seconds[kind] + self.second_bias[kind].bfloat16())
                 weight, bias = outputs[kind]
-                beyond = torch.arange(len(bias)) > left[:, None]
-                number = draw(((x @ weight).float() + bias).masked_fill(beyond, -torch.inf))
+                number = draw(_count_log_probs((x @ weight).float() + bias, left, -1))
             else:
                 good = good & (number >= 0) & (number <= left)
                 number = number.clamp(min=0).minimum(left)
