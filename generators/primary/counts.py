@@ -107,9 +107,10 @@ def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
     odds, corrections = out.split([1, out.shape[dim] - 1], dim)
     shape = [1] * out.dim()
     shape[dim] = -1
-    count = torch.arange(float(corrections.shape[dim])).view(shape)
+    count = torch.arange(corrections.shape[dim]).view(shape)
     rest = left.unsqueeze(dim) - count
-    choose = -torch.lgamma(count + 1) - torch.lgamma(rest.clamp(min=0) + 1)
+    factorials = torch.lgamma(1 + torch.arange(float(max(corrections.shape[dim], int(left.max()) + 1))))
+    choose = -factorials[: corrections.shape[dim]].view(shape) - factorials[rest.clamp(min=0)]
     logits = choose + count * odds + _bounded(corrections)
     return torch.log_softmax(logits.masked_fill(rest < 0, -torch.inf), dim)
 
@@ -246,8 +247,10 @@ class CountModel(nn.Module):
             [shared, encoded], -1
         ).T
         x = x.view(*self.first_bias.shape, -1)
-        x = silu(x + torch.bmm(self.first[:, start:known].transpose(1, 2), own) + self.first_bias[..., None])
-        return silu(torch.bmm(self.second.transpose(1, 2), x) + self.second_bias[..., None])
+        x = x + torch.bmm(self.first[:, start:known].transpose(1, 2), own)
+        x = silu(x + self.first_bias[..., None].to(x.dtype))
+        x = torch.bmm(self.second.transpose(1, 2), x)
+        return silu(x + self.second_bias[..., None].to(x.dtype))
 
     def _carrier_log_probs(self, first: Tensor) -> Tensor:
         """Compute the log-probabilities (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
