@@ -124,7 +124,7 @@ def _pick(weights: NDArray[np.float32], u: Floats, index: Ints, fraction: Floats
 
 
 @compiled_inside
-def _binomial(n: int, p: float, u: float) -> int:
+def binomial(n: int, p: float, u: float) -> int:
     """Draw from Bin(n, p) by inversion with u uniform on [0, 1); n is a few, the tokens of one species."""
     flipped = p > 0.5
     if flipped:
@@ -202,7 +202,7 @@ def _share(
                 if counts[k, s] > 0:
                     if attempt < _MAX_TRIES:
                         p = 1 / (1 + exp(-min(max(logits[k, component, s], -limit), limit)))
-                        out[k, s] = _binomial(int(counts[k, s]), p, rng.random())
+                        out[k, s] = binomial(int(counts[k, s]), p, rng.random())
                     else:
                         out[k, s] = min(int(counts[k, s]), least - size)
                     size += out[k, s]

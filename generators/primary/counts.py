@@ -243,9 +243,10 @@ class CountModel(nn.Module):
         """
         start, known = self._num_shared, self._num_known
         of_counts = self.first[:, known:] * self.mask
-        x = torch.cat([self.first[:, :start], of_counts], 1).transpose(1, 2).flatten(0, 1) @ torch.cat(
-            [shared, encoded], -1
-        ).T
+        x = (
+            torch.cat([self.first[:, :start], of_counts], 1).transpose(1, 2).flatten(0, 1)
+            @ torch.cat([shared, encoded], -1).T
+        )
         x = x.view(*self.first_bias.shape, -1)
         x = x + torch.bmm(self.first[:, start:known].transpose(1, 2), own)
         x = silu(x + self.first_bias[..., None].to(x.dtype))

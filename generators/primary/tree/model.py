@@ -34,6 +34,7 @@ from generators.primary.tree.clustering import LEAST_MASS, Nodes
 from generators.primary.tree.network import SplittingNet, Splittings
 from generators.primary.tree.sampler import Angles, SplittingSampler
 from generators.primary.tree.splittings import (
+    CARRIER_NUMBERS,
     NUM_CONTEXT,
     breakup,
     context,
@@ -50,7 +51,7 @@ _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: wh
 
 def make_net(settings: Mapping[str, Any]) -> SplittingNet:
     """Make a network with the sizes of a config; its constructor refuses unknown names."""
-    return SplittingNet(NUM_CONTEXT, len(TYPES), **settings)
+    return SplittingNet(NUM_CONTEXT, len(TYPES), CARRIER_NUMBERS, **settings)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _split_nodes(
     wide, tree, num = padded(rows), growth.tree, len(rows)
     counts, mass = tree.counts[wide], tree.mass[wide]
     hidden = net.encode(features, counts)
-    counts_a, both = net.content(hidden, counts, rng)
+    counts_a, both = net.content(hidden, features, counts, rng)
     least = _shared(growth, rows, counts_a, len(wide))
     hidden = net.with_content(hidden, counts, counts_a, least)
     least_a, least_b = least.T

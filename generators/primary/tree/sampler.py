@@ -20,8 +20,9 @@ from torch.nn.functional import linear
 from fastsim.event import Floats, Ints
 from generators.nn.compiled import compiled
 from generators.nn.padding import padded, padded_number
-from generators.nn.sampling import pick_bin, share
-from generators.primary.tree.network import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
+from generators.nn.sampling import pick_bin
+from generators.primary.tree.network import NUM_VARIABLES, Plain, SplittingNet
+from generators.primary.tree.sharing import share
 
 Array = NDArray[np.float32]
 Bits = NDArray[np.uint16] | NDArray[np.uint32]
@@ -177,7 +178,7 @@ class SplittingSampler:
         )
         self._heads = weights[order].flatten(0, 1), biases[order].flatten()
         self._encode = _layer(nn.Sequential(own.embed, own.trunk))
-        self._kind, self._mixture = _layer(own.kind), _layer(own.mixture)
+        self._kind, self._mixture, self._balance = _layer(own.kind), _layer(own.mixture), _layer(own.balance)
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
         self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
         if own.pair is not None:
@@ -194,7 +195,7 @@ class SplittingSampler:
         return self._encode(self._inputs(context, counts))
 
     def content(
-        self, hidden: Tensor, counts: NDArray[np.uint8], rng: np.random.Generator
+        self, hidden: Tensor, context: Array, counts: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Ints]:
         """Draw the content of A (K, S) for nodes of three tokens or more; return it and the rows of composite A."""
         logits = self._kind(hidden).float().numpy()
@@ -202,10 +203,16 @@ class SplittingSampler:
         both, weights = np.empty(len(counts), np.int64), np.empty(logits.shape[1])
         both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
         if len(both):
-            out = self._mixture(hidden[padded(both)])[: len(both)].float()
-            out = out.view(len(both), self._net.num_components, -1)
-            components = torch.softmax(out[..., 0], -1).numpy()
-            counts_a[both] = share(components, out[..., 1:].numpy(), counts[both], 2, rng, MAX_LOGIT)
+            own = hidden[padded(both)]
+            out = self._mixture(own)[: len(both)].float().view(len(both), self._net.num_components, -1)
+            balance = self._balance(own)[: len(both)].float().view(len(both), self._net.num_components, -1).numpy()
+            weights, of_types = torch.softmax(out[..., 0], -1).numpy(), out[..., 1:].numpy()
+            part = share(weights, of_types, balance, counts[both], context[both, self._net.carrier], rng)
+            size, rest = part.sum(-1), counts[both] - part
+            # a single token is A, on whichever side it was drawn
+            part = np.where((rest.sum(-1) == 1)[:, None], rest, part)
+            counts_a[both] = part
+            both = both[np.minimum(size, rest.sum(-1)) > 1]
         return counts_a, both
 
     def with_content(

@@ -26,6 +26,7 @@ from generators.nn.compiled import compiled, compiled_inside
 from generators.primary.tokens import CONTENT, MIN_MASS, TYPE_CONTENT, TokenSample
 from generators.primary.tree.clustering import Nodes, build_trees
 from generators.primary.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
+from generators.primary.tree.sharing import NUM_NUMBERS, numbers_of
 
 Vector = tuple[float, float, float]
 
@@ -86,6 +87,9 @@ FEATURES: tuple[str, ...] = (
 )
 """Names of the columns of :func:`context`."""
 NUM_CONTEXT = len(FEATURES)
+_CARRIER = FEATURES.index("carrier_charge")
+CARRIER_NUMBERS = slice(_CARRIER, _CARRIER + NUM_NUMBERS)
+"""Columns of charge, baryon number and strangeness of the carrier."""
 
 # compiled code takes numbers, not names
 _PZ_OVER_ENERGY, _IS_ROOT = FEATURES.index("pz_over_energy"), FEATURES.index("is_root")
@@ -139,11 +143,7 @@ _COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
 _TO_SIBLING, _TO_UNCLE, _TO_AXIS = range(3)
 
 
-_TO_NUMBERS = np.array(
-    [[-1, 2, -1, 2, -1, -3, -3, -3], [1, 1, 1, 1, 1, 0, 0, 0], [0, 0, -3, 0, 0, 0, 0, 0]], dtype=np.float64
-)
-"""Three times charge, baryon number and strangeness of a content (:data:`generators.primary.tokens.CONTENT`)."""
-_TYPE_NUMBERS = TYPE_CONTENT @ _TO_NUMBERS.T / 3
+_TYPE_NUMBERS = numbers_of(TYPE_CONTENT)
 """Charge, baryon number and strangeness of the common types, (T, 3)."""
 
 
@@ -151,7 +151,7 @@ def _carrier_features(carrier: Ints) -> Floats:
     """Compute charge, baryon number, strangeness and log(1 + mass) (N, 4) of carriers, species (N,); -1 is none."""
     content = np.where(carrier[:, None] >= 0, CONTENT[carrier], 0)
     mass = np.where(carrier >= 0, MIN_MASS[carrier], 0.0)
-    return np.concatenate([content @ _TO_NUMBERS.T / 3, np.log1p(mass)[:, None]], -1)
+    return np.concatenate([numbers_of(content), np.log1p(mass)[:, None]], -1)
 
 
 @compiled_inside
