@@ -51,15 +51,11 @@ _log = logging.getLogger(__name__)
 _warned: set[str] = set()
 
 _KINDS = {
-    "tree": "generators.hadrons.tree.model:TreeModel",
-    "diffusion": "generators.hadrons.flow.model:DiffusionModel",
-    "primary-tree": "generators.primary.tree.model:PrimaryTree",
+    "primary-tree": "generators.hadrons.tree.model:PrimaryTree",
     "cascade": "generators.showers.cascade.source:CascadeModel",
 }
 _TRAININGS = {
-    "tree": "generators.hadrons.train:train",
-    "diffusion": "generators.hadrons.train:train",
-    "primary-tree": "generators.primary.train:train",
+    "primary-tree": "generators.hadrons.train:train",
     "cascade": "generators.showers.train:train",
 }
 

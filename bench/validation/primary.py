@@ -23,8 +23,8 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
-from generators.primary.gun import PrimaryGun
-from generators.primary.tree.model import PrimaryTree
+from generators.hadrons.gun import PrimaryGun
+from generators.hadrons.tree.model import PrimaryTree
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
 from metrics import MetricResult, Sample, jet_sample

@@ -24,12 +24,10 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.event.frames import to_lab
 from fastsim.event.kinematics import on_shell
-from fastsim.event.species import MASSES, PARTON_MASSES, conjugate, masses
+from fastsim.event.species import MASSES, PARTON_MASSES, masses
 from fastsim.production.startup import starting
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import HadronSource
-from generators.hadrons.decays import decay_tree
-from generators.hadrons.tokens import SPECIES, TokenSample, species_index
 
 SETTINGS: tuple[str, ...] = (
     "ProcessLevel:all = off",
@@ -39,18 +37,16 @@ SETTINGS: tuple[str, ...] = (
 )
 """Settings beyond the Monash tune: particles with c*tau > 10 mm are stable."""
 
-UNDECAYED: tuple[int, ...] = (111, 221, 3212)
-"""PDG ids of the particles that models leave to exact decays: pi0, eta and Sigma0."""
+_FINAL = tuple(MASSES)
 _MAX_TRIES = 50
 _BLOCK = 256
 
 
 @starting()
-def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
+def make_pythia(*, settings: tuple[str, ...] = ()) -> Any:
     """Return an initialised Pythia for guns.
 
     Args:
-        undecayed: keep pi0, eta and Sigma0 stable (:data:`UNDECAYED`), as the tokens of models are.
         settings: further lines for Pythia.
 
     Raises:
@@ -61,8 +57,6 @@ def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> A
     pythia = pythia8mc.Pythia("", False)
     lines = [*SETTINGS, *settings]
     lines += [f"{pdg}:m0 = {m}" for pdg, m in MASSES.items()]
-    if undecayed:
-        lines += [f"{pdg}:mayDecay = off" for pdg in UNDECAYED]
     for line in lines:
         if not pythia.readString(line):
             raise FastsimError(f"Pythia refuses the setting {line!r}")
@@ -105,7 +99,7 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
         table = np.array(rows, dtype=np.float64)
         pdg_id, p4 = table[:, 0].astype(np.int64), table[:, 1:]
         # about once in a million events Pythia leaves a resonance undecayed whose channels are all closed
-        if np.isin(pdg_id, SPECIES).all():
+        if np.isin(np.abs(pdg_id), _FINAL).all():
             return pdg_id, p4
     raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
 
@@ -113,19 +107,18 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
 _of_thread = threading.local()
 
 
-def own_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
+def own_pythia(*, settings: tuple[str, ...] = ()) -> Any:
     """Return the Pythia of this thread with these options; the first call starts it.
 
     Starting costs 50 ms, and Pythia keeps no state between events that have seeds.
 
     Args:
-        undecayed: keep pi0, eta and Sigma0 stable.
         settings: further lines for Pythia.
     """
     instances = _of_thread.__dict__
-    key = " ".join((str(undecayed), *settings))
+    key = " ".join(settings)
     if key not in instances:
-        instances[key] = make_pythia(undecayed=undecayed, settings=settings)
+        instances[key] = make_pythia(settings=settings)
     return instances[key]
 
 
@@ -147,69 +140,6 @@ def _gun_block(job: tuple[Ints, Floats, Ints]) -> tuple[Ints, Ints, Floats]:
         ids.append(pdg_id[inside])
         momenta.append(p4[inside])
     return np.array(counts), np.concatenate(ids), np.concatenate(momenta)
-
-
-def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
-    """Make both hemispheres of a block of N pairs as token sets, those of antiquarks conjugated to quarks.
-
-    Args:
-        job: flavours, pT in GeV and seeds, each (N,).
-
-    Returns:
-        2N token sets in the axis frame; pair i gives the sets 2i and 2i + 1.
-    """
-    pythia = own_pythia(undecayed=True)
-    flavour, pt, seeds = job
-    events = [shoot(pythia, int(f), float(p), int(s)) for f, p, s in zip(*job, strict=True)]
-    index = np.repeat(np.arange(len(events)), [len(ids) for ids, _ in events])
-    pdg_id = np.concatenate([ids for ids, _ in events])
-    p4 = np.concatenate([momenta for _, momenta in events])
-    index, pdg_id, p4 = _split_crossing(index, pdg_id, p4, np.random.default_rng(seeds))
-    backward = p4[:, 3] <= 0
-    # rotate the backward hemisphere by pi about x, and conjugate it where it is the antiquark's
-    p4 = np.where(backward[:, None], p4 * np.array([1.0, 1.0, -1.0, -1.0]), p4)
-    flip = (flavour[index] != 21) & ((flavour[index] < 0) != backward)
-    pdg_id = np.where(flip, conjugate(pdg_id), pdg_id)
-    row = 2 * index + backward
-    order = np.argsort(row, kind="stable")
-    counts = np.bincount(row, minlength=2 * len(events))
-    return TokenSample(
-        np.repeat(np.abs(flavour), 2),
-        np.repeat(pt, 2),
-        offsets_from_counts(counts),
-        species_index(pdg_id[order]),
-        p4[order],
-    )
-
-
-def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Replace undecayed particles whose products fall into both hemispheres by those products.
-
-    Args:
-        index: event of each particle (M,).
-        pdg_id: PDG ids (M,).
-        p4: four-momenta (M, 4) in GeV.
-        rng: source of randomness of the decays.
-
-    Returns:
-        Events, PDG ids and four-momenta of the particles, in another order.
-    """
-    keep = np.ones(len(pdg_id), dtype=bool)
-    columns = []
-    for parent in UNDECAYED:
-        rows = np.flatnonzero(np.abs(pdg_id) == parent)
-        if len(rows) == 0:
-            continue
-        source, products, momenta = decay_tree(parent, p4[rows], rng)
-        products = np.where((products == 3122) & (pdg_id[rows][source] < 0), -3122, products)
-        crosses = np.zeros(len(rows), dtype=bool)
-        crosses[source[(momenta[:, 3] > 0) != (p4[rows][source, 3] > 0)]] = True
-        keep[rows[crosses]] = False
-        chosen = crosses[source]
-        columns.append((index[rows][source[chosen]], products[chosen], momenta[chosen]))
-    columns.append((index[keep], pdg_id[keep], p4[keep]))
-    indices, ids, vectors = zip(*columns, strict=True)
-    return np.concatenate(indices), np.concatenate(ids), np.concatenate(vectors)
 
 
 def run_jobs(
@@ -288,27 +218,3 @@ class PythiaGun(HadronSource):
         offsets = offsets_from_counts(counts)
         p4 = to_lab(momenta, offsets, partons)
         return ParticleSet(offsets, pdg_id, on_shell(p4, masses(pdg_id)))
-
-
-def token_sample(
-    flavour: Ints, pt: Floats, *, seed: int, workers: int = 0, progress: Callable[[int], None] | None = None
-) -> TokenSample:
-    """Make training data: both hemispheres of N events of pairs as token sets in the axis frame.
-
-    Args:
-        flavour: PDG ids (N,) of quarks 1 to 5 or 21.
-        pt: transverse momenta (N,) in GeV.
-        seed: seed of all events.
-        workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
-        progress: called with the number of finished blocks of 256 pairs.
-
-    Returns:
-        2N token sets; pair i gives the sets 2i and 2i + 1.
-    """
-    jobs = share_out(np.asarray(flavour), np.asarray(pt, dtype=np.float64), np.random.default_rng(seed))
-    pool = start_pool(workers)
-    try:
-        return TokenSample.concatenate(list(run_jobs(_token_block, jobs, pool, progress)))
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)

@@ -12,18 +12,18 @@ drawn anew.
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, log
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch import Tensor
 
 from fastsim.event import Floats
+from generators.hadrons.tokens import TYPE_CONTENT, TYPES
 from generators.nn.compiled import compiled
 from generators.nn.sampling import binomial
-from generators.primary.tokens import TYPE_CONTENT, TYPES
 
 NUM_NUMBERS = 3
 """Charge, baryon number and strangeness."""
@@ -53,62 +53,95 @@ ORDER = np.array(sorted(range(len(TYPES)), key=lambda t: _LAST.index(TYPES[t]) i
 """Types in the order in which they are shared out: the carrier first, charged pions last."""
 
 
-class Sharing(nn.Module):
-    """The density of a part of a node's tokens, given the parameters of a mixture.
+@compiled
+def _log_part(
+    logits: NDArray[np.float32],
+    balance: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    part: NDArray[np.uint8],
+    carrier: NDArray[np.float32],
+    numbers: Floats,
+    order: NDArray[np.int64],
+    log_prob: NDArray[np.float32],
+    of_logits: NDArray[np.float32],
+    of_balance: NDArray[np.float32],
+) -> None:
+    """Fill the components' log-probabilities (K, C) of parts (K, T), without binomial coefficients, and derivatives.
 
-    Parameters are log-weights (K, C), base log-odds (K, C, T) and balances (K, C, 6): a of the three numbers, then b.
+    ``of_logits`` (K, C, T) and ``of_balance`` (K, C, 6), both zeros, take the derivatives by the base log-odds and by
+    the balances. Types that a node has not cost nothing: they are most.
+    """
+    q = np.empty((2, 3))
+    for k in range(len(counts)):
+        q[:] = 0.0
+        log_prob[k] = 0.0
+        for i in range(len(order)):
+            t = order[i]
+            number, chosen = int(counts[k, t]), int(part[k, t])
+            if number == 0:
+                continue
+            for c in range(logits.shape[1]):
+                odds = float(logits[k, c, t])
+                for j in range(3):
+                    shift = balance[k, c, j] * q[0, j] - balance[k, c, 3 + j] * q[1, j]
+                    odds -= numbers[t, j] * shift
+                limited = min(max(odds, -MAX_LOGIT), MAX_LOGIT)
+                power = exp(-abs(limited))
+                log_prob[k, c] += chosen * limited - number * (max(limited, 0.0) + log(1 + power))
+                if limited == odds:
+                    p = 1 / (1 + power) if odds > 0 else power / (1 + power)
+                    slope = chosen - number * p
+                    of_logits[k, c, t] = slope
+                    for j in range(3):
+                        of_balance[k, c, j] -= slope * numbers[t, j] * q[0, j]
+                        of_balance[k, c, 3 + j] += slope * numbers[t, j] * q[1, j]
+            for j in range(3):
+                of_one = carrier[k, j] if t == 0 else numbers[t, j]
+                q[0, j] += chosen * of_one
+                q[1, j] += (number - chosen) * of_one
+
+
+class _LogPart(torch.autograd.Function):
+    """The components' log-probabilities (K, C) of parts, without binomial coefficients."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, balance: Tensor, counts: Tensor, part: Tensor, carrier: Tensor) -> Tensor:
+        """Compute the log-probabilities and their derivatives."""
+        result = torch.empty(logits.shape[:2])
+        slopes = torch.zeros_like(logits), torch.zeros_like(balance)
+        inputs = (x.detach().contiguous().numpy() for x in (logits, balance, counts, part, carrier))
+        _log_part(*inputs, TYPE_NUMBERS, ORDER, result.numpy(), *(x.numpy() for x in slopes))
+        ctx.save_for_backward(*slopes)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the derivatives."""
+        of_logits, of_balance = ctx.saved_tensors
+        scale = gradients[0][..., None]
+        return of_logits * scale, of_balance * scale, None, None, None
+
+
+def log_prob(weights: Tensor, logits: Tensor, balance: Tensor, counts: Tensor, part: Tensor, carrier: Tensor) -> Tensor:
+    """Compute the log-probabilities (K,) of parts that are neither empty nor everything.
+
+    Args:
+        weights: log-weights of the components, (K, C).
+        logits: base log-odds, (K, C, T), float32.
+        balance: coefficients a and b of the three numbers, (K, C, 6), float32.
+        counts: tokens of the nodes, two or more in all, (K, T), uint8.
+        part: tokens of A, (K, T), uint8.
+        carrier: charge, baryon number and strangeness of the carriers of the sets, (K, 3), float32.
     """
 
-    numbers: Tensor
-    before: Tensor
+    def of(chosen: Tensor) -> Tensor:
+        result: Tensor = _LogPart.apply(logits, balance, counts, chosen, carrier)
+        return result
 
-    def __init__(self) -> None:
-        super().__init__()
-        numbers = torch.from_numpy(TYPE_NUMBERS).float()
-        place = np.argsort(ORDER)
-        earlier = torch.from_numpy(place[:, None] < place[None, :]).float()
-        # before[s, t, j]: what a token of type s adds to the number j that a token of type t sees
-        before = earlier[:, :, None] * numbers[:, None, :]
-        self.register_buffer("numbers", numbers, persistent=False)
-        self.register_buffer("before", before.flatten(1), persistent=False)
-
-    def _seen(self, counts: Tensor, carrier: Tensor) -> Tensor:
-        """Compute what the tokens ``counts`` (K, T) add to e_tj q_j for each type t, (K, 3, T).
-
-        ``carrier`` (K, 3) holds the numbers of the carriers.
-        """
-        seen = (counts @ self.before).view(len(counts), -1, NUM_NUMBERS)
-        seen = seen + counts[:, :1, None] * carrier[:, None]
-        return (seen * self.numbers).transpose(1, 2)
-
-    def _log_prob(self, logits: Tensor, balance: Tensor, counts: Tensor, part: Tensor, carrier: Tensor) -> Tensor:
-        """Compute each component's log-probability (K, C) of a part (K, T), whatever its size."""
-        seen = torch.cat([-self._seen(part, carrier), self._seen(counts - part, carrier)], 1)
-        odds = (logits + torch.bmm(balance, seen)).clamp(-MAX_LOGIT, MAX_LOGIT)
-        choose = torch.lgamma(counts + 1) - torch.lgamma(part + 1) - torch.lgamma(counts - part + 1)
-        return (part[:, None] * odds - counts[:, None] * softplus(odds)).sum(-1) + choose.sum(-1, keepdim=True)
-
-    def log_prob(
-        self, weights: Tensor, logits: Tensor, balance: Tensor, counts: Tensor, parts: Tensor, carrier: Tensor
-    ) -> Tensor:
-        """Compute the log-probabilities (K, P) of parts that are neither empty nor everything.
-
-        Args:
-            weights: log-weights of the components, (K, C).
-            logits: base log-odds, (K, C, T).
-            balance: coefficients a and b, (K, C, 6).
-            counts: tokens of the nodes, two or more in all, (K, T).
-            parts: tokens of A, (K, P, T).
-            carrier: charge, baryon number and strangeness of the carriers of the sets, (K, 3).
-        """
-        counts = counts.float()
-
-        def of(part: Tensor) -> Tensor:
-            return self._log_prob(logits, balance, counts, part.float(), carrier)
-
-        outside = (of(torch.zeros_like(counts)).exp() + of(counts).exp()).clamp(max=1 - 1e-6)
-        weights = weights - torch.log1p(-outside)
-        return torch.stack([torch.logsumexp(weights + of(parts[:, p]), -1) for p in range(parts.shape[1])], -1)
+    outside = (of(torch.zeros_like(counts)).exp() + of(counts).exp()).clamp(max=1 - 1e-6)
+    c, k = counts.float(), part.float()
+    choose = torch.lgamma(c + 1) - torch.lgamma(k + 1) - torch.lgamma(c - k + 1)
+    return torch.logsumexp(weights - torch.log1p(-outside) + of(part), -1) + choose.sum(-1)
 
 
 def share(
@@ -119,7 +152,7 @@ def share(
     carrier: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Draw parts of the tokens of nodes, neither empty nor everything, from mixtures as :class:`Sharing` has them.
+    """Draw parts of the tokens of nodes, neither empty nor everything, from mixtures as :func:`log_prob` has them.
 
     A draw of nothing or everything is refused; a node that is refused 1,000 times gives its first token away.
 

@@ -22,10 +22,9 @@ from torch.nn.functional import silu
 
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
-from generators.hadrons.tokens import FLAVOURS
-from generators.nn.sampling import pick
-from generators.primary.tokens import (
+from generators.hadrons.tokens import (
     CONTENT,
+    FLAVOURS,
     IDS,
     MIN_MASS,
     NUM_CONTENT,
@@ -36,6 +35,7 @@ from generators.primary.tokens import (
     TYPE_SPECIES,
     TYPES,
 )
+from generators.nn.sampling import pick
 
 _PIONS = tuple(TYPES.index(name) for name in ("211", "-211", "111"))
 _LAST_PION, _PI0 = TYPES.index("-211"), TYPES.index("111")

@@ -11,7 +11,7 @@ import fastsim
 from fastsim.event import HardEvents
 from fastsim.event.species import charges
 from generators.hadrons.step import Hadronize, HadronizeSets, decayed
-from generators.primary.tree.model import PrimaryTree
+from generators.hadrons.tree.model import PrimaryTree
 from generators.reference.pythia import PythiaGun
 from tests.helpers.partons import spread
 

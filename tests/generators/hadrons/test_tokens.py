@@ -7,8 +7,8 @@ import pytest
 
 from fastsim.event.species import charge
 from generators.decays.data import particle_data
-from generators.primary.gun import PrimaryGun, token_sample
-from generators.primary.tokens import (
+from generators.hadrons.gun import PrimaryGun, token_sample
+from generators.hadrons.tokens import (
     CARRIER,
     CONJUGATE,
     CONTENT,

@@ -11,10 +11,10 @@ from fastsim.errors import FastsimError
 from fastsim.event import kinematics
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import PartonPairs
-from generators.primary.gun import PrimaryGun, token_sample
-from generators.primary.latent import Latent, LatentModel, tokens_of, total_momentum
-from generators.primary.tokens import CONTENT, MIN_MASS, SPECIES, TokenSample, parton_content, species_index
-from generators.primary.tree.model import PrimaryTree
+from generators.hadrons.gun import PrimaryGun, token_sample
+from generators.hadrons.latent import Latent, LatentModel, tokens_of, total_momentum
+from generators.hadrons.tokens import CONTENT, MIN_MASS, SPECIES, TokenSample, parton_content, species_index
+from generators.hadrons.tree.model import PrimaryTree
 from tests.helpers.partons import spread
 
 PAIRS = [((2, -2), 91.2), ((-1, 1), 11.0), ((21, 21), 125.0), ((4, -3), 80.4), ((-5, 5), 125.0), ((3, -3), 3000.0)]

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generators.hadrons.tokens import parton_energy
-from generators.primary.counts import NUM_SIDE, least_masses
-from generators.primary.latent import MASS, RECOIL, Latent, LatentModel, side_of, total_features
-from generators.primary.tokens import TokenSample
+from generators.hadrons.counts import NUM_SIDE, least_masses
+from generators.hadrons.latent import MASS, RECOIL, Latent, LatentModel, side_of, total_features
+from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.training.loop import FitResult, TrainingConfig, fit
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from generators.primary.tokens import TYPES
-from generators.primary.tree.model import make_net
-from generators.primary.tree.network import SplittingNet
-from generators.primary.tree.sampler import SplittingSampler
-from generators.primary.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS, share
+from generators.hadrons.tokens import TYPES
+from generators.hadrons.tree.model import make_net
+from generators.hadrons.tree.network import SplittingNet
+from generators.hadrons.tree.sampler import SplittingSampler
+from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS, log_prob, share
 
 TOKENS = {"carrier": 1, "211": 2, "-211": 1, "2212": 1, "-2112": 1, "321": 1}
 
@@ -96,3 +96,26 @@ def test_the_carrier_comes_first_and_every_type_once() -> None:
     assert ORDER[0] == TYPES.index("carrier")
     assert sorted(ORDER) == list(range(len(TYPES)))
     assert [TYPES[t] for t in ORDER[-2:]] == ["211", "-211"]
+
+
+def test_the_derivatives_of_a_part_are_those_of_finite_differences() -> None:
+    rng = np.random.default_rng(4)
+    counts = torch.from_numpy(rng.integers(0, 3, (3, len(TYPES)))).to(torch.uint8)
+    part = (counts * torch.from_numpy(rng.random(counts.shape)) + 0.5).to(torch.uint8)
+    weights = torch.log_softmax(torch.from_numpy(rng.normal(size=(3, 2))).float(), -1)
+    carrier = torch.from_numpy(rng.integers(-1, 2, (3, 3))).float()
+    logits = torch.from_numpy(0.3 * rng.normal(size=(3, 2, len(TYPES)))).float().requires_grad_()
+    balance = torch.from_numpy(0.1 * rng.normal(size=(3, 2, 6))).float().requires_grad_()
+
+    def total(logits: torch.Tensor, balance: torch.Tensor) -> torch.Tensor:
+        return log_prob(weights, logits, balance, counts, part, carrier).sum()
+
+    total(logits, balance).backward()
+    assert logits.grad is not None and balance.grad is not None
+    step = 2e-3
+    for _ in range(5):
+        along = torch.randn_like(logits), torch.randn_like(balance)
+        with torch.no_grad():
+            ends = [total(logits + s * step * along[0], balance + s * step * along[1]) for s in (1, -1)]
+            slope = float((logits.grad * along[0]).sum() + (balance.grad * along[1]).sum())
+        assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=2e-2, abs=0.05)

@@ -26,7 +26,7 @@ from fastsim.event.kinematics import on_shell, pt
 from fastsim.event.species import MASSES, PARTON_MASSES, masses
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import HadronSource
-from generators.primary.tokens import CONJUGATE, CONTENT, IDS, TokenSample, species_index
+from generators.hadrons.tokens import CONJUGATE, CONTENT, IDS, TokenSample, species_index
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
 from generators.reference.pythia import run_jobs, share_out, start_pool
