@@ -23,10 +23,10 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
-from generators.hadrons.gun import PrimaryGun
 from generators.hadrons.tree.model import PrimaryTree
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
+from generators.reference.pythia import PythiaGun
 from metrics import MetricResult, Sample, jet_sample
 from metrics.registry import METRICS
 
@@ -54,7 +54,7 @@ def hemispheres(model: PrimaryTree, num: int, figures: dict[str, dict[str, float
     """Yield the rows of the table of hemispheres, and add what the trees say to ``figures`` as a card has it."""
     yield "| cell | sample | " + " | ".join(COLUMNS) + " |"
     yield "|---" * (2 + len(COLUMNS)) + "|"
-    gun = PrimaryGun()
+    gun = PythiaGun()
     for cell in CELLS:
         given = [partons(cell, num, seed) for seed in (1, 2, 3)]
         real = jet_sample(gun.sample(given[0], rng=1), given[0])

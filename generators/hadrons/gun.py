@@ -13,22 +13,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, History, Ints, ParticleSet, Partons, offsets_from_counts
-from fastsim.event.frames import to_lab
-from fastsim.event.kinematics import on_shell, pt
-from fastsim.event.species import MASSES, PARTON_MASSES, masses
-from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
-from fastsim.sources.hadrons import HadronSource
+from fastsim.event import Floats, Ints, offsets_from_counts
+from fastsim.event.species import MASSES, PARTON_MASSES
 from generators.hadrons.tokens import CONJUGATE, CONTENT, IDS, TokenSample, species_index
-from generators.reference import pythia as reference
-from generators.reference.event_record import particle_sets, read_record
 from generators.reference.pythia import run_jobs, share_out, start_pool
 
 SETTINGS: tuple[str, ...] = (
@@ -230,41 +223,3 @@ def token_sample(
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
-
-
-class PrimaryGun(HadronSource):
-    """The reference of these models: the hemisphere of a parton with Pythia's own decays, for each parton.
-
-    A hemisphere is the primary hadrons with p . nT > 0 and all that they decay into.
-
-    Args:
-        tau0_max: particles with a c*tau above this, in mm, are stable.
-    """
-
-    name = "pythia-primary"
-    kind = "reference"
-    domain = Domain(QUARKS_AND_GLUONS, 1.0, 6500.0)
-
-    def __init__(self, tau0_max: float = 10.0) -> None:
-        self.settings = (f"ParticleDecays:tau0Max = {tau0_max}",)
-
-    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
-        if len(partons) == 0:
-            return ParticleSet.empty()
-        # decays inside next(): outside, moreDecays loses charge and charm in every fourth pair of b quarks
-        pythia, records = reference.own_pythia(settings=self.settings), []
-        seeds = rng.integers(1, 900_000_000, len(partons))
-        for flavour, transverse, seed in zip(partons.pdg_id, pt(partons.p4), seeds, strict=True):
-            reference.shoot(pythia, int(flavour), float(transverse), int(seed))
-            record = read_record(pythia.event)
-            records.append(record[record.p4[record.ancestor, 3] > 0])
-        sets = particle_sets(records)
-        assert sets.history is not None
-        made = sets.history.decayed
-        made = replace(
-            made, p4=to_lab(made.p4, made.offsets, partons), vertex=to_lab(made.vertex, made.offsets, partons)
-        )
-        vertex = to_lab(sets.history.vertex, sets.offsets, partons)
-        history = History(made, sets.history.mother, vertex)
-        p4 = on_shell(to_lab(sets.p4, sets.offsets, partons), masses(sets.pdg_id))
-        return ParticleSet(sets.offsets, sets.pdg_id, p4, history)

@@ -37,6 +37,8 @@ def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
     return torch.Generator().manual_seed(int(tokens)), torch.Generator().manual_seed(int(latents))
 
 
+SCALE_MIN, RATIO_MIN = 1.0, 0.01
+"""Lowest scale in GeV at which showers start in the training data, and lowest one over pT; see :mod:`.data`."""
 _EXTRAS = "latent_model.extras_flow."
 
 
@@ -50,6 +52,8 @@ class PrimaryModel(HadronSource, nn.Module):
     domain: Domain
     has_latent = True
     has_pairs = True
+    has_scale = True
+    has_history = True
     load_options: ClassVar[frozenset[str]] = frozenset()
     """Keyword arguments that :meth:`from_card` takes in addition to ``device``."""
     has_extras = True
@@ -57,7 +61,8 @@ class PrimaryModel(HadronSource, nn.Module):
 
     def __init__(self, name: str, domain: Domain, latent: LatentModel, precision: str) -> None:
         super().__init__()
-        self.name, self.domain, self.latent_model, self.precision = name, domain, latent, precision
+        self.name, self.latent_model, self.precision = name, latent, precision
+        self.domain = replace(domain, scale_min=SCALE_MIN, ratio_min=RATIO_MIN)
 
     @abstractmethod
     def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
@@ -83,7 +88,7 @@ class PrimaryModel(HadronSource, nn.Module):
         return self.draw_with_latent(partons, rng, None)[0]
 
     def decay(self, particles: ParticleSet, rng: np.random.Generator) -> ParticleSet:
-        return decay(particles, rng)
+        return decay(particles, rng, tau0_max=self.tau0_max)
 
     @torch.no_grad()
     def draw_with_latent(
@@ -91,17 +96,18 @@ class PrimaryModel(HadronSource, nn.Module):
     ) -> tuple[ParticleSet, Latent]:
         """Draw the primary hadrons of each parton's hemisphere, and return them with the latents.
 
-        The shower of a parton starts at its transverse momentum.
+        The shower of a parton starts at its ``starting_scale``, by default its transverse momentum.
 
         The latents of an antiquark are those of the quark that it is the antiparticle of.
         """
         noise, latent_noise = _noise(rng)
         flavour, pt, _ = condition(partons)
+        scale = partons.starting_scale
         if len(partons) == 0:
             return ParticleSet.empty(), Latent.empty()
         if latent is None:
-            latent = self.latent_model.sample(flavour, pt, pt, latent_noise, extras=self.has_extras)
-        tokens = self._placed(flavour, pt, pt, parton_energy(flavour, pt), latent, rng, noise)
+            latent = self.latent_model.sample(flavour, pt, scale, latent_noise, extras=self.has_extras)
+        tokens = self._placed(flavour, pt, scale, parton_energy(flavour, pt), latent, rng, noise)
         return to_particles(tokens, partons), latent
 
     def _placed(
@@ -125,14 +131,15 @@ class PrimaryModel(HadronSource, nn.Module):
             return ParticleSet.empty()
         noise, latent_noise = _noise(rng)
         flavour, momenta, energy = np.abs(pairs.pdg_id), pairs.momenta, pairs.mass / 2
+        scale = pairs.starting_scale
         signs = np.where(pairs.pdg_id < 0, -1, 1)
         content = parton_content(pairs.pdg_id[:, 0]) + parton_content(pairs.pdg_id[:, 1])
         both = self.latent_model.sample_pairs(
-            flavour, momenta, momenta, energy, content, signs, latent_noise, extras=self.has_extras
+            flavour, momenta, scale, energy, content, signs, latent_noise, extras=self.has_extras
         )
         latent = Latent.concatenate(both)
-        momenta, energy = np.tile(momenta, 2), np.tile(energy, 2)
-        tokens = self._placed(flavour.T.ravel(), momenta, momenta, energy, latent, rng, noise)
+        momenta, scale, energy = np.tile(momenta, 2), np.tile(scale, 2), np.tile(energy, 2)
+        tokens = self._placed(flavour.T.ravel(), momenta, scale, energy, latent, rng, noise)
         flipped = np.repeat(signs.T.ravel() < 0, tokens.counts)
         species = np.where(flipped, CONJUGATE[tokens.species], tokens.species)
         second = tokens.index >= num
@@ -145,7 +152,7 @@ class PrimaryModel(HadronSource, nn.Module):
     @torch.no_grad()
     def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Latent:
         flavour, pt, _ = condition(partons)
-        return self.latent_model.sample(flavour, pt, pt, _noise(rng)[1], extras=self.has_extras)
+        return self.latent_model.sample(flavour, pt, partons.starting_scale, _noise(rng)[1], extras=self.has_extras)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: parameters in float16, which halves the file, scales and edges as they are.

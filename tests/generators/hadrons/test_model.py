@@ -11,10 +11,11 @@ from fastsim.errors import FastsimError
 from fastsim.event import kinematics
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import PartonPairs
-from generators.hadrons.gun import PrimaryGun, token_sample
+from generators.hadrons.gun import token_sample
 from generators.hadrons.latent import Latent, LatentModel, tokens_of, total_momentum
 from generators.hadrons.tokens import CONTENT, MIN_MASS, SPECIES, TokenSample, parton_content, species_index
 from generators.hadrons.tree.model import PrimaryTree
+from generators.reference.pythia import PythiaGun
 from tests.helpers.partons import spread
 
 PAIRS = [((2, -2), 91.2), ((-1, 1), 11.0), ((21, 21), 125.0), ((4, -3), 80.4), ((-5, 5), 125.0), ((3, -3), 3000.0)]
@@ -113,7 +114,7 @@ def test_the_shipped_model_has_what_pythia_has(model: PrimaryTree) -> None:
     size = 1500
     for flavour, pt in ((2, 100.0), (5, 60.0), (21, 60.0)):
         partons = spread([flavour] * size, [pt] * size)
-        ours, theirs = model.primary(partons, rng=1), PrimaryGun().draw(partons, np.random.default_rng(2))
+        ours, theirs = model.primary(partons, rng=1), PythiaGun().draw(partons, np.random.default_rng(2))
         counts = model.sample(partons, rng=1).counts
         error = np.hypot(counts.std(), theirs.counts.std()) / size**0.5
         assert abs(counts.mean() - theirs.counts.mean()) < 5 * error

@@ -7,7 +7,7 @@ import pytest
 
 from fastsim.event.species import charge
 from generators.decays.data import particle_data
-from generators.hadrons.gun import PrimaryGun, token_sample
+from generators.hadrons.gun import token_sample
 from generators.hadrons.tokens import (
     CARRIER,
     CONJUGATE,
@@ -22,6 +22,7 @@ from generators.hadrons.tokens import (
     parton_content,
     species_index,
 )
+from generators.reference.pythia import PythiaGun
 from tests.helpers.partons import spread
 
 CHARGES = np.array([-1, 2, -1, 2, -1, -3, -3, -3]) / 3
@@ -89,7 +90,7 @@ def test_the_carrier_holds_the_partons_quark(sample: TokenSample) -> None:
 
 def test_the_guns_sets_come_with_their_decays() -> None:
     partons = spread([5, -5], [60.0, 80.0])
-    sets = PrimaryGun().sample(partons, rng=2)
+    sets = PythiaGun().sample(partons, rng=2)
     assert sets.history is not None
     made = np.abs(sets.history.decayed.pdg_id)
     assert ((made > 500) & (made < 600) | (made > 5000)).any(), "a b hadron is in the record"
