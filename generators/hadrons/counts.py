@@ -104,7 +104,7 @@ def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
         left: tokens left, with the other dimensions of ``out``.
         dim: the dimension of the counts.
     """
-    odds, corrections = out.split([1, out.shape[dim] - 1], dim)
+    odds, corrections = out.narrow(dim, 0, 1), out.narrow(dim, 1, out.shape[dim] - 1)
     shape = [1] * out.dim()
     shape[dim] = -1
     count = torch.arange(corrections.shape[dim]).view(shape)

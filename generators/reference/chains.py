@@ -21,7 +21,7 @@ from fastsim.event.kinematics import boost_from, mass
 from fastsim.event.reconstruction import solve_rescaling
 from fastsim.event.species import MASSES, PARTON_MASSES
 from fastsim.sources.hadrons import ColourChains, PartonPairs
-from generators.primary.tokens import CONTENT, IDS, NUM_CONTENT, parton_content, species_index
+from generators.hadrons.tokens import CONTENT, IDS, NUM_CONTENT, parton_content, species_index
 
 SETTINGS: tuple[str, ...] = ("HadronLevel:Decay = off",)
 """What leaves primary hadrons as they are."""

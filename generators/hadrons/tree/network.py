@@ -265,13 +265,14 @@ class SplittingNet(nn.Module):
         chosen = kinds.gather(1, 1 + counts_a.int().argmax(-1, keepdim=True).long())[:, 0]
         total = torch.where(single, chosen, -torch.inf)
         shared = torch.nonzero(counts.sum(-1, dtype=torch.int32) >= _LEAST_SHARED)[:, 0]
-        mixture = (*self.components(hidden[shared]), counts[shared])
+        weights, logits, balance = self.components(hidden[shared])
         carrier = context[shared, self.carrier].float()
-        of_a = log_prob(*mixture, counts_a[shared], carrier)
+        of_a = log_prob(weights, logits, balance, counts[shared], counts_a[shared], carrier)
         # a single token may be what is left of the mixture's part
         alone = torch.nonzero(single[shared])[:, 0]
         rest = (counts - counts_a)[shared][alone]
-        of_rest = log_prob(*(x[alone] for x in mixture), rest, carrier[alone])
+        nodes = weights[alone], logits[alone], balance[alone], counts[shared][alone]
+        of_rest = log_prob(*nodes, rest, carrier[alone])
         of_mixture = of_a.index_put((alone,), torch.logaddexp(of_a[alone], of_rest)) + kinds[shared, 0]
         return total.index_put((shared,), torch.logaddexp(total[shared], of_mixture))
 

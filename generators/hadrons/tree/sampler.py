@@ -206,8 +206,8 @@ class SplittingSampler:
             own = hidden[padded(both)]
             out = self._mixture(own)[: len(both)].float().view(len(both), self._net.num_components, -1)
             balance = self._balance(own)[: len(both)].float().view(len(both), self._net.num_components, -1).numpy()
-            weights, of_types = torch.softmax(out[..., 0], -1).numpy(), out[..., 1:].numpy()
-            part = share(weights, of_types, balance, counts[both], context[both, self._net.carrier], rng)
+            components, of_types = torch.softmax(out[..., 0], -1).numpy(), out[..., 1:].numpy()
+            part = share(components, of_types, balance, counts[both], context[both, self._net.carrier], rng)
             size, rest = part.sum(-1), counts[both] - part
             # a single token is A, on whichever side it was drawn
             part = np.where((rest.sum(-1) == 1)[:, None], rest, part)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastsim.event import Floats
+from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import TYPE_CONTENT, TYPES
 from generators.nn.compiled import compiled
 from generators.nn.sampling import binomial
@@ -33,7 +33,7 @@ _MAX_TRIES = 1000
 _OF_CONTENT = np.array([[-1, 2, -1, 2, -1, -3, -3, -3], [1, 1, 1, 1, 1, 0, 0, 0], [0, 0, -3, 0, 0, 0, 0, 0]]) / 3.0
 
 
-def numbers_of(content: NDArray[np.generic]) -> Floats:
+def numbers_of(content: Ints | Floats) -> Floats:
     """Compute charge, baryon number and strangeness (..., 3) of net numbers of quarks and leptons (..., 8)."""
     return np.asarray(content @ _OF_CONTENT.T)
 
@@ -109,8 +109,9 @@ class _LogPart(torch.autograd.Function):
         """Compute the log-probabilities and their derivatives."""
         result = torch.empty(logits.shape[:2])
         slopes = torch.zeros_like(logits), torch.zeros_like(balance)
-        inputs = (x.detach().contiguous().numpy() for x in (logits, balance, counts, part, carrier))
-        _log_part(*inputs, TYPE_NUMBERS, ORDER, result.numpy(), *(x.numpy() for x in slopes))
+        own = [x.detach().contiguous().numpy() for x in (logits, balance, counts, part, carrier)]
+        inputs = own[0], own[1], own[2], own[3], own[4], TYPE_NUMBERS, ORDER
+        _log_part(*inputs, result.numpy(), slopes[0].numpy(), slopes[1].numpy())
         ctx.save_for_backward(*slopes)
         return result
 
@@ -135,7 +136,7 @@ def log_prob(weights: Tensor, logits: Tensor, balance: Tensor, counts: Tensor, p
     """
 
     def of(chosen: Tensor) -> Tensor:
-        result: Tensor = _LogPart.apply(logits, balance, counts, chosen, carrier)
+        result: Tensor = _LogPart.apply(logits, balance, counts, chosen, carrier)  # type: ignore[no-untyped-call]
         return result
 
     outside = (of(torch.zeros_like(counts)).exp() + of(counts).exp()).clamp(max=1 - 1e-6)
