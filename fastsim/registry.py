@@ -59,6 +59,9 @@ _TRAININGS = {
     "cascade": "generators.showers.train:train",
 }
 
+_RETIRED = {"tree", "diffusion"}
+"""Kinds of models of hadrons of version 0.1, which made final particles and no primary hadrons."""
+
 ShowerModelName = PathLike | Sequence[PathLike]
 """A model of showers or a library: its name or path, or the paths of a library's files."""
 
@@ -93,6 +96,11 @@ def model_class(kind: str, place: str) -> Any:
             return entry.load()
         except (ImportError, AttributeError) as error:
             raise WeightsError(f"{place}: kind {kind!r} of {entry.value} cannot be loaded: {error}") from error
+    if kind in _RETIRED:
+        raise WeightsError(
+            f"{place}: kind {kind!r} is of fastsim 0.1, whose models made final particles: train it anew on primary hadrons "
+            f"(a config of kind 'primary-{'tree' if kind == 'tree' else 'flow'}' for 'fastsim train', see docs/training.md)"
+        )
     raise WeightsError(
         f"{place}: unknown kind {kind!r}: there are {', '.join(kinds())}; install the package that adds it "
         f"(entry point group {ENTRY_POINTS})"

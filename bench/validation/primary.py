@@ -108,7 +108,7 @@ def singlets(model: PrimaryTree, num: int) -> Iterator[str]:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--model", default="hadron-tree-primary")
+    parser.add_argument("--model", default="hadron-tree")
     parser.add_argument("--num", type=int, default=4000, help="sets of a cell")
     parser.add_argument("--write", action="store_true", help="into docs/models.md and the card")
     options = parser.parse_args()

@@ -175,7 +175,7 @@ class HadronSource(Source[Partons]):
         if not self.has_history:
             raise FastsimError(
                 f"tau0_max is {tau0_max:g} mm: particles of {self.name} are stable from {self.tau0_max:g} mm on; "
-                "other limits need a source of primary hadrons (hadron-tree-primary, pythia)"
+                "other limits need a source of primary hadrons (hadron-tree, pythia)"
             )
         changed = copy.copy(self)
         changed.tau0_max = float(tau0_max)

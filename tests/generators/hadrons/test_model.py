@@ -23,7 +23,7 @@ PAIRS = [((2, -2), 91.2), ((-1, 1), 11.0), ((21, 21), 125.0), ((4, -3), 80.4), (
 
 @pytest.fixture(scope="module")
 def model() -> PrimaryTree:
-    loaded = fastsim.load_model("hadron-tree-primary")
+    loaded = fastsim.load_model("hadron-tree")
     assert isinstance(loaded, PrimaryTree)
     return loaded
 

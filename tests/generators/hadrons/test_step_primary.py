@@ -20,7 +20,7 @@ MASS = 91.2
 
 @pytest.fixture(scope="module")
 def model() -> PrimaryTree:
-    loaded = fastsim.load_model("hadron-tree-primary")
+    loaded = fastsim.load_model("hadron-tree")
     assert isinstance(loaded, PrimaryTree)
     return loaded
 
