@@ -59,8 +59,8 @@ _TRAININGS = {
     "cascade": "generators.showers.train:train",
 }
 
-_RETIRED = {"tree", "diffusion"}
-"""Kinds of models of hadrons of version 0.1, which made final particles and no primary hadrons."""
+_RETIRED = {"tree": "primary-tree", "diffusion": "primary-flow"}
+"""Kinds of models of hadrons of version 0.1, which made final particles, and the kinds that took their place."""
 
 ShowerModelName = PathLike | Sequence[PathLike]
 """A model of showers or a library: its name or path, or the paths of a library's files."""
@@ -98,8 +98,8 @@ def model_class(kind: str, place: str) -> Any:
             raise WeightsError(f"{place}: kind {kind!r} of {entry.value} cannot be loaded: {error}") from error
     if kind in _RETIRED:
         raise WeightsError(
-            f"{place}: kind {kind!r} is of fastsim 0.1, whose models made final particles: train it anew on primary hadrons "
-            f"(a config of kind 'primary-{'tree' if kind == 'tree' else 'flow'}' for 'fastsim train', see docs/training.md)"
+            f"{place}: kind {kind!r} is of fastsim 0.1, whose models made final particles: train the model anew, "
+            f"with kind {_RETIRED[kind]!r} in its config (docs/training.md)"
         )
     raise WeightsError(
         f"{place}: unknown kind {kind!r}: there are {', '.join(kinds())}; install the package that adds it "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -158,8 +158,10 @@ def count_model() -> CountModel:
 
 def count_total(model: CountModel) -> float:
     counts, carrier = small_sets()
-    parts = zip(*(x.split(8192) for x in (counts, carrier)), strict=True)
-    return sum(float(model.log_prob(UP[:1].expand(len(n), -1), n, k, *free(len(n))).exp().sum()) for n, k in parts)
+    return sum(
+        float(model.log_prob(UP[:1].expand(len(n), -1), n, k, *free(len(n))).exp().sum())
+        for n, k in zip(torch.split(counts, 8192), torch.split(carrier, 8192), strict=True)
+    )
 
 
 COUNTS = Density(
@@ -221,8 +223,8 @@ def splitting_total(net: SplittingNet) -> float:
     grid = torch.cartesian_prod(*((edges[:, 1:] + edges[:, :-1]) / 2))
     variables = pair.variables.repeat(len(grid), 1)
     variables[:, COS_THETA], variables[:, PHI] = grid.T
-    columns = (x.repeat(len(grid), 1) for x in (pair.context, pair.counts, pair.counts_a, pair.least))
-    batch = Splittings(*columns, variables)
+    wide = pair.rows(torch.zeros(len(grid), dtype=torch.long))
+    batch = replace(wide, variables=variables)
     return float((net.log_prob(batch).exp() * torch.cartesian_prod(*torch.diff(edges)).prod(-1)).sum())
 
 
