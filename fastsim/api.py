@@ -31,7 +31,7 @@ from fastsim.production.startup import starting
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
@@ -69,6 +69,7 @@ def generate(
     device: str = "cpu",
     latent: bool = False,
     record: str = FULL,
+    tau0_max: float = TAU0_MAX,
     final_status: Sequence[int] = (1,),
     **options: Unpack[RunKeywords],
 ) -> Summary:
@@ -101,6 +102,9 @@ def generate(
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
             hadrons gives them; ``"final"`` for the final particles alone.
+        tau0_max: particles with a mean proper lifetime times c above this, in mm, are stable. At 10 these are K0S and
+            hyperons, which decay at 1000; below 0.1 charm and bottom hadrons stay. Models that make final particles
+            take the default only.
         final_status: status codes of the final particles of a HepMC input.
         options: seed, range, workers and the like: the attributes of
             :class:`~fastsim.production.options.RunOptions`. With the step ``calorimeter`` the workers are Geant4's
@@ -128,7 +132,7 @@ def generate(
             stack.enter_context(one_torch_thread())
             source = load_model(
                 DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
-            )
+            ).with_tau0_max(tau0_max)
         if not with_cells:
             chain = stages.hadron_stages(given, source, latent=latent, output=output, record=record)
             return run_events(given, output, chain.reading(reads), run)
@@ -155,6 +159,7 @@ def reference(
     full: bool = False,
     pythia_settings: Sequence[str] = (),
     record: str = FULL,
+    tau0_max: float = TAU0_MAX,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons with Pythia, and write them.
@@ -168,7 +173,7 @@ def reference(
             of the gun on each parton.
         pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it
             merge samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
-        record: see :func:`generate`.
+        record, tau0_max: see :func:`generate`.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -183,9 +188,9 @@ def reference(
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
     _refuse_output(output, run)
     chain = (
-        stages.full_stages(given, run, tuple(pythia_settings), record=record)
+        stages.full_stages(given, run, tuple(pythia_settings), record=record, tau0_max=tau0_max)
         if full
-        else stages.hadron_stages(given, load_model(REFERENCE), record=record)
+        else stages.hadron_stages(given, load_model(REFERENCE).with_tau0_max(tau0_max), record=record)
     )
     return run_events(given, output, chain, run)
 

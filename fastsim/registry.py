@@ -248,12 +248,16 @@ def default_showers(detector: str, pdg_id: int) -> str:
 
 
 def hadron_steps(source: HadronSource) -> list[Step]:
-    """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia."""
+    """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia.
+
+    What is stable, the limit of lifetimes of the source says.
+    """
     from generators.hadrons.step import Hadronize
     from generators.reference.resonances import DecayResonances
     from generators.reference.unstable import DecayUnstable
 
-    return [DecayResonances(), DecayUnstable(), Hadronize(source, load_model(REFERENCE))]
+    reference, tau0_max = load_model(REFERENCE).with_tau0_max(source.tau0_max), source.tau0_max
+    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference)]
 
 
 def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
@@ -268,7 +272,7 @@ def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
     """
     from generators.hadrons.step import HadronizeSets
 
-    return HadronizeSets(source, load_model(REFERENCE), with_latent=with_latent)
+    return HadronizeSets(source, load_model(REFERENCE).with_tau0_max(source.tau0_max), with_latent=with_latent)
 
 
 def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: Towers) -> Step:

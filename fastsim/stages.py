@@ -18,7 +18,7 @@ from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput
 from fastsim.production.manifest import versions
 from fastsim.production.options import RunOptions
 from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
 from fastsim.sources.record import FINAL, FULL, FinalParticles, check_record
 from fastsim.sources.showers import ShowerSource
@@ -83,11 +83,18 @@ def hadron_stages(
         source=source.name,
         step=Pipeline([*steps, *_record_steps(record)]),
         provenance=provenance,
-        settings={**settings, "record": record},
+        settings={**settings, "record": record, "tau0_max": source.tau0_max},
     )
 
 
-def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (), *, record: str = FULL) -> Stages:
+def full_stages(
+    given: Input,
+    options: RunOptions,
+    settings: Sequence[str] = (),
+    *,
+    record: str = FULL,
+    tau0_max: float = TAU0_MAX,
+) -> Stages:
     """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
 
     Args:
@@ -95,11 +102,16 @@ def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (),
         options: the options of the run.
         settings: further lines for Pythia, such as ``"Tune:pp = 21"``.
         record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
+        tau0_max: mean proper lifetime times c in mm beyond which particles are stable.
 
     Raises:
-        FastsimError: if the input is no LHE file, or the options name a cluster.
+        FastsimError: if the input is no LHE file, the options name a cluster, or the limit is no length.
     """
     check_record(record)
+    if not tau0_max >= 0:
+        raise FastsimError(f"tau0_max is {tau0_max}: give a length in mm that is not negative")
+    if tau0_max != TAU0_MAX:
+        settings = (f"ParticleDecays:tau0Max = {tau0_max:f}", *settings)
     if not isinstance(given, LheInput):
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
     if options.scheduler is not None:
@@ -110,7 +122,7 @@ def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (),
         source="pythia-full",
         step=None,
         provenance=provenance,
-        settings={"record": record},
+        settings={"record": record, "tau0_max": tau0_max},
         of_run=lambda run: registry.full_pythia(run, options.seed, settings, history=record == FULL),
     )
 
@@ -178,13 +190,14 @@ def cell_stages(
             **{f"shower_model_{key}": value for key, value in main.provenance.items()},
             "steps": ",".join(steps),
         }
+        kept = {"record": record} if source is None else {"record": record, "tau0_max": source.tau0_max}
         yield (
             Stages(
                 source=main.name if source is None else f"{source.name}, {main.name}",
                 step=step,
                 blocks=blocks,
                 provenance=provenance,
-                settings={"record": record, **({"versions": versions("geant4-pybind")} if own_processes else {})},
+                settings={**kept, **({"versions": versions("geant4-pybind")} if own_processes else {})},
                 per_event_seeds=own_processes,
             ),
             _with_geant4_workers(options, main, other),
@@ -249,6 +262,8 @@ def _record_steps(record: str) -> list[Step]:
 def _hadron_provenance(source: HadronSource) -> dict[str, str]:
     """Return the facts in an output about the source of its hadrons: name, version, checksum of its weights."""
     values = {"model": source.name, **{f"model_{key}": value for key, value in source.provenance.items()}}
+    if source.tau0_max != TAU0_MAX:
+        values["tau0_max"] = f"{source.tau0_max:g}"
     steps = getattr(source, "num_inference_steps", None)
     return values if steps is None else {**values, "num_inference_steps": str(steps)}
 

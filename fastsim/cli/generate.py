@@ -29,6 +29,7 @@ def command(
     gun: str | None,
     output: str,
     record: str,
+    tau0_max: float,
     model: str | None,
     num_inference_steps: int | None,
     device: str,
@@ -72,6 +73,7 @@ def command(
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
         "record": None if record == "full" else record,
+        "tau0_max": None if tau0_max == 10.0 else tau0_max,
         "final_status": None if final_status == (1,) else final_status,
     }
     if showers.asked(shower_gun, events_only):
@@ -97,6 +99,7 @@ def command(
             device=device,
             latent=latent,
             record=record,
+            tau0_max=tau0_max,
             final_status=final_status,
             **options,
             progress=report,
