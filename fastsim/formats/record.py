@@ -219,10 +219,11 @@ class Record:
         event = np.concatenate([history.decayed.index, final.index])
         others = np.ones(len(origin), dtype=bool)
         others[owned[same]] = False
+        apart = np.concatenate([history.decayed.pdg_id, final.pdg_id]) == species.PILE_UP
         return hard, _decayed_and_final(
             final,
             history,
-            np.where(above >= 0, above + events.offsets[event], top[event]),
+            np.where(above >= 0, above + events.offsets[event], np.where(apart, ROOT, top[event])),
             above,
             np.flatnonzero(others),
             len(index),
