@@ -32,7 +32,7 @@ class RestLibrary:
     """Stored rests, to be resampled.
 
     Args:
-        path: an HDF5 file that ``fastsim rests`` made.
+        path: an HDF5 file that ``fastsim library rests`` made.
         neighbours: number of stored rests, the nearest ones, from which one is drawn.
 
     Raises:
@@ -132,7 +132,7 @@ def _read(path: Path) -> tuple[RunInfo, HardEvents]:
     Raises:
         WeightsError: if it holds no rests.
     """
-    advice = "make a library with 'fastsim rests'"
+    advice = "make a library with 'fastsim library rests'"
     try:
         run, batches = hdf5.read_events(path)
         parts = list(batches)
