@@ -31,6 +31,7 @@ from fastsim.production.startup import starting
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
+from fastsim.sources.collisions import HARD, Collisions
 from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
@@ -71,6 +72,11 @@ def generate(
     record: str = FULL,
     tau0_max: float = TAU0_MAX,
     final_status: Sequence[int] = (1,),
+    event: str = HARD,
+    rest: PathLike | None = None,
+    pileup: float = 0.0,
+    pileup_events: PathLike | None = None,
+    beam_spot: float = 35.0,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons and write them.
@@ -106,6 +112,14 @@ def generate(
             hyperons, which decay at 1000; below 0.1 charm and bottom hadrons stay. Models that make final particles
             take the default only.
         final_status: status codes of the final particles of a HepMC input.
+        event: ``"hard"`` for the hadrons of the hard partons alone, ``"full"`` for whole collisions of hadron beams,
+            with initial-state radiation, multiparton interactions and beam remnants; events of other beams stay hard.
+        rest: the source of what whole collisions have besides: the path of a library that ``fastsim library rests``
+            made, or ``"pythia"``, which makes one for each event; by default the library of this machine, which is made
+            first where it is not there yet. Pythia makes what the library has none for.
+        pileup: mean of the Poisson number of minimum-bias collisions to add to each event.
+        pileup_events: file to draw them from, HepMC of any origin, .h5 or .root; by default Pythia's, made once.
+        beam_spot: standard deviation of their places along the beam in mm, and of ct; the event's own is one of them.
         options: seed, range, workers and the like: the attributes of
             :class:`~fastsim.production.options.RunOptions`. With the step ``calorimeter`` the workers are Geant4's
             where that makes showers.
@@ -126,7 +140,10 @@ def generate(
         model = REFERENCE
     given = open_input(input, final_status=final_status)
     _refuse_output(output, run)
-    reads = _files(model, shower_model)
+    collisions = Collisions(event, rest, pileup, pileup_events, beam_spot)
+    if collisions.any and stages.HADRONS not in words and stages.PYTHIA not in words:
+        raise FastsimError("whole collisions and pile-up need partons: use them with the step hadrons or pythia")
+    reads = _files(model, shower_model, rest, pileup_events)
     with ExitStack() as stack:
         with starting():
             stack.enter_context(one_torch_thread())
@@ -134,7 +151,15 @@ def generate(
                 DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
             ).with_tau0_max(tau0_max)
         if not with_cells:
-            chain = stages.hadron_stages(given, source, latent=latent, output=output, record=record)
+            chain = stages.hadron_stages(
+                given,
+                source,
+                latent=latent,
+                output=output,
+                record=record,
+                collisions=collisions,
+                workers=run.workers,
+            )
             return run_events(given, output, chain.reading(reads), run)
         hadrons = None if words == (stages.CALORIMETER,) else source
         cells = stages.cell_stages(
@@ -147,6 +172,7 @@ def generate(
             options=run,
             fallback=shower_fallback,
             record=record,
+            collisions=collisions,
         )
         with cells as (chain, run):
             return run_events(given, output, chain.reading(reads), run)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from fastsim import registry
@@ -14,10 +15,12 @@ from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.production.event_run import Stages
-from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput
+from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
 from fastsim.production.manifest import versions
 from fastsim.production.options import RunOptions
 from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
+from fastsim.shipped import sha256_of
+from fastsim.sources.collisions import WHOLE, Collisions
 from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
 from fastsim.sources.record import FINAL, FULL, FinalParticles, check_record
@@ -31,6 +34,8 @@ DETECTOR = "copper-towers"
 """The calorimeter of the step calorimeter, for which a model ships."""
 FINE_DETECTOR = "copper"
 """The same calorimeter in finer voxels, for Geant4."""
+HARD_ONLY = Collisions()
+"""The hadrons of the hard partons alone."""
 NONE = "none"
 FALLBACKS = (NONE, GEANT4)
 """What may make the showers of particles outside a model's limits."""
@@ -52,7 +57,14 @@ def parse(steps: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def hadron_stages(
-    given: Input, source: HadronSource, *, latent: bool = False, output: PathLike = "", record: str = FULL
+    given: Input,
+    source: HadronSource,
+    *,
+    latent: bool = False,
+    output: PathLike = "",
+    record: str = FULL,
+    collisions: Collisions = HARD_ONLY,
+    workers: int = 0,
 ) -> Stages:
     """Return the stages from partons to hadrons.
 
@@ -62,11 +74,14 @@ def hadron_stages(
         latent: save the latent from which the source draws the hadrons of each gun parton.
         output: path of the output, for the message.
         record: ``"full"`` keeps what decayed into the final particles, where the source gives it, ``"final"`` drops it.
+        collisions: what the events are to hold besides the hadrons of the hard partons.
+        workers: worker processes that make a library that the machine does not have yet.
 
     Raises:
         FastsimError: if a latent is asked for and the source has none, or the output cannot hold it.
     """
     check_record(record)
+    _refuse_gun(given, collisions)
     if isinstance(given, GunInput):
         if latent and not os.fspath(output).lower().endswith(HDF5_ENDINGS):
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
@@ -81,9 +96,10 @@ def hadron_stages(
         provenance["latent_columns"] = json.dumps(source.latent_columns)
     return Stages(
         source=source.name,
-        step=Pipeline([*steps, *_record_steps(record)]),
-        provenance=provenance,
-        settings={**settings, "record": record, "tau0_max": source.tau0_max},
+        step=None if collisions.any else Pipeline([*steps, *_record_steps(record)]),
+        provenance={**provenance, **_collision_provenance(collisions)},
+        settings={**settings, "record": record, "tau0_max": source.tau0_max, **_collision_settings(collisions)},
+        of_run=_with_collisions(steps, collisions, _record_steps(record), workers) if collisions.any else None,
     )
 
 
@@ -139,6 +155,7 @@ def cell_stages(
     options: RunOptions,
     fallback: str | None = None,
     record: str = FULL,
+    collisions: Collisions = HARD_ONLY,
 ) -> Iterator[tuple[Stages, RunOptions]]:
     """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
@@ -156,6 +173,7 @@ def cell_stages(
         fallback: :data:`GEANT4` or :data:`NONE`; by default Geant4 where its data is given here. What the environment
             has does not decide: the same arguments make the same cells everywhere, or say what is missing.
         record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
+        collisions: see :func:`hadron_stages`.
 
     Raises:
         FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster
@@ -170,8 +188,12 @@ def cell_stages(
             f"{name}: the step calorimeter alone takes events with hadrons from a file whose ending names its "
             "format: HepMC .hepmc3 or .hepmc (also .gz .bz2 .xz .zst of them), HDF5 .h5, ROOT .root"
         )
+    _refuse_gun(given, collisions)
     step: Step | None = None
-    if source is not None:
+    of_run: StepOfRun | None = None
+    if source is not None and collisions.any:
+        of_run = _with_collisions(registry.hadron_steps(source), collisions, [], options.workers)
+    elif source is not None:
         sets = isinstance(given, GunInput)
         step = registry.gun_step(source) if sets else Pipeline(registry.hadron_steps(source))
     wanted = fallback or (NONE if data is None else GEANT4)
@@ -189,6 +211,7 @@ def cell_stages(
             "calorimeter": towers.to_json(),
             **{f"shower_model_{key}": value for key, value in main.provenance.items()},
             "steps": ",".join(steps),
+            **_collision_provenance(collisions),
         }
         kept = {"record": record} if source is None else {"record": record, "tau0_max": source.tau0_max}
         yield (
@@ -197,8 +220,13 @@ def cell_stages(
                 step=step,
                 blocks=blocks,
                 provenance=provenance,
-                settings={**kept, **({"versions": versions("geant4-pybind")} if own_processes else {})},
+                settings={
+                    **kept,
+                    **({"versions": versions("geant4-pybind")} if own_processes else {}),
+                    **_collision_settings(collisions),
+                },
                 per_event_seeds=own_processes,
+                of_run=of_run,
             ),
             _with_geant4_workers(options, main, other),
         )
@@ -252,6 +280,40 @@ def _with_geant4_workers(options: RunOptions, main: ShowerSource, fallback: Show
             "--scheduler, or --shower-fallback none"
         )
     return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
+
+
+def _refuse_gun(given: Input, collisions: Collisions) -> None:
+    """Raise FastsimError if whole collisions or pile-up are asked of what is no event of a collider."""
+    if collisions.any and not isinstance(given, LheInput):
+        name = given.path if isinstance(given, EventFileInput) else "a gun"
+        raise FastsimError(f"{name}: whole collisions and pile-up are made from the events of an LHE file")
+
+
+def _with_collisions(steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int) -> StepOfRun:
+    """Return what makes the Steps from partons to whole collisions once the beams are known."""
+    return lambda run: Pipeline([*steps, *registry.collision_steps(run, collisions, workers=workers), *last])
+
+
+def _collision_provenance(collisions: Collisions) -> dict[str, str]:
+    """Return the facts in an output about what its events hold besides the hadrons of the hard partons."""
+    values = {}
+    if collisions.event == WHOLE:
+        values |= {"events": WHOLE, "rest": _file_name(collisions.rest, "library")}
+    if collisions.pileup:
+        spread = f"{collisions.beam_spot:g} mm"
+        pileup_events = _file_name(collisions.pileup_events, REFERENCE)
+        values |= {"pileup": f"{collisions.pileup:g}", "pileup_events": pileup_events, "beam_spot": spread}
+    return values
+
+
+def _file_name(path: PathLike | None, default: str) -> str:
+    return default if path is None else os.path.basename(os.fspath(path))
+
+
+def _collision_settings(collisions: Collisions) -> dict[str, Any]:
+    """Return the checksums of the files that whole collisions and pile-up are drawn from."""
+    files = {"rest_sha256": collisions.rest, "pileup_sha256": collisions.pileup_events}
+    return {key: sha256_of(Path(path)) for key, path in files.items() if path is not None and os.path.isfile(path)}
 
 
 def _record_steps(record: str) -> list[Step]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastsim.errors import InvalidValue
 from fastsim.event import kinematics, species
@@ -21,6 +21,7 @@ from fastsim.event.arrays import (
     four_momenta,
     ints,
     is_number,
+    offsets_from_counts,
     ragged_indices,
     row_number,
     same_fields,
@@ -395,6 +396,37 @@ class ParticleSet(FourMomenta, Ragged):
         """Return the final particles alone."""
         return ParticleSet(self.offsets, self.pdg_id, self.p4)
 
+    def keeping(self, mask: NDArray[np.bool_]) -> ParticleSet:
+        """Return the sets with those final particles alone that a mask (M,) names, and all decayed ones.
+
+        >>> ParticleSet([0, 2], [211, 22], np.ones((2, 4))).keeping(np.array([False, True])).pdg_id.tolist()
+        [22]
+        """
+        counts = np.bincount(self.index[mask], minlength=len(self))
+        history = self.history
+        if history is not None:
+            history = replace(history, mother=history.mother[mask], vertex=history.vertex[mask])
+        return ParticleSet(offsets_from_counts(counts), self.pdg_id[mask], self.p4[mask], history)
+
+    def roots(self) -> tuple[Ints, Ints]:
+        """Return what each particle comes from: the particle that the partons became and that led to it.
+
+        Returns:
+            For the final particles (M,) and for the decayed ones (D,) the row of that particle: k for row k of the
+            decayed particles, D + k for row k of the final ones.
+        """
+        if self.history is None:
+            return np.arange(len(self.pdg_id)), np.zeros(0, np.int64)
+        before = self.history.decayed
+        size = len(before.pdg_id)
+        above = before.mother + before.offsets[before.index]
+        root: Ints = np.where(before.mother < 0, np.arange(size), above)
+        while ((further := root[root]) != root).any():
+            root = further
+        above = self.history.mother + before.offsets[self.index]
+        own = size + np.arange(len(self.pdg_id))
+        return np.where(self.history.mother < 0, own, np.append(root, 0)[above]), root
+
     def of_decayed(self, values: Ints) -> Ints:
         """Carry values of the final particles up to those that decayed into them.
 
@@ -450,3 +482,50 @@ class ParticleSet(FourMomenta, Ragged):
                 np.concatenate([h.vertex for h in known]),
             )
         return cls(**cls._joined(batches), history=history)
+
+    @classmethod
+    def overlaid(cls, batches: Sequence[ParticleSet]) -> ParticleSet:
+        """Return N sets, the i-th with the particles of the i-th sets of all batches, one batch after the other.
+
+        Where a batch has a history and another has none, nothing is known of the other's particles.
+
+        Args:
+            batches: at least one batch of N sets.
+
+        >>> one, two = (ParticleSet([0, 1, 2], [k, k], np.ones((2, 4))) for k in (211, 22))
+        >>> ParticleSet.overlaid([one, two]).pdg_id.tolist()
+        [211, 22, 211, 22]
+        """
+        joined = cls.concatenate([replace(batch, history=None) for batch in batches])
+        rows = _by_set([batch.index for batch in batches])
+        counts = np.sum([batch.counts for batch in batches], axis=0)
+        history = None
+        if any(batch.history is not None for batch in batches):
+            known = [b.history or History.unknown(len(b), len(b.pdg_id)) for b in batches]
+            before = [history.decayed for history in known]
+            shifts = np.cumsum([np.zeros(len(batches[0]), np.int64), *(d.counts for d in before)], axis=0)
+            above = [
+                np.where(h.mother < 0, -1, h.mother + shift[b.index])
+                for b, h, shift in zip(batches, known, shifts[:-1], strict=True)
+            ]
+            further = [
+                np.where(d.mother < 0, -1, d.mother + shift[d.index])
+                for d, shift in zip(before, shifts[:-1], strict=True)
+            ]
+            order = _by_set([d.index for d in before])
+            everything = Decayed.concatenate(before)
+            decayed = Decayed(
+                offsets_from_counts(shifts[-1]),
+                everything.pdg_id[order],
+                everything.p4[order],
+                np.concatenate(further)[order],
+                everything.vertex[order],
+            )
+            places = np.concatenate([h.vertex for h in known])
+            history = History(decayed, np.concatenate(above)[rows], places[rows])
+        return cls(offsets_from_counts(counts), joined.pdg_id[rows], joined.p4[rows], history)
+
+
+def _by_set(index: Sequence[Ints]) -> Ints:
+    """Return the order of the items of several batches, one after the other, that puts those of one set together."""
+    return np.argsort(np.concatenate(index), kind="stable")

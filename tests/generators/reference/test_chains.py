@@ -9,7 +9,7 @@ from fastsim.errors import LightSinglet
 from fastsim.event import kinematics
 from fastsim.event.kinematics import boost_from
 from fastsim.sources.hadrons import ColourChains, PartonPairs
-from generators.primary.tokens import CONTENT, parton_content, species_index
+from generators.hadrons.tokens import CONTENT, parton_content, species_index
 from generators.reference.chains import chains_of, draw_chains, least_mass
 from generators.reference.pythia import PythiaGun
 
