@@ -97,7 +97,8 @@ def generate(
         model: the source of hadrons for the step hadrons: a name or path as :func:`load_model` takes it, or any
             :class:`~fastsim.sources.hadrons.HadronSource`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``; a list,
-            or a text with commas.
+            or a text with commas. Steps of your own stand among them, as ``package.module:object`` or by the name of
+            an entry point (:func:`fastsim.blocks.steps.load_step`), or alone on a file of events.
         shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
             ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
             ``copper-towers``.
@@ -134,6 +135,7 @@ def generate(
     words = stages.parse(steps)
     with_cells = stages.CALORIMETER in words
     _check_options(with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent)
+    base = stages.chain_of(words)
     if stages.HADRONS not in words:
         if model is not None or num_inference_steps is not None:
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
@@ -147,6 +149,9 @@ def generate(
     with ExitStack() as stack:
         with starting():
             stack.enter_context(one_torch_thread())
+            own = stages.own_steps(words)
+            if not base:
+                return run_events(given, output, stages.own_stages(given, words, own, record=record), run)
             source = load_model(
                 DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
             ).with_tau0_max(tau0_max)
@@ -158,10 +163,11 @@ def generate(
                 output=output,
                 record=record,
                 collisions=collisions,
+                own=own,
                 workers=run.workers,
             )
             return run_events(given, output, chain.reading(reads), run)
-        hadrons = None if words == (stages.CALORIMETER,) else source
+        hadrons = None if base == (stages.CALORIMETER,) else source
         cells = stages.cell_stages(
             given,
             words,
@@ -173,6 +179,7 @@ def generate(
             fallback=shower_fallback,
             record=record,
             collisions=collisions,
+            own=own,
         )
         with cells as (chain, run):
             return run_events(given, output, chain.reading(reads), run)
