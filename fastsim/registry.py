@@ -31,6 +31,7 @@ from fastsim.event import RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS, ModelCard
+from fastsim.sources.displaced import Displace
 from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Step
@@ -249,7 +250,7 @@ def hadron_steps(source: HadronSource) -> list[Step]:
     from generators.reference.resonances import DecayResonances
     from generators.reference.unstable import DecayUnstable
 
-    return [DecayResonances(), DecayUnstable(), Hadronize(source, load_model(REFERENCE))]
+    return [DecayResonances(), DecayUnstable(), Hadronize(source, load_model(REFERENCE)), Displace()]
 
 
 def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:

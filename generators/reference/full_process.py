@@ -24,6 +24,7 @@ import numpy as np
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, RunInfo
 from fastsim.event.hard import UNKNOWN
+from fastsim.event.vertices import lifetimes
 from generators.reference.event_record import EventRecord, read_record
 
 SETTINGS: tuple[str, ...] = (
@@ -38,6 +39,8 @@ _ALARM = signal.SIGPROF
 """The signal of the timer of processor time, which ends a process that does not handle it."""
 _PR_SET_PDEATHSIG = 1
 """The option of prctl(2) that names a signal to send when the parent ends."""
+_LIFETIME_OF_ROW = 6
+"""Column of the rows of :func:`_job` that holds lifetimes."""
 _UNPOLARISED = 9.0
 """The SPINUP of a particle whose helicity is not known."""
 
@@ -143,7 +146,6 @@ def _job(events: HardEvents, i: int, seed: int) -> tuple[int, int, float, list[t
     """Return Pythia's seed for an event, its process, its scale in GeV, and the columns of its particles."""
     rows = slice(events.offsets[i], events.offsets[i + 1])
     none = np.zeros(len(events.pdg_id))
-    lifetime = events.hard_columns.get("lifetime", none)
     spin = events.hard_columns.get("spin", none + _UNPOLARISED)
     table = zip(
         events.pdg_id[rows].tolist(),
@@ -152,7 +154,7 @@ def _job(events: HardEvents, i: int, seed: int) -> tuple[int, int, float, list[t
         events.colours[rows].tolist(),
         events.p4[rows].tolist(),
         events.mass[rows].tolist(),
-        np.nan_to_num(lifetime[rows]).tolist(),
+        lifetimes(events)[rows].tolist(),
         np.nan_to_num(spin[rows], nan=_UNPOLARISED).tolist(),
         strict=True,
     )
@@ -180,7 +182,7 @@ def serve(to_read: int, to_write: int) -> None:
                 signal.setitimer(signal.ITIMER_PROF, time_limit)
                 pythia.rndm.init(seed)
                 events.current = process, scale, rows
-                answer = _particles(pythia, history) if pythia.next() else None
+                answer = _particles(pythia, history, rows) if pythia.next() else None
                 signal.setitimer(signal.ITIMER_PROF, 0.0)
                 connection.send(answer)
     except (EOFError, OSError):  # the parent has no more events, or is gone
@@ -195,9 +197,17 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _particles(pythia: Any, history: bool) -> tuple[EventRecord, float]:
-    """Return the particles of the event that Pythia has completed, and its weight."""
-    return read_record(pythia.event, history=history), float(pythia.infoPython().weight())
+def _particles(pythia: Any, history: bool, rows: list[tuple[Any, ...]]) -> tuple[EventRecord, float]:
+    """Return the particles of the event that Pythia has completed, and its weight.
+
+    Args:
+        pythia: the Pythia.
+        history: whether to read what decayed too.
+        rows: the hard process that it was given.
+    """
+    flights = any(row[_LIFETIME_OF_ROW] > 0 for row in rows)
+    record = read_record(pythia.event, history=history, flights=flights)
+    return record, float(pythia.infoPython().weight())
 
 
 def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
