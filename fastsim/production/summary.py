@@ -30,6 +30,7 @@ LABELS = {
     "minimal_partons": "partons too soft for either, as one or two particles",
     "decayed_resonances": "resonances decayed by Pythia",
     "decayed_particles": "other unstable particles decayed by Pythia",
+    "assigned_colours": "events without colour tags, joined as their flavours allow",
     "undecayed_particles": "undecayed particles that are not final in nature",
     "unknown_particles": "particles of unknown species, left as they are",
 }
