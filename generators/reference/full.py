@@ -6,9 +6,11 @@ particles, and what decayed into them, belong to no parton (origin -1). An event
 
 Pythia takes the events as the reader of :mod:`fastsim.formats.lhe` understood them, each with weight one: it neither
 unweights nor rejects events by their weights, whatever the file's IDWTUP. Events without colour tags, which Pythia
-would reject, get those of a flow that their flavours allow (:func:`fastsim.event.singlets.assign_colours`). It runs in a process of its own
-(:mod:`generators.reference.full_process`), since some events make it loop for ever, where nothing inside its process
-could stop it. Such an event is left out too, and counted in the tally ``endless_events`` of a neighbour.
+rejects, get those of a flow that their flavours allow (:func:`fastsim.event.singlets.assign_colours`).
+
+Pythia runs in a process of its own (:mod:`generators.reference.full_process`), since some events make it loop for ever,
+where nothing inside its process could stop it. Such an event is left out too, and counted in the tally
+``endless_events`` of a neighbour.
 """
 
 from __future__ import annotations
