@@ -40,7 +40,6 @@ LABELS = {
     "events_with_repeated_pileup": "events with more pile-up than its file has, repeated",
     "decayed_resonances": "resonances decayed by Pythia",
     "decayed_particles": "other unstable particles decayed by Pythia",
-    "assigned_colours": "events without colour tags, joined as their flavours allow",
     "undecayed_particles": "undecayed particles that are not final in nature",
     "unknown_particles": "particles of unknown species, left as they are",
 }

@@ -226,7 +226,7 @@ def test_events_without_colour_tags_get_a_flow(shared: Path, tmp_path: Path) -> 
     source.write_text(" 2 1 1 2 0 0 ".join(text.rsplit(" -2 1 1 2 0 0 ", 1)))
     summary = fastsim.reference(source, tmp_path / "a.h5", full=True, seed=3)
     assert summary.events == 3 and summary.notes == {"assigned_colours": 3, "rejected_events": 1}
-    assert ("events without colour tags, joined as their flavours allow", "3") in summary.rows()
+    assert ("events without colour tags, given a flow that their flavours allow", "3") in summary.rows()
     (events,) = hdf5.read_events(tmp_path / "a.h5")[1]
     assert events.particles is not None and np.allclose(events.particles.sums(), [500.0, 0, 0, 0], atol=1e-4)
     assert events.colours[:4].tolist() == [[0, 0], [0, 0], [501, 0], [0, 501]]
