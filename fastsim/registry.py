@@ -54,12 +54,14 @@ _KINDS = {
     "tree": "generators.hadrons.tree.model:TreeModel",
     "diffusion": "generators.hadrons.flow.model:DiffusionModel",
     "primary-tree": "generators.primary.tree.model:PrimaryTree",
+    "primary-flow": "generators.primary.flow.model:PrimaryFlow",
     "cascade": "generators.showers.cascade.source:CascadeModel",
 }
 _TRAININGS = {
     "tree": "generators.hadrons.train:train",
     "diffusion": "generators.hadrons.train:train",
     "primary-tree": "generators.primary.train:train",
+    "primary-flow": "generators.primary.train:train",
     "cascade": "generators.showers.train:train",
 }
 

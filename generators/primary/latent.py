@@ -301,6 +301,12 @@ class LatentModel(nn.Module):
             "extras": self.extras_flow.log_prob(extras, self._with_total(context, total)),
         }
 
+    def extras_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
+        """Compute the factor "extras" of :meth:`log_prob` alone, (N,)."""
+        total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
+        context = self._context(condition, counts, carrier)
+        return self.extras_flow.log_prob(extras, self._with_total(context, total))
+
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the mean negative log-likelihood of a set, "loss", and its three parts.
 
