@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Solver = Literal["euler", "heun", "dpm"]
+Solver = Literal["euler", "heun", "dpm", "rk2"]
 _TRAIN_TIMESTEPS = 1000
 """Timesteps of diffusers' schedulers between noise levels 0 and 1."""
 
@@ -67,18 +67,20 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     """Return a diffusers scheduler, set for at most ``num_inference_steps`` network evaluations.
 
     Args:
-        solver: "euler"; "heun", which evaluates the network twice in a step; or "dpm", the two-step multistep
-            DPM-Solver++.
+        solver: "euler"; "heun", which evaluates the network twice in a step; "dpm", the two-step multistep
+            DPM-Solver++; or "rk2", :class:`generators.nn.runge_kutta.FlowMatchRungeKuttaScheduler`, two evaluations in
+            a step too.
         num_inference_steps: the most network evaluations.
         shift: s, which moves the noise levels to s sigma / (1 + (s - 1) sigma): below 1 puts more steps near the data.
+            "rk2" has levels of its own.
 
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
     import diffusers
 
-    if num_inference_steps < (3 if solver == "heun" else 1):
-        raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3)")
+    if num_inference_steps < {"heun": 3, "rk2": 2}.get(solver, 1):
+        raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3, rk2 2)")
     if solver == "euler":
         result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
         levels = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]
@@ -91,12 +93,16 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
             _TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
         )
         result.set_timesteps(num_inference_steps)
+    elif solver == "rk2":
+        from generators.nn.runge_kutta import FlowMatchRungeKuttaScheduler
+
+        result = FlowMatchRungeKuttaScheduler(_TRAIN_TIMESTEPS)
+        result.set_timesteps(num_inference_steps)
     else:
-        raise ValueError(f"unknown solver {solver!r}: use euler, heun or dpm")
+        raise ValueError(f"unknown solver {solver!r}: use euler, heun, dpm or rk2")
     return result
 
 
-@torch.no_grad()
 def integrate(
     velocity: Callable[[Tensor, float], Tensor],
     noise: Tensor,
@@ -106,6 +112,8 @@ def integrate(
     shift: float = 1.0,
 ) -> Tensor:
     """Turn noise (T, D) at sigma = 1 into data (T, D): solve dx/dsigma = velocity(x, sigma) down to sigma = 0.
+
+    The result is differentiable in the noise and in what ``velocity`` depends on.
 
     Args:
         velocity: gives u (T, D) at x (T, D) and a noise level.
