@@ -120,6 +120,12 @@ class Layout:
             tuple(bias),
         )
 
+    def to(self, device: str | torch.device) -> Layout:
+        """Return the same on a device."""
+        columns = (self.index, self.counts, self.queries, self.keys, self.place)
+        bias = tuple(b.to(device) for b in self.bias)
+        return Layout(*(c.to(device) for c in columns), self.shapes, bias)
+
     def sum(self, values: Tensor) -> Tensor:
         """Sum token values (T, ...) over each set, (N, ...) in float32."""
         out = values.new_zeros((len(self.counts), *values.shape[1:]), dtype=torch.float32)

@@ -7,95 +7,26 @@ The latent holds the counts of a set by species, its carrier, its total four-mom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from typing import Any
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
+from fastsim.event import Floats, Partons
 from fastsim.sources.domains import Domain
-from generators.nn.flow_matching import Solver, integrate
+from fastsim.sources.source import RNG, generator
 from generators.nn.quantise import pack, unpack
-from generators.primary.flow.coordinates import decode, project
-from generators.primary.flow.network import Conditions, FlowConfig, Given, SetFlow
+from generators.primary.flow.drafts import Draft, draft, momenta
+from generators.primary.flow.guidance import Guidance, Observable
+from generators.primary.flow.network import FlowConfig, SetFlow
+from generators.primary.flow.sampler import sample_flow
 from generators.primary.latent import Latent, LatentModel
 from generators.primary.source import PrimaryModel
 from generators.primary.tokens import TokenSample
 from generators.training.config import from_dict
-
-
-def flow_momenta(flow: SetFlow, given: Given, noise: Tensor, **sampler: Any) -> Tensor:
-    """Turn noise into the four-momenta of tokens: a differentiable function of noise, ``given`` and weights.
-
-    Args:
-        flow: the flow.
-        given: what is known of the N sets.
-        noise: normal numbers, (M, 3).
-        sampler: ``solver``, ``num_inference_steps`` and ``shift`` instead of those of the flow's config; see
-            :func:`generators.nn.flow_matching.integrate`.
-
-    Returns:
-        Four-momenta in GeV in the axis frame, in float64, (M, 4): on the mass shells, with the given totals.
-    """
-    config = flow.config
-    settings = {"solver": config.solver, "num_inference_steps": config.num_inference_steps, "shift": config.shift}
-    conditions = flow.conditions_of(given)
-
-    def velocity(state: Tensor, sigma: float) -> Tensor:
-        result: Tensor = flow(state, state.new_full((len(given),), sigma), conditions)
-        return result
-
-    end = integrate(velocity, noise.float(), **{**settings, **sampler})
-    return place(end, given, conditions)
-
-
-def place(end: Tensor, given: Given, conditions: Conditions) -> Tensor:
-    """Turn standardised coordinates (M, 3) of tokens into their four-momenta (M, 4) in GeV in the axis frame."""
-    index, frame = given.index, given.frame
-    scaled = end * conditions.spread
-    x = torch.cat([scaled[:, :1] + conditions.mean[:, None], scaled[:, 1:]], 1).double()
-    p4 = decode(x, frame.energy[index], given.mass)
-    return frame.to_axis_frame(project(p4, given.mass, index, frame), index)
-
-
-def batches(counts: Ints, limit: int) -> Iterator[Ints]:
-    """Yield the numbers of sets in batches of at most ``limit`` tokens (or one set), similar lengths together."""
-    order = np.argsort(counts, kind="stable")
-    first = 0
-    while first < len(order):
-        ends = np.cumsum(counts[order[first:]])
-        last = first + max(1, int(np.searchsorted(ends, limit, side="right")))
-        yield order[first:last]
-        first = last
-
-
-@torch.no_grad()
-def sample_flow(
-    flow: SetFlow, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator, **sampler: Any
-) -> Floats:
-    """Draw the momenta of tokens whose species, masses and latents are given.
-
-    Args:
-        flow: the flow.
-        tokens: the tokens of N sets; their momenta are not looked at.
-        energy: half of the masses of the pairs in GeV, (N,).
-        latent: of the sets, with extras.
-        rng: all randomness.
-        sampler: see :func:`flow_momenta`.
-
-    Returns:
-        Four-momenta in GeV of the tokens in the axis frame, (M, 4).
-    """
-    given = Given.of(tokens, energy, latent)
-    noise = torch.randn(len(tokens.species), 3, generator=rng)
-    p4 = np.empty((len(tokens.species), 4))
-    for rows in batches(given.counts, flow.config.batch_tokens):
-        flat = ragged_indices(tokens.offsets, rows)
-        p4[flat] = flow_momenta(flow, given.rows(rows), noise[torch.from_numpy(flat)], **sampler).numpy()
-    return p4
 
 
 class PrimaryFlow(PrimaryModel):
@@ -112,6 +43,7 @@ class PrimaryFlow(PrimaryModel):
 
     kind = "primary-flow"
     load_options = frozenset({"num_inference_steps"})
+    devices = ("cpu", "cuda")
 
     def __init__(
         self,
@@ -126,6 +58,7 @@ class PrimaryFlow(PrimaryModel):
         super().__init__(name, domain, latent, "float32")  # the network lowers its own precision
         self.flow, self._latent_config = flow, dict(latent_config or {})
         self.num_inference_steps = num_inference_steps or flow.config.num_inference_steps
+        self.guidance: Guidance | None = None
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> PrimaryFlow:
@@ -148,9 +81,43 @@ class PrimaryFlow(PrimaryModel):
         flow["network"]["blocks"] = list(flow["network"]["blocks"])
         return {"latent": self._latent_config, "flow": flow}
 
+    def move(self, device: str) -> None:
+        self.flow.to(device)
+
+    def guided(self, observable: Observable, strength: float) -> Self:
+        """Return the same model, with the same weights, that draws sets with larger values of an observable.
+
+        A negative strength makes them smaller. Four-momenta and species stay as the latent says; an evaluation of the
+        network costs about three times as much.
+
+        Args:
+            observable: see :data:`generators.primary.flow.guidance.Observable`; ``guidance.girth`` is one.
+            strength: in the inverse unit of the observable.
+        """
+        model = copy.copy(self)
+        model.guidance = Guidance(observable, strength)
+        return model
+
+    def draft(self, partons: Partons, *, rng: RNG = None, latent: Latent | None = None) -> Draft:
+        """Draw all but the momenta of the hadrons of N partons: see :class:`generators.primary.flow.drafts.Draft`.
+
+        Raises:
+            OutOfDomain: if a parton is outside the domain.
+        """
+        self.refuse_outside(partons)
+        return draft(self, partons, generator(rng), latent)
+
+    def momenta(self, draft: Draft, *, num_inference_steps: int | None = None) -> Tensor:
+        """Compute the four-momenta (M, 4) in GeV of a draft's hadrons, before decays, in the frame of the partons.
+
+        They are differentiable in the tensors of the draft - parton, latent, noise - and in the weights.
+        """
+        return momenta(self.flow, draft, num_inference_steps=num_inference_steps or self.num_inference_steps)
+
     def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
         """Draw the tokens' momenta; see :meth:`PrimaryModel.place`."""
-        return sample_flow(self.flow, tokens, energy, latent, rng, num_inference_steps=self.num_inference_steps)
+        settings = {"num_inference_steps": self.num_inference_steps, "guidance": self.guidance}
+        return sample_flow(self.flow, tokens, energy, latent, rng, **settings)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: the flow's matrices in eight bits, the others as for other models."""

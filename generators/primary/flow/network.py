@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -149,9 +149,20 @@ class Given:
         return len(self.counts)
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.pt.device
+
+    def to(self, device: str | torch.device) -> Given:
+        """Return the same on a device."""
+        sets = (self.flavour, self.pt, self.scale, self.energy, self.total, self.extras)
+        tokens = (self.species, self.carrier, self.mass)
+        return Given(*(a.to(device) for a in sets), self.counts, *(a.to(device) for a in tokens))
+
+    @property
     def index(self) -> Tensor:
         """The set of each token, (M,)."""
-        return torch.from_numpy(np.repeat(np.arange(len(self)), self.counts))
+        return torch.from_numpy(np.repeat(np.arange(len(self)), self.counts)).to(self.device)
 
     @property
     def frame(self) -> JetFrame:
@@ -161,7 +172,7 @@ class Given:
     @property
     def types(self) -> Tensor:
         """The type of each token, (M,)."""
-        return torch.where(self.carrier, CARRIER, torch.from_numpy(TYPE)[self.species])
+        return torch.where(self.carrier, CARRIER, torch.from_numpy(TYPE).to(self.device)[self.species])
 
     def context(self) -> Tensor:
         """Compute the contexts (N, C) before standardisation: parton, total momentum, extras and counts."""
@@ -179,10 +190,10 @@ class Given:
             (mass / self.frame.energy).log(),
             (velocity + _VELOCITY_OFFSET).log(),
             torch.asinh(across / K0),
-            torch.from_numpy(np.log(self.counts)),
+            torch.from_numpy(np.log(self.counts)).to(self.device),
             (free + _FREE_MASS_OFFSET).log(),
         ]
-        one_hot = self.flavour[:, None] == torch.tensor(FLAVOURS)
+        one_hot = self.flavour[:, None] == torch.tensor(FLAVOURS, device=self.device)
         return torch.cat([torch.stack(columns, 1), one_hot.double(), self.extras, torch.log1p(types.double())], 1)
 
     def rows(self, rows: Ints) -> Given:
@@ -285,6 +296,11 @@ class SetFlow(nn.Module):
         self.register_buffer("log_spread", torch.zeros(3, _NUM_COORDINATES))
         self.register_buffer("carrier_spread", torch.ones(()))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.context_mean.device
+
     def set_scales(self, given: Given, x: Tensor) -> None:
         """Set means and spreads of contexts and coordinates from training sets and the coordinates x (M, 3)."""
         context, index, types = given.context(), given.index, given.types
@@ -330,10 +346,10 @@ class SetFlow(nn.Module):
             mass: of the tokens in GeV, (T,).
         """
         numbers, energy, mass = context.float(), energy.float(), mass.float()
-        layout = Layout.of(counts, self.config.network)
+        layout = Layout.of(counts, self.config.network).to(energy.device)
         index, log_energy = layout.index, energy.log()
         regressors = torch.stack([log_energy, layout.counts.float().log()], 1)
-        own = torch.from_numpy(TYPE)[species]
+        own = torch.from_numpy(TYPE).to(energy.device)[species]
         types = torch.where(carrier, CARRIER, own)
         base = torch.where(carrier, _given_logit(numbers, energy, mass, index), (regressors @ self.slopes)[index])
         spread = (self.log_spread[0] + regressors @ self.log_spread[1:]).exp()[index]
@@ -342,7 +358,7 @@ class SetFlow(nn.Module):
         fixed = torch.cat(
             [
                 torch.stack([log_mass, (log_mass - log_energy[index]) / 3, carrier.float()], 1),
-                torch.from_numpy(CONTENT)[species].float(),
+                torch.from_numpy(CONTENT).to(energy.device)[species].float(),
             ],
             1,
         )
@@ -358,6 +374,11 @@ class SetFlow(nn.Module):
             layout,
         )
 
+    def set_precision(self, precision: Literal["float32", "bfloat16"]) -> None:
+        """Set the precision of the matrix products: "float32" for derivatives that differences can be held against."""
+        network = replace(self.config.network, precision=precision)
+        self.config, self.network.config = replace(self.config, network=network), network
+
     def conditions_of(self, given: Given) -> Conditions:
         """Compute the conditions of what is given of sets."""
         return self.conditions(
@@ -370,9 +391,9 @@ class SetFlow(nn.Module):
         level = sigma[layout.index, None]
         c_in, c_skip, c_out = preconditioning(level)
         tokens, of_sets, pairs = _features(x, conditions, with_pairs=self.config.network.pair_features > 0)
-        waves = x[:, :, None] * _FOURIER
+        waves = x[:, :, None] * _FOURIER.to(x.device)
         features = torch.cat([c_in * x, waves.sin().flatten(1), waves.cos().flatten(1), tokens, conditions.fixed], 1)
-        time = sigma[:, None] * _TIME_WAVES
+        time = sigma[:, None] * _TIME_WAVES.to(x.device)
         log_noise = torch.log(sigma[:, None] + 1e-2)
         context = torch.cat([conditions.context, time.sin(), time.cos(), log_noise, of_sets], 1)
         result: Tensor = c_skip * x + c_out * self.network(features, conditions.kind, context, layout, pairs)

@@ -14,8 +14,8 @@ from fastsim.event import Ints, ragged_indices
 from generators.hadrons.observables import distance
 from generators.hadrons.tokens import parton_energy
 from generators.nn.flow_matching import draw_sigma
-from generators.primary.flow.model import sample_flow
 from generators.primary.flow.network import FlowBatch, FlowConfig, Given, SetFlow, coordinates
+from generators.primary.flow.sampler import sample_flow
 from generators.primary.latent import Latent
 from generators.primary.tokens import SPECIES, TokenSample
 from generators.training.loop import FitResult, TrainingConfig, fit

@@ -1,0 +1,95 @@
+"""From noise to the four-momenta of tokens: the flow is integrated, decoded and projected onto the total momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastsim.event import Floats, Ints, ragged_indices
+from generators.nn.flow_matching import integrate
+from generators.primary.flow.coordinates import decode, project
+from generators.primary.flow.guidance import Guidance
+from generators.primary.flow.network import Conditions, Given, SetFlow
+from generators.primary.latent import Latent
+from generators.primary.tokens import TokenSample
+
+
+def flow_momenta(
+    flow: SetFlow, given: Given, noise: Tensor, *, guidance: Guidance | None = None, **sampler: Any
+) -> Tensor:
+    """Turn noise into the four-momenta of tokens: a differentiable function of noise, ``given`` and weights.
+
+    Args:
+        flow: the flow.
+        given: what is known of the N sets.
+        noise: normal numbers, (M, 3).
+        guidance: towards larger values of an observable; such samples are not differentiable.
+        sampler: ``solver``, ``num_inference_steps`` and ``shift`` instead of those of the flow's config; see
+            :func:`generators.nn.flow_matching.integrate`.
+
+    Returns:
+        Four-momenta in GeV in the axis frame, in float64, (M, 4): on the mass shells, with the given totals.
+    """
+    config = flow.config
+    settings = {"solver": config.solver, "num_inference_steps": config.num_inference_steps, "shift": config.shift}
+    conditions = flow.conditions_of(given)
+
+    def velocity(state: Tensor, sigma: float) -> Tensor:
+        result: Tensor = flow(state, state.new_full((len(given),), sigma), conditions)
+        return result
+
+    chosen: Callable[[Tensor, float], Tensor] = velocity
+    if guidance is not None:
+        chosen = guidance.of(velocity, lambda data: _placed(data, given, conditions), given.index, len(given))
+    return _placed(integrate(chosen, noise.float(), **{**settings, **sampler}), given, conditions)
+
+
+def _placed(data: Tensor, given: Given, conditions: Conditions) -> Tensor:
+    """Turn standardised coordinates (M, 3) of tokens into their four-momenta (M, 4) in GeV in the axis frame."""
+    index, frame = given.index, given.frame
+    scaled = data * conditions.spread
+    x = torch.cat([scaled[:, :1] + conditions.mean[:, None], scaled[:, 1:]], 1).double()
+    p4 = decode(x, frame.energy[index], given.mass)
+    return frame.to_axis_frame(project(p4, given.mass, index, frame), index)
+
+
+def _batches(counts: Ints, limit: int) -> Iterator[Ints]:
+    """Yield the numbers of sets in batches of at most ``limit`` tokens (or one set), similar lengths together."""
+    order = np.argsort(counts, kind="stable")
+    first = 0
+    while first < len(order):
+        ends = np.cumsum(counts[order[first:]])
+        last = first + max(1, int(np.searchsorted(ends, limit, side="right")))
+        yield order[first:last]
+        first = last
+
+
+@torch.no_grad()
+def sample_flow(
+    flow: SetFlow, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator, **sampler: Any
+) -> Floats:
+    """Draw the momenta of tokens whose species, masses and latents are given.
+
+    Args:
+        flow: the flow.
+        tokens: the tokens of N sets; their momenta are not looked at.
+        energy: half of the masses of the pairs in GeV, (N,).
+        latent: of the sets, with extras.
+        rng: all randomness.
+        sampler: see :func:`flow_momenta`.
+
+    Returns:
+        Four-momenta in GeV of the tokens in the axis frame, (M, 4).
+    """
+    given, device = Given.of(tokens, energy, latent), flow.device
+    noise = torch.randn(len(tokens.species), 3, generator=rng)  # by the CPU, whatever the device
+    p4 = np.empty((len(tokens.species), 4))
+    for rows in _batches(given.counts, flow.config.batch_tokens):
+        flat = ragged_indices(tokens.offsets, rows)
+        start = noise[torch.from_numpy(flat)].to(device)
+        p4[flat] = flow_momenta(flow, given.rows(rows).to(device), start, **sampler).cpu().numpy()
+    return p4
