@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -103,6 +103,21 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     return result
 
 
+def euler_between(levels: Sequence[float]) -> Any:
+    """Return a diffusers scheduler that takes one Euler step from each noise level to the next.
+
+    Raises:
+        ValueError: if the levels do not fall from 1 to 0.
+    """
+    import diffusers
+
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or any(np.diff(levels) >= 0):
+        raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0")
+    result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS)
+    result.set_timesteps(sigmas=list(levels[:-1]))
+    return result
+
+
 def integrate(
     velocity: Callable[[Tensor, float], Tensor],
     noise: Tensor,
@@ -110,6 +125,7 @@ def integrate(
     solver: Solver = "heun",
     num_inference_steps: int = 16,
     shift: float = 1.0,
+    levels: Sequence[float] = (),
 ) -> Tensor:
     """Turn noise (T, D) at sigma = 1 into data (T, D): solve dx/dsigma = velocity(x, sigma) down to sigma = 0.
 
@@ -121,11 +137,12 @@ def integrate(
         solver: see :func:`scheduler`, as for the other arguments.
         num_inference_steps: the most evaluations of ``velocity``.
         shift: of the noise levels.
+        levels: noise levels from 1 to 0 to take one Euler step each between, instead of what the other arguments say.
 
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
-    steps = scheduler(solver, num_inference_steps, shift)
+    steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
     x = noise
     for timestep in steps.timesteps:
         u = velocity(x, float(timestep) / _TRAIN_TIMESTEPS)

@@ -1,4 +1,4 @@
-r"""A scheduler for flow matching that keeps narrow features narrow: two-stage Runge-Kutta on even steps of logit(sigma).
+r"""A scheduler for flow matching that keeps narrow features narrow: two-stage Runge-Kutta, even steps of logit(sigma).
 
 A step from noise level :math:`\sigma` over :math:`h` takes the velocity there and at :math:`\sigma + \theta h`, and
 
@@ -9,8 +9,8 @@ methods for ordinary differential equations, section 232). In the data some dire
 those of hard hadrons about their jet's axis, for example. On the exact flow of a Gaussian whose standard deviation is
 anything from 0.02 to 1, N evaluations with theta = 1/2 + 0.8/N and levels even in logit(sigma) from log(N/3) down to
 -0.6 - 1.25 log N give its variance to 15% (root mean square of the logarithms over the widths) for N = 4, 1.6% for 8
-and 0.2% for 16; diffusers' Heun scheduler makes the narrow ones several times too wide. ``tests/generators/nn/test_runge_kutta.py``
-measures it.
+and 0.2% for 16; diffusers' Heun scheduler makes the narrow ones several times too wide. The tests of this module
+measure both.
 """
 
 from __future__ import annotations

@@ -105,9 +105,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     if kind not in _PARTICLES:
         raise FastsimError(f"{config_path}: kind {kind!r}: one of {', '.join(_PARTICLES)}")
     particles = _PARTICLES[kind]
-    check_keys(
-        config, (*_KEYS, particles.section), config_path, required=("name", "data", "latent", particles.section)
-    )
+    check_keys(config, (*_KEYS, particles.section), config_path, required=("name", "data", "latent", particles.section))
     seed = int(config.get("seed", 1))
     data_config = from_dict(DataConfig, config["data"], f"{config_path}: data")
     particle_config = from_dict(particles.training, config[particles.section], f"{config_path}: {particles.section}")

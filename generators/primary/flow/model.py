@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from fastsim.errors import FastsimError
 from fastsim.event import Floats, Partons
 from fastsim.sources.domains import Domain
 from fastsim.sources.source import RNG, generator
@@ -39,6 +40,9 @@ class PrimaryFlow(PrimaryModel):
         flow: places the tokens.
         latent_config: sizes of the latent model, for the card.
         num_inference_steps: network evaluations at most, instead of the flow config's.
+
+    Raises:
+        FastsimError: if the flow was distilled to another number of evaluations.
     """
 
     kind = "primary-flow"
@@ -57,7 +61,10 @@ class PrimaryFlow(PrimaryModel):
     ) -> None:
         super().__init__(name, domain, latent, "float32")  # the network lowers its own precision
         self.flow, self._latent_config = flow, dict(latent_config or {})
-        self.num_inference_steps = num_inference_steps or flow.config.num_inference_steps
+        steps = len(flow.config.levels) - 1
+        if steps > 0 and num_inference_steps not in (None, steps):
+            raise FastsimError(f"num_inference_steps = {num_inference_steps}: {name} was distilled to {steps}")
+        self.num_inference_steps = num_inference_steps or (steps if steps > 0 else flow.config.num_inference_steps)
         self.guidance: Guidance | None = None
 
     @classmethod
@@ -78,7 +85,7 @@ class PrimaryFlow(PrimaryModel):
 
     def config(self) -> dict[str, Any]:
         flow = asdict(self.flow.config)
-        flow["network"]["blocks"] = list(flow["network"]["blocks"])
+        flow["network"]["blocks"], flow["levels"] = list(flow["network"]["blocks"]), list(flow["levels"])
         return {"latent": self._latent_config, "flow": flow}
 
     def move(self, device: str) -> None:

@@ -86,6 +86,7 @@ class FlowConfig:
         length_power: a token of a set of n weighs n^(-length_power) in the loss.
         solver: see :func:`generators.nn.flow_matching.scheduler`.
         num_inference_steps: network evaluations at most.
+        levels: noise levels between the steps of a flow that was distilled to these, from 1 to 0; else none.
         shift: see :func:`generators.nn.flow_matching.scheduler`.
         batch_tokens: largest number of tokens in a batch when sampling.
     """
@@ -95,8 +96,9 @@ class FlowConfig:
     time_mean: float = 0.0
     time_width: float = 1.0
     length_power: float = 0.5
-    solver: Solver = "heun"
+    solver: Solver = "rk2"
     num_inference_steps: int = 16
+    levels: tuple[float, ...] = ()
     shift: float = 1.0
     batch_tokens: int = 8192
 
@@ -303,33 +305,29 @@ class SetFlow(nn.Module):
 
     def set_scales(self, given: Given, x: Tensor) -> None:
         """Set means and spreads of contexts and coordinates from training sets and the coordinates x (M, 3)."""
-        context, index, types = given.context(), given.index, given.types
+        context, index, types, rest = given.context(), given.index, given.types, ~given.carrier
         self.context_mean.copy_(context.mean(0))
         self.context_spread.copy_(context.std(0).clamp(min=1e-2))
         energy = given.frame.energy
         regressors = torch.stack([energy.log(), torch.from_numpy(np.log(given.counts))], 1)[index]
-        first = x[:, 0] - torch.where(
-            given.carrier, _given_logit(context.float(), energy.float(), given.mass.float(), index).double(), 0.0
-        )
+        said = _given_logit(context, energy, given.mass, index)
+        columns = torch.cat([regressors, (x[:, 0] - torch.where(rest, 0.0, said))[:, None]], 1)
         totals = torch.bincount(types, minlength=_NUM_TYPES) + 1.0
-
-        def centred(values: Tensor) -> tuple[Tensor, Tensor]:
-            means = sums(values, types, _NUM_TYPES) / totals[:, None]
-            return means, values - means[types]
-
-        means, parts = centred(torch.cat([regressors, first[:, None]], 1))
-        rest = ~given.carrier
-        slopes = torch.linalg.lstsq(parts[rest, :2], parts[rest, 2:]).solution[:, 0]
-        residual = parts[:, 2] - torch.where(rest, parts[:, :2] @ slopes, 0.0)
+        means = sums(columns, types, _NUM_TYPES) / totals[:, None]
+        centred = columns - means[types]
+        slopes = torch.linalg.lstsq(centred[rest, :2], centred[rest, 2:]).solution[:, 0]
         self.slopes.copy_(slopes)
-        self.type_mean.copy_(torch.where(torch.arange(_NUM_TYPES) == CARRIER, means[:, 2], means[:, 2] - means[:, :2] @ slopes))
-        self.carrier_spread.copy_(residual[given.carrier].std().clamp(min=1e-2) if given.carrier.any() else torch.ones(()))
+        self.type_mean.copy_(means[:, 2] - means[:, :2] @ slopes)
+        self.type_mean[CARRIER] = means[CARRIER, 2]
+        residual = centred[:, 2] - centred[:, :2] @ slopes
+        if not bool(rest.all()):
+            self.carrier_spread.copy_(centred[~rest, 2].std().clamp(min=1e-2))
         design = torch.cat([torch.ones_like(regressors[:, :1]), regressors], 1)
-        for column, values in enumerate((residual[rest], x[:, 1], x[:, 2])):
+        for column, values in enumerate((residual, x[:, 1], x[:, 2])):
             rows = rest if column == 0 else torch.ones_like(rest)
-            fit = torch.linalg.lstsq(design[rows], (values**2 + 1e-3).log()[:, None]).solution[:, 0]
-            ratio = (values**2 / (design[rows] @ fit).exp()).mean().log()
-            fit[0] += ratio
+            square = values[rows] ** 2
+            fit = torch.linalg.lstsq(design[rows], (square + 1e-3).log()[:, None]).solution[:, 0]
+            fit[0] += (square / (design[rows] @ fit).exp()).mean().log()  # so that the mean is 1, not that of the logs
             self.log_spread[:, column].copy_(fit / 2)
 
     def conditions(
@@ -406,15 +404,21 @@ class SetFlow(nn.Module):
         """
         layout = batch.conditions.layout
         x = interpolate(batch.x, batch.noise, batch.sigma[layout.index, None])
-        error = (self(x, batch.sigma, batch.conditions) - (batch.noise - batch.x)).square().sum(dim=1)
-        of_sets = layout.sum(error) / layout.counts
-        weight = layout.counts.float() ** (1 - self.config.length_power)
+        error = self(x, batch.sigma, batch.conditions) - (batch.noise - batch.x)
+        of_sets = layout.sum(error.detach().square().sum(dim=1)) / layout.counts
         early = (batch.sigma > 0.5).float()
         return {
-            "loss": (of_sets * weight).sum() / weight.sum(),
+            "loss": weighted_error(error, layout, self.config.length_power),
             "early": (of_sets * early).sum() / early.sum().clamp(min=1),
             "late": (of_sets * (1 - early)).sum() / (1 - early).sum().clamp(min=1),
         }
+
+
+def weighted_error(error: Tensor, layout: Layout, length_power: float) -> Tensor:
+    """Compute the mean squared error of tokens (T, 3), those of a set of n with the weight n^(-length_power)."""
+    of_sets = layout.sum(error.square().sum(dim=1)) / layout.counts
+    weight = layout.counts.float() ** (1 - length_power)
+    return (of_sets * weight).sum() / weight.sum()
 
 
 def _features(x: Tensor, conditions: Conditions, *, with_pairs: bool) -> tuple[Tensor, Tensor, list[Pairs] | None]:

@@ -28,14 +28,15 @@ def flow_momenta(
         given: what is known of the N sets.
         noise: normal numbers, (M, 3).
         guidance: towards larger values of an observable; such samples are not differentiable.
-        sampler: ``solver``, ``num_inference_steps`` and ``shift`` instead of those of the flow's config; see
-            :func:`generators.nn.flow_matching.integrate`.
+        sampler: ``solver``, ``num_inference_steps``, ``shift`` or ``levels`` instead of those of the flow's config;
+            see :func:`generators.nn.flow_matching.integrate`.
 
     Returns:
         Four-momenta in GeV in the axis frame, in float64, (M, 4): on the mass shells, with the given totals.
     """
     config = flow.config
-    settings = {"solver": config.solver, "num_inference_steps": config.num_inference_steps, "shift": config.shift}
+    names = ("solver", "num_inference_steps", "shift", "levels")
+    settings = {name: getattr(config, name) for name in names}
     conditions = flow.conditions_of(given)
 
     def velocity(state: Tensor, sigma: float) -> Tensor:

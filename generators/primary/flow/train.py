@@ -14,6 +14,7 @@ from fastsim.event import Ints, ragged_indices
 from generators.hadrons.observables import distance
 from generators.hadrons.tokens import parton_energy
 from generators.nn.flow_matching import draw_sigma
+from generators.primary.flow.distil import Distillation, Student, student_of
 from generators.primary.flow.network import FlowBatch, FlowConfig, Given, SetFlow, coordinates
 from generators.primary.flow.sampler import sample_flow
 from generators.primary.latent import Latent
@@ -34,6 +35,7 @@ class FlowTraining:
         num_validation: token sets, the last of the sample, that are held out for validation.
         num_validated: how many of them a validation takes.
         loop: length and rates.
+        distil: the teacher of a flow that is distilled to the noise levels in its config.
     """
 
     flow: FlowConfig = field(default_factory=FlowConfig)
@@ -41,6 +43,7 @@ class FlowTraining:
     num_validation: int = 6000
     num_validated: int = 2000
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=9000))
+    distil: Distillation | None = None
 
 
 def given_of(sample: TokenSample) -> Given:
@@ -54,7 +57,7 @@ def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int
     A validation draws tokens for the true latents of the held-out sets.
 
     Args:
-        flow: a new flow; its scales are taken from ``sample``.
+        flow: a new flow; its scales are taken from ``sample``, or with the weights from its teacher.
         sample: all token sets; the last ``config.num_validation`` are held out.
         config: how to train.
         seed: decides batches and validation noise, but not the initial weights.
@@ -63,17 +66,22 @@ def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int
     training, held_out = sample[: len(sample) - config.num_validation], sample[len(sample) - config.num_validation :]
     held_out = held_out[: config.num_validated]
     latent, energy = Latent.of(held_out), parton_energy(held_out.flavour, held_out.pt)
-    first = training[:_SETS_PER_BLOCK]
-    given = given_of(first)
-    flow.set_scales(given, coordinates(first, given))
+    module: nn.Module = flow
+    if config.distil is not None:
+        module = student_of(flow, config.distil, run_dir)
+    else:
+        first = training[:_SETS_PER_BLOCK]
+        given = given_of(first)
+        flow.set_scales(given, coordinates(first, given))
     batches = TrainingSet(flow, training, num_sets=config.batch_size, seed=seed)
 
     def validate(module: nn.Module) -> dict[str, float]:
-        assert isinstance(module, SetFlow)
+        trained = module.flow if isinstance(module, Student) else module
+        assert isinstance(trained, SetFlow)
         noise = torch.Generator().manual_seed(seed)
-        return distance(held_out, replace(held_out, p4=sample_flow(module, held_out, energy, latent, noise)))
+        return distance(held_out, replace(held_out, p4=sample_flow(trained, held_out, energy, latent, noise)))
 
-    return fit(flow, batches, config.loop, run_dir, validate=validate, select="w1")
+    return fit(module, batches, config.loop, run_dir, validate=validate, select="w1")
 
 
 class TrainingSet:

@@ -15,7 +15,11 @@ def test_the_cpu_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("device", "line"),
-    [("cuda", "device 'cuda': m runs on cpu only"), ("mps", "device 'mps': m runs on cpu only"), ("cpu:1", "use 'cpu'")],
+    [
+        ("cuda", "device 'cuda': m runs on cpu only"),
+        ("mps", "device 'mps': m runs on cpu only"),
+        ("cpu:1", "use 'cpu'"),
+    ],
 )
 def test_other_devices_are_refused(device: str, line: str) -> None:
     with pytest.raises(FastsimError, match=line):

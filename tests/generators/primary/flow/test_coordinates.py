@@ -61,9 +61,7 @@ def test_decode_inverts_encode() -> None:
     torch.testing.assert_close(decode(encode(p4, energy), energy, mass), p4, rtol=1e-8, atol=1e-9)
 
 
-@given(
-    st.lists(st.floats(-60, 60), min_size=3, max_size=3), st.floats(1.0, 5000.0), st.sampled_from(MASSES.tolist())
-)
+@given(st.lists(st.floats(-60, 60), min_size=3, max_size=3), st.floats(1.0, 5000.0), st.sampled_from(MASSES.tolist()))
 def test_decode_never_leaves_the_hemisphere(x: list[float], energy: float, mass: float) -> None:
     as_row = (torch.tensor([v], dtype=torch.float64) for v in (x, energy, mass))
     p4 = decode(*as_row)
