@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from generators.hadrons.flow.model import FlowConfig, SetFlow
-from generators.hadrons.flow.train import TrainingSet
 from generators.hadrons.latent import FEATURES, CountModel, Latent, LatentModel
-from generators.hadrons.tokens import SPECIES, TokenSample
+from generators.hadrons.tokens import SPECIES, TokenSample, parton_energy
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import COS_THETA, PHI, SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
 from generators.hadrons.tree.train import resample
 from generators.nn.flows import SplineFlow
 from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
+from generators.primary import gun
+from generators.primary import tokens as primary_tokens
+from generators.primary.flow.network import FlowConfig, SetFlow, coordinates
+from generators.primary.flow.sampler import sample_flow
+from generators.primary.flow.train import given_of
+from generators.primary.latent import Latent as PrimaryLatent
 from generators.reference.pythia import token_sample
 from generators.showers.cascade.splits import Rows, SplitNet
 
@@ -37,6 +42,13 @@ def sample() -> TokenSample:
     """Draw token sets of all flavours with Pythia."""
     rng = np.random.default_rng(1)
     return token_sample(rng.choice([1, 2, 3, 4, 5, 21], 30), np.exp(rng.uniform(3.0, 7.0, 30)), seed=3)
+
+
+@cache
+def primary_sample() -> primary_tokens.TokenSample:
+    """Draw sets of primary hadrons of all flavours with Pythia."""
+    rng = np.random.default_rng(1)
+    return gun.token_sample(rng.choice([1, 2, 3, 4, 5, 21], 30), np.exp(rng.uniform(1.7, 7.0, 30)), seed=3)
 
 
 @cache
@@ -282,20 +294,18 @@ def denoiser_output(net: SetDenoiser, sets: slice) -> Tensor:
 
 def set_flow() -> SetFlow:
     torch.manual_seed(7)
-    flow: SetFlow = shaken(SetFlow(FlowConfig(num_extras=4, network=NETWORK, solver="euler", num_inference_steps=3)))
-    flow.set_scales(sample(), Latent.of(sample()))
+    network = replace(NETWORK, pair_features=4)
+    flow: SetFlow = shaken(SetFlow(FlowConfig(network=network, num_inference_steps=4)))
+    given = given_of(primary_sample())
+    flow.set_scales(given, coordinates(primary_sample(), given))
     return flow
 
 
 def flow_output(flow: SetFlow, sets: slice) -> Tensor:
-    numbers = TrainingSet(flow, sample(), Latent.of(sample()), num_sets=1, seed=1)
-    rows = np.arange(len(sample()))[sets]
-    flat = np.concatenate([np.arange(sample().offsets[k], sample().offsets[k + 1]) for k in rows])
-    conditions = flow.conditions(
-        numbers.context[sets], numbers.energy[sets], sample().counts[sets], numbers.species[flat]
-    )
-    sigma = torch.linspace(0.1, 0.9, len(sample()))[sets]
-    velocity: Tensor = flow(torch.from_numpy(numbers.x[flat]), sigma, conditions)
+    part = primary_sample()[sets]
+    given = given_of(part)
+    sigma = torch.linspace(0.1, 0.9, len(primary_sample()))[sets]
+    velocity: Tensor = flow(coordinates(part, given).float(), sigma, flow.conditions_of(given))
     return velocity
 
 
@@ -307,7 +317,7 @@ def denoiser() -> SetDenoiser:
 
 NETWORKS = {
     "set-denoiser": Network(denoiser, denoiser_output, lambda: DENOISER_COUNTS),
-    "set-flow": Network(set_flow, flow_output, lambda: sample().counts),
+    "set-flow": Network(set_flow, flow_output, lambda: primary_sample().counts),
 }
 
 
@@ -387,16 +397,16 @@ def test_sets_do_not_see_each_other(name: str) -> None:
 
 
 def test_tokens_of_a_flow_follow_the_seed_and_not_the_batch() -> None:
-    flow, latent = set_flow(), Latent.of(sample())
+    flow, tokens = set_flow(), primary_sample()
+    latent, energy = PrimaryLatent.of(tokens), parton_energy(tokens.flavour, tokens.pt)
 
-    def tokens(flow: SetFlow, seed: int) -> TokenSample:
-        return flow.tokens(sample().flavour, sample().pt, latent, torch.Generator().manual_seed(seed))
+    def momenta(seed: int) -> NDArray[np.float64]:
+        return sample_flow(flow, tokens, energy, latent, torch.Generator().manual_seed(seed))
 
-    first, second, third = (tokens(flow, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first.p4, second.p4) and not np.array_equal(first.p4, third.p4)
-    assert np.array_equal(first.species_counts(), latent.counts)
-    object.__setattr__(flow.config, "batch_tokens", 100)
-    np.testing.assert_allclose(tokens(flow, 1).p4, first.p4, rtol=1e-2, atol=1e-3 * float(first.p4[:, 0].max()))
+    first, second, third = (momenta(seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second) and not np.array_equal(first, third)
+    flow.config = replace(flow.config, batch_tokens=100)
+    np.testing.assert_allclose(momenta(1), first, rtol=1e-2, atol=1e-3 * float(first[:, 0].max()))
 
 
 def test_a_flow_called_with_contexts_is_a_distribution() -> None:
