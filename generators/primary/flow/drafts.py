@@ -8,7 +8,7 @@ and the noise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -82,13 +82,13 @@ def draft(model: PrimaryFlow, partons: Partons, rng: np.random.Generator, latent
     return Draft(tokens, pdg_id, *(torch.tensor(c, dtype=torch.float64) for c in columns), noise)
 
 
-def momenta(flow: SetFlow, draft: Draft, *, num_inference_steps: int | None = None) -> Tensor:
+def momenta(flow: SetFlow, draft: Draft, **sampler: Any) -> Tensor:
     """Compute the four-momenta of the hadrons of a draft: differentiable in all its tensors and in the weights.
 
     Args:
         flow: the flow of the model.
         draft: N sets of M hadrons.
-        num_inference_steps: network evaluations, by default those of the flow's config.
+        sampler: see :func:`generators.primary.flow.sampler.flow_momenta`.
 
     Returns:
         Four-momenta in GeV in the frame of the partons, in float64, (M, 4): on the mass shells; each set has the total
@@ -96,8 +96,7 @@ def momenta(flow: SetFlow, draft: Draft, *, num_inference_steps: int | None = No
     """
     index, device = draft.index, flow.device
     given = given_of_draft(draft).to(device)
-    steps = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-    p4 = flow_momenta(flow, given, draft.noise.to(device), **steps).to(draft.noise.device)
+    p4 = flow_momenta(flow, given, draft.noise.to(device), **sampler).to(draft.noise.device)
     # see fastsim.event.frames.to_lab
     c, s, ch, sh = (x[index] for x in (draft.phi.cos(), draft.phi.sin(), draft.rapidity.cosh(), draft.rapidity.sinh()))
     along, px, py = p4[:, 1], p4[:, 3] * c + p4[:, 2] * s, p4[:, 3] * s - p4[:, 2] * c

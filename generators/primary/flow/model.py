@@ -117,9 +117,11 @@ class PrimaryFlow(PrimaryModel):
     def momenta(self, draft: Draft, *, num_inference_steps: int | None = None) -> Tensor:
         """Compute the four-momenta (M, 4) in GeV of a draft's hadrons, before decays, in the frame of the partons.
 
-        They are differentiable in the tensors of the draft - parton, latent, noise - and in the weights.
+        They are differentiable in the tensors of the draft - parton, latent, noise - and in the weights; those of a
+        guided model are not.
         """
-        return momenta(self.flow, draft, num_inference_steps=num_inference_steps or self.num_inference_steps)
+        steps = num_inference_steps or self.num_inference_steps
+        return momenta(self.flow, draft, num_inference_steps=steps, guidance=self.guidance)
 
     def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
         """Draw the tokens' momenta; see :meth:`PrimaryModel.place`."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastsim.event import Floats, Ints, ragged_indices
+from fastsim.event import Floats, Ints, offsets_from_counts, ragged_indices
 from generators.nn.flow_matching import integrate
 from generators.primary.flow.coordinates import decode, project
 from generators.primary.flow.guidance import Guidance
@@ -70,6 +70,16 @@ def _batches(counts: Ints, limit: int) -> Iterator[Ints]:
 
 
 @torch.no_grad()
+def batched_momenta(flow: SetFlow, given: Given, noise: Tensor, **sampler: Any) -> Tensor:
+    """Compute what :func:`flow_momenta` does, without derivatives, in batches of sets of similar sizes, on the CPU."""
+    offsets, device = offsets_from_counts(given.counts), flow.device
+    p4 = torch.empty((len(noise), 4), dtype=torch.float64)
+    for rows in _batches(given.counts, flow.config.batch_tokens):
+        flat = torch.from_numpy(ragged_indices(offsets, rows))
+        p4[flat] = flow_momenta(flow, given.rows(rows).to(device), noise[flat].to(device), **sampler).cpu()
+    return p4
+
+
 def sample_flow(
     flow: SetFlow, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator, **sampler: Any
 ) -> Floats:
@@ -86,11 +96,6 @@ def sample_flow(
     Returns:
         Four-momenta in GeV of the tokens in the axis frame, (M, 4).
     """
-    given, device = Given.of(tokens, energy, latent), flow.device
     noise = torch.randn(len(tokens.species), 3, generator=rng)  # by the CPU, whatever the device
-    p4 = np.empty((len(tokens.species), 4))
-    for rows in _batches(given.counts, flow.config.batch_tokens):
-        flat = ragged_indices(tokens.offsets, rows)
-        start = noise[torch.from_numpy(flat)].to(device)
-        p4[flat] = flow_momenta(flow, given.rows(rows).to(device), start, **sampler).cpu().numpy()
+    p4: Floats = batched_momenta(flow, Given.of(tokens, energy, latent), noise, **sampler).numpy()
     return p4

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastsim.errors import FastsimError, InvalidValue
 from fastsim.event import kinematics
 from fastsim.event.frames import to_axis
 from generators.nn.flow_matching import integrate
+from generators.primary.flow.calibration import strength_for
 from generators.primary.flow.guidance import Guidance, girth
 from generators.primary.flow.model import PrimaryFlow
 from tests.helpers.partons import spread
@@ -52,3 +54,23 @@ def test_girth_is_that_of_its_definition() -> None:
     p4 = torch.tensor([[2.0, 0.6, 0.8, 1.0], [1.0, 0.0, 0.0, 1.0], [3.0, 0.0, 3.0, 0.0]], dtype=torch.float64)
     values = girth(p4, torch.tensor([0, 0, 1]), 2)
     assert values.tolist() == pytest.approx([2 * np.pi / 4 / 3, np.pi / 2])
+
+
+def test_the_strength_of_a_ten_percent_shift_is_found(model: PrimaryFlow) -> None:
+    partons = spread([21, 1] * 40, [100.0] * 80)
+    strength = strength_for(model, partons, girth, 1.1, rng=1)
+    sets = [m.primary(partons, rng=2) for m in (model, model.guided(girth, strength))]
+    means = []
+    for drawn in sets:
+        p4 = torch.from_numpy(to_axis(drawn.p4, drawn.offsets, partons))
+        means.append(float(girth(p4, torch.from_numpy(drawn.index), len(drawn)).mean()))
+    assert means[1] / means[0] == pytest.approx(1.1, abs=0.02)
+    np.testing.assert_allclose(sets[1].sums(), sets[0].sums(), rtol=1e-9, atol=1e-7)
+
+
+def test_shifts_that_cannot_be_are_refused(model: PrimaryFlow) -> None:
+    partons = spread([1, 2], [50.0, 60.0])
+    with pytest.raises(InvalidValue, match="ratio = -1"):
+        strength_for(model, partons, girth, -1, rng=1)
+    with pytest.raises(FastsimError, match="no strength multiplies the mean by 2"):
+        strength_for(model, partons, lambda p4, index, num: p4.new_ones(num) + 0 * p4.sum(), 2.0, rng=1)
