@@ -61,10 +61,12 @@ _warned: set[str] = set()
 
 _KINDS = {
     "primary-tree": "generators.hadrons.tree.model:PrimaryTree",
+    "primary-flow": "generators.hadrons.flow.model:PrimaryFlow",
     "cascade": "generators.showers.cascade.source:CascadeModel",
 }
 _TRAININGS = {
     "primary-tree": "generators.hadrons.train:train",
+    "primary-flow": "generators.hadrons.train:train",
     "cascade": "generators.showers.train:train",
 }
 

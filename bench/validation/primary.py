@@ -23,14 +23,15 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
-from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.source import PrimaryModel
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
 from generators.reference.pythia import PythiaGun
 from metrics import MetricResult, Sample, jet_sample
 from metrics.registry import METRICS
 
-CELLS = {"u-20-60": 2, "u-60-200": 2, "c-60-200": 4, "b-60-200": 5, "g-60-200": 21, "g-200-600": 21}
+CELLS = ("u-20-60", "u-60-200", "c-60-200", "b-60-200", "g-60-200", "g-200-600")
+FLAVOURS = {"d": 1, "u": 2, "s": 3, "c": 4, "b": 5, "g": 21}
 METRIC_NAMES = ("auc", "auc_shapes", "content")
 COLUMNS = ("auc", "auc_shapes", "content jet_charge_0.5", "peak omega", "peak K*+", "peak phi", "peak D0", "peak D*+")
 SINGLETS = ((2, 20.0), (2, 91.2), (5, 91.2), (2, 500.0))
@@ -38,10 +39,12 @@ SINGLETS = ((2, 20.0), (2, 91.2), (5, 91.2), (2, 500.0))
 
 def partons(cell: str, num: int, seed: int) -> Partons:
     """Draw the partons of a cell: pT uniform in its logarithm."""
-    low, high = map(float, cell.split("-")[1:])
+    flavour, *bounds = cell.split("-")
+    low, high = map(float, bounds)
     rng = np.random.default_rng(seed)
     pt = np.exp(rng.uniform(np.log(low), np.log(high), num))
-    return Partons.from_pt_eta_phi(np.full(num, CELLS[cell]), pt, rng.uniform(-1, 1, num), rng.uniform(-3, 3, num))
+    eta, phi = rng.uniform(-1, 1, num), rng.uniform(-3, 3, num)
+    return Partons.from_pt_eta_phi(np.full(num, FLAVOURS[flavour]), pt, eta, phi)
 
 
 def judged(real: Sample, generated: Sample) -> dict[str, MetricResult]:
@@ -50,12 +53,12 @@ def judged(real: Sample, generated: Sample) -> dict[str, MetricResult]:
     return {r.name: r for r in results}
 
 
-def hemispheres(model: PrimaryTree, num: int, figures: dict[str, dict[str, float]]) -> Iterator[str]:
+def hemispheres(model: PrimaryModel, cells: list[str], num: int, figures: dict[str, dict[str, float]]) -> Iterator[str]:
     """Yield the rows of the table of hemispheres, and add what the trees say to ``figures`` as a card has it."""
     yield "| cell | sample | " + " | ".join(COLUMNS) + " |"
     yield "|---" * (2 + len(COLUMNS)) + "|"
     gun = PythiaGun()
-    for cell in CELLS:
+    for cell in cells:
         given = [partons(cell, num, seed) for seed in (1, 2, 3)]
         real = jet_sample(gun.sample(given[0], rng=1), given[0])
         samples = {
@@ -64,12 +67,12 @@ def hemispheres(model: PrimaryTree, num: int, figures: dict[str, dict[str, float
         }
         for name, sample in samples.items():
             found = judged(real, sample)
-            cells = [f"{found[c].value:.3f} ± {found[c].error:.3f}" if c in found else "" for c in COLUMNS]
+            values = [f"{found[c].value:.3f} ± {found[c].error:.3f}" if c in found else "" for c in COLUMNS]
             if name == model.name:
                 auc = found["auc"]
                 null = {"null": auc.null_value, "null_error": auc.null_error}
                 figures[f"auc/{cell}"] = {"value": auc.value, "error": auc.error, **null}
-            yield f"| {cell} | {name} | " + " | ".join(cells) + " |"
+            yield f"| {cell} | {name} | " + " | ".join(values) + " |"
 
 
 def pythia_singlets(flavour: int, mass: float, num: int) -> ParticleSet:
@@ -82,7 +85,7 @@ def pythia_singlets(flavour: int, mass: float, num: int) -> ParticleSet:
     return particle_sets(records)
 
 
-def singlets(model: PrimaryTree, num: int) -> Iterator[str]:
+def singlets(model: PrimaryModel, num: int) -> Iterator[str]:
     """Yield the rows of the table of singlets."""
     yield "| singlet | sample | charged multiplicity | its spread | total charge not 0 |"
     yield "|---|---|---|---|---|"
@@ -109,15 +112,17 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--model", default="hadron-tree")
+    parser.add_argument("--num-inference-steps", type=int, help="evaluations of a diffusion model's network")
+    parser.add_argument("--cells", nargs="*", default=list(CELLS), help="names of cells, such as u-60-200")
     parser.add_argument("--num", type=int, default=4000, help="sets of a cell")
     parser.add_argument("--write", action="store_true", help="into docs/models.md and the card")
     options = parser.parse_args()
-    model = fastsim.load_model(options.model)
-    if not isinstance(model, PrimaryTree):
+    model = fastsim.load_model(options.model, num_inference_steps=options.num_inference_steps)
+    if not isinstance(model, PrimaryModel):
         parser.error(f"{options.model} makes no primary hadrons")
     figures: dict[str, dict[str, float]] = {}
     text = ""
-    for rows in (singlets(model, options.num), hemispheres(model, options.num, figures)):
+    for rows in (singlets(model, options.num), hemispheres(model, options.cells, options.num, figures)):
         for row in rows:
             print(row, flush=True)
             text += row + "\n"

@@ -49,8 +49,9 @@ NUM_TOTAL = 3
 
 NUM_CONDITION = len(FLAVOURS) + 5
 """Inputs of a condition before those about the opposite set: flavour, three powers of log pT, two of log (scale/pT)."""
-_SMALL, _LEAST_LOGIT = 1e-6, -14.0
-_MAX_ANGLE = 0.499 * np.pi
+_SMALL = 1e-6
+LEAST_LOGIT, MAX_ANGLE = -14.0, 0.499 * np.pi
+"""Bounds of what the features of a total four-momentum say: of the mass's logit, and of the angle in rad."""
 _MASS_TRIALS, _MASS_ROOM = 20, 1 - 1e-6
 """Trials of masses that fit into a set, and how much of its mass they may take."""
 
@@ -163,13 +164,13 @@ def total_momentum(
     """
     full = 2 * energy
     free = np.maximum(full - least - opposite, 0.0)
-    mass = least + free * _sigmoid(np.maximum(features[:, MASS], _LEAST_LOGIT))
+    mass = least + free * _sigmoid(np.maximum(features[:, MASS], LEAST_LOGIT))
     mass = np.where(np.isnan(exact), mass, exact)
     left = np.maximum(full - mass - opposite, 0.0)
     recoil = np.where(np.isnan(back), opposite + left * _sigmoid(features[:, RECOIL]), back)
     product = (full - mass - recoil) * (full + mass + recoil) * (full - mass + recoil) * (full + mass - recoil)
     p = np.sqrt(np.maximum(product, 0.0)) / (2 * full)
-    angle = np.minimum(2 * np.arctan(np.exp(0.5 * features[:, ANGLE])), _MAX_ANGLE)
+    angle = np.minimum(2 * np.arctan(np.exp(0.5 * features[:, ANGLE])), MAX_ANGLE)
     across = p * np.sin(angle)
     momentum = np.stack([across * np.cos(azimuth), across * np.sin(azimuth), p * np.cos(angle)], -1)
     e = np.sqrt(p**2 + mass**2)
@@ -309,6 +310,12 @@ class LatentModel(nn.Module):
             "total": self.total_flow.log_prob(total, context),
             "extras": self.extras_flow.log_prob(extras, self._with_total(context, total)),
         }
+
+    def extras_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
+        """Compute the factor "extras" of :meth:`log_prob` alone, (N,)."""
+        total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
+        context = self._context(condition, counts, carrier)
+        return self.extras_flow.log_prob(extras, self._with_total(context, total))
 
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the mean negative log-likelihood of a set, "loss", and its three parts.
@@ -509,7 +516,7 @@ def total_features(total: Floats, least: Floats, energy: Floats, opposite: Float
         [
             _logit((mass - least) / np.maximum(2 * energy - least - opposite, _SMALL)),
             _logit((recoil - opposite) / np.maximum(2 * energy - mass - opposite, _SMALL)),
-            2 * np.log(np.tan(np.clip(angle, _SMALL, _MAX_ANGLE) / 2)),
+            2 * np.log(np.tan(np.clip(angle, _SMALL, MAX_ANGLE) / 2)),
         ],
         -1,
     )

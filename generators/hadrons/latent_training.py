@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.hadrons.counts import NUM_SIDE, least_masses
-from generators.hadrons.latent import MASS, RECOIL, Latent, LatentModel, side_of, total_features
+from generators.hadrons.latent import MASS, NUM_TOTAL, RECOIL, Latent, LatentModel, side_of, total_features
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.training.loop import FitResult, TrainingConfig, fit
 
@@ -64,20 +64,64 @@ def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, 
 
     The last tenth of the sample, 20,000 sets at most, is held out. A run in ``run_dir`` is resumed.
     """
-    num_validation = min(20_000, len(sample) // 10)
-    num_training = len(sample) - num_validation
     rows = _LatentRows(model, sample, seed)
-    model.set_scales(rows.features[0][:num_training])
+    model.set_scales(rows.features[0][: _num_training(sample)])
+    return _fit(model, rows, sample, config, seed, run_dir)
+
+
+class _Extras(nn.Module):
+    """The extras of a latent model, whose other parts are given."""
+
+    def __init__(self, model: LatentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """Compute the mean negative log-likelihood of the extras: see :meth:`LatentModel.loss`."""
+        condition, counts, carrier, features, _, _ = batch
+        return -self.model.extras_log_prob(condition, counts, carrier, features).mean()
+
+
+def fit_extras(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
+    """Train the extras of a latent model whose other parts are trained, and leave these as they are.
+
+    See :func:`fit_latent`.
+    """
+    rows = _LatentRows(model, sample, seed)
+    model.extras_flow.set_scales(rows.features[0][: _num_training(sample), NUM_TOTAL:])
+    model.requires_grad_(False)
+    model.extras_flow.requires_grad_(True)
+    result = _fit(_Extras(model), rows, sample, config, seed, run_dir)
+    model.requires_grad_(True)
+    return result
+
+
+def _num_training(sample: TokenSample) -> int:
+    """Return how many sets are not held out."""
+    return len(sample) - min(20_000, len(sample) // 10)
+
+
+def _fit(
+    model: LatentModel | _Extras,
+    rows: _LatentRows,
+    sample: TokenSample,
+    config: LatentTraining,
+    seed: int,
+    run_dir: Path,
+) -> FitResult:
+    """Train a model on random rows, and keep the checkpoint with the best loss of those held out."""
+    num_training = _num_training(sample)
 
     def batch(step: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng(np.random.SeedSequence([seed, step]))
         return rows.batch(torch.from_numpy(rng.integers(0, num_training, config.batch_size)), rng)
 
     def validate(module: nn.Module) -> dict[str, float]:
-        assert isinstance(module, LatentModel)
+        assert isinstance(module, LatentModel | _Extras)
         rng = np.random.default_rng(seed)
         with torch.no_grad():
             losses = module.loss(rows.batch(torch.arange(num_training, len(sample)), rng))
+        losses = losses if isinstance(losses, dict) else {"loss": losses}
         return {name: float(value) for name, value in losses.items()}
 
     return fit(model, batch, config.loop, run_dir, validate=validate, select="loss")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastsim.errors import FastsimError, WeightsError
+from fastsim.errors import WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import Domain
@@ -29,6 +29,7 @@ from generators.hadrons.tokens import (
     parton_energy,
     to_particles,
 )
+from generators.nn.devices import checked
 
 
 def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
@@ -56,6 +57,8 @@ class PrimaryModel(HadronSource, nn.Module):
     has_history = True
     load_options: ClassVar[frozenset[str]] = frozenset()
     """Keyword arguments that :meth:`from_card` takes in addition to ``device``."""
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    """Kinds of torch devices that the model runs on."""
     has_extras = True
     """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
 
@@ -169,12 +172,11 @@ class PrimaryModel(HadronSource, nn.Module):
 
         Raises:
             WeightsError: if config and weights do not fit each other.
-            FastsimError: if ``device`` is not "cpu", the only one that the models were tried on.
+            FastsimError: if models of this kind do not run on ``device``, or it is not there.
         """
         from safetensors.torch import load_file
 
-        if device != "cpu":
-            raise FastsimError(f"device {device!r}: {card.name} runs on cpu only")
+        checked(device, cls.devices, card.name)
         assert isinstance(card.domain, Domain)  # cards of these kinds have no other
         try:
             model = cls.build(card.name, card.domain, {**card.config, **options})
@@ -186,7 +188,11 @@ class PrimaryModel(HadronSource, nn.Module):
             line = " ".join(str(error).split())
             raise WeightsError(f"{weights}: weights and card of {card.name} do not fit: {line[:200]}") from error
         model.card, model.sha256 = card, card.sha256
+        model.move(device)
         return model.eval()
+
+    def move(self, device: str) -> None:
+        """Move the networks that a device other than the CPU is for to it; latents and decays stay on the CPU."""
 
     def save(self, folder: Path, *, version: str, training: dict[str, Any]) -> Path:
         """Write card and weights under the model's name, and return the path of the card.

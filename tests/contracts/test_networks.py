@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from generators.hadrons.counts import CountModel, may_carry
+from generators.hadrons.flow.network import FlowConfig, SetFlow, coordinates
+from generators.hadrons.flow.sampler import sample_flow
+from generators.hadrons.flow.train import given_of
 from generators.hadrons.gun import token_sample
 from generators.hadrons.latent import FEATURES, Latent, LatentModel
-from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT, SPECIES, TokenSample
+from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT, SPECIES, TokenSample, parton_energy
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import COS_THETA, PHI, SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
@@ -319,6 +323,23 @@ def denoiser_output(net: SetDenoiser, sets: slice) -> Tensor:
     return result
 
 
+def set_flow() -> SetFlow:
+    torch.manual_seed(7)
+    network = replace(NETWORK, pair_features=4)
+    flow: SetFlow = shaken(SetFlow(FlowConfig(network=network, num_inference_steps=4)))
+    given = given_of(sample())
+    flow.set_scales(given, coordinates(sample(), given))
+    return flow
+
+
+def flow_output(flow: SetFlow, sets: slice) -> Tensor:
+    part = sample()[sets]
+    given = given_of(part)
+    sigma = torch.linspace(0.1, 0.9, len(sample()))[sets]
+    velocity: Tensor = flow(coordinates(part, given).float(), sigma, flow.conditions_of(given))
+    return velocity
+
+
 def denoiser() -> SetDenoiser:
     torch.manual_seed(8)
     net: SetDenoiser = shaken(SetDenoiser(5, 3, 4, 2, NETWORK))
@@ -327,6 +348,7 @@ def denoiser() -> SetDenoiser:
 
 NETWORKS = {
     "set-denoiser": Network(denoiser, denoiser_output, lambda: DENOISER_COUNTS),
+    "set-flow": Network(set_flow, flow_output, lambda: sample().counts),
 }
 
 
@@ -403,6 +425,19 @@ def test_sets_do_not_see_each_other(name: str) -> None:
     with torch.no_grad():
         whole, some = network.output(net, slice(None)), network.output(net, slice(1, 3))
     torch.testing.assert_close(some, whole[ends[0] : ends[2]], rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_of_a_flow_follow_the_seed_and_not_the_batch() -> None:
+    flow, tokens = set_flow(), sample()
+    latent, energy = Latent.of(tokens), parton_energy(tokens.flavour, tokens.pt)
+
+    def momenta(seed: int) -> NDArray[np.float64]:
+        return sample_flow(flow, tokens, energy, latent, torch.Generator().manual_seed(seed))
+
+    first, second, third = (momenta(seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second) and not np.array_equal(first, third)
+    flow.config = replace(flow.config, batch_tokens=100)
+    np.testing.assert_allclose(momenta(1), first, rtol=1e-2, atol=1e-3 * float(first[:, 0].max()))
 
 
 def test_a_flow_called_with_contexts_is_a_distribution() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fastsim
@@ -29,8 +30,24 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def written(path: Path, **changes: Any) -> Path:
-    path.write_text(json.dumps({**CONFIG, **changes}))
+FLOW = {
+    **{key: value for key, value in CONFIG.items() if key not in ("kind", "tree")},
+    "kind": "primary-flow",
+    "flow": {
+        "batch_size": 16,
+        "num_validation": 20,
+        "num_validated": 10,
+        "flow": {
+            "num_inference_steps": 4,
+            "network": {"width": 16, "heads": 2, "context_width": 16, "blocks": ["attention"], "pair_features": 4},
+        },
+        "loop": SHORT,
+    },
+}
+
+
+def written(path: Path, *, base: dict[str, Any] = CONFIG, **changes: Any) -> Path:
+    path.write_text(json.dumps({**base, **changes}))
     return path
 
 
@@ -46,6 +63,25 @@ def test_a_config_becomes_a_model(tmp_path: Path) -> None:
     fastsim.load_model(fastsim.train(other, tmp_path / "other"))
 
 
+def test_a_diffusion_model_takes_the_latent_of_a_tree(tmp_path: Path) -> None:
+    extras = {"init": "hadron-tree", "batch_size": 16, "loop": SHORT}
+    config = written(tmp_path / "tiny.json", base=FLOW, latent=extras)
+    card = fastsim.train(config, tmp_path / "run")
+    model, tree = fastsim.load_model(card), fastsim.load_model("hadron-tree")
+    partons = spread([1, 5, 21], [20.0, 40.0, 60.0])
+    sets = model.sample(partons, rng=1)
+    assert (sets.counts > 0).all() and np.isfinite(sets.p4).all()
+    # counts and total four-momenta are those of the tree model
+    ours, theirs = (m.draw_latent(partons, np.random.default_rng(1)) for m in (model, tree))
+    np.testing.assert_array_equal(ours.counts, theirs.counts)
+    np.testing.assert_array_equal(ours.total, theirs.total)
+    assert ours.extras.shape == (3, 5)
+    # a model of the kind has all of the latent: nothing of it is trained
+    other = written(tmp_path / "other.json", base=FLOW, name="other", latent=str(card))
+    fastsim.load_model(fastsim.train(other, tmp_path / "other"))
+    assert not (tmp_path / "other" / "latent").exists()
+
+
 def test_a_wrong_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="hadron-tree is a tree model: it has no latent for this kind"):
         fastsim.train(written(tmp_path / "a.json", latent="hadron-tree"), tmp_path / "run")
@@ -54,3 +90,6 @@ def test_a_wrong_config_is_named(tmp_path: Path) -> None:
     wrong = {**CONFIG["tree"], "network": {"depth": 3}}
     with pytest.raises(FastsimError, match="depth"):
         fastsim.train(written(tmp_path / "c.json", tree=wrong), tmp_path / "run")
+    with pytest.raises(FastsimError, match="leave out 'network'"):
+        latent = {"init": "hadron-tree", "network": {"count_width": 8}}
+        fastsim.train(written(tmp_path / "d.json", base=FLOW, latent=latent), tmp_path / "run")

@@ -21,7 +21,7 @@ Tags = tuple[int, int]
 
 @pytest.fixture(scope="module")
 def model() -> HadronSource:
-    return fastsim.load_model("hadron-tree-primary")
+    return fastsim.load_model("hadron-tree")
 
 
 def annihilation(
