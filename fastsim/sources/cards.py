@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "hadron-tree"
 """The shipped model that validates best (docs/models.md)."""
+PRIMARY_MODEL = "hadron-tree-primary"
+"""The shipped model of primary hadrons, which has a likelihood."""
 
 HADRONS, SHOWERS = "hadrons", "showers"
 """The results of models, as cards and :func:`available` name them."""

@@ -21,6 +21,7 @@ from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.decays import decay
 from generators.hadrons.tokens import condition, parton_energy
 from generators.primary.latent import Latent, LatentModel, tokens_of
+from generators.primary.likelihood import primary_hadrons, summed, tokens_of_sets, with_carriers
 from generators.primary.tokens import CONJUGATE, IDS, TokenSample, parton_content, to_particles
 
 
@@ -141,6 +142,25 @@ class PrimaryModel(HadronSource, nn.Module):
         order = np.argsort(tokens.index % num, kind="stable")
         offsets = offsets_from_counts(tokens.counts[:num] + tokens.counts[num:])
         return ParticleSet(offsets, IDS[species[order]], p4[order])
+
+    def log_likelihood(
+        self, partons: Partons, particles: ParticleSet, *, numbers: Ints | None = None, whole_events: bool = False
+    ) -> Floats:
+        """Compute the log-density of the primary hadrons of N partons, (N,); see :meth:`HadronSource.log_likelihood`.
+
+        The measure is that of the model's ``log_prob``. Which hadron carries the parton's quark is summed over.
+        """
+        density = getattr(self, "log_prob", None)
+        if density is None:
+            return super().log_likelihood(partons, particles)
+        self.refuse_outside(partons)
+        if len(partons) == 0:
+            return np.zeros(0)
+        names = np.arange(len(partons)) if numbers is None else numbers
+        primary = primary_hadrons(particles, names)
+        tokens = tokens_of_sets(partons, primary, names, whole_events=whole_events)
+        copies, source = with_carriers(tokens)
+        return summed(density(copies), source, len(tokens))
 
     @torch.no_grad()
     def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Latent:
