@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fastsim.event.species import charges
 from fastsim.sources.hadrons import HadronSource
 from generators.hadrons.step import Hadronize
 from generators.reference.pythia import PythiaGun
+from tests.helpers.events import file
 from tests.helpers.sources import closure, hard_event
 
 Tags = tuple[int, int]
@@ -120,3 +122,21 @@ def test_partons_joined_to_the_beams_stay_hemispheres(model: HadronSource) -> No
     event = replace(event, colours=np.array([[501, 0], [0, 502], [501, 0], [0, 502]]), scale=np.array([9.0]))
     done = Hadronize(model, PythiaGun()).step(event, rng=np.random.default_rng(1))
     assert done.notes == {"partons": 2, "low_scales": 2} and closure(done) < 1e-9
+
+
+def test_a_run_names_the_file_of_such_an_event(tmp_path: Path) -> None:
+    def text(energy: float, first: int, second: int) -> str:
+        half = energy / 2
+        rows = [
+            f"11 -1 0 0 0 0 0 0 {half} {half} 0 0 9",
+            f"-11 -1 0 0 0 0 0 0 {-half} {half} 0 0 9",
+            f"{first} 1 1 2 501 0 {half} 0 0 {half} 0 0 9",
+            f"{second} 1 1 2 0 501 {-half} 0 0 {half} 0 0 9",
+        ]
+        return "\n".join(["<event>", f"4 1 1.0 {energy} 0.007 0.12", *rows, "</event>", ""])
+
+    path = tmp_path / "light.lhe"
+    path.write_text(file(text(91.2, 2, -2), text(6.9, 5, -4)))
+    with pytest.raises(InvalidEvent, match=r"light\.lhe, event 1: the colour singlet of partons 5, -4 has a mass of"):
+        fastsim.reference(path, tmp_path / "light.h5")
+    assert fastsim.reference(path, tmp_path / "good.h5", num_events=1).notes == {}
