@@ -145,6 +145,10 @@ class HadronSource(Source[Partons]):
         """Decay what :meth:`draw` gives, in any frame; a source that draws final particles returns them."""
         return particles
 
+    def takes(self, pairs: PartonPairs) -> NDArray[np.bool_]:
+        """Return which of N singlets :meth:`draw_pairs` is valid for: by default those with both partons inside."""
+        return self.domain.contains(pairs.partons(0)) & self.domain.contains(pairs.partons(1))
+
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
         """Draw the hadrons of N singlets at rest, one set for each, the first parton along +z.
 

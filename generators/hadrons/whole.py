@@ -91,8 +91,7 @@ class WholeSinglets:
         by_source = np.zeros(len(found), dtype=bool) | source.has_chains
         if source.has_pairs:
             two = np.flatnonzero(found.counts == 2)
-            pairs = whole.pairs(two)
-            by_source[two] |= source.domain.contains(pairs.partons(0)) & source.domain.contains(pairs.partons(1))
+            by_source[two] |= source.takes(whole.pairs(two))
         kept = by_source | reference.has_chains
         return cls(events, found[kept], rest[kept[found.index]], scale[kept], by_source[kept])
 

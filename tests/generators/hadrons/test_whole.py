@@ -12,7 +12,7 @@ import fastsim
 from fastsim.errors import InvalidEvent
 from fastsim.event import HardEvents, kinematics
 from fastsim.event.species import charges
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.hadrons.step import Hadronize
 from generators.reference.pythia import PythiaGun
 from tests.helpers.events import file
@@ -81,6 +81,19 @@ def test_pairs_outside_the_models_limits_go_whole_to_pythia(model: HadronSource)
     event = annihilation([(3, (501, 0)), (-3, (0, 501))], energy=8.0)
     done = Hadronize(model, PythiaGun()).step(event, rng=np.random.default_rng(1))
     assert done.notes == {"partons": 2, "fallback_partons": 2, "partons_elsewhere": 2} and closure(done) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("flavour", "energy", "inside"),
+    [(2, 10.0, True), (2, 9.99, False), (21, 4000.0, True), (21, 4001.0, False), (5, 11.0, False), (4, 10.0, True)],
+)
+def test_the_models_singlets_are_those_from_10_gev_to_4_tev(
+    model: HadronSource, flavour: int, energy: float, inside: bool
+) -> None:
+    pair = PartonPairs(np.array([[flavour, flavour if flavour == 21 else -flavour]]), np.array([energy]))
+    assert model.takes(pair).tolist() == [inside]
+    low = PartonPairs(pair.pdg_id, pair.mass, np.array([0.9]))
+    assert model.takes(low).tolist() == [False], "showers start at 1 GeV in training"
 
 
 def test_scalup_is_where_the_shower_of_a_hard_process_starts() -> None:
