@@ -100,6 +100,18 @@ class WholeSinglets:
         two = self.singlets[chosen]
         return PartonPairs(self.events.pdg_id[two.partons].reshape(-1, 2), two.mass, self.scale[chosen])
 
+    def low(self, tolerance: float) -> Bools:
+        """Return which singlets (S,) are pairs whose showers start below the momentum of their partons.
+
+        Args:
+            tolerance: relative distance below it within which a shower starts at it.
+        """
+        two = np.flatnonzero(self.singlets.counts == 2)
+        pairs = self.pairs(two)
+        result = np.zeros(len(self), dtype=bool)
+        result[two] = pairs.starting_scale < pairs.momenta * (1 - tolerance)
+        return result
+
     def draw(self, source: HadronSource, reference: HadronSource, rng: np.random.Generator) -> tuple[ParticleSet, Ints]:
         """Draw the hadrons of all singlets, in their rest frames.
 

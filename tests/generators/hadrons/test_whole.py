@@ -100,7 +100,7 @@ def test_scalup_is_where_the_shower_of_a_hard_process_starts() -> None:
     def particles(scale: float) -> float:
         events = HardEvents.concatenate([annihilation(PAIR, energy=500.0, scale=scale)] * 60)
         done = Hadronize(PythiaGun(), PythiaGun()).step(events, rng=np.random.default_rng(1))
-        assert done.particles is not None
+        assert done.particles is not None and done.notes.get("low_scales", 0) == (120 if 0 < scale < 250 else 0)
         return float(done.particles.counts.mean())
 
     assert particles(2.0) < particles(0.0) - 5
