@@ -152,3 +152,14 @@ def test_a_run_names_the_file_of_such_an_event(tmp_path: Path) -> None:
     path.write_text(file(text(91.2, 2, -2), text(6.9, 5, -4)))
     with pytest.raises(InvalidEvent, match=r"light\.lhe, event 1: the colour singlet of partons 5, -4 has a mass of"):
         fastsim.reference(path, tmp_path / "light.h5")
+
+
+def test_soft_partons_of_powheg_are_pythias_not_pions(model: HadronSource, shared: Path) -> None:
+    events = fastsim.read(shared / "lhe" / "powheg-box-v2-hvq.lhe")
+    assert isinstance(events, HardEvents)
+    done = Hadronize(model, PythiaGun()).step(events, rng=np.random.default_rng(1))
+    assert closure(done) < 1e-9 and done.notes["partons"] == 10
+    assert done.notes["fallback_partons"] == done.notes["soft_partons"] >= 7
+    # systems of less than 4 GeV have no mass for a charmed hadron beside the Z
+    lost = np.flatnonzero(done.hard_columns["hadrons_from"] == 2)
+    assert set(np.abs(events.pdg_id[lost]).tolist()) <= {4}
