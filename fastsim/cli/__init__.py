@@ -30,6 +30,7 @@ COMMANDS = (
     "showers",
     "evaluate",
     "train",
+    "pipeline",
     "models",
     "merge",
     "verify",
