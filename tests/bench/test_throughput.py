@@ -12,6 +12,7 @@ import pytest
 from bench import production_cost, throughput
 from bench.speed import bench_partons
 from bench.throughput import PYTHIA, Setting
+from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.source import PrimaryModel
 
 EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
@@ -40,7 +41,7 @@ def test_options_change_the_model() -> None:
     rows = throughput.variants(["hadron-tree", "hadron-diffusion"])
     assert rows["8 network evaluations"] == [None, None, Setting("hadron-diffusion", steps=8)]
     diffusion = throughput.load("hadron-diffusion", 8)
-    assert isinstance(diffusion, DiffusionModel) and diffusion.num_inference_steps == 8
+    assert isinstance(diffusion, PrimaryFlow) and diffusion.num_inference_steps == 8
 
 
 def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:
