@@ -74,7 +74,7 @@ def table(costs: dict[str, list[Cost]], sizes: tuple[int, int]) -> str:
     lines = ["| time | generate: start / s | ms a dijet | reference: start / s | ms a dijet | break-even |"]
     lines.append("|---|---|---|---|---|---|")
     for kind, label in (("processor", "of the processor"), ("wall", "by the clock")):
-        model, reference = (line(*costs[command], sizes, kind) for command in COMMANDS)
+        model, reference = (line(costs[name][0], costs[name][1], sizes, kind) for name in COMMANDS)
         cells = [f"{value:.2f}" for start, slope in (model, reference) for value in (start, 1e3 * slope)]
         lines.append(f"| {label} | {' | '.join(cells)} | {break_even(model, reference):,.0f} |")
     return "\n".join(lines)
