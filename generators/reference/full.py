@@ -94,6 +94,7 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
     endless: list[int] = []
     records: list[EventRecord] = []
     factors: list[float] = []
+    told = False
     for i, answer in enumerate(pythia.complete(events, step.seed)):
         if isinstance(answer, EndlessEvent):
             endless.append(len(completed))
@@ -106,6 +107,9 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
             completed.append(i)
             records.append(answer.record)
             factors.append(answer.weight)
+        elif not told and (why := _foreign(events, i, step.run)):
+            told = True
+            logger.warning("event %d: Pythia rejects it: %s", events.number[i], why)
     chosen = events[np.array(completed, dtype=np.int64)]
     particles = particle_sets(records)
     if not step.history:
@@ -117,3 +121,14 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
         return chosen
     # the next event counts those before it, the last one those after it; the run counts all that are missing
     return chosen.tally(ENDLESS_EVENTS, np.minimum(np.array(endless, dtype=np.int64), len(completed) - 1))
+
+
+def _foreign(events: HardEvents, i: int, run: RunInfo) -> str:
+    """Say which incoming leptons of event ``i`` come out of beams of hadrons, where Pythia has none; else nothing."""
+    rows = np.arange(events.offsets[i], events.offsets[i + 1])
+    incoming = events.pdg_id[rows[events.status[rows] == -1]].tolist()
+    leptons = [pdg_id for pdg_id in incoming if 11 <= abs(pdg_id) <= 16]
+    if not leptons or min(map(abs, run.beam_pdg_id)) < 100:
+        return ""
+    beams = " and ".join(map(str, run.beam_pdg_id))
+    return f"incoming {' and '.join(map(str, leptons))} in the beams {beams} of the init block, where there are none"
