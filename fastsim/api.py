@@ -31,7 +31,8 @@ from fastsim.production.startup import starting
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.collisions import HARD, Collisions
+from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
@@ -69,7 +70,13 @@ def generate(
     device: str = "cpu",
     latent: bool = False,
     record: str = FULL,
+    tau0_max: float = TAU0_MAX,
     final_status: Sequence[int] = (1,),
+    event: str = HARD,
+    rest: PathLike | None = None,
+    pileup: float = 0.0,
+    pileup_events: PathLike | None = None,
+    beam_spot: float = 35.0,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons and write them.
@@ -90,7 +97,8 @@ def generate(
         model: the source of hadrons for the step hadrons: a name or path as :func:`load_model` takes it, or any
             :class:`~fastsim.sources.hadrons.HadronSource`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``; a list,
-            or a text with commas.
+            or a text with commas. Steps of your own stand among them, as ``package.module:object`` or by the name of
+            an entry point (:func:`fastsim.blocks.steps.load_step`), or alone on a file of events.
         shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
             ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
             ``copper-towers``.
@@ -101,7 +109,18 @@ def generate(
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
             hadrons gives them; ``"final"`` for the final particles alone.
+        tau0_max: particles with a mean proper lifetime times c above this, in mm, are stable. At 10 these are K0S and
+            hyperons, which decay at 1000; below 0.1 charm and bottom hadrons stay. Models that make final particles
+            take the default only.
         final_status: status codes of the final particles of a HepMC input.
+        event: ``"hard"`` for the hadrons of the hard partons alone, ``"full"`` for whole collisions of hadron beams,
+            with initial-state radiation, multiparton interactions and beam remnants; events of other beams stay hard.
+        rest: the source of what whole collisions have besides: the path of a library that ``fastsim library rests``
+            made, or ``"pythia"``, which makes one for each event; by default the library of this machine, which is made
+            first where it is not there yet. Pythia makes what the library has none for.
+        pileup: mean of the Poisson number of minimum-bias collisions to add to each event.
+        pileup_events: file to draw them from, HepMC of any origin, .h5 or .root; by default Pythia's, made once.
+        beam_spot: standard deviation of their places along the beam in mm, and of ct; the event's own is one of them.
         options: seed, range, workers and the like: the attributes of
             :class:`~fastsim.production.options.RunOptions`. With the step ``calorimeter`` the workers are Geant4's
             where that makes showers.
@@ -116,23 +135,39 @@ def generate(
     words = stages.parse(steps)
     with_cells = stages.CALORIMETER in words
     _check_options(with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent)
+    base = stages.chain_of(words)
     if stages.HADRONS not in words:
         if model is not None or num_inference_steps is not None:
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
         model = REFERENCE
     given = open_input(input, final_status=final_status)
     _refuse_output(output, run)
-    reads = _files(model, shower_model)
+    collisions = Collisions(event, rest, pileup, pileup_events, beam_spot)
+    if collisions.any and stages.HADRONS not in words and stages.PYTHIA not in words:
+        raise FastsimError("whole collisions and pile-up need partons: use them with the step hadrons or pythia")
+    reads = _files(model, shower_model, rest, pileup_events)
     with ExitStack() as stack:
         with starting():
             stack.enter_context(one_torch_thread())
+            own = stages.own_steps(words)
+            if not base:
+                return run_events(given, output, stages.own_stages(given, words, own, record=record), run)
             source = load_model(
                 DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
-            )
+            ).with_tau0_max(tau0_max)
         if not with_cells:
-            chain = stages.hadron_stages(given, source, latent=latent, output=output, record=record)
+            chain = stages.hadron_stages(
+                given,
+                source,
+                latent=latent,
+                output=output,
+                record=record,
+                collisions=collisions,
+                own=own,
+                workers=run.workers,
+            )
             return run_events(given, output, chain.reading(reads), run)
-        hadrons = None if words == (stages.CALORIMETER,) else source
+        hadrons = None if base == (stages.CALORIMETER,) else source
         cells = stages.cell_stages(
             given,
             words,
@@ -143,6 +178,8 @@ def generate(
             options=run,
             fallback=shower_fallback,
             record=record,
+            collisions=collisions,
+            own=own,
         )
         with cells as (chain, run):
             return run_events(given, output, chain.reading(reads), run)
@@ -155,6 +192,7 @@ def reference(
     full: bool = False,
     pythia_settings: Sequence[str] = (),
     record: str = FULL,
+    tau0_max: float = TAU0_MAX,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons with Pythia, and write them.
@@ -168,7 +206,7 @@ def reference(
             of the gun on each parton.
         pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it
             merge samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
-        record: see :func:`generate`.
+        record, tau0_max: see :func:`generate`.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -183,9 +221,9 @@ def reference(
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
     _refuse_output(output, run)
     chain = (
-        stages.full_stages(given, run, tuple(pythia_settings), record=record)
+        stages.full_stages(given, run, tuple(pythia_settings), record=record, tau0_max=tau0_max)
         if full
-        else stages.hadron_stages(given, load_model(REFERENCE), record=record)
+        else stages.hadron_stages(given, load_model(REFERENCE).with_tau0_max(tau0_max), record=record)
     )
     return run_events(given, output, chain, run)
 

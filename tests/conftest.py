@@ -42,3 +42,11 @@ def examples() -> Path:
 def rng() -> np.random.Generator:
     """A fixed seed for every test."""
     return np.random.default_rng(20_261)
+
+
+@pytest.fixture(scope="session")
+def rest_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small library of rests for protons of 13 TeV, made by Pythia."""
+    from fastsim.registry import make_rests
+
+    return make_rests(tmp_path_factory.mktemp("rests") / "rests.h5", energy=13000.0, num=100, seed=5)

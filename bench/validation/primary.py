@@ -23,10 +23,10 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
-from generators.primary.gun import PrimaryGun
-from generators.primary.source import PrimaryModel
+from generators.hadrons.source import PrimaryModel
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
+from generators.reference.pythia import PythiaGun
 from metrics import MetricResult, Sample, jet_sample
 from metrics.registry import METRICS
 
@@ -57,7 +57,7 @@ def hemispheres(model: PrimaryModel, cells: list[str], num: int, figures: dict[s
     """Yield the rows of the table of hemispheres, and add what the trees say to ``figures`` as a card has it."""
     yield "| cell | sample | " + " | ".join(COLUMNS) + " |"
     yield "|---" * (2 + len(COLUMNS)) + "|"
-    gun = PrimaryGun()
+    gun = PythiaGun()
     for cell in cells:
         given = [partons(cell, num, seed) for seed in (1, 2, 3)]
         real = jet_sample(gun.sample(given[0], rng=1), given[0])
@@ -111,7 +111,7 @@ def singlets(model: PrimaryModel, num: int) -> Iterator[str]:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--model", default="hadron-tree-primary")
+    parser.add_argument("--model", default="hadron-tree")
     parser.add_argument("--num-inference-steps", type=int, help="evaluations of a diffusion model's network")
     parser.add_argument("--cells", nargs="*", default=list(CELLS), help="names of cells, such as u-60-200")
     parser.add_argument("--num", type=int, default=4000, help="sets of a cell")

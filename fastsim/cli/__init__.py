@@ -28,6 +28,7 @@ COMMANDS = (
     "generate",
     "reference",
     "showers",
+    "library",
     "evaluate",
     "train",
     "models",

@@ -8,13 +8,22 @@ from typing import Any
 import click
 
 from fastsim.cli import showers
-from fastsim.cli.options import as_path, event_input, event_options, final_status_option, model_option, run_options
+from fastsim.cli.options import (
+    as_path,
+    collision_options,
+    event_input,
+    event_options,
+    final_status_option,
+    model_option,
+    run_options,
+)
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
 
 @click.command("generate", short_help="Hadrons, and calorimeter cells, from a model.")
 @event_options
 @model_option
+@collision_options
 @stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
@@ -29,7 +38,13 @@ def command(
     gun: str | None,
     output: str,
     record: str,
+    tau0_max: float,
     model: str | None,
+    event: str,
+    rest: str | None,
+    pileup: float,
+    pileup_events: Path | None,
+    beam_spot: float,
     num_inference_steps: int | None,
     device: str,
     latent: bool,
@@ -46,6 +61,9 @@ def command(
     Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
     counted in the summary.
 
+    --event full makes whole collisions of hadron beams: with initial-state radiation, multiparton interactions and beam
+    remnants, drawn from a library of Pythia's. --pileup MU adds further collisions.
+
     --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
     pythia,calorimeter takes the hadrons from Pythia; --steps calorimeter takes those of a HepMC, HDF5 or ROOT file.
     Single showers are made by fastsim showers.
@@ -57,6 +75,7 @@ def command(
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
+      fastsim generate events.lhe.gz -o events.hepmc3.gz --event full --pileup 50
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
       fastsim generate events.lhe.gz -o slice3.hepmc3.gz --slice 3/20 --workers 4 --resume
       fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
@@ -72,7 +91,12 @@ def command(
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
         "record": None if record == "full" else record,
+        "tau0_max": None if tau0_max == 10.0 else tau0_max,
         "final_status": None if final_status == (1,) else final_status,
+        "event": None if event == "hard" else event,
+        "rest": rest,
+        "pileup": pileup or None,
+        "pileup_events": pileup_events,
     }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model=model, geant4_data=None, options=options)
@@ -97,7 +121,13 @@ def command(
             device=device,
             latent=latent,
             record=record,
+            tau0_max=tau0_max,
             final_status=final_status,
+            event=event,
+            rest=rest,
+            pileup=pileup,
+            pileup_events=pileup_events,
+            beam_spot=beam_spot,
             **options,
             progress=report,
         )

@@ -237,6 +237,52 @@ def event_options(function: F) -> F:
                 show_default=True,
                 help="full: with the hadrons that decayed, and where; final: final particles alone.",
             ),
+            click.option(
+                "--tau0-max",
+                metavar="MM",
+                type=click.FloatRange(0),
+                default=10.0,
+                show_default=True,
+                help="Particles with a c*tau above this are stable: K0S and hyperons at 10, not at 1000.",
+            ),
+        ],
+    )
+
+
+def collision_options(function: F) -> F:
+    """Add the options that say what events of hadron colliders hold besides the hadrons of the hard partons."""
+    return decorated(
+        function,
+        [
+            click.option(
+                "--event",
+                type=click.Choice(("hard", "full")),
+                default="hard",
+                show_default=True,
+                help="hard: the hadrons of the hard partons; full: whole collisions of hadron beams.",
+            ),
+            click.option(
+                "--rest",
+                metavar="PATH|pythia",
+                help="Of whole collisions: a library (.h5) or pythia.  [default: this machine's library]",
+            ),
+            click.option(
+                "--pileup", metavar="MU", type=float, default=0.0, help="Mean number of minimum-bias collisions to add."
+            ),
+            click.option(
+                "--pileup-events",
+                metavar="FILE",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                help="File to draw them from (HepMC, .h5 or .root).  [default: Pythia's, made once]",
+            ),
+            click.option(
+                "--beam-spot",
+                metavar="MM",
+                type=float,
+                default=35.0,
+                show_default=True,
+                help="Spread of the collisions along the beam.",
+            ),
         ],
     )
 

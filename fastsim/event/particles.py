@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastsim.errors import InvalidValue
 from fastsim.event import kinematics, species
@@ -21,6 +21,7 @@ from fastsim.event.arrays import (
     four_momenta,
     ints,
     is_number,
+    offsets_from_counts,
     ragged_indices,
     row_number,
     same_fields,
@@ -134,6 +135,10 @@ class Particles(FourMomenta):
         if is_number(rows):
             number = row_number(rows, len(self))
             return Particle(int(self.pdg_id[number]), self.p4[number])
+        return self._rows(rows)
+
+    def _rows(self, rows: Rows) -> Self:
+        """Return the particles of a slice, a mask or an array of indices."""
         return type(self)(self.pdg_id[rows], self.p4[rows])
 
     def __iter__(self) -> Iterator[Particle]:
@@ -163,19 +168,56 @@ class Particles(FourMomenta):
         return cls(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Partons(Particles):
     """N partons: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV.
+
+    ``scale`` (N,) is where their showers start at most, in GeV; None, or more than pT, stands for pT.
 
     >>> partons = Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0])
     >>> len(partons), partons[:1].p4.tolist(), partons.pt.round(6).tolist()
     (2, [[100.0, 100.0, 0.0, 0.0]], [100.0, 50.0])
+    >>> Partons(partons.pdg_id, partons.p4, scale=[20.0, 80.0]).starting_scale.round(6).tolist()
+    [20.0, 50.0]
     """
 
+    scale: Floats | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale is None:
+            return
+        object.__setattr__(self, "scale", floats("scale", self.scale))
+        if self.scale.shape != (len(self),):
+            raise InvalidValue(f"{len(self)} partons, but scale has shape {self.scale.shape}")
+        if not (self.scale > 0).all():
+            row = int(np.argmin(self.scale > 0))
+            raise InvalidValue(f"parton {row}: scale = {self.scale[row]:g}, must be above 0 GeV")
+
+    @property
+    def starting_scale(self) -> Floats:
+        """Where the partons' showers start, in GeV, (N,): at ``scale``, but not above pT."""
+        return self.pt if self.scale is None else np.minimum(self.scale, self.pt)
+
+    def _rows(self, rows: Rows) -> Self:
+        return type(self)(self.pdg_id[rows], self.p4[rows], None if self.scale is None else self.scale[rows])
+
     @classmethod
-    def from_pt_eta_phi(cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike) -> Partons:
+    def concatenate(cls, batches: Sequence[Self]) -> Self:
+        """Return the partons of at least one batch as one batch."""
+        scale = None
+        if any(b.scale is not None for b in batches):
+            scale = np.concatenate([b.starting_scale for b in batches])
+        return cls(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]), scale)
+
+    @classmethod
+    def from_pt_eta_phi(
+        cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike, *, scale: ArrayLike | None = None
+    ) -> Partons:
         """Return partons from pT (GeV), pseudorapidity and azimuth (rad), each (N,) or a number for all.
 
         Their masses are those that the Pythia gun gives its partons (:data:`fastsim.event.species.PARTON_MASSES`).
+        ``scale``, where their showers start, is pT by default.
 
         Raises:
             InvalidValue: if a PDG id is no quark's or gluon's, a pT is not positive, a value is not finite, or the
@@ -205,7 +247,8 @@ class Partons(Particles):
                 allowed = "above 0 GeV" if name == "pT" else "finite"
                 raise InvalidValue(f"parton {row}: {name} = {values[row]:g}, must be {allowed}")
         m = np.array([PARTON_MASSES[abs(int(i))] for i in ids], dtype=np.float64)
-        return cls(ids.copy(), p4_from_pt_eta_phi_m(given["pT"], given["eta"], given["phi"], m))
+        start = None if scale is None else np.broadcast_to(floats("scale", scale), size).copy()
+        return cls(ids.copy(), p4_from_pt_eta_phi_m(given["pT"], given["eta"], given["phi"], m), start)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -353,6 +396,37 @@ class ParticleSet(FourMomenta, Ragged):
         """Return the final particles alone."""
         return ParticleSet(self.offsets, self.pdg_id, self.p4)
 
+    def keeping(self, mask: NDArray[np.bool_]) -> ParticleSet:
+        """Return the sets with those final particles alone that a mask (M,) names, and all decayed ones.
+
+        >>> ParticleSet([0, 2], [211, 22], np.ones((2, 4))).keeping(np.array([False, True])).pdg_id.tolist()
+        [22]
+        """
+        counts = np.bincount(self.index[mask], minlength=len(self))
+        history = self.history
+        if history is not None:
+            history = replace(history, mother=history.mother[mask], vertex=history.vertex[mask])
+        return ParticleSet(offsets_from_counts(counts), self.pdg_id[mask], self.p4[mask], history)
+
+    def roots(self) -> tuple[Ints, Ints]:
+        """Return what each particle comes from: the particle that the partons became and that led to it.
+
+        Returns:
+            For the final particles (M,) and for the decayed ones (D,) the row of that particle: k for row k of the
+            decayed particles, D + k for row k of the final ones.
+        """
+        if self.history is None:
+            return np.arange(len(self.pdg_id)), np.zeros(0, np.int64)
+        before = self.history.decayed
+        size = len(before.pdg_id)
+        above = before.mother + before.offsets[before.index]
+        root: Ints = np.where(before.mother < 0, np.arange(size), above)
+        while ((further := root[root]) != root).any():
+            root = further
+        above = self.history.mother + before.offsets[self.index]
+        own = size + np.arange(len(self.pdg_id))
+        return np.where(self.history.mother < 0, own, np.append(root, 0)[above]), root
+
     def of_decayed(self, values: Ints) -> Ints:
         """Carry values of the final particles up to those that decayed into them.
 
@@ -408,3 +482,50 @@ class ParticleSet(FourMomenta, Ragged):
                 np.concatenate([h.vertex for h in known]),
             )
         return cls(**cls._joined(batches), history=history)
+
+    @classmethod
+    def overlaid(cls, batches: Sequence[ParticleSet]) -> ParticleSet:
+        """Return N sets, the i-th with the particles of the i-th sets of all batches, one batch after the other.
+
+        Where a batch has a history and another has none, nothing is known of the other's particles.
+
+        Args:
+            batches: at least one batch of N sets.
+
+        >>> one, two = (ParticleSet([0, 1, 2], [k, k], np.ones((2, 4))) for k in (211, 22))
+        >>> ParticleSet.overlaid([one, two]).pdg_id.tolist()
+        [211, 22, 211, 22]
+        """
+        joined = cls.concatenate([replace(batch, history=None) for batch in batches])
+        rows = _by_set([batch.index for batch in batches])
+        counts = np.sum([batch.counts for batch in batches], axis=0)
+        history = None
+        if any(batch.history is not None for batch in batches):
+            known = [b.history or History.unknown(len(b), len(b.pdg_id)) for b in batches]
+            before = [history.decayed for history in known]
+            shifts = np.cumsum([np.zeros(len(batches[0]), np.int64), *(d.counts for d in before)], axis=0)
+            above = [
+                np.where(h.mother < 0, -1, h.mother + shift[b.index])
+                for b, h, shift in zip(batches, known, shifts[:-1], strict=True)
+            ]
+            further = [
+                np.where(d.mother < 0, -1, d.mother + shift[d.index])
+                for d, shift in zip(before, shifts[:-1], strict=True)
+            ]
+            order = _by_set([d.index for d in before])
+            everything = Decayed.concatenate(before)
+            decayed = Decayed(
+                offsets_from_counts(shifts[-1]),
+                everything.pdg_id[order],
+                everything.p4[order],
+                np.concatenate(further)[order],
+                everything.vertex[order],
+            )
+            places = np.concatenate([h.vertex for h in known])
+            history = History(decayed, np.concatenate(above)[rows], places[rows])
+        return cls(offsets_from_counts(counts), joined.pdg_id[rows], joined.p4[rows], history)
+
+
+def _by_set(index: Sequence[Ints]) -> Ints:
+    """Return the order of the items of several batches, one after the other, that puts those of one set together."""
+    return np.argsort(np.concatenate(index), kind="stable")

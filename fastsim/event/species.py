@@ -44,6 +44,9 @@ QUARKS = {"d": 1, "u": 2, "s": 3, "c": 4, "b": 5}
 PARTON_MASSES: dict[int, float] = {1: 0.33, 2: 0.33, 3: 0.5, 4: 1.5, 5: 4.8, 21: 0.0}
 """Constituent masses (GeV) that the Pythia gun gives its partons."""
 
+PILE_UP = 83
+"""PDG id of the pseudoparticle that stands for a further collision: 81-100 are the numbers left to generators."""
+
 STABLE = tuple(pdg for pdg in MASSES if pdg not in (111, 221, 3212))
 """Species with c*tau > 10 mm: what an event generator hands to a detector simulation."""
 

@@ -77,6 +77,8 @@ class Record:
         self.num_incoming = np.bincount(events.index[events.status == -1], minlength=size)
         self.num_beams = np.where((self.num_incoming == 2) & (min(run.beam_energy) > 0), 2, 0)
         groups = [*self._initial(events, run), *self._hard_and_final(events)]
+        remnants = np.bincount(groups[NUM_INITIAL - 1].event, minlength=size)
+        self.num_to_hard = self.num_incoming + np.where(_is_whole(events), remnants, 0)
         kind = np.repeat(np.arange(len(groups)), [len(group.event) for group in groups])
         columns = (np.concatenate(column) for column in zip(*groups, strict=True))
         event, pdg_id, p4, mass, status, source, entry, key, vertex = columns
@@ -121,9 +123,12 @@ class Record:
         return Vertices(row[far], identity[far], mother[far], vertex[row[far]])
 
     def incoming_numbers(self, event: int) -> range:
-        """Return the numbers of an event's incoming particles."""
+        """Return the numbers of the particles that end at an event's hard vertex.
+
+        These are the incoming ones, and, where all of the collision begins there, what these leave of the beams.
+        """
         first = int(self.num_beams[event]) + 1
-        return range(first, first + int(self.num_incoming[event]))
+        return range(first, first + int(self.num_to_hard[event]))
 
     def displaced_of(self, event: int) -> slice:
         """Return the rows, in ``displaced``, of an event's vertices."""
@@ -219,10 +224,11 @@ class Record:
         event = np.concatenate([history.decayed.index, final.index])
         others = np.ones(len(origin), dtype=bool)
         others[owned[same]] = False
+        apart = np.concatenate([history.decayed.pdg_id, final.pdg_id]) == species.PILE_UP
         return hard, _decayed_and_final(
             final,
             history,
-            np.where(above >= 0, above + events.offsets[event], top[event]),
+            np.where(above >= 0, above + events.offsets[event], np.where(apart, ROOT, top[event])),
             above,
             np.flatnonzero(others),
             len(index),
@@ -268,6 +274,15 @@ def _decayed_and_final(
         generation * (above.max(initial=0) + 2) + above,
         vertex,
     )
+
+
+def _is_whole(events: HardEvents) -> NDArray[np.bool_]:
+    """Return which events (E,) have particles of the collision itself that come from none of its hard entries."""
+    final = events.particles
+    if final is None or events.origin is None:
+        return np.zeros(len(events), dtype=bool)
+    primary = np.ones(len(final.pdg_id), dtype=bool) if final.history is None else final.history.mother < 0
+    return np.asarray(np.bincount(final.index[primary & (events.origin < 0)], minlength=len(events)) > 0)
 
 
 def _at_primary(rows: Ints) -> Floats:

@@ -52,8 +52,9 @@ class Stages:
         """Raise FastsimError if the Steps cannot start from an input."""
         if isinstance(given, EventFileInput) and self.step is not None:
             raise FastsimError(f"{given.path}: has hadrons, not partons; run the step calorimeter alone")
+        carries = frozenset({"hadrons"}) if self.of_run is not None else given.carries
         steps = [step for step in (self.step, self.blocks) if step is not None]
-        Pipeline(steps, given=given.carries)  # says what is missing
+        Pipeline(steps, given=carries)  # says what is missing
 
     def reading(self, files: tuple[PathLike, ...]) -> Stages:
         """Return a copy with other files that the Steps were read from."""
@@ -138,7 +139,8 @@ def _chunks(
         return
     # the events that blocks start from are computed in threads and not stored: that is quick, and blocks are stored
     align = 1 if stages.per_event_seeds else EVENTS_PER_BLOCK
-    info, chunks = given.chunks(stages.step, seed, events, runner=ChunkRunner(options.num_threads), align=align)
+    step = stages.of_run or stages.step
+    info, chunks = given.chunks(step, seed, events, runner=ChunkRunner(options.num_threads), align=align)
     with closing(chunks):
         yield (
             info,

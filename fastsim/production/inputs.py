@@ -216,7 +216,9 @@ class LheInput(Input):
                         yield replace(chunk, content=chunk.content[keep], notes=notes)
                 if notes := left_out.notes(math.inf, np.zeros(0, np.int64)):
                     yield Chunk(chunk_number + 1, run.no_events(), notes=notes)
-            except InvalidEvent:
+            except InvalidEvent as error:  # the reader names the file, a Step does not know it
+                if str(error).startswith("event ") and self.paths:
+                    raise InvalidEvent(f"{os.fspath(self.paths[0])}, {error}") from error
                 raise
             except FastsimError as error:  # the reader was asked for the start of the chunk
                 raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first} ")) from None

@@ -155,3 +155,49 @@ def particle_sets(records: Sequence[EventRecord]) -> ParticleSet:
     decayed = Decayed(before, pdg_id[~final], p4[~final], mother[~final], vertex[~final])
     history = History(decayed, mother[final], vertex[final])
     return ParticleSet(offsets_from_counts(num_finals), pdg_id[final], p4[final], history)
+
+
+def read_batch(batch: Any, *, history: bool = True) -> ParticleSet:
+    """Read the events of a batch of Pythia as :func:`read_record` and :func:`particle_sets` do, at a tenth of the time.
+
+    Args:
+        batch: what ``pythia.nextBatch`` returns, without its events that failed.
+        history: read the decayed particles and the vertices too.
+
+    Returns:
+        One set of final particles for each event.
+    """
+    import awkward as ak
+
+    table = batch.prt
+    size = np.asarray(ak.num(table), dtype=np.int64)
+    start = offsets_from_counts(size)
+    event = np.repeat(np.arange(len(size)), size)
+    column = {name: np.asarray(ak.flatten(table[name]), dtype=np.int64) for name in ("id", "status", "mother1")}
+    pdg_id, status = column["id"], column["status"]
+    momenta = ak.flatten(table.p)
+    p4 = np.stack([np.asarray(momenta[name]) for name in ("e", "px", "py", "pz")], axis=-1)
+    final = status > 0
+    num_finals = np.bincount(event[final], minlength=len(size))
+    sets = ParticleSet(offsets_from_counts(num_finals), pdg_id[final], p4[final])
+    if not history:
+        return sets
+    mother = np.where(column["mother1"] > 0, column["mother1"] + start[event], -1)
+    kind = np.abs(status)
+    product = (kind >= PRODUCTS) & (kind <= LAST)
+    decayed = (kind >= HADRONS) & (kind <= LAST) & (status < 0)
+    above = mother[product]
+    decayed[above[above >= 0]] = True
+    decayed &= ~_is_parton(pdg_id)
+    rows = np.flatnonzero(decayed)
+    # before the first particle that decayed, nothing comes from a decay: the walk upwards ends there
+    first = np.append(rows, len(decayed))[np.searchsorted(rows, start[:-1])]
+    while (passed := (mother >= first[event]) & ~decayed[np.maximum(mother, 0)] & (decayed | final)).any():
+        mother = np.where(passed, mother[mother], mother)
+    place = np.cumsum(decayed) - 1
+    offsets = offsets_from_counts(np.bincount(event[rows], minlength=len(size)))
+    mother = np.where(mother >= first[event], place[np.maximum(mother, 0)] - offsets[event], -1)
+    places = ak.flatten(table.vProd)
+    vertex = np.stack([np.asarray(ak.fill_none(places[name], 0.0)) for name in ("e", "px", "py", "pz")], axis=-1)
+    before = Decayed(offsets, pdg_id[rows], p4[rows], mother[rows], vertex[rows])
+    return ParticleSet(sets.offsets, sets.pdg_id, sets.p4, History(before, mother[final], vertex[final]))

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastsim.event import HardEvents, RunInfo
-from generators.reference.event_record import EventRecord, particle_sets
-from generators.reference.full_process import EndlessEvent, PythiaProcess
+from generators.reference.full_process import PythiaProcess
 
 ENDLESS_EVENTS = "endless_events"
 """The tally of events whose processor time went beyond the limit."""
@@ -75,30 +74,18 @@ class FullPythia:
 
 def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> HardEvents:
     """Return the events that Pythia completes, with their particles."""
-    completed: list[int] = []
-    endless: list[int] = []
-    records: list[EventRecord] = []
-    factors: list[float] = []
-    for i, answer in enumerate(pythia.complete(events, step.seed)):
-        if isinstance(answer, EndlessEvent):
-            endless.append(len(completed))
-            logger.warning(
-                "event %d: Pythia did not finish it within %g s of processor time; it is left out",
-                events.number[i],
-                step.time_limit,
-            )
-        elif answer is not None:
-            completed.append(i)
-            records.append(answer.record)
-            factors.append(answer.weight)
-    chosen = events[np.array(completed, dtype=np.int64)]
-    particles = particle_sets(records)
-    if not step.history:
-        particles = particles.without_history()
+    done = pythia.complete(events, step.seed)
+    for i in done.endless:
+        logger.warning(
+            "event %d: Pythia did not finish it within %g s of processor time; it is left out",
+            events.number[i],
+            step.time_limit,
+        )
+    chosen, particles = events[done.events], done.particles
     chosen = chosen.with_particles(particles, np.full(len(particles.pdg_id), -1, dtype=np.int64))
     if any(line.lstrip().startswith(MERGING) for line in step.settings):
-        chosen = replace(chosen, weights=chosen.weights * np.array(factors).reshape(-1, 1))
-    if not completed:
+        chosen = replace(chosen, weights=chosen.weights * done.weights.reshape(-1, 1))
+    if len(chosen) == 0:
         return chosen
     # the next event counts those before it, the last one those after it; the run counts all that are missing
-    return chosen.tally(ENDLESS_EVENTS, np.minimum(np.array(endless, dtype=np.int64), len(completed) - 1))
+    return chosen.tally(ENDLESS_EVENTS, np.minimum(np.searchsorted(done.events, done.endless), len(chosen) - 1))

@@ -15,16 +15,17 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import HardEvents, RunInfo
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo
 from fastsim.event.hard import UNKNOWN
-from generators.reference.event_record import EventRecord, read_record
+from generators.reference.event_record import read_batch
 
 SETTINGS: tuple[str, ...] = (
     "Beams:frameType = 5",
@@ -34,6 +35,10 @@ SETTINGS: tuple[str, ...] = (
     "ParticleDecays:limitTau0 = on",
     "ParticleDecays:tau0Max = 10.0",
 )
+EVENTS_PER_BATCH = 32
+"""Events that Pythia makes before they are read out together: the read-out costs 2 ms, and a third of one an event."""
+Job = tuple[int, int, float, list[tuple[Any, ...]]]
+"""What an event is made from: Pythia's seed, the process, the scale in GeV, and the columns of its particles."""
 _ALARM = signal.SIGPROF
 """The signal of the timer of processor time, which ends a process that does not handle it."""
 _PR_SET_PDEATHSIG = 1
@@ -43,14 +48,19 @@ _UNPOLARISED = 9.0
 
 
 class Completed(NamedTuple):
-    """The particles of an event, and the weight that Pythia gives it."""
+    """What Pythia makes of a batch of events.
 
-    record: EventRecord
-    weight: float
+    Attributes:
+        particles: the particles of the C events that it completes, one set an event.
+        events: their indices in the batch, (C,).
+        weights: the weights that Pythia gives them, (C,).
+        endless: indices of the events that took longer than the limit; all others were rejected.
+    """
 
-
-class EndlessEvent:
-    """Stands for an event that took longer than the limit."""
+    particles: ParticleSet
+    events: Ints
+    weights: Floats
+    endless: list[int]
 
 
 class PythiaProcess:
@@ -70,21 +80,30 @@ class PythiaProcess:
         self._arguments = run, settings, time_limit, history
         self._start()
 
-    def complete(self, events: HardEvents, seed: int) -> Iterator[Completed | EndlessEvent | None]:
-        """Yield what Pythia makes of each event; None if it rejects it, or dies of it."""
+    def complete(self, events: HardEvents, seed: int) -> Completed:
+        """Return what Pythia makes of events; those that it rejects, or dies of, are missing."""
         jobs = [_job(events, i, seed) for i in range(len(events))]
-        done = 0
-        while done < len(jobs):
+        parts: list[tuple[ParticleSet, Ints, Floats]] = []
+        endless: list[int] = []
+        waiting = deque(range(i, min(i + EVENTS_PER_BATCH, len(jobs))) for i in range(0, len(jobs), EVENTS_PER_BATCH))
+        while waiting:
+            batch = waiting.popleft()
+            number = batch.start
             try:
-                self._connection.send(jobs[done:])
-                while done < len(jobs):
-                    answer = self._connection.recv()
-                    done += 1
-                    yield None if answer is None else Completed(*answer)
-            except (EOFError, OSError):
-                done += 1
-                yield EndlessEvent() if self.close() == -_ALARM else None
+                self._connection.send([jobs[i] for i in batch])
+                while not isinstance(answer := self._connection.recv(), tuple):
+                    number = batch.start + answer
+                particles, completed, weights = answer
+                parts.append((particles, completed + batch.start, weights))
+            except (EOFError, OSError):  # of this event; those before it are made again, which gives the same
+                if self.close() == -_ALARM:
+                    endless.append(number)
                 self._start()
+                waiting.extendleft(part for part in (range(number + 1, batch.stop), range(batch.start, number)) if part)
+        if not parts:
+            return Completed(ParticleSet.empty(), np.zeros(0, np.int64), np.zeros(0), endless)
+        sets, numbers, factors = zip(*parts, strict=True)
+        return Completed(ParticleSet.concatenate(sets), np.concatenate(numbers), np.concatenate(factors), endless)
 
     def close(self) -> int:
         """End the process, and return its exit status."""
@@ -139,7 +158,7 @@ def _end(process: subprocess.Popen[bytes], connection: _Pipe) -> None:
         process.wait()
 
 
-def _job(events: HardEvents, i: int, seed: int) -> tuple[int, int, float, list[tuple[Any, ...]]]:
+def _job(events: HardEvents, i: int, seed: int) -> Job:
     """Return Pythia's seed for an event, its process, its scale in GeV, and the columns of its particles."""
     rows = slice(events.offsets[i], events.offsets[i + 1])
     none = np.zeros(len(events.pdg_id))
@@ -161,7 +180,7 @@ def _job(events: HardEvents, i: int, seed: int) -> tuple[int, int, float, list[t
 
 
 def serve(to_read: int, to_write: int) -> None:
-    """Run the process: start Pythia, then answer lists of events, one by one, until the parent closes the pipe."""
+    """Run the process: start Pythia, then answer lists of events until the parent closes the pipe."""
     # batch systems and terminals signal all processes of a job: when to stop is the parent's business
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -176,13 +195,10 @@ def serve(to_read: int, to_write: int) -> None:
             return
         connection.send("")
         while True:
-            for seed, process, scale, rows in connection.recv():
-                signal.setitimer(signal.ITIMER_PROF, time_limit)
-                pythia.rndm.init(seed)
-                events.current = process, scale, rows
-                answer = _particles(pythia, history) if pythia.next() else None
-                signal.setitimer(signal.ITIMER_PROF, 0.0)
-                connection.send(answer)
+            events.begin(connection.recv(), pythia, time_limit, connection.send)
+            batch = pythia.nextBatch(len(events.jobs), errorMode="none")
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
+            connection.send(_answer(batch, history))
     except (EOFError, OSError):  # the parent has no more events, or is gone
         pass
 
@@ -195,13 +211,20 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _particles(pythia: Any, history: bool) -> tuple[EventRecord, float]:
-    """Return the particles of the event that Pythia has completed, and its weight."""
-    return read_record(pythia.event, history=history), float(pythia.infoPython().weight())
+def _answer(batch: Any, history: bool) -> tuple[ParticleSet, Ints, Floats]:
+    """Return the particles of the events of a batch that Pythia completed, their places in it, and their weights."""
+    import awkward as ak
+
+    completed = np.flatnonzero(~np.asarray(ak.is_none(batch)))
+    if len(completed) == 0:
+        return ParticleSet.empty(), completed, np.zeros(0)
+    chosen = batch[completed]
+    weights = np.asarray(ak.firsts(chosen.info.weights), dtype=np.float64)
+    return read_batch(ak.drop_none(chosen, axis=0), history=history), completed, weights
 
 
 def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
-    """Return a Pythia, and the source of its events, whose attribute ``current`` is the event that it takes next.
+    """Return a Pythia, and the source of its events, which is told by its method ``begin`` which ones come next.
 
     Raises:
         FastsimError: if Pythia refuses a setting, or does not start.
@@ -211,7 +234,12 @@ def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
     class Events(pythia8mc.LHAup):  # type: ignore[misc]
         """Gives Pythia beams, processes and events."""
 
-        current: tuple[int, float, list[tuple[Any, ...]]] = (0, 0.0, [])
+        jobs: Sequence[Job] = ()
+
+        def begin(self, jobs: Sequence[Job], pythia: Any, time_limit: float, report: Callable[[int], None]) -> None:
+            """Take the events to give next; each is reported when Pythia asks for it."""
+            self.jobs, self.pythia, self.time_limit, self.report = jobs, pythia, time_limit, report
+            self.number = -1
 
         def setInit(self) -> bool:
             for side, pdg_id, energy in zip("AB", run.beam_pdg_id, run.beam_energy, strict=True):
@@ -223,7 +251,12 @@ def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
             return True
 
         def setEvent(self, process: int = 0) -> bool:
-            process, scale, rows = self.current
+            self.number += 1
+            assert self.number < len(self.jobs), "Pythia asks once for each event"
+            seed, process, scale, rows = self.jobs[self.number]
+            self.report(self.number)
+            signal.setitimer(signal.ITIMER_PROF, self.time_limit)
+            self.pythia.rndm.init(seed)  # an event depends on its seed alone, whatever came before it
             self.setProcess(process, 1.0, scale, 0.0, 0.0)
             for pdg_id, status, mothers, colours, (e, px, py, pz), mass, lifetime, spin in rows:
                 self.addParticle(pdg_id, status, *mothers, *colours, px, py, pz, e, mass, lifetime, spin, -1.0)

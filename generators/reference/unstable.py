@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,19 @@ PDG_ID, STATUS, MOTHER, COLOURS = 0, 1, 2, slice(3, 5)
 """Columns of a :data:`Row`."""
 
 
+@dataclass(frozen=True)
 class DecayUnstable:
     """The Step that decays what :class:`generators.reference.resonances.DecayResonances` does not, and is not final.
 
     The tally ``decayed_particles`` counts them, ``undecayed_particles`` those that Pythia has no decay for and that
     carry colour or do not live long, ``unknown_particles`` the final particles whose id is in no table.
+
+    Attributes:
+        tau0_max: decay length c*tau in mm beyond which hadrons are left as they are; not above :data:`MAX_LENGTH`,
+            since what lives longer decays with the hadrons that are made later.
     """
+
+    tau0_max: float = MAX_LENGTH
 
     name = "decay-unstable"
     requires = frozenset({"partons"})
@@ -61,9 +68,11 @@ class DecayUnstable:
             return events
         from generators.reference.pythia import own_pythia
 
-        resonances, hadrons = own_pythia(settings=SETTINGS), own_pythia()
+        limit = min(self.tau0_max, MAX_LENGTH)
+        lifetimes = () if limit == MAX_LENGTH else (f"ParticleDecays:tau0Max = {limit:f}",)
+        resonances, hadrons = own_pythia(settings=SETTINGS), own_pythia(settings=lifetimes)
         table = hadrons.particleData
-        species = {int(k): _kind(table, int(k)) for k in np.unique(events.pdg_id[rows])}
+        species = {int(k): _kind(table, int(k), limit) for k in np.unique(events.pdg_id[rows])}
         kinds = np.array([species[int(k)] for k in events.pdg_id[rows]])
         coloured = events.colours[rows].any(axis=1)
         chosen = rows[kinds != "stays"]
@@ -102,18 +111,19 @@ class DecayUnstable:
         return _appended(events, np.array(decayed), products) if decayed else events
 
 
-def _kind(table: Any, pdg_id: int) -> str:
+def _kind(table: Any, pdg_id: int, limit: float) -> str:
     """Return whether Pythia decays a species as a "hadron" or as a "resonance", or whether it "stays".
 
     Args:
         table: Pythia's particle data.
         pdg_id: the species.
+        limit: decay length in mm beyond which a hadron stays.
     """
     if not (table.isParticle(pdg_id) and table.canDecay(pdg_id) and table.mayDecay(pdg_id)):
         return "stays"
     if table.isResonance(pdg_id) or table.colType(pdg_id) != 0:
         return "resonance"
-    return "hadron" if table.tau0(pdg_id) <= MAX_LENGTH else "stays"
+    return "hadron" if table.tau0(pdg_id) <= limit else "stays"
 
 
 def decay_hadron(pythia: Any, pdg_id: int, m: float, seed: int) -> tuple[list[Row], Floats] | None:

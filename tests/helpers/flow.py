@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
+from generators.hadrons.flow.network import FlowConfig
 from generators.nn.sets import NetworkConfig
-from generators.primary.flow.network import FlowConfig
 
 NETWORK = NetworkConfig(
     width=32,

@@ -123,9 +123,9 @@ def test_extensions_of_numba_stay_unloaded(tmp_path: Path) -> None:
 
 
 def test_kernels_can_be_sent_to_other_processes() -> None:
-    from generators.hadrons.tree.splittings import _least_mass
+    from generators.hadrons.tree.splittings import breakup
 
-    assert pickle.loads(pickle.dumps(_least_mass)) is not None
+    assert pickle.loads(pickle.dumps(breakup)) is not None
 
 
 @pytest.mark.parametrize("name", ["generators.nn.sampling", "generators.showers.cascade.features"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from generators.reference.event_record import particle_sets, read_record
+from generators.reference.event_record import particle_sets, read_batch, read_record
 from generators.reference.pythia import own_pythia, shoot
 
 
@@ -100,3 +100,23 @@ def test_partons_that_a_hadron_decays_into_are_passed_over_and_taus_are_not(pyth
     assert record.final.tolist() == [False, False, True, True, True, False, True, True]
     assert record.vertex[6].tolist() == [4.0, 1.0, 2.0, 3.0]
     assert read_record(event, first=3).mother.tolist() == [-1, -1, -1, 0, 0, 4, 4]
+
+
+def test_a_batch_is_read_as_its_events_one_by_one() -> None:
+    """Hadron collisions: beams, many decays, particles without a vertex of their own."""
+    import pythia8mc
+
+    pythia = pythia8mc.Pythia("", False)
+    for line in ("Print:quiet = on", "HardQCD:hardbbbar = on", "PhaseSpace:pTHatMin = 30."):
+        assert pythia.readString(line)
+    assert pythia.init()
+    pythia.rndm.init(7)
+    batch = pythia.nextBatch(4)
+    pythia.rndm.init(7)
+    records = []
+    for _ in range(4):
+        assert pythia.next()
+        records.append(read_record(pythia.event))
+    sets = read_batch(batch)
+    assert sets == particle_sets(records) and sets.history is not None and sets.history.vertex.any()
+    assert read_batch(batch, history=False) == sets.without_history()

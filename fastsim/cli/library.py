@@ -1,0 +1,84 @@
+"""``fastsim library``: files of Pythia's rests of collisions, or of its minimum-bias collisions, to draw from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastsim.cli.options import debug_option
+
+
+class _Range(click.ParamType[tuple[float, float]]):
+    """The type of an option ``LOW:HIGH``."""
+
+    name = "range"
+
+    def convert(
+        self, value: str | tuple[float, float], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = (float(word) for word in value.split(":"))
+        except ValueError:
+            self.fail(f"{value!r} is no range: write LOW:HIGH, such as 8:2500", param, ctx)
+        return low, high
+
+
+@click.command("library", short_help="Rests of collisions or minimum bias, to draw from.")
+@click.argument("kind", type=click.Choice(("rests", "pileup")))
+@click.option("--energy", required=True, type=float, metavar="GEV", help="Centre-of-mass energy of the protons.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File (.h5); by default in the machine's cache.")
+@click.option("-n", "--num", type=click.IntRange(1), default=4000, show_default=True, help="How many.")
+@click.option(
+    "--scale",
+    type=_Range(),
+    metavar="LOW:HIGH",
+    default="8:2500",
+    show_default=True,
+    help="Scales of the hard process in GeV, for rests.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Worker processes; 0: none.")
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+@debug_option
+def command(
+    kind: str,
+    energy: float,
+    output: str | None,
+    num: int,
+    scale: tuple[float, float],
+    seed: int,
+    workers: int,
+    force: bool,
+) -> None:
+    """Make a file that whole collisions are drawn from, with Pythia, and print its path.
+
+    rests: what proton collisions hold besides the hadrons of their hard partons, over the range of scales, momentum
+    fractions and initial states; for fastsim generate --event full --rest FILE. pileup: minimum-bias collisions; for
+    --pileup MU --pileup-events FILE.
+
+    Without -o it goes to the machine's cache (FASTSIM_CACHE, else the user's), where fastsim generate looks for it and
+    otherwise makes it at the first run: do this ahead of time for container images and the nodes of clusters.
+
+    \b
+    Examples:
+      fastsim library rests --energy 13600
+      fastsim library rests --energy 13000 -n 20000 -o rests.h5 --workers 4
+      fastsim library pileup --energy 13600
+    """
+    from fastsim import registry
+    from fastsim.cli.progress import progress
+
+    with progress("running Pythia", "collisions") as report:
+        path = None if output is None else Path(output)
+        if kind == "rests":
+            made = registry.make_rests(
+                path, energy=energy, num=num, scale=scale, seed=seed, workers=workers, force=force, progress=report
+            )
+        else:
+            made = registry.make_minimum_bias(
+                path, energy=energy, num=num, seed=seed, workers=workers, force=force, progress=report
+            )
+    click.echo(made)

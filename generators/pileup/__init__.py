@@ -1,0 +1,1 @@
+"""Pile-up: further collisions of the same bunch crossing."""

@@ -1,1 +1,0 @@
-"""The flow-matching (diffusion) model of primary hadrons."""

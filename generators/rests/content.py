@@ -1,0 +1,86 @@
+"""Charge and baryon number of a rest, made to fit the hadrons of the hard partons: together they have the beams'.
+
+Hadrons drawn for each parton do not add up to the quantum numbers of the hard process, while a rest has what is left of
+the beams without it. So some hadrons of the rest become others: a nucleon or kaon its partner in isospin, which shifts
+the charge by one, and a nucleon a pion or a pion a nucleon, which shifts the baryon number by one. Their momenta stay;
+their masses change by 4 MeV (or 0.8 GeV), which :mod:`generators.rests.closure` makes up for. Each shift is as likely
+to remove one kind as to add it, so that their numbers stay what they are on average.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.event import Ints, ParticleSet
+from fastsim.event.kinematics import on_shell, rapidity
+from fastsim.event.species import masses
+
+CHARGE_DOWN = {321: (130, 310), 130: (-321,), 310: (-321,), 2212: (2112,), -2112: (-2212,)}
+"""What may become what to shift the charge by -1; of several one is drawn."""
+CHARGE_UP = {-321: (130, 310), 130: (321,), 310: (321,), -2212: (-2112,), 2112: (2212,)}
+BARYON_DOWN = {2212: (211,), -211: (-2212,)}
+BARYON_UP = {-2212: (-211,), 211: (2212,)}
+_HALF = (130, 310)
+"""Species of which only the half can be meant: they are K0 and anti-K0."""
+_ADDED = (-211, 211)
+"""Species of which there are too many: they are to be chosen as often as the nucleons together."""
+CENTRAL = 5.0
+"""Absolute rapidity up to which particles are changed where possible: those beyond carry what is left of the beams."""
+MAX_SHIFT = 20
+
+
+def shift_content(
+    particles: ParticleSet, charge: Ints, baryon_number: Ints, rng: np.random.Generator
+) -> tuple[ParticleSet, NDArray[np.bool_]]:
+    """Shift charges and baryon numbers of N sets by changing final particles that are no decay products.
+
+    Args:
+        particles: the sets.
+        charge: shift of each set's charge in units of e, (N,).
+        baryon_number: shift of each set's baryon number, (N,).
+        rng: draws the particles.
+
+    Returns:
+        The sets, and which of them (N,) have been shifted as asked for; others lack particles that could be changed.
+    """
+    pdg_id, index = particles.pdg_id.copy(), particles.index
+    primary = np.ones(len(pdg_id), bool) if particles.history is None else particles.history.mother < 0
+    candidates = np.flatnonzero(primary & np.isin(np.abs(pdg_id), (130, 211, 310, 321, 2112, 2212)))
+    outer = np.abs(rapidity(particles.p4[candidates])) > CENTRAL
+    left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
+    left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
+    for remaining, table in zip(left, (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP), strict=True):
+        for _ in range(MAX_SHIFT):
+            wanted = remaining > 0
+            if not wanted.any():
+                break
+            kinds = pdg_id[candidates]
+            weight = np.isin(kinds, tuple(table)) * np.where(np.isin(kinds, _HALF), 0.5, 1.0)
+            if table in (BARYON_DOWN, BARYON_UP):
+                weight = _balanced(weight, np.isin(kinds, _ADDED), index[candidates], len(particles))
+            # the smallest of exponential variates of these rates is that of each with a chance in proportion
+            key = rng.exponential(size=len(candidates)) / np.where(weight > 0, weight, 1.0) + np.where(outer, 1e6, 0.0)
+            rows = np.flatnonzero((weight > 0) & wanted[index[candidates]])
+            order = rows[np.lexsort((key[rows], index[candidates[rows]]))]
+            sets, first = np.unique(index[candidates[order]], return_index=True)
+            chosen = candidates[order[first]]
+            coin = rng.integers(0, 2, len(particles))[sets]
+            pdg_id[chosen] = [table[k][c % len(table[k])] for k, c in zip(pdg_id[chosen].tolist(), coin, strict=True)]
+            remaining[sets] -= 1
+            if len(sets) == 0:
+                break
+    changed = np.flatnonzero(pdg_id != particles.pdg_id)
+    p4 = particles.p4.copy()
+    p4[changed] = on_shell(p4[changed], masses(pdg_id[changed]))
+    return replace(particles, pdg_id=pdg_id, p4=p4), np.asarray((left == 0).all(axis=0))
+
+
+def _balanced(weight: NDArray[np.float64], one: NDArray[np.bool_], index: Ints, size: int) -> NDArray[np.float64]:
+    """Return weights (C,) scaled so that those of a mask and the others have the same sum in each of ``size`` sets."""
+    sums = [np.bincount(index, weight * kind, minlength=size)[index] for kind in (one, ~one)]
+    total = np.where(one, *sums)
+    balanced: NDArray[np.float64] = np.where(total > 0, weight / np.where(total > 0, total, 1.0), 0.0)
+    return balanced

@@ -1,0 +1,132 @@
+"""Make a library of rests: momentum fractions, scales and initial states over the whole range, and Pythia's rests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+
+from fastsim.errors import FastsimError, OutOfDomain
+from fastsim.event import HardEvents, RunInfo
+from fastsim.formats import hdf5
+from fastsim.formats.atomic import PathLike
+from generators.reference.pythia import run_jobs, start_pool
+from generators.reference.rest_gun import RestGun
+from generators.rests.conditions import COLOURLESS, JETS, MIXED, Conditions
+
+BLOCK = 128
+"""Rests that are made together, with one seed."""
+SHARES = {JETS: 0.5, MIXED: 0.25, COLOURLESS: 0.25}
+"""Shares of the kinds of hard processes."""
+MASSES = {JETS: (2.0, 8.0), MIXED: (1.0, 8.0), COLOURLESS: (1.0, 1.0)}
+"""Mass of the hard process in units of its scale: lowest and highest, log-uniform between."""
+GLUONIC = 0.5
+"""Share of the singlets that are made by gluons."""
+QUARKS = (2, 2, 2, 1, 1, 3, 4, 5)
+"""Flavours of the quarks of the others, u and d more often, as protons have them."""
+LARGEST_MASS, LARGEST_X = 0.7, 0.9
+"""Largest mass of a hard process in units of the energy of the collision, and largest momentum fraction."""
+
+
+@dataclass(frozen=True)
+class RestCard:
+    """What a library of rests holds.
+
+    Attributes:
+        energy: centre-of-mass energy of the protons in GeV.
+        num: number of rests.
+        scale: lowest and highest scale of the hard process in GeV, log-uniform between.
+        seed: seed of all randomness.
+
+    Raises:
+        FastsimError: if a value is out of range.
+    """
+
+    energy: float = 13600.0
+    num: int = 4000
+    scale: tuple[float, float] = (8.0, 2500.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 900.0 <= self.energy <= 100_000.0:
+            raise OutOfDomain(f"energy {self.energy:g} GeV: rests are made for protons of 900 GeV to 100 TeV together")
+        if not 5.0 <= low < high <= 0.3 * self.energy:
+            raise OutOfDomain(
+                f"scale {low:g}:{high:g} GeV: must rise from at least 5 GeV to at most {0.3 * self.energy:g} GeV, 0.3 "
+                "times the energy"
+            )
+        if self.num < 100 or self.seed < 0:
+            raise FastsimError(f"num={self.num}, seed={self.seed}: at least 100 rests, and no negative seed")
+
+    @property
+    def run(self) -> RunInfo:
+        """The beams, and what the file says about itself."""
+        low, high = self.scale
+        card = f"energy={self.energy:g} scale={low:g}:{high:g} num={self.num}"
+        facts = {"tool": "fastsim", "rests": card, "seed": str(self.seed), "pythia8mc": version("pythia8mc")}
+        return RunInfo((2212, 2212), (0.5 * self.energy, 0.5 * self.energy), provenance=facts)
+
+    def conditions(self, first: int, num: int) -> Conditions:
+        """Draw the conditions of rests ``first`` to ``first + num``, which depend on the seed and ``first`` alone."""
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, first]))
+        limits = rng.choice(list(SHARES), num, p=list(SHARES.values()))
+        scale = np.exp(rng.uniform(*np.log(self.scale), num))
+        low, high = np.log(np.array([MASSES[kind] for kind in limits.tolist()])).T
+        root_tau = np.minimum(scale * np.exp(rng.uniform(low, high)) / self.energy, LARGEST_MASS)
+        y = rng.uniform(-1.0, 1.0, num) * np.log(LARGEST_X / root_tau)
+        x = np.stack([root_tau * np.exp(y), root_tau * np.exp(-y)], axis=-1)
+        quark = rng.choice(QUARKS, num) * rng.choice([-1, 1], num)
+        incoming = np.where((rng.uniform(size=num) < GLUONIC)[:, None], 21, np.stack([quark, -quark], axis=-1))
+        energy = np.array(self.run.beam_energy)
+        return Conditions(np.arange(first, first + num), energy, x, incoming, scale, limits.astype(np.int64))
+
+
+def make_library(
+    card: RestCard,
+    output: PathLike,
+    *,
+    workers: int = 0,
+    force: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> None:
+    """Make the rests of a card and write them, as events of the singlets with their particles.
+
+    Args:
+        card: what to make.
+        output: path that ends in .h5.
+        workers: worker processes; 0 to compute in this one. The file does not depend on it.
+        force: replace an existing file.
+        progress: called with the numbers of finished and of all rests.
+
+    Raises:
+        OutputError: if the file exists or cannot be written.
+    """
+    if not os.fspath(output).lower().endswith(".h5"):
+        raise FastsimError(f"{os.fspath(output)}: a library of rests is HDF5; give a name that ends in .h5")
+    jobs = [(card, first) for first in range(0, card.num, BLOCK)]
+    pool = start_pool(workers)
+    try:
+        with hdf5.EventWriter(output, card.run, force=force) as writer:
+            for number, events in enumerate(run_jobs(_block, jobs, pool, None)):
+                writer.write(events)
+                if progress is not None:
+                    progress(min((number + 1) * BLOCK, card.num), card.num)
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _block(job: tuple[RestCard, int]) -> HardEvents:
+    """Make a block of rests, as events of their singlets."""
+    card, first = job
+    conditions = card.conditions(first, min(BLOCK, card.num - first))
+    gun = RestGun(replace(card.run, provenance={}))
+    rests, made = gun.shoot(conditions, card.seed)
+    events = conditions[made].singlets()
+    particles = rests.particles
+    events = events.with_particles(particles, np.full(len(particles.pdg_id), -1))
+    return events.with_columns(event={"recoil": rests.recoil})

@@ -1,0 +1,162 @@
+"""Whole collisions as a user makes them: the same bytes however they are computed, and one clear line for bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyhepmc
+import pytest
+
+import fastsim
+from fastsim.cli import main
+from fastsim.errors import FastsimError, Stopped
+from fastsim.production.inputs import Input
+from fastsim.production.verify import verify
+from fastsim.registry import make_minimum_bias
+from tests.helpers.events import event, file
+
+MODEL = "hadron-tree-small"
+
+
+@pytest.fixture(scope="module")
+def pileup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_minimum_bias(tmp_path_factory.mktemp("pileup") / "pileup.h5", energy=13000.0, num=20)
+
+
+def test_slices_workers_and_resumed_runs_give_the_same_bytes(
+    examples: Path, rest_library: Path, pileup: Path, tmp_path: Path
+) -> None:
+    source = examples / "pp_dijet.lhe.gz"
+    options: dict[str, Any] = {
+        "model": MODEL,
+        "event": "full",
+        "rest": rest_library,
+        "pileup": 2.0,
+        "pileup_events": pileup,
+        "seed": 3,
+        "num_events": 12,
+    }
+
+    def stop(done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with patch.object(Input, "chunk_size", 4):
+        summary = fastsim.generate(source, tmp_path / "whole.h5", **options, threads=1)
+        fastsim.generate(source, tmp_path / "workers.h5", **options, workers=1)
+        with pytest.raises(Stopped):
+            fastsim.generate(source, tmp_path / "stopped.h5", **options, threads=1, progress=stop)
+        assert fastsim.generate(source, tmp_path / "stopped.h5", **options, resume=True).resumed_events > 0
+        for i in range(2):
+            fastsim.generate(source, tmp_path / f"{i}.h5", **options, slice=(i, 2))
+    whole = (tmp_path / "whole.h5").read_bytes()
+    assert whole == (tmp_path / "workers.h5").read_bytes() == (tmp_path / "stopped.h5").read_bytes()
+    rows = verify(tmp_path / "whole.h5").chunks
+    assert [row.sha256 for i in range(2) for row in verify(tmp_path / f"{i}.h5").chunks] == [r.sha256 for r in rows]
+    assert summary.notes["rests_from_library"] == 12 and summary.notes["pileup_collisions"] > 5
+    settings = verify(tmp_path / "whole.h5").settings
+    assert settings["events"] == "full" and settings["rest"] == "rests.h5" and len(settings["rest_sha256"]) == 64
+    assert settings["pileup"] == "2" and settings["pileup_events"] == "pileup.h5"
+
+
+def test_command_and_record(
+    examples: Path, rest_library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "a.hepmc3"
+    words = ["generate", str(examples / "pp_dijet.lhe.gz"), "-o", str(output), "--model", MODEL, "-n", "3"]
+    assert main([*words, "--event", "full", "--rest", str(rest_library)]) == 0
+    assert "rests of collisions from the" in " ".join(capsys.readouterr().out.split())
+    with pyhepmc.open(str(output)) as opened:
+        for one in opened:
+            finals = [p.momentum for p in one.particles if p.status == 1]
+            assert sum(p.e for p in finals) == pytest.approx(13000.0, rel=1e-9)
+            hard = next(v for v in one.vertices if {p.status for p in v.particles_in} >= {21})
+            # partons, and what they leave of the beams: the rest begins here too
+            assert sorted(p.status for p in hard.particles_in) == [21, 21, 63, 63]
+            assert sum(p.momentum.e for p in hard.particles_in) == pytest.approx(13000.0)
+
+
+def test_the_library_of_the_machine_is_made_once(
+    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FASTSIM_CACHE", str(tmp_path / "cache"))
+    made: dict[str, Any] = {"energy": 13000.0}
+    with patch.dict("fastsim.registry.make_rests.__kwdefaults__", {"num": 100}):
+        one = fastsim.registry.make_rests(None, **made)
+        stamp = one.stat().st_mtime_ns
+        fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", model=MODEL, event="full", num_events=2)
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()] == [stamp]
+    assert caplog.text.count("once on this machine") == 1
+
+
+def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path) -> None:
+    source = shared / "lhe" / "whizard-3.1.4-eeWW.lhe"
+    summaries = [
+        fastsim.generate(source, tmp_path / f"{e}.h5", model=MODEL, num_events=4, event=e) for e in ("hard", "full")
+    ]
+    assert summaries[0].particles == summaries[1].particles
+    assert not any(key.startswith(("rests", "events_without")) for key in summaries[1].notes)
+
+
+def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path) -> None:
+    words: dict[str, Any] = {"model": MODEL, "steps": "hadrons,calorimeter", "num_events": 2}
+    hard = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", **words)
+    whole = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "b.h5", **words, event="full", rest=rest_library)
+    assert whole.cells > 2 * hard.cells and whole.notes["rests_from_library"] == 2
+
+
+HADRONS = {"lead": ("1000822080", "1000822080"), "pions": ("211", "2212")}
+
+
+@pytest.mark.parametrize("name", HADRONS)
+def test_beams_that_are_no_nucleons(name: str, tmp_path: Path) -> None:
+    one, other = HADRONS[name]
+    source = tmp_path / "a.lhe"
+    source.write_text(file(event()).replace("2212 2212", f"{one} {other}"))
+    with pytest.raises(FastsimError, match=r"beams of PDG id .*use --event hard"):
+        fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest="pythia")
+
+
+def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Path) -> None:
+    source = tmp_path / "a.lhe"
+    source.write_text(file(event()).replace("2212 2212 6500. 6500.", "2212 -2212 6500. 5000."))
+    summary = fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest=rest_library)
+    assert summary.notes["rests_from_pythia"] == 1
+    (one,) = fastsim.read(tmp_path / "a.h5").particles  # type: ignore[union-attr]
+    assert np.allclose(one.p4.sum(axis=0), [11500.0, 0, 0, 1500.0], atol=1e-3)
+    with pytest.raises(FastsimError, match="give a HepMC file of it"):
+        fastsim.generate(source, tmp_path / "b.h5", model=MODEL, pileup=2.0)
+
+
+def test_files_without_beams(tmp_path: Path) -> None:
+    source = tmp_path / "a.lhe"
+    source.write_text(file(event()).replace("6500. 6500.", "0. 0."))
+    with pytest.raises(FastsimError, match="gives no beam energies"):
+        fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest="pythia")
+
+
+def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pileup: Path, tmp_path: Path) -> None:
+    source, output = examples / "pp_dijet.lhe.gz", tmp_path / "a.h5"
+    for words, message in (
+        ({"event": "both"}, "event='both'"),
+        ({"rest": rest_library}, "use --event full"),
+        ({"pileup": -1.0}, "pileup=-1"),
+        ({"pileup_events": pileup}, "use --pileup"),
+        ({"pileup": 2.0, "beam_spot": -3.0}, "beam_spot=-3 mm"),
+        ({"event": "full", "rest": tmp_path / "no.h5"}, "fastsim library rests"),
+        ({"pileup": 2.0, "pileup_events": tmp_path / "no.h5"}, "no such file"),
+        ({"event": "full", "steps": "calorimeter"}, "need partons"),
+    ):
+        with pytest.raises(FastsimError, match=message):
+            fastsim.generate(source, output, model=None if "steps" in words else MODEL, **words)  # type: ignore[arg-type]
+    with pytest.raises(FastsimError, match="from the events of an LHE file"):
+        fastsim.generate("flavour=u pt=100 num=5", output, model=MODEL, event="full", rest="pythia")
+
+
+def test_pileup_of_other_energies_is_refused(examples: Path, pileup: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.lhe"
+    source.write_text(file(event()).replace("6500. 6500.", "4000. 4000."))
+    with pytest.raises(FastsimError, match="beams of 6500 and 6500 GeV, not those of the input"):
+        fastsim.generate(source, tmp_path / "a.h5", model=MODEL, pileup=1.0, pileup_events=pileup)

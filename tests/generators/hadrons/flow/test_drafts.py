@@ -1,0 +1,88 @@
+"""Sampling that can be differentiated: against finite differences with the same noise, and against ordinary samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastsim.event import Partons
+from fastsim.event.frames import to_axis
+from generators.hadrons.counts import least_masses
+from generators.hadrons.flow.drafts import Draft, total_momentum
+from generators.hadrons.flow.model import PrimaryFlow
+from generators.hadrons.latent import total_momentum as reference_total
+from tests.helpers.partons import spread
+
+PARTONS: Partons = spread([1, -5, 21, 4], [7.0, 30.0, 200.0, 900.0])
+NAMES = ("pt", "rapidity", "phi", "features", "azimuth", "noise")
+
+
+@pytest.fixture
+def draft(model: PrimaryFlow) -> Draft:
+    return model.draft(PARTONS, rng=1)
+
+
+def test_hadrons_of_a_draft_have_the_total_that_parton_and_latent_say(model: PrimaryFlow, draft: Draft) -> None:
+    with torch.no_grad():
+        p4 = model.momenta(draft).numpy()
+    tokens = draft.tokens
+    mass2 = p4[:, 0] ** 2 - (p4[:, 1:] ** 2).sum(1)
+    np.testing.assert_allclose(mass2, tokens.mass**2, atol=1e-9 * p4[:, 0].max() ** 2)
+    in_axis = to_axis(p4, tokens.offsets, PARTONS)
+    sums = np.add.reduceat(in_axis, tokens.offsets[:-1], axis=0)
+    latent = model.draw_latent(PARTONS, np.random.default_rng(1))
+    np.testing.assert_allclose(sums, latent.total, rtol=1e-7, atol=1e-7 * sums[:, 0].max())
+    assert draft.pdg_id.shape == (len(p4),) and (tokens.counts == latent.counts.sum(1)).all()
+
+
+def test_derivatives_agree_with_finite_differences(model: PrimaryFlow, draft: Draft) -> None:
+    weights = torch.randn(len(draft.pdg_id), 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+    def value(changed: Draft) -> Tensor:
+        p4 = model.momenta(changed)
+        return (weights * p4 / p4[:, :1].detach().mean()).sum()
+
+    leaves = {name: getattr(draft, name).clone().requires_grad_() for name in NAMES}
+    value(replace(draft, **leaves)).backward()  # type: ignore[no-untyped-call]
+    rng = np.random.default_rng(3)
+    for name, leaf in leaves.items():
+        # along a random direction, so that one difference tests every entry
+        direction = torch.from_numpy(rng.standard_normal(leaf.shape)) * (leaf.detach() if name == "pt" else 1.0)
+        step, base = 1e-3, leaf.detach()
+        with torch.no_grad():
+            both = [value(replace(draft, **{name: base + sign * step * direction})) for sign in (1, -1)]
+        difference = float((both[0] - both[1]) / (2 * step))
+        assert leaf.grad is not None
+        assert float((leaf.grad * direction).sum()) == pytest.approx(difference, rel=2e-2, abs=2e-3), name
+
+
+def test_weights_have_derivatives_too(model: PrimaryFlow, draft: Draft) -> None:
+    p4 = model.momenta(draft)
+    value = (p4[:, 1] * p4[:, 2]).sum() / 1e3
+    value.backward()  # type: ignore[no-untyped-call]
+    weight = model.flow.network.leave.weight
+    assert weight.grad is not None
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(4))
+    expected = float((weight.grad * direction).sum())
+    results = []
+    with torch.no_grad():
+        for sign in (1, -1):
+            weight += sign * 1e-3 * direction
+            p4 = model.momenta(draft)
+            results.append(float((p4[:, 1] * p4[:, 2]).sum() / 1e3))
+            weight -= sign * 1e-3 * direction
+    assert expected == pytest.approx((results[0] - results[1]) / 2e-3, rel=2e-2, abs=1e-3)
+
+
+def test_total_momentum_is_that_of_the_latent(model: PrimaryFlow) -> None:
+    latent = model.draw_latent(PARTONS, np.random.default_rng(5))
+    energy = np.array([7.1, 31.0, 200.0, 900.0])
+    azimuth = np.arange(4.0)
+    least, none = least_masses(latent.counts), np.full(4, np.nan)
+    expected = reference_total(latent.features, least, none, energy, azimuth, np.zeros(4), none)
+    given = (torch.from_numpy(a) for a in (latent.features, least, none, energy, azimuth))
+    np.testing.assert_allclose(total_momentum(*given).numpy(), expected, rtol=1e-12, atol=1e-12)

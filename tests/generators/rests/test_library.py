@@ -1,0 +1,91 @@
+"""Libraries of rests: the same bytes for the same card, the nearest rests, turned and mirrored."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastsim.errors import FastsimError, OutOfDomain, OutputError, WeightsError
+from fastsim.event import RunInfo
+from fastsim.event.kinematics import pt
+from fastsim.registry import make_rests
+from generators.rests.conditions import JETS, Conditions
+from generators.rests.library import RestLibrary
+from generators.rests.make import RestCard
+
+
+@pytest.fixture(scope="module")
+def library(rest_library: Path) -> RestLibrary:
+    return RestLibrary(rest_library)
+
+
+def test_the_library_is_what_its_card_says(library: RestLibrary) -> None:
+    assert len(library) == 100 and library.run.beam_energy == (6500.0, 6500.0)
+    assert library.run.provenance["rests"] == "energy=13000 scale=8:2500 num=100"
+    conditions = RestCard(13000.0, 100, seed=5).conditions(0, 100)
+    assert np.allclose(library.conditions.x, conditions.x) and set(conditions.limits.tolist()) == {0, 1, 2}
+    assert (conditions.x < 0.9001).all() and (conditions.scale >= 8).all() and (conditions.scale <= 2500).all()
+    # rest and recoiling hard process have the momentum of the beams, up to Pythia's own precision
+    sums = library.rests.particles.sums() + library.rests.recoil
+    assert np.allclose(sums, [13000.0, 0, 0, 0], atol=0.02)
+    assert library.rests.particles.history is not None and library.rests.particles.history.vertex.any()
+
+
+def test_draws_are_turned_and_mirrored_neighbours(library: RestLibrary) -> None:
+    chosen = np.flatnonzero(library.conditions.limits == JETS)[:20]
+    asked = library.conditions[np.repeat(chosen, 30)]
+    near = RestLibrary(library.path, neighbours=1)
+    rests, before = near.draw(asked, np.random.default_rng(1))
+    own = library.rests.recoil[np.repeat(chosen, 30)]
+    assert np.allclose(pt(rests.recoil), pt(own)) and np.allclose(rests.recoil[:, 3], own[:, 3])
+    assert np.allclose(before, asked.total)
+    angles = np.arctan2(rests.recoil[:30, 2], rests.recoil[:30, 1])
+    assert angles.std() > 1.0
+    image = Conditions(asked.number, asked.energy, asked.x[:, ::-1], asked.incoming, asked.scale, asked.limits)
+    mirrored, before = near.draw(image, np.random.default_rng(1))
+    assert np.allclose(mirrored.recoil[:, 3], -own[:, 3]) and np.allclose(before, image.total)
+    assert np.allclose(mirrored.particles.sums() + mirrored.recoil, [13000.0, 0, 0, 0], atol=0.02)
+
+
+def test_its_domain(library: RestLibrary) -> None:
+    one = library.conditions[np.arange(3)]
+    assert library.contains(one).all()
+    soft = Conditions(one.number, one.energy, one.x, one.incoming, np.full(3, 3.0), one.limits)
+    all_of_the_beam = Conditions(one.number, one.energy, np.full((3, 2), 1.0), one.incoming, one.scale, one.limits)
+    assert not library.contains(soft).any() and not library.contains(all_of_the_beam).any()
+    assert library.fits(library.run) and not library.fits(RunInfo(beam_energy=(6800.0, 6800.0)))
+    assert not library.fits(RunInfo(beam_pdg_id=(2212, -2212)))
+
+
+def test_it_goes_to_other_processes_by_its_path(library: RestLibrary) -> None:
+    sent = pickle.dumps(library)
+    assert len(sent) < 1000 and pickle.loads(sent).sha256 == library.sha256
+
+
+def test_the_same_card_gives_the_same_bytes(rest_library: Path, tmp_path: Path) -> None:
+    again = make_rests(tmp_path / "again.h5", energy=13000.0, num=100, seed=5)
+    assert again.read_bytes() == rest_library.read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        make_rests(again, energy=13000.0, num=100, seed=5)
+
+
+def test_bad_cards_and_files_are_refused_in_a_line(tmp_path: Path, examples: Path) -> None:
+    with pytest.raises(OutOfDomain, match="energy 500 GeV"):
+        RestCard(500.0)
+    with pytest.raises(OutOfDomain, match="scale 2:100 GeV"):
+        RestCard(scale=(2.0, 100.0))
+    with pytest.raises(FastsimError, match="num=3"):
+        RestCard(num=3)
+    with pytest.raises(FastsimError, match="a library of rests is HDF5"):
+        make_rests(tmp_path / "rests.root", energy=13000.0)
+    with pytest.raises(WeightsError, match="fastsim library rests"):
+        RestLibrary(tmp_path / "no.h5")
+    other = tmp_path / "other.h5"
+    import fastsim
+
+    fastsim.generate("flavour=u pt=100 num=10", other, model="pythia")
+    with pytest.raises(WeightsError, match="fastsim library rests"):
+        RestLibrary(other)
