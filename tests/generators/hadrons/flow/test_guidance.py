@@ -10,6 +10,11 @@ from torch import Tensor
 from fastsim.errors import FastsimError, InvalidValue
 from fastsim.event import ParticleSet, Partons
 from fastsim.event.frames import to_axis
+from generators.hadrons.flow.calibration import strength_for
+from generators.hadrons.flow.guidance import Guidance, girth
+from generators.hadrons.flow.model import PrimaryFlow
+from generators.hadrons.latent import Latent
+from generators.hadrons.tokens import IDS, TokenSample
 from generators.nn.flow_matching import integrate
 from tests.helpers.partons import spread
 
