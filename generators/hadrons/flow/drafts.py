@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastsim.event import Ints, Partons
+from fastsim.event import Floats, Ints, Partons
 from fastsim.event.frames import rapidity
 from fastsim.event.kinematics import phi
 from fastsim.event.species import PARTON_MASSES
@@ -79,9 +79,21 @@ def draft(model: PrimaryFlow, partons: Partons, rng: np.random.Generator, latent
     flipped = np.repeat(conjugated, tokens.counts)
     pdg_id = IDS[np.where(flipped, CONJUGATE[tokens.species], tokens.species)]
     azimuth = np.arctan2(latent.total[:, 2], latent.total[:, 1])
-    columns = (pt, rapidity(partons), phi(partons.p4), scale / pt, latent.features, azimuth)
-    noise = torch.from_numpy(rng.standard_normal((len(pdg_id), 3)))
-    return Draft(tokens, pdg_id, *(torch.tensor(c, dtype=torch.float64) for c in columns), noise)
+    return Draft(
+        tokens,
+        pdg_id,
+        pt=_tensor(pt),
+        rapidity=_tensor(rapidity(partons)),
+        phi=_tensor(phi(partons.p4)),
+        scale_ratio=_tensor(scale / pt),
+        features=_tensor(latent.features),
+        azimuth=_tensor(azimuth),
+        noise=_tensor(rng.standard_normal((len(pdg_id), 3))),
+    )
+
+
+def _tensor(values: Floats) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def momenta(flow: SetFlow, draft: Draft, **sampler: Any) -> Tensor:
