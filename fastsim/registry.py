@@ -35,6 +35,7 @@ from fastsim.production.options import Progress
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS, ModelCard
 from fastsim.sources.collisions import WHOLE, Collisions, is_hadron
+from fastsim.sources.displaced import Displace
 from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Step
@@ -267,7 +268,7 @@ def hadron_steps(source: HadronSource) -> list[Step]:
     from generators.reference.unstable import DecayUnstable
 
     reference, tau0_max = load_model(REFERENCE).with_tau0_max(source.tau0_max), source.tau0_max
-    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference)]
+    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference), Displace()]
 
 
 def collision_steps(run: RunInfo, collisions: Collisions, *, workers: int = 0) -> list[Step]:

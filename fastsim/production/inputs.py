@@ -22,6 +22,7 @@ from fastsim.event.hard import UNKNOWN
 from fastsim.formats import lhe
 from fastsim.formats.atomic import HEPMC_ENDINGS, PathLike
 from fastsim.formats.events import holds_particles, read_events
+from fastsim.formats.lheh5 import is_lheh5, refusal
 from fastsim.production.chunks import EVENTS_PER_CHUNK, HERE, PARTONS_PER_CHUNK, Chunk, ChunkRunner, EventTask, GunTask
 from fastsim.production.options import EventRange, RunOptions, num_chunks_of, slice_range
 from fastsim.production.summary import BAD_EVENTS, REJECTED_EVENTS
@@ -435,8 +436,11 @@ def open_input(given: InputLike, *, final_status: Sequence[int] = (1,)) -> Input
         final_status: status codes of the final particles of a HepMC file.
 
     Raises:
-        FastsimError: if a gun's text is wrong, or status codes are given for another input than a HepMC file.
+        FastsimError: if a gun's text is wrong, status codes are given for another input than a HepMC file, or a file
+            holds Les Houches events in HDF5.
     """
+    if isinstance(given, str | os.PathLike) and is_lheh5(given):
+        raise refusal(os.fspath(given))
     status = tuple(final_status)
     if status != (1,):
         if not isinstance(given, str | os.PathLike) or not os.fspath(given).lower().endswith(HEPMC_ENDINGS):

@@ -5,9 +5,12 @@ tune, particles with c*tau > 10 mm stable). The hard record and the weights of t
 particles, and what decayed into them, belong to no parton (origin -1). An event that Pythia rejects is left out.
 
 Pythia takes the events as the reader of :mod:`fastsim.formats.lhe` understood them, each with weight one: it neither
-unweights nor rejects events by their weights, whatever the file's IDWTUP. It runs in a process of its own
-(:mod:`generators.reference.full_process`), since some events make it loop for ever, where nothing inside its process
-could stop it. Such an event is left out too, and counted in the tally ``endless_events`` of a neighbour.
+unweights nor rejects events by their weights, whatever the file's IDWTUP. Events without colour tags, which Pythia
+rejects, get those of a flow that their flavours allow (:func:`fastsim.event.singlets.assign_colours`).
+
+Pythia runs in a process of its own (:mod:`generators.reference.full_process`), since some events make it loop for ever,
+where nothing inside its process could stop it. Such an event is left out too, and counted in the tally
+``endless_events`` of a neighbour.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastsim.errors import InvalidEvent
 from fastsim.event import HardEvents, RunInfo
+from fastsim.event.singlets import assign_colours
 from generators.reference.full_process import PythiaProcess
 
 ENDLESS_EVENTS = "endless_events"
@@ -69,7 +74,17 @@ class FullPythia:
                 current[1].close()
             process = PythiaProcess(self.run, self.settings, self.time_limit, history=self.history)
             current = _of_thread.current = self, process
-        return _completed(events, current[1], self)
+        return _completed(_with_colours(events), current[1], self)
+
+
+def _with_colours(events: HardEvents) -> HardEvents:
+    """Return the events with colour tags; those that no flow joins stay as they are: about them Pythia decides."""
+    try:
+        return assign_colours(events)
+    except InvalidEvent:
+        if len(events) == 1:
+            return events
+        return HardEvents.concatenate([_with_colours(one) for one in events.chunks(1)])
 
 
 def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> HardEvents:

@@ -15,7 +15,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,5 +120,5 @@ def _decay(pythia: Any, events: HardEvents, row: int, seed: int) -> Products:
         if pythia.next() and record.size() > 2:
             products = read_products(record, (row,), own)
             frame = np.broadcast_to(events.p4[row], products.p4.shape)
-            return Products(products.roots, products.table, boost_to(products.p4, frame))
+            return replace(products, p4=boost_to(products.p4, frame))
     raise cannot_decay(events, row)
