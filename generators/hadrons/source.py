@@ -113,7 +113,7 @@ class PrimaryModel(HadronSource, nn.Module):
         if len(partons) == 0:
             return ParticleSet.empty(), Latent.empty()
         if latent is None:
-            latent = self.latent_model.sample(flavour, pt, scale, latent_noise, extras=self.has_extras)
+            latent = self.sample_latent(flavour, pt, scale, latent_noise)
         tokens = self._placed(flavour, pt, scale, parton_energy(flavour, pt), latent, rng, noise)
         return to_particles(tokens, partons), latent
 
@@ -188,7 +188,11 @@ class PrimaryModel(HadronSource, nn.Module):
     @torch.no_grad()
     def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Latent:
         flavour, pt, _ = condition(partons)
-        return self.latent_model.sample(flavour, pt, partons.starting_scale, _noise(rng)[1], extras=self.has_extras)
+        return self.sample_latent(flavour, pt, partons.starting_scale, _noise(rng)[1])
+
+    def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: torch.Generator) -> Latent:
+        """Draw the latents of N hemispheres: arguments as of :meth:`generators.hadrons.latent.LatentModel.sample`."""
+        return self.latent_model.sample(flavour, pt, scale, rng, extras=self.has_extras)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: parameters in float16, which halves the file, scales and edges as they are.

@@ -122,9 +122,10 @@ class Layout:
 
     def to(self, device: str | torch.device) -> Layout:
         """Return the same on a device."""
-        columns = (self.index, self.counts, self.queries, self.keys, self.place)
-        bias = tuple(b.to(device) for b in self.bias)
-        return Layout(*(c.to(device) for c in columns), self.shapes, bias)
+        index, counts, queries, keys, place = (
+            c.to(device) for c in (self.index, self.counts, self.queries, self.keys, self.place)
+        )
+        return Layout(index, counts, queries, keys, place, self.shapes, tuple(b.to(device) for b in self.bias))
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum token values (T, ...) over each set, (N, ...) in float32."""
@@ -135,7 +136,7 @@ class Layout:
         """Return token values (T, D) as one tensor (sets, length, D) a bucket; padding repeats a set's first token."""
         rows = values.index_select(0, self.queries)
         sizes = [sets * length for sets, length in self.shapes]
-        return [part.view(*shape, -1) for part, shape in zip(rows.split(sizes), self.shapes, strict=True)]
+        return [part.view(*shape, -1) for part, shape in zip(torch.split(rows, sizes), self.shapes, strict=True)]
 
     def maximum(self, values: Tensor) -> Tensor:
         """Find the largest of the token values (T,) of each set, (N,)."""
@@ -204,8 +205,8 @@ class _Attention(nn.Module):
         kv = self.key_value(torch.cat([x, registers])).index_select(0, layout.keys)
         extra = registers.shape[0] // len(layout.counts)
         # split, whose gradient is one concatenation; that of slices would fill a whole tensor for each
-        queries = q.split([sets * length for sets, length in layout.shapes])
-        keys = kv.split([sets * (length + extra) for sets, length in layout.shapes])
+        queries = torch.split(q, [sets * length for sets, length in layout.shapes])
+        keys = torch.split(kv, [sets * (length + extra) for sets, length in layout.shapes])
         mixed = []
         for place, ((sets, length), bias) in enumerate(zip(layout.shapes, layout.bias, strict=True)):
             query = queries[place].view(sets, length, heads, size).transpose(1, 2)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastsim.event import Ints, Partons
+from fastsim.event import Floats, Ints, Partons
 from fastsim.event.frames import rapidity
 from fastsim.event.kinematics import phi
 from fastsim.event.species import PARTON_MASSES
@@ -40,6 +40,7 @@ class Draft:
         pt: of the partons in GeV, (N,).
         rapidity: of the partons, (N,).
         phi: azimuth of the partons in rad, (N,).
+        scale_ratio: where their showers start, over pT, (N,).
         features: of the latents: columns :data:`generators.hadrons.latent.FEATURES`, (N, 8).
         azimuth: of the sets' momenta about their partons in rad, (N,).
         noise: of the tokens, (M, 3).
@@ -50,6 +51,7 @@ class Draft:
     pt: Tensor
     rapidity: Tensor
     phi: Tensor
+    scale_ratio: Tensor
     features: Tensor
     azimuth: Tensor
     noise: Tensor
@@ -61,7 +63,7 @@ class Draft:
 
 
 def draft(model: PrimaryFlow, partons: Partons, rng: np.random.Generator, latent: Latent | None = None) -> Draft:
-    """Draw all but the momenta of the hadrons of partons, whose showers start at their transverse momenta.
+    """Draw all but the momenta of the hadrons of partons.
 
     Args:
         model: the diffusion model.
@@ -72,13 +74,26 @@ def draft(model: PrimaryFlow, partons: Partons, rng: np.random.Generator, latent
     flavour, pt, conjugated = condition(partons)
     if latent is None:
         latent = model.draw_latent(partons, rng)
-    tokens = tokens_of(latent, flavour, pt, pt, rng)
+    scale = partons.starting_scale
+    tokens = tokens_of(latent, flavour, pt, scale, rng)
     flipped = np.repeat(conjugated, tokens.counts)
     pdg_id = IDS[np.where(flipped, CONJUGATE[tokens.species], tokens.species)]
     azimuth = np.arctan2(latent.total[:, 2], latent.total[:, 1])
-    columns = (pt, rapidity(partons), phi(partons.p4), latent.features, azimuth)
-    noise = torch.from_numpy(rng.standard_normal((len(pdg_id), 3)))
-    return Draft(tokens, pdg_id, *(torch.tensor(c, dtype=torch.float64) for c in columns), noise)
+    return Draft(
+        tokens,
+        pdg_id,
+        pt=_tensor(pt),
+        rapidity=_tensor(rapidity(partons)),
+        phi=_tensor(phi(partons.p4)),
+        scale_ratio=_tensor(scale / pt),
+        features=_tensor(latent.features),
+        azimuth=_tensor(azimuth),
+        noise=_tensor(rng.standard_normal((len(pdg_id), 3))),
+    )
+
+
+def _tensor(values: Floats) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def momenta(flow: SetFlow, draft: Draft, **sampler: Any) -> Tensor:
@@ -117,7 +132,8 @@ def given_of_draft(draft: Draft) -> Given:
         draft.features[:, NUM_TOTAL:],
         (torch.from_numpy(np.asarray(x)) for x in (tokens.species, tokens.carrier, tokens.mass)),
     )
-    return Given(flavour, draft.pt, draft.pt, energy, total, extras, tokens.counts, species, carrier, mass)
+    scale = draft.scale_ratio * draft.pt
+    return Given(flavour, draft.pt, scale, energy, total, extras, tokens.counts, species, carrier, mass)
 
 
 def total_momentum(features: Tensor, least: Tensor, exact: Tensor, energy: Tensor, azimuth: Tensor) -> Tensor:

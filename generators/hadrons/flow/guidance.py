@@ -1,7 +1,8 @@
 r"""Guidance: sets whose observable is larger, or smaller, than the model's own, with four-momenta still exact.
 
-To draw from :math:`p(x) \exp(\lambda O(x))`, the score of the noisy state gets the gradient of the observable of the
-data that the network expects there,
+Wanted are latents and hadrons from p(z) p(x | z) exp(lambda O(x)). So each set takes one of a few latents, with a
+probability in the ratio of exp(lambda O) of quick samples given these (sampling importance resampling, Rubin 1987), and
+the score of its noisy state gets the gradient of the observable of the data that the network expects there,
 
 .. math:: \nabla \log p_\sigma(x) + \lambda \nabla_x O(\hat x(x)), \qquad \hat x = x - \sigma u(x)
 
@@ -50,10 +51,30 @@ class Guidance:
     Attributes:
         observable: to guide towards larger values; see :data:`Observable`.
         strength: lambda, in the inverse unit of the observable; negative for smaller values.
+        candidates: latents that one is chosen of.
     """
 
     observable: Observable
     strength: float
+    candidates: int = 4
+
+    def choose(self, p4: Tensor, index: Tensor, rng: torch.Generator) -> Tensor:
+        """Choose one of the candidates of each set, with probabilities in the ratio of exp(lambda O).
+
+        Args:
+            p4: four-momenta in GeV of samples of the candidates of N sets, one set's after another's, (M, 4).
+            index: the candidate of each hadron, of N times ``candidates``, (M,).
+            rng: all randomness.
+
+        Returns:
+            The numbers of the chosen candidates, (N,).
+        """
+        num = int(index[-1]) + 1
+        values = self.strength * self.observable(p4, index, num).view(-1, self.candidates)
+        uniform = torch.rand(values.shape, generator=rng, dtype=values.dtype)
+        # the largest of logits plus Gumbel noise is a draw from their softmax
+        best = (values - (-uniform.clamp(1e-300).log()).log()).argmax(1)
+        return torch.arange(len(values)) * self.candidates + best
 
     def of(self, velocity: Velocity, placed: Callable[[Tensor], Tensor], index: Tensor, num: int) -> Velocity:
         """Return a guided velocity.

@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -156,9 +157,7 @@ class Given:
 
     def to(self, device: str | torch.device) -> Given:
         """Return the same on a device."""
-        sets = (self.flavour, self.pt, self.scale, self.energy, self.total, self.extras)
-        tokens = (self.species, self.carrier, self.mass)
-        return Given(*(a.to(device) for a in sets), self.counts, *(a.to(device) for a in tokens))
+        return self._mapped(lambda of_sets: of_sets.to(device), lambda of_tokens: of_tokens.to(device), self.counts)
 
     @property
     def index(self) -> Tensor:
@@ -200,10 +199,23 @@ class Given:
     def rows(self, rows: Ints) -> Given:
         """Return some of the sets."""
         flat = torch.from_numpy(ragged_indices(offsets_from_counts(self.counts), rows))
-        of = torch.from_numpy(rows)
-        sets = (self.flavour, self.pt, self.scale, self.energy, self.total, self.extras)
-        tokens = (self.species, self.carrier, self.mass)
-        return Given(*(a[of] for a in sets), self.counts[rows], *(a[flat] for a in tokens))
+        number = torch.from_numpy(rows)
+        return self._mapped(lambda of_sets: of_sets[number], lambda of_tokens: of_tokens[flat], self.counts[rows])
+
+    def _mapped(self, sets: Callable[[Tensor], Tensor], tokens: Callable[[Tensor], Tensor], counts: Ints) -> Given:
+        """Return what functions of the columns of sets and of those of tokens give."""
+        return Given(
+            flavour=sets(self.flavour),
+            pt=sets(self.pt),
+            scale=sets(self.scale),
+            energy=sets(self.energy),
+            total=sets(self.total),
+            extras=sets(self.extras),
+            counts=counts,
+            species=tokens(self.species),
+            carrier=tokens(self.carrier),
+            mass=tokens(self.mass),
+        )
 
 
 def coordinates(sample: TokenSample, given: Given) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from generators.nn.flow_matching import Solver, integrate
@@ -19,7 +22,7 @@ def velocity(x: Tensor, sigma: float) -> Tensor:
     return x * (sigma - alpha * WIDTHS**2) / (sigma**2 + (alpha * WIDTHS) ** 2)
 
 
-def variances(solver: Solver, steps: int) -> np.ndarray:
+def variances(solver: Solver, steps: int) -> NDArray[np.float64]:
     """Return the variance of the sample over that of the data for each width: the flow is linear in the noise."""
     noise = torch.ones(1, len(WIDTHS), dtype=torch.float64)
     end = integrate(velocity, noise, solver=solver, num_inference_steps=steps)
@@ -48,7 +51,7 @@ def test_errors_fall_with_the_square_of_the_steps() -> None:
         x = torch.ones(1, dtype=torch.float64)
         for timestep in scheduler.timesteps:
             x = scheduler.step(x, timestep, x, return_dict=False)[0]
-        return abs(float(x) - np.exp(-1))
+        return abs(float(x) - math.exp(-1))
 
     assert error(64) < error(32) / 3 < error(16) / 9
 

@@ -14,27 +14,37 @@ from fastsim.event.frames import to_axis
 from generators.hadrons.counts import least_masses
 from generators.hadrons.flow.drafts import Draft, total_momentum
 from generators.hadrons.flow.model import PrimaryFlow
+from generators.hadrons.latent import Latent
 from generators.hadrons.latent import total_momentum as reference_total
-from tests.helpers.partons import spread
+from generators.hadrons.tokens import TokenSample, parton_energy
 
-PARTONS: Partons = spread([1, -5, 21, 4], [7.0, 30.0, 200.0, 900.0])
 NAMES = ("pt", "rapidity", "phi", "features", "azimuth", "noise")
+NUM = 6
+
+
+@pytest.fixture(scope="module")
+def partons(sample: TokenSample) -> Partons:
+    angles = np.linspace(-1.0, 2.0, NUM)
+    return Partons.from_pt_eta_phi(sample.flavour[:NUM], sample.pt[:NUM], angles, angles[::-1])
 
 
 @pytest.fixture
-def draft(model: PrimaryFlow) -> Draft:
-    return model.draft(PARTONS, rng=1)
+def draft(model: PrimaryFlow, partons: Partons, sample: TokenSample) -> Draft:
+    # latents of Pythia's sets: those of an untrained model leave no room for the masses
+    return model.draft(partons, rng=1, latent=Latent.of(sample[:NUM]))
 
 
-def test_hadrons_of_a_draft_have_the_total_that_parton_and_latent_say(model: PrimaryFlow, draft: Draft) -> None:
+def test_hadrons_of_a_draft_have_the_total_that_parton_and_latent_say(
+    model: PrimaryFlow, draft: Draft, partons: Partons, sample: TokenSample
+) -> None:
     with torch.no_grad():
         p4 = model.momenta(draft).numpy()
     tokens = draft.tokens
     mass2 = p4[:, 0] ** 2 - (p4[:, 1:] ** 2).sum(1)
     np.testing.assert_allclose(mass2, tokens.mass**2, atol=1e-9 * p4[:, 0].max() ** 2)
-    in_axis = to_axis(p4, tokens.offsets, PARTONS)
+    in_axis = to_axis(p4, tokens.offsets, partons)
     sums = np.add.reduceat(in_axis, tokens.offsets[:-1], axis=0)
-    latent = model.draw_latent(PARTONS, np.random.default_rng(1))
+    latent = Latent.of(sample[:NUM])
     np.testing.assert_allclose(sums, latent.total, rtol=1e-7, atol=1e-7 * sums[:, 0].max())
     assert draft.pdg_id.shape == (len(p4),) and (tokens.counts == latent.counts.sum(1)).all()
 
@@ -78,11 +88,18 @@ def test_weights_have_derivatives_too(model: PrimaryFlow, draft: Draft) -> None:
     assert expected == pytest.approx((results[0] - results[1]) / 2e-3, rel=2e-2, abs=1e-3)
 
 
-def test_total_momentum_is_that_of_the_latent(model: PrimaryFlow) -> None:
-    latent = model.draw_latent(PARTONS, np.random.default_rng(5))
-    energy = np.array([7.1, 31.0, 200.0, 900.0])
-    azimuth = np.arange(4.0)
-    least, none = least_masses(latent.counts), np.full(4, np.nan)
-    expected = reference_total(latent.features, least, none, energy, azimuth, np.zeros(4), none)
+def test_total_momentum_is_that_of_the_latent(sample: TokenSample) -> None:
+    latent, energy = Latent.of(sample), parton_energy(sample.flavour, sample.pt)
+    azimuth, zero = np.linspace(-3, 3, len(latent)), np.zeros(len(latent))
+    least, none = least_masses(latent.counts), np.full(len(latent), np.nan)
+    expected = reference_total(latent.features, least, none, energy, azimuth, zero, none)
     given = (torch.from_numpy(a) for a in (latent.features, least, none, energy, azimuth))
     np.testing.assert_allclose(total_momentum(*given).numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_draft_draws_its_own_latents(model: PrimaryFlow, partons: Partons) -> None:
+    draft = model.draft(partons, rng=4)
+    latent = model.draw_latent(partons, np.random.default_rng(4))
+    np.testing.assert_array_equal(draft.tokens.species_counts(), latent.counts)
+    np.testing.assert_array_equal(draft.features.numpy(), latent.features)
+    assert len(draft.pdg_id) == len(draft.noise) == draft.tokens.counts.sum()
