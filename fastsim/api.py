@@ -16,10 +16,13 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from fastsim import registry, stages
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, InvalidEvent, InvalidValue
+from fastsim.event import Floats, HardEvents, Partons
 from fastsim.formats.atomic import AtomicPath, PathLike, split_ending
 from fastsim.formats.whole import read
 from fastsim.production.chunks import one_torch_thread
@@ -49,6 +52,7 @@ __all__ = [
     "hadron_pipeline",
     "load_model",
     "load_showers",
+    "log_prob",
     "read",
     "reference",
     "reference_showers",
@@ -308,6 +312,59 @@ def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:
     (2, True)
     """
     return Pipeline(registry.hadron_steps(load_model(model)))
+
+
+def log_prob(
+    events: PathLike | HardEvents,
+    model: PathLike | HadronSource = DEFAULT_MODEL,
+    *,
+    partons: Partons | None = None,
+) -> Floats:
+    """Compute the log-density that a model gives the hadrons of each event, shape (E,).
+
+    It is the density of the primary hadrons, those that fragmentation makes, given their parton: the record must keep
+    them, with what they decay into. Decays do not enter. Which hadron carries the parton's quark no record says; it is
+    summed over. The measure is prod d^3p / 2E in GeV^2 for each primary hadron.
+
+    Args:
+        events: the path of a HepMC, HDF5 or ROOT file, or events in memory, with the history of their particles.
+        model: a model that has a likelihood.
+        partons: the parton of each event, (E,); the hadrons of its hemisphere, p . nT > 0, then are those meant. By
+            default the events are sets of a gun, and have one parton each.
+
+    Raises:
+        InvalidEvent: if the record lacks what is needed.
+        OutOfDomain: if a parton is outside the model's domain.
+        FastsimError: if the file cannot be read, or the model has no likelihood.
+
+    >>> events = HardEvents.of_partons(Partons.from_pt_eta_phi([2], [50.0], [0.0], [0.0]))
+    >>> log_prob(events)
+    Traceback (most recent call last):
+    fastsim.errors.InvalidEvent: the events have no particles: generate hadrons first
+    """
+    name = "the events" if isinstance(events, HardEvents) else os.fspath(events)
+    found = events if isinstance(events, HardEvents) else read(events, history=True)
+    if not isinstance(found, HardEvents) or found.particles is None:
+        raise InvalidEvent(f"{name} have no particles: generate hadrons first")
+    whole_events = partons is not None
+    if partons is None:
+        outgoing = np.flatnonzero(found.status == 1)
+        num = np.bincount(found.index[outgoing], minlength=len(found))
+        if len(found) and (num != 1).any():
+            row = int(np.argmax(num != 1))
+            raise InvalidEvent(
+                f"{name}: event {found.number[row]} has {num[row]} partons in its record; say which one is meant "
+                "(partons=)"
+            )
+        scale = np.where(found.scale > 0, found.scale, np.inf)
+        partons = Partons(found.pdg_id[outgoing], found.p4[outgoing], scale)
+    if len(partons) != len(found):
+        raise InvalidValue(f"{len(partons)} partons for {len(found)} events of {name}")
+    source = load_model(model)
+    try:
+        return source.log_likelihood(partons, found.particles, numbers=found.number, whole_events=whole_events)
+    except InvalidEvent as error:
+        raise InvalidEvent(f"{name}: {error}") from None
 
 
 def evaluate(

@@ -516,6 +516,28 @@ def run_geant4(*args: Any, **keywords: Any) -> Any:
     return make_showers(*args, **keywords)
 
 
+def fit(model: Any, batches: Any, settings: dict[str, Any], folder: Path, *, validate: Any, select: str) -> Any:
+    """Train a module with the training loop of the models (:func:`generators.training.loop.fit`).
+
+    Args:
+        model: a module with ``loss(batch)``.
+        batches: the batch of a step.
+        settings: attributes of :class:`generators.training.loop.TrainingConfig`.
+        folder: of checkpoints and logs; a run in it is resumed.
+        validate: figures of the averaged model.
+        select: the figure to minimise.
+
+    Raises:
+        FastsimError: if there is no such setting.
+    """
+    from generators.training.config import from_dict
+    from generators.training.loop import TrainingConfig
+    from generators.training.loop import fit as fit_model
+
+    config = from_dict(TrainingConfig, settings, "training")
+    return fit_model(model, batches, config, folder, validate=validate, select=select)
+
+
 def train(config: PathLike, output: PathLike, *, resume: bool = True) -> Path:
     """Train the model that a JSON config describes.
 

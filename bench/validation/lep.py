@@ -1,7 +1,7 @@
 """Models and Pythia, e+e- -> Z -> hadrons at 91.2 GeV, against measured tables.
 
-Models hadronise the quark pairs that Pythia makes. K0S and hyperons decay, as in the measurements; there is no radiation
-off the beams. Pythia itself is the scale: no model that learns from it can be asked to be nearer to nature.
+Models hadronise the quark pairs that Pythia makes. K0S and hyperons decay, as in the measurements; no radiation off
+the beams. Pythia itself is the scale: no model that learns from it can be asked to be nearer to nature.
 
     python -m bench.validation.lep --tables DIR --num 20000 --models hadron-tree
 """

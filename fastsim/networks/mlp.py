@@ -8,7 +8,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
 from fastsim.errors import PipelineError
 from fastsim.networks.layers import Outputs, Shape, dense
@@ -23,7 +22,7 @@ class MLP(nn.Module):
         num_inputs: numbers of one event.
         outputs: shapes of the outputs by name.
         width: of a hidden layer.
-        num_layers: hidden layers.
+        num_layers: hidden layers; 0 for a linear map.
         latent: name of the output that is a latent, which the others are read off (:class:`Outputs`).
     """
 
@@ -38,8 +37,10 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.standardise = nn.BatchNorm1d(num_inputs, affine=False, momentum=0.01)
-        self.hidden = dense([num_inputs, *[width] * num_layers])
-        self.outputs = Outputs(width, outputs, latent)
+        self.hidden = (
+            nn.Sequential(dense([num_inputs, *[width] * num_layers]), nn.GELU()) if num_layers else nn.Identity()
+        )
+        self.outputs = Outputs(width if num_layers else num_inputs, outputs, latent)
 
     @classmethod
     def of_shapes(
@@ -65,4 +66,4 @@ class MLP(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs (N, ...) of inputs (N, ...)."""
         x = torch.cat([value.reshape(len(value), -1).to(torch.get_default_dtype()) for value in inputs], dim=1)
-        return tuple(self.outputs(gelu(self.hidden(self.standardise(x)))).values())
+        return tuple(self.outputs(self.hidden(self.standardise(x))).values())

@@ -145,6 +145,10 @@ class HadronSource(Source[Partons]):
         """Decay what :meth:`draw` gives, in any frame; a source that draws final particles returns them."""
         return particles
 
+    def takes(self, pairs: PartonPairs) -> NDArray[np.bool_]:
+        """Return which of N singlets :meth:`draw_pairs` is valid for: by default those with both partons inside."""
+        return self.domain.contains(pairs.partons(0)) & self.domain.contains(pairs.partons(1))
+
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
         """Draw the hadrons of N singlets at rest, one set for each, the first parton along +z.
 
@@ -161,6 +165,23 @@ class HadronSource(Source[Partons]):
             LightSinglet: if a singlet is too light for hadrons of its flavours.
         """
         raise PipelineError(f"{self.name} draws no colour singlets")
+
+    def log_likelihood(
+        self, partons: Partons, particles: ParticleSet, *, numbers: Ints | None = None, whole_events: bool = False
+    ) -> Floats:
+        """Compute the log-density of the hadrons of N partons, (N,), if the source has one.
+
+        Args:
+            partons: the partons, within the domain.
+            particles: one set of particles for each, with the history that says which are primary.
+            numbers: how messages call the sets, (N,); by default from 0.
+            whole_events: whether the sets are events, of which the hemisphere of the parton is meant.
+
+        Raises:
+            FastsimError: if the source has no likelihood.
+            InvalidEvent: if the record lacks what it needs.
+        """
+        raise FastsimError(f"model {self.name!r} has no likelihood; hadron-tree has one")
 
     def with_tau0_max(self, tau0_max: float) -> Self:
         """Return the source with another limit of lifetimes: particles above it, in mm, are stable.

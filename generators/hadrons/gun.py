@@ -121,13 +121,13 @@ def _carrier(event: Any, parton: int) -> int:
     flavour = quark.id()
     for row in ends:
         pdg_id = event[row].id()
-        if event[row].isFinal() and _holds(pdg_id, flavour):
+        if event[row].isFinal() and may_hold(pdg_id, flavour):
             return int(row)
     return -1
 
 
 @lru_cache(maxsize=4096)
-def _holds(pdg_id: int, quark: int) -> bool:
+def may_hold(pdg_id: int, quark: int) -> bool:
     """Return whether a hadron may hold a quark (antiquark if negative) among its valence quarks."""
     net, digit = CONTENT[species_index(np.array([pdg_id]))[0]], pdg_id // 100
     if pdg_id > 100 and not net.any():  # light neutral mesons are mixtures of flavours

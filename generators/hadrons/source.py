@@ -11,15 +11,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastsim.errors import WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.domains import Domain
+from fastsim.sources.domains import ROUNDING, Domain
 from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.decays import decay
 from generators.hadrons.latent import Latent, LatentModel, tokens_of
+from generators.hadrons.likelihood import primary_hadrons, summed, tokens_of_sets, with_carriers
 from generators.hadrons.tokens import (
     CONJUGATE,
     IDS,
@@ -40,6 +42,8 @@ def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
 
 SCALE_MIN, RATIO_MIN = 1.0, 0.01
 """Lowest scale in GeV at which showers start in the training data, and lowest one over pT; see :mod:`.data`."""
+PAIR_MARGIN = 0.9
+"""Share of the least pT that the momenta of a singlet's partons have to have."""
 _EXTRAS = "latent_model.extras_flow."
 
 
@@ -127,6 +131,16 @@ class PrimaryModel(HadronSource, nn.Module):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
             return replace(tokens, p4=self.place(tokens, energy, latent, noise))
 
+    def takes(self, pairs: PartonPairs) -> NDArray[np.bool_]:
+        """Return which singlets lie in the domain: of a mass of twice its limits, if their partons have momenta for it.
+
+        Partons of a singlet of 10 GeV have a little less than 5 GeV, and training data begins at 4.5 GeV.
+        """
+        half, domain = pairs.mass / 2, replace(self.domain, pt_min=PAIR_MARGIN * self.domain.pt_min)
+        low, high = self.domain.pt_min * (1 - ROUNDING), self.domain.pt_max * (1 + ROUNDING)
+        both = domain.contains(pairs.partons(0)) & domain.contains(pairs.partons(1))
+        return np.asarray((half >= low) & (half <= high) & both)
+
     @torch.no_grad()
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
         num = len(pairs)
@@ -151,6 +165,25 @@ class PrimaryModel(HadronSource, nn.Module):
         order = np.argsort(tokens.index % num, kind="stable")
         offsets = offsets_from_counts(tokens.counts[:num] + tokens.counts[num:])
         return ParticleSet(offsets, IDS[species[order]], p4[order])
+
+    def log_likelihood(
+        self, partons: Partons, particles: ParticleSet, *, numbers: Ints | None = None, whole_events: bool = False
+    ) -> Floats:
+        """Compute the log-density of the primary hadrons of N partons, (N,); see :meth:`HadronSource.log_likelihood`.
+
+        The measure is that of the model's ``log_prob``. Which hadron carries the parton's quark is summed over.
+        """
+        density = getattr(self, "log_prob", None)
+        if density is None:
+            return super().log_likelihood(partons, particles)
+        self.refuse_outside(partons)
+        if len(partons) == 0:
+            return np.zeros(0)
+        names = np.arange(len(partons)) if numbers is None else numbers
+        primary = primary_hadrons(particles, names)
+        tokens = tokens_of_sets(partons, primary, names, whole_events=whole_events)
+        copies, source = with_carriers(tokens)
+        return summed(density(copies), source, len(tokens))
 
     @torch.no_grad()
     def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Latent:

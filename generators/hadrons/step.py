@@ -122,9 +122,10 @@ class Hadronize:
     def _counted(self, drawing: _Drawing, made_by: NDArray[np.int8]) -> HardEvents:
         """Return the events with tallies of their partons, which have hadrons from ``made_by`` (K,)."""
         events, systems = drawing.events, drawing.systems
-        chained = np.zeros(len(made_by), dtype=bool)
+        chained, low_pairs = np.zeros(len(made_by), dtype=bool), np.zeros(0, np.int64)
         if drawing.whole is not None:
             chained[drawing.whole.rows((drawing.whole.singlets.counts > 2) & ~drawing.whole.by_source)] = True
+            low_pairs = drawing.whole.rows(drawing.whole.low(SCALE_TOLERANCE))
         alone = ~systems.grouped
         rows, known = systems.parton_rows[alone], drawing.conditions[alone]
         outside = made_by[rows] == FROM_FALLBACK
@@ -135,7 +136,7 @@ class Hadronize:
             ("fallback_partons", np.flatnonzero((made_by == FROM_FALLBACK) & ~chained)),
             ("chain_partons", np.flatnonzero(chained)),
             ("soft_partons", rows[soft]),
-            ("low_scales" if self.source.has_scale else "ignored_scales", rows[low]),
+            ("low_scales" if self.source.has_scale else "ignored_scales", np.concatenate([rows[low], low_pairs])),
             ("minimal_partons", np.flatnonzero(made_by == MINIMAL)),
             (ELSEWHERE, np.flatnonzero(made_by > FROM_SOURCE)),
         ):

@@ -91,8 +91,7 @@ class WholeSinglets:
         by_source = np.zeros(len(found), dtype=bool) | source.has_chains
         if source.has_pairs:
             two = np.flatnonzero(found.counts == 2)
-            pairs = whole.pairs(two)
-            by_source[two] |= source.domain.contains(pairs.partons(0)) & source.domain.contains(pairs.partons(1))
+            by_source[two] |= source.takes(whole.pairs(two))
         kept = by_source | reference.has_chains
         return cls(events, found[kept], rest[kept[found.index]], scale[kept], by_source[kept])
 
@@ -100,6 +99,18 @@ class WholeSinglets:
         """Return some singlets (N,) of two partons as pairs."""
         two = self.singlets[chosen]
         return PartonPairs(self.events.pdg_id[two.partons].reshape(-1, 2), two.mass, self.scale[chosen])
+
+    def low(self, tolerance: float) -> Bools:
+        """Return which singlets (S,) are pairs whose showers start below the momentum of their partons.
+
+        Args:
+            tolerance: relative distance below it within which a shower starts at it.
+        """
+        two = np.flatnonzero(self.singlets.counts == 2)
+        pairs = self.pairs(two)
+        result = np.zeros(len(self), dtype=bool)
+        result[two] = pairs.starting_scale < pairs.momenta * (1 - tolerance)
+        return result
 
     def draw(self, source: HadronSource, reference: HadronSource, rng: np.random.Generator) -> tuple[ParticleSet, Ints]:
         """Draw the hadrons of all singlets, in their rest frames.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import fastsim
 from fastsim.errors import InvalidEvent
 from fastsim.event import HardEvents, kinematics
 from fastsim.event.species import charges
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.hadrons.step import Hadronize
 from generators.reference.pythia import PythiaGun
+from tests.helpers.events import file
 from tests.helpers.sources import closure, hard_event
 
 Tags = tuple[int, int]
@@ -21,7 +23,7 @@ Tags = tuple[int, int]
 
 @pytest.fixture(scope="module")
 def model() -> HadronSource:
-    return fastsim.load_model("hadron-tree-primary")
+    return fastsim.load_model("hadron-tree")
 
 
 def annihilation(
@@ -81,11 +83,24 @@ def test_pairs_outside_the_models_limits_go_whole_to_pythia(model: HadronSource)
     assert done.notes == {"partons": 2, "fallback_partons": 2, "partons_elsewhere": 2} and closure(done) < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("flavour", "energy", "inside"),
+    [(2, 10.0, True), (2, 9.99, False), (21, 4000.0, True), (21, 4001.0, False), (5, 11.0, False), (4, 10.0, True)],
+)
+def test_the_models_singlets_are_those_from_10_gev_to_4_tev(
+    model: HadronSource, flavour: int, energy: float, inside: bool
+) -> None:
+    pair = PartonPairs(np.array([[flavour, flavour if flavour == 21 else -flavour]]), np.array([energy]))
+    assert model.takes(pair).tolist() == [inside]
+    low = PartonPairs(pair.pdg_id, pair.mass, np.array([0.9]))
+    assert model.takes(low).tolist() == [False], "showers start at 1 GeV in training"
+
+
 def test_scalup_is_where_the_shower_of_a_hard_process_starts() -> None:
     def particles(scale: float) -> float:
         events = HardEvents.concatenate([annihilation(PAIR, energy=500.0, scale=scale)] * 60)
         done = Hadronize(PythiaGun(), PythiaGun()).step(events, rng=np.random.default_rng(1))
-        assert done.particles is not None
+        assert done.particles is not None and done.notes.get("low_scales", 0) == (120 if 0 < scale < 250 else 0)
         return float(done.particles.counts.mean())
 
     assert particles(2.0) < particles(0.0) - 5
@@ -120,3 +135,31 @@ def test_partons_joined_to_the_beams_stay_hemispheres(model: HadronSource) -> No
     event = replace(event, colours=np.array([[501, 0], [0, 502], [501, 0], [0, 502]]), scale=np.array([9.0]))
     done = Hadronize(model, PythiaGun()).step(event, rng=np.random.default_rng(1))
     assert done.notes == {"partons": 2, "low_scales": 2} and closure(done) < 1e-9
+
+
+def test_a_run_names_the_file_of_such_an_event(tmp_path: Path) -> None:
+    def text(energy: float, first: int, second: int) -> str:
+        half = energy / 2
+        rows = [
+            f"11 -1 0 0 0 0 0 0 {half} {half} 0 0 9",
+            f"-11 -1 0 0 0 0 0 0 {-half} {half} 0 0 9",
+            f"{first} 1 1 2 501 0 {half} 0 0 {half} 0 0 9",
+            f"{second} 1 1 2 0 501 {-half} 0 0 {half} 0 0 9",
+        ]
+        return "\n".join(["<event>", f"4 1 1.0 {energy} 0.007 0.12", *rows, "</event>", ""])
+
+    path = tmp_path / "light.lhe"
+    path.write_text(file(text(91.2, 2, -2), text(6.9, 5, -4)))
+    with pytest.raises(InvalidEvent, match=r"light\.lhe, event 1: the colour singlet of partons 5, -4 has a mass of"):
+        fastsim.reference(path, tmp_path / "light.h5")
+
+
+def test_soft_partons_of_powheg_are_pythias_not_pions(model: HadronSource, shared: Path) -> None:
+    events = fastsim.read(shared / "lhe" / "powheg-box-v2-hvq.lhe")
+    assert isinstance(events, HardEvents)
+    done = Hadronize(model, PythiaGun()).step(events, rng=np.random.default_rng(1))
+    assert closure(done) < 1e-9 and done.notes["partons"] == 10
+    assert done.notes["fallback_partons"] == done.notes["soft_partons"] >= 7
+    # systems of less than 4 GeV have no mass for a charmed hadron beside the Z
+    lost = np.flatnonzero(done.hard_columns["hadrons_from"] == 2)
+    assert set(np.abs(events.pdg_id[lost]).tolist()) <= {4}
