@@ -62,7 +62,8 @@ class WholeSinglets:
 
     def rows(self, chosen: Bools) -> Ints:
         """Return the rows of the partons of some singlets (S,)."""
-        return self.singlets.partons[chosen[self.singlets.index]]
+        rows: Ints = self.singlets.partons[chosen[self.singlets.index]]
+        return rows
 
     @classmethod
     def of(cls, events: HardEvents, source: HadronSource, reference: HadronSource) -> WholeSinglets:
