@@ -393,7 +393,7 @@ def _with_collisions(steps: Sequence[Step], collisions: Collisions, last: Sequen
 
 def _collision_provenance(collisions: Collisions) -> dict[str, str]:
     """Return the facts in an output about what its events hold besides the hadrons of the hard partons."""
-    values = {}
+    values: dict[str, str] = {}
     if collisions.event == WHOLE:
         values |= {"events": WHOLE, "rest": _file_name(collisions.rest, "library")}
     if collisions.pileup:

@@ -74,7 +74,7 @@ class RestCard:
         """Draw the conditions of rests ``first`` to ``first + num``, which depend on the seed and ``first`` alone."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, first]))
         limits = rng.choice(list(SHARES), num, p=list(SHARES.values()))
-        scale = np.exp(rng.uniform(*np.log(self.scale), num))
+        scale = np.exp(rng.uniform(np.log(self.scale[0]), np.log(self.scale[1]), num))
         low, high = np.log(np.array([MASSES[kind] for kind in limits.tolist()])).T
         root_tau = np.minimum(scale * np.exp(rng.uniform(low, high)) / self.energy, LARGEST_MASS)
         y = rng.uniform(-1.0, 1.0, num) * np.log(LARGEST_X / root_tau)

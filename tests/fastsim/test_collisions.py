@@ -124,7 +124,9 @@ def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Pa
     source.write_text(file(event()).replace("2212 2212 6500. 6500.", "2212 -2212 6500. 5000."))
     summary = fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest=rest_library)
     assert summary.notes["rests_from_pythia"] == 1
-    (one,) = fastsim.read(tmp_path / "a.h5").particles  # type: ignore[union-attr]
+    made = fastsim.read(tmp_path / "a.h5")
+    assert isinstance(made, fastsim.HardEvents) and made.particles is not None
+    (one,) = made.particles
     assert np.allclose(one.p4.sum(axis=0), [11500.0, 0, 0, 1500.0], atol=1e-3)
     with pytest.raises(FastsimError, match="give a HepMC file of it"):
         fastsim.generate(source, tmp_path / "b.h5", model=MODEL, pileup=2.0)
@@ -150,7 +152,7 @@ def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pil
         ({"event": "full", "steps": "calorimeter"}, "need partons"),
     ):
         with pytest.raises(FastsimError, match=message):
-            fastsim.generate(source, output, model=None if "steps" in words else MODEL, **words)  # type: ignore[arg-type]
+            fastsim.generate(source, output, model=None if "steps" in words else MODEL, **words)
     with pytest.raises(FastsimError, match="from the events of an LHE file"):
         fastsim.generate("flavour=u pt=100 num=5", output, model=MODEL, event="full", rest="pythia")
 
