@@ -137,7 +137,7 @@ class Particles(FourMomenta):
             return Particle(int(self.pdg_id[number]), self.p4[number])
         return self._rows(rows)
 
-    def _rows(self, rows: Rows) -> Self:
+    def _rows(self, rows: RowNumber | Rows) -> Self:
         """Return the particles of a slice, a mask or an array of indices."""
         return type(self)(self.pdg_id[rows], self.p4[rows])
 
@@ -199,7 +199,7 @@ class Partons(Particles):
         """Where the partons' showers start, in GeV, (N,): at ``scale``, but not above pT."""
         return self.pt if self.scale is None else np.minimum(self.scale, self.pt)
 
-    def _rows(self, rows: Rows) -> Self:
+    def _rows(self, rows: RowNumber | Rows) -> Self:
         return type(self)(self.pdg_id[rows], self.p4[rows], None if self.scale is None else self.scale[rows])
 
     @classmethod

@@ -48,7 +48,9 @@ class WholeSinglets:
     @property
     def first(self) -> Ints:
         """Row of the entry that stands for each singlet in its system, (S,)."""
-        return np.minimum.reduceat(self.singlets.partons, self.singlets.offsets[:-1]) if len(self) else _NONE
+        if len(self) == 0:
+            return np.zeros(0, dtype=np.int64)
+        return np.asarray(np.minimum.reduceat(self.singlets.partons, self.singlets.offsets[:-1]))
 
     @property
     def leader(self) -> Ints:
@@ -122,18 +124,17 @@ class WholeSinglets:
             InvalidEvent: if a singlet is too light for hadrons of its flavours.
         """
         pair = self.by_source & (self.singlets.counts == 2) & ~np.array(source.has_chains)
-        sets = ParticleSet.empty(len(self))
-        order = np.arange(len(self))
-        parts = [sets]
-        for chosen, drawn in (
-            (np.flatnonzero(pair), lambda rows: self._pairs(source, rows, rng)),
-            (np.flatnonzero(self.by_source & ~pair), lambda rows: self._chains(source, rows, rng)),
-            (np.flatnonzero(~self.by_source), lambda rows: self._chains(reference, rows, rng)),
+        parts: list[ParticleSet] = []
+        place: list[Ints] = []
+        for mask, who, draw in (
+            (pair, source, self._pairs),
+            (self.by_source & ~pair, source, self._chains),
+            (~self.by_source, reference, self._chains),
         ):
-            if len(chosen):
-                order[chosen] = sum(map(len, parts)) + np.arange(len(chosen))
-                parts.append(drawn(chosen))
-        sets = ParticleSet.concatenate(parts)[order]
+            if mask.any():
+                place.append(np.flatnonzero(mask))
+                parts.append(draw(who, place[-1], rng))
+        sets = ParticleSet.concatenate(parts)[np.argsort(np.concatenate(place))]
         return sets, self._owners(sets)
 
     def _pairs(self, source: HadronSource, chosen: Ints, rng: np.random.Generator) -> ParticleSet:
@@ -174,6 +175,3 @@ class WholeSinglets:
         """Return the hadrons in the rest frames of the systems that the singlets are members of."""
         frame = systems.rest[self.first][sets.index]
         return ParticleSet(sets.offsets, sets.pdg_id, boost_to(sets.p4, frame))
-
-
-_NONE = np.zeros(0, dtype=np.int64)

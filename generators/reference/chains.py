@@ -98,7 +98,7 @@ def _on_pythias_shells(chains: ColourChains, total: Floats) -> Floats:
     m = np.array([PARTON_MASSES[abs(int(i))] for i in chains.pdg_id])
     sums = np.bincount(index, m, len(chains))
     m *= np.minimum(1.0, _ROOM * total / np.maximum(sums, 1e-12))[index]
-    frame = np.stack([np.bincount(index, column, len(chains)) for column in chains.p4.T], axis=-1)
+    frame: Floats = np.stack([np.bincount(index, column, len(chains)) for column in chains.p4.T], axis=-1)
     rest = boost_from(chains.p4, frame[index])
     k, _ = solve_rescaling(np.linalg.norm(rest[:, 1:], axis=1), m, index, total)
     momenta = k[index, None] * rest[:, 1:]

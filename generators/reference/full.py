@@ -96,7 +96,14 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
             events.number[i],
             step.time_limit,
         )
+    rejected = sorted(set(range(len(events))) - {*done.events.tolist(), *done.endless})
+    for i, why in ((i, _foreign(events, i, step.run)) for i in rejected):
+        if why:
+            logger.warning("event %d: Pythia rejects it: %s", events.number[i], why)
+            break  # the others of the file are like it
     chosen, particles = events[done.events], done.particles
+    if not step.history:
+        particles = particles.without_history()
     chosen = chosen.with_particles(particles, np.full(len(particles.pdg_id), -1, dtype=np.int64))
     if any(line.lstrip().startswith(MERGING) for line in step.settings):
         chosen = replace(chosen, weights=chosen.weights * done.weights.reshape(-1, 1))
@@ -104,3 +111,14 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
         return chosen
     # the next event counts those before it, the last one those after it; the run counts all that are missing
     return chosen.tally(ENDLESS_EVENTS, np.minimum(np.searchsorted(done.events, done.endless), len(chosen) - 1))
+
+
+def _foreign(events: HardEvents, i: int, run: RunInfo) -> str:
+    """Say which incoming leptons of event ``i`` come out of beams of hadrons, where Pythia has none; else nothing."""
+    rows = np.arange(events.offsets[i], events.offsets[i + 1])
+    incoming = events.pdg_id[rows[events.status[rows] == -1]].tolist()
+    leptons = [pdg_id for pdg_id in incoming if 11 <= abs(pdg_id) <= 16]
+    if not leptons or min(map(abs, run.beam_pdg_id)) < 100:
+        return ""
+    beams = " and ".join(map(str, run.beam_pdg_id))
+    return f"incoming {' and '.join(map(str, leptons))} in the beams {beams} of the init block, where there are none"

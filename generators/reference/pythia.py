@@ -173,7 +173,8 @@ def _primary_block(job: tuple[Ints, Floats, Floats, Ints]) -> ParticleSet:
         pdg_id, p4 = shoot(pythia, int(flavour), float(momentum), int(seed), scale=float(scale), tau0_max=None)
         found.append((pdg_id[p4[:, 3] > 0], p4[p4[:, 3] > 0]))
     counts = np.array([len(ids) for ids, _ in found])
-    return ParticleSet(offsets_from_counts(counts), *map(np.concatenate, zip(*found, strict=True)))
+    pdg_id, p4 = (np.concatenate(column) for column in zip(*found, strict=True))
+    return ParticleSet(offsets_from_counts(counts), pdg_id, p4)
 
 
 def _lifetimes(tau0_max: float) -> tuple[str, ...]:

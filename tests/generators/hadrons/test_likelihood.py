@@ -10,7 +10,7 @@ import pytest
 
 import fastsim
 from fastsim.errors import FastsimError, InvalidEvent, InvalidValue, OutOfDomain
-from fastsim.event import Decayed, HardEvents, History, ParticleSet, Partons
+from fastsim.event import HardEvents, History, ParticleSet, Partons
 from generators.hadrons.likelihood import MAY_HOLD, summed, with_carriers
 from generators.hadrons.tokens import IDS, TokenSample, species_index, to_particles
 from generators.hadrons.tree.model import PrimaryTree
@@ -86,13 +86,14 @@ def test_pythias_own_events_have_the_density_of_their_primary_hadrons(model: Pri
     # the parton flies along z there: turn it to x, across the beam
     turned = [0, 3, 2, 1]
     sign = np.array([1.0, 1.0, -1.0, 1.0])
-    assert sets.history is not None
-    made = replace(sets.history.decayed, p4=sets.history.decayed.p4[:, turned] * sign)
-    sets = ParticleSet(sets.offsets, sets.pdg_id, sets.p4[:, turned] * sign, replace(sets.history, decayed=made))
+    history = sets.history
+    assert history is not None
+    made = replace(history.decayed, p4=history.decayed.p4[:, turned] * sign)
+    sets = ParticleSet(sets.offsets, sets.pdg_id, sets.p4[:, turned] * sign, replace(history, decayed=made))
     partons = Partons.from_pt_eta_phi(ids, [45.6] * 3, [0.0] * 3, [0.0] * 3)
     events = HardEvents.of_particles(sets, np.ones((3, 1)), np.arange(3))
     found = fastsim.log_prob(events, model, partons=partons)
-    decayed, final = made.mother < 0, sets.history.mother < 0
+    decayed, final = made.mother < 0, history.mother < 0
     pdg_id = np.concatenate([made.pdg_id[decayed], sets.pdg_id[final]])
     p4 = np.concatenate([made.p4[decayed], sets.p4[final]])
     index = np.concatenate([made.index[decayed], sets.index[final]])
@@ -143,12 +144,8 @@ def test_what_a_record_lacks_is_said_in_one_line(model: PrimaryTree, tmp_path: P
     fastsim.generate("flavour=u pt=50 num=3", path, model=model, record="final")
     with pytest.raises(InvalidEvent, match=r"final.h5: the record holds final particles alone: write it with --record"):
         fastsim.log_prob(path, model)
-    lost = ParticleSet(
-        [0, 1, 2],
-        [211, 310],
-        [[50.0, 50.0, 0, 0], [50.0, 50.0, 0, 0]],
-        History(Decayed.empty(2), [-1, -1], np.zeros((2, 4))),
-    )
+    p4 = np.array([[50.0, 50.0, 0.0, 0.0]] * 2)
+    lost = ParticleSet(np.arange(3), np.array([211, 310]), p4, History.unknown(2, 2))
     with pytest.raises(InvalidEvent, match=r"the events: event 1: .* \(310\) comes from no primary hadron in"):
         fastsim.log_prob(HardEvents.of_partons(partons, lost), model)
     with pytest.raises(InvalidEvent, match="event 0 has no hadrons in the hemisphere of its parton"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastsim.errors import LightSinglet
-from fastsim.event import kinematics
+from fastsim.event import Floats, kinematics
 from fastsim.event.kinematics import boost_from
 from fastsim.sources.hadrons import ColourChains, PartonPairs
 from generators.hadrons.tokens import CONTENT, parton_content, species_index
@@ -20,7 +20,7 @@ def chains(ids: list[int], mass: float, num: int, *, scale: float | None = None,
     vectors = rng.normal(size=(num * len(ids), 3))
     p4 = np.concatenate([np.linalg.norm(vectors, axis=1, keepdims=True), vectors], axis=1)
     index = np.repeat(np.arange(num), len(ids))
-    total = np.stack([np.bincount(index, column) for column in p4.T], axis=-1)
+    total: Floats = np.stack([np.bincount(index, column) for column in p4.T], axis=-1)
     p4 = boost_from(p4, total[index]) * (mass / kinematics.mass(total))[index, None]
     return ColourChains(
         len(ids) * np.arange(num + 1), np.tile(ids, num), p4, np.full(num, mass if scale is None else scale)

@@ -232,6 +232,15 @@ def test_events_without_colour_tags_get_a_flow(shared: Path, tmp_path: Path) -> 
     assert events.colours[:4].tolist() == [[0, 0], [0, 0], [501, 0], [0, 501]]
 
 
+def test_leptons_out_of_protons_are_named(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, batches = lhe.read(shared / "cases" / "p-colour-none.lhe")
+    done = FullPythia(run, 3).step(next(batches), rng=np.random.default_rng(0))
+    assert len(done) == 0 and caplog.messages == [
+        "event 0: Pythia rejects it: incoming 11 and -11 in the beams 2212 and 2212 of the init block, where there are "
+        "none"
+    ]
+
+
 def test_dijets_without_tags_are_as_many_as_with_them(shared: Path) -> None:
     run, batches = lhe.read(shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz", num_events=16)
     events = next(batches)
