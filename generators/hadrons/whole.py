@@ -50,7 +50,8 @@ class WholeSinglets:
         """Row of the entry that stands for each singlet in its system, (S,)."""
         if len(self) == 0:
             return np.zeros(0, dtype=np.int64)
-        return np.asarray(np.minimum.reduceat(self.singlets.partons, self.singlets.offsets[:-1]))
+        first: Ints = np.minimum.reduceat(self.singlets.partons, self.singlets.offsets[:-1])
+        return first
 
     @property
     def leader(self) -> Ints:
@@ -61,7 +62,8 @@ class WholeSinglets:
 
     def rows(self, chosen: Bools) -> Ints:
         """Return the rows of the partons of some singlets (S,)."""
-        return self.singlets.partons[chosen[self.singlets.index]]
+        rows: Ints = self.singlets.partons[chosen[self.singlets.index]]
+        return rows
 
     @classmethod
     def of(cls, events: HardEvents, source: HadronSource, reference: HadronSource) -> WholeSinglets:
