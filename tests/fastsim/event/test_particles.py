@@ -63,3 +63,23 @@ def test_decayed_particles_have_the_origin_of_what_they_decay_into() -> None:
     assert both.particles is not None and both.particles.history is not None
     assert both.particles.history.decayed.pdg_id.tolist() == [111, 511, -411, 443]
     assert both.decayed_origin.tolist() == [1, 3, 3, -1]
+
+
+def test_overlaid_sets_keep_their_mothers() -> None:
+    """Two batches of two sets, one with a history: of each set first the particles of the one, then of the other."""
+    decayed = Decayed([0, 1, 3], [310, 511, 411], np.ones((3, 4)), [-1, -1, 0], np.zeros((3, 4)))
+    history = History(decayed, np.array([0, -1, 0, 1]), np.arange(16.0).reshape(4, 4))
+    one = ParticleSet([0, 2, 4], [1, 2, 3, 4], np.ones((4, 4)), history)
+    other = ParticleSet([0, 1, 1], [7], np.zeros((1, 4)))
+    both = ParticleSet.overlaid([other, one, one])
+    assert both.pdg_id.tolist() == [7, 1, 2, 1, 2, 3, 4, 3, 4] and both.counts.tolist() == [5, 4]
+    assert both.history is not None
+    assert both.history.decayed.pdg_id.tolist() == [310, 310, 511, 411, 511, 411]
+    assert both.history.decayed.mother.tolist() == [-1, -1, -1, 0, -1, 2]
+    assert both.history.mother.tolist() == [-1, 0, -1, 1, -1, 0, 1, 2, 3]
+    assert both.history.vertex[1].tolist() == [0, 1, 2, 3] and not both.history.vertex[0].any()
+    final, above = both.roots()
+    assert above.tolist() == [0, 1, 2, 2, 4, 4] and final.tolist() == [6, 0, 8, 1, 10, 2, 2, 4, 4]
+    some = both.keeping(np.array([True, False, False, True, True, False, True, True, True]))
+    assert some.pdg_id.tolist() == [7, 1, 2, 4, 3, 4] and some.roots()[0].tolist() == [6, 1, 8, 2, 4, 4]
+    assert ParticleSet.overlaid([other, other]).history is None
