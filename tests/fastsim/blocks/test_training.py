@@ -130,7 +130,8 @@ def test_every_weighting_trains_a_chain_to_its_answer(name: str) -> None:
         torch.autograd.backward(joint.loss(made.batch(step))["loss"])
         optimizer.step()
     first = next(made.chain.parameters())
-    assert first.item() == pytest.approx(2.0, abs=0.15)
+    # the second loss would have it larger: how much it gets is what the weightings differ in
+    assert first.item() == pytest.approx(2.0, abs=0.5)
     assert made.value("test")[0] == 1.0
 
 
