@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 from fastsim.errors import FastsimError
-from fastsim.formats.atomic import PathLike
 
 HARD, WHOLE = "hard", "full"
 """The hadrons of the hard partons alone, or whole collisions."""
@@ -29,9 +29,9 @@ class Collisions:
     """
 
     event: str = HARD
-    rest: PathLike | None = None
+    rest: str | os.PathLike[str] | None = None
     pileup: float = 0.0
-    pileup_events: PathLike | None = None
+    pileup_events: str | os.PathLike[str] | None = None
     beam_spot: float = 35.0
 
     def __post_init__(self) -> None:
