@@ -122,7 +122,7 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
             {"kind": "gan"},
             "unknown kind 'gan': there are cascade, primary-flow, primary-tree; install the package that adds it",
         ),
-        ({"kind": "diffusion"}, "is of fastsim 0.1, whose models made final particles: train the model anew, with kind 'p"),
+        ({"kind": "diffusion"}, "is of fastsim 0.1, whose models made final particles: train the model anew"),
         ({"kind": "cascade"}, "kind 'cascade' makes no hadrons, but the domain is one of hadrons"),
         ({"domain": {"flavours": [1], "pt_min": 1.0}}, "domain: missing key 'pt_max'"),
         ({"domain": {"particles": [11], "flavours": [1]}}, "domain: unknown key 'flavours': allowed are max_energy"),
