@@ -46,7 +46,7 @@ def test_shifts_do_not_change_yields_on_average(rng: np.random.Generator) -> Non
     for kinds in ((321,), (130, 310), (2212, 2112), (2212,)):
         numbers = [np.isin(np.abs(s.pdg_id), kinds).sum() for s in (before, after)]
         assert abs(numbers[1] - numbers[0]) < 5 * np.sqrt(4000), kinds
-    assert (after.pdg_id != before.pdg_id).sum() == 8000
+    assert 7800 < (after.pdg_id != before.pdg_id).sum() <= 8000  # some change twice
 
 
 def test_products_of_decays_stay_and_what_cannot_be_shifted_is_said(rng: np.random.Generator) -> None:
