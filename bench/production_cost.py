@@ -32,11 +32,9 @@ from fastsim.production.store import content_sha256, load_chunk, packed, save_ch
 from fastsim.shipped import sha256_of
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Pipeline
-from generators.hadrons.decays import to_particles
 from generators.hadrons.latent import Latent
-from generators.hadrons.source import HadronModel
+from generators.hadrons.source import PrimaryModel
 from generators.hadrons.step import Hadronize
-from generators.hadrons.tokens import TokenSample, condition
 from generators.reference.resonances import DecayResonances
 
 FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")
@@ -154,35 +152,34 @@ def add_computing(costs: Costs, source: HadronSource, hard: HardEvents) -> HardE
         tape.rewind()
         events(tape)
 
-    if isinstance(source, HadronModel):
+    if isinstance(source, PrimaryModel):
         add_model(costs, source, [partons for partons, _ in tape.calls])
     costs.add("decays of resonances, event record", play)
     return hadronized
 
 
-def add_model(costs: Costs, model: HadronModel, batches: list[Partons]) -> None:
+def add_model(costs: Costs, model: PrimaryModel, batches: list[Partons]) -> None:
     """Measure the stages of a model."""
 
     def latent() -> list[Latent]:
-        return [model.latent(partons, rng=np.random.default_rng(0)) for partons in batches]
+        return [model.draw_latent(partons, np.random.default_rng(0)) for partons in batches]
 
-    def place() -> list[TokenSample]:
-        noise = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            return [model.place(*condition(p)[:2], z, noise) for p, z in zip(batches, latents, strict=True)]
+    def place() -> list[ParticleSet]:
+        noise = np.random.default_rng(0)
+        return [model.draw_with_latent(p, noise, z)[0] for p, z in zip(batches, latents, strict=True)]
 
     def finish() -> None:
-        for tokens, partons in zip(placed, batches, strict=True):
-            to_particles(tokens, partons, np.random.default_rng(0))
+        for primary in placed:
+            model.decay(primary, np.random.default_rng(0))
 
     latents = latent()
     placed = place()
     costs.add("latent", latent)
-    ms, own = costs.add("tokens from the latent", place)
+    ms, own = costs.add("primary hadrons from the latent", place)
     for label, share in by_module(own).items():
         if share >= 0.02:
             costs.row(f"- {label}", share * ms)
-    costs.add("decays of tokens, frame of the parton", finish)
+    costs.add("decays of primary hadrons", finish)
 
 
 def add_writing(costs: Costs, run: RunInfo, events: HardEvents, folder: Path) -> None:

@@ -90,7 +90,7 @@ def load(source: str, steps: int | None = None, precision: str | None = None) ->
         return fastsim.load_model(source, num_inference_steps=steps)
     card, weights = cards.load(source)
     config = _with_precision(card.config, precision)
-    if card.kind == "tree":  # its card may leave it to the default
+    if card.kind == "primary-tree":  # its card may leave it to the default
         config["precision"] = precision
     with tempfile.TemporaryDirectory() as folder:
         changed = Path(folder) / f"{card.name}.json"
@@ -156,7 +156,7 @@ def variants(models: Sequence[str]) -> dict[str, list[Setting | None]]:
     """List what a rate may depend on: settings of Pythia and of each model by label, None without the option."""
     gun = Setting(PYTHIA, batch=256)
     base = [Setting(name) for name in models]
-    steps = [cards.read(name)[0].kind == "diffusion" for name in models]
+    steps = [cards.read(name)[0].kind == "primary-flow" for name in models]
     rows: dict[str, list[Setting | None]] = {"batch 4096, one thread": [gun, *base]}
     for batch in BATCHES:
         if batch != PARTONS_PER_CHUNK:

@@ -16,10 +16,13 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from fastsim import registry, stages
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, InvalidEvent, InvalidValue
+from fastsim.event import Floats, HardEvents, Partons
 from fastsim.formats.atomic import AtomicPath, PathLike, split_ending
 from fastsim.formats.whole import read
 from fastsim.production.chunks import one_torch_thread
@@ -32,7 +35,7 @@ from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
 from fastsim.sources.collisions import HARD, Collisions
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
@@ -49,6 +52,7 @@ __all__ = [
     "hadron_pipeline",
     "load_model",
     "load_showers",
+    "log_prob",
     "read",
     "reference",
     "reference_showers",
@@ -70,6 +74,7 @@ def generate(
     device: str = "cpu",
     latent: bool = False,
     record: str = FULL,
+    tau0_max: float = TAU0_MAX,
     final_status: Sequence[int] = (1,),
     event: str = HARD,
     rest: PathLike | None = None,
@@ -96,7 +101,8 @@ def generate(
         model: the source of hadrons for the step hadrons: a name or path as :func:`load_model` takes it, or any
             :class:`~fastsim.sources.hadrons.HadronSource`; default ``hadron-tree``.
         steps: ``hadrons`` (from ``model``) or ``pythia`` (from the reference), then or instead ``calorimeter``; a list,
-            or a text with commas.
+            or a text with commas. Steps of your own stand among them, as ``package.module:object`` or by the name of
+            an entry point (:func:`fastsim.blocks.steps.load_step`), or alone on a file of events.
         shower_model: the source of showers for the step calorimeter: a name or path as :func:`load_showers` takes it,
             ``"geant4"``, or any :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships,
             ``copper-towers``.
@@ -107,6 +113,9 @@ def generate(
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
             hadrons gives them; ``"final"`` for the final particles alone.
+        tau0_max: particles with a mean proper lifetime times c above this, in mm, are stable. At 10 these are K0S and
+            hyperons, which decay at 1000; below 0.1 charm and bottom hadrons stay. Models that make final particles
+            take the default only.
         final_status: status codes of the final particles of a HepMC input.
         event: ``"hard"`` for the hadrons of the hard partons alone, ``"full"`` for whole collisions of hadron beams,
             with initial-state radiation, multiparton interactions and beam remnants; events of other beams stay hard.
@@ -130,6 +139,7 @@ def generate(
     words = stages.parse(steps)
     with_cells = stages.CALORIMETER in words
     _check_options(with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent)
+    base = stages.chain_of(words)
     if stages.HADRONS not in words:
         if model is not None or num_inference_steps is not None:
             raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
@@ -143,9 +153,12 @@ def generate(
     with ExitStack() as stack:
         with starting():
             stack.enter_context(one_torch_thread())
+            own = stages.own_steps(words)
+            if not base:
+                return run_events(given, output, stages.own_stages(given, words, own, record=record), run)
             source = load_model(
                 DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
-            )
+            ).with_tau0_max(tau0_max)
         if not with_cells:
             chain = stages.hadron_stages(
                 given,
@@ -154,10 +167,11 @@ def generate(
                 output=output,
                 record=record,
                 collisions=collisions,
+                own=own,
                 workers=run.workers,
             )
             return run_events(given, output, chain.reading(reads), run)
-        hadrons = None if words == (stages.CALORIMETER,) else source
+        hadrons = None if base == (stages.CALORIMETER,) else source
         cells = stages.cell_stages(
             given,
             words,
@@ -169,6 +183,7 @@ def generate(
             fallback=shower_fallback,
             record=record,
             collisions=collisions,
+            own=own,
         )
         with cells as (chain, run):
             return run_events(given, output, chain.reading(reads), run)
@@ -181,6 +196,7 @@ def reference(
     full: bool = False,
     pythia_settings: Sequence[str] = (),
     record: str = FULL,
+    tau0_max: float = TAU0_MAX,
     **options: Unpack[RunKeywords],
 ) -> Summary:
     """Turn the partons of an LHE file, or of a gun, into hadrons with Pythia, and write them.
@@ -194,7 +210,7 @@ def reference(
             of the gun on each parton.
         pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it
             merge samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
-        record: see :func:`generate`.
+        record, tau0_max: see :func:`generate`.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
     Returns:
@@ -209,9 +225,9 @@ def reference(
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
     _refuse_output(output, run)
     chain = (
-        stages.full_stages(given, run, tuple(pythia_settings), record=record)
+        stages.full_stages(given, run, tuple(pythia_settings), record=record, tau0_max=tau0_max)
         if full
-        else stages.hadron_stages(given, load_model(REFERENCE), record=record)
+        else stages.hadron_stages(given, load_model(REFERENCE).with_tau0_max(tau0_max), record=record)
     )
     return run_events(given, output, chain, run)
 
@@ -296,6 +312,59 @@ def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:
     (2, True)
     """
     return Pipeline(registry.hadron_steps(load_model(model)))
+
+
+def log_prob(
+    events: PathLike | HardEvents,
+    model: PathLike | HadronSource = DEFAULT_MODEL,
+    *,
+    partons: Partons | None = None,
+) -> Floats:
+    """Compute the log-density that a model gives the hadrons of each event, shape (E,).
+
+    It is the density of the primary hadrons, those that fragmentation makes, given their parton: the record must keep
+    them, with what they decay into. Decays do not enter. Which hadron carries the parton's quark no record says; it is
+    summed over. The measure is prod d^3p / 2E in GeV^2 for each primary hadron.
+
+    Args:
+        events: the path of a HepMC, HDF5 or ROOT file, or events in memory, with the history of their particles.
+        model: a model that has a likelihood.
+        partons: the parton of each event, (E,); the hadrons of its hemisphere, p . nT > 0, then are those meant. By
+            default the events are sets of a gun, and have one parton each.
+
+    Raises:
+        InvalidEvent: if the record lacks what is needed.
+        OutOfDomain: if a parton is outside the model's domain.
+        FastsimError: if the file cannot be read, or the model has no likelihood.
+
+    >>> events = HardEvents.of_partons(Partons.from_pt_eta_phi([2], [50.0], [0.0], [0.0]))
+    >>> log_prob(events)
+    Traceback (most recent call last):
+    fastsim.errors.InvalidEvent: the events have no particles: generate hadrons first
+    """
+    name = "the events" if isinstance(events, HardEvents) else os.fspath(events)
+    found = events if isinstance(events, HardEvents) else read(events, history=True)
+    if not isinstance(found, HardEvents) or found.particles is None:
+        raise InvalidEvent(f"{name} have no particles: generate hadrons first")
+    whole_events = partons is not None
+    if partons is None:
+        outgoing = np.flatnonzero(found.status == 1)
+        num = np.bincount(found.index[outgoing], minlength=len(found))
+        if len(found) and (num != 1).any():
+            row = int(np.argmax(num != 1))
+            raise InvalidEvent(
+                f"{name}: event {found.number[row]} has {num[row]} partons in its record; say which one is meant "
+                "(partons=)"
+            )
+        scale = np.where(found.scale > 0, found.scale, np.inf)
+        partons = Partons(found.pdg_id[outgoing], found.p4[outgoing], scale)
+    if len(partons) != len(found):
+        raise InvalidValue(f"{len(partons)} partons for {len(found)} events of {name}")
+    source = load_model(model)
+    try:
+        return source.log_likelihood(partons, found.particles, numbers=found.number, whole_events=whole_events)
+    except InvalidEvent as error:
+        raise InvalidEvent(f"{name}: {error}") from None
 
 
 def evaluate(

@@ -35,6 +35,17 @@ class InvalidEvent(FastsimError):
     """An input record is malformed: a bad LHE line, a NaN momentum, an impossible colour flow."""
 
 
+class LightSinglet(InvalidEvent):
+    """A colour singlet is too light for hadrons of its flavours; ``row`` is its place among those that were given."""
+
+    def __init__(self, message: str, row: int = 0) -> None:
+        super().__init__(message)
+        self.row = row
+
+    def __reduce__(self) -> tuple[type[LightSinglet], tuple[str, int]]:
+        return LightSinglet, (str(self), self.row)
+
+
 class OutOfDomain(FastsimError):
     """A condition lies outside the phase space that a model was trained and validated on."""
 

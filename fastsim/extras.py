@@ -15,6 +15,7 @@ EXTRAS = {
     "geant4_pybind": "geant4",
     "matplotlib": "plot",
     "mplhep": "plot",
+    "optuna": "search",
     "ot": "evaluate",
     "sklearn": "evaluate",
     "threadpoolctl": "evaluate",

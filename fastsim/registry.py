@@ -35,6 +35,7 @@ from fastsim.production.options import Progress
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS, ModelCard
 from fastsim.sources.collisions import WHOLE, Collisions, is_hadron
+from fastsim.sources.displaced import Displace
 from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.hadrons import HadronSource
 from fastsim.sources.pipeline import Step
@@ -59,17 +60,18 @@ _log = logging.getLogger(__name__)
 _warned: set[str] = set()
 
 _KINDS = {
-    "tree": "generators.hadrons.tree.model:TreeModel",
-    "diffusion": "generators.hadrons.flow.model:DiffusionModel",
-    "primary-tree": "generators.primary.tree.model:PrimaryTree",
+    "primary-tree": "generators.hadrons.tree.model:PrimaryTree",
+    "primary-flow": "generators.hadrons.flow.model:PrimaryFlow",
     "cascade": "generators.showers.cascade.source:CascadeModel",
 }
 _TRAININGS = {
-    "tree": "generators.hadrons.train:train",
-    "diffusion": "generators.hadrons.train:train",
-    "primary-tree": "generators.primary.train:train",
+    "primary-tree": "generators.hadrons.train:train",
+    "primary-flow": "generators.hadrons.train:train",
     "cascade": "generators.showers.train:train",
 }
+
+_RETIRED = {"tree": "primary-tree", "diffusion": "primary-flow"}
+"""Kinds of models of hadrons of version 0.1, which made final particles, and the kinds that took their place."""
 
 ShowerModelName = PathLike | Sequence[PathLike]
 """A model of showers or a library: its name or path, or the paths of a library's files."""
@@ -105,6 +107,11 @@ def model_class(kind: str, place: str) -> Any:
             return entry.load()
         except (ImportError, AttributeError) as error:
             raise WeightsError(f"{place}: kind {kind!r} of {entry.value} cannot be loaded: {error}") from error
+    if kind in _RETIRED:
+        raise WeightsError(
+            f"{place}: kind {kind!r} is of fastsim 0.1, whose models made final particles: train the model anew, "
+            f"with kind {_RETIRED[kind]!r} in its config (docs/training.md)"
+        )
     raise WeightsError(
         f"{place}: unknown kind {kind!r}: there are {', '.join(kinds())}; install the package that adds it "
         f"(entry point group {ENTRY_POINTS})"
@@ -252,12 +259,16 @@ def default_showers(detector: str, pdg_id: int) -> str:
 
 
 def hadron_steps(source: HadronSource) -> list[Step]:
-    """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia."""
+    """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia.
+
+    What is stable, the limit of lifetimes of the source says.
+    """
     from generators.hadrons.step import Hadronize
     from generators.reference.resonances import DecayResonances
     from generators.reference.unstable import DecayUnstable
 
-    return [DecayResonances(), DecayUnstable(), Hadronize(source, load_model(REFERENCE))]
+    reference, tau0_max = load_model(REFERENCE).with_tau0_max(source.tau0_max), source.tau0_max
+    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference), Displace()]
 
 
 def collision_steps(run: RunInfo, collisions: Collisions, *, workers: int = 0) -> list[Step]:
@@ -426,7 +437,7 @@ def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
     """
     from generators.hadrons.step import HadronizeSets
 
-    return HadronizeSets(source, load_model(REFERENCE), with_latent=with_latent)
+    return HadronizeSets(source, load_model(REFERENCE).with_tau0_max(source.tau0_max), with_latent=with_latent)
 
 
 def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: Towers) -> Step:
@@ -503,6 +514,28 @@ def run_geant4(*args: Any, **keywords: Any) -> Any:
     from generators.reference.geant4_run import make_showers
 
     return make_showers(*args, **keywords)
+
+
+def fit(model: Any, batches: Any, settings: dict[str, Any], folder: Path, *, validate: Any, select: str) -> Any:
+    """Train a module with the training loop of the models (:func:`generators.training.loop.fit`).
+
+    Args:
+        model: a module with ``loss(batch)``.
+        batches: the batch of a step.
+        settings: attributes of :class:`generators.training.loop.TrainingConfig`.
+        folder: of checkpoints and logs; a run in it is resumed.
+        validate: figures of the averaged model.
+        select: the figure to minimise.
+
+    Raises:
+        FastsimError: if there is no such setting.
+    """
+    from generators.training.config import from_dict
+    from generators.training.loop import TrainingConfig
+    from generators.training.loop import fit as fit_model
+
+    config = from_dict(TrainingConfig, settings, "training")
+    return fit_model(model, batches, config, folder, validate=validate, select=select)
 
 
 def train(config: PathLike, output: PathLike, *, resume: bool = True) -> Path:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastsim import registry
+from fastsim.blocks.steps import identity, is_own, load_step
 from fastsim.detector.detector import load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
+from fastsim.event import HardEvents
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.production.event_run import Stages
 from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
@@ -21,7 +26,7 @@ from fastsim.production.options import RunOptions
 from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
 from fastsim.shipped import sha256_of
 from fastsim.sources.collisions import WHOLE, Collisions
-from fastsim.sources.hadrons import HadronSource
+from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
 from fastsim.sources.record import FINAL, FULL, FinalParticles, check_record
 from fastsim.sources.showers import ShowerSource
@@ -43,17 +48,92 @@ PION = 211
 """PDG id of the particle that the default model of showers has to be valid for."""
 
 
+@dataclass(frozen=True)
+class OwnSteps:
+    """The Steps of a user among those of a chain, by where they stand.
+
+    Attributes:
+        before: the hadrons are made.
+        between: the hadrons and what follows them.
+        after: the cells.
+        settings: names and versions of them all, which decide the content of an output; empty if there are none.
+    """
+
+    before: tuple[Step, ...] = ()
+    between: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_STEPS = OwnSteps()
+
+
 def parse(steps: Sequence[str] | str) -> tuple[str, ...]:
     """Return the names of the steps, given in a list or in a text with commas between them.
+
+    Steps of a user, ``package.module:object`` or an entry point of the group ``fastsim.steps``, may stand anywhere in a
+    chain, or alone.
 
     Raises:
         PipelineError: if they do not make a chain.
     """
     words = tuple(word.strip() for word in steps.split(",")) if isinstance(steps, str) else tuple(steps)
-    if words not in CHAINS:
+    if not words or (chain_of(words) or CHAINS[0]) not in CHAINS:
         chains = ", ".join(",".join(chain) for chain in CHAINS)
-        raise PipelineError(f"steps {','.join(map(str, words))!r} are none of {chains}")
+        raise PipelineError(
+            f"steps {','.join(map(str, words))!r} are none of {chains}; steps of your own, package.module:object, may "
+            "stand among them"
+        )
     return words
+
+
+def chain_of(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the steps that are not a user's own.
+
+    >>> chain_of(("hadrons", "mypackage:smear", "calorimeter"))
+    ('hadrons', 'calorimeter')
+    """
+    return tuple(word for word in words if not (isinstance(word, str) and is_own(word)))
+
+
+def own_steps(words: Sequence[str]) -> OwnSteps:
+    """Load the Steps of a user that a chain names.
+
+    Raises:
+        PipelineError: if one cannot be loaded.
+    """
+    own = {word: load_step(word) for word in words if is_own(word)}
+    if not own:
+        return NO_STEPS
+    hadrons = next((place for place, word in enumerate(words) if word in (HADRONS, PYTHIA)), -1)
+    cells = words.index(CALORIMETER) if CALORIMETER in words else len(words)
+    places = [(place, own[word]) for place, word in enumerate(words) if word in own]
+    return OwnSteps(
+        before=tuple(step for place, step in places if place < hadrons),
+        between=tuple(step for place, step in places if hadrons < place < cells),
+        after=tuple(step for place, step in places if place > cells),
+        settings={"steps": ",".join(words), "own_steps": {word: identity(word) for word in own}},
+    )
+
+
+def own_stages(given: Input, words: Sequence[str], own: OwnSteps, *, record: str = FULL) -> Stages:
+    """Return the stages of a user's Steps alone, on events with hadrons from a file.
+
+    Raises:
+        FastsimError: if the input has no hadrons.
+    """
+    check_record(record)
+    if not isinstance(given, EventFileInput):
+        name = given.source if isinstance(given, LheInput) else given
+        raise FastsimError(f"{name}: {','.join(words)} alone takes events with hadrons from a file; put hadrons before")
+    steps = Pipeline([*_record_steps(record), *own.between], given=given.carries, name="own steps")
+    return Stages(
+        source=", ".join(step.name for step in own.between),
+        step=None,
+        blocks=steps,
+        provenance={"steps": ",".join(words)},
+        settings={"record": record, **own.settings},
+    )
 
 
 def hadron_stages(
@@ -64,6 +144,7 @@ def hadron_stages(
     output: PathLike = "",
     record: str = FULL,
     collisions: Collisions = HARD_ONLY,
+    own: OwnSteps = NO_STEPS,
     workers: int = 0,
 ) -> Stages:
     """Return the stages from partons to hadrons.
@@ -75,6 +156,7 @@ def hadron_stages(
         output: path of the output, for the message.
         record: ``"full"`` keeps what decayed into the final particles, where the source gives it, ``"final"`` drops it.
         collisions: what the events are to hold besides the hadrons of the hard partons.
+        own: Steps of the user before and after the hadrons.
         workers: worker processes that make a library that the machine does not have yet.
 
     Raises:
@@ -86,6 +168,8 @@ def hadron_stages(
         if latent and not os.fspath(output).lower().endswith(HDF5_ENDINGS):
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
         steps = [registry.gun_step(source, with_latent=latent)]
+        if own.between:
+            own = replace(own, between=(*own.between, _SetsOnly()))
         settings: dict[str, Any] = {"latent": latent}
     else:
         if latent:
@@ -94,16 +178,32 @@ def hadron_stages(
     provenance = _hadron_provenance(source)
     if latent and source.latent_columns:
         provenance["latent_columns"] = json.dumps(source.latent_columns)
+    if own.settings:
+        provenance["steps"] = str(own.settings["steps"])
+    last = [*_record_steps(record), *own.between]
     return Stages(
         source=source.name,
-        step=None if collisions.any else Pipeline([*steps, *_record_steps(record)]),
+        step=None if collisions.any else Pipeline([*own.before, *steps, *last]),
         provenance={**provenance, **_collision_provenance(collisions)},
-        settings={**settings, "record": record, **_collision_settings(collisions)},
-        of_run=_with_collisions(steps, collisions, _record_steps(record), workers) if collisions.any else None,
+        settings={
+            **settings,
+            "record": record,
+            "tau0_max": source.tau0_max,
+            **_collision_settings(collisions),
+            **own.settings,
+        },
+        of_run=_with_collisions([*own.before, *steps], collisions, last, workers) if collisions.any else None,
     )
 
 
-def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (), *, record: str = FULL) -> Stages:
+def full_stages(
+    given: Input,
+    options: RunOptions,
+    settings: Sequence[str] = (),
+    *,
+    record: str = FULL,
+    tau0_max: float = TAU0_MAX,
+) -> Stages:
     """Return the stages of ordinary Pythia on an LHE file, with initial-state radiation and multiparton interactions.
 
     Args:
@@ -111,11 +211,16 @@ def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (),
         options: the options of the run.
         settings: further lines for Pythia, such as ``"Tune:pp = 21"``.
         record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
+        tau0_max: mean proper lifetime times c in mm beyond which particles are stable.
 
     Raises:
-        FastsimError: if the input is no LHE file, or the options name a cluster.
+        FastsimError: if the input is no LHE file, the options name a cluster, or the limit is no length.
     """
     check_record(record)
+    if not tau0_max >= 0:
+        raise FastsimError(f"tau0_max is {tau0_max}: give a length in mm that is not negative")
+    if tau0_max != TAU0_MAX:
+        settings = (f"ParticleDecays:tau0Max = {tau0_max:f}", *settings)
     if not isinstance(given, LheInput):
         raise FastsimError("full=True runs Pythia on an LHE file, not on a gun")
     if options.scheduler is not None:
@@ -126,7 +231,7 @@ def full_stages(given: Input, options: RunOptions, settings: Sequence[str] = (),
         source="pythia-full",
         step=None,
         provenance=provenance,
-        settings={"record": record},
+        settings={"record": record, "tau0_max": tau0_max},
         of_run=lambda run: registry.full_pythia(run, options.seed, settings, history=record == FULL),
     )
 
@@ -144,6 +249,7 @@ def cell_stages(
     fallback: str | None = None,
     record: str = FULL,
     collisions: Collisions = HARD_ONLY,
+    own: OwnSteps = NO_STEPS,
 ) -> Iterator[tuple[Stages, RunOptions]]:
     """Give the stages to the cells of a calorimeter, and the options to run them with; end Geant4's workers after it.
 
@@ -162,6 +268,7 @@ def cell_stages(
             has does not decide: the same arguments make the same cells everywhere, or say what is missing.
         record: ``"full"`` or ``"final"``; see :func:`hadron_stages`.
         collisions: see :func:`hadron_stages`.
+        own: Steps of the user before and after the hadrons, and after the cells.
 
     Raises:
         FastsimError: if there is no such model, Geant4 is asked for and not installed, or the options name a cluster
@@ -180,17 +287,18 @@ def cell_stages(
     step: Step | None = None
     of_run: StepOfRun | None = None
     if source is not None and collisions.any:
-        of_run = _with_collisions(registry.hadron_steps(source), collisions, [], options.workers)
+        of_run = _with_collisions([*own.before, *registry.hadron_steps(source)], collisions, [], options.workers)
     elif source is not None:
         sets = isinstance(given, GunInput)
-        step = registry.gun_step(source) if sets else Pipeline(registry.hadron_steps(source))
+        hadron_steps = [registry.gun_step(source)] if sets else registry.hadron_steps(source)
+        step = Pipeline([*own.before, *hadron_steps])
     wanted = fallback or (NONE if data is None else GEANT4)
     if wanted not in FALLBACKS:
         raise FastsimError(f"shower_fallback={wanted!r}: must be one of {', '.join(FALLBACKS)}")
     with _showers(showers, data, max(1, options.workers), wanted == GEANT4) as (main, other):
         towers = towers_of(load_detector(main.detector))
         deposit = registry.deposit_step(main, other, towers)
-        blocks = Pipeline([*_record_steps(record), deposit], given=deposit.requires)
+        blocks = Pipeline([*_record_steps(record), *own.between, deposit, *own.after], given=deposit.requires)
         own_processes = main.owns_processes or (other is not None and other.owns_processes)
         provenance = {
             **({} if source is None else _hadron_provenance(source)),
@@ -201,6 +309,7 @@ def cell_stages(
             "steps": ",".join(steps),
             **_collision_provenance(collisions),
         }
+        kept = {"record": record} if source is None else {"record": record, "tau0_max": source.tau0_max}
         yield (
             Stages(
                 source=main.name if source is None else f"{source.name}, {main.name}",
@@ -208,9 +317,10 @@ def cell_stages(
                 blocks=blocks,
                 provenance=provenance,
                 settings={
-                    "record": record,
+                    **kept,
                     **({"versions": versions("geant4-pybind")} if own_processes else {}),
                     **_collision_settings(collisions),
+                    **own.settings,
                 },
                 per_event_seeds=own_processes,
                 of_run=of_run,
@@ -303,6 +413,21 @@ def _collision_settings(collisions: Collisions) -> dict[str, Any]:
     return {key: sha256_of(Path(path)) for key, path in files.items() if path is not None and os.path.isfile(path)}
 
 
+class _SetsOnly:
+    """The Step that refuses columns that the file of a gun's sets does not hold."""
+
+    name = "sets-only"
+    requires = provides = frozenset({"hadrons"})
+
+    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
+        for name in events.particle_columns:
+            raise PipelineError(
+                f"{name!r} is a column of particles, which the sets of a gun's partons have no place for: give an LHE "
+                "file, or columns of events"
+            )
+        return events
+
+
 def _record_steps(record: str) -> list[Step]:
     """Return the Steps after the hadrons that leave of their history what a record keeps."""
     return [FinalParticles()] if record == FINAL else []
@@ -311,6 +436,8 @@ def _record_steps(record: str) -> list[Step]:
 def _hadron_provenance(source: HadronSource) -> dict[str, str]:
     """Return the facts in an output about the source of its hadrons: name, version, checksum of its weights."""
     values = {"model": source.name, **{f"model_{key}": value for key, value in source.provenance.items()}}
+    if source.tau0_max != TAU0_MAX:
+        values["tau0_max"] = f"{source.tau0_max:g}"
     steps = getattr(source, "num_inference_steps", None)
     return values if steps is None else {**values, "num_inference_steps": str(steps)}
 
@@ -323,7 +450,10 @@ __all__ = [
     "PYTHIA",
     "REFERENCE",
     "cell_stages",
+    "chain_of",
     "full_stages",
     "hadron_stages",
+    "own_stages",
+    "own_steps",
     "parse",
 ]

@@ -19,6 +19,7 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.extras import installed
 from fastsim.formats.atomic import HDF5_ENDINGS
 from fastsim.formats.calochallenge import read_showers
+from fastsim.formats.lheh5 import is_lheh5, refusal
 from fastsim.shipped import sha256_of
 from metrics.hadrons.clustering import cluster
 from metrics.hadrons.sample import jet_sample_of
@@ -103,6 +104,8 @@ def load(path: PathLike, reading: Reading | None = None) -> Sample:
             return _showers(name, options)
         if layout == "fastsim-gun":
             return _sets(name, options)
+        if is_lheh5(name):
+            raise refusal(name)
         if layout != "fastsim-events":
             raise FastsimError(f"{name}: {_what_is_there(name)} is no layout that can be compared; {LAYOUTS}")
     return _whole(name, options) if options.whole else _jets(name, options)

@@ -31,6 +31,7 @@ COMMANDS = (
     "library",
     "evaluate",
     "train",
+    "pipeline",
     "models",
     "merge",
     "verify",

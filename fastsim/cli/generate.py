@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fastsim.cli import showers
+from fastsim.cli.ahead import load_torch_ahead
 from fastsim.cli.options import (
     as_path,
     collision_options,
@@ -38,6 +39,7 @@ def command(
     gun: str | None,
     output: str,
     record: str,
+    tau0_max: float,
     model: str | None,
     event: str,
     rest: str | None,
@@ -90,6 +92,7 @@ def command(
         "geant4_data": geant4_data,
         "device": None if device == "cpu" else device,
         "record": None if record == "full" else record,
+        "tau0_max": None if tau0_max == 10.0 else tau0_max,
         "final_status": None if final_status == (1,) else final_status,
         "event": None if event == "hard" else event,
         "rest": rest,
@@ -102,6 +105,7 @@ def command(
     source = event_input(input, gun, options)
     if latent and (gun is None or not output.lower().endswith((".h5", ".hdf5"))):
         raise click.UsageError("--latent is for a gun's sets in HDF5: give --gun and an output ending in .h5")
+    load_torch_ahead()
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show
@@ -119,6 +123,7 @@ def command(
             device=device,
             latent=latent,
             record=record,
+            tau0_max=tau0_max,
             final_status=final_status,
             event=event,
             rest=rest,

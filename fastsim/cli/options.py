@@ -237,6 +237,14 @@ def event_options(function: F) -> F:
                 show_default=True,
                 help="full: with the hadrons that decayed, and where; final: final particles alone.",
             ),
+            click.option(
+                "--tau0-max",
+                metavar="MM",
+                type=click.FloatRange(0),
+                default=10.0,
+                show_default=True,
+                help="Particles with a c*tau above this are stable: K0S and hyperons at 10, not at 1000.",
+            ),
         ],
     )
 

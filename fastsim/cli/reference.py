@@ -29,6 +29,7 @@ def command(
     gun: str | None,
     output: str,
     record: str,
+    tau0_max: float,
     full: bool,
     pythia_settings: tuple[str, ...],
     geant4_data: Path | None,
@@ -56,6 +57,7 @@ def command(
         "full": full,
         "scheduler": options["scheduler"],
         "record": None if record == "full" else record,
+        "tau0_max": None if tau0_max == 10.0 else tau0_max,
     }
     if showers.asked(shower_gun, events_only):
         showers.make_as_before(output, shower_gun, model="geant4", geant4_data=geant4_data, options=options)
@@ -78,6 +80,7 @@ def command(
             full=full,
             pythia_settings=pythia_settings,
             record=record,
+            tau0_max=tau0_max,
             **options,
             progress=report,
         )

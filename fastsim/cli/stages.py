@@ -25,7 +25,7 @@ def stage_options(function: F) -> F:
             default=",".join(DEFAULT_STEPS),
             show_default=True,
             callback=_words,
-            help="hadrons (from the model) or pythia, then or instead calorimeter, with commas between.",
+            help="hadrons (from the model) or pythia, then or instead calorimeter; package.module:object for your own.",
         ),
         click.option(
             "--shower-model",

@@ -14,7 +14,7 @@ from fastsim.event.particles import Partons
 from fastsim.event.species import PARTON_MASSES
 
 
-def _gun_rapidity(partons: Partons) -> Floats:
+def rapidity(partons: Partons) -> Floats:
     """Return the rapidities (N,) of partons that keep their momentum and get the masses of the Pythia gun's partons."""
     m = np.zeros(len(partons))
     for flavour in np.unique(np.abs(partons.pdg_id)):
@@ -36,7 +36,7 @@ def to_lab(p4: Floats, offsets: Ints, partons: Partons) -> Floats:
         Four-momenta in GeV, shape (M, 4).
     """
     counts = np.diff(offsets)
-    angle, y = phi(partons.p4), _gun_rapidity(partons)
+    angle, y = phi(partons.p4), rapidity(partons)
     c, s, ch, sh = (np.repeat(f(x), counts) for f, x in ((np.cos, angle), (np.sin, angle), (np.cosh, y), (np.sinh, y)))
     # axes of the frame: z is the parton's transverse direction n, x the beam, y = z cross x
     px, py, pz = p4[:, 3] * c + p4[:, 2] * s, p4[:, 3] * s - p4[:, 2] * c, p4[:, 1]
@@ -56,7 +56,7 @@ def to_axis(p4: Floats, offsets: Ints, partons: Partons) -> Floats:
     """
     counts = np.diff(offsets)
     angle = np.repeat(phi(partons.p4), counts)
-    y = np.repeat(_gun_rapidity(partons), counts)
+    y = np.repeat(rapidity(partons), counts)
     ch, sh = np.cosh(y), np.sinh(y)
     energy, pz = p4[:, 0] * ch - p4[:, 3] * sh, p4[:, 3] * ch - p4[:, 0] * sh
     c, s = np.cos(angle), np.sin(angle)

@@ -298,7 +298,7 @@ class HardEvents(Ragged):
             mass=kinematics.mass(partons.p4),
             weights=np.ones((size, 1)) if weights is None else np.asarray(weights, np.float64).reshape(size, -1),
             process=np.zeros(size, dtype=np.int64),
-            scale=kinematics.pt(partons.p4),
+            scale=partons.starting_scale,
             particles=particles,
             origin=None if particles is None else np.zeros(len(particles.pdg_id), dtype=np.int64),
         )

@@ -135,6 +135,10 @@ class Particles(FourMomenta):
         if is_number(rows):
             number = row_number(rows, len(self))
             return Particle(int(self.pdg_id[number]), self.p4[number])
+        return self._rows(rows)
+
+    def _rows(self, rows: RowNumber | Rows) -> Self:
+        """Return the particles of a slice, a mask or an array of indices."""
         return type(self)(self.pdg_id[rows], self.p4[rows])
 
     def __iter__(self) -> Iterator[Particle]:
@@ -164,19 +168,56 @@ class Particles(FourMomenta):
         return cls(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Partons(Particles):
     """N partons: ``pdg_id`` (N,) and four-momenta ``p4`` (N, 4) as (E, px, py, pz) in GeV.
+
+    ``scale`` (N,) is where their showers start at most, in GeV; None, or more than pT, stands for pT.
 
     >>> partons = Partons.from_pt_eta_phi([21, -2], [100.0, 50.0], [0.0, 1.0], [0.0, 2.0])
     >>> len(partons), partons[:1].p4.tolist(), partons.pt.round(6).tolist()
     (2, [[100.0, 100.0, 0.0, 0.0]], [100.0, 50.0])
+    >>> Partons(partons.pdg_id, partons.p4, scale=[20.0, 80.0]).starting_scale.round(6).tolist()
+    [20.0, 50.0]
     """
 
+    scale: Floats | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale is None:
+            return
+        object.__setattr__(self, "scale", floats("scale", self.scale))
+        if self.scale.shape != (len(self),):
+            raise InvalidValue(f"{len(self)} partons, but scale has shape {self.scale.shape}")
+        if not (self.scale > 0).all():
+            row = int(np.argmin(self.scale > 0))
+            raise InvalidValue(f"parton {row}: scale = {self.scale[row]:g}, must be above 0 GeV")
+
+    @property
+    def starting_scale(self) -> Floats:
+        """Where the partons' showers start, in GeV, (N,): at ``scale``, but not above pT."""
+        return self.pt if self.scale is None else np.minimum(self.scale, self.pt)
+
+    def _rows(self, rows: RowNumber | Rows) -> Self:
+        return type(self)(self.pdg_id[rows], self.p4[rows], None if self.scale is None else self.scale[rows])
+
     @classmethod
-    def from_pt_eta_phi(cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike) -> Partons:
+    def concatenate(cls, batches: Sequence[Self]) -> Self:
+        """Return the partons of at least one batch as one batch."""
+        scale = None
+        if any(b.scale is not None for b in batches):
+            scale = np.concatenate([b.starting_scale for b in batches])
+        return cls(np.concatenate([b.pdg_id for b in batches]), np.concatenate([b.p4 for b in batches]), scale)
+
+    @classmethod
+    def from_pt_eta_phi(
+        cls, pdg_id: ArrayLike, pt: ArrayLike, eta: ArrayLike, phi: ArrayLike, *, scale: ArrayLike | None = None
+    ) -> Partons:
         """Return partons from pT (GeV), pseudorapidity and azimuth (rad), each (N,) or a number for all.
 
         Their masses are those that the Pythia gun gives its partons (:data:`fastsim.event.species.PARTON_MASSES`).
+        ``scale``, where their showers start, is pT by default.
 
         Raises:
             InvalidValue: if a PDG id is no quark's or gluon's, a pT is not positive, a value is not finite, or the
@@ -206,7 +247,8 @@ class Partons(Particles):
                 allowed = "above 0 GeV" if name == "pT" else "finite"
                 raise InvalidValue(f"parton {row}: {name} = {values[row]:g}, must be {allowed}")
         m = np.array([PARTON_MASSES[abs(int(i))] for i in ids], dtype=np.float64)
-        return cls(ids.copy(), p4_from_pt_eta_phi_m(given["pT"], given["eta"], given["phi"], m))
+        start = None if scale is None else np.broadcast_to(floats("scale", scale), size).copy()
+        return cls(ids.copy(), p4_from_pt_eta_phi_m(given["pT"], given["eta"], given["phi"], m), start)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

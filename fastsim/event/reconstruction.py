@@ -14,6 +14,9 @@ The hadrons of a parton, with total three-momentum q in the rest frame of the sy
 |q| = k p_i and then rotated by the smallest angle that takes q to the direction of the parton: the jet keeps
 its mass, and a jet that already is where it should be is left as it is.
 
+Partons whose hadrons are drawn together, such as those of a colour singlet, can be one member of their system: with the
+sum of their momenta, and one jet that is moved as a whole.
+
 References:
     Baehr et al., Herwig++ Physics and Manual, 2008, arXiv:0803.0883, section 6.4 (kinematic reconstruction).
 """
@@ -118,6 +121,9 @@ class HardSystems:
     hard process; ``depth``, the number of resonances above it; ``total`` four-momentum and ``roots`` = sqrt(s) in GeV;
     ``lightlike``, whether s = 0, so that there is no rest frame; ``hadronic``, whether it is a hard process whose
     incoming particles are coloured: the natural scale of its partons is pT.
+
+    ``leader`` (K,) is the row of the entry that stands for each entry: itself, or the first of a group that is one
+    member. The leader's momenta are those of the group; the others of the group belong to no system.
     """
 
     events: HardEvents
@@ -131,17 +137,24 @@ class HardSystems:
     roots: Floats
     lightlike: Bools
     hadronic: Bools
+    leader: Ints
 
     def __len__(self) -> int:
         return len(self.roots)
 
     @classmethod
-    def of(cls, events: HardEvents) -> HardSystems:
+    def of(cls, events: HardEvents, leader: Ints | None = None) -> HardSystems:
         """Find the hard systems of the events.
+
+        Args:
+            events: the events.
+            leader: of each entry the row of the one that stands for it, both of one system, (K,); itself by default.
 
         Raises:
             InvalidEvent: if the mothers of an event run in a circle.
         """
+        leader = np.arange(len(events.pdg_id)) if leader is None else leader
+        follows = np.flatnonzero(leader != np.arange(len(leader)))
         event, start = events.index, events.offsets[:-1]
         num_entries = len(events.pdg_id)
         first = events.mothers[:, 0]
@@ -150,6 +163,7 @@ class HardSystems:
         has_products = np.zeros(num_entries, dtype=bool)
         has_products[mother[decayed & np.isin(events.status, (1, 2))]] = True
         member = (events.status == 1) | ((events.status == 2) & has_products)
+        member[follows] = False
         rows = np.flatnonzero(member)
         keys, inverse = np.unique(np.where(decayed, mother, num_entries + event)[rows], return_inverse=True)
         system = np.full(num_entries, -1, dtype=np.int64)
@@ -158,6 +172,7 @@ class HardSystems:
         system_event = np.where(parent >= 0, event[parent], keys - num_entries)
         depth = _depths(system, parent, system_event, events)
         p4 = events.p4.copy()
+        np.add.at(p4, leader[follows], p4[follows])
         for level in range(int(depth.max(initial=0)), 0, -1):
             inside = rows[depth[system[rows]] == level]
             sums = _add(p4[inside], system[inside], len(keys))
@@ -186,6 +201,7 @@ class HardSystems:
             np.where(lightlike, 0.0, np.sqrt(np.maximum(s, 0.0))),
             lightlike,
             (parent < 0) & coloured[system_event],
+            leader,
         )
 
     @cached_property
@@ -200,8 +216,14 @@ class HardSystems:
 
     @cached_property
     def parton_rows(self) -> Ints:
-        """Rows of the final partons: those that become hadrons. Jets are in this order."""
-        return np.flatnonzero((self.events.status == 1) & is_parton(self.events.pdg_id))
+        """Rows of the final partons, and of groups of them, that become hadrons. Jets are in this order."""
+        return np.flatnonzero((self.events.status == 1) & is_parton(self.events.pdg_id) & (self.system >= 0))
+
+    @cached_property
+    def grouped(self) -> Bools:
+        """Which of the ``parton_rows`` stand for a group, (P,)."""
+        size = np.bincount(self.leader, minlength=len(self.leader))
+        return np.asarray(size[self.parton_rows] > 1)
 
     @cached_property
     def own_masses(self) -> Floats:
@@ -226,6 +248,9 @@ class HardSystems:
         collisions) no beam direction means anything: the scale is the momentum p* in the rest frame, so the
         parton is given pT = p*, at rapidity and azimuth zero. A two-body decay is then exactly the pair that the
         Pythia gun shoots.
+
+        The showers of partons of the hard process start at the scale of the event (SCALUP), where it is known and below
+        pT: what is harder is in the event already. Those of decayed resonances start at the kinematic limit.
         """
         rows = self.parton_rows
         p4 = self.p4[rows].copy()
@@ -234,7 +259,10 @@ class HardSystems:
         momentum = np.linalg.norm(rest[:, 1:], axis=-1)
         zero = np.zeros_like(momentum)
         p4[inner] = np.stack([np.hypot(momentum, mass(rest)), momentum, zero, zero], axis=-1)
-        return Partons(self.events.pdg_id[rows], p4)
+        known = Partons(self.events.pdg_id[rows], p4)
+        scale = self.events.scale[self.events.index[rows]]
+        low = (self.parent[self.system[rows]] < 0) & (scale > 0) & (scale < known.pt)
+        return Partons(known.pdg_id, p4, np.where(low, scale, np.maximum(known.pt, np.finfo(float).tiny)))
 
     def to_rest(self, jets: ParticleSet, partons: Ints | None = None) -> ParticleSet:
         """Move the hadrons of partons to the rest frames of the partons' systems.
@@ -281,29 +309,20 @@ class HardSystems:
         failed[self.system[self.parton_rows[empty]]] = True
         return np.where(self.single | self.lightlike, 1.0, k), m, failed
 
-    @cached_property
-    def closed_pairs(self) -> Bools:
-        """Which systems (S,) are colour singlets of two partons: a quark and an antiquark, or two gluons, alone."""
-        rows, events = self.parton_rows, self.events
-        system = self.system[rows]
-        num = np.bincount(system, minlength=len(self))
-        pair = (np.bincount(self.system[self.members], minlength=len(self)) == 2) & (num == 2) & ~self.lightlike
-        colours = events.colours[rows]
-        first, last = np.full(len(self), -1), np.full(len(self), -1)
-        first[system[::-1]], last[system] = np.arange(len(rows))[::-1], np.arange(len(rows))
-        one, other = colours[first], colours[last]
-        return np.asarray(pair & (one == other[:, ::-1]).all(axis=1) & (one != 0).any(axis=1))
-
     def place(
-        self, jets: ParticleSet, own_masses: Floats | None = None, sums: Floats | None = None
+        self,
+        jets: ParticleSet,
+        own_masses: Floats | None = None,
+        sums: Floats | None = None,
+        entries: Ints | None = None,
     ) -> tuple[ParticleSet, Ints]:
         """Put jets into their events so that every system keeps its four-momentum.
 
         Args:
             jets: hadrons of each final parton in the rest frame of its system (:meth:`to_rest`).
             own_masses: masses (K,) in GeV of the entries that are no partons; :attr:`own_masses` by default.
-            sums: four-momenta (P, 4) in GeV that stand for those of the jets: for systems whose hadrons are drawn as a
-                whole, and are where they belong, the partons' own.
+            sums: four-momenta (P, 4) in GeV that stand for those of the jets, which are these up to rounding.
+            entries: row of the hard entry that each particle of the jets belongs to; by default that of its jet.
 
         Returns:
             One particle set for each event, on shell, and the hard entry (M,), within its event, of each particle.
@@ -328,6 +347,7 @@ class HardSystems:
         target = np.where(self.lightlike[system, None], new[rows], rest[rows])
         start = _unit(sums[:, 1:], _unit(target[:, 1:], np.array([[1.0, 0.0, 0.0]])))
         end = _unit(target[:, 1:], start)
+        start = np.where(self.grouped[:, None], end, start)  # in place up to a boost along their momentum
         doppler = (np.linalg.norm(target[:, 1:], axis=-1) + target[:, 0]) / (sums[:, 0] + q)
         index = jets.index
         cosh, sinh = (0.5 * (doppler + 1 / doppler))[index], (0.5 * (doppler - 1 / doppler))[index]
@@ -340,7 +360,8 @@ class HardSystems:
         vectors = rotate_between(jets.p4[:, 1:] + shift[:, None] * start[index], start[index], end[index])
         frame = np.where(self.lightlike[system, None], _REST, totals[system])
         hadrons = boost_to(np.concatenate([energy[:, None], vectors], axis=-1), frame[index])
-        return self._assemble(on_shell(hadrons, shell), jets, new, m)
+        entries = rows[index] if entries is None else entries
+        return self._assemble(on_shell(hadrons, shell), jets, new, m, entries)
 
     def _follow(self, rest: Floats) -> tuple[Floats, Floats]:
         """Boost rescaled momenta back to the lab, so that decay products follow their resonance.
@@ -365,7 +386,9 @@ class HardSystems:
             new[rows[single]] = totals[system[single]]
         return new, totals
 
-    def _assemble(self, hadrons: Floats, jets: ParticleSet, new: Floats, m: Floats) -> tuple[ParticleSet, Ints]:
+    def _assemble(
+        self, hadrons: Floats, jets: ParticleSet, new: Floats, m: Floats, entries: Ints
+    ) -> tuple[ParticleSet, Ints]:
         """Return hadrons and the entries that stay as they are (leptons, photons, BSM) in the order of the hard record.
 
         Args:
@@ -373,12 +396,13 @@ class HardSystems:
             jets: the hadrons of each final parton.
             new: four-momenta (K, 4) of the entries in the lab, in GeV.
             m: masses (K,) of the entries in GeV.
+            entries: rows of the hard entries that the hadrons belong to.
 
         Returns:
             One particle set for each event, and the hard entry, within its event, of each particle.
         """
         events = self.events
-        final = np.flatnonzero(events.status == 1)
+        final = np.flatnonzero((events.status == 1) & (self.system >= 0))
         parton = np.isin(final, self.parton_rows)
         counts = np.ones(len(final), dtype=np.int64)
         counts[parton] = jets.counts
@@ -389,6 +413,10 @@ class HardSystems:
         passing = final[~parton]
         pdg_id[~from_jet], p4[~from_jet] = events.pdg_id[passing], on_shell(new[passing], m[passing])
         entry = np.repeat(final, counts)
+        if self.grouped.any():
+            entry[from_jet] = entries
+            order = np.argsort(entry, kind="stable")
+            pdg_id, p4, entry = pdg_id[order], p4[order], entry[order]
         event = events.index
         sizes = np.bincount(event[entry], minlength=len(events))
         return ParticleSet(offsets_from_counts(sizes), pdg_id, p4), entry - events.offsets[event[entry]]

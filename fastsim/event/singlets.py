@@ -30,6 +30,8 @@ Bools = NDArray[np.bool_]
 MAX_QUARK, GLUON, OCTET = 8, 21, 8
 SOURCE, SINK = 0, 1
 """The two ends of a leg: a colour line starts at the colour of an outgoing leg, and ends at an anticolour."""
+ASSIGNED_COLOURS = "assigned_colours"
+"""The tally of events that had no colour tags."""
 QUARK_CHARGES: Floats = np.array([-1.0, 2.0, -1.0, 2.0, -1.0, 2.0]) / 3
 """Electric charges of d, u, s, c, b, t."""
 
@@ -295,8 +297,8 @@ def assign_colours(events: HardEvents) -> HardEvents:
     The partons that come from one colourless resonance, and those of the rest of the event with the incoming ones, are
     joined in the way their flavours allow: quarks with antiquarks of the least dipole mass sqrt(2 p_i p_j) first, then
     gluons, those of most energy first, each where it adds least to the sum of dipole masses; gluons alone make a loop.
-    An incoming parton counts as an outgoing one of opposite colour. The entries of intermediate states
-    stay as they are. The tally ``assigned_colours`` counts the events.
+    An incoming parton counts as an outgoing one of opposite colour. An intermediate state with colour, such as a top
+    quark, gets the tags that its products carry on. The tally ``assigned_colours`` counts the events.
 
     Raises:
         InvalidEvent: if the partons of a group cannot be joined, or some of them have tags and others not.
@@ -328,7 +330,26 @@ def assign_colours(events: HardEvents) -> HardEvents:
             next_tag[e] += 1
             colours[members[a], 0 if events.status[members[a]] == 1 else 1] = next_tag[e]
             colours[members[b], 1 if events.status[members[b]] == 1 else 0] = next_tag[e]
-    return replace(events, colours=colours).tally("assigned_colours", changed)
+    for e in changed.tolist():
+        _colour_intermediates(events, e, colours)
+    return replace(events, colours=colours).tally(ASSIGNED_COLOURS, changed)
+
+
+def _colour_intermediates(events: HardEvents, event: int, colours: Ints) -> None:
+    """Give the intermediate states of one event, in ``colours`` (K, 2), the tags that their products carry on.
+
+    States of which the products' tags are not those of their colour charge are left as they are.
+    """
+    start, end = events.offsets[event : event + 2].tolist()
+    charge = _colour_charge(events.pdg_id[start:end])
+    inner = np.isin(events.status[start:end], (2, -2)) & (charge != 0) & ~colours[start:end].any(axis=1)
+    for _ in range(int(inner.sum())):  # a generation at least each time: tags come from the products
+        for k in np.flatnonzero(inner).tolist():
+            products = colours[start:end][(events.mothers[start:end] == k).any(axis=1)]
+            source, sink = (Counter(products[products[:, side] > 0, side].tolist()) for side in (SOURCE, SINK))
+            ends = list((source - sink).elements()), list((sink - source).elements())
+            if [len(tags) for tags in ends] == [charge[k] in (1, OCTET), charge[k] in (-1, OCTET)]:
+                colours[start + k] = [tags[0] if tags else 0 for tags in ends]
 
 
 def _resonances(events: HardEvents, rows: Ints) -> Ints:

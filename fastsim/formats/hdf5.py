@@ -463,10 +463,6 @@ def _check_lengths(
         raise ValueError("particle/origin does not fit the particles")
 
 
-LHEH5 = "is an LHEH5 file, which is not read; write its events as LHE text, as pylhe does from version 2.1 on"
-"""What is wrong with Les Houches events in HDF5 (arXiv:2309.13154)."""
-
-
 class _Reader:
     """A context manager that opens a file of one layout; errors of h5py in its block become a FastsimError."""
 
@@ -489,8 +485,6 @@ class _Reader:
             raise FastsimError(f"{self.name}: the file is damaged ({error})") from error
         if problem is None and not (isinstance(layout, str) and layout == self.layout):
             problem = f"has layout {layout!r}; {self.layout!r} is expected"
-            if "procInfo" in self.file:
-                problem = LHEH5
         elif not isinstance(version, int | np.integer) or version != LAYOUT_VERSION:
             problem = f"has layout version {version}; this fastsim reads {LAYOUT_VERSION}"
         if problem:

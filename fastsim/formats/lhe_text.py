@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, cast
 
 from fastsim.errors import FastsimError, InvalidEvent
+from fastsim.formats.lheh5 import MAGIC
 
 Source = str | os.PathLike[str] | BinaryIO
 
@@ -288,10 +289,8 @@ def _open(source: Source, stack: ExitStack) -> tuple[BinaryIO, str]:
         magic = peekable.peek(2)[:2]
     except OSError as error:
         raise FastsimError(f"{name}: cannot read: {error.strerror or error}") from error
-    if magic == b"\x89H":
-        raise InvalidEvent(
-            f"{name}: is an HDF5 file; Les Houches events in HDF5 (LHEH5) are not read, write them as text"
-        )
+    if magic == MAGIC[:2]:
+        raise InvalidEvent(f"{name}: is an HDF5 file; Les Houches events are read as text (.lhe, .lhe.gz)")
     if magic == b"\x1f\x8b":
         return cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=peekable))), name
     return cast("BinaryIO", peekable), name

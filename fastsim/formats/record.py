@@ -18,6 +18,7 @@ from fastsim.event import (
     offsets_from_counts,
     species,
 )
+from fastsim.event.vertices import lifetimes, production_vertices
 
 REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
@@ -175,8 +176,8 @@ class Record:
     def _hard_and_final(self, events: HardEvents) -> tuple[_Group, _Group]:
         """Return the outgoing and intermediate entries of the hard record, and the decayed and final particles.
 
-        An outgoing entry has status 23, a resonance 22, another decayed particle 2, and an entry after which nothing
-        comes 1, as final particles have.
+        An outgoing entry has status 23, a resonance 22, another decayed particle and one with a lifetime 2, and an
+        entry after which nothing comes 1, as final particles have.
         """
         index = events.index
         written = np.isin(events.status, (1, 2, -2))
@@ -203,7 +204,7 @@ class Record:
         is_final = np.zeros(len(index), dtype=bool)
         is_final[source[same]] = True
 
-        decayed = np.where(_decays_late(events.pdg_id), 2, 22)
+        decayed = np.where(_decays_late(events.pdg_id) | (lifetimes(events) > 0), 2, 22)
         status = np.where(events.status == 1, 23, decayed)
         status[is_final | ((events.particles is None) & ends & (events.status == 1))] = 1
         rows = np.flatnonzero(written)
@@ -216,7 +217,7 @@ class Record:
             mother[rows],
             rows,
             _depths(mother, written & inner)[rows],
-            _at_primary(rows),
+            production_vertices(events)[rows],
         )
         known = np.full(len(origin), -1)
         known[owned] = origin[owned]

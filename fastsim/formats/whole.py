@@ -15,13 +15,14 @@ from fastsim.formats.events import holds_particles, read_events
 LHE_ENDINGS = tuple(f".lhe{compressed}" for compressed in ("", ".gz"))
 
 
-def read(path: PathLike, *, num_events: int | None = None) -> HardEvents | Showers:
+def read(path: PathLike, *, num_events: int | None = None, history: bool = False) -> HardEvents | Showers:
     """Read what is in a file: events with partons, hadrons or cells, or calorimeter showers.
 
     Args:
         path: a Les Houches file (.lhe, .lhe.gz), a HepMC file of any origin (.hepmc3 or .hepmc, also .gz .bz2 .xz .zst
             of them), a file of fastsim in HDF5 (.h5) or ROOT (.root), or CaloChallenge showers in HDF5.
         num_events: how many events or showers at most, from the first; None for all.
+        history: of HepMC, read also what decayed into the final particles; HDF5 and ROOT files give it if they have it.
 
     Returns:
         The events, in memory as one batch: ``events.particles`` are the hadrons, one set an event, ``events.cells``
@@ -47,7 +48,7 @@ def read(path: PathLike, *, num_events: int | None = None) -> HardEvents | Showe
         if layout != hdf5.EVENTS:
             return _showers(name, num_events)
     if holds_particles(name):
-        run, batches = read_events(name, num_events=num_events)
+        run, batches = read_events(name, num_events=num_events, history=history)
     elif name.lower().endswith(LHE_ENDINGS):
         from fastsim.formats import lhe
 

@@ -22,6 +22,7 @@ from fastsim.event.hard import UNKNOWN
 from fastsim.formats import lhe
 from fastsim.formats.atomic import HEPMC_ENDINGS, PathLike
 from fastsim.formats.events import holds_particles, read_events
+from fastsim.formats.lheh5 import is_lheh5, refusal
 from fastsim.production.chunks import EVENTS_PER_CHUNK, HERE, PARTONS_PER_CHUNK, Chunk, ChunkRunner, EventTask, GunTask
 from fastsim.production.options import EventRange, RunOptions, num_chunks_of, slice_range
 from fastsim.production.summary import BAD_EVENTS, REJECTED_EVENTS
@@ -216,7 +217,9 @@ class LheInput(Input):
                         yield replace(chunk, content=chunk.content[keep], notes=notes)
                 if notes := left_out.notes(math.inf, np.zeros(0, np.int64)):
                     yield Chunk(chunk_number + 1, run.no_events(), notes=notes)
-            except InvalidEvent:
+            except InvalidEvent as error:  # the reader names the file, a Step does not know it
+                if str(error).startswith("event ") and self.paths:
+                    raise InvalidEvent(f"{os.fspath(self.paths[0])}, {error}") from error
                 raise
             except FastsimError as error:  # the reader was asked for the start of the chunk
                 raise FastsimError(str(error).replace(f"event {first_chunk * size} ", f"event {first} ")) from None
@@ -433,8 +436,11 @@ def open_input(given: InputLike, *, final_status: Sequence[int] = (1,)) -> Input
         final_status: status codes of the final particles of a HepMC file.
 
     Raises:
-        FastsimError: if a gun's text is wrong, or status codes are given for another input than a HepMC file.
+        FastsimError: if a gun's text is wrong, status codes are given for another input than a HepMC file, or a file
+            holds Les Houches events in HDF5.
     """
+    if isinstance(given, str | os.PathLike) and is_lheh5(given):
+        raise refusal(os.fspath(given))
     status = tuple(final_status)
     if status != (1,):
         if not isinstance(given, str | os.PathLike) or not os.fspath(given).lower().endswith(HEPMC_ENDINGS):

@@ -25,6 +25,11 @@ LABELS = {
     REJECTED_EVENTS: "events that Pythia rejects, left out",
     "endless_events": "of them Pythia would not end",
     "fallback_partons": "partons outside the model's limits, from Pythia",
+    "soft_partons": "of them softer than its limit",
+    "chain_partons": "partons of colour singlets of three and more, from Pythia",
+    "low_scales": "partons whose shower starts below pT (SCALUP)",
+    "ignored_scales": "partons whose shower should start below pT (SCALUP): the model does not know how",
+    "assigned_colours": "events without colour tags, given a flow that their flavours allow",
     "fallback_systems": "systems redrawn from Pythia",
     "redrawn_systems": "redraws of systems too heavy for their energy",
     "minimal_partons": "partons too soft for either, as one or two particles",
@@ -39,6 +44,10 @@ LABELS = {
     "unknown_particles": "particles of unknown species, left as they are",
 }
 """What the notes mean, as the table of a summary says it."""
+OF_PARTONS = frozenset(
+    {"fallback_partons", "soft_partons", "chain_partons", "low_scales", "ignored_scales", "minimal_partons"}
+)
+"""Notes that count partons: a summary gives them as shares too."""
 MOST_ELSEWHERE = 0.05
 """Share of the partons beyond which a summary warns that their hadrons are not the model's."""
 
@@ -201,6 +210,11 @@ class Summary(Counts):
                 f"{self.share_elsewhere:.0%} of the partons have hadrons that are not from {self.source}: "
                 "what this output says about it is that much less"
             )
+        if ignored := self.notes.get("ignored_scales", 0):
+            lines.append(
+                f"SCALUP of the file is below pT for {ignored:,} partons, whose showers {self.source} starts at pT all "
+                "the same: what is harder than SCALUP is in the file already"
+            )
         if undecayed := self.notes.get("undecayed_particles", 0):
             lines.append(
                 f"{undecayed:,} undecayed particles carry colour or do not live long, and Pythia has no decay for "
@@ -239,7 +253,11 @@ class Summary(Counts):
             rows.append(
                 (f"not from {self.source}", f"{elsewhere:,} partons of {self.partons:,} ({self.share_elsewhere:.1%})")
             )
-        return rows + [(LABELS.get(key, key.replace("_", " ")), f"{value:,}") for key, value in sorted(notes.items())]
+        order = {key: place for place, key in enumerate(LABELS)}
+        for key, value in sorted(notes.items(), key=lambda note: (order.get(note[0], len(order)), note[0])):
+            share = f" ({value / self.partons:.1%})" if key in OF_PARTONS and self.partons else ""
+            rows.append((LABELS.get(key, key.replace("_", " ")), f"{value:,}{share}"))
+        return rows
 
 
 @dataclass(kw_only=True)

@@ -83,7 +83,8 @@ class ModelCard:
         """Return the card as JSON, with sorted keys so that equal cards are equal files."""
         values = asdict(self)
         # sets as sorted lists
-        values["domain"] = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in values["domain"].items()}
+        limits = {k: v for k, v in values["domain"].items() if v or k not in _OPTIONAL}
+        values["domain"] = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in limits.items()}
         return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -118,8 +119,13 @@ class ModelCard:
         return cls(**values)
 
 
+_OPTIONAL = frozenset({"metrics", "licence", "scale_min", "ratio_min"})
+"""Keys that a card, or its domain, need not have."""
+
+
 def _parton_domain(values: Mapping[str, Any]) -> Domain:
-    return Domain(frozenset(int(i) for i in values["flavours"]), float(values["pt_min"]), float(values["pt_max"]))
+    limits = {key: float(value) for key, value in values.items() if key != "flavours"}
+    return Domain(frozenset(int(i) for i in values["flavours"]), **limits)
 
 
 def _shower_domain(values: Mapping[str, Any]) -> ShowerDomain:
@@ -131,7 +137,7 @@ def _check_keys(values: object, owner: type, place: str) -> None:
     if not isinstance(values, dict):
         raise WeightsError(f"{place}: expected an object, found {type(values).__name__}")
     known = {f.name for f in fields(owner)}
-    required = {"value", "error", "null", "null_error"} if owner is Figure else known - {"metrics", "licence"}
+    required = {"value", "error", "null", "null_error"} if owner is Figure else known - _OPTIONAL
     if unknown := sorted(set(values) - known):
         raise WeightsError(f"{place}: unknown key {unknown[0]!r}: allowed are {', '.join(sorted(known))}")
     if missing := sorted(required - set(values)):

@@ -25,6 +25,8 @@ ROUNDING = 1e-9
 class Domain:
     """The partons that a source of hadrons is valid for: PDG ids, and pT in [pt_min, pt_max] GeV.
 
+    Showers that start below pT are inside from ``scale_min`` (GeV) and from ``ratio_min`` times pT on.
+
     >>> domain = Domain(frozenset({21, 1, -1}), 20.0, 2000.0)
     >>> print(domain)
     partons -1, 1, 21 with pT 20-2000 GeV
@@ -35,23 +37,34 @@ class Domain:
     flavours: frozenset[int]
     pt_min: float
     pt_max: float
+    scale_min: float = 0.0
+    ratio_min: float = 0.0
 
     def contains(self, partons: Partons) -> NDArray[np.bool_]:
         """Return which partons lie inside, shape (N,); those at a limit do, whatever the rounding of their pT."""
         transverse = pt(partons.p4)
         known = np.isin(partons.pdg_id, sorted(self.flavours))
         low, high = self.pt_min * (1 - ROUNDING), self.pt_max * (1 + ROUNDING)
-        return np.asarray(known & (transverse >= low) & (transverse <= high))
+        inside = known & (transverse >= low) & (transverse <= high)
+        if partons.scale is not None:
+            scale, least = partons.starting_scale, np.maximum(self.scale_min, self.ratio_min * transverse)
+            inside &= scale >= np.minimum(least, transverse) * (1 - ROUNDING)
+        return np.asarray(inside)
 
     def describe(self, partons: Partons, row: int) -> str:
         """Return a phrase that names one of the partons."""
-        transverse = float(pt(partons.p4[row : row + 1])[0])
-        return f"parton {row} (PDG id {partons.pdg_id[row]}, pT = {transverse:.4g} GeV)"
+        one = partons[row : row + 1]
+        transverse, scale = float(one.pt[0]), float(one.starting_scale[0])
+        start = f", shower from {scale:.4g} GeV" if scale < transverse * (1 - ROUNDING) else ""
+        return f"parton {row} (PDG id {partons.pdg_id[row]}, pT = {transverse:.4g} GeV{start})"
 
     def __str__(self) -> str:
         every = self.flavours == QUARKS_AND_GLUONS
         partons = "quarks and gluons" if every else f"partons {', '.join(map(str, sorted(self.flavours)))}"
-        return f"{partons} with pT {self.pt_min:g}-{self.pt_max:g} GeV"
+        text = f"{partons} with pT {self.pt_min:g}-{self.pt_max:g} GeV"
+        if self.scale_min or self.ratio_min:
+            text += f", showers from {self.scale_min:g} GeV and {self.ratio_min:g} pT on"
+        return text
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, PipelineError
-from fastsim.event import Floats, Ints, ParticleSet, Partons
+from fastsim.event import Floats, Ints, ParticleSet, Partons, Ragged, kinematics
 from fastsim.event.species import PARTON_MASSES
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.source import RNG, Source, generator
+
+TAU0_MAX = 10.0
+"""Mean proper lifetime times c in mm beyond which particles are stable, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,36 @@ class PartonPairs:
     Attributes:
         pdg_id: of the two partons, (N, 2).
         mass: of the singlets in GeV, (N,).
+        scale: where their showers start at most, in GeV, (N,); None, or more than the momenta, stands for the momenta.
     """
 
     pdg_id: Ints
     mass: Floats
+    scale: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.mass)
+
+    def __getitem__(self, rows: NDArray[Any]) -> PartonPairs:
+        """Return the pairs of a mask or an array of indices."""
+        return PartonPairs(self.pdg_id[rows], self.mass[rows], None if self.scale is None else self.scale[rows])
+
+    @property
+    def starting_scale(self) -> Floats:
+        """Where the showers start, in GeV, (N,)."""
+        return self.momenta if self.scale is None else np.minimum(self.scale, self.momenta)
+
+    def partons(self, side: int) -> Partons:
+        """Return one parton of each pair, as a gun would shoot it: what a domain is asked about.
+
+        Args:
+            side: 0 for the first, 1 for the second.
+        """
+        size = np.maximum(self.momenta, np.finfo(float).tiny)  # direction and scale need some
+        m = np.array([PARTON_MASSES[abs(int(i))] for i in self.pdg_id[:, side]])
+        zero = np.zeros(len(self))
+        p4 = np.stack([np.hypot(size, m), size, zero, zero], axis=-1)
+        return Partons(self.pdg_id[:, side], p4, np.minimum(self.scale, size) if self.scale is not None else None)
 
     @property
     def momenta(self) -> Floats:
@@ -40,13 +68,46 @@ class PartonPairs:
         return np.asarray(np.sqrt(np.maximum(product, 0.0)) / (2 * self.mass))
 
 
+@dataclass(frozen=True)
+class ColourChains(Ragged):
+    """N colour singlets of two or more partons, M in all, each in its rest frame.
+
+    The partons of a chain follow its colour lines: from a quark over gluons to an antiquark; a chain that begins with
+    a gluon is a loop of gluons.
+
+    Attributes:
+        offsets: chain i has the partons ``offsets[i]:offsets[i+1]``, (N+1,).
+        pdg_id: of the partons, (M,).
+        p4: four-momenta in GeV, (M, 4).
+        scale: where their showers start, in GeV, (N,).
+    """
+
+    offsets: Ints
+    pdg_id: Ints
+    p4: Floats
+    scale: Floats
+
+    _item_columns: ClassVar[tuple[str, ...]] = ("pdg_id", "p4")
+    _row_columns: ClassVar[tuple[str, ...]] = ("scale",)
+    _items: ClassVar[str] = "partons"
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def mass(self) -> Floats:
+        """Invariant masses in GeV, (N,)."""
+        return kinematics.mass(np.add.reduceat(self.p4, self.offsets[:-1], axis=0) if len(self) else np.zeros((0, 4)))
+
+
 class HadronSource(Source[Partons]):
     """A source of hadrons: Pythia, a library of its jets, a trained model.
 
-    A subclass gives ``name``, ``domain`` and :meth:`draw`; if its hadrons still decay, :meth:`decay`; if it draws
-    the two hemispheres of a colour singlet together, ``has_pairs`` and :meth:`draw_pairs`. One with a latent, named
-    numbers that it draws from the parton before the hadrons, also sets ``has_latent`` and gives :meth:`draw_latent`
-    and :meth:`draw_with_latent`.
+    A subclass gives ``name``, ``domain`` and :meth:`draw`; if its hadrons still decay, ``has_history`` and
+    :meth:`decay`; if it draws the two hemispheres of a colour singlet together, ``has_pairs`` and :meth:`draw_pairs`;
+    if it draws singlets of any number of partons, ``has_chains`` and :meth:`draw_chains`; if the scale at which a
+    parton's shower starts makes a difference, ``has_scale``. One with a latent, named numbers that it draws from the
+    parton before the hadrons, also sets ``has_latent`` and gives :meth:`draw_latent` and :meth:`draw_with_latent`.
 
     A set of hadrons is the hemisphere of a parton of the gun: it does not conserve four-momentum by itself,
     :mod:`fastsim.event.reconstruction` does that for whole events.
@@ -63,6 +124,11 @@ class HadronSource(Source[Partons]):
     domain: Domain
     has_latent: ClassVar[bool] = False
     has_pairs: ClassVar[bool] = False
+    has_chains: ClassVar[bool] = False
+    has_scale: ClassVar[bool] = False
+    has_history: ClassVar[bool] = False
+    tau0_max: float = TAU0_MAX
+    """Mean proper lifetime times c in mm beyond which hadrons do not decay."""
     latent_columns: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Names of the columns of each array of the latent, which files keep beside it."""
 
@@ -79,12 +145,62 @@ class HadronSource(Source[Partons]):
         """Decay what :meth:`draw` gives, in any frame; a source that draws final particles returns them."""
         return particles
 
+    def takes(self, pairs: PartonPairs) -> NDArray[np.bool_]:
+        """Return which of N singlets :meth:`draw_pairs` is valid for: by default those with both partons inside."""
+        return self.domain.contains(pairs.partons(0)) & self.domain.contains(pairs.partons(1))
+
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
         """Draw the hadrons of N singlets at rest, one set for each, the first parton along +z.
 
         Four-momentum is exact, and so are charge and the net number of quarks of each flavour.
         """
         raise PipelineError(f"{self.name} draws no colour singlets")
+
+    def draw_chains(self, chains: ColourChains, rng: np.random.Generator) -> ParticleSet:
+        """Draw the hadrons of N singlets, one set for each, in the frames of their partons.
+
+        Four-momentum is exact, and so are charge and the net number of quarks of each flavour.
+
+        Raises:
+            LightSinglet: if a singlet is too light for hadrons of its flavours.
+        """
+        raise PipelineError(f"{self.name} draws no colour singlets")
+
+    def log_likelihood(
+        self, partons: Partons, particles: ParticleSet, *, numbers: Ints | None = None, whole_events: bool = False
+    ) -> Floats:
+        """Compute the log-density of the hadrons of N partons, (N,), if the source has one.
+
+        Args:
+            partons: the partons, within the domain.
+            particles: one set of particles for each, with the history that says which are primary.
+            numbers: how messages call the sets, (N,); by default from 0.
+            whole_events: whether the sets are events, of which the hemisphere of the parton is meant.
+
+        Raises:
+            FastsimError: if the source has no likelihood.
+            InvalidEvent: if the record lacks what it needs.
+        """
+        raise FastsimError(f"model {self.name!r} has no likelihood; hadron-tree has one")
+
+    def with_tau0_max(self, tau0_max: float) -> Self:
+        """Return the source with another limit of lifetimes: particles above it, in mm, are stable.
+
+        Raises:
+            FastsimError: if the limit is no length, or the source makes final particles of the default limit only.
+        """
+        if not tau0_max >= 0:
+            raise FastsimError(f"tau0_max is {tau0_max}: give a length in mm that is not negative")
+        if tau0_max == self.tau0_max:
+            return self
+        if not self.has_history:
+            raise FastsimError(
+                f"tau0_max is {tau0_max:g} mm: particles of {self.name} are stable from {self.tau0_max:g} mm on; "
+                "other limits need a source of primary hadrons (hadron-tree, pythia)"
+            )
+        changed = copy.copy(self)
+        changed.tau0_max = float(tau0_max)
+        return changed
 
     def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Any:
         """Draw the latents of N partons: arrays (N, ...) as attributes of one object."""
@@ -164,4 +280,4 @@ class HadronSource(Source[Partons]):
         return FastsimError(f"model {self.name!r} has no latent")
 
 
-__all__ = ["QUARKS_AND_GLUONS", "Domain", "HadronSource", "PartonPairs"]
+__all__ = ["QUARKS_AND_GLUONS", "TAU0_MAX", "ColourChains", "Domain", "HadronSource", "PartonPairs"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,12 +13,12 @@ import numpy as np
 
 from generators.hadrons.tokens import TokenSample
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class DataConfig:
     """What is drawn: pair events, two token sets each, of partons whose pT is uniform in its logarithm.
+
+    The shower starts at pT, or for a share of the events lower, at a scale that is uniform in its logarithm too.
 
     Attributes:
         seed: decides partons and showers.
@@ -29,15 +28,21 @@ class DataConfig:
         pt_max: highest pT in GeV.
         flavours: PDG ids of the partons.
         shares: of the flavours among the events.
+        low_scales: share of the events whose shower starts below pT.
+        scale_min: lowest scale in GeV.
+        ratio_min: lowest scale over pT.
     """
 
     seed: int = 1
     num_events: int = 400_000
     shard_events: int = 20_000
-    pt_min: float = 18.0
+    pt_min: float = 4.5
     pt_max: float = 2200.0
     flavours: tuple[int, ...] = (1, 2, 3, 4, 5, 21)
-    shares: tuple[float, ...] = (0.12, 0.12, 0.12, 0.18, 0.2, 0.26)
+    shares: tuple[float, ...] = (0.13, 0.13, 0.13, 0.17, 0.18, 0.26)
+    low_scales: float = 0.35
+    scale_min: float = 1.0
+    ratio_min: float = 0.01
 
     @property
     def key(self) -> str:
@@ -53,12 +58,14 @@ class DataConfig:
 
 def shard(config: DataConfig, number: int, *, workers: int = 0) -> TokenSample:
     """Generate a shard, whose partons and Pythia seeds follow from (config.seed, number) alone."""
-    from generators.reference.pythia import token_sample
+    from generators.hadrons.gun import token_sample
 
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, number]))
     flavour = rng.choice(config.flavours, config.shard_events, p=np.array(config.shares) / sum(config.shares))
     pt = np.exp(rng.uniform(np.log(config.pt_min), np.log(config.pt_max), config.shard_events))
-    return token_sample(flavour, pt, seed=int(rng.integers(2**31)), workers=workers)
+    least = np.maximum(config.ratio_min, np.minimum(config.scale_min / pt, 1.0))
+    ratio = np.where(rng.random(len(pt)) < config.low_scales, least ** rng.random(len(pt)), 1.0)
+    return token_sample(flavour, pt, ratio * pt, seed=int(rng.integers(2**31)), workers=workers)
 
 
 def load(
@@ -80,7 +87,6 @@ def load(
     for number in range(config.num_shards):
         path = folder / f"{number:04d}.npz"
         if not path.exists():
-            _log.info("data: drawing shard %d of %d, %d events", number + 1, config.num_shards, config.shard_events)
             sample = shard(config, number, workers=workers)
             partial = path.with_suffix(f".{os.getpid()}.part.npz")
             np.savez(
@@ -88,8 +94,11 @@ def load(
                 flavour=sample.flavour.astype(np.int8),
                 pt=sample.pt,
                 counts=np.diff(sample.offsets).astype(np.int32),
-                species=sample.species.astype(np.int8),
+                scale=sample.scale,
+                species=sample.species.astype(np.uint8),
                 p4=sample.p4,
+                mass=sample.mass,
+                carrier=sample.carrier,
             )
             partial.rename(path)
         parts.append(_read(path))
@@ -103,5 +112,12 @@ def _read(path: Path) -> TokenSample:
     with np.load(path, allow_pickle=False) as file:
         offsets = np.concatenate([[0], np.cumsum(file["counts"], dtype=np.int64)])
         return TokenSample(
-            file["flavour"].astype(np.int64), file["pt"], offsets, file["species"].astype(np.int64), file["p4"]
+            file["flavour"].astype(np.int64),
+            file["pt"],
+            file["scale"],
+            offsets,
+            file["species"].astype(np.int64),
+            file["p4"],
+            file["mass"],
+            file["carrier"],
         )

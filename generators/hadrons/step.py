@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, OutOfDomain
-from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, Partons, offsets_from_counts
+from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
 from fastsim.event.kinematics import boost_to, mass, on_shell
-from fastsim.event.reconstruction import HardSystems, rotate_between
-from fastsim.event.species import MASSES, charges, masses
-from fastsim.sources.hadrons import HadronSource, PartonPairs
+from fastsim.event.reconstruction import HardSystems
+from fastsim.event.singlets import assign_colours
+from fastsim.event.species import MASSES, PARTON_MASSES, charges, masses
+from fastsim.sources.hadrons import HadronSource
+from generators.hadrons.whole import WholeSinglets
 
 MAX_REDRAWS = 20
 """How often the hadrons of a system that cannot be reconstructed are drawn anew before the fallback takes over."""
@@ -21,6 +23,10 @@ FROM_SOURCE, FROM_FALLBACK, MINIMAL = 0, 1, 2
 """Where the hadrons of a parton come from; minimal ones are as light as they must be."""
 HADRONS_FROM = "hadrons_from"
 """Name of the column of the hard entries that says it; -1 for entries that are no final partons."""
+SCALE_TOLERANCE = 1e-3
+"""Relative distance below pT within which a shower starts at pT, and so for the limit of soft partons."""
+_LEAST_MT = 1e-3
+"""Least transverse mass in GeV that a rapidity is computed with."""
 ELSEWHERE = "partons_elsewhere"
 """The tally of the partons whose hadrons are not the source's."""
 
@@ -28,10 +34,18 @@ ELSEWHERE = "partons_elsewhere"
 class Hadronize:
     """The Step that turns all final partons into hadrons, and then reconstructs every hard system exactly.
 
-    Partons outside the domain of ``source`` go to ``fallback`` (tally ``fallback_partons``). A system whose jet
-    masses exceed its energy is redrawn whole, at most :data:`MAX_REDRAWS` times (``redrawn_systems`` counts the
-    redraws), and then as often from the fallback (``fallback_systems``). Partons that then still have no hadrons, and
-    those too soft even for the fallback, become as light as they must (``minimal_partons``), whatever their flavour:
+    If the source draws colour singlets as a whole, closed ones (:mod:`generators.hadrons.whole`) keep their
+    four-momentum and quantum numbers: those of two partons come from the source, those of three and more from the
+    source or the fallback (tally ``chain_partons``). Partons without colour tags get the flow that their flavours allow
+    (tally ``assigned_colours``, of events). Other partons are hemispheres.
+
+    Partons outside the domain of ``source`` go to ``fallback`` (tally ``fallback_partons``; ``soft_partons`` are those
+    of them that are too soft); one that is too soft for this as well is drawn with the least pT of its domain.
+    ``low_scales`` counts the partons whose showers start below pT, if the source knows how; else they start at
+    pT, and are ``ignored_scales``. A system whose jet masses exceed its energy is redrawn whole, at most
+    :data:`MAX_REDRAWS` times (``redrawn_systems`` counts the redraws), and then as often from the fallback
+    (``fallback_systems``). Partons that then still have no hadrons become as light as they must
+    (``minimal_partons``), whatever their flavour:
 
     1. each such parton is one pion: pi0 -> 2 photons for a gluon, else pi+ or pi- with the sign of the parton's charge;
     2. if the pions of a system are still too heavy, each of its partons is one photon;
@@ -41,7 +55,7 @@ class Hadronize:
     ``partons_elsewhere`` counts all partons whose hadrons are not the source's, and the column ``hadrons_from`` of the
     hard entries marks them: 0 for the source, 1 for the fallback, 2 for minimal ones, -1 for entries without hadrons.
 
-    So the four-momentum is right in every event; these are partons of about 1 GeV, below any perturbative scale.
+    So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
 
     Args:
         source: the model, library or reference to use.
@@ -61,57 +75,76 @@ class Hadronize:
 
         Raises:
             OutOfDomain: if a parton is outside the source's domain and there is no fallback.
+            InvalidEvent: if the source draws colour singlets, and the colour tags of an event close none, or a singlet
+                is too light for hadrons of its flavours.
         """
-        systems = HardSystems.of(events)
-        conditions = systems.conditions()
-        whole = self._whole(systems, conditions)
-        jets, use = self._draw(systems, conditions, whole, rng)
-        event = events.index[systems.parton_rows]
-        events = events.tally("partons", event).tally("fallback_partons", event[use == FROM_FALLBACK])
-        jets, use, own_masses, counts = self._repair(systems, conditions, whole, jets, use, rng)
-        for key, chosen in counts.items():
-            events = events.tally(key, systems.event[chosen])
-        events = events.tally("minimal_partons", event[use == MINIMAL])
-        events = events.tally(ELSEWHERE, event[use != FROM_SOURCE])
-        particles, origin = systems.place(jets, own_masses, _sums(systems, jets, whole))
+        drawing = self._prepared(events)
+        jets, use = self._draw(drawing, rng)
+        whole, systems = drawing.whole, drawing.systems
+        owners = np.zeros(0, np.int64)
+        if whole is not None and len(whole):
+            sets, owners = whole.draw(self.source, self._reference, rng)
+            place = np.searchsorted(systems.parton_rows, whole.first)
+            use[place] = np.where(whole.by_source, FROM_SOURCE, FROM_FALLBACK)
+            by_row = np.argsort(whole.first)
+            owners = owners[ragged_indices(sets.offsets, by_row)]
+            jets = _replaced(jets, place[by_row], whole.moved(sets, systems)[by_row])
+        jets, use, own_masses, counts = self._repair(drawing, jets, use, rng)
+        entries = systems.parton_rows[jets.index]
+        entries[systems.grouped[jets.index]] = owners
+        particles, origin = systems.place(jets, own_masses, drawing.sums(jets), entries)
         particles, origin = decayed(self.source, particles, origin, rng)
         made_by = np.full(len(events.pdg_id), -1, dtype=np.int8)
         made_by[systems.parton_rows] = use
+        made_by = np.where(made_by[systems.leader] >= 0, made_by[systems.leader], made_by)
+        events = self._counted(drawing, made_by)
+        for key, chosen in counts.items():
+            events = events.tally(key, systems.event[chosen])
         return events.with_particles(particles, origin).with_columns(hard={HADRONS_FROM: made_by})
 
-    def _whole(self, systems: HardSystems, conditions: Partons) -> NDArray[np.bool_]:
-        """Return which final partons (P,) are those of colour singlets that the source draws as a whole."""
-        system = systems.system[systems.parton_rows]
-        if not self.source.has_pairs:
-            return np.zeros(len(system), dtype=bool)
-        outside = ~self.source.domain.contains(conditions)
-        chosen = systems.closed_pairs & ~systems.hadronic
-        chosen[system[outside]] = False
-        return np.asarray(chosen[system])
+    @property
+    def _reference(self) -> HadronSource:
+        """What draws what the source does not."""
+        return self.fallback or self.source
 
-    def _draw_whole(self, systems: HardSystems, whole: NDArray[np.bool_], rng: np.random.Generator) -> ParticleSet:
-        """Draw singlets in the rest frames of their systems; each hadron goes to the parton that it flies with."""
-        rows = systems.parton_rows
-        partons = np.flatnonzero(whole)
-        partons = partons[np.argsort(systems.system[rows[partons]], kind="stable")].reshape(-1, 2)
-        first = rows[partons[:, 0]]
-        pairs = PartonPairs(systems.events.pdg_id[rows[partons]], systems.roots[systems.system[first]])
-        hadrons = self.source.draw_pairs(pairs, rng)
-        along = systems.rest[first, 1:]
-        end = (along / np.linalg.norm(along, axis=1, keepdims=True))[hadrons.index]
-        turned = rotate_between(hadrons.p4[:, 1:], np.broadcast_to(np.array([0.0, 0.0, 1.0]), end.shape), end)
-        p4 = np.concatenate([hadrons.p4[:, :1], turned], axis=1)
-        # the partons in the order of the jets
-        place = np.argsort(np.argsort(partons.ravel()))
-        jet = place[2 * hadrons.index + (hadrons.p4[:, 3] <= 0)]
-        order = np.argsort(jet, kind="stable")
-        counts = np.bincount(jet, minlength=partons.size)
-        return ParticleSet(offsets_from_counts(counts), hadrons.pdg_id[order], p4[order])
+    def _prepared(self, events: HardEvents) -> _Drawing:
+        """Find hard systems and conditions, and the singlets that are drawn as a whole where the source does that."""
+        whole = None
+        if self.source.has_pairs:
+            events = assign_colours(events)
+            whole = WholeSinglets.of(events, self.source, self._reference)
+        systems = HardSystems.of(events, None if whole is None else whole.leader)
+        conditions = systems.conditions()
+        scaled = conditions if self.source.has_scale else Partons(conditions.pdg_id, conditions.p4)
+        lifted = _lifted(scaled, self._reference.domain.pt_min)
+        return _Drawing(events, systems, conditions, whole, {FROM_SOURCE: scaled, FROM_FALLBACK: lifted})
 
-    def _draw(
-        self, systems: HardSystems, conditions: Partons, whole: NDArray[np.bool_], rng: np.random.Generator
-    ) -> tuple[ParticleSet, NDArray[np.int64]]:
-        """Draw the hadrons of all partons.
+    def _counted(self, drawing: _Drawing, made_by: NDArray[np.int8]) -> HardEvents:
+        """Return the events with tallies of their partons, which have hadrons from ``made_by`` (K,)."""
+        events, systems = drawing.events, drawing.systems
+        chained, low_pairs = np.zeros(len(made_by), dtype=bool), np.zeros(0, np.int64)
+        if drawing.whole is not None:
+            chained[drawing.whole.rows((drawing.whole.singlets.counts > 2) & ~drawing.whole.by_source)] = True
+            low_pairs = drawing.whole.rows(drawing.whole.low(SCALE_TOLERANCE))
+        alone = ~systems.grouped
+        rows, known = systems.parton_rows[alone], drawing.conditions[alone]
+        outside = made_by[rows] == FROM_FALLBACK
+        low = known.starting_scale < known.pt * (1 - SCALE_TOLERANCE)
+        soft = outside & (known.pt < self.source.domain.pt_min * (1 - SCALE_TOLERANCE))
+        for key, chosen in (
+            ("partons", np.flatnonzero(made_by >= 0)),
+            ("fallback_partons", np.flatnonzero((made_by == FROM_FALLBACK) & ~chained)),
+            ("chain_partons", np.flatnonzero(chained)),
+            ("soft_partons", rows[soft]),
+            ("low_scales" if self.source.has_scale else "ignored_scales", np.concatenate([rows[low], low_pairs])),
+            ("minimal_partons", np.flatnonzero(made_by == MINIMAL)),
+            (ELSEWHERE, np.flatnonzero(made_by > FROM_SOURCE)),
+        ):
+            events = events.tally(key, events.index[chosen])
+        return events
+
+    def _draw(self, drawing: _Drawing, rng: np.random.Generator) -> tuple[ParticleSet, NDArray[np.int64]]:
+        """Draw the hadrons of all partons that are not drawn as a whole.
 
         Returns:
             One set for each parton, in the rest frame of its system, and what it comes from: FROM_SOURCE, FROM_FALLBACK
@@ -120,8 +153,10 @@ class Hadronize:
         Raises:
             OutOfDomain: if a parton is outside the source's domain and there is no fallback.
         """
+        systems, grouped = drawing.systems, drawing.systems.grouped
+        conditions, lifted = drawing.given[FROM_SOURCE], drawing.given[FROM_FALLBACK]
         use = np.where(self.source.domain.contains(conditions), FROM_SOURCE, FROM_FALLBACK)
-        outside = np.flatnonzero(use == FROM_FALLBACK)
+        outside = np.flatnonzero((use == FROM_FALLBACK) & ~grouped)
         if len(outside):
             if self.fallback is None:
                 event = systems.events.number[systems.events.index[systems.parton_rows[outside[0]]]]
@@ -130,40 +165,30 @@ class Hadronize:
                     f"event {event}: {domain.describe(conditions, outside[0])} is outside the domain of "
                     f"{self.source.name}: {domain}; give a fallback"
                 )
-            use[outside[~self.fallback.domain.contains(conditions[outside])]] = MINIMAL
+            use[outside[~self.fallback.domain.contains(lifted[outside])]] = MINIMAL
         jets = ParticleSet.empty(len(use))
-        soft = np.flatnonzero(use == MINIMAL)
+        soft = np.flatnonzero((use == MINIMAL) & ~grouped)
         if len(soft):
             jets = _replaced(jets, soft, minimal_jets(systems, soft, rng))
-        for label, source in ((FROM_SOURCE, self.source), (FROM_FALLBACK, self.fallback)):
-            chosen = np.flatnonzero((use == label) & ~whole)
-            if source is not None and len(chosen):
-                jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
-        if whole.any():
-            jets = _replaced(jets, np.flatnonzero(whole), self._draw_whole(systems, whole, rng))
+        for label in (FROM_SOURCE, FROM_FALLBACK):
+            chosen = np.flatnonzero((use == label) & ~grouped)
+            if len(chosen):
+                jets = _replaced(jets, chosen, self._sample(label, drawing, chosen, rng))
         return jets, use
 
-    def _sample(
-        self, source: HadronSource, systems: HardSystems, conditions: Partons, chosen: Ints, rng: np.random.Generator
-    ) -> ParticleSet:
-        jets = (source.primary if source is self.source else source.sample)(conditions[chosen], rng=rng)
-        return systems.to_rest(jets, chosen)
+    def _sample(self, label: int, drawing: _Drawing, chosen: Ints, rng: np.random.Generator) -> ParticleSet:
+        """Draw hadrons from the source or the fallback: before decays, if the source's hadrons decay afterwards."""
+        source = self.source if label == FROM_SOURCE else self._reference
+        draw = source.primary if self.source.has_history else source.sample
+        return drawing.systems.to_rest(draw(drawing.given[label][chosen], rng=rng), chosen)
 
     def _repair(
-        self,
-        systems: HardSystems,
-        conditions: Partons,
-        whole: NDArray[np.bool_],
-        jets: ParticleSet,
-        use: NDArray[np.int64],
-        rng: np.random.Generator,
+        self, drawing: _Drawing, jets: ParticleSet, use: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[ParticleSet, NDArray[np.int64], Floats, dict[str, Ints]]:
         """Redraw or replace jets until all systems can be reconstructed.
 
         Args:
-            systems: the hard systems.
-            conditions: the final partons.
-            whole: which of them belong to singlets that were drawn as a whole, and need no repair.
+            drawing: what is drawn. Singlets that were drawn as a whole need no repair.
             jets: one set for each parton, in the rest frame of its system.
             use: what each set comes from, as :meth:`_draw` returns it.
             rng: source of all randomness.
@@ -172,25 +197,25 @@ class Hadronize:
             The sets, what each comes from in the end, masses (K,) of the entries in GeV, and the systems to tally by
             name.
         """
-        parton_system = systems.system[systems.parton_rows]
+        systems = drawing.systems
+        parton_system, free = systems.system[systems.parton_rows], ~systems.grouped
         own_masses = systems.own_masses
         redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
-        fallback = self.fallback or self.source
         use = use.copy()
-        failed = systems.solve(_sums(systems, jets, whole), own_masses)[2]
+        failed = systems.solve(drawing.sums(jets), own_masses)[2]
         for attempt in range(2 * MAX_REDRAWS):
-            redo = failed[parton_system] & (use != MINIMAL) & ~whole
+            redo = failed[parton_system] & (use != MINIMAL) & free
             if not redo.any():
                 break
             if attempt == MAX_REDRAWS:
-                use[redo & fallback.domain.contains(conditions)] = FROM_FALLBACK
+                use[redo & self._reference.domain.contains(drawing.given[FROM_FALLBACK])] = FROM_FALLBACK
                 to_fallback = np.unique(parton_system[redo])
             redrawn.append(np.unique(parton_system[redo]))
-            for label, source in ((FROM_SOURCE, self.source), (FROM_FALLBACK, fallback)):
+            for label in (FROM_SOURCE, FROM_FALLBACK):
                 chosen = np.flatnonzero(redo & (use == label))
                 if len(chosen):
-                    jets = _replaced(jets, chosen, self._sample(source, systems, conditions, chosen, rng))
-            failed = systems.solve(_sums(systems, jets, whole), own_masses)[2]
+                    jets = _replaced(jets, chosen, self._sample(label, drawing, chosen, rng))
+            failed = systems.solve(drawing.sums(jets), own_masses)[2]
         for level in range(3):
             if not failed.any():
                 break
@@ -198,13 +223,50 @@ class Hadronize:
                 rows = np.flatnonzero((systems.system >= 0) & failed[systems.system])
                 own_masses = own_masses.copy()
                 own_masses[rows] = mass(systems.rest[rows])
-            chosen = np.flatnonzero(failed[parton_system])
+            chosen = np.flatnonzero(failed[parton_system] & free)
             if len(chosen):
                 use[chosen] = MINIMAL
                 jets = _replaced(jets, chosen, minimal_jets(systems, chosen, rng, photons=level > 0))
-            failed = systems.solve(_sums(systems, jets, whole), own_masses)[2]
+            failed = systems.solve(drawing.sums(jets), own_masses)[2]
         tally = {"redrawn_systems": np.concatenate(redrawn), "fallback_systems": to_fallback}
         return jets, use, own_masses, tally
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What hadrons are drawn for.
+
+    Attributes:
+        events: the events.
+        systems: their hard systems.
+        conditions: their final partons, (P,); of a singlet that is drawn as a whole, what stands for it.
+        whole: the singlets that are drawn as a whole, if the source draws any.
+        given: the partons as the source (FROM_SOURCE) and as the fallback (FROM_FALLBACK) are given them.
+    """
+
+    events: HardEvents
+    systems: HardSystems
+    conditions: Partons
+    whole: WholeSinglets | None
+    given: dict[int, Partons]
+
+    def sums(self, jets: ParticleSet) -> Floats:
+        """Return the total four-momenta (P, 4) of jets in GeV; of singlets that are drawn as a whole, their own."""
+        return np.where(self.systems.grouped[:, None], self.systems.rest[self.systems.parton_rows], jets.sums())
+
+
+def _lifted(partons: Partons, pt_min: float) -> Partons:
+    """Return the partons, those of a pT below ``pt_min`` (GeV) with this pT, at their rapidity and azimuth."""
+    soft = partons.pt < pt_min
+    if not soft.any():
+        return partons
+    m = np.array([PARTON_MASSES.get(abs(int(i)), 0.0) for i in partons.pdg_id[soft]])
+    rapidity = np.arcsinh(partons.pz[soft] / np.maximum(np.hypot(partons.pt[soft], m), _LEAST_MT))
+    transverse, azimuth = np.hypot(pt_min, m), partons.phi[soft]
+    p4 = partons.p4.copy()
+    p4[soft, 0], p4[soft, 3] = transverse * np.cosh(rapidity), transverse * np.sinh(rapidity)
+    p4[soft, 1], p4[soft, 2] = pt_min * np.cos(azimuth), pt_min * np.sin(azimuth)
+    return Partons(partons.pdg_id, p4, partons.scale)
 
 
 class HadronizeSets:
@@ -238,6 +300,8 @@ class HadronizeSets:
                 source's.
         """
         partons = Partons(events.pdg_id, events.p4)
+        if self.source.has_scale:
+            partons = replace(partons, scale=np.where(events.scale > 0, events.scale, partons.pt))
         inside = self.source.domain.contains(partons)
         outside = np.flatnonzero(~inside)
         events = events.tally("partons", np.arange(len(events)))
@@ -252,7 +316,9 @@ class HadronizeSets:
             for chosen, source in ((inside, self.source), (~inside, self.fallback)):
                 rows = np.flatnonzero(chosen)
                 if len(rows):
-                    particles = _replaced(particles, rows, source.sample(partons[rows], rng=rng))
+                    sets = source.sample(partons[rows], rng=rng)
+                    sets = sets if self.source.has_history else sets.without_history()
+                    particles = _replaced(particles, rows, sets)
         return events.with_particles(particles, np.zeros(len(particles.pdg_id), np.int64))
 
 
@@ -266,11 +332,6 @@ def _replaced(jets: ParticleSet, chosen: Ints, new: ParticleSet) -> ParticleSet:
             for s in (jets, new)
         )
     return ParticleSet.concatenate([jets, new])[order]
-
-
-def _sums(systems: HardSystems, jets: ParticleSet, whole: NDArray[np.bool_]) -> Floats:
-    """Return the total four-momenta (P, 4) of jets in GeV; of singlets drawn as a whole, those of the partons."""
-    return np.where(whole[:, None], systems.rest[systems.parton_rows], jets.sums())
 
 
 def decayed(

@@ -21,6 +21,7 @@ from numba import njit
 from numba.core import entrypoints
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.runtime import rtsys
 
 from fastsim.production.startup import starting
 
@@ -72,12 +73,15 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         loaded = None
         try:
-            loaded = super().load_overload(sig, target_context)
+            # numba first registers all that it can compile, half a second; machine code needs but its memory manager
+            rtsys.initialize(target_context)
+            loaded = self._load_overload(sig, target_context)
         except OSError:
             pass
         except (EOFError, pickle.UnpicklingError):  # cut short when the machine went down
             self._forget()
         if loaded is None:
+            target_context.refresh()
             _log.info("compiling %s", self._py_func.__qualname__, extra={"kept": True})
         return loaded
 

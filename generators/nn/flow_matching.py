@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Solver = Literal["euler", "heun", "dpm"]
+Solver = Literal["euler", "heun", "dpm", "rk2"]
 _TRAIN_TIMESTEPS = 1000
 """Timesteps of diffusers' schedulers between noise levels 0 and 1."""
 
@@ -67,18 +67,20 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     """Return a diffusers scheduler, set for at most ``num_inference_steps`` network evaluations.
 
     Args:
-        solver: "euler"; "heun", which evaluates the network twice in a step; or "dpm", the two-step multistep
-            DPM-Solver++.
+        solver: "euler"; "heun", which evaluates the network twice in a step; "dpm", the two-step multistep
+            DPM-Solver++; or "rk2", :class:`generators.nn.runge_kutta.FlowMatchRungeKuttaScheduler`, two evaluations in
+            a step too.
         num_inference_steps: the most network evaluations.
         shift: s, which moves the noise levels to s sigma / (1 + (s - 1) sigma): below 1 puts more steps near the data.
+            "rk2" has levels of its own.
 
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
     import diffusers
 
-    if num_inference_steps < (3 if solver == "heun" else 1):
-        raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3)")
+    if num_inference_steps < {"heun": 3, "rk2": 2}.get(solver, 1):
+        raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3, rk2 2)")
     if solver == "euler":
         result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
         levels = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]
@@ -91,12 +93,31 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
             _TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
         )
         result.set_timesteps(num_inference_steps)
+    elif solver == "rk2":
+        from generators.nn.runge_kutta import FlowMatchRungeKuttaScheduler
+
+        result = FlowMatchRungeKuttaScheduler(_TRAIN_TIMESTEPS)
+        result.set_timesteps(num_inference_steps)
     else:
-        raise ValueError(f"unknown solver {solver!r}: use euler, heun or dpm")
+        raise ValueError(f"unknown solver {solver!r}: use euler, heun, dpm or rk2")
     return result
 
 
-@torch.no_grad()
+def euler_between(levels: Sequence[float]) -> Any:
+    """Return a diffusers scheduler that takes one Euler step from each noise level to the next.
+
+    Raises:
+        ValueError: if the levels do not fall from 1 to 0.
+    """
+    import diffusers
+
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or any(np.diff(levels) >= 0):
+        raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0")
+    result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS)
+    result.set_timesteps(sigmas=list(levels[:-1]))
+    return result
+
+
 def integrate(
     velocity: Callable[[Tensor, float], Tensor],
     noise: Tensor,
@@ -104,8 +125,11 @@ def integrate(
     solver: Solver = "heun",
     num_inference_steps: int = 16,
     shift: float = 1.0,
+    levels: Sequence[float] = (),
 ) -> Tensor:
     """Turn noise (T, D) at sigma = 1 into data (T, D): solve dx/dsigma = velocity(x, sigma) down to sigma = 0.
+
+    The result is differentiable in the noise and in what ``velocity`` depends on.
 
     Args:
         velocity: gives u (T, D) at x (T, D) and a noise level.
@@ -113,11 +137,12 @@ def integrate(
         solver: see :func:`scheduler`, as for the other arguments.
         num_inference_steps: the most evaluations of ``velocity``.
         shift: of the noise levels.
+        levels: noise levels from 1 to 0 to take one Euler step each between, instead of what the other arguments say.
 
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
-    steps = scheduler(solver, num_inference_steps, shift)
+    steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
     x = noise
     for timestep in steps.timesteps:
         u = velocity(x, float(timestep) / _TRAIN_TIMESTEPS)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from math import exp
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.nn.compiled import compiled, compiled_inside, compiled_sums
 
-_MAX_TRIES = 1000
 _GROUP = 8
 """Bins whose weights are summed first: the search goes through sums of eight, then through eight weights."""
 _HALF, _BIAS, _LOG2E = np.float32(0.5), np.float32(127), np.float32(1.4426950408889634)
@@ -124,7 +121,7 @@ def _pick(weights: NDArray[np.float32], u: Floats, index: Ints, fraction: Floats
 
 
 @compiled_inside
-def _binomial(n: int, p: float, u: float) -> int:
+def binomial(n: int, p: float, u: float) -> int:
     """Draw from Bin(n, p) by inversion with u uniform on [0, 1); n is a few, the tokens of one species."""
     flipped = p > 0.5
     if flipped:
@@ -144,67 +141,3 @@ def _binomial(n: int, p: float, u: float) -> int:
         term *= odds * (n - k) / (k + 1)
         k += 1
     return n - k if flipped else k
-
-
-def share(
-    weights: NDArray[np.float32],
-    logits: NDArray[np.float32],
-    counts: NDArray[np.uint8],
-    least: int,
-    rng: np.random.Generator,
-    limit: float = 80.0,
-) -> NDArray[np.uint8]:
-    """Draw parts of multisets from mixtures of products of binomials, with ``least`` members or more on either side.
-
-    A draw with fewer is refused; a row that is refused 1,000 times gets its first ``least`` members.
-
-    Args:
-        weights: of the components, not negative, (K, C).
-        logits: of the probability that a member of a kind is in the part, (K, C, S).
-        counts: members of each kind, at least 2 ``least`` in all, (K, S).
-        least: fewest members of the part and of the rest.
-        rng: all randomness.
-        limit: largest size of a logit; larger ones count as that.
-
-    Returns:
-        Members of each kind in the part, (K, S).
-    """
-    out = np.zeros_like(counts)
-    _share(weights, logits, counts, least, rng, limit, out)
-    return out
-
-
-@compiled
-def _share(
-    weights: NDArray[np.float32],
-    logits: NDArray[np.float32],
-    counts: NDArray[np.uint8],
-    least: int,
-    rng: np.random.Generator,
-    limit: float,
-    out: NDArray[np.uint8],
-) -> None:
-    """Fill ``out`` (K, S), of zeros, for :func:`share`."""
-    for k in range(len(counts)):
-        n = 0
-        for s in range(counts.shape[1]):
-            n += counts[k, s]
-        total = 0.0
-        for c in range(weights.shape[1]):
-            total += weights[k, c]
-        for attempt in range(_MAX_TRIES + 1):
-            left, component = rng.random() * total, 0
-            while component < weights.shape[1] - 1 and left >= weights[k, component]:
-                left -= weights[k, component]
-                component += 1
-            size = 0
-            for s in range(counts.shape[1]):
-                if counts[k, s] > 0:
-                    if attempt < _MAX_TRIES:
-                        p = 1 / (1 + exp(-min(max(logits[k, component, s], -limit), limit)))
-                        out[k, s] = _binomial(int(counts[k, s]), p, rng.random())
-                    else:
-                        out[k, s] = min(int(counts[k, s]), least - size)
-                    size += out[k, s]
-            if least <= size <= n - least:
-                break

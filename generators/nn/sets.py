@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,8 @@ class NetworkConfig:
         context_width: of a set's hidden context.
         blocks: how each block in turn mixes the tokens.
         precision: of the matrix products.
+        pair_features: numbers that describe a pair of tokens and bias the scores of every attention; 0: none.
+        pair_width: width of the layer that all attentions share before these biases.
     """
 
     width: int = 128
@@ -49,6 +52,8 @@ class NetworkConfig:
     context_width: int = 128
     blocks: tuple[Literal["attention", "mean"], ...] = ("attention", "mean", "attention", "mean", "attention", "mean")
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    pair_features: int = 0
+    pair_width: int = 16
 
     @property
     def dtype(self) -> torch.dtype:
@@ -115,15 +120,41 @@ class Layout:
             tuple(bias),
         )
 
+    def to(self, device: str | torch.device) -> Layout:
+        """Return the same on a device."""
+        index, counts, queries, keys, place = (
+            c.to(device) for c in (self.index, self.counts, self.queries, self.keys, self.place)
+        )
+        return Layout(index, counts, queries, keys, place, self.shapes, tuple(b.to(device) for b in self.bias))
+
     def sum(self, values: Tensor) -> Tensor:
         """Sum token values (T, ...) over each set, (N, ...) in float32."""
         out = values.new_zeros((len(self.counts), *values.shape[1:]), dtype=torch.float32)
         return out.index_add(0, self.index, values.float())
 
+    def padded(self, values: Tensor) -> list[Tensor]:
+        """Return token values (T, D) as one tensor (sets, length, D) a bucket; padding repeats a set's first token."""
+        rows = values.index_select(0, self.queries)
+        sizes = [sets * length for sets, length in self.shapes]
+        return [part.view(*shape, -1) for part, shape in zip(torch.split(rows, sizes), self.shapes, strict=True)]
+
     def maximum(self, values: Tensor) -> Tensor:
         """Find the largest of the token values (T,) of each set, (N,)."""
         out = values.new_full((len(self.counts),), -torch.inf)
         return out.scatter_reduce(0, self.index, values, "amax")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What a network is told of the pairs of tokens (i, j) in a bucket, (sets, length, length, ...).
+
+    Attributes:
+        features: numbers that bias how much i looks at j, (..., P).
+        arrows: vectors from i to j, whose weighted means i receives in full precision, (..., 2).
+    """
+
+    features: Tensor
+    arrows: Tensor
 
 
 class Linear(nn.Linear):
@@ -152,29 +183,45 @@ def _modulated(x: Tensor, shift_scale: Tensor, layout: Layout) -> Tensor:
 
 
 class _Attention(nn.Module):
-    """Self-attention within each set and its registers; zero when new."""
+    """Self-attention within each set and its registers; zero when new.
+
+    With pair features, these bias the scores, and each head also gives the mean of the arrows to what it looks at.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.heads, width = config.heads, config.width
         self.query = Linear(width, width, bias=False)
         self.key_value = Linear(width, 2 * width, bias=False)
-        self.out = _zero(Linear(width, width))
+        self.pair_bias = Linear(config.pair_width, config.heads) if config.pair_features else None
+        self.out = _zero(Linear(width + (2 * config.heads if config.pair_features else 0), width))
 
-    def forward(self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout, pairs: Sequence[Pairs] | None
+    ) -> Tensor:
         width, heads = x.shape[1], self.heads
         size = width // heads
         q = (self.query(x) * size**-0.5).index_select(0, layout.queries)
         kv = self.key_value(torch.cat([x, registers])).index_select(0, layout.keys)
         extra = registers.shape[0] // len(layout.counts)
-        mixed, q_row, k_row = [], 0, 0
-        for (sets, length), bias in zip(layout.shapes, layout.bias, strict=True):
-            q_end, k_end = q_row + sets * length, k_row + sets * (length + extra)
-            query = q[q_row:q_end].view(sets, length, heads, size).transpose(1, 2)
-            key, value = kv[k_row:k_end].view(sets, length + extra, 2, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
-            weights = (query @ key.transpose(-1, -2) + bias).softmax(-1)
-            mixed.append((weights @ value).transpose(1, 2).reshape(sets * length, width))
-            q_row, k_row = q_end, k_end
+        # split, whose gradient is one concatenation; that of slices would fill a whole tensor for each
+        queries = torch.split(q, [sets * length for sets, length in layout.shapes])
+        keys = torch.split(kv, [sets * (length + extra) for sets, length in layout.shapes])
+        mixed = []
+        for place, ((sets, length), bias) in enumerate(zip(layout.shapes, layout.bias, strict=True)):
+            query = queries[place].view(sets, length, heads, size).transpose(1, 2)
+            key, value = keys[place].view(sets, length + extra, 2, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
+            scores = query @ key.transpose(-1, -2) + bias
+            if self.pair_bias is not None and pairs is not None:
+                of_pairs = self.pair_bias(pairs[place].features).permute(0, 3, 1, 2)
+                scores = scores + F.pad(of_pairs, (0, extra))
+            weights = scores.softmax(-1)
+            message = (weights @ value).transpose(1, 2).reshape(sets * length, width)
+            if pairs is not None:
+                of_tokens = weights[..., :length].permute(0, 2, 1, 3)
+                arrows = (of_tokens @ pairs[place].arrows.to(weights.dtype)).reshape(sets * length, 2 * heads)
+                message = torch.cat([message, arrows], 1)
+            mixed.append(message)
         result: Tensor = self.out(torch.cat(mixed).index_select(0, layout.place))
         return result
 
@@ -191,7 +238,9 @@ class _Mean(nn.Module):
             _zero(Linear(config.width, config.width)),
         )
 
-    def forward(self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout, pairs: Sequence[Pairs] | None
+    ) -> Tensor:
         mean = layout.sum(F.gelu(self.value(x))) / layout.counts[:, None]
         message: Tensor = self.message(torch.cat([mean.to(x.dtype), context], dim=1))
         return message.index_select(0, layout.index)
@@ -207,9 +256,11 @@ class _Block(nn.Module):
         self.modulation = _zero(Linear(config.context_width, 4 * width))
         self.up, self.down = Linear(width, hidden), _zero(Linear(hidden, width))
 
-    def forward(self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor, registers: Tensor, layout: Layout, pairs: Sequence[Pairs] | None
+    ) -> Tensor:
         first, second = self.modulation(context).chunk(2, dim=1)
-        x = x + self.mix(_modulated(x, first, layout), context, registers, layout)
+        x = x + self.mix(_modulated(x, first, layout), context, registers, layout, pairs)
         result: Tensor = x + self.down(F.gelu(self.up(_modulated(x, second, layout))))
         return result
 
@@ -239,11 +290,19 @@ class SetDenoiser(nn.Module):
             Linear(num_context, 2 * context_width), nn.SiLU(), Linear(2 * context_width, context_width)
         )
         self.registers = Linear(context_width, config.registers * width) if config.registers else None
+        self.pairs = Linear(config.pair_features, config.pair_width) if config.pair_features else None
         self.blocks = nn.ModuleList(_Block(kind, config) for kind in config.blocks)
         self.leave_modulation = _zero(Linear(context_width, 2 * width))
         self.leave = _zero(Linear(width, num_outputs))
 
-    def forward(self, features: Tensor, kinds: Tensor, context: Tensor, layout: Layout) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        kinds: Tensor,
+        context: Tensor,
+        layout: Layout,
+        pairs: Sequence[Pairs] | None = None,
+    ) -> Tensor:
         """Compute the outputs (T, O) in float32.
 
         Args:
@@ -251,6 +310,7 @@ class SetDenoiser(nn.Module):
             kinds: of the tokens, (T,).
             context: of the sets, (N, C).
             layout: which tokens belong to which set.
+            pairs: what is known of the pairs of tokens of each bucket, for a network with pair features.
         """
         dtype = self.config.dtype
         c = F.silu(self.context(context)).to(dtype)
@@ -258,7 +318,10 @@ class SetDenoiser(nn.Module):
         if self.registers is not None:
             registers = F.layer_norm(self.registers(c).view(-1, self.config.width), (self.config.width,))
         x = (self.enter(features) + self.embedding(kinds)).to(dtype)
+        known = None
+        if self.pairs is not None and pairs is not None:
+            known = [Pairs(F.gelu(self.pairs(p.features.to(dtype))), p.arrows) for p in pairs]
         for block in self.blocks:
-            x = block(x, c, registers, layout)
+            x = block(x, c, registers, layout, known)
         result: Tensor = self.leave(_modulated(x, self.leave_modulation(c), layout).float())
         return result

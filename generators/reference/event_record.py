@@ -2,7 +2,9 @@
 
 Pythia 8 numbers what hadronisation makes 81 to 89 and what decays make 91 to 99, with a minus sign once it decayed
 itself. So the decayed particles are those of these numbers, and what has products of 91 to 99: a tau of the hard
-process too. Partons that a hadron decays into (J/psi -> g g g) are passed over: its hadrons are its daughters.
+process too. Partons that a hadron decays into (J/psi -> g g g) are passed over: its hadrons are its daughters. A
+resonance of the hard process is a decayed particle where it has a lifetime, as a heavy neutral lepton has: the last of
+its copies, of which Pythia makes one for each recoil.
 
 References:
     Bierlich et al., A comprehensive guide to the physics and usage of PYTHIA 8.3, 2022, arXiv:2203.11601.
@@ -63,7 +65,7 @@ class EventRecord:
         )
 
 
-def read_record(event: Any, first: int = 1, *, history: bool = True) -> EventRecord:
+def read_record(event: Any, first: int = 1, *, history: bool = True, flights: bool = False) -> EventRecord:
     """Read the final particles of an event of Pythia, and the particles that decayed into them.
 
     Every call of a method of Pythia's particles costs 0.2 us, as much as most of what numpy does here: so partons are
@@ -74,6 +76,7 @@ def read_record(event: Any, first: int = 1, *, history: bool = True) -> EventRec
         first: index of the first particle that counts; those before it are nobody's mother.
         history: read the decayed particles and the vertices too; else there are final particles without mothers, at
             the primary vertex.
+        flights: with the history, look for resonances with lifetimes too, among all entries of the event.
     """
     from pythia8mc import Particle
 
@@ -86,6 +89,9 @@ def read_record(event: Any, first: int = 1, *, history: bool = True) -> EventRec
         hadrons = np.flatnonzero((kind >= HADRONS) & (kind <= LAST))
         decayed[hadrons] = status[hadrons] < 0
         start = int(hadrons[0]) if len(hadrons) else size  # before it, nothing comes from a decay
+        flying = _flying(particles, status) if flights else hadrons[:0]
+        decayed[flying] = True
+        start = min([start, *flying.tolist()])
         mother[start:] = np.fromiter(map(Particle.mother1, particles[start:]), np.int64, size - start) - first
         above = mother[(kind >= PRODUCTS) & (kind <= LAST)]
         decayed[above[above >= 0]] = True
@@ -100,6 +106,25 @@ def read_record(event: Any, first: int = 1, *, history: bool = True) -> EventRec
         p4[:, k] = np.fromiter(map(component, chosen), np.float64, len(chosen))
     vertex = _vertices(chosen) if history else np.zeros((len(chosen), 4))
     return EventRecord(pdg_id, p4, status[rows] > 0, _mothers(mother, decayed, rows), vertex)
+
+
+def _flying(particles: Sequence[Any], status: Ints) -> Ints:
+    """Return the places of the resonances of an event that flew before they decayed, without those that copies follow.
+
+    Args:
+        particles: all particles of an event of Pythia, (N,).
+        status: their status codes, (N,).
+    """
+    from pythia8mc import Particle
+
+    rows = np.flatnonzero((status < 0) & (status > -HADRONS))
+    rows = rows[[particles[row].tau() > 0 for row in rows.tolist()]]
+    pdg_id = np.array([particles[row].id() for row in rows.tolist()], dtype=np.int64)
+    rows = rows[~_is_parton(pdg_id)]
+    chosen = [particles[row] for row in rows.tolist()]
+    first, last = (np.array(list(map(end, chosen)), dtype=np.int64) for end in (Particle.daughter1, Particle.daughter2))
+    copied: NDArray[np.bool_] = (first == last) & (first > 0)
+    return rows[~copied]
 
 
 def _is_parton(pdg_id: Ints) -> NDArray[np.bool_]:
@@ -157,12 +182,13 @@ def particle_sets(records: Sequence[EventRecord]) -> ParticleSet:
     return ParticleSet(offsets_from_counts(num_finals), pdg_id[final], p4[final], history)
 
 
-def read_batch(batch: Any, *, history: bool = True) -> ParticleSet:
+def read_batch(batch: Any, *, history: bool = True, flights: NDArray[np.bool_] | None = None) -> ParticleSet:
     """Read the events of a batch of Pythia as :func:`read_record` and :func:`particle_sets` do, at a tenth of the time.
 
     Args:
         batch: what ``pythia.nextBatch`` returns, without its events that failed.
         history: read the decayed particles and the vertices too.
+        flights: of which events resonances with lifetimes are looked for too, (N,); by default of none.
 
     Returns:
         One set of final particles for each event.
@@ -188,6 +214,11 @@ def read_batch(batch: Any, *, history: bool = True) -> ParticleSet:
     decayed = (kind >= HADRONS) & (kind <= LAST) & (status < 0)
     above = mother[product]
     decayed[above[above >= 0]] = True
+    if flights is not None and flights.any():
+        tau = np.asarray(ak.flatten(table.tau))
+        first, last = (np.asarray(ak.flatten(table[name])) for name in ("daughter1", "daughter2"))
+        copied = (first == last) & (first > 0)  # by a recoil: the last copy counts
+        decayed |= flights[event] & (status < 0) & (kind < HADRONS) & (tau > 0) & ~copied
     decayed &= ~_is_parton(pdg_id)
     rows = np.flatnonzero(decayed)
     # before the first particle that decayed, nothing comes from a decay: the walk upwards ends there

@@ -5,9 +5,12 @@ tune, particles with c*tau > 10 mm stable). The hard record and the weights of t
 particles, and what decayed into them, belong to no parton (origin -1). An event that Pythia rejects is left out.
 
 Pythia takes the events as the reader of :mod:`fastsim.formats.lhe` understood them, each with weight one: it neither
-unweights nor rejects events by their weights, whatever the file's IDWTUP. It runs in a process of its own
-(:mod:`generators.reference.full_process`), since some events make it loop for ever, where nothing inside its process
-could stop it. Such an event is left out too, and counted in the tally ``endless_events`` of a neighbour.
+unweights nor rejects events by their weights, whatever the file's IDWTUP. Events without colour tags, which Pythia
+rejects, get those of a flow that their flavours allow (:func:`fastsim.event.singlets.assign_colours`).
+
+Pythia runs in a process of its own (:mod:`generators.reference.full_process`), since some events make it loop for ever,
+where nothing inside its process could stop it. Such an event is left out too, and counted in the tally
+``endless_events`` of a neighbour.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastsim.errors import InvalidEvent
 from fastsim.event import HardEvents, RunInfo
+from fastsim.event.singlets import assign_colours
 from generators.reference.full_process import PythiaProcess
 
 ENDLESS_EVENTS = "endless_events"
@@ -69,7 +74,17 @@ class FullPythia:
                 current[1].close()
             process = PythiaProcess(self.run, self.settings, self.time_limit, history=self.history)
             current = _of_thread.current = self, process
-        return _completed(events, current[1], self)
+        return _completed(_with_colours(events), current[1], self)
+
+
+def _with_colours(events: HardEvents) -> HardEvents:
+    """Return the events with colour tags; those that no flow joins stay as they are: about them Pythia decides."""
+    try:
+        return assign_colours(events)
+    except InvalidEvent:
+        if len(events) == 1:
+            return events
+        return HardEvents.concatenate([_with_colours(one) for one in events.chunks(1)])
 
 
 def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> HardEvents:
@@ -81,7 +96,14 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
             events.number[i],
             step.time_limit,
         )
+    rejected = sorted(set(range(len(events))) - {*done.events.tolist(), *done.endless})
+    for i, why in ((i, _foreign(events, i, step.run)) for i in rejected):
+        if why:
+            logger.warning("event %d: Pythia rejects it: %s", events.number[i], why)
+            break  # the others of the file are like it
     chosen, particles = events[done.events], done.particles
+    if not step.history:
+        particles = particles.without_history()
     chosen = chosen.with_particles(particles, np.full(len(particles.pdg_id), -1, dtype=np.int64))
     if any(line.lstrip().startswith(MERGING) for line in step.settings):
         chosen = replace(chosen, weights=chosen.weights * done.weights.reshape(-1, 1))
@@ -89,3 +111,14 @@ def _completed(events: HardEvents, pythia: PythiaProcess, step: FullPythia) -> H
         return chosen
     # the next event counts those before it, the last one those after it; the run counts all that are missing
     return chosen.tally(ENDLESS_EVENTS, np.minimum(np.searchsorted(done.events, done.endless), len(chosen) - 1))
+
+
+def _foreign(events: HardEvents, i: int, run: RunInfo) -> str:
+    """Say which incoming leptons of event ``i`` come out of beams of hadrons, where Pythia has none; else nothing."""
+    rows = np.arange(events.offsets[i], events.offsets[i + 1])
+    incoming = events.pdg_id[rows[events.status[rows] == -1]].tolist()
+    leptons = [pdg_id for pdg_id in incoming if 11 <= abs(pdg_id) <= 16]
+    if not leptons or min(map(abs, run.beam_pdg_id)) < 100:
+        return ""
+    beams = " and ".join(map(str, run.beam_pdg_id))
+    return f"incoming {' and '.join(map(str, leptons))} in the beams {beams} of the init block, where there are none"

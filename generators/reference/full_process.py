@@ -21,10 +21,12 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo
 from fastsim.event.hard import UNKNOWN
+from fastsim.event.vertices import lifetimes
 from generators.reference.event_record import read_batch
 
 SETTINGS: tuple[str, ...] = (
@@ -43,6 +45,8 @@ _ALARM = signal.SIGPROF
 """The signal of the timer of processor time, which ends a process that does not handle it."""
 _PR_SET_PDEATHSIG = 1
 """The option of prctl(2) that names a signal to send when the parent ends."""
+_LIFETIME_OF_ROW = 6
+"""Column of the rows of :func:`_job` that holds lifetimes."""
 _UNPOLARISED = 9.0
 """The SPINUP of a particle whose helicity is not known."""
 
@@ -162,7 +166,6 @@ def _job(events: HardEvents, i: int, seed: int) -> Job:
     """Return Pythia's seed for an event, its process, its scale in GeV, and the columns of its particles."""
     rows = slice(events.offsets[i], events.offsets[i + 1])
     none = np.zeros(len(events.pdg_id))
-    lifetime = events.hard_columns.get("lifetime", none)
     spin = events.hard_columns.get("spin", none + _UNPOLARISED)
     table = zip(
         events.pdg_id[rows].tolist(),
@@ -171,7 +174,7 @@ def _job(events: HardEvents, i: int, seed: int) -> Job:
         events.colours[rows].tolist(),
         events.p4[rows].tolist(),
         events.mass[rows].tolist(),
-        np.nan_to_num(lifetime[rows]).tolist(),
+        lifetimes(events)[rows].tolist(),
         np.nan_to_num(spin[rows], nan=_UNPOLARISED).tolist(),
         strict=True,
     )
@@ -198,7 +201,8 @@ def serve(to_read: int, to_write: int) -> None:
             events.begin(connection.recv(), pythia, time_limit, connection.send)
             batch = pythia.nextBatch(len(events.jobs), errorMode="none")
             signal.setitimer(signal.ITIMER_PROF, 0.0)
-            connection.send(_answer(batch, history))
+            flights = [any(row[_LIFETIME_OF_ROW] > 0 for row in rows) for *_, rows in events.jobs]
+            connection.send(_answer(batch, history, np.array(flights)))
     except (EOFError, OSError):  # the parent has no more events, or is gone
         pass
 
@@ -211,8 +215,14 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(batch: Any, history: bool) -> tuple[ParticleSet, Ints, Floats]:
-    """Return the particles of the events of a batch that Pythia completed, their places in it, and their weights."""
+def _answer(batch: Any, history: bool, flights: NDArray[np.bool_]) -> tuple[ParticleSet, Ints, Floats]:
+    """Return the particles of the events of a batch that Pythia completed, their places in it, and their weights.
+
+    Args:
+        batch: the N events.
+        history: whether to read what decayed too.
+        flights: which of them have resonances with lifetimes, (N,).
+    """
     import awkward as ak
 
     completed = np.flatnonzero(~np.asarray(ak.is_none(batch)))
@@ -220,7 +230,8 @@ def _answer(batch: Any, history: bool) -> tuple[ParticleSet, Ints, Floats]:
         return ParticleSet.empty(), completed, np.zeros(0)
     chosen = batch[completed]
     weights = np.asarray(ak.firsts(chosen.info.weights), dtype=np.float64)
-    return read_batch(ak.drop_none(chosen, axis=0), history=history), completed, weights
+    made = ak.drop_none(chosen, axis=0)
+    return read_batch(made, history=history, flights=flights[completed]), completed, weights
 
 
 def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:

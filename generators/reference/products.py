@@ -11,6 +11,7 @@ import numpy as np
 from fastsim.errors import InvalidEvent
 from fastsim.event import UNKNOWN_SPIN, Floats, HardEvents, Ints, offsets_from_counts
 from fastsim.event.kinematics import mass
+from fastsim.event.vertices import LIFETIME, lifetimes
 
 PDG_ID, STATUS, MOTHER, COLOURS = 0, 1, 2, slice(3, 5)
 """Columns of :attr:`Products.table`."""
@@ -25,11 +26,15 @@ class Products:
         table: PDG id, status, mother, colour and anticolour of each product, (N, 5). A mother is the index of a
             product, or a negative index of ``roots``. New colour tags are counted -1, -2...
         p4: four-momenta in GeV, (N, 4).
+        lifetimes: of the products that decayed themselves, c tau in mm, 0 for others, (N,).
+        of_roots: the same of the roots; those that the hard record has go before.
     """
 
     roots: tuple[int, ...]
     table: Ints
     p4: Floats
+    lifetimes: Floats
+    of_roots: tuple[float, ...]
 
 
 def read_products(record: Any, roots: tuple[int, ...], tags: dict[int, int] | None = None) -> Products:
@@ -43,19 +48,21 @@ def read_products(record: Any, roots: tuple[int, ...], tags: dict[int, int] | No
     first = 1 + len(roots)
     own = tags or {}
     new: dict[int, int] = {0: 0}
-    rows, momenta = [], []
+    rows, momenta, flights = [], [], []
     for k in range(first, record.size()):
         p = record[k]
         colours = [own[tag] if tag in own else new.setdefault(tag, -len(new)) for tag in (p.col(), p.acol())]
         rows.append((p.id(), 1 if p.isFinal() else 2, p.mother1() - first, *colours))
         momenta.append((p.e(), p.px(), p.py(), p.pz()))
-    return Products(roots, np.array(rows, dtype=np.int64), np.array(momenta, dtype=np.float64))
+        flights.append(0.0 if p.isFinal() else p.tau())
+    table, p4 = np.array(rows, dtype=np.int64), np.array(momenta, dtype=np.float64)
+    return Products(roots, table, p4, np.array(flights), tuple(record[k].tau() for k in range(1, first)))
 
 
 def append_products(events: HardEvents, decayed: Sequence[int], products: Sequence[Products]) -> HardEvents:
     """Return the events with products at the end of each record, and status 2 for the decayed entries.
 
-    Named columns are zero for the products, and ``spin`` is unknown.
+    Named columns are zero for the products, but for ``lifetime``; ``spin`` is unknown.
 
     Args:
         events: the events.
@@ -86,6 +93,16 @@ def append_products(events: HardEvents, decayed: Sequence[int], products: Sequen
     def joined(old: Any, new: Any) -> Any:
         return np.concatenate([old, new])[order]
 
+    columns = dict(events.hard_columns)
+    flight = lifetimes(events)
+    for p in products:
+        for row, value in zip(p.roots, p.of_roots, strict=True):
+            flight[row] = flight[row] or value
+    added = np.concatenate([p.lifetimes for p in products])
+    if LIFETIME in columns or flight.any() or added.any():
+        columns[LIFETIME] = flight
+    new_values = {LIFETIME: added, "spin": np.full(len(p4), UNKNOWN_SPIN)}
+
     return replace(
         events,
         offsets=offsets_from_counts(size),
@@ -96,10 +113,8 @@ def append_products(events: HardEvents, decayed: Sequence[int], products: Sequen
         p4=joined(events.p4, p4),
         mass=joined(events.mass, mass(p4)),
         hard_columns={
-            name: joined(
-                values, np.full((len(p4), *values.shape[1:]), UNKNOWN_SPIN if name == "spin" else 0, values.dtype)
-            )
-            for name, values in events.hard_columns.items()
+            name: joined(values, new_values.get(name, np.zeros((len(p4), *values.shape[1:]), values.dtype)))
+            for name, values in columns.items()
         },
     )
 

@@ -1,9 +1,9 @@
 """The reference: Pythia 8 final-state shower, hadronisation and decays of one parton ("gun").
 
 A colour-singlet pair f fbar (or g g) is made at the same rapidity and opposite azimuth, both with the
-parton's pT, on their mass shells; the shower starts at the scale pT. The hadrons of the parton are the
-final particles of its transverse hemisphere, p . nT > 0. So p(hadrons | parton) depends on flavour and pT
-only; rapidity and azimuth are exact symmetries.
+parton's pT, on their mass shells; the shower starts at the scale pT, or lower where that is asked. The hadrons of the
+parton are the primary hadrons of its transverse hemisphere, p . nT > 0, with all that they decay into. So
+p(hadrons | parton) depends on flavour, pT and scale only; rapidity and azimuth are exact symmetries.
 
 References:
     Bierlich et al., A comprehensive guide to the physics and usage of PYTHIA 8.3, 2022, arXiv:2203.11601.
@@ -16,20 +16,22 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
+from fastsim.event import Floats, History, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.event.frames import to_lab
-from fastsim.event.kinematics import on_shell
-from fastsim.event.species import MASSES, PARTON_MASSES, conjugate, masses
+from fastsim.event.kinematics import mass, on_shell
+from fastsim.event.species import MASSES, PARTON_MASSES, masses
 from fastsim.production.startup import starting
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
-from fastsim.sources.hadrons import HadronSource
-from generators.hadrons.decays import decay_tree
-from generators.hadrons.tokens import SPECIES, TokenSample, species_index
+from fastsim.sources.hadrons import TAU0_MAX, ColourChains, HadronSource, PartonPairs
+from fastsim.sources.source import RNG, generator
+from generators.reference.chains import chains_of, draw_chains
+from generators.reference.event_record import particle_sets, read_record
 
 SETTINGS: tuple[str, ...] = (
     "ProcessLevel:all = off",
@@ -39,18 +41,20 @@ SETTINGS: tuple[str, ...] = (
 )
 """Settings beyond the Monash tune: particles with c*tau > 10 mm are stable."""
 
-UNDECAYED: tuple[int, ...] = (111, 221, 3212)
-"""PDG ids of the particles that models leave to exact decays: pi0, eta and Sigma0."""
+UNDECAYED_HADRONS: tuple[str, ...] = ("HadronLevel:Decay = off",)
+"""The setting that leaves primary hadrons as they are."""
+LEAST_MOMENTUM: dict[int, float] = {1: 0.5, 2: 0.5, 3: 0.5, 4: 2.0, 5: 3.5, 21: 0.5}
+"""Momenta in GeV below which a pair is shot with these: it would have no mass for two hadrons of its flavour."""
+_FINAL = tuple(MASSES)
 _MAX_TRIES = 50
 _BLOCK = 256
 
 
 @starting()
-def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
+def make_pythia(*, settings: tuple[str, ...] = ()) -> Any:
     """Return an initialised Pythia for guns.
 
     Args:
-        undecayed: keep pi0, eta and Sigma0 stable (:data:`UNDECAYED`), as the tokens of models are.
         settings: further lines for Pythia.
 
     Raises:
@@ -61,8 +65,6 @@ def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> A
     pythia = pythia8mc.Pythia("", False)
     lines = [*SETTINGS, *settings]
     lines += [f"{pdg}:m0 = {m}" for pdg, m in MASSES.items()]
-    if undecayed:
-        lines += [f"{pdg}:mayDecay = off" for pdg in UNDECAYED]
     for line in lines:
         if not pythia.readString(line):
             raise FastsimError(f"Pythia refuses the setting {line!r}")
@@ -71,7 +73,9 @@ def make_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> A
     return pythia
 
 
-def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats]:
+def shoot(
+    pythia: Any, flavour: int, pt: float, seed: int, *, scale: float | None = None, tau0_max: float | None = TAU0_MAX
+) -> tuple[Ints, Floats]:
     """Make one event of a parton pair at rest: PDG ids (M,) and four-momenta (M, 4) in GeV of its final particles.
 
     The parton flies along +z, its partner along -z. The seed alone decides the event.
@@ -81,6 +85,8 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
         flavour: PDG id of the parton.
         pt: momentum of each of the two in GeV, their pT in the frame of the gun.
         seed: seed of the event.
+        scale: at which the shower starts, in GeV; by default ``pt``.
+        tau0_max: mean proper lifetime in mm beyond which particles are final; None if nothing decays.
 
     Raises:
         FastsimError: if Pythia gives up on the pair.
@@ -98,118 +104,82 @@ def shoot(pythia: Any, flavour: int, pt: float, seed: int) -> tuple[Ints, Floats
             colour, anticolour = (101, 0) if flavour > 0 else (0, 101)
             event.append(flavour, 23, colour, anticolour, 0.0, 0.0, pt, energy, m, pt)
             event.append(-flavour, 23, anticolour, colour, 0.0, 0.0, -pt, energy, m, pt)
-        pythia.forceTimeShower(1, 2, pt)
+        pythia.forceTimeShower(1, 2, pt if scale is None else scale)
         if not pythia.next():
             continue
         rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in event if p.isFinal()]
         table = np.array(rows, dtype=np.float64)
         pdg_id, p4 = table[:, 0].astype(np.int64), table[:, 1:]
         # about once in a million events Pythia leaves a resonance undecayed whose channels are all closed
-        if np.isin(pdg_id, SPECIES).all():
+        if tau0_max is None or are_stable(pythia.particleData, pdg_id, tau0_max):
             return pdg_id, p4
     raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
+
+
+def are_stable(table: Any, pdg_id: Ints, tau0_max: float) -> bool:
+    """Return whether particles (M,) are final where all decay whose mean proper lifetime is at most ``tau0_max`` mm.
+
+    Args:
+        table: Pythia's particle data.
+        pdg_id: PDG ids, (M,).
+        tau0_max: the limit.
+    """
+    if tau0_max == TAU0_MAX:
+        return bool(np.isin(np.abs(pdg_id), _FINAL).all())
+    return not any(table.canDecay(k) and table.mayDecay(k) and table.tau0(k) <= tau0_max for k in set(pdg_id.tolist()))
 
 
 _of_thread = threading.local()
 
 
-def own_pythia(*, undecayed: bool = False, settings: tuple[str, ...] = ()) -> Any:
+def own_pythia(*, settings: tuple[str, ...] = ()) -> Any:
     """Return the Pythia of this thread with these options; the first call starts it.
 
     Starting costs 50 ms, and Pythia keeps no state between events that have seeds.
 
     Args:
-        undecayed: keep pi0, eta and Sigma0 stable.
         settings: further lines for Pythia.
     """
     instances = _of_thread.__dict__
-    key = " ".join((str(undecayed), *settings))
+    key = " ".join(settings)
     if key not in instances:
-        instances[key] = make_pythia(undecayed=undecayed, settings=settings)
+        instances[key] = make_pythia(settings=settings)
     return instances[key]
 
 
-def _gun_block(job: tuple[Ints, Floats, Ints]) -> tuple[Ints, Ints, Floats]:
-    """Make the hemispheres of a block of N partons in the axis frame.
+def _gun_block(job: tuple[Ints, Floats, Floats, Ints, float]) -> ParticleSet:
+    """Make the hemispheres of a block of N partons in the axis frame, with their history.
 
     Args:
-        job: flavours, pT in GeV and seeds, each (N,).
-
-    Returns:
-        Numbers of particles (N,); PDG ids (M,) and four-momenta (M, 4) in GeV of all of them.
+        job: flavours, momenta and starting scales in GeV and seeds, each (N,), and the limit of lifetimes in mm.
     """
-    pythia = own_pythia()
-    counts, ids, momenta = [], [], []
-    for flavour, pt, seed in zip(*job, strict=True):
-        pdg_id, p4 = shoot(pythia, int(flavour), float(pt), int(seed))
-        inside = p4[:, 3] > 0
-        counts.append(int(inside.sum()))
-        ids.append(pdg_id[inside])
-        momenta.append(p4[inside])
-    return np.array(counts), np.concatenate(ids), np.concatenate(momenta)
+    *columns, tau0_max = job
+    pythia, records = own_pythia(settings=_lifetimes(tau0_max)), []
+    for flavour, momentum, scale, seed in zip(*columns, strict=True):
+        shoot(pythia, int(flavour), float(momentum), int(seed), scale=float(scale), tau0_max=tau0_max)
+        record = read_record(pythia.event)
+        records.append(record[record.p4[record.ancestor, 3] > 0])
+    return particle_sets(records)
 
 
-def _token_block(job: tuple[Ints, Floats, Ints]) -> TokenSample:
-    """Make both hemispheres of a block of N pairs as token sets, those of antiquarks conjugated to quarks.
+def _primary_block(job: tuple[Ints, Floats, Floats, Ints]) -> ParticleSet:
+    """Make the primary hadrons of a block of N hemispheres in the axis frame.
 
     Args:
-        job: flavours, pT in GeV and seeds, each (N,).
-
-    Returns:
-        2N token sets in the axis frame; pair i gives the sets 2i and 2i + 1.
+        job: flavours, momenta and starting scales in GeV and seeds, each (N,).
     """
-    pythia = own_pythia(undecayed=True)
-    flavour, pt, seeds = job
-    events = [shoot(pythia, int(f), float(p), int(s)) for f, p, s in zip(*job, strict=True)]
-    index = np.repeat(np.arange(len(events)), [len(ids) for ids, _ in events])
-    pdg_id = np.concatenate([ids for ids, _ in events])
-    p4 = np.concatenate([momenta for _, momenta in events])
-    index, pdg_id, p4 = _split_crossing(index, pdg_id, p4, np.random.default_rng(seeds))
-    backward = p4[:, 3] <= 0
-    # rotate the backward hemisphere by pi about x, and conjugate it where it is the antiquark's
-    p4 = np.where(backward[:, None], p4 * np.array([1.0, 1.0, -1.0, -1.0]), p4)
-    flip = (flavour[index] != 21) & ((flavour[index] < 0) != backward)
-    pdg_id = np.where(flip, conjugate(pdg_id), pdg_id)
-    row = 2 * index + backward
-    order = np.argsort(row, kind="stable")
-    counts = np.bincount(row, minlength=2 * len(events))
-    return TokenSample(
-        np.repeat(np.abs(flavour), 2),
-        np.repeat(pt, 2),
-        offsets_from_counts(counts),
-        species_index(pdg_id[order]),
-        p4[order],
-    )
+    pythia, found = own_pythia(settings=UNDECAYED_HADRONS), []
+    for flavour, momentum, scale, seed in zip(*job, strict=True):
+        pdg_id, p4 = shoot(pythia, int(flavour), float(momentum), int(seed), scale=float(scale), tau0_max=None)
+        found.append((pdg_id[p4[:, 3] > 0], p4[p4[:, 3] > 0]))
+    counts = np.array([len(ids) for ids, _ in found])
+    pdg_id, p4 = (np.concatenate(column) for column in zip(*found, strict=True))
+    return ParticleSet(offsets_from_counts(counts), pdg_id, p4)
 
 
-def _split_crossing(index: Ints, pdg_id: Ints, p4: Floats, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
-    """Replace undecayed particles whose products fall into both hemispheres by those products.
-
-    Args:
-        index: event of each particle (M,).
-        pdg_id: PDG ids (M,).
-        p4: four-momenta (M, 4) in GeV.
-        rng: source of randomness of the decays.
-
-    Returns:
-        Events, PDG ids and four-momenta of the particles, in another order.
-    """
-    keep = np.ones(len(pdg_id), dtype=bool)
-    columns = []
-    for parent in UNDECAYED:
-        rows = np.flatnonzero(np.abs(pdg_id) == parent)
-        if len(rows) == 0:
-            continue
-        source, products, momenta = decay_tree(parent, p4[rows], rng)
-        products = np.where((products == 3122) & (pdg_id[rows][source] < 0), -3122, products)
-        crosses = np.zeros(len(rows), dtype=bool)
-        crosses[source[(momenta[:, 3] > 0) != (p4[rows][source, 3] > 0)]] = True
-        keep[rows[crosses]] = False
-        chosen = crosses[source]
-        columns.append((index[rows][source[chosen]], products[chosen], momenta[chosen]))
-    columns.append((index[keep], pdg_id[keep], p4[keep]))
-    indices, ids, vectors = zip(*columns, strict=True)
-    return np.concatenate(indices), np.concatenate(ids), np.concatenate(vectors)
+def _lifetimes(tau0_max: float) -> tuple[str, ...]:
+    """Return the setting for a limit of lifetimes in mm, unless it is the default one."""
+    return () if tau0_max == TAU0_MAX else (f"ParticleDecays:tau0Max = {tau0_max:f}",)  # Pythia refuses 1e+30
 
 
 def run_jobs(
@@ -249,66 +219,96 @@ def share_out(flavour: Ints, pt: Floats, rng: np.random.Generator) -> list[tuple
 class PythiaGun(HadronSource):
     """The reference as a source of hadrons: the parton's hemisphere of one Pythia event of a pair, for each parton.
 
+    A hemisphere is the primary hadrons with p . nT > 0, n their parton's direction, and all that they decay into. Its
+    singlets are events of Pythia too, whole. Samples of partons have Pythia's own decays; what is drawn
+    before decays (:meth:`primary`, singlets) is decayed by :mod:`generators.decays`, as the hadrons of models are.
+
+    Partons softer than :data:`LEAST_MOMENTUM` are shot with that momentum.
+
     Args:
         workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
+        tau0_max: particles with a c*tau above this, in mm, are stable.
     """
 
     name = "pythia"
     kind = "reference"
-    domain = Domain(QUARKS_AND_GLUONS, 1.0, 6500.0)
+    domain = Domain(QUARKS_AND_GLUONS, 0.5, 6500.0)
+    has_history = has_scale = has_pairs = has_chains = True
 
-    def __init__(self, workers: int = 0) -> None:
-        self.workers = workers
+    def __init__(self, workers: int = 0, tau0_max: float = TAU0_MAX) -> None:
+        self.workers, self.tau0_max = workers, tau0_max
         self.owns_processes = workers > 0
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[PythiaGun], tuple[()]]:
-        return PythiaGun, ()  # what goes to another process is one worker already
+    def __reduce__(self) -> tuple[type[PythiaGun], tuple[int, float]]:
+        return PythiaGun, (0, self.tau0_max)  # what goes to another process is one worker already
+
+    def __copy__(self) -> PythiaGun:
+        return PythiaGun(self.workers, self.tau0_max)
 
     def draw(
         self, partons: Partons, rng: np.random.Generator, *, progress: Callable[[int], None] | None = None
     ) -> ParticleSet:
-        """Draw the final particles of each parton's hemisphere, in the frame of ``partons.p4`` (GeV).
+        """Draw the final particles of each parton's hemisphere and their history, in the frame of ``partons.p4`` (GeV).
 
         Args:
-            partons: N quarks or gluons; only flavour, pT, direction matter.
+            partons: N quarks or gluons; only flavour, pT, scale and direction matter.
             rng: source of one Pythia seed for each parton.
             progress: called with the number of finished blocks of 256 partons.
         """
         if len(partons) == 0:
             return ParticleSet.empty()
-        transverse = np.hypot(partons.p4[:, 1], partons.p4[:, 2])
-        jobs = share_out(partons.pdg_id, transverse, rng)
+        jobs = [(*job, self.tau0_max) for job in _jobs(partons, rng)]
+        sets = self._blocks(_gun_block, jobs, progress)
+        assert sets.history is not None
+        made = sets.history.decayed
+        p4, vertex = (to_lab(values, made.offsets, partons) for values in (made.p4, made.vertex))
+        history = History(
+            replace(made, p4=p4, vertex=vertex),
+            sets.history.mother,
+            to_lab(sets.history.vertex, sets.offsets, partons),
+        )
+        p4, m = to_lab(sets.p4, sets.offsets, partons), mass(sets.p4)
+        known = np.isin(np.abs(sets.pdg_id), list(MASSES))
+        m[known] = masses(sets.pdg_id[known])
+        return ParticleSet(sets.offsets, sets.pdg_id, on_shell(p4, m), history)
+
+    def primary(self, partons: Partons, *, rng: RNG = None) -> ParticleSet:
+        """Draw the primary hadrons of each parton's hemisphere, in the frame of ``partons.p4`` (GeV)."""
+        self.refuse_outside(partons)
+        if len(partons) == 0:
+            return ParticleSet.empty()
+        sets = self._blocks(_primary_block, _jobs(partons, generator(rng)), None)
+        return replace(sets, p4=to_lab(sets.p4, sets.offsets, partons))
+
+    def decay(self, particles: ParticleSet, rng: np.random.Generator) -> ParticleSet:
+        if particles.history is not None:
+            return particles
+        from generators.decays import decay
+
+        return decay(particles, rng, tau0_max=self.tau0_max)
+
+    def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
+        return draw_chains(chains_of(pairs), rng)
+
+    def draw_chains(self, chains: ColourChains, rng: np.random.Generator) -> ParticleSet:
+        return draw_chains(chains, rng)
+
+    def _blocks(
+        self, function: Callable[[Any], ParticleSet], jobs: list[Any], progress: Callable[[int], None] | None
+    ) -> ParticleSet:
         with self._lock:
             if self._pool is None:  # kept: starting workers costs more than a chunk of events
                 self._pool = start_pool(self.workers)
-        blocks = zip(*run_jobs(_gun_block, jobs, self._pool, progress), strict=True)
-        counts, pdg_id, momenta = (np.concatenate(column) for column in blocks)
-        offsets = offsets_from_counts(counts)
-        p4 = to_lab(momenta, offsets, partons)
-        return ParticleSet(offsets, pdg_id, on_shell(p4, masses(pdg_id)))
+        return ParticleSet.concatenate(list(run_jobs(function, jobs, self._pool, progress)))
 
 
-def token_sample(
-    flavour: Ints, pt: Floats, *, seed: int, workers: int = 0, progress: Callable[[int], None] | None = None
-) -> TokenSample:
-    """Make training data: both hemispheres of N events of pairs as token sets in the axis frame.
-
-    Args:
-        flavour: PDG ids (N,) of quarks 1 to 5 or 21.
-        pt: transverse momenta (N,) in GeV.
-        seed: seed of all events.
-        workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
-        progress: called with the number of finished blocks of 256 pairs.
-
-    Returns:
-        2N token sets; pair i gives the sets 2i and 2i + 1.
-    """
-    jobs = share_out(np.asarray(flavour), np.asarray(pt, dtype=np.float64), np.random.default_rng(seed))
-    pool = start_pool(workers)
-    try:
-        return TokenSample.concatenate(list(run_jobs(_token_block, jobs, pool, progress)))
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+def _jobs(partons: Partons, rng: np.random.Generator) -> list[tuple[Ints, Floats, Floats, Ints]]:
+    """Share out partons in jobs: flavours, momenta and starting scales in GeV, seeds."""
+    least = np.array([LEAST_MOMENTUM[abs(int(i))] for i in partons.pdg_id])
+    scales = partons.starting_scale
+    return [
+        (flavour, momentum, scales[k * _BLOCK : (k + 1) * _BLOCK], seeds)
+        for k, (flavour, momentum, seeds) in enumerate(share_out(partons.pdg_id, np.maximum(partons.pt, least), rng))
+    ]

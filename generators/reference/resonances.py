@@ -15,13 +15,14 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastsim.event import HardEvents
 from fastsim.event.kinematics import boost_to, mass
+from fastsim.sources.hadrons import TAU0_MAX
 from generators.reference.decay_angles import correlate
 from generators.reference.products import Products, append_products, cannot_decay, read_products
 from generators.reference.tau_decays import TAU, decay_taus
@@ -37,6 +38,8 @@ SETTINGS: tuple[str, ...] = (
     "HadronLevel:Hadronize = off",
     "HadronLevel:Decay = off",
 )
+TAU0_OF_TAU = 0.08703
+"""Mean proper lifetime of the tau in mm, as Pythia has it."""
 _MAX_TRIES = 20
 
 
@@ -48,9 +51,11 @@ class DecayResonances:
 
     Attributes:
         settings: further lines for Pythia, such as ``25:onMode = off`` and ``25:onIfMatch = 15 -15``.
+        tau0_max: mean proper lifetime in mm beyond which particles are left as they are; taus below 0.087 mm.
     """
 
     settings: tuple[str, ...] = ()
+    tau0_max: float = TAU0_MAX
 
     name = "decay-resonances"
     requires = frozenset({"partons"})
@@ -62,10 +67,14 @@ class DecayResonances:
         Raises:
             InvalidEvent: if Pythia finds no decay for a resonance (a mass below all its channels).
         """
-        chosen = (events.status == 1) & np.isin(np.abs(events.pdg_id), sorted(RESONANCES))
+        with_taus = self.tau0_max >= TAU0_OF_TAU
+        species = RESONANCES if with_taus else BOSONS_AND_TOPS
+        chosen = (events.status == 1) & np.isin(np.abs(events.pdg_id), sorted(species))
         if not chosen.any():
             return events
         events = events.tally("decayed_resonances", events.index[chosen])
+        if not with_taus:
+            return _decay_bosons_and_tops(events, rng, self.settings)
         return decay_taus(_decay_bosons_and_tops(events, rng, self.settings), rng, self.settings)
 
 
@@ -111,5 +120,5 @@ def _decay(pythia: Any, events: HardEvents, row: int, seed: int) -> Products:
         if pythia.next() and record.size() > 2:
             products = read_products(record, (row,), own)
             frame = np.broadcast_to(events.p4[row], products.p4.shape)
-            return Products(products.roots, products.table, boost_to(products.p4, frame))
+            return replace(products, p4=boost_to(products.p4, frame))
     raise cannot_decay(events, row)

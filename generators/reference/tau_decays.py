@@ -12,7 +12,8 @@ made them, and Pythia's helicity matrix elements do the rest. Where the spins co
    boson (right-handed ones). A pair without a mother in the record comes from a W if it is tau nu, else from a Z if
    its mass is within 15 widths of it, else from a gamma*.
 
-What is left, such as a tau of a leptoquark, is unpolarised, as it is in Pythia.
+What is left, such as a tau of a leptoquark, is unpolarised, as it is in Pythia. A tau flies as long as the hard column
+``lifetime`` says, or, where that is 0, as its mean lifetime lets it.
 
 References:
     Ilten, Tau Decays in Pythia 8, 2012, arXiv:1211.6730.
@@ -20,7 +21,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,7 @@ def _decay(pythia: Any, events: HardEvents, system: _System, seed: int) -> Produ
     ids, masses = events.pdg_id[leptons], mass(lab)
     num_taus = int((np.abs(ids) == TAU).sum())
     last = 1 + len(leptons)
+    entries = range(2, last + 1)
     for _ in range(_MAX_TRIES):
         record.reset()
         e, px, py, pz = map(float, p4.sum(axis=0))
@@ -217,8 +219,10 @@ def _decay(pythia: Any, events: HardEvents, system: _System, seed: int) -> Produ
         for pdg_id, (e, px, py, pz), m, helicity in zip(ids, p4, masses, system.helicities, strict=True):
             args = (float(px), float(py), float(pz), float(e), float(m), 0.0, helicity)
             record.append(int(pdg_id), 23, 1, 0, 0, 0, 0, 0, *args)
-        if pythia.next() and sum(not record[k].isFinal() for k in range(2, last + 1)) == num_taus:
+        if pythia.next() and sum(not record[k].isFinal() for k in entries) == num_taus:
             products = read_products(record, (leptons[0], *leptons))
             back = boost_to(products.p4, np.broadcast_to(total, products.p4.shape)) if moves else products.p4
-            return Products(products.roots, products.table, back)
+            # Pythia gives lifetimes to hadrons only
+            flights = [record[k].tau0() * pythia.rndm.exp() if abs(record[k].id()) == TAU else 0.0 for k in entries]
+            return replace(products, p4=back, of_roots=(0.0, *flights))
     raise cannot_decay(events, leptons[0])

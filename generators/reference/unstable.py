@@ -13,15 +13,16 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fastsim.event import Floats, HardEvents, Ints, offsets_from_counts
+from fastsim.event import HardEvents
 from fastsim.event.kinematics import boost_to, mass
 from fastsim.event.reconstruction import is_parton
 from fastsim.event.species import STABLE, is_known
+from generators.reference.products import Products, append_products, read_products
 from generators.reference.resonances import RESONANCES
 
 UNDECAYED, UNKNOWN = "undecayed_particles", "unknown_particles"
@@ -30,23 +31,24 @@ MAX_LENGTH = 10.0
 """Decay length c*tau in mm beyond which a particle is left to the detector simulation."""
 _LONG_LIVED = (*STABLE, 13, 22)
 _MAX_TRIES = 20
-_UNKNOWN_SPIN = 9
-"""The SPINUP of a particle whose helicity is not known."""
 
 SETTINGS: tuple[str, ...] = ("PartonLevel:FSRinResonances = off", "HadronLevel:Hadronize = off")
 """Settings under which partons of a decay stay partons."""
-Row = tuple[int, int, int, int, int]
-"""PDG id, status, mother (index among the products, -1 for the particle itself), colour, anticolour."""
-PDG_ID, STATUS, MOTHER, COLOURS = 0, 1, 2, slice(3, 5)
-"""Columns of a :data:`Row`."""
 
 
+@dataclass(frozen=True)
 class DecayUnstable:
     """The Step that decays what :class:`generators.reference.resonances.DecayResonances` does not, and is not final.
 
     The tally ``decayed_particles`` counts them, ``undecayed_particles`` those that Pythia has no decay for and that
     carry colour or do not live long, ``unknown_particles`` the final particles whose id is in no table.
+
+    Attributes:
+        tau0_max: decay length c*tau in mm beyond which hadrons are left as they are; not above :data:`MAX_LENGTH`,
+            since what lives longer decays with the hadrons that are made later.
     """
+
+    tau0_max: float = MAX_LENGTH
 
     name = "decay-unstable"
     requires = frozenset({"partons"})
@@ -61,73 +63,68 @@ class DecayUnstable:
             return events
         from generators.reference.pythia import own_pythia
 
-        resonances, hadrons = own_pythia(settings=SETTINGS), own_pythia()
+        limit = min(self.tau0_max, MAX_LENGTH)
+        lifetimes = () if limit == MAX_LENGTH else (f"ParticleDecays:tau0Max = {limit:f}",)
+        resonances, hadrons = own_pythia(settings=SETTINGS), own_pythia(settings=lifetimes)
         table = hadrons.particleData
-        species = {int(k): _kind(table, int(k)) for k in np.unique(events.pdg_id[rows])}
+        species = {int(k): _kind(table, int(k), limit) for k in np.unique(events.pdg_id[rows])}
         kinds = np.array([species[int(k)] for k in events.pdg_id[rows]])
         coloured = events.colours[rows].any(axis=1)
         chosen = rows[kinds != "stays"]
         undecayed = rows[(kinds == "stays") & coloured].tolist()
         seeds = rng.integers(1, 900_000_000, len(chosen))
         at_rest = mass(events.p4[chosen])
-        next_tag = np.full(len(events), 1000, dtype=np.int64)
-        np.maximum.at(next_tag, events.index, events.colours.max(axis=1))
-        size = np.diff(events.offsets).copy()
         decayed: list[int] = []
-        products: list[tuple[int, Ints, Floats]] = []
-        for i, row in enumerate(chosen):
-            e, pdg_id = events.index[row], int(events.pdg_id[row])
+        products: list[Products] = []
+        for i, row in enumerate(chosen.tolist()):
+            pdg_id = int(events.pdg_id[row])
             colours = (int(events.colours[row, 0]), int(events.colours[row, 1]))
             if species[pdg_id] == "hadron" and not any(colours):
-                found = decay_hadron(hadrons, pdg_id, float(at_rest[i]), int(seeds[i]))
+                found = decay_hadron(hadrons, row, pdg_id, float(at_rest[i]), int(seeds[i]))
             else:
-                found = decay(resonances, pdg_id, float(at_rest[i]), colours, int(seeds[i]))
+                found = decay(resonances, row, pdg_id, float(at_rest[i]), colours, int(seeds[i]))
             if found is None:
-                undecayed.append(int(row))
+                undecayed.append(row)
                 continue
-            columns, p4 = np.array(found[0], dtype=np.int64), found[1]
-            mother, tags = columns[:, MOTHER], columns[:, COLOURS]
-            columns[:, MOTHER] = np.where(mother < 0, row - events.offsets[e], mother + size[e])
-            columns[:, COLOURS] = np.where(tags < 0, next_tag[e] - tags, tags)
-            next_tag[e] = max(next_tag[e], int(columns[:, COLOURS].max()))
-            size[e] += len(columns)
-            decayed.append(int(row))
-            products.append((int(e), columns, boost_to(p4, np.broadcast_to(events.p4[row], p4.shape))))
+            decayed.append(row)
+            products.append(replace(found, p4=boost_to(found.p4, np.broadcast_to(events.p4[row], found.p4.shape))))
         staying = np.setdiff1d(rows, decayed)
         unknown = [row for row in staying if not is_known(int(events.pdg_id[row]))]
         event = events.index
         for key, which in (("decayed_particles", decayed), (UNDECAYED, undecayed), (UNKNOWN, unknown)):
             if len(which):
                 events = events.tally(key, event[np.asarray(which)])
-        return _appended(events, np.array(decayed), products) if decayed else events
+        return append_products(events, decayed, products) if decayed else events
 
 
-def _kind(table: Any, pdg_id: int) -> str:
+def _kind(table: Any, pdg_id: int, limit: float) -> str:
     """Return whether Pythia decays a species as a "hadron" or as a "resonance", or whether it "stays".
 
     Args:
         table: Pythia's particle data.
         pdg_id: the species.
+        limit: decay length in mm beyond which a hadron stays.
     """
     if not (table.isParticle(pdg_id) and table.canDecay(pdg_id) and table.mayDecay(pdg_id)):
         return "stays"
     if table.isResonance(pdg_id) or table.colType(pdg_id) != 0:
         return "resonance"
-    return "hadron" if table.tau0(pdg_id) <= MAX_LENGTH else "stays"
+    return "hadron" if table.tau0(pdg_id) <= limit else "stays"
 
 
-def decay_hadron(pythia: Any, pdg_id: int, m: float, seed: int) -> tuple[list[Row], Floats] | None:
+def decay_hadron(pythia: Any, row: int, pdg_id: int, m: float, seed: int) -> Products | None:
     """Decay one colourless particle at rest, down to final particles.
 
     Args:
         pythia: a Pythia that hadronises.
+        row: row in the batch of the particle.
         pdg_id: species of the particle.
         m: its mass in GeV.
         seed: seed of the decay.
 
     Returns:
-        Rows of the N products and their four-momenta (N, 4) in GeV; None if Pythia finds no decay. Where it decays by
-        way of partons these are left out, and the hadrons belong to the particle that they came from.
+        The products, in the particle's rest frame; None if Pythia finds no decay. Where it decays by way of partons
+        these are left out, and the hadrons belong to the particle that they came from.
     """
     pythia.rndm.init(seed)
     event = pythia.event
@@ -139,8 +136,8 @@ def decay_hadron(pythia: Any, pdg_id: int, m: float, seed: int) -> tuple[list[Ro
     else:
         return None
     place = {1: -1}  # of entries that are kept; the particle itself is -1
-    rows: list[Row] = []
-    momenta = []
+    rows: list[tuple[int, ...]] = []
+    momenta, flights = [], []
     for k in range(2, event.size()):
         p = event[k]
         if p.colType() != 0:
@@ -151,22 +148,24 @@ def decay_hadron(pythia: Any, pdg_id: int, m: float, seed: int) -> tuple[list[Ro
         place[k] = len(rows)
         rows.append((p.id(), 1 if p.isFinal() else 2, place[mother], 0, 0))
         momenta.append((p.e(), p.px(), p.py(), p.pz()))
-    return rows, np.array(momenta, dtype=np.float64)
+        flights.append(0.0 if p.isFinal() else p.tau())
+    table, p4 = np.array(rows, dtype=np.int64), np.array(momenta, dtype=np.float64)
+    return Products((row,), table, p4, np.array(flights), (event[1].tau(),))
 
 
-def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: int) -> tuple[list[Row], Floats] | None:
+def decay(pythia: Any, row: int, pdg_id: int, m: float, colours: tuple[int, int], seed: int) -> Products | None:
     """Decay one resonance at rest.
 
     Args:
         pythia: a Pythia with :data:`SETTINGS`.
+        row: row in the batch of the resonance.
         pdg_id: species of the resonance.
         m: its mass in GeV.
         colours: its colour tags, 0 for none.
         seed: seed of the decay.
 
     Returns:
-        Rows of the N products, with new colour tags counted -1, -2..., and their four-momenta (N, 4) in GeV; None if
-        Pythia finds no decay.
+        The products, in the resonance's rest frame; None if Pythia finds no decay.
     """
     pythia.rndm.init(seed)
     event = pythia.event
@@ -177,50 +176,5 @@ def decay(pythia: Any, pdg_id: int, m: float, colours: tuple[int, int], seed: in
         event.reset()
         event.append(pdg_id, 22, *pythia_tags, 0.0, 0.0, 0.0, m, m, m)
         if pythia.next() and event.size() > 3:
-            break
-    else:
-        return None
-    tags: dict[int, int] = {0: 0}
-    rows: list[Row] = []
-    momenta = []
-    for k in range(2, event.size()):
-        p = event[k]
-        pair = []
-        for tag in (p.col(), p.acol()):
-            pair.append(own[tag] if tag in own else tags.setdefault(tag, -len(tags)))
-        rows.append((p.id(), 1 if p.isFinal() else 2, p.mother1() - 2 if p.mother1() > 1 else -1, pair[0], pair[1]))
-        momenta.append((p.e(), p.px(), p.py(), p.pz()))
-    return rows, np.array(momenta, dtype=np.float64)
-
-
-def _appended(events: HardEvents, decayed: Ints, products: list[tuple[int, Ints, Floats]]) -> HardEvents:
-    """Return the events with products at the end of each record, and status 2 for the decayed entries.
-
-    Args:
-        events: the events.
-        decayed: rows of the decayed entries.
-        products: for each of them its event, the rows of its products, and their four-momenta in GeV.
-    """
-    status = events.status.copy()
-    status[decayed] = 2
-    table = np.concatenate([t for _, t, _ in products])
-    p4 = np.concatenate([p for _, _, p in products])
-    where = np.repeat([e for e, _, _ in products], [len(t) for _, t, _ in products])
-    order = np.argsort(np.concatenate([events.index, where]), kind="stable")
-    counts = np.diff(events.offsets) + np.bincount(where, minlength=len(events))
-    return replace(
-        events,
-        offsets=offsets_from_counts(counts),
-        pdg_id=np.concatenate([events.pdg_id, table[:, PDG_ID]])[order],
-        status=np.concatenate([status, table[:, STATUS]])[order],
-        mothers=np.concatenate([events.mothers, table[:, [MOTHER, MOTHER]]])[order],
-        colours=np.concatenate([events.colours, table[:, COLOURS]])[order],
-        p4=np.concatenate([events.p4, p4])[order],
-        mass=np.concatenate([events.mass, mass(p4)])[order],
-        hard_columns={
-            name: np.concatenate(
-                [values, np.full((len(p4), *values.shape[1:]), _UNKNOWN_SPIN if name == "spin" else 0, values.dtype)]
-            )[order]
-            for name, values in events.hard_columns.items()
-        },
-    )
+            return read_products(event, (row,), own)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,9 @@ MAX_POINTS = 1500
 def profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Picture]:
     """Draw mean energy by layer and radius, response and resolution by incident energy; the real sample first.
 
-    What needs the voxels is left out where a sample does not hold them, and the resolution where weights are negative.
+    The profile along the shower is drawn in MeV, as a share of the incident energy, and so again for the lower, middle
+    and upper third of the incident energies, since the depth of showers grows with them. What needs the voxels is left
+    out where a sample does not hold them, and the resolution where weights are negative.
 
     Args:
         samples: of showers, the real one first.
@@ -44,14 +47,8 @@ def profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Pi
         The pictures.
     """
     binning = binning_of(next(iter(samples.values())))
-    along = {name: longitudinal_profile(s) for name, s in samples.items()}
     ids = [layer.id for layer, _ in binning.parts]
-    ticks = dict(enumerate(ids)) if ids != list(range(len(ids))) else None
-    pictures = [
-        panel("Longitudinal profile", Axis(np.arange(len(ids) + 1) - 0.5),
-              {name: Histogram(p.mean, p.error, 0.0) for name, p in along.items()}, look, "layer",
-              unit="mean energy / MeV", ticks=ticks, note="Mean energy in each layer.")
-    ]  # fmt: skip
+    pictures = _along(samples, look, ids)
     kept = all(s.events is not None for s in samples.values())
     for edges, layers in _same_rings(binning).items() if kept else ():
         across = {name: radial_profile(s, layers) for name, s in samples.items()}
@@ -60,11 +57,58 @@ def profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Pi
         pictures.append(
             panel(f"Radial profile, {which}", Axis(np.array(edges)),
                   {name: Histogram(p.mean / width, p.error / width, 0.0) for name, p in across.items()}, look, "r / mm",
-                  unit="mean dE/dr / (MeV/mm)", note="Mean energy by distance from the shower's axis.")
+                  unit="mean dE/dr / (MeV/mm)", note="Mean energy by distance from the shower's axis")
         )  # fmt: skip
     if all(s.weights is None or s.weights.min() >= 0 for s in samples.values()):
         pictures += _responses(samples, look)
     return pictures
+
+
+def _along(samples: Mapping[str, Sample], look: Mapping[str, Look], ids: list[int]) -> list[Picture]:
+    """Draw the profiles along the shower, by layers of these ids."""
+    axis = Axis(np.arange(len(ids) + 1) - 0.5)
+    ticks = dict(enumerate(ids)) if ids != list(range(len(ids))) else None
+
+    def drawn(title: str, chosen: Mapping[str, Sample], note: str, *, over_incident: bool) -> Picture:
+        along = {name: longitudinal_profile(s, over_incident=over_incident) for name, s in chosen.items()}
+        histograms = {name: Histogram(p.mean, p.error, 0.0) for name, p in along.items()}
+        unit = r"mean of $E_{layer}/E_{inc}$" if over_incident else "mean energy / MeV"
+        return panel(title, axis, histograms, look, "layer", unit=unit, ticks=ticks, note=note)
+
+    pictures = [
+        drawn("Longitudinal profile", samples, "Mean energy in each layer", over_incident=False),
+        drawn(
+            "Longitudinal profile over incident energy",
+            samples,
+            "Mean share of the incident energy in each layer: showers of all energies count alike",
+            over_incident=True,
+        ),
+    ]
+    energies = next(iter(samples.values())).condition["energy"]
+    edges = np.unique(np.quantile(energies, [0, 1 / 3, 2 / 3, 1]))
+    for low, high in pairwise(edges) if len(edges) > 2 else ():
+        inside = {name: _between(s, low, high, last=bool(high == edges[-1])) for name, s in samples.items()}
+        if all(len(s) and _total(s) > 0 for s in inside.values()):
+            title = f"Longitudinal profile, {low:.4g} to {high:.4g} GeV"
+            pictures.append(
+                drawn(
+                    title,
+                    inside,
+                    "Mean share of the incident energy in each layer, for showers of these incident energies",
+                    over_incident=True,
+                )
+            )
+    return pictures
+
+
+def _between(sample: Sample, low: float, high: float, *, last: bool) -> Sample:
+    """Return the showers of incident energies (GeV) from ``low`` to below ``high``, with it in the ``last`` range."""
+    energy = sample.condition["energy"]
+    return sample[(energy >= low) & ((energy < high) | (last & (energy == high)))]
+
+
+def _total(sample: Sample) -> float:
+    return float(len(sample) if sample.weights is None else sample.weights.sum())
 
 
 def _responses(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[Picture]:
@@ -76,9 +120,9 @@ def _responses(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[
     widths = {name: Histogram(r.resolution, r.resolution_error, 0.0) for name, r in responses.items()}
     return [
         panel("Response", axis, means, look, r"$E_{inc}$ / GeV", unit=r"mean of $E_{tot}/E_{inc}$", fill=False,
-              note="Visible share of the incident energy."),
+              note="Visible share of the incident energy"),
         panel("Resolution", axis, widths, look, r"$E_{inc}$ / GeV", unit="resolution", fill=False,
-              note="Standard deviation of the response over its mean."),
+              note="Standard deviation of the response over its mean"),
     ]  # fmt: skip
 
 

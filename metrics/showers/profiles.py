@@ -1,7 +1,8 @@
 r"""Mean energy of calorimeter showers along their depth and across it.
 
-<E_l> of each layer, and <E_r> of each ring summed over chosen layers and all sectors, in MeV a shower, with the error
-of the mean: sqrt(sum_i w_i^2 (E_i - <E>)^2) / |sum_i w_i| for event weights w_i of either sign.
+<E_l> of each layer, and <E_r> of each ring summed over chosen layers and all sectors, in MeV a shower, or
+<E_l / E_inc>, in which showers of all energies count alike; with the error of the mean:
+sqrt(sum_i w_i^2 (E_i - <E>)^2) / |sum_i w_i| for event weights w_i of either sign.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Profile:
 
     Attributes:
         edges: of the bins, (K+1,): in mm across the shower; along it, layer i lies between i and i + 1.
-        mean: mean energy of a shower in MeV, (K,).
-        error: its standard error in MeV, (K,).
+        mean: mean energy of a shower in MeV, or its mean share of the incident energy, (K,).
+        error: the standard error of the mean, (K,).
     """
 
     edges: Floats
@@ -33,11 +34,12 @@ class Profile:
     error: Floats
 
 
-def longitudinal_profile(sample: Sample) -> Profile:
+def longitudinal_profile(sample: Sample, *, over_incident: bool = False) -> Profile:
     """Compute the mean energy of every layer that has voxels, in their order.
 
     Args:
         sample: of showers.
+        over_incident: divide the energies of each shower by its incident energy.
 
     Returns:
         The profile along the shower.
@@ -46,6 +48,8 @@ def longitudinal_profile(sample: Sample) -> Profile:
         ValueError: if the sample is empty or not of showers, or its weights do not sum to more than 0.
     """
     energy = layer_energies(sample)
+    if over_incident:
+        energy = energy / (1e3 * sample.condition["energy"][:, None])
     return Profile(np.arange(energy.shape[1] + 1.0), *_mean(energy, sample.weights))
 
 

@@ -12,8 +12,8 @@ import pytest
 from bench import production_cost, throughput
 from bench.speed import bench_partons
 from bench.throughput import PYTHIA, Setting
-from generators.hadrons.flow.model import DiffusionModel
-from generators.hadrons.source import HadronModel
+from generators.hadrons.flow.model import PrimaryFlow
+from generators.hadrons.source import PrimaryModel
 
 EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
 
@@ -33,7 +33,7 @@ def test_rates_of_threads_and_workers(more: dict[str, Any]) -> None:
 
 def test_options_change_the_model() -> None:
     precise, usual = throughput.load("hadron-tree", None, "float32"), throughput.load("hadron-tree")
-    assert isinstance(precise, HadronModel) and isinstance(usual, HadronModel)
+    assert isinstance(precise, PrimaryModel) and isinstance(usual, PrimaryModel)
     assert (precise.precision, usual.precision) == ("float32", "bfloat16")
     partons = bench_partons(20.0, 60.0, 4, 1, (4,))
     assert set(partons.pdg_id) == {4}
@@ -41,7 +41,7 @@ def test_options_change_the_model() -> None:
     rows = throughput.variants(["hadron-tree", "hadron-diffusion"])
     assert rows["8 network evaluations"] == [None, None, Setting("hadron-diffusion", steps=8)]
     diffusion = throughput.load("hadron-diffusion", 8)
-    assert isinstance(diffusion, DiffusionModel) and diffusion.num_inference_steps == 8
+    assert isinstance(diffusion, PrimaryFlow) and diffusion.num_inference_steps == 8
 
 
 def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_commands_write_what_they_are_asked_for(tmp_path: Path) -> None:
 def test_cost_by_stage() -> None:
     lines = production_cost.profile("hadron-tree", EXAMPLE, 8).splitlines()[2:]
     cells = {row[0]: row[1:] for row in ([c.strip() for c in line.strip("| ").split(" | ")] for line in lines)}
-    parts = ["latent", "tokens from the latent", "decays of tokens, frame of the parton"]
+    parts = ["latent", "primary hadrons from the latent", "decays of primary hadrons"]
     whole = float(cells["**computing**, all of it"][0])
     assert 0 < sum(float(cells[part][0]) for part in parts) < 3 * whole
     assert {"- networks", "- draws", "- contexts, kinematics"} <= set(cells)

@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from generators.hadrons.flow.model import FlowConfig, SetFlow
-from generators.hadrons.flow.train import TrainingSet
-from generators.hadrons.latent import FEATURES, CountModel, Latent, LatentModel
-from generators.hadrons.tokens import SPECIES, TokenSample
+from generators.hadrons.counts import CountModel, may_carry
+from generators.hadrons.flow.network import FlowConfig, SetFlow, coordinates
+from generators.hadrons.flow.sampler import sample_flow
+from generators.hadrons.flow.train import given_of
+from generators.hadrons.gun import token_sample
+from generators.hadrons.latent import FEATURES, Latent, LatentModel
+from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT, SPECIES, TokenSample, parton_energy
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import COS_THETA, PHI, SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
 from generators.hadrons.tree.train import resample
 from generators.nn.flows import SplineFlow
 from generators.nn.sets import Layout, NetworkConfig, SetDenoiser
-from generators.reference.pythia import token_sample
 from generators.showers.cascade.splits import Rows, SplitNet
 
 NUM = 48
@@ -45,10 +48,11 @@ def splitting_rows() -> Splittings:
 
 
 @cache
-def latent_batch(model: LatentModel) -> tuple[Tensor, Tensor, Tensor]:
+def latent_batch(model: LatentModel) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     latent = Latent.of(sample())
-    condition = model.condition(sample().flavour, sample().pt)
-    return condition, torch.from_numpy(latent.counts), torch.from_numpy(latent.features).float()
+    condition = model.condition(sample().flavour, sample().pt, sample().scale)
+    known = (torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier))
+    return condition, *known, torch.from_numpy(latent.features).float()
 
 
 def shaken(net: nn.Module, seed: int = 5, size: float = 0.1) -> Any:
@@ -115,24 +119,62 @@ def spline(num_features: int) -> Density:
 # --- counts and latent ---
 
 
-def small_sets() -> Tensor:
-    """List the counts of all sets of one or two tokens."""
-    singles = torch.eye(len(SPECIES), dtype=torch.long)
-    return torch.cat([singles, torch.stack([a + b for i, a in enumerate(singles) for b in singles[i:]])])
+@cache
+def small_sets() -> tuple[Tensor, Tensor]:
+    """List the counts of all sets of one or two tokens, and their carriers, of a u quark."""
+    num = len(SPECIES)
+    first, second = torch.triu_indices(num, num + 1, 0)  # with species S, which is no token
+    some = first < num
+    first, second = first[some], second[some]
+    counts = torch.zeros(len(first), num + 1, dtype=torch.long)
+    counts += nn.functional.one_hot(first, num + 1) + nn.functional.one_hot(second, num + 1)
+    choices = [torch.full_like(first, num), first, torch.where(second == first, -1, second)]
+    allowed = torch.from_numpy(may_carry()[1])
+    kept = [torch.nonzero((c >= 0) & allowed[c] & ((c < num) | (c == choices[0])))[:, 0] for c in choices[:2]]
+    third = choices[2]
+    kept.append(torch.nonzero((third >= 0) & (third < num) & allowed[third.clamp(min=0)])[:, 0])
+    rows = torch.cat(kept)
+    return counts[rows, :-1], torch.cat([c[k] for c, k in zip(choices, kept, strict=True)])
+
+
+SOME_SETS = torch.linspace(0, 1, 400)
+UP = torch.cat([torch.eye(len(FLAVOURS))[1].expand(400, -1), torch.linspace(-1, 1, 800).view(400, 2)], 1)
+"""Conditions of u quarks."""
+
+
+def some_sets(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the counts and carriers of some of 400 of the small sets."""
+    counts, carrier = small_sets()
+    chosen = (SOME_SETS * (len(counts) - 1)).long()[rows]
+    return counts[chosen], carrier[chosen]
+
+
+def free(num: int) -> tuple[Tensor, Tensor]:
+    """Return the arguments that leave quantum numbers free."""
+    return torch.zeros(num, NUM_CONTENT), torch.zeros(num, dtype=torch.bool)
 
 
 def count_model() -> CountModel:
     torch.manual_seed(2)
-    model: CountModel = shaken(CountModel(2, width=8, max_size=2, max_pions=2, max_others=2))
+    model: CountModel = shaken(CountModel(UP.shape[1], width=8, max_size=2, max_pions=2, max_others=2))
     return model
+
+
+def count_total(model: CountModel) -> float:
+    counts, carrier = small_sets()
+    return sum(
+        float(model.log_prob(UP[:1].expand(len(n), -1), n, k, *free(len(n))).exp().sum())
+        for n, k in zip(torch.split(counts, 8192), torch.split(carrier, 8192), strict=True)
+    )
 
 
 COUNTS = Density(
     build=count_model,
-    log_prob=lambda model, rows: model.log_prob(CONTEXT[rows], small_sets()[rows]),
-    num_rows=lambda: NUM,
-    total=lambda model: float(model.log_prob(CONTEXT[:1].expand(len(small_sets()), -1), small_sets()).exp().sum()),
-    draw=lambda model, seed: (model.sample(CONTEXT, torch.Generator().manual_seed(seed)),),
+    log_prob=lambda model, rows: model.log_prob(UP[rows], *some_sets(rows), *free(len(rows))),
+    num_rows=lambda: len(UP),
+    total=count_total,
+    draw=lambda model, seed: model.sample(UP, torch.Generator().manual_seed(seed)),
+    num_draws=len(UP),
 )
 
 
@@ -149,17 +191,18 @@ def latent_log_prob(model: LatentModel, rows: Tensor) -> Tensor:
 
 def latent_total(model: LatentModel) -> float:
     """Integrate over the features of the total momentum, for one set."""
-    condition, counts, _ = (column[:1] for column in latent_batch(model))
+    condition, counts, carrier, _ = (column[:1] for column in latent_batch(model))
     flow = model.total_flow
     axis = torch.linspace(-6, 6, 61)
     grid = torch.cartesian_prod(axis, axis, axis) * flow.std + flow.mean
-    context = model._context(condition, counts).expand(len(grid), -1)
+    context = model._context(condition, counts, carrier).expand(len(grid), -1)
     cell = float((axis[1] - axis[0]) ** 3 * flow.std.prod())
     return float(flow(context).log_prob(grid).exp().sum()) * cell
 
 
 def latent_draw(model: LatentModel, seed: int) -> tuple[Any, ...]:
-    latent = model.sample(sample().flavour, sample().pt, torch.Generator().manual_seed(seed))
+    given = (sample().flavour, sample().pt, sample().scale)
+    latent = model.sample(*given, torch.Generator().manual_seed(seed))
     assert latent.features.shape[1] == len(FEATURES)
     return latent.counts, latent.total, latent.features
 
@@ -184,8 +227,8 @@ def splitting_total(net: SplittingNet) -> float:
     grid = torch.cartesian_prod(*((edges[:, 1:] + edges[:, :-1]) / 2))
     variables = pair.variables.repeat(len(grid), 1)
     variables[:, COS_THETA], variables[:, PHI] = grid.T
-    context, counts, counts_a = (x.repeat(len(grid), 1) for x in (pair.context, pair.counts, pair.counts_a))
-    batch = Splittings(context, counts, counts_a, variables)
+    wide = pair.rows(torch.zeros(len(grid), dtype=torch.long))
+    batch = replace(wide, variables=variables)
     return float((net.log_prob(batch).exp() * torch.cartesian_prod(*torch.diff(edges)).prod(-1)).sum())
 
 
@@ -282,20 +325,18 @@ def denoiser_output(net: SetDenoiser, sets: slice) -> Tensor:
 
 def set_flow() -> SetFlow:
     torch.manual_seed(7)
-    flow: SetFlow = shaken(SetFlow(FlowConfig(num_extras=4, network=NETWORK, solver="euler", num_inference_steps=3)))
-    flow.set_scales(sample(), Latent.of(sample()))
+    network = replace(NETWORK, pair_features=4)
+    flow: SetFlow = shaken(SetFlow(FlowConfig(network=network, num_inference_steps=4)))
+    given = given_of(sample())
+    flow.set_scales(given, coordinates(sample(), given))
     return flow
 
 
 def flow_output(flow: SetFlow, sets: slice) -> Tensor:
-    numbers = TrainingSet(flow, sample(), Latent.of(sample()), num_sets=1, seed=1)
-    rows = np.arange(len(sample()))[sets]
-    flat = np.concatenate([np.arange(sample().offsets[k], sample().offsets[k + 1]) for k in rows])
-    conditions = flow.conditions(
-        numbers.context[sets], numbers.energy[sets], sample().counts[sets], numbers.species[flat]
-    )
+    part = sample()[sets]
+    given = given_of(part)
     sigma = torch.linspace(0.1, 0.9, len(sample()))[sets]
-    velocity: Tensor = flow(torch.from_numpy(numbers.x[flat]), sigma, conditions)
+    velocity: Tensor = flow(coordinates(part, given).float(), sigma, flow.conditions_of(given))
     return velocity
 
 
@@ -387,16 +428,16 @@ def test_sets_do_not_see_each_other(name: str) -> None:
 
 
 def test_tokens_of_a_flow_follow_the_seed_and_not_the_batch() -> None:
-    flow, latent = set_flow(), Latent.of(sample())
+    flow, tokens = set_flow(), sample()
+    latent, energy = Latent.of(tokens), parton_energy(tokens.flavour, tokens.pt)
 
-    def tokens(flow: SetFlow, seed: int) -> TokenSample:
-        return flow.tokens(sample().flavour, sample().pt, latent, torch.Generator().manual_seed(seed))
+    def momenta(seed: int) -> NDArray[np.float64]:
+        return sample_flow(flow, tokens, energy, latent, torch.Generator().manual_seed(seed))
 
-    first, second, third = (tokens(flow, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first.p4, second.p4) and not np.array_equal(first.p4, third.p4)
-    assert np.array_equal(first.species_counts(), latent.counts)
-    object.__setattr__(flow.config, "batch_tokens", 100)
-    np.testing.assert_allclose(tokens(flow, 1).p4, first.p4, rtol=1e-2, atol=1e-3 * float(first.p4[:, 0].max()))
+    first, second, third = (momenta(seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second) and not np.array_equal(first, third)
+    flow.config = replace(flow.config, batch_tokens=100)
+    np.testing.assert_allclose(momenta(1), first, rtol=1e-2, atol=1e-3 * float(first[:, 0].max()))
 
 
 def test_a_flow_called_with_contexts_is_a_distribution() -> None:

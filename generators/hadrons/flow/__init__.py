@@ -1,1 +1,1 @@
-"""The flow-matching (diffusion) model of hadron sets."""
+"""The flow-matching (diffusion) model of primary hadrons."""

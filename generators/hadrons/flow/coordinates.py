@@ -7,25 +7,33 @@ s = asinh(kT p / (pz k0)) for a token of momentum p, transverse momentum kT and 
 
 .. math:: x = (\log\frac{z}{1 - z},\ s \cos\varphi,\ s \sin\varphi), \qquad z = p / E^*
 
-maps the momenta with p < E* and pz > 0 one to one onto R^3.
+maps the momenta with p < E* and pz > 0 one to one onto R^3. All functions are differentiable, in float64.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from fastsim.event import Floats, Ints
-from fastsim.event.kinematics import boost_to
+import torch
+from torch import Tensor
 
 K0 = 0.4
 """GeV: the transverse momentum of hadronisation, where the map turns from linear to logarithmic."""
 _LARGEST = 40.0
 """Largest size of a coordinate."""
-_LARGEST_PIN = 3.0
-"""Largest factor, up or down, on a momentum in :func:`pin_leading`."""
-_NEWTON_STEPS = 60
+_TINY = 1e-300
+_NEWTON_STEPS, _TOLERANCE = 60, 1e-14
+
+
+def sums(values: Tensor, index: Tensor, num: int) -> Tensor:
+    """Sum token values (M, ...) over the sets ``index`` (M,), (num, ...)."""
+    return values.new_zeros((num, *values.shape[1:])).index_add(0, index, values)
+
+
+def length(x: Tensor, y: Tensor) -> Tensor:
+    """Compute sqrt(x^2 + y^2), whose gradient at 0 is 0 and not NaN."""
+    square = x**2 + y**2
+    return torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
 
 
 @dataclass(frozen=True)
@@ -40,54 +48,52 @@ class JetFrame:
         sin: its sine, (N,).
     """
 
-    energy: Floats
-    pz: Floats
-    velocity: Floats
-    cos: Floats
-    sin: Floats
+    energy: Tensor
+    pz: Tensor
+    velocity: Tensor
+    cos: Tensor
+    sin: Tensor
 
     @classmethod
-    def of(cls, total: Floats) -> JetFrame:
+    def of(cls, total: Tensor) -> JetFrame:
         """Find the frames of sets with totals (N, 4) in the axis frame, in GeV."""
-        across: Floats = np.hypot(total[:, 1], total[:, 2])
-        safe = np.maximum(across, 1e-300)
-        cos: Floats = np.where(across > 0, total[:, 1] / safe, 1.0)
-        sin: Floats = total[:, 2] / safe
-        energy: Floats = np.sqrt((total[:, 0] - across) * (total[:, 0] + across))
-        return cls(energy, total[:, 3], across / total[:, 0], cos, sin)
+        across = length(total[:, 1], total[:, 2])
+        safe = across.clamp(min=_TINY)
+        cos = torch.where(across > 0, total[:, 1] / safe, 1.0)
+        energy = ((total[:, 0] - across) * (total[:, 0] + across)).sqrt()
+        return cls(energy, total[:, 3], across / total[:, 0], cos, total[:, 2] / safe)
 
-    def from_axis_frame(self, p4: Floats, index: Ints) -> Floats:
+    def from_axis_frame(self, p4: Tensor, index: Tensor) -> Tensor:
         """Transform momenta (M, 4) of tokens of the sets ``index`` (M,) from the axis frame to the jet frame."""
-        c: Floats = self.cos[index]
-        s: Floats = self.sin[index]
+        c, s = self.cos[index], self.sin[index]
         along, side = p4[:, 1] * c + p4[:, 2] * s, p4[:, 2] * c - p4[:, 1] * s
         energy, along = _boost(p4[:, 0], along, -self.velocity[index])
-        return np.stack([energy, along, side, p4[:, 3]], axis=-1)
+        return torch.stack([energy, along, side, p4[:, 3]], -1)
 
-    def to_axis_frame(self, p4: Floats, index: Ints) -> Floats:
+    def to_axis_frame(self, p4: Tensor, index: Tensor) -> Tensor:
         """Transform momenta (M, 4) of tokens of the sets ``index`` (M,) from the jet frame to the axis frame."""
         c, s = self.cos[index], self.sin[index]
         energy, along = _boost(p4[:, 0], p4[:, 1], self.velocity[index])
-        return np.stack([energy, along * c - p4[:, 2] * s, along * s + p4[:, 2] * c, p4[:, 3]], axis=-1)
+        return torch.stack([energy, along * c - p4[:, 2] * s, along * s + p4[:, 2] * c, p4[:, 3]], -1)
 
 
-def _boost(energy: Floats, along: Floats, velocity: Floats) -> tuple[Floats, Floats]:
+def _boost(energy: Tensor, along: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
     """Boost energies and momenta (M,) along the direction of the velocities (M,)."""
-    gamma = 1.0 / np.sqrt((1.0 - velocity) * (1.0 + velocity))
+    gamma = ((1.0 - velocity) * (1.0 + velocity)).rsqrt()
     return gamma * (energy + velocity * along), gamma * (along + velocity * energy)
 
 
-def encode(p4: Floats, energy: Floats) -> Floats:
+def encode(p4: Tensor, energy: Tensor) -> Tensor:
     """Compute the coordinates (M, 3) of tokens from their momenta (M, 4) in the jet frame and E* (M,) of their sets."""
-    across = np.hypot(p4[:, 1], p4[:, 2])
-    p = np.hypot(across, p4[:, 3])
-    z = np.clip(p / energy, 1e-12, 1 - 1e-9)
-    stretched = np.arcsinh(across * p / (np.maximum(p4[:, 3], 1e-12) * K0))
-    unit = p4[:, 1:3] / np.maximum(across, 1e-300)[:, None]
-    return np.concatenate([np.log(z / (1 - z))[:, None], np.minimum(stretched, _LARGEST)[:, None] * unit], axis=1)
+    across = length(p4[:, 1], p4[:, 2])
+    p = length(across, p4[:, 3])
+    z = (p / energy).clamp(1e-12, 1 - 1e-9)
+    stretched = torch.asinh(across * p / (p4[:, 3].clamp(min=1e-12) * K0)).clamp(max=_LARGEST)
+    unit = p4[:, 1:3] / across.clamp(min=_TINY)[:, None]
+    return torch.cat([(z.log() - torch.log1p(-z))[:, None], stretched[:, None] * unit], 1)
 
 
-def decode(x: Floats, energy: Floats, mass: Floats) -> Floats:
+def decode(x: Tensor, energy: Tensor, mass: Tensor) -> Tensor:
     """Compute the momenta (M, 4) of tokens in the jet frame from their coordinates: the inverse of :func:`encode`.
 
     Args:
@@ -98,15 +104,16 @@ def decode(x: Floats, energy: Floats, mass: Floats) -> Floats:
     Returns:
         Momenta in GeV on the mass shells, with pz > 0.
     """
-    p = energy / (1.0 + np.exp(-np.clip(x[:, 0], -_LARGEST, _LARGEST)))
-    stretched = np.hypot(x[:, 1], x[:, 2])
-    tangent = np.sinh(np.minimum(stretched, _LARGEST)) * K0 / p
-    pz = p / np.hypot(1.0, tangent)
-    across = pz * tangent / np.maximum(stretched, 1e-300)
-    return np.stack([np.hypot(p, mass), across * x[:, 1], across * x[:, 2], pz], axis=-1)
+    p = energy * torch.sigmoid(x[:, 0].clamp(-_LARGEST, _LARGEST))
+    stretched = length(x[:, 1], x[:, 2])
+    # kT p / pz = k0 sinh(s)
+    tangent = torch.sinh(stretched.clamp(max=_LARGEST)) * K0 / p
+    pz = p * (1.0 + tangent**2).rsqrt()
+    across = pz * tangent / stretched.clamp(min=_TINY)
+    return torch.stack([length(p, mass), across * x[:, 1], across * x[:, 2], pz], -1)
 
 
-def project(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame) -> Floats:
+def project(p4: Tensor, mass: Tensor, index: Tensor, frame: JetFrame) -> Tensor:
     """Move sets in the jet frame onto their totals (E*, 0, 0, Pz), on shell.
 
     A transverse boost takes away the transverse momentum; then all pz are multiplied by one factor and all
@@ -117,101 +124,89 @@ def project(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame) -> Floats:
     Args:
         p4: momenta of the tokens in GeV, with pz > 0, (M, 4).
         mass: of the tokens, in GeV, (M,).
-        offsets: of the sets, none empty, (N+1,).
-        frame: jet frames of the sets, with the totals.
+        index: the set of each token, none empty, (M,).
+        frame: jet frames of the N sets, with the totals.
 
     Returns:
         Momenta in GeV, (M, 4).
     """
-    starts, index = offsets[:-1], np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    total: Floats = np.add.reduceat(p4, starts, axis=0)
-    rotated = JetFrame.of(total)
+    num = len(frame.energy)
+    rotated = JetFrame.of(sums(p4, index, num))
     centred = rotated.from_axis_frame(p4, index)
     c, s = rotated.cos[index], rotated.sin[index]
     px, py = centred[:, 1] * c - centred[:, 2] * s, centred[:, 1] * s + centred[:, 2] * c
-    pz = p4[:, 3] * (frame.pz / np.add.reduceat(p4[:, 3], starts))[index]
+    pz = p4[:, 3] * (frame.pz / sums(p4[:, 3], index, num))[index]
     fixed, across2 = pz**2 + mass**2, px**2 + py**2
-    target = np.maximum(frame.energy, 0.0)
-    possible = (np.add.reduceat(np.sqrt(fixed), starts) < target) & (np.add.reduceat(across2, starts) > 0)
-    # Newton in u = factor^2: the energy is concave in u and rises, so a start below the root converges from below
-    u = np.zeros(len(starts))
-    for _ in range(_NEWTON_STEPS):
-        energy = np.sqrt(fixed + u[index] * across2)
-        slope = np.add.reduceat(across2 / np.maximum(2.0 * energy, 1e-300), starts)
-        move = (target - np.add.reduceat(energy, starts)) / np.maximum(slope, 1e-300)
-        u = np.where(possible, np.maximum(u + move, 0.0), 0.0)
-        if np.all(np.abs(move[possible]) <= 1e-14 * np.maximum(u[possible], 1e-30)):
-            break
-    factor = np.sqrt(u)[index]
-    result: Floats = np.stack([np.sqrt(fixed + factor**2 * across2), factor * px, factor * py, pz], axis=-1)
-    if not possible.all():
-        hard = ~possible[index]
-        result[hard] = _reshuffle(centred, mass, starts, index, frame)[hard]
+    possible = (sums(fixed.sqrt(), index, num) < frame.energy) & (sums(across2, index, num) > 0)
+    factor = _solve(fixed, across2, index, frame.energy, possible)[index]
+    energy = (fixed + factor**2 * across2).sqrt()
+    result = torch.stack([energy, factor * px, factor * py, pz], -1)
+    if not bool(possible.all()):
+        result = torch.where(possible[index, None], result, _reshuffle(p4, mass, index, frame))
     return result
 
 
-def pin_leading(p4: Floats, mass: Floats, offsets: Ints, frame: JetFrame, leading: Floats) -> Floats:
-    """Give the most energetic tokens of sets in the jet frame the given energies, in their own directions.
+def _solve(fixed: Tensor, square: Tensor, index: Tensor, energy: Tensor, possible: Tensor) -> Tensor:
+    """Find the factors f (N,) with sum sqrt(fixed + f^2 square) = energy over each set; 1 where it is not possible.
 
-    All other momenta of a set are multiplied by one factor that restores its pz. Where a factor would leave
-    [1/3, 3], or fewer than two other tokens could balance, the set stays as it is.
+    Newton's method in u = f^2: the sum is concave in u and rises, so a start at 0 converges from below. The last step
+    is differentiable, which gives the derivatives of the implicit function.
 
     Args:
-        p4: momenta of the tokens in GeV, (M, 4).
-        mass: of the tokens, in GeV, (M,).
-        offsets: of the sets, none empty, (N+1,).
-        frame: jet frames of the sets.
-        leading: log of the K leading energies over E*, descending, (N, K).
-
-    Returns:
-        Momenta in GeV, (M, 4).
+        fixed: in GeV^2, (M,).
+        square: in GeV^2, (M,).
+        index: the set of each token, (M,).
+        energy: in GeV, (N,).
+        possible: sets that have a solution, (N,).
     """
-    starts, counts = offsets[:-1], np.diff(offsets)
-    index = np.repeat(np.arange(len(starts)), counts)
-    order = np.lexsort((-p4[:, 0], index))
-    num = leading.shape[1]
-    possible = counts >= num + 2
-    factor, others = np.ones(len(p4)), np.ones(len(p4), dtype=bool)
-    pinned = np.zeros(len(starts))
-    for place in range(num):
-        rows = order[starts + np.where(possible, place, 0)]
-        wanted = frame.energy * np.exp(leading[:, place].copy())  # see fastsim.event.kinematics.phi
-        old = np.sqrt(np.sum(p4[rows, 1:] ** 2, axis=1))
-        change = np.sqrt(np.maximum(wanted**2 - mass[rows] ** 2, 0.0)) / np.maximum(old, 1e-300)
-        possible &= (change > 1 / _LARGEST_PIN) & (change < _LARGEST_PIN)
-        factor[rows], others[rows] = change, False
-        pinned += change * p4[rows, 3]
-    rest = np.add.reduceat(np.where(others, p4[:, 3], 0.0), starts)
-    balance = (frame.pz - pinned) / np.maximum(rest, 1e-300)
-    possible &= (balance > 1 / _LARGEST_PIN) & (balance < _LARGEST_PIN)
-    factor = np.where(possible[index], np.where(others, balance[index], factor), 1.0)
-    momenta = p4[:, 1:] * factor[:, None]
-    return np.concatenate([np.sqrt(np.sum(momenta**2, axis=1) + mass**2)[:, None], momenta], axis=1)
+
+    def excess(u: Tensor, fixed: Tensor, square: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+        energies = (fixed + u[index] * square).clamp(min=_TINY).sqrt()
+        slope = sums(square / (2.0 * energies), index, len(energy)).clamp(min=_TINY)
+        return energy - sums(energies, index, len(energy)), slope
+
+    with torch.no_grad():
+        u = torch.zeros_like(energy)
+        for _ in range(_NEWTON_STEPS):
+            missing, slope = excess(u, fixed, square, energy)
+            move = torch.where(possible, missing / slope, 0.0)
+            u = (u + move).clamp(min=0.0)
+            if bool((move.abs() <= _TOLERANCE * u.clamp(min=1e-30))[possible].all()):
+                break
+    missing, slope = excess(u, fixed, square, energy)
+    u = (u + torch.where(possible, missing, 0.0) / slope.detach()).clamp(min=0.0)
+    return torch.where(possible, u, 1.0).clamp(min=_TINY).sqrt()
 
 
-def _reshuffle(p4: Floats, mass: Floats, starts: Ints, index: Ints, frame: JetFrame) -> Floats:
+def _reshuffle(p4: Tensor, mass: Tensor, index: Tensor, frame: JetFrame) -> Tensor:
     """Rescale the momenta (M, 4) of each set by one factor in its rest frame, then boost it to its total.
 
-    Sets that cannot have the total's mass get no transverse momentum. ``mass`` (M,), ``starts`` (N,) of the sets and
-    ``index`` (M,) into them; as in :func:`project`, which calls this.
+    Sets that cannot have the total's mass get no transverse momentum. Arguments are those of :func:`project`, which
+    calls this.
     """
-    total = np.add.reduceat(p4, starts, axis=0)
-    total[:, 1:3] = 0.0
-    own = total * np.array([1.0, -1.0, -1.0, -1.0])
-    rest = boost_to(p4, own[index])
-    wanted = np.stack([frame.energy, 0 * frame.pz, 0 * frame.pz, frame.pz], axis=-1)
-    target = np.sqrt(np.maximum((frame.energy - frame.pz) * (frame.energy + frame.pz), 0.0))
-    p2 = np.sum(rest[:, 1:] ** 2, axis=-1)
-    possible = (np.add.reduceat(mass, starts) < target) & (np.add.reduceat(p2, starts) > 0)
-    u = np.zeros(len(starts))
-    for _ in range(_NEWTON_STEPS):
-        energy = np.sqrt(mass**2 + u[index] * p2)
-        slope = np.add.reduceat(p2 / (2.0 * np.maximum(energy, 1e-300)), starts)
-        u = np.maximum(u + (target - np.add.reduceat(energy, starts)) / np.maximum(slope, 1e-300), 0.0)
-    u = np.where(possible, u, 0.0)
-    momenta = np.sqrt(u)[index, None] * rest[:, 1:]
-    rest = np.concatenate([np.sqrt(mass**2 + np.sum(momenta**2, axis=-1))[:, None], momenta], axis=1)
-    moved = boost_to(rest, wanted[index])
-    share = p4[:, 3] * (frame.pz / np.add.reduceat(p4[:, 3], starts))[index]
-    collinear = np.stack([np.hypot(share, mass), 0 * share, 0 * share, share], axis=-1)
-    return np.asarray(np.where(possible[index, None], moved, collinear))
+    num = len(frame.energy)
+    total = sums(p4, index, num)
+    rest = _boost_to_rest(p4, total, index)
+    target2 = (frame.energy - frame.pz) * (frame.energy + frame.pz)
+    p2 = (rest[:, 1:] ** 2).sum(-1)
+    several = torch.bincount(index, minlength=num) > 1
+    possible = several & (sums(mass, index, num) < target2.clamp(min=0.0).sqrt()) & (sums(p2, index, num) > 0)
+    target = torch.where(possible, target2, 1.0).sqrt()
+    factor = _solve(mass**2, p2, index, target, possible)[index]
+    momenta = factor[:, None] * rest[:, 1:]
+    rest = torch.cat([(mass**2 + (momenta**2).sum(-1)).sqrt()[:, None], momenta], 1)
+    none = torch.zeros_like(frame.pz)
+    moved = _boost_to_rest(rest, torch.stack([frame.energy, none, none, -frame.pz], -1), index)
+    share = p4[:, 3] * (frame.pz / sums(p4[:, 3], index, num))[index]
+    collinear = torch.stack([length(share, mass), 0 * share, 0 * share, share], -1)
+    return torch.where(possible[index, None], moved, collinear)
+
+
+def _boost_to_rest(p4: Tensor, total: Tensor, index: Tensor) -> Tensor:
+    """Boost momenta (M, 4) of the sets ``index`` (M,) into the rest frames of massive momenta ``total`` (N, 4)."""
+    mass2 = total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1)
+    own_mass = mass2.clamp(min=1e-12 * (total[:, 0] ** 2).detach()).sqrt()[index]
+    big = total[index]
+    energy = (big[:, 0] * p4[:, 0] - (big[:, 1:] * p4[:, 1:]).sum(-1)) / own_mass
+    along = (energy + p4[:, 0]) / (big[:, 0] + own_mass)
+    return torch.cat([energy[:, None], p4[:, 1:] - along[:, None] * big[:, 1:]], 1)

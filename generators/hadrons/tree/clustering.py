@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.tokens import SPECIES, TokenSample
+from generators.hadrons.tokens import TYPES, TokenSample
 from generators.nn.compiled import compiled
 
 LEAST_MASS = 1e-9
@@ -30,7 +30,8 @@ class Nodes:
     Attributes:
         p4: four-momenta in GeV, (K, 4).
         mass: masses in GeV, (K,).
-        counts: tokens of each species that a node holds, (K, S).
+        least: sums of the masses of the tokens that a node holds, in GeV, (K,).
+        counts: tokens of each type that a node holds, (K, T).
         size: tokens that a node holds, (K,).
         left: number of a child among all K nodes, -1 for a leaf, (K,).
         right: number of the other child, likewise, (K,).
@@ -41,6 +42,7 @@ class Nodes:
 
     p4: Floats
     mass: Floats
+    least: Floats
     counts: NDArray[np.uint8]
     size: Ints
     left: Ints
@@ -53,9 +55,11 @@ class Nodes:
 @compiled
 def _cluster(
     offsets: Ints,
-    species: Ints,
+    types: Ints,
     p4: Floats,
+    mass: Floats,
     node_p4: Floats,
+    least: Floats,
     counts: NDArray[np.uint8],
     left: Ints,
     right: Ints,
@@ -71,7 +75,8 @@ def _cluster(
         active = np.empty(n, dtype=np.int64)
         for i in range(n):
             node_p4[base + i] = p4[start + i]
-            counts[base + i, species[start + i]] = 1
+            counts[base + i, types[start + i]] = 1
+            least[base + i] = mass[start + i]
             p = np.sqrt(p4[start + i, 1] ** 2 + p4[start + i, 2] ** 2 + p4[start + i, 3] ** 2)
             for k in range(3):
                 unit[i, k] = p4[start + i, 1 + k] / p
@@ -101,6 +106,7 @@ def _cluster(
                 node_p4[base + new, k] = node_p4[base + ia, k] + node_p4[base + ib, k]
             for k in range(counts.shape[1]):
                 counts[base + new, k] = counts[base + ia, k] + counts[base + ib, k]
+            least[base + new] = least[base + ia] + least[base + ib]
             q = node_p4[base + new]
             p = np.sqrt(q[1] ** 2 + q[2] ** 2 + q[3] ** 2)
             for k in range(3):
@@ -147,13 +153,14 @@ def build_trees(sample: TokenSample) -> Nodes:
         raise ValueError(f"set {int(np.flatnonzero(sizes == 0)[0])} is empty: it has no tree")
     total: int = int(2 * sample.offsets[-1] - len(sample))
     node_p4 = np.zeros((total, 4))
-    counts = np.zeros((total, len(SPECIES)), dtype=np.uint8)
+    counts, least = np.zeros((total, len(TYPES)), dtype=np.uint8), np.zeros(total)
     left, right, parent = (np.full(total, -1, dtype=np.int64) for _ in range(3))
-    _cluster(sample.offsets, sample.species, sample.p4, node_p4, counts, left, right, parent)
+    tokens = (sample.offsets, sample.types, sample.p4, sample.mass)
+    _cluster(*tokens, node_p4, least, counts, left, right, parent)
     momentum = np.sqrt(np.sum(node_p4[:, 1:] ** 2, axis=1))
     square = (node_p4[:, 0] - momentum) * (node_p4[:, 0] + momentum)
     mass = np.maximum(np.sqrt(np.maximum(square, 0.0)), LEAST_MASS * node_p4[:, 0])
     roots = np.cumsum(2 * sizes - 1) - 1
     size = counts.sum(1, dtype=np.int64)
     index = np.repeat(np.arange(len(sample)), 2 * sizes - 1)
-    return Nodes(node_p4, mass, counts, size, left, right, parent, index, roots)
+    return Nodes(node_p4, mass, least, counts, size, left, right, parent, index, roots)

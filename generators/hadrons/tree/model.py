@@ -14,29 +14,31 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastsim.event import Floats, Ints, offsets_from_counts
+from fastsim.event import Floats, Ints
 from fastsim.sources.domains import Domain
 from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
-from generators.hadrons.source import HadronModel
-from generators.hadrons.tokens import SPECIES_MASS, TokenSample, parton_energy
+from generators.hadrons.source import PrimaryModel
+from generators.hadrons.tokens import TYPES, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import LEAST_MASS, Nodes
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.sampler import Angles, SplittingSampler
 from generators.hadrons.tree.splittings import (
+    CARRIER_NUMBERS,
     NUM_CONTEXT,
     breakup,
     context,
-    least_mass,
     set_features,
     split,
     splittings,
 )
+from generators.nn.compiled import compiled
 from generators.nn.derived import Derived
 from generators.nn.padding import padded
 
@@ -48,22 +50,44 @@ _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: wh
 
 def make_net(settings: Mapping[str, Any]) -> SplittingNet:
     """Make a network with the sizes of a config; its constructor refuses unknown names."""
-    return SplittingNet(NUM_CONTEXT, torch.from_numpy(SPECIES_MASS), **settings)
+    return SplittingNet(NUM_CONTEXT, len(TYPES), CARRIER_NUMBERS, **settings)
 
 
-def _planted(counts: Ints, total: Floats) -> Nodes:
+@dataclass(frozen=True)
+class _Growth:
+    """Trees that grow, and the tokens that their nodes hold: node i has ``size[i]`` of them from ``start[i]`` on.
+
+    Attributes:
+        tree: the nodes.
+        start: first token of each node, (K,).
+        kinds: type of each token, those of a node in order of their types, (M,).
+        ids: number of each token in the sample that the trees are drawn for, (M,).
+        masses: of the tokens in GeV, (M,).
+    """
+
+    tree: Nodes
+    start: Ints
+    kinds: Ints
+    ids: Ints
+    masses: Floats
+
+
+def _planted(sample: TokenSample, total: Floats, rng: np.random.Generator) -> _Growth:
     """Make trees that are roots only, the first N nodes, with room for all nodes that will grow from them.
 
     Args:
-        counts: (N, S) tokens of each set by species; total: (N, 4) their four-momenta in GeV.
+        sample: the tokens of N sets, without their momenta.
+        total: four-momenta of the sets in GeV, (N, 4).
+        rng: decides the order of tokens of one type, which does not matter: their masses are independent.
     """
-    size = counts.sum(-1)
+    size, kinds = sample.counts, sample.types
     num_nodes = int((2 * size - 1).sum())
     roots = np.arange(len(size))
     tree = Nodes(
         p4=np.empty((num_nodes, 4)),
         mass=np.empty(num_nodes),
-        counts=np.empty((num_nodes, counts.shape[1]), dtype=np.uint8),
+        least=np.empty(num_nodes),
+        counts=np.empty((num_nodes, len(TYPES)), dtype=np.uint8),
         size=np.zeros(num_nodes, dtype=np.int64),
         left=np.full(num_nodes, -1),
         right=np.full(num_nodes, -1),
@@ -71,54 +95,109 @@ def _planted(counts: Ints, total: Floats) -> Nodes:
         set_index=np.empty(num_nodes, dtype=np.int64),
         roots=roots,
     )
+    tree.p4[roots], tree.size[roots], tree.set_index[roots] = total, size, roots
+    tree.counts[roots] = sample.type_counts()
+    tree.least[roots] = np.bincount(sample.index, sample.mass, len(size))
     momentum = np.sqrt((total[:, 1:] ** 2).sum(-1))
-    tree.p4[roots], tree.counts[roots], tree.size[roots], tree.set_index[roots] = total, counts, size, roots
     square = (total[:, 0] - momentum) * (total[:, 0] + momentum)
     tree.mass[roots] = np.maximum(np.sqrt(np.maximum(square, 0.0)), LEAST_MASS * total[:, 0])
-    return tree
+    start = np.empty(num_nodes, dtype=np.int64)
+    start[roots] = sample.offsets[:-1]
+    order = np.argsort((sample.index * len(TYPES) + kinds) + rng.random(len(kinds)))
+    return _Growth(tree, start, kinds[order], order, sample.mass[order])
+
+
+@compiled
+def _part(
+    rows: Ints,
+    start: Ints,
+    size: Ints,
+    counts_a: NDArray[np.uint8],
+    kinds: Ints,
+    ids: Ints,
+    masses: Floats,
+    least: Floats,
+) -> None:
+    """Put the tokens of A, ``counts_a`` (K, T) of each type, before those of B, and fill their summed masses (K, 2)."""
+    longest = 0
+    for k in range(len(rows)):
+        longest = max(longest, size[rows[k]])
+    other_kinds, other_ids, other_masses = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest)
+    wanted = np.empty(counts_a.shape[1], np.int64)
+    for k in range(len(rows)):
+        wanted[:] = counts_a[k]
+        first = start[rows[k]]
+        place, rest = first, 0
+        least[k, 0] = least[k, 1] = 0.0
+        for i in range(first, first + size[rows[k]]):
+            if wanted[kinds[i]] > 0:
+                wanted[kinds[i]] -= 1
+                least[k, 0] += masses[i]
+                kinds[place], ids[place], masses[place] = kinds[i], ids[i], masses[i]
+                place += 1
+            else:
+                least[k, 1] += masses[i]
+                other_kinds[rest], other_ids[rest], other_masses[rest] = kinds[i], ids[i], masses[i]
+                rest += 1
+        for i in range(rest):
+            kinds[place + i], ids[place + i], masses[place + i] = other_kinds[i], other_ids[i], other_masses[i]
 
 
 @torch.no_grad()
 def sample_tree(
-    net: SplittingSampler, flavour: Ints, energy: Floats, counts: Ints, total: Floats, rng: np.random.Generator
-) -> tuple[Ints, Ints, Floats]:
-    """Draw token sets with the given species counts and total four-momenta.
+    net: SplittingSampler, sample: TokenSample, energy: Floats, total: Floats, rng: np.random.Generator
+) -> Floats:
+    """Draw the momenta of tokens whose species, masses and total four-momenta are given.
 
     Args:
-        net: draws from the splitting density; flavour: (N,) of FLAVOURS; energy: (N,) of the partons in GeV;
-        counts: (N, S) with at least one token a set; total: (N, 4) in GeV, massive enough for its tokens.
+        net: draws from the splitting density.
+        sample: the tokens of N sets, at least one each; their momenta are not looked at.
+        energy: of the partons in GeV, (N,).
+        total: four-momenta of the sets in GeV, massive enough for their tokens, (N, 4).
+        rng: all randomness.
 
     Returns:
-        Set index (M,), species (M,) and p4 (M, 4) of the tokens, grouped by set.
+        Four-momenta in GeV of the tokens of ``sample``, (M, 4).
 
     Raises:
-        ValueError: if a set holds more than 255 tokens of one species.
+        ValueError: if a set holds more than 255 tokens of one type.
     """
-    if counts.max(initial=0) > 255:
-        raise ValueError(f"a set holds {counts.max()} tokens of one species: 255 at most")
-    tree = _planted(counts, total)
+    if len(sample) and sample.type_counts().max() > 255:
+        raise ValueError(f"a set holds {sample.type_counts().max()} tokens of one type: 255 at most")
+    growth = _planted(sample, total, rng)
+    tree = growth.tree
     sizes = tree.size[tree.roots]
-    of_set = set_features(flavour, energy, total, sizes)
+    of_set = set_features(sample.flavour, energy, total, sizes, sample.scale / sample.pt, sample.carriers)
     # splittings wait for nothing but their ancestors: blocks are full, whatever their depths
     waiting, grown = tree.roots[sizes >= 3], len(tree.roots)
     while len(waiting):
         rows, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
-        _split_nodes(net, tree, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
+        _split_nodes(net, growth, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
         end = grown + 2 * len(rows)
         waiting = np.concatenate([waiting, grown + np.flatnonzero(tree.size[grown:end] >= 3)])
         grown = end
     pairs = np.flatnonzero(tree.size == 2)
     for start in range(0, len(pairs), _BLOCK):
         rows = pairs[start : start + _BLOCK]
-        _split_pairs(net, tree, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
+        _split_pairs(net, growth, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
         grown += 2 * len(rows)
-    species, p4 = _leaves(tree)
-    return np.repeat(tree.roots, sizes), species, p4
+    leaves = np.flatnonzero(tree.size == 1)
+    p4 = np.empty((len(sample.species), 4))
+    p4[growth.ids[growth.start[leaves]]] = tree.p4[leaves]
+    return p4
+
+
+def _shared(growth: _Growth, rows: Ints, counts_a: NDArray[np.uint8], num: int) -> Floats:
+    """Share out the tokens of nodes, and return the least masses (P, 2) of A and B in GeV, repeated for the padding."""
+    least = np.empty((num, 2))
+    _part(rows, growth.start, growth.tree.size, counts_a, growth.kinds, growth.ids, growth.masses, least)
+    least[len(rows) :] = least[len(rows) - 1]
+    return least
 
 
 def _split_nodes(
     net: SplittingSampler,
-    tree: Nodes,
+    growth: _Growth,
     rows: Ints,
     grown: int,
     features: NDArray[np.float32],
@@ -130,28 +209,28 @@ def _split_nodes(
     ``features`` and ``axes`` are what :func:`~generators.hadrons.tree.splittings.context` returns for the padded rows;
     what is drawn for the padding is thrown away.
     """
-    wide = padded(rows)
+    wide, tree, num = padded(rows), growth.tree, len(rows)
     counts, mass = tree.counts[wide], tree.mass[wide]
     hidden = net.encode(features, counts)
-    counts_a, both = net.content(hidden, counts, rng)
-    hidden = net.with_content(hidden, counts, counts_a)
-    least_a, least_b = least_mass(counts_a), least_mass(counts - counts_a)
+    counts_a, both = net.content(hidden, features, counts, rng)
+    least = _shared(growth, rows, counts_a, len(wide))
+    hidden = net.with_content(hidden, counts, counts_a, least)
+    least_a, least_b = least.T
     heads = net.heads(hidden)
     bins = np.full((len(wide), 2), net.num_bins)
     bins[:, 0], value = net.masses_b(heads, rng)
-    m_b, m_a = _child_mass(value, mass, least_a, least_b), least_a
+    m_b, m_a = _child_mass(value, mass, least_a, least_b), least_a.copy()
     if len(both):
         bins[both, 1], value = net.masses_a(hidden, bins[:, 0], both, rng)
         m_a[both] = _child_mass(value, mass[both], m_b[both], least_a[both])
-    num = len(rows)
     angles = net.angles(heads, bins).rows(slice(num))
     first, second = _directions(net, angles, tree.p4[rows], mass[:num], axes[:num], m_a[:num], m_b[:num], rng)
-    _grow(tree, rows, grown, counts[:num], counts_a[:num], m_a[:num], m_b[:num], first, second)
+    _grow(growth, rows, grown, counts[:num], counts_a[:num], least[:num], m_a[:num], m_b[:num], first, second)
 
 
 def _split_pairs(
     net: SplittingSampler,
-    tree: Nodes,
+    growth: _Growth,
     rows: Ints,
     grown: int,
     features: NDArray[np.float32],
@@ -160,16 +239,18 @@ def _split_pairs(
 ) -> None:
     """Split the nodes ``rows`` (K,) of two tokens, for which only angles are free; see :func:`_split_nodes`.
 
-    The token of the first of its species goes to A.
+    The token of the first of its types goes to A.
     """
-    counts, num = tree.counts[padded(rows)], len(rows)
+    tree, num = growth.tree, len(rows)
+    counts = tree.counts[padded(rows)]
     counts_a = np.zeros_like(counts)
     counts_a[np.arange(len(counts)), (counts > 0).argmax(1)] = 1
-    angles = net.pair_angles(features, counts, counts_a).rows(slice(num))
-    counts, counts_a = counts[:num], counts_a[:num]
-    m_a, m_b = least_mass(counts_a), least_mass(counts - counts_a)
+    least = _shared(growth, rows, counts_a, len(counts))
+    angles = net.pair_angles(features, counts, counts_a, least).rows(slice(num))
+    counts, counts_a, least = counts[:num], counts_a[:num], least[:num]
+    m_a, m_b = least.T
     first, second = _directions(net, angles, tree.p4[rows], tree.mass[rows], axes[:num], m_a, m_b, rng)
-    _grow(tree, rows, grown, counts, counts_a, m_a, m_b, first, second)
+    _grow(growth, rows, grown, counts, counts_a, least, m_a, m_b, first, second)
 
 
 def _child_mass(value: Floats, mass: Floats, other: Floats, least: Floats) -> Floats:
@@ -210,11 +291,12 @@ def _directions(
 
 
 def _grow(
-    tree: Nodes,
+    growth: _Growth,
     rows: Ints,
     grown: int,
     counts: NDArray[np.uint8],
     counts_a: NDArray[np.uint8],
+    least: Floats,
     m_a: Floats,
     m_b: Floats,
     p4_a: Floats,
@@ -223,29 +305,35 @@ def _grow(
     """Put the children A and then B of the nodes ``rows`` (K,) into the tree, from node ``grown`` on.
 
     Args:
-        counts, counts_a: (K, S) tokens of the nodes and of A; m_a, m_b: (K,) masses in GeV; p4_a, p4_b: (K, 4) in GeV.
+        growth: the trees.
+        rows: the nodes, (K,).
+        grown: number of the first child.
+        counts: tokens of the nodes by type, (K, T).
+        counts_a: tokens of A, (K, T).
+        least: sums of the masses of the tokens of A and of B in GeV, (K, 2).
+        m_a: masses of A in GeV, (K,).
+        m_b: masses of B in GeV, (K,).
+        p4_a: four-momenta of A in GeV, (K, 4).
+        p4_b: four-momenta of B in GeV, (K, 4).
     """
+    tree = growth.tree
     a, b = slice(grown, grown + len(rows)), slice(grown + len(rows), grown + 2 * len(rows))
     tree.left[rows], tree.right[rows] = np.arange(a.start, a.stop), np.arange(b.start, b.stop)
     tree.mass[a], tree.mass[b], tree.p4[a], tree.p4[b] = m_a, m_b, p4_a, p4_b
     tree.counts[a], tree.counts[b] = counts_a, counts - counts_a
+    tree.least[a], tree.least[b] = least.T
     for children in (a, b):
         tree.parent[children], tree.set_index[children] = rows, tree.set_index[rows]
     tree.size[a] = counts_a.sum(-1)
     tree.size[b] = tree.size[rows] - tree.size[a]
+    growth.start[a] = growth.start[rows]
+    growth.start[b] = growth.start[rows] + tree.size[a]
 
 
-def _leaves(tree: Nodes) -> tuple[Ints, Floats]:
-    """Return species (M,) and p4 (M, 4) in GeV of the leaves, grouped by set."""
-    leaves = np.flatnonzero(tree.size == 1)
-    leaves = leaves[np.argsort(tree.set_index[leaves], kind="stable")]
-    return tree.counts[leaves].argmax(-1), tree.p4[leaves]
-
-
-class TreeModel(HadronModel):
+class PrimaryTree(PrimaryModel):
     """The tree model as a source of hadrons, with the likelihood of a set."""
 
-    kind = "tree"
+    kind = "primary-tree"
     has_extras = False
 
     def __init__(
@@ -265,7 +353,7 @@ class TreeModel(HadronModel):
         return super().train(mode)
 
     @classmethod
-    def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> TreeModel:
+    def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> PrimaryTree:
         unknown = set(config) - {"latent", "splitting", "precision"}
         if unknown:
             raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a tree model takes latent, splitting, precision")
@@ -275,15 +363,13 @@ class TreeModel(HadronModel):
     def config(self) -> dict[str, Any]:
         return dict(self._settings)
 
-    def place(self, flavour: Ints, pt: Floats, latent: Latent, rng: torch.Generator) -> TokenSample:
-        """Draw token sets with the latent's counts and total momentum; see :meth:`HadronModel.place`."""
+    def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
+        """Draw the tokens' momenta; see :meth:`PrimaryModel.place`."""
         sampler = self._sampler.of(self.net, self.precision)
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
         # the sampler chooses its precision itself
         with torch.autocast("cpu", enabled=False):
-            energy = parton_energy(flavour, pt)
-            _, species, p4 = sample_tree(sampler, flavour, energy, latent.counts, latent.total, numbers)
-        return TokenSample(flavour, pt, offsets_from_counts(latent.counts.sum(-1)), species, p4)
+            return sample_tree(sampler, tokens, energy, latent.total, numbers)
 
     @torch.no_grad()
     def log_prob(self, sample: TokenSample) -> Floats:
@@ -302,9 +388,9 @@ class TreeModel(HadronModel):
         log_q = torch.cat([self.net.log_prob(rows.rows(r)) for r in torch.split(torch.arange(len(rows)), 16384)])
         terms = log_q.double().numpy() + log_jacobian(rows, tree, nodes)
         latent = Latent.of(sample)
-        condition = self.latent_model.condition(sample.flavour, sample.pt)
-        features = torch.from_numpy(latent.features).float()
-        parts = self.latent_model.log_prob(condition, torch.from_numpy(latent.counts), features)
+        condition = self.latent_model.condition(sample.flavour, sample.pt, sample.scale)
+        known = (torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier))
+        parts = self.latent_model.log_prob(condition, *known, torch.from_numpy(latent.features).float())
         energy = parton_energy(sample.flavour, sample.pt)
         of_splittings = np.asarray(np.bincount(tree.set_index[nodes], terms, len(sample)), dtype=np.float64)
         of_latent = (parts["counts"] + parts["total"]).double().numpy() + total_log_jacobian(latent, energy)
@@ -318,9 +404,7 @@ def log_jacobian(rows: Splittings, tree: Nodes, nodes: Ints) -> Floats:
         rows, tree, nodes: from :func:`generators.hadrons.tree.splittings.splittings`; masses in GeV.
     """
     x, mass = rows.variables.double().numpy(), tree.mass[nodes]
-    counts_a = rows.counts_a.numpy()
-    counts_b = tree.counts[nodes] - counts_a
-    least_a, least_b = least_mass(counts_a), least_mass(counts_b)
+    least_a, least_b = rows.least.double().numpy().T
     free = np.maximum(mass - least_a - least_b, _EPS)
     t_b, t_a = (np.where(np.isnan(x[:, k]), 0.0, 1 / (1 + np.exp(-x[:, k]))) for k in (0, 1))
     m_b = least_b + t_b * free

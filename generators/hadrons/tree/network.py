@@ -2,9 +2,8 @@
 
 A node X of n tokens with mass M splits into A and B. The density is a product, in the order in which it is sampled:
 
-- kind: A is a single token of species s, or both children are composite (A the one of lower energy);
-- content of a composite A: a mixture of products of binomials over species, k_s ~ Bin(c_s, sigma(l_cs)),
-  truncated to at least two tokens on either side;
+- content of A: a single token of type s, or a part of the tokens (:mod:`generators.hadrons.tree.sharing`);
+  a single token is always A, of composite children A is the one of lower energy;
 - m_B and m_A of composite children, as fractions of what the masses of their tokens leave free;
 - cos(theta*) and phi* of A in the rest frame of X.
 
@@ -25,17 +24,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear, logsigmoid, relu, silu
+from torch.nn.functional import embedding, linear, relu, silu
 
+from generators.hadrons.tree.sharing import NUM_NUMBERS, log_prob
 from generators.nn.compiled import compiled
 
 M_B, M_A, COS_THETA, PHI = range(4)
 """Columns of the continuous variables, in the order in which they are sampled."""
 NUM_VARIABLES = 4
-MAX_LOGIT = 12.0
-"""Largest size of the logit of a token's going to A, in the mixture."""
-_COMPOSITE_SIZE = 2
-"""Fewest tokens of a composite node."""
+_LEAST_SHARED = 4
+"""Fewest tokens of a node whose children may both be composite."""
 _PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
 
 
@@ -45,8 +43,9 @@ class Splittings:
 
     Attributes:
         context: features of the surroundings, (K, F).
-        counts: tokens of each species in X, (K, S).
-        counts_a: tokens of each species in A, (K, S).
+        counts: tokens of each type in X, (K, T).
+        counts_a: tokens of each type in A, (K, T).
+        least: sums of the masses of the tokens of A and of B in GeV, (K, 2).
         variables: the coordinates of :func:`generators.hadrons.tree.splittings.splittings`, NaN where a variable is not
             free, (K, 4).
     """
@@ -54,6 +53,7 @@ class Splittings:
     context: Tensor
     counts: Tensor
     counts_a: Tensor
+    least: Tensor
     variables: Tensor
 
     def __len__(self) -> int:
@@ -61,7 +61,8 @@ class Splittings:
 
     def rows(self, rows: Tensor) -> Splittings:
         """Return the splittings of the given indices."""
-        return Splittings(self.context[rows], self.counts[rows], self.counts_a[rows], self.variables[rows])
+        columns = (self.context, self.counts, self.counts_a, self.least, self.variables)
+        return Splittings(*(column[rows] for column in columns))
 
 
 _LOG1P = np.log1p(np.arange(256)).astype(np.float32)
@@ -90,7 +91,7 @@ def _inputs(
 def _content(
     counts: NDArray[np.uint8],
     counts_a: NDArray[np.uint8],
-    masses: NDArray[np.float32],
+    least: NDArray[np.float32],
     log1p: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
@@ -100,13 +101,13 @@ def _content(
     """
     species = counts.shape[1]
     for k in range(len(counts)):
-        n_a, n_b, m_a, m_b = 0, 0, 0.0, 0.0
+        n_a, n_b = 0, 0
         for s in range(species):
             a, b = counts_a[k, s], counts[k, s] - counts_a[k, s]
             out[k, s] = log1p[a]
-            n_a, n_b, m_a, m_b = n_a + a, n_b + b, m_a + a * masses[s], m_b + b * masses[s]
+            n_a, n_b = n_a + a, n_b + b
         out[k, species], out[k, species + 1] = log(1.0 + n_a), log(1.0 + n_b)
-        out[k, species + 2], out[k, species + 3] = log(1 + m_a), log(1 + m_b)
+        out[k, species + 2], out[k, species + 3] = log(1 + least[k, 0]), log(1 + least[k, 1])
 
 
 class _Residual(nn.Module):
@@ -168,7 +169,8 @@ class SplittingNet(nn.Module):
 
     Args:
         num_context: F, number of features of the context.
-        species_mass: masses of the S species in GeV, (S,).
+        num_species: S, number of types of tokens.
+        carrier: columns of the context that hold charge, baryon number and strangeness of the carrier.
         width: of the trunk.
         num_blocks: blocks of the trunk.
         head_width: of each continuous variable's head.
@@ -182,12 +184,12 @@ class SplittingNet(nn.Module):
     mean: Tensor
     std: Tensor
     edges: Tensor
-    species_mass: Tensor
 
     def __init__(
         self,
         num_context: int,
-        species_mass: Tensor,
+        num_species: int,
+        carrier: slice,
         *,
         width: int = 192,
         num_blocks: int = 2,
@@ -199,12 +201,11 @@ class SplittingNet(nn.Module):
         pair_blocks: int = 1,
     ) -> None:
         super().__init__()
-        self.num_species, self.num_bins, self.num_components = len(species_mass), num_bins, num_components
-        self.head_width = head_width
+        self.num_species, self.num_bins, self.num_components = num_species, num_bins, num_components
+        self.head_width, self.carrier = head_width, carrier
         self.register_buffer("mean", torch.zeros(num_context))
         self.register_buffer("std", torch.ones(num_context))
         self.register_buffer("edges", torch.linspace(-1, 1, num_bins + 1).repeat(NUM_VARIABLES, 1))
-        self.register_buffer("species_mass", species_mass.float(), persistent=False)
         self.embed = nn.Linear(num_context + 2 * self.num_species, width)
         if plain:
             self.trunk = nn.Sequential(nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
@@ -212,6 +213,9 @@ class SplittingNet(nn.Module):
             self.trunk = nn.Sequential(*[_Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
         self.kind = nn.Linear(width, 1 + self.num_species)
         self.mixture = nn.Linear(width, num_components * (1 + self.num_species))
+        self.balance = nn.Linear(width, num_components * 2 * NUM_NUMBERS)
+        nn.init.zeros_(self.balance.weight)
+        nn.init.zeros_(self.balance.bias)
         self.content = nn.Linear(self.num_species + 4, width)
         if plain:
             self.content_block = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Plain(width))
@@ -240,44 +244,47 @@ class SplittingNet(nn.Module):
         return hidden
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
-        """Compute log-probabilities (K, 1 + S): A composite (which needs four tokens), or one token of each species."""
-        allowed = torch.cat([counts.sum(-1, keepdim=True) >= 2 * _COMPOSITE_SIZE, counts > 0], dim=-1)
+        """Compute log-probabilities (K, 1 + S): A from the mixture (four tokens or more), or one token of each type."""
+        allowed = torch.cat([counts.sum(-1, keepdim=True) >= _LEAST_SHARED, counts > 0], dim=-1)
         logits = self.kind(hidden).float().masked_fill(~allowed, -torch.inf)
         return torch.log_softmax(logits, dim=-1)
 
-    def components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the log-weights (K, C) and the binomial logits (K, C, S) of the mixture for a composite A."""
+    def components(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the mixture of contents: log-weights (K, C), base log-odds (K, C, S) and balances (K, C, 6)."""
         out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
-        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:].clamp(-MAX_LOGIT, MAX_LOGIT)
+        balance = self.balance(hidden).float().view(-1, self.num_components, 2 * NUM_NUMBERS)
+        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:], balance
 
-    def content_log_prob(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
-        """Compute log P(counts_a | A and B composite), (K,).
+    def content_log_prob(self, hidden: Tensor, context: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
+        """Compute log P(counts_a), (K,), of nodes of three tokens or more.
 
-        For each component, P(k) = prod_s Bin(k_s; c_s, sigma(l_s)) / P(2 <= sum_s k_s <= n - 2).
+        What the mixture makes of a single token, on either side, counts as a single A.
         """
-        weights, logits = self.components(hidden)
-        c, k = counts.float(), counts_a.float()
-        choose = torch.lgamma(c + 1) - torch.lgamma(k + 1) - torch.lgamma(c - k + 1)
-        # log sigma(l) = l + log sigma(-l)
-        none = torch.einsum("ks,kcs->kc", c, logsigmoid(-logits))
-        every = none + torch.einsum("ks,kcs->kc", c, logits)
-        log_joint = none + torch.einsum("ks,kcs->kc", k, logits)
-        odds = logits.exp()
-        one = none.exp() * torch.einsum("ks,kcs->kc", c, odds)
-        but_one = every.exp() * torch.einsum("ks,kcs->kc", c, 1 / odds)
-        inside = (1 - none.exp() - every.exp() - one - but_one).clamp_min(1e-6)
-        normaliser = torch.logsumexp(weights + inside.log(), dim=-1)
-        return torch.logsumexp(weights + log_joint, dim=-1) + choose.sum(-1) - normaliser
+        kinds = self.kind_log_probs(hidden, counts)
+        single = counts_a.sum(-1, dtype=torch.int32) == 1
+        chosen = kinds.gather(1, 1 + counts_a.int().argmax(-1, keepdim=True).long())[:, 0]
+        total = torch.where(single, chosen, -torch.inf)
+        shared = torch.nonzero(counts.sum(-1, dtype=torch.int32) >= _LEAST_SHARED)[:, 0]
+        weights, logits, balance = self.components(hidden[shared])
+        carrier = context[shared, self.carrier].float()
+        of_a = log_prob(weights, logits, balance, counts[shared], counts_a[shared], carrier)
+        # a single token may be what is left of the mixture's part
+        alone = torch.nonzero(single[shared])[:, 0]
+        rest = (counts - counts_a)[shared][alone]
+        nodes = weights[alone], logits[alone], balance[alone], counts[shared][alone]
+        of_rest = log_prob(*nodes, rest, carrier[alone])
+        of_mixture = of_a.index_put((alone,), torch.logaddexp(of_a[alone], of_rest)) + kinds[shared, 0]
+        return total.index_put((shared,), torch.logaddexp(total[shared], of_mixture))
 
-    def content_features(self, counts: Tensor, counts_a: Tensor) -> Tensor:
+    def content_features(self, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute the features (K, S + 4) of the content of A: its counts, and sizes and least masses of A and B."""
         out = np.empty((len(counts), self.num_species + 4), dtype=np.float32)
-        _content(counts.numpy(), counts_a.numpy(), self.species_mass.numpy(), _LOG1P, out)
+        _content(counts.numpy(), counts_a.numpy(), least.numpy(), _LOG1P, out)
         return torch.from_numpy(out)
 
-    def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
+    def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute the hidden states (K, width) once the content of A is known."""
-        features = self.content_features(counts, counts_a)
+        features = self.content_features(counts, counts_a, least)
         known: Tensor = self.content_block(hidden + self.content(features.to(self.content.weight.dtype)))
         return known
 
@@ -333,17 +340,14 @@ class SplittingNet(nn.Module):
 
     def _log_prob(self, batch: Splittings) -> Tensor:
         counts, counts_a = batch.counts, batch.counts_a
-        n, n_a = counts.sum(-1, dtype=torch.int32), counts_a.sum(-1, dtype=torch.int32)
+        n = counts.sum(-1, dtype=torch.int32)
         hidden = self.encode(batch.context, counts)
         total = torch.zeros(len(batch))
-        with_kind = torch.nonzero(n > 2)[:, 0]  # of two tokens, A is the one whose species comes first
-        kinds = self.kind_log_probs(hidden[with_kind], counts[with_kind])
-        composite = n_a[with_kind] >= _COMPOSITE_SIZE
-        choice = torch.where(composite, 0, 1 + counts_a[with_kind].int().argmax(-1))
-        total = total.index_add(0, with_kind, kinds.gather(1, choice[:, None].long())[:, 0])
-        both = torch.nonzero(n_a >= _COMPOSITE_SIZE)[:, 0]
-        total = total.index_add(0, both, self.content_log_prob(hidden[both], counts[both], counts_a[both]))
-        hidden = self.with_content(hidden, counts, counts_a)
+        # of two tokens, A is the one whose type comes first
+        more = torch.nonzero(n > 2)[:, 0]
+        content = self.content_log_prob(hidden[more], batch.context[more], counts[more], counts_a[more])
+        total = total.index_add(0, more, content)
+        hidden = self.with_content(hidden, counts, counts_a, batch.least)
         bins = self.bins(batch.variables)
         widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
         for variable in range(NUM_VARIABLES):

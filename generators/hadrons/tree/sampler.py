@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.tree.network import MAX_LOGIT, NUM_VARIABLES, Plain, SplittingNet
+from generators.hadrons.tree.network import NUM_VARIABLES, Plain, SplittingNet
+from generators.hadrons.tree.sharing import share
 from generators.nn.compiled import compiled
 from generators.nn.padding import padded, padded_number
-from generators.nn.sampling import pick_bin, share
+from generators.nn.sampling import pick_bin
 
 Array = NDArray[np.float32]
 Bits = NDArray[np.uint16] | NDArray[np.uint32]
@@ -177,7 +178,7 @@ class SplittingSampler:
         )
         self._heads = weights[order].flatten(0, 1), biases[order].flatten()
         self._encode = _layer(nn.Sequential(own.embed, own.trunk))
-        self._kind, self._mixture = _layer(own.kind), _layer(own.mixture)
+        self._kind, self._mixture, self._balance = _layer(own.kind), _layer(own.mixture), _layer(own.balance)
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
         self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
         if own.pair is not None:
@@ -194,7 +195,7 @@ class SplittingSampler:
         return self._encode(self._inputs(context, counts))
 
     def content(
-        self, hidden: Tensor, counts: NDArray[np.uint8], rng: np.random.Generator
+        self, hidden: Tensor, context: Array, counts: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Ints]:
         """Draw the content of A (K, S) for nodes of three tokens or more; return it and the rows of composite A."""
         logits = self._kind(hidden).float().numpy()
@@ -202,15 +203,24 @@ class SplittingSampler:
         both, weights = np.empty(len(counts), np.int64), np.empty(logits.shape[1])
         both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
         if len(both):
-            out = self._mixture(hidden[padded(both)])[: len(both)].float()
-            out = out.view(len(both), self._net.num_components, -1)
-            components = torch.softmax(out[..., 0], -1).numpy()
-            counts_a[both] = share(components, out[..., 1:].numpy(), counts[both], 2, rng, MAX_LOGIT)
+            own = hidden[padded(both)]
+            out = self._mixture(own)[: len(both)].float().view(len(both), self._net.num_components, -1)
+            balance = self._balance(own)[: len(both)].float().view(len(both), self._net.num_components, -1).numpy()
+            components, of_types = torch.softmax(out[..., 0], -1).numpy(), out[..., 1:].numpy()
+            part = share(components, of_types, balance, counts[both], context[both, self._net.carrier], rng)
+            size, rest = part.sum(-1), counts[both] - part
+            # a single token is A, on whichever side it was drawn
+            part = np.where((rest.sum(-1) == 1)[:, None], rest, part)
+            counts_a[both] = part
+            both = both[np.minimum(size, rest.sum(-1)) > 1]
         return counts_a, both
 
-    def with_content(self, hidden: Tensor, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Tensor:
-        """Return hidden states (K, width) once the content of A is known."""
-        features = self._net.content_features(torch.from_numpy(counts), torch.from_numpy(counts_a)).to(self._dtype)
+    def with_content(
+        self, hidden: Tensor, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats
+    ) -> Tensor:
+        """Return hidden states (K, width) once the content of A, and the least masses (K, 2) of A and B, are known."""
+        known = (torch.from_numpy(x) for x in (counts, counts_a, least.astype(np.float32)))
+        features = self._net.content_features(*known).to(self._dtype)
         return self._content_block(self._content(features).add_(hidden))
 
     def heads(self, hidden: Tensor) -> Bits:
@@ -234,10 +244,12 @@ class SplittingSampler:
         cos = self._logits(heads, width, bins, 2)
         return Angles(cos, heads, 2 * width, bins, self._tables[3], self._outputs[3])
 
-    def pair_angles(self, context: Array, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> Angles:
+    def pair_angles(
+        self, context: Array, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats
+    ) -> Angles:
         """Return densities of the angles of nodes of two tokens."""
         if self._net.pair is None:
-            hidden = self.with_content(self.encode(context, counts), counts, counts_a)
+            hidden = self.with_content(self.encode(context, counts), counts, counts_a, least)
             return self.angles(self.heads(hidden), np.full((len(counts), 2), self.num_bins))
         hidden = self._pair(self._inputs(context, counts))
         cos, heads = self._cos(hidden).float().numpy(), self._as_bits(self._turn(hidden))

@@ -13,6 +13,7 @@ that moves along z, tan(theta*/2) = tan(theta/2) (E + p) / M for a massless dire
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import atan2, hypot, log, sqrt, tan
 
 import numpy as np
@@ -20,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.tokens import FLAVOURS, SPECIES_MASS, TokenSample, parton_energy
+from generators.hadrons.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
+from generators.hadrons.tree.sharing import NUM_NUMBERS, numbers_of
 from generators.nn.compiled import compiled, compiled_inside
 
 Vector = tuple[float, float, float]
@@ -50,6 +52,9 @@ _SCALARS = (
     "pz_over_energy",
     "log_mass_over_sibling_kt",
     "is_root",
+    "charge",
+    "baryon_number",
+    "strangeness",
     "axis_logit_star",  # logit of (1 + cos theta*) / 2 of the axis
     "axis_is_ahead",  # in the rest frame: then z* is the axis, otherwise the direction of flight
     "sibling_cos_star",  # about z*
@@ -67,6 +72,11 @@ _SET = (
     "total_pz_fraction",
     "log_total_mass_fraction",
     "log_total_pt_fraction",
+    "log_scale_over_pt",
+    "carrier_charge",
+    "carrier_baryon_number",
+    "carrier_strangeness",
+    "log_carrier_mass",
 )
 FEATURES: tuple[str, ...] = (
     *_SCALARS,
@@ -76,9 +86,13 @@ FEATURES: tuple[str, ...] = (
 )
 """Names of the columns of :func:`context`."""
 NUM_CONTEXT = len(FEATURES)
+_CARRIER = FEATURES.index("carrier_charge")
+CARRIER_NUMBERS = slice(_CARRIER, _CARRIER + NUM_NUMBERS)
+"""Columns of charge, baryon number and strangeness of the carrier."""
 
 # compiled code takes numbers, not names
 _PZ_OVER_ENERGY, _IS_ROOT = FEATURES.index("pz_over_energy"), FEATURES.index("is_root")
+_CHARGE, _BARYON, _STRANGENESS = (FEATURES.index(name) for name in ("charge", "baryon_number", "strangeness"))
 _AXIS_IS_AHEAD, _SIBLING_COS = FEATURES.index("axis_is_ahead"), FEATURES.index("sibling_cos_star")
 _FLIGHT_COS = FEATURES.index("flight_cos_star")
 _FLIGHT_COS_PHI, _FLIGHT_SIN_PHI = FEATURES.index("flight_cos_phi_star"), FEATURES.index("flight_sin_phi_star")
@@ -128,20 +142,15 @@ _COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
 _TO_SIBLING, _TO_UNCLE, _TO_AXIS = range(3)
 
 
-@compiled
-def _least_mass(counts: NDArray[np.uint8], masses: Floats, out: Floats) -> None:
-    for k in range(len(counts)):
-        total = 0.0
-        for s in range(counts.shape[1]):
-            total += counts[k, s] * masses[s]
-        out[k] = total
+_TYPE_NUMBERS = numbers_of(TYPE_CONTENT)
+"""Charge, baryon number and strangeness of the common types, (T, 3)."""
 
 
-def least_mass(counts: NDArray[np.uint8]) -> Floats:
-    """Return the sums of the masses (K,) in GeV of the tokens in ``counts`` (K, S)."""
-    out = np.empty(len(counts))
-    _least_mass(counts, SPECIES_MASS, out)
-    return out
+def _carrier_features(carrier: Ints) -> Floats:
+    """Compute charge, baryon number, strangeness and log(1 + mass) (N, 4) of carriers, species (N,); -1 is none."""
+    content = np.where(carrier[:, None] >= 0, CONTENT[carrier], 0)
+    mass = np.where(carrier >= 0, MIN_MASS[carrier], 0.0)
+    return np.concatenate([numbers_of(content), np.log1p(mass)[:, None]], -1)
 
 
 @compiled_inside
@@ -233,6 +242,7 @@ def _turned(v: Vector, x: Vector, y: Vector, z: Vector) -> Vector:
 def _context(
     p4: Floats,
     mass: Floats,
+    least: Floats,
     counts: NDArray[np.uint8],
     size: Ints,
     left: Ints,
@@ -240,7 +250,7 @@ def _context(
     parent: Ints,
     set_index: Ints,
     energy: Floats,
-    masses: Floats,
+    numbers: Floats,
     rows: Ints,
     axes: Floats,
     tangents: Floats,
@@ -258,9 +268,12 @@ def _context(
         m, n, e_parton = mass[i], size[i], energy[set_index[i]]
         e, own = p4[i, 0], (p4[i, 1], p4[i, 2], p4[i, 3])
         square = _dot(own, own)
-        least = 0.0
-        for s in range(counts.shape[1]):
-            least += counts[i, s] * masses[s]
+        charge, baryon, strange = 0.0, 0.0, 0.0
+        for t in range(counts.shape[1]):
+            charge += counts[i, t] * numbers[t, 0]
+            baryon += counts[i, t] * numbers[t, 1]
+            strange += counts[i, t] * numbers[t, 2]
+        out[k, _CHARGE], out[k, _BARYON], out[k, _STRANGENESS] = charge, baryon, strange
         # the recoiling hemisphere is the sibling of a root, and the uncle of its children
         up = parent[i]
         above = parent[up] if up >= 0 else -1
@@ -281,7 +294,7 @@ def _context(
         x, y = _across_axes(_AXIS if up < 0 else to_sib, z)
         half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
         tangents[_TO_SIBLING, k], tangents[_TO_UNCLE, k], tangents[_TO_AXIS, k] = half_sib, half_unc, half_axis
-        free = max(m - least, 1e-6)
+        free = max(m - least[i], 1e-6)
         logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
         logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
         logs[_FREE_MASS, k], logs[_FREE_MASS_FRACTION, k] = free, free / m
@@ -335,7 +348,9 @@ def _place(
             out[k, first + i] = of_set[set_index[rows[k]], i]
 
 
-def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArray[np.float32]:
+def set_features(
+    flavour: Ints, energy: Floats, total: Floats, n: Ints, ratio: Floats, carrier: Ints
+) -> NDArray[np.float32]:
     """Compute what is the same for all nodes of a set: the last columns of ``FEATURES``, (N, G).
 
     Args:
@@ -343,13 +358,16 @@ def set_features(flavour: Ints, energy: Floats, total: Floats, n: Ints) -> NDArr
         energy: of the partons, in GeV, (N,).
         total: four-momenta of the sets in GeV, (N, 4).
         n: numbers of tokens, (N,).
+        ratio: of the scale at which the shower starts to pT, (N,).
+        carrier: species of the carriers, -1 for none, (N,).
     """
     onehot = flavour[:, None] == np.array(FLAVOURS)
     scaled = total / energy[:, None]
     mass2 = np.maximum(scaled[:, 0] ** 2 - (scaled[:, 1:] ** 2).sum(-1), 1e-12)
     across = np.hypot(scaled[:, 1], scaled[:, 2])
     columns = [np.log(energy), np.log(n), scaled[:, 0], scaled[:, 3], 0.5 * np.log(mass2), np.log(across + 1e-4)]
-    return np.concatenate([onehot, np.stack(columns, -1)], axis=-1, dtype=np.float32)
+    columns.append(np.log(np.clip(ratio, 1e-3, 1.0)))
+    return np.concatenate([onehot, np.stack(columns, -1), _carrier_features(carrier)], axis=-1, dtype=np.float32)
 
 
 def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats]:
@@ -373,8 +391,8 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
     tangents, logs = np.empty((3, len(rows))), np.empty((len(_LOGS), len(rows)))
-    nodes = (tree.p4, tree.mass, tree.counts, tree.size)
-    _context(*nodes, *links, energy, SPECIES_MASS, rows, axes, tangents, logs, out)
+    nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
+    _context(*nodes, *links, energy, _TYPE_NUMBERS, rows, axes, tangents, logs, out)
     # angles and logarithms one by one would be most of the work
     angles = 2 * np.arctan(tangents)
     sibling_kt = logs[_ENERGY] * angles[_TO_SIBLING]
@@ -527,7 +545,7 @@ def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splitti
     logit (1 + cos theta*)/2 and phi*, with t_B = (m_B - min m_B) / (M - min m_A - min m_B) and
     t_A = (m_A - min m_A) / (M - m_B - min m_A), where the least masses are the sums of the tokens' masses, and with the
     direction of A in the axes of :func:`context`. A is the single token where there is one, otherwise the child of
-    lower energy; of two tokens it is the one whose species comes first.
+    lower energy; of two tokens it is the one whose type comes first.
 
     Args:
         sample: token sets, none empty.
@@ -541,23 +559,25 @@ def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splitti
     if seed is not None:
         mirror = np.random.default_rng(seed).integers(0, 2, len(sample)) * 2.0 - 1.0
         p4[:, 2] *= mirror[sample.index]
-    tree = build_trees(TokenSample(sample.flavour, sample.pt, sample.offsets, sample.species, p4))
+    tree = build_trees(replace(sample, p4=p4))
     rows = np.flatnonzero(tree.left >= 0)
     energy = parton_energy(sample.flavour, sample.pt)
-    of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], np.diff(sample.offsets))
+    ratio = sample.scale / sample.pt
+    of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], sample.counts, ratio, sample.carriers)
     left, right = tree.left[rows], tree.right[rows]
     n_left, n_right = tree.size[left], tree.size[right]
-    species = tree.counts.argmax(-1)
+    kind = tree.counts.argmax(-1)
     by_energy = tree.p4[left, 0] <= tree.p4[right, 0]
-    by_species = np.where(species[left] == species[right], by_energy, species[left] < species[right])
+    by_type = np.where(kind[left] == kind[right], by_energy, kind[left] < kind[right])
     by_size = np.where((n_left == 1) | (n_right == 1), n_left == 1, by_energy)
-    left_is_a = np.where((n_left == 1) & (n_right == 1), by_species, by_size)
+    left_is_a = np.where((n_left == 1) & (n_right == 1), by_type, by_size)
     a, b = np.where(left_is_a, left, right), np.where(left_is_a, right, left)
-    least_a, least_b = least_mass(tree.counts[a]), least_mass(tree.counts[b])
-    # a leaf's mass is its species', not the rounding of E^2 - p^2
+    least_a, least_b = tree.least[a], tree.least[b]
+    # a leaf's mass is its own, not the rounding of E^2 - p^2
     m_a = np.where(tree.size[a] == 1, least_a, np.maximum(tree.mass[a], least_a))
     m_b = np.where(tree.size[b] == 1, least_b, np.maximum(tree.mass[b], least_b))
     features, axes = context(tree, rows, energy, of_set)
     values = _variables(tree.p4, tree.mass, tree.size, axes, rows, a, b, m_a, m_b, least_a, least_b)
-    columns = (features, tree.counts[rows], tree.counts[a], values)
+    least = np.stack([least_a, least_b], -1, dtype=np.float32)
+    columns = (features, tree.counts[rows], tree.counts[a], least, values)
     return Splittings(*(torch.from_numpy(column) for column in columns)), tree, rows

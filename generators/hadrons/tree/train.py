@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def compact_splittings(sample: TokenSample) -> Splittings:
     columns: list[Tensor] = []
     for start in range(0, len(sample), _SETS_PER_BLOCK):
         rows, _, _ = splittings(sample[start : start + _SETS_PER_BLOCK], seed=start)
-        part = (rows.context.half(), rows.counts, rows.counts_a, rows.variables)
+        part = (rows.context.half(), rows.counts, rows.counts_a, rows.least, rows.variables)
         columns = columns or [torch.empty(num, *x.shape[1:], dtype=x.dtype) for x in part]
         for column, x in zip(columns, part, strict=True):  # in place: they are most of the memory
             column[filled : filled + len(rows)] = x
@@ -73,7 +73,7 @@ def compact_splittings(sample: TokenSample) -> Splittings:
 
 def in_float32(rows: Splittings) -> Splittings:
     """Return splittings with their context in float32, as the network takes it."""
-    return Splittings(rows.context.float(), rows.counts, rows.counts_a, rows.variables)
+    return Splittings(rows.context.float(), rows.counts, rows.counts_a, rows.least, rows.variables)
 
 
 def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int], Splittings]:
@@ -87,18 +87,15 @@ def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int]
 
 
 def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
-    """Draw new trees for the counts and total momenta that the sets of ``sample`` have."""
+    """Draw new trees for the tokens and total momenta that the sets of ``sample`` have."""
     total: Floats = np.stack([np.bincount(sample.index, sample.p4[:, k], len(sample)) for k in range(4)], -1)
-    energy, counts = parton_energy(sample.flavour, sample.pt), sample.species_counts()
+    energy = parton_energy(sample.flavour, sample.pt)
     rng, sampler = np.random.default_rng(seed), SplittingSampler(net)
-    parts = []
+    momenta = []
     for start in range(0, len(sample), _SETS_PER_DRAW):
         rows = slice(start, start + _SETS_PER_DRAW)
-        flavour = sample.flavour[rows]
-        _, species, p4 = sample_tree(sampler, flavour, energy[rows], counts[rows], total[rows], rng)
-        offsets = sample.offsets[start : start + _SETS_PER_DRAW + 1] - sample.offsets[start]
-        parts.append(TokenSample(flavour, sample.pt[rows], offsets, species, p4))
-    return TokenSample.concatenate(parts)
+        momenta.append(sample_tree(sampler, sample[rows], energy[rows], total[rows], rng))
+    return replace(sample, p4=np.concatenate(momenta))
 
 
 def fit_tree(net: SplittingNet, sample: TokenSample, config: TreeTraining, seed: int, run_dir: Path) -> FitResult:

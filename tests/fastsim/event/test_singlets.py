@@ -229,6 +229,22 @@ def test_what_no_flow_joins_is_named() -> None:
         assign_colours(event([*EE, out(2, 501), out(-2, 0, 501), out(21)]))
 
 
+def test_intermediate_states_get_the_tags_of_their_products() -> None:
+    """Top quarks e+ e- -> t tbar -> b W+ bbar W-, W+ -> u dbar: the W has none; a gluon -> g g carries two."""
+    tops = [out(6, status=2), out(-6, status=2), out(5, mothers=(2, 2)), out(24, status=2, mothers=(2, 2))]
+    rest = [out(-5, mothers=(3, 3)), out(-24, mothers=(3, 3)), out(2, mothers=(5, 5)), out(-1, mothers=(5, 5))]
+    done = assign_colours(event([*EE, *tops, *rest]))
+    b, bbar = done.colours[4], done.colours[6]
+    assert b[0] == bbar[1] > 0 and done.colours[2].tolist() == b.tolist() and done.colours[3].tolist() == bbar.tolist()
+    assert done.colours[5].tolist() == [0, 0] and done.colours[8, 0] == done.colours[9, 1] > 0
+    split = [out(21, status=2), out(21, mothers=(2, 2)), out(21, mothers=(2, 2)), out(2), out(-2)]
+    colours = assign_colours(event([*EE, *split])).colours
+    source, sink = colours[2].tolist()
+    inner = set(colours[3]) & set(colours[4])
+    assert len(inner) == 1 and {source, sink} == set(colours[3:5].ravel()) - inner
+    assert {source, sink} == set(colours[5:].ravel()) - {0}
+
+
 def test_an_assigned_flow_fits_the_flavours_and_repeats(shared: Path) -> None:
     events = HardEvents.concatenate(list(lhe.read(shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz")[1]))
     bare = replace(events, colours=np.zeros_like(events.colours))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pylhe
 import pytest
 
 import fastsim
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats import lhe
+from metrics.files import load
 from tests.helpers.events import INIT, event, file
 
 
@@ -176,16 +181,34 @@ def test_the_mean_weight_is_the_cross_section_where_the_file_says_so(shared: Pat
     assert processes[0][1] == pytest.approx(((4 + 16 + 9) / 4 - (9 / 4) ** 2) ** 0.5 / 2)
 
 
-def test_lheh5_is_refused_in_one_line(tmp_path: Path) -> None:
-    """The data sets of arXiv:2309.13154, under both endings."""
-    for name, message in (
-        ("a.lheh5", r"Les Houches events in HDF5 \(LHEH5\) are not read"),
-        ("a.h5", "is an LHEH5 file"),
-    ):
-        with h5py.File(tmp_path / name, "w") as made:
-            made["init"], made["procInfo"] = np.zeros(10), np.zeros((1, 6))
-            made["events"], made["particles"] = np.zeros((1, 10)), np.zeros((4, 13))
-        with pytest.raises(FastsimError, match=message):
-            fastsim.generate(
-                tmp_path / name, tmp_path / "out.h5", steps=("calorimeter",) if name == "a.h5" else ("pythia",)
-            )
+@pytest.mark.parametrize("name", ["a.h5", "a.lheh5"])
+def test_lheh5_is_refused_with_the_command_that_helps(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A file that pylhe wrote, under each ending that it knows; the command in the message makes a file to read."""
+    given = tmp_path / name
+    pylhe.LHEFile.fromfile(shared / "lhe" / "whizard-3.1.4-eeWW.lhe").tofile(given)
+    monkeypatch.chdir(tmp_path)
+    uses: tuple[Callable[[], object], ...] = (
+        lambda: fastsim.generate(given, "out.h5"),
+        lambda: fastsim.generate(given, "out.h5", steps="calorimeter"),
+        lambda: fastsim.reference(given, "out.h5", full=True),
+        lambda: fastsim.reference(given, "out.h5", slice=(0, 2)),
+    )
+    for use in uses:
+        with pytest.raises(FastsimError, match=r"LHEH5\) are not read; write them as text") as refused:
+            use()
+        assert "\n" not in str(refused.value) and not Path("out.h5").exists()
+    if name == "a.h5":
+        with pytest.raises(FastsimError, match="LHEH5"):
+            load(given)
+    command = str(refused.value).partition('python -c "')[2].removesuffix('"')
+    subprocess.run([sys.executable, "-c", command], check=True)
+    assert lhe.count("a.lhe") == 10
+
+
+def test_other_hdf5_files_are_no_lhe_text(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.lhe", "w") as made:
+        made["x"] = np.zeros(3)
+    with pytest.raises(FastsimError, match=r"a\.lhe: is an HDF5 file; Les Houches events are read as text"):
+        lhe.read(tmp_path / "a.lhe")

@@ -12,10 +12,18 @@ def summary(**notes: int) -> Summary:
 
 
 def test_the_share_that_is_not_the_models() -> None:
-    rows = dict(summary(partons_elsewhere=78, fallback_partons=70, minimal_partons=8).rows())
+    rows = dict(summary(partons_elsewhere=78, fallback_partons=70, minimal_partons=8, chain_partons=3).rows())
     assert rows["not from hadron-tree"] == "78 partons of 100 (78.0%)"
-    assert rows["partons outside the model's limits, from Pythia"] == "70"
-    assert rows["partons too soft for either, as one or two particles"] == "8"
+    assert rows["partons outside the model's limits, from Pythia"] == "70 (70.0%)"
+    assert rows["partons too soft for either, as one or two particles"] == "8 (8.0%)"
+    assert rows["partons of colour singlets of three and more, from Pythia"] == "3 (3.0%)"
+
+
+def test_scales_in_plain_words() -> None:
+    rows = dict(summary(low_scales=20).rows())
+    assert rows["partons whose shower starts below pT (SCALUP)"] == "20 (20.0%)"
+    (line,) = summary(ignored_scales=20).warnings()
+    assert line.startswith("SCALUP of the file is below pT for 20 partons, whose showers hadron-tree starts at pT")
 
 
 @pytest.mark.parametrize(("elsewhere", "warned"), [(0, False), (5, False), (6, True)])

@@ -43,7 +43,7 @@ def test_weights_are_small_and_the_card_says_how_they_were_made(name: str) -> No
 
 @pytest.mark.parametrize(("flavour", "pt"), [(2, 40.0), (-5, 150.0), (21, 600.0)])
 def test_means_are_pythias(model: fastsim.HadronSource, flavour: int, pt: float) -> None:
-    num = NUM // 4 if model.kind == "diffusion" else NUM  # a fifth of a minute for gluons as it is
+    num = NUM // 4 if model.kind == "primary-flow" else NUM  # a fifth of a minute for gluons as it is
     real = PythiaGun().sample(partons(num, flavour, pt), rng=np.random.default_rng(11))
     generated = model.sample(partons(num, flavour, pt), rng=12)
     for a, b in (
@@ -57,7 +57,7 @@ def test_means_are_pythias(model: fastsim.HadronSource, flavour: int, pt: float)
 
 
 def test_particles_are_stable_species_on_their_mass_shells(model: fastsim.HadronSource) -> None:
-    found = model.sample(partons(100 if model.kind == "diffusion" else 400, 21, 500.0), rng=3)
+    found = model.sample(partons(100 if model.kind == "primary-flow" else 400, 21, 500.0), rng=3)
     assert set(np.abs(found.pdg_id).tolist()) <= set(STABLE)
     scale = found.p4[:, 0] * 1e-7 + 1e-9
     assert (np.abs(mass(found.p4) ** 2 - masses(found.pdg_id) ** 2) < 1e-6 * found.p4[:, 0] ** 2 + scale).all()

@@ -81,7 +81,7 @@ def test_redraws_are_counted_and_deterministic() -> None:
     for _ in range(2):
         source, fallback = Heavy(every=4), Spray()
         done = Hadronize(source, fallback).step(dijet(50.0), rng=np.random.default_rng(8))
-        assert done.notes == {"partons": 2, "redrawn_systems": 3} and fallback.calls == []
+        assert done.notes == {"partons": 2, "redrawn_systems": 3, "ignored_scales": 2} and fallback.calls == []
         assert done.particles is not None
         results.append(done.particles.p4)
     assert np.array_equal(results[0], results[1]) and closure(done) < 1e-9
@@ -103,10 +103,17 @@ def test_pions_where_nothing_else_fits() -> None:
     assert closure(done) < 1e-9 and shell(done) < 1e-9
 
 
-@pytest.mark.parametrize(("energy", "species"), [(0.9, [24, 22, 22]), (0.05, [24, 22])])
-def test_a_gluon_below_every_domain(energy: float, species: list[int]) -> None:
-    done = Hadronize(Spray(20.0), Spray(1.0)).step(w_and_gluon(energy), rng=np.random.default_rng(8))
-    assert done.particles is not None and done.particles.pdg_id.tolist() == species
+def test_a_gluon_below_every_domain_is_drawn_at_the_least_pt_of_the_fallback() -> None:
+    source, fallback = Spray(20.0), Spray(1.0, width=0.05, num=1)
+    done = Hadronize(source, fallback).step(w_and_gluon(0.9), rng=np.random.default_rng(8))
+    assert done.particles is not None and done.particles.pdg_id[0] == 24 and source.calls == []
+    assert done.notes["fallback_partons"] == done.notes["soft_partons"] == 1 and "minimal_partons" not in done.notes
+    assert closure(done) < 1e-9 and kinematics.mass(done.particles.p4[0]) == pytest.approx(80.4, rel=1e-9)
+
+
+def test_a_gluon_softer_than_any_hadron() -> None:
+    done = Hadronize(Spray(20.0), Heavy(10**9)).step(w_and_gluon(0.05), rng=np.random.default_rng(8))
+    assert done.particles is not None and done.particles.pdg_id.tolist() == [24, 22]
     assert done.notes["minimal_partons"] == 1 and closure(done) < 1e-9
     assert kinematics.mass(done.particles.p4[0]) == pytest.approx(80.4, rel=1e-9)
 

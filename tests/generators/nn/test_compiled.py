@@ -122,10 +122,29 @@ def test_extensions_of_numba_stay_unloaded(tmp_path: Path) -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_kernels_can_be_sent_to_other_processes() -> None:
-    from generators.hadrons.tree.splittings import _least_mass
+PRODUCT = """
+import sys, kernels
+kernels.outer(2.0)
+print("numba.np.arraymath" in sys.modules)
+import numba, numpy
+print(numba.njit(lambda a: (a @ a).sum())(numpy.eye(3)), kernels.outer(numpy.float32(2.0)))
+"""
 
-    assert pickle.loads(pickle.dumps(_least_mass)) is not None
+
+def test_machine_code_is_loaded_without_what_is_for_compiling(tmp_path: Path) -> None:
+    """Numba would load all that it can compile first. What has to be compiled after that finds it."""
+    package(tmp_path)
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path / "named")}
+    for loaded in ("True", "False"):
+        done = subprocess.run([sys.executable, "-c", PRODUCT], env=environment, capture_output=True, text=True)
+        assert done.stdout.splitlines() == [loaded, "3.0 5.0"], done.stderr
+
+
+def test_kernels_can_be_sent_to_other_processes() -> None:
+    from generators.hadrons.tree.splittings import breakup
+
+    assert pickle.loads(pickle.dumps(breakup)) is not None
 
 
 @pytest.mark.parametrize("name", ["generators.nn.sampling", "generators.showers.cascade.features"])

@@ -217,3 +217,35 @@ def test_pythia_merges_samples(shared: Path, tmp_path: Path) -> None:
     factors = merged.weights / hard.weights
     assert ckkwl.events == 5 and len(np.unique(factors[:, 0].round(6))) == 5 and (factors[:, 0] > 0.5).all()
     assert np.allclose(factors, factors[:, :1])
+
+
+def test_events_without_colour_tags_get_a_flow(shared: Path, tmp_path: Path) -> None:
+    """Pythia rejects them as they are. One whose quarks nothing joins is left to it; the file's others go on."""
+    text = (shared / "cases" / "p-colour-none.lhe").read_text().replace("2212 2212 6.5e+03 6.5e+03", "11 -11 250. 250.")
+    source = tmp_path / "events.lhe"
+    source.write_text(" 2 1 1 2 0 0 ".join(text.rsplit(" -2 1 1 2 0 0 ", 1)))
+    summary = fastsim.reference(source, tmp_path / "a.h5", full=True, seed=3)
+    assert summary.events == 3 and summary.notes == {"assigned_colours": 3, "rejected_events": 1}
+    assert ("events without colour tags, given a flow that their flavours allow", "3") in summary.rows()
+    (events,) = hdf5.read_events(tmp_path / "a.h5")[1]
+    assert events.particles is not None and np.allclose(events.particles.sums(), [500.0, 0, 0, 0], atol=1e-4)
+    assert events.colours[:4].tolist() == [[0, 0], [0, 0], [501, 0], [0, 501]]
+
+
+def test_leptons_out_of_protons_are_named(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, batches = lhe.read(shared / "cases" / "p-colour-none.lhe")
+    done = FullPythia(run, 3).step(next(batches), rng=np.random.default_rng(0))
+    assert len(done) == 0 and caplog.messages == [
+        "event 0: Pythia rejects it: incoming 11 and -11 in the beams 2212 and 2212 of the init block, where there are "
+        "none"
+    ]
+
+
+def test_dijets_without_tags_are_as_many_as_with_them(shared: Path) -> None:
+    run, batches = lhe.read(shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz", num_events=16)
+    events = next(batches)
+    bare = replace(events, colours=np.zeros_like(events.colours))
+    quick = ("PartonLevel:MPI = off", "HadronLevel:Decay = off")
+    done = FullPythia(run, 3, quick).step(bare, rng=np.random.default_rng(0))
+    assert done.notes == {"assigned_colours": 16} and done.particles is not None
+    assert np.allclose(done.particles.sums(), [13000.0, 0, 0, 0], atol=1e-3)

@@ -137,6 +137,8 @@ def test_the_spins_of_the_file_are_respected(shared: Path) -> None:
     assert events.hard_columns["spin"][:4].tolist() == [9, 9, -1, 1]
     assert events.hard_columns["lifetime"].tolist() == [0.0] * 16
     done = step(HardEvents.concatenate([events] * 300))
+    flights = done.hard_columns["lifetime"][(done.status == 2) & (np.abs(done.pdg_id) == 15)]
+    assert flights.mean() == pytest.approx(0.08703, rel=0.09) and (flights > 0).all()  # 4 errors
     assert fractions(done, 15).mean() == pytest.approx(0.336, abs=0.02)
     assert fractions(done, -15).mean() == pytest.approx(0.336, abs=0.02)
     assert np.unique(done.hard_columns["spin"][np.isin(np.abs(done.pdg_id), (16, 211))]).tolist() == [UNKNOWN_SPIN]

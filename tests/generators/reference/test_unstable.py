@@ -10,6 +10,7 @@ import pytest
 from fastsim.event import HardEvents, kinematics
 from fastsim.event.reconstruction import is_parton
 from fastsim.event.species import STABLE
+from fastsim.event.vertices import production_vertices
 from fastsim.formats import lhe
 from generators.reference.unstable import DecayUnstable
 
@@ -86,3 +87,15 @@ def test_branching_ratios_are_pythias(shared: Path) -> None:
     pions = (np.abs(after.pdg_id) == 211).sum() / 2
     pairs = np.bincount(after.index[(after.pdg_id == 22) & (after.status == 1)], minlength=400)
     assert pions >= 394 and abs((pairs == 2).mean() - 0.988) < 4 * np.sqrt(0.988 * 0.012 / 400) + 0.02
+
+
+def test_b_mesons_fly_before_they_decay(shared: Path) -> None:
+    (events,) = lhe.read(shared / "cases" / "p-bmesons.lhe")[1]
+    after = DecayUnstable().step(HardEvents.concatenate([events] * 50), rng=np.random.default_rng(3))
+    mesons = (after.status == 2) & np.isin(np.abs(after.pdg_id), (511, 521)) & (after.mothers[:, 0] < 2)
+    flights = after.hard_columns["lifetime"][mesons]
+    assert mesons.sum() == 400 and flights.mean() == pytest.approx(0.458, rel=0.25) and (flights > 0).all()
+    inner = np.flatnonzero(after.mothers[:, 0] >= 2)
+    mother = after.mothers[inner, 0] + after.offsets[after.index[inner]]
+    here = production_vertices(after)
+    assert (here[inner, 0] >= here[mother, 0]).all() and here[inner, 0].min() > 0

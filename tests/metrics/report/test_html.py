@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastsim.errors import FastsimError
@@ -69,6 +71,17 @@ def test_every_picture_says_what_it_is_and_is_drawn(page: Page) -> None:
     assert all(len(attributes["alt"] or "") > 15 for attributes in pictures)
     assert len({attributes["src"] for attributes in pictures}) == len(pictures)
     assert len(reader.of("figure")) == len(reader.of("figcaption")) == len(pictures)
+
+
+def test_showers_have_their_profile_over_the_incident_energy(showers_page: Page) -> None:
+    text = unescape(showers_page.path.read_text(encoding="utf-8"))
+    assert 'alt="Longitudinal profile over incident energy: ' in text
+    energies = next(iter(showers_page.samples.values())).condition["energy"]
+    edges = [f"{value:.4g}" for value in np.quantile(energies, [0, 1 / 3, 2 / 3, 1])]
+    for low, high in itertools.pairwise(edges):
+        assert f'alt="Longitudinal profile, {low} to {high} GeV: ' in text
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text, re.DOTALL)
+    assert captions and not any(".." in caption for caption in captions)
 
 
 def test_navigation_leads_to_every_section(page: Page) -> None:
@@ -147,7 +160,6 @@ def test_a_classifier_of_no_sample_is_refused(jets_page: Page, tmp_path: Path) -
 
 
 def test_pictures_are_vector_graphics_while_small() -> None:
-    import numpy as np
 
     from metrics.report.pictures import new_figure
 

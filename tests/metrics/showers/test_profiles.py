@@ -26,6 +26,15 @@ def test_known_showers() -> None:
     assert radial_profile(sample, [2]).mean == pytest.approx([0.0, 3.0])
 
 
+def test_shares_of_the_incident_energy() -> None:
+    """1 GeV with 4 and 6 MeV in two layers, 100 GeV with 200 MeV in the second: each shower counts alike."""
+    binning = electron_binning(2, 1, 1)
+    voxels = np.array([[4.0, 6.0], [0.0, 200.0]], np.float32)
+    sample = showers_sample(Showers(np.array([1e3, 1e5]), voxels), binning)
+    along = longitudinal_profile(sample, over_incident=True)
+    assert along.mean == pytest.approx([0.002, 0.004]) and along.error == pytest.approx(np.array([2e-3, 2e-3]) / 2**0.5)
+
+
 def test_sums_and_chunks(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     binning = electron_binning(6, 5, 4)
     sample = showers_sample(toy_showers(37, binning, rng), binning)

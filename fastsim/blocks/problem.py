@@ -1,0 +1,167 @@
+"""A problem: a chain, its data, losses and a figure of merit; and what is trained of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from fastsim.blocks.block import Block
+from fastsim.blocks.chain import Chain
+from fastsim.blocks.losses import AUC, Loss, auc_error
+from fastsim.blocks.weighting import Weighting, weighting
+from fastsim.errors import PipelineError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+Combination = dict[str, str]
+"""The label of a candidate for the name of each choice."""
+
+
+def tensors(data: Mapping[str, Any], place: str) -> TensorDict:
+    """Return named arrays (N, ...) as tensors; numbers become float32, whole numbers and truth values stay.
+
+    Args:
+        data: the arrays, or tensors.
+        place: begins the message.
+
+    Raises:
+        PipelineError: if there are none, or they differ in length.
+    """
+    values = {name: torch.as_tensor(np.asarray(array)) for name, array in data.items()}
+    lengths = {name: len(value) if value.dim() else 0 for name, value in values.items()}
+    if not values or len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
+        raise PipelineError(f"{place}: arrays of one length are needed, one entry an event, not {lengths}")
+    values = {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
+    return TensorDict(values, batch_size=[next(iter(lengths.values()))])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained, on what, and how it is judged.
+
+    Attributes:
+        chain: the blocks, with choices or without.
+        data: events for training, validation (for choosing) and test (for the figure that is reported).
+        losses: of the outputs; their sum is minimised.
+        figure: the figure of merit.
+        batch_size: events of a batch.
+        weighting: name of how the losses are weighted.
+        seed: of new weights and of the order of events.
+    """
+
+    chain: Chain
+    data: Mapping[str, TensorDict]
+    losses: tuple[Loss, ...]
+    figure: Loss
+    batch_size: int = 256
+    weighting: str = "fixed"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        missing = [split for split in SPLITS if split not in self.data]
+        if missing:
+            raise PipelineError(f"the data has no {missing[0]!r}: give {', '.join(SPLITS)}")
+        if not self.losses:
+            raise PipelineError("there are no losses: nothing would be trained")
+        shapes = {name: tuple(value.shape[1:]) for name, value in self.data[TRAIN].items()}
+        wanted = [name for loss in (*self.losses, self.figure) for name in (loss.of, loss.against)]
+        self.chain.requiring(shapes, wanted)
+        for loss in self.losses:
+            if loss.rises:
+                raise PipelineError(f"loss {loss.name!r}: {loss.kind} is a figure of merit, not a loss")
+        weighting(self.weighting, len(self.losses))
+
+    @property
+    def space(self) -> dict[str, tuple[str, ...]]:
+        """The labels of the candidates of each choice."""
+        return {name: choice.labels for name, choice in self.chain.choices().items()}
+
+    def with_chain(self, chain: Chain) -> Problem:
+        """Return the problem with another chain."""
+        return replace(self, chain=chain)
+
+    def batch(self, step: int, split: str = TRAIN) -> TensorDict:
+        """Return the batch of a step, a function of the seed and the step alone: each event once an epoch."""
+        data = self.data[split]
+        size = min(self.batch_size, len(data))
+        epoch, place = divmod(step, len(data) // size)
+        order = np.random.default_rng([self.seed, SPLITS.index(split), epoch]).permutation(len(data))
+        rows = torch.from_numpy(order[place * size : (place + 1) * size])
+        batch: TensorDict = data[rows]
+        return batch
+
+    def value(self, split: str, chain: Block | None = None) -> tuple[float, float]:
+        """Compute the figure of merit on a split, and its standard error where that is known, else NaN.
+
+        Args:
+            split: "train", "validation" or "test".
+            chain: by default the chain of the problem; it is used in evaluation mode.
+        """
+        chain = self.chain if chain is None else chain
+        training = chain.training
+        chain.eval()
+        with torch.no_grad():
+            data = self.data[split]
+            parts = [chain(data[k : k + 4096].clone(recurse=False)) for k in range(0, len(data), 4096)]
+            names = {self.figure.of, self.figure.against}
+            whole = {name: torch.cat([part[name] for part in parts]) for name in names}
+        chain.train(training)
+        value = float(self.figure(whole))
+        if self.figure.kind != AUC:
+            return value, float("nan")
+        return value, auc_error(whole[self.figure.of], whole[self.figure.against])
+
+    def score(self, split: str, chain: Block | None = None) -> float:
+        """Compute the figure of merit with the sign with which more is better."""
+        value = self.value(split, chain)[0]
+        return value if self.figure.rises else -value
+
+
+class Joint(nn.Module):
+    """All blocks of a problem, trained together with the weighted sum of the losses.
+
+    Args:
+        problem: the problem; its chain is trained.
+        only: names of the losses to use; by default all.
+    """
+
+    def __init__(self, problem: Problem, only: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.chain = problem.chain
+        self.losses = tuple(loss for loss in problem.losses if only is None or loss.name in only)
+        self.weighting: Weighting = weighting(problem.weighting, len(self.losses))
+
+    def loss(self, batch: TensorDict) -> dict[str, Tensor]:
+        """Compute the scalar "loss" to differentiate, each loss, and each weight.
+
+        Raises:
+            PipelineError: if a loss is not finite; the message names it, and the first block whose output is not.
+        """
+        results = self.chain(batch.clone(recurse=False))
+        losses = torch.stack([loss.weight * loss(results) for loss in self.losses])
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            name = self.losses[int((~finite).nonzero()[0, 0])].name
+            blocks = [b for b in self.chain if not all(torch.isfinite(results[key]).all() for key in b.outputs)]
+            cause = f"block {blocks[0].name!r} is the first to give what is not finite" if blocks else "all outputs are"
+            raise PipelineError(f"loss {name!r} is {losses[~finite][0].item()}: {cause}; lower learning_rate")
+        total = self.weighting(losses, self._shared())
+        parts = {loss.name: value for loss, value in zip(self.losses, losses.detach(), strict=True)}
+        if len(parts) > 1:
+            weights = self.weighting.weights()
+            parts |= {f"weight/{loss.name}": w for loss, w in zip(self.losses, weights, strict=True)}
+        return {"loss": total, **parts}
+
+    def _shared(self) -> list[Tensor]:
+        """Return the parameters of the first block, which the losses of later blocks reach too."""
+        for block in self.chain:
+            parameters: list[Tensor] = [p for p in block.parameters() if p.requires_grad]
+            if parameters:
+                return parameters
+        return []

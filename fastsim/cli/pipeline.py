@@ -1,0 +1,126 @@
+"""``fastsim pipeline``: train, search, run and draw pipelines of blocks that a TOML file describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fastsim.cli.options import debug_option
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+set_option = click.option(
+    "--set",
+    "changes",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Replace a value of the file, such as data.num=1000 (may be repeated).",
+)
+
+
+@click.group("pipeline", short_help="Train, search, run and draw pipelines of blocks.")
+@debug_option
+def command() -> None:
+    """Train, search, run and draw pipelines of blocks that a TOML file describes.
+
+    \b
+    Examples:
+      fastsim pipeline show examples/tau_pairs.toml
+      fastsim pipeline train examples/tau_pairs.toml -o runs/tau-pairs
+      fastsim pipeline search examples/tau_pairs.toml --method spos -o runs/tau-search
+    """
+
+
+@command.command("show")
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also draw it, as SVG.")
+@set_option
+@debug_option
+def show(file: Path, output: Path | None, changes: tuple[str, ...]) -> None:
+    """Print the blocks of FILE, a pipeline (.toml) or the card of a trained one (.json): names and shapes."""
+    from fastsim import pipelines
+
+    text, svg = pipelines.show(file, _changes(changes))
+    click.echo(text)
+    if output is not None:
+        output.write_text(svg, encoding="utf-8")
+
+
+@command.command("train")
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name of FILE>]")
+@click.option("--choose", metavar="BLOCK=LABEL", multiple=True, help="A candidate; by default the first of each block.")
+@set_option
+@debug_option
+def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tuple[str, ...]) -> None:
+    """Train the blocks of FILE together, and write card and weights; a run that was stopped goes on."""
+    from fastsim import pipelines
+    from fastsim.cli.progress import training_notes
+
+    combination = dict(_pair(entry) for entry in choose)
+    with training_notes():
+        trial, card = pipelines.train(
+            file, output or Path("runs") / file.stem, changes=_changes(changes), combination=combination
+        )
+    error = "" if trial.error != trial.error else f" +- {trial.error:.4f}"
+    click.echo(f"{trial.value:.4f}{error} on the test events, {trial.seconds:.0f} s of processor time", err=True)
+    click.echo(str(card))
+
+
+@command.command("search")
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name>-search]")
+@click.option("--method", help="grid, random, tpe, spos, asng or darts.  [default: as FILE says]")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that train combinations side by side.")
+@set_option
+@debug_option
+def search(file: Path, output: Path | None, method: str | None, workers: int, changes: tuple[str, ...]) -> None:
+    """Find the best candidates of the blocks of FILE; a search that was stopped goes on."""
+    from fastsim import pipelines
+    from fastsim.cli.progress import training_notes
+    from fastsim.search import pareto
+
+    with training_notes():
+        found = pipelines.search(
+            file,
+            output or Path("runs") / f"{file.stem}-search",
+            method=method,
+            changes=_changes(changes),
+            workers=workers,
+        )
+    click.echo("\n".join(pareto.table(found.trials, found.figure)))
+    click.echo(f"best by {found.method}: {found.best.label}, {found.seconds:.0f} s of processor time")
+
+
+@command.command("run")
+@click.argument("card", type=FILE)
+@click.argument("input", type=FILE)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@debug_option
+def run(card: Path, input: Path, output: Path) -> None:
+    """Run the trained chain of CARD on the arrays of INPUT (HDF5), and write them with its outputs."""
+    from fastsim import pipelines
+
+    num = pipelines.run(card, input, output)
+    click.echo(f"{output}: {num:,} events", err=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r}: give NAME=VALUE")
+    return key.strip(), value.strip()
+
+
+def _changes(entries: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of ``--set``, read as TOML where they are, else as text."""
+    import tomllib
+
+    changes: dict[str, Any] = {}
+    for key, value in map(_pair, entries):
+        try:
+            changes[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[key] = value
+    return changes

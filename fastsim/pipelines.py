@@ -1,0 +1,530 @@
+"""Pipelines that a TOML file describes: trained together, searched among candidates, run, and drawn.
+
+docs/how-to/pipelines.md lists what the file says.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import tomllib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastsim.errors import PipelineError
+from fastsim.named import load_object
+from fastsim.search.trial import Combination, Trial, Trials
+
+if TYPE_CHECKING:
+    from fastsim.blocks.chain import Chain
+    from fastsim.blocks.problem import Problem
+
+_log = logging.getLogger(__name__)
+
+METHODS = ("grid", "random", "tpe", "spos", "asng", "darts")
+"""How ``search`` finds the best combination."""
+ONE_SHOT = ("spos", "asng", "darts")
+"""Those that train one network with all candidates, and then the combination that it holds for the best."""
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "": ("name", "seed", "data", "blocks", "losses", "figure", "training", "search"),
+    "losses": ("kind", "of", "against", "weight"),
+    "figure": ("kind", "of", "against"),
+    "training": (
+        "batch_size",
+        "num_steps",
+        "learning_rate",
+        "weighting",
+        "pretrain_steps",
+        "weight_decay",
+        "ema_decay",
+    ),
+    "search": ("method", "num_trials", "num_steps", "learning_rate", "order"),
+    "blocks": ("inputs", "outputs", "kind", "candidates"),
+}
+_TRAINING: dict[str, Any] = {"batch_size": 256, "num_steps": 2000, "learning_rate": 1e-3, "weighting": "fixed"}
+_TRAINING |= {"pretrain_steps": 0, "weight_decay": 0.0, "ema_decay": 0.99}
+_SEARCH: dict[str, Any] = {"method": "grid", "num_trials": 10, "learning_rate": 1e-3, "order": 1}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a pipeline's file says, with defaults filled in.
+
+    Attributes:
+        path: the file.
+        values: its tables.
+    """
+
+    path: str
+    values: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline."""
+        return str(self.values["name"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of weights, batches and searches."""
+        return int(self.values["seed"])
+
+
+def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> Description:
+    """Read the file of a pipeline.
+
+    Args:
+        path: the file, in TOML.
+        changes: values that replace those of the file, by their place: ``{"data.num": 1000}``.
+
+    Raises:
+        PipelineError: if it cannot be read, or has unknown or missing keys.
+    """
+    place = os.fspath(path)
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{place}: cannot be read as TOML: {error}") from error
+    for key, value in (changes or {}).items():
+        *tables, last = key.split(".")
+        table = values
+        for part in tables:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise PipelineError(f"{place}: {key}: {part!r} is no table")
+        table[last] = value
+    values = {"name": Path(path).stem, "seed": 0, "search": {}, "training": {}, **values}
+    _check(values, "", place, ("data", "blocks", "losses", "figure"))
+    for table in ("training", "search", "figure"):
+        _check(values[table], table, f"{place}: [{table}]", _KEYS[table] if table == "figure" else ())
+    for table in ("blocks", "losses"):
+        if not isinstance(values[table], dict) or not values[table]:
+            raise PipelineError(f"{place}: [{table}] is empty")
+    for name, loss in values["losses"].items():
+        _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of", "against"))
+    for name, block in values["blocks"].items():
+        if not isinstance(block, dict) or ("candidates" in block) == ("kind" in block):
+            raise PipelineError(f"{place}: [blocks.{name}]: give a kind, or candidates")
+        for key in ("inputs", "outputs"):
+            if not isinstance(block.get(key), dict):
+                raise PipelineError(f"{place}: [blocks.{name}]: missing key {key!r}, a table of names and shapes")
+    if not isinstance(values["data"], dict) or "source" not in values["data"]:
+        raise PipelineError(f"{place}: [data]: missing key 'source', package.module:function")
+    values["training"] = {**_TRAINING, **values["training"]}
+    values["search"] = {**_SEARCH, "num_steps": values["training"]["num_steps"], **values["search"]}
+    return Description(place, values)
+
+
+def _check(values: Any, table: str, place: str, required: tuple[str, ...]) -> None:
+    """Raise PipelineError if a table has unknown keys or lacks some."""
+    if not isinstance(values, dict):
+        raise PipelineError(f"{place}: {values!r} is no table")
+    for key in values:
+        if key not in _KEYS[table]:
+            raise PipelineError(f"{place}: unknown key {key!r}: allowed are {', '.join(_KEYS[table])}")
+    for key in required:
+        if key not in values:
+            raise PipelineError(f"{place}: missing key {key!r}")
+
+
+def chain_of(description: Description, combination: Combination | None = None) -> Chain:
+    """Make the chain, with new weights; of a combination the candidates alone, without choices.
+
+    Raises:
+        PipelineError: if blocks do not fit together.
+    """
+    from fastsim.blocks.block import Block
+    from fastsim.blocks.chain import Chain
+    from fastsim.blocks.choice import Choice
+
+    blocks: list[Block] = []
+    for name, values in description.values["blocks"].items():
+        inputs, outputs = ({k: _shape(v) for k, v in values[side].items()} for side in ("inputs", "outputs"))
+
+        def made(kind: Mapping[str, Any], label: str, base: dict[str, Any] = inputs, gives: Any = outputs) -> Block:
+            options = {key: value for key, value in kind.items() if key not in ("kind", "inputs")}
+            takes = {k: _shape(v) for k, v in kind["inputs"].items()} if "inputs" in kind else base
+            if not isinstance(kind.get("kind"), str):
+                raise PipelineError(f"{description.path}: block {label!r}: missing key 'kind'")
+            return Block(kind["kind"], takes, gives, name=label, options=options)
+
+        if "kind" in values:
+            blocks.append(made({k: v for k, v in values.items() if k not in ("inputs", "outputs")}, name))
+        elif combination is not None:
+            if combination.get(name) not in values["candidates"]:
+                raise PipelineError(f"block {name!r} has no candidate {combination.get(name)!r}")
+            blocks.append(made(values["candidates"][combination[name]], name))
+        else:
+            candidates = {label: made(kind, f"{name} ({label})") for label, kind in values["candidates"].items()}
+            blocks.append(Choice(candidates, name=name))
+    return Chain(blocks, name=description.name)
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def problem_of(description: Description, combination: Combination | None = None) -> Problem:
+    """Make the problem, its data included.
+
+    Args:
+        description: the pipeline.
+        combination: a candidate for each choice; None keeps the choices.
+
+    Raises:
+        PipelineError: if the data cannot be had, or does not fit the blocks.
+    """
+    from fastsim.blocks.losses import Loss
+    from fastsim.blocks.problem import SPLITS, Problem, tensors
+
+    values = description.values
+    source = dict(values["data"])
+    function = load_object(source.pop("source"), f"{description.path}: [data]")
+    try:
+        data = function(**source)
+    except TypeError as error:
+        raise PipelineError(f"{description.path}: [data]: {error}") from error
+    if not isinstance(data, Mapping):
+        raise PipelineError(f"{description.path}: [data]: returned a {type(data).__name__}: give {', '.join(SPLITS)}")
+    return Problem(
+        chain=chain_of(description, combination),
+        data={split: tensors(arrays, f"data {split!r}") for split, arrays in data.items()},
+        losses=tuple(Loss(name=name, **loss) for name, loss in values["losses"].items()),
+        figure=Loss(name="figure", **values["figure"]),
+        batch_size=values["training"]["batch_size"],
+        weighting=values["training"]["weighting"],
+        seed=description.seed,
+    )
+
+
+@dataclass
+class TrainCandidates:
+    """Trains a combination of candidates from new weights, and judges it; can be sent to other processes.
+
+    Attributes:
+        description: the pipeline.
+        folder: for checkpoints and logs, one folder a combination.
+        problem: with its data; made when it is first needed.
+    """
+
+    description: Description
+    folder: Path
+    problem: Problem | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "problem": None}
+
+    def __call__(self, combination: Combination) -> Trial:
+        """Train a combination; the result depends on it and the seed alone."""
+        return self.trained(combination)[0]
+
+    def trained(self, combination: Combination) -> tuple[Trial, Chain]:
+        """Train a combination, and return what came of it with the trained chain."""
+        import torch
+
+        from fastsim.blocks.problem import TEST, VALIDATION
+
+        if self.problem is None:
+            self.problem = problem_of(self.description, combination)
+        text = json.dumps(combination, sort_keys=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(zlib.crc32(f"{self.description.seed} {text}".encode()))
+            chain = chain_of(self.description, combination)
+            problem = self.problem.with_chain(chain)
+            label = "-".join(f"{name}.{choice}" for name, choice in combination.items()) or "chain"
+            started = time.process_time()
+            self._fit(problem, self.folder / label)
+            seconds = time.process_time() - started
+        value, error = problem.value(TEST)
+        trial = Trial(
+            combination=combination,
+            score=problem.score(VALIDATION),
+            value=value,
+            error=error,
+            flops=flops(problem),
+            parameters=sum(parameter.numel() for parameter in chain.parameters()),
+            seconds=seconds,
+        )
+        _log.info("%s: %s %.5g, %.1f s", trial.label or chain.name, problem.figure.kind, value, seconds)
+        return trial, chain
+
+    def _fit(self, problem: Problem, folder: Path) -> None:
+        """Train each block on its own losses first, if that is wanted, and then all together."""
+        from fastsim import registry
+        from fastsim.blocks.problem import VALIDATION, Joint
+
+        options = self.description.values["training"]
+        keys = ("learning_rate", "weight_decay", "ema_decay")
+        settings = {key: options[key] for key in keys} | {"log_every": 50, "checkpoint_every": 500}
+
+        def fit(joint: Any, num_steps: int, name: str, figures: Any, first: int) -> None:
+            registry.fit(
+                joint,
+                lambda step: problem.batch(first + step),
+                {
+                    **settings,
+                    "num_steps": num_steps,
+                    "warmup": min(200, num_steps // 10),
+                    "validate_every": max(1, num_steps // 10),
+                },
+                folder / name,
+                validate=figures,
+                select="validation",
+            )
+
+        done = 0
+        if (steps := options["pretrain_steps"]) > 0:
+            for block in problem.chain:
+                names = [loss.name for loss in problem.losses if loss.of in block.outputs]
+                if not names:
+                    continue
+                for other in problem.chain:
+                    other.requires_grad_(other is block)
+
+                def own_losses(model: Any) -> dict[str, float]:
+                    total, batch = 0.0, problem.data[VALIDATION]
+                    results = model.chain(batch[:4096].clone(recurse=False))
+                    for loss in model.losses:
+                        total += float(loss.weight * loss(results))
+                    return {"validation": total}
+
+                fit(Joint(problem, names), steps, f"pretrain-{block.name}", own_losses, done)
+                done += steps
+            problem.chain.requires_grad_(True)
+        fit(
+            Joint(problem),
+            options["num_steps"],
+            "joint",
+            lambda model: {"validation": -problem.score(VALIDATION, model.chain)},
+            done,
+        )
+
+
+def flops(problem: Problem) -> float:
+    """Count the floating-point operations of matrix products, in the chain of a problem, an event."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from fastsim.blocks.problem import VALIDATION
+
+    batch = problem.data[VALIDATION][:64].clone(recurse=False)
+    counter = FlopCounterMode(display=False)
+    problem.chain.eval()
+    with counter, torch.no_grad():
+        problem.chain(batch)
+    return float(counter.get_total_flops()) / len(batch)
+
+
+def train(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    changes: Mapping[str, Any] | None = None,
+    combination: Combination | None = None,
+) -> tuple[Trial, Path]:
+    """Train the blocks of a pipeline together, and save them; a run that was stopped goes on.
+
+    Args:
+        path: the pipeline's file.
+        output: folder of checkpoints, logs, card and weights.
+        changes: values that replace those of the file, by their place.
+        combination: a candidate for each choice; by default the first of each.
+
+    Returns:
+        What came of it, and the path of the card.
+
+    Raises:
+        PipelineError: if the file is wrong, blocks do not fit, or a loss is not finite.
+    """
+    from fastsim.blocks import files
+
+    description = read(path, changes)
+    wanted = dict(combination or {})
+    space = chain_of(description).choices()
+    if unknown := sorted(set(wanted) - set(space)):
+        raise PipelineError(f"block {unknown[0]!r} has no candidates: there are {', '.join(space) or 'none that has'}")
+    complete = {name: wanted.get(name, choice.labels[0]) for name, choice in space.items()}
+    folder = Path(output)
+    _same_settings(folder / "settings.json", {"pipeline": description.values, "combination": complete})
+    trial, chain = TrainCandidates(description, folder).trained(complete)
+    facts = {"pipeline": description.values, "combination": complete, "seconds": round(trial.seconds, 1)}
+    metrics = {"value": trial.value, "validation": trial.score}
+    if trial.error == trial.error:
+        metrics["error"] = trial.error
+    return trial, files.save(chain, folder, training=facts, metrics=metrics)
+
+
+def _same_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write what decides a result beside it; refuse a folder of something else.
+
+    Raises:
+        PipelineError: if the folder is of other settings.
+    """
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise PipelineError(f"{path.parent}: holds a run with other settings; give another folder, or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        method: how.
+        trials: all combinations that were trained from new weights.
+        best: the best of them.
+        seconds: processor time of it all.
+        figure: name of the figure of merit.
+    """
+
+    method: str
+    trials: tuple[Trial, ...]
+    best: Trial
+    seconds: float
+    figure: str
+
+
+def search(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    method: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    workers: int = 0,
+) -> Found:
+    """Find the best combination of candidates; a search that was stopped goes on, the same seed gives the same.
+
+    Args:
+        path: the pipeline's file.
+        output: folder of trials, checkpoints, and at the end ``METHOD.json`` and ``METHOD.svg``.
+        method: one of :data:`METHODS`; by default what the file says.
+        changes: values that replace those of the file, by their place.
+        workers: processes that train combinations side by side (grid and random).
+
+    Raises:
+        PipelineError: if the file is wrong, there is nothing to choose, or the folder is of another search.
+    """
+    from fastsim.search import grid, pareto, tpe
+    from fastsim.search.trial import best, combinations
+
+    description = read(path, changes)
+    options = description.values["search"]
+    method = method or options["method"]
+    if method not in METHODS:
+        raise PipelineError(f"unknown method {method!r}: there are {', '.join(METHODS)}")
+    problem = problem_of(description)
+    combinations(problem.space)
+    folder = Path(output)
+    settings = {k: v for k, v in description.values.items() if k != "search"}
+    trials = Trials(folder / "trials.jsonl", settings)
+    evaluate = TrainCandidates(description, folder / "trials", problem)
+    before = 0.0
+    if method in ONE_SHOT:
+        supernet = _supernet(method, description, problem)
+        before_name = f"{method}-{options['order']}" if method == "darts" else method
+        chosen = [supernet.run(folder / before_name)]
+        before = supernet.seconds
+        done = grid.run(chosen, evaluate, trials)
+    elif method == "tpe":
+        done = tpe.tpe(problem.space, evaluate, trials, num=options["num_trials"], seed=description.seed)
+    else:
+        every = grid.grid(problem.space)
+        few = every if method == "grid" else grid.sampled(problem.space, options["num_trials"], description.seed)
+        done = grid.run(few, evaluate, trials, workers=workers)
+    found = Found(
+        method=method,
+        trials=tuple(done),
+        best=best(done),
+        seconds=before + sum(trial.seconds for trial in done),
+        figure=description.values["figure"]["kind"],
+    )
+    summary = {"method": method, "best": found.best.__dict__, "seconds": found.seconds, "search": options}
+    summary["trials"] = [trial.__dict__ for trial in done]
+    (folder / f"{method}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure), encoding="utf-8")
+    return found
+
+
+def _supernet(method: str, description: Description, problem: Problem) -> Any:
+    """Return the one-shot search of a name, with new weights."""
+    import torch
+
+    from fastsim.search.asng import ASNG
+    from fastsim.search.darts import DARTS
+    from fastsim.search.spos import SPOS
+
+    options = description.values["search"]
+    with torch.random.fork_rng():
+        torch.manual_seed(description.seed)
+        fresh = replace(problem, chain=chain_of(description))
+    common = {"num_steps": options["num_steps"], "learning_rate": options["learning_rate"]}
+    if method == "darts":
+        return DARTS(fresh, order=options["order"], **common)
+    return {"spos": SPOS, "asng": ASNG}[method](fresh, **common)
+
+
+def run(card: str | os.PathLike[str], input: str | os.PathLike[str], output: str | os.PathLike[str]) -> int:
+    """Run a trained chain on arrays of an HDF5 file, and write its outputs beside them to another.
+
+    Args:
+        card: of the chain, as :func:`train` returns it.
+        input: HDF5 file with a dataset (N, ...) for each input.
+        output: HDF5 file to write, with all of these and the outputs.
+
+    Returns:
+        The number of events.
+
+    Raises:
+        PipelineError: if the file lacks an input, or exists already.
+        WeightsError: if card or weights are missing or altered.
+    """
+    import h5py
+    import torch
+
+    from fastsim.blocks import files
+    from fastsim.blocks.chain import Chain
+    from fastsim.blocks.problem import tensors
+
+    if Path(output).exists():
+        raise PipelineError(f"{os.fspath(output)}: exists already; give another name")
+    block = files.load(card)
+    chain = block if isinstance(block, Chain) else Chain([block], name=block.name)
+    try:
+        with h5py.File(input) as file:
+            arrays = {name: file[name][()] for name in file if isinstance(file[name], h5py.Dataset)}
+    except OSError as error:
+        raise PipelineError(f"{os.fspath(input)}: cannot be read as HDF5: {error}") from error
+    batch = tensors(arrays, os.fspath(input))
+    chain.requiring({name: tuple(value.shape[1:]) for name, value in batch.items()})
+    with torch.no_grad():
+        parts = [chain(batch[k : k + 4096].clone(recurse=False)) for k in range(0, len(batch), 4096)]
+    partial = Path(f"{os.fspath(output)}.partial")
+    with h5py.File(partial, "w") as file:
+        for name in parts[0].keys():  # noqa: SIM118 (a TensorDict is iterated over its events)
+            file[str(name)] = torch.cat([part[name] for part in parts]).numpy()
+    partial.replace(output)
+    return len(batch)
+
+
+def show(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Return the chain of a pipeline's file, or of a card, as text and as SVG.
+
+    Raises:
+        PipelineError: if the file is wrong, or blocks do not fit together.
+    """
+    from fastsim.blocks import drawing, files
+    from fastsim.blocks.chain import Chain
+
+    if os.fspath(path).endswith(".json"):
+        block = files.load(path)
+        chain = block if isinstance(block, Chain) else Chain([block], name=block.name)
+    else:
+        chain = chain_of(read(path, changes))
+    return drawing.text(chain), drawing.svg(chain)

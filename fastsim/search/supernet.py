@@ -1,0 +1,135 @@
+"""One network that has all candidates, trained once: what SPOS, ASNG and DARTS share.
+
+This module imports torch: import it inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from fastsim.blocks.problem import VALIDATION, Combination, Joint, Problem
+from fastsim.errors import PipelineError
+from fastsim.search.trial import combinations
+
+
+class Supernet(ABC):
+    """Trains the weights of all candidates together, and finds the best combination by them.
+
+    Args:
+        problem: its chain has the choices; it is trained.
+        num_steps: steps of the training.
+        learning_rate: highest, of AdamW with a cosine.
+
+    Raises:
+        PipelineError: if there is nothing to choose.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, problem: Problem, *, num_steps: int, learning_rate: float = 1e-3) -> None:
+        combinations(problem.space)
+        self.problem, self.num_steps, self.learning_rate = problem, num_steps, learning_rate
+        self.choices = problem.chain.choices()
+        self.joint = Joint(problem)
+        self.optimizer = torch.optim.AdamW(self.joint.parameters(), lr=learning_rate)
+        self.seconds = 0.0
+        """Processor time of the search so far."""
+
+    def rng(self, step: int) -> np.random.Generator:
+        """Return the randomness of a step, which a run that was stopped gets again."""
+        return np.random.default_rng([self.problem.seed, step, 7])
+
+    def loss(self, batch: TensorDict) -> Tensor:
+        """Compute the joint loss on the path that is set."""
+        return self.joint.loss(batch)["loss"]
+
+    def set_path(self, combination: Combination) -> None:
+        """Let every choice run one candidate."""
+        for name, label in combination.items():
+            self.choices[name].path = label
+
+    def descend(self, step: int, gradient_of: Tensor) -> None:
+        """Take one step of the optimiser down a loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / self.num_steps))
+        self.optimizer.zero_grad(set_to_none=True)
+        gradient_of.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.joint.parameters(), 1.0)
+        self.optimizer.step()
+
+    @abstractmethod
+    def update(self, step: int) -> None:
+        """Take one step: of the weights, and of what chooses."""
+
+    @abstractmethod
+    def best(self) -> Combination:
+        """Return the combination that the trained network holds for the best."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what chooses, as far as it is not among the weights, for the checkpoint."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (nothing to take is no omission)
+        """Take what :meth:`state` returned."""
+
+    def run(self, folder: Path | None = None, *, checkpoint_every: int = 200) -> Combination:
+        """Train, and return the best combination; the same seed gives the same, also after a kill.
+
+        Args:
+            folder: for a checkpoint, from which a run that was stopped goes on; None for none.
+            checkpoint_every: steps between checkpoints.
+        """
+        file = None if folder is None else folder / f"{self.name}.pt"
+        done = 0
+        if file is not None and file.exists():
+            state = torch.load(file, weights_only=True)
+            if state["steps"] != self.num_steps or state["seed"] != self.problem.seed:
+                raise PipelineError(f"{file}: is of a search with other settings; give another folder, or remove it")
+            self.joint.load_state_dict(state["joint"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.load_state(state["own"])
+            done, self.seconds = state["done"], state["seconds"]
+        started, before = time.process_time(), self.seconds
+        self.joint.train()
+        for step in range(done, self.num_steps):
+            self.update(step)
+            self.seconds = before + time.process_time() - started
+            if file is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == self.num_steps):
+                self._save(file, step + 1)
+        found = self.best()
+        self.seconds = before + time.process_time() - started
+        return found
+
+    def _save(self, file: Path, done: int) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "steps": self.num_steps,
+            "seed": self.problem.seed,
+            "done": done,
+            "seconds": self.seconds,
+            "joint": self.joint.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "own": self.state(),
+        }
+        partial = file.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(file)
+
+    def validation_batch(self, step: int) -> TensorDict:
+        """Return the batch of validation events of a step."""
+        return self.problem.batch(step, VALIDATION)
+
+
+def labels_of(problem: Problem, rows: Sequence[int]) -> Combination:
+    """Return the combination whose candidates have the given numbers, one for each choice."""
+    return {name: labels[row] for (name, labels), row in zip(problem.space.items(), rows, strict=True)}

@@ -1,0 +1,407 @@
+"""Which hadrons a set holds: a chain of categorical distributions that keeps every quantum number.
+
+    p(counts | condition) = p(n) p(carrier | n) prod_g p(k_g | ...) p(species | k_g, ...) prod_t p(c_t | c_<t, ...)
+
+with n the number of tokens, k_g the numbers in the groups of rare species, and c_t the counts of the common ones, all
+given the condition and what was drawn before. What quantum numbers are still missing is an input of every factor. Each
+factor is a known shape times a bounded correction: a Gaussian in sqrt(n), binomials Bin(c; tokens left, p). A softmax
+of free logits would leave a thousandth of its probability where there are no data, and so sets of a hundred hadrons
+where there are ten. Where
+a set has to have given quantum numbers (the second hemisphere of a singlet) the last baryon, the last strange hadron
+and the last charged pion are what is missing, and sets in which that is impossible are drawn anew: the total is
+exact, and the distribution that of the model given the total.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from fastsim.errors import FastsimError
+from fastsim.event import Ints
+from generators.hadrons.tokens import (
+    CONTENT,
+    FLAVOURS,
+    IDS,
+    MIN_MASS,
+    NUM_CONTENT,
+    NUM_GROUPS,
+    SPECIES,
+    TYPE,
+    TYPE_CONTENT,
+    TYPE_SPECIES,
+    TYPES,
+)
+from generators.nn.sampling import pick
+
+_PIONS = tuple(TYPES.index(name) for name in ("211", "-211", "111"))
+_LAST_PION, _PI0 = TYPES.index("-211"), TYPES.index("111")
+_LAST_STRANGE, _LAST_BARYON = TYPES.index("-321"), TYPES.index("-2212")
+
+
+def _order() -> list[int]:
+    """Return the order in which the common types are drawn: rare ones first, pi0 last."""
+    names = (
+        *("22", "333", "331"),
+        *(f"{sign}{pdg}" for pdg in (3122, 3212, 3112, 3222, 1114, 2114, 2214, 2224, 2112, 2212) for sign in ("", "-")),
+        *(f"{sign}{pdg}" for pdg in (313, 323, 311, 321) for sign in ("", "-")),
+        *("221", "223", "113", "213", "-213", "211", "-211", "111"),
+    )
+    return [TYPES.index(name) for name in names]
+
+
+ORDER = [*range(1, 1 + NUM_GROUPS), *_order()]
+"""Types in the order in which their counts are drawn; the carrier comes before them."""
+_PLACE = np.argsort([0, *ORDER])  # the carrier is known to all
+_SIZE_SCALE, _COUNT_SCALE, _CONTENT_SCALE = 32, 16, 4
+"""Counts enter the networks as log(1 + n) and as n over these."""
+_CORRECTION = 6.0
+"""Largest correction of the logarithm of a known shape."""
+_LEAST_SPREAD = 0.15
+"""Least width of the Gaussian in sqrt(n): a set can be of one size for certain."""
+_MAX_REDRAWS = 200
+NUM_SIDE = 1 + NUM_CONTENT + 3
+"""Inputs about the opposite set: whether it is given; missing quantum numbers; its size, twice, and least mass."""
+
+
+def may_carry() -> NDArray[np.bool_]:
+    """Return which species may carry the quark of a parton of each flavour, or none (the last), (6, S + 1)."""
+    allowed = np.zeros((len(FLAVOURS), len(SPECIES) + 1), dtype=bool)
+    allowed[:, -1] = True
+    for k, flavour in enumerate(FLAVOURS[:-1]):
+        allowed[k, :-1] = CONTENT[:, flavour - 1] > 0
+        size = np.abs(IDS)
+        flavourless = (CONTENT == 0).all(1) & (size > 100)
+        digit = size // 100 % 10
+        allowed[k, :-1] |= flavourless & ((digit == flavour) | ((digit <= 3) & (flavour <= 3)))
+    return allowed
+
+
+def _forced(kind: int, missing: Tensor) -> Tensor | None:
+    """Return the counts (N,) of a type that missing quantum numbers (N, 8) leave no choice about; None for others."""
+    if kind == _LAST_BARYON:
+        return -torch.div(missing[:, :5].sum(-1), 3, rounding_mode="floor")
+    if kind == _LAST_STRANGE:
+        return missing[:, 2]
+    if kind == _LAST_PION:
+        return missing[:, 0]
+    return None
+
+
+def _bounded(x: Tensor) -> Tensor:
+    """Return corrections whose size is at most :data:`_CORRECTION`, which are x where x is small."""
+    return _CORRECTION * torch.tanh(x / _CORRECTION)
+
+
+def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
+    """Compute the log-probabilities of counts 0, 1, ..., limit: corrected binomials among the tokens that are left.
+
+    Args:
+        out: log-odds of a token's being of the type, then the corrections, limit + 2 along ``dim``.
+        left: tokens left, with the other dimensions of ``out``.
+        dim: the dimension of the counts.
+    """
+    odds, corrections = out.narrow(dim, 0, 1), out.narrow(dim, 1, out.shape[dim] - 1)
+    shape = [1] * out.dim()
+    shape[dim] = -1
+    count = torch.arange(corrections.shape[dim]).view(shape)
+    rest = left.unsqueeze(dim) - count
+    factorials = torch.lgamma(1 + torch.arange(float(max(corrections.shape[dim], int(left.max()) + 1))))
+    choose = -factorials[: corrections.shape[dim]].view(shape) - factorials[rest.clamp(min=0)]
+    logits = choose + count * odds + _bounded(corrections)
+    return torch.log_softmax(logits.masked_fill(rest < 0, -torch.inf), dim)
+
+
+class CountModel(nn.Module):
+    """p(counts, carrier | condition): categorical distributions, each from a small network.
+
+    A count never exceeds the tokens that are left; the pi0, which come last, are what is left.
+
+    Args:
+        num_condition: C, the length of a condition, the inputs about the opposite set included.
+        width: of each network.
+        max_size: largest number of tokens n.
+        max_pions: largest count of pi+ and of pi-.
+        max_others: largest count of each other type but pi0.
+    """
+
+    mask: Tensor
+    may_carry: Tensor
+    group: Tensor
+
+    def __init__(self, num_condition: int, *, width: int, max_size: int, max_pions: int, max_others: int) -> None:
+        super().__init__()
+        num_types, num_species = len(TYPES), len(SPECIES)
+        num_first = num_condition + 2
+
+        def net(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs)
+            )
+
+        self.size = net(num_condition, 2 + max_size)
+        self.carrier = net(num_first, num_species + 1)
+        self.composition = net(num_first + NUM_CONTENT, num_species)
+        self.carrier_code = nn.Embedding(num_species + 1, 4)
+        limits = np.where(np.isin(np.arange(num_types), _PIONS), max_pions, max_others)
+        self._num_shared = num_first + 4  # inputs that do not change as counts are drawn
+        self._num_known = self._num_shared + 2 + NUM_CONTENT
+        num_inputs = self._num_known + 2 * num_types
+        self.first = nn.Parameter(torch.randn(num_types, num_inputs, width) / num_inputs**0.5)
+        self.first_bias = nn.Parameter(torch.zeros(num_types, width))
+        self.second = nn.Parameter(torch.randn(num_types, width, width) / width**0.5)
+        self.second_bias = nn.Parameter(torch.zeros(num_types, width))
+        drawn = np.array([t not in (0, _PI0) for t in range(num_types)])
+        # types with the same number of outputs share a batched product
+        groups = [(limit, np.flatnonzero((limits == limit) & drawn)) for limit in np.unique(limits)]
+        self._groups = [(int(limit), torch.from_numpy(rows)) for limit, rows in groups if len(rows)]
+        # log-odds of the binomial first, then corrections
+        self.last = nn.ParameterList([torch.zeros(len(rows), width, limit + 2) for limit, rows in self._groups])
+        self.last_bias = nn.ParameterList([torch.zeros(len(rows), limit + 2) for limit, rows in self._groups])
+        with torch.no_grad():
+            for bias in self.last_bias:
+                bias[:, 0] = -3.0
+        # known[s, t]: whether the count of t is known when that of s is drawn
+        known = torch.from_numpy(_PLACE[None, :] < _PLACE[:, None])
+        self.register_buffer("mask", torch.cat([known, known], 1)[..., None], persistent=False)
+        self.register_buffer("may_carry", torch.from_numpy(may_carry()), persistent=False)
+        group = torch.from_numpy(TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None])
+        self.register_buffer("group", group, persistent=False)
+
+    @staticmethod
+    def _columns(n: Tensor) -> Tensor:
+        """Encode numbers of tokens (...) as inputs (..., 2)."""
+        return torch.stack([torch.log1p(n.float()), n.float() / _SIZE_SCALE], -1)
+
+    def _shared(self, condition: Tensor, size: Tensor, carrier: Tensor) -> Tensor:
+        return torch.cat([condition, self._columns(size), self.carrier_code(carrier)], -1)
+
+    def _size_log_probs(self, condition: Tensor) -> Tensor:
+        """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens."""
+        out = self.size(condition).float()
+        root = torch.arange(1.0, out.shape[1] - 1).sqrt()
+        shape = (root - 3.0 - out[:, :1]) / (_LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
+        return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
+
+    def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
+        """Compute log p(counts, carrier | condition), (N,), of counts of at least one token each.
+
+        Counts above the largest that the networks know count as that.
+
+        Args:
+            condition: (N, C).
+            counts: of the species, the carrier among them, (N, S).
+            carrier: species of the carriers, S for none, (N,).
+            missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
+            forced: where they are not, (N,).
+        """
+        num_types, rows = len(TYPES), torch.arange(len(counts))
+        types, content = self._of_types(counts, carrier)
+        size = counts.sum(-1)
+        order = torch.tensor([0, *ORDER])
+        of_order = types[:, order]
+        left = (size[:, None] - (torch.cumsum(of_order, -1) - of_order))[:, _PLACE].T
+        running = torch.cumsum(content[:, order], 1) - content[:, order]
+        need = (missing[:, None] - running)[:, _PLACE].transpose(0, 1)  # (T, N, 8)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
+            sizes = self._size_log_probs(condition)
+            total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+            first = torch.cat([condition, self._columns(size)], -1)
+            total = total + self._carrier_log_probs(first)[rows, carrier]
+            c = types.float()
+            encoded = torch.cat([torch.log1p(c), c / _COUNT_SCALE], -1)
+            # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
+            own = torch.cat([self._columns(left), need / _CONTENT_SCALE], -1).transpose(1, 2)
+            x = self._hidden(self._shared(condition, size, carrier), own, encoded)
+            free = torch.ones(num_types, len(counts), dtype=torch.bool)
+            free[[_LAST_BARYON, _LAST_STRANGE, _LAST_PION]] = ~forced
+            for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
+                out = torch.bmm(weight.transpose(1, 2), x[chosen]).float() + bias[..., None]
+                number = types[:, chosen].clamp(max=limit).T
+                log_probs = _count_log_probs(out, left[chosen], 1).gather(1, number[:, None])[:, 0]
+                total = total + torch.where(free[chosen], log_probs, 0.0).sum(0)
+            for group in range(NUM_GROUPS):
+                members = torch.nonzero(self.group[group])[:, 0]
+                some = torch.nonzero(types[:, 1 + group])[:, 0]
+                if len(some):
+                    k = self._without_carrier(counts, carrier)[some][:, members].float()
+                    log_probs = self._composition(first[some], need[1 + group, some], group)[:, members]
+                    choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
+                    total = total.index_add(0, some, (k * log_probs).sum(-1) + choose)
+        return total
+
+    def _hidden(self, shared: Tensor, own: Tensor, encoded: Tensor) -> Tensor:
+        """Compute the hidden states (T, width, N) of the counts' networks.
+
+        Args:
+            shared: inputs of all types, (N, I).
+            own: inputs of each type alone, (T, J, N).
+            encoded: counts of all types, of which each sees those before it, (N, 2T).
+        """
+        start, known = self._num_shared, self._num_known
+        of_counts = self.first[:, known:] * self.mask
+        x = (
+            torch.cat([self.first[:, :start], of_counts], 1).transpose(1, 2).flatten(0, 1)
+            @ torch.cat([shared, encoded], -1).T
+        )
+        x = x.view(*self.first_bias.shape, -1)
+        x = x + torch.bmm(self.first[:, start:known].transpose(1, 2), own)
+        x = silu(x + self.first_bias[..., None].to(x.dtype))
+        x = torch.bmm(self.second.transpose(1, 2), x)
+        return silu(x + self.second_bias[..., None].to(x.dtype))
+
+    def _carrier_log_probs(self, first: Tensor) -> Tensor:
+        """Compute the log-probabilities (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
+        allowed = self.may_carry[first[:, : len(FLAVOURS)].float().argmax(-1)]
+        return torch.log_softmax(self.carrier(first).float().masked_fill(~allowed, -torch.inf), -1)
+
+    def _composition(self, first: Tensor, need: Tensor, group: int) -> Tensor:
+        """Compute the log-probabilities (N, S) of the species of a token in a group of rare ones."""
+        logits = self.composition(torch.cat([first, need / _CONTENT_SCALE], -1)).float()
+        return torch.log_softmax(logits.masked_fill(~self.group[group], -1e9), -1)
+
+    @staticmethod
+    def _without_carrier(counts: Tensor, carrier: Tensor) -> Tensor:
+        rest = torch.cat([counts, torch.zeros(len(counts), 1, dtype=counts.dtype)], -1)
+        return rest.scatter_add(1, carrier[:, None], -torch.ones(len(counts), 1, dtype=counts.dtype))[:, :-1]
+
+    def _of_types(self, counts: Tensor, carrier: Tensor) -> tuple[Tensor, Tensor]:
+        """Return counts of the types (N, T), and what the tokens of each type contribute to the content (N, T, 8)."""
+        rest = self._without_carrier(counts, carrier)
+        of_type = torch.nn.functional.one_hot(torch.from_numpy(TYPE), len(TYPES))
+        types = (rest.double() @ of_type.double()).round().long()
+        has = carrier < len(SPECIES)
+        types[:, 0] = has.long()
+        content = types[..., None] * torch.from_numpy(TYPE_CONTENT).float()
+        table = torch.from_numpy(CONTENT).float()
+        for group in range(NUM_GROUPS):
+            members = torch.nonzero(self.group[group])[:, 0]
+            content[:, 1 + group] = rest[:, members].float() @ table[members]
+        content[:, 0] = torch.cat([table, torch.zeros(1, NUM_CONTENT)])[carrier]
+        return types, content
+
+    @torch.no_grad()
+    def sample(
+        self, condition: Tensor, rng: torch.Generator, missing: Tensor | None = None, max_mass: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw counts and carriers of at least one token a set; matrix products are in bfloat16.
+
+        Args:
+            condition: (N, C).
+            rng: all randomness.
+            missing: quantum numbers (N, 8) that the sets have to have; by default they are free.
+            max_mass: what the least masses of the tokens may sum up to, in GeV, (N,).
+
+        Returns:
+            Counts of the species (N, S), and species of the carriers (N,), S for none.
+
+        Raises:
+            FastsimError: if a set could not be drawn in 200 trials.
+        """
+        counts = torch.zeros(len(condition), len(SPECIES), dtype=torch.long)
+        carrier = torch.zeros(len(condition), dtype=torch.long)
+        rows = torch.arange(len(condition))
+        masses = torch.from_numpy(MIN_MASS)
+        for _ in range(_MAX_REDRAWS):
+            need = None if missing is None else missing[rows]
+            counts[rows], carrier[rows], good = self._trial(condition[rows], rng, need)
+            if max_mass is not None:
+                good &= (counts[rows].double() @ masses) < max_mass[rows]
+            rows = rows[~good]
+            if len(rows) == 0:
+                return counts, carrier
+        raise FastsimError(
+            f"{len(rows)} of {len(condition)} sets of hadrons could not be drawn with the quantum numbers and the mass "
+            "that they must have: the system is too light for its flavours"
+        )
+
+    def _trial(
+        self, condition: Tensor, rng: torch.Generator, missing: Tensor | None
+    ) -> tuple[Tensor, Tensor, NDArray[np.bool_] | Tensor]:
+        """Draw all sets once; return counts, carriers, and which sets have the quantum numbers that they must have."""
+
+        def draw(logits: Tensor) -> Tensor:
+            u = torch.rand(len(logits), generator=rng, dtype=torch.float64)
+            return torch.from_numpy(pick(torch.softmax(logits.float(), -1).numpy(), u.numpy())[0])
+
+        num = len(condition)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            size = 1 + draw(self._size_log_probs(condition))
+            first = torch.cat([condition, self._columns(size)], -1)
+            carrier = draw(self._carrier_log_probs(first))
+            shared = self._shared(condition, size, carrier)
+        counts = torch.zeros(num, len(SPECIES) + 1, dtype=torch.long)
+        counts[torch.arange(num), carrier] = 1
+        counts[:, -1] = 0
+        left = size - (carrier < len(SPECIES)).long()
+        table = torch.cat([torch.from_numpy(CONTENT), torch.zeros(1, NUM_CONTENT, dtype=torch.long)])
+        need = -table[carrier] if missing is None else missing - table[carrier]
+        good = left >= 0
+        left = left.clamp(min=0)
+        num_types = len(TYPES)
+        inputs = torch.zeros(num, self.first.shape[1], dtype=torch.bfloat16)
+        start = self._num_shared
+        inputs[:, :start] = shared.bfloat16()
+        encoded = self._num_known
+        one = (carrier < len(SPECIES)).float()
+        inputs[:, encoded], inputs[:, encoded + num_types] = (
+            torch.log1p(one).bfloat16(),
+            (one / _COUNT_SCALE).bfloat16(),
+        )
+        outputs = {
+            int(s): (weight[k].bfloat16(), bias[k])
+            for (_, rows), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True)
+            for k, s in enumerate(rows)
+        }
+        firsts = torch.cat([self.first[:, :encoded], self.first[:, encoded:] * self.mask], 1).bfloat16()
+        seconds = self.second.bfloat16()
+        inputs[:, start : start + 2] = self._columns(left).bfloat16()
+        inputs[:, start + 2 : encoded] = (need / _CONTENT_SCALE).bfloat16()
+        for kind in ORDER[:-1]:
+            number = None if missing is None else _forced(kind, need)
+            if number is None:
+                x = silu(inputs @ firsts[kind] + self.first_bias[kind].bfloat16())
+                x = silu(x @ seconds[kind] + self.second_bias[kind].bfloat16())
+                weight, bias = outputs[kind]
+                number = draw(_count_log_probs((x @ weight).float() + bias, left, -1))
+            else:
+                good = good & (number >= 0) & (number <= left)
+                number = number.clamp(min=0).minimum(left)
+            some = torch.nonzero(number)[:, 0]
+            if len(some) == 0:
+                continue
+            if kind <= NUM_GROUPS:
+                self._fill_group(kind - 1, first, need, number, counts, draw)
+            else:
+                counts[some, int(TYPE_SPECIES[kind])] += number[some]
+                need = need - number[:, None] * table[int(TYPE_SPECIES[kind])]
+            left = left - number
+            inputs[:, start : start + 2] = self._columns(left).bfloat16()
+            inputs[:, start + 2 : encoded] = (need / _CONTENT_SCALE).bfloat16()
+            inputs[some, encoded + kind] = torch.log1p(number[some].float()).bfloat16()
+            inputs[some, encoded + num_types + kind] = (number[some] / _COUNT_SCALE).bfloat16()
+        counts[:, int(TYPE_SPECIES[_PI0])] += left
+        if missing is not None:
+            good = good & (need == 0).all(-1)
+        return counts[:, :-1], carrier, good
+
+    def _fill_group(
+        self, group: int, first: Tensor, need: Tensor, number: Tensor, counts: Tensor, draw: object
+    ) -> None:
+        """Draw the species of the tokens of a group, and add them to ``counts``; ``need`` is changed in place."""
+        assert callable(draw)
+        table = torch.from_numpy(CONTENT)
+        some = torch.nonzero(number)[:, 0]
+        rows = torch.repeat_interleave(some, number[some])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            species = draw(self._composition(first[rows], need[rows], group))
+        counts.index_put_((rows, species), torch.ones(len(rows), dtype=torch.long), accumulate=True)
+        need.index_add_(0, rows, -table[species])
+
+
+def least_masses(counts: Ints) -> NDArray[np.float64]:
+    """Return the sums of the tokens' least masses (N,) in GeV for counts of the species (N, S)."""
+    return np.asarray(counts @ MIN_MASS)

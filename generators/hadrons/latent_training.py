@@ -1,0 +1,127 @@
+"""Training of the latent model: half of the sets know their opposite hemisphere, half do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from generators.hadrons.counts import NUM_SIDE, least_masses
+from generators.hadrons.latent import MASS, NUM_TOTAL, RECOIL, Latent, LatentModel, side_of, total_features
+from generators.hadrons.tokens import TokenSample, parton_energy
+from generators.training.loop import FitResult, TrainingConfig, fit
+
+
+@dataclass(frozen=True)
+class LatentTraining:
+    """How the latent model is trained: token sets in a step, sizes of the networks, length and rates."""
+
+    batch_size: int = 2048
+    network: dict[str, int] = field(default_factory=dict)
+    loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
+
+
+class _LatentRows:
+    """The latents of a sample of pairs, alone and given their opposite sets; the features of sets without a degree of
+    freedom (a single token has no mass of its own) are noise, so that the flows learn nothing from them.
+    """
+
+    def __init__(self, model: LatentModel, sample: TokenSample, seed: int) -> None:
+        opposite = np.arange(len(sample)) ^ 1
+        alone = Latent.of(sample)
+        least = least_masses(alone.counts)
+        paired = total_features(alone.total, least, parton_energy(sample.flavour, sample.pt), least[opposite])
+        rng = np.random.default_rng(seed)
+        single = alone.counts.sum(-1) == 1
+        features = []
+        for values in (alone.features, np.concatenate([paired, alone.extras], -1)):
+            for column, rows in ((MASS, single), (RECOIL, single[opposite])):
+                x = values[:, column]
+                x[rows] = rng.normal(x[~rows].mean(), x[~rows].std(), int(rows.sum()))
+            features.append(torch.from_numpy(values).float())
+        self.features = features
+        self.counts = torch.from_numpy(alone.counts.astype(np.uint8))
+        self.carrier = torch.from_numpy(alone.carrier)
+        self.content = torch.from_numpy(alone.content.astype(np.int8))
+        self.condition = model.condition(sample.flavour, sample.pt, sample.scale)
+        self.side = torch.from_numpy(side_of(alone.content, alone.counts[opposite]).astype(np.float32))
+
+    def batch(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Return what :meth:`LatentModel.loss` takes; every other row, at random, knows its opposite set."""
+        second = torch.from_numpy(rng.random(len(rows)) < 0.5)
+        condition = self.condition[rows].clone()
+        condition[:, -NUM_SIDE:] = torch.where(second[:, None], self.side[rows], 0.0)
+        features = torch.where(second[:, None], self.features[1][rows], self.features[0][rows])
+        missing = torch.where(second[:, None], self.content[rows].long(), 0)
+        return condition, self.counts[rows].long(), self.carrier[rows], features, missing, second
+
+
+def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
+    """Train p(z | parton); the checkpoint with the best likelihood of the held-out sets is kept.
+
+    The last tenth of the sample, 20,000 sets at most, is held out. A run in ``run_dir`` is resumed.
+    """
+    rows = _LatentRows(model, sample, seed)
+    model.set_scales(rows.features[0][: _num_training(sample)])
+    return _fit(model, rows, sample, config, seed, run_dir)
+
+
+class _Extras(nn.Module):
+    """The extras of a latent model, whose other parts are given."""
+
+    def __init__(self, model: LatentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """Compute the mean negative log-likelihood of the extras: see :meth:`LatentModel.loss`."""
+        condition, counts, carrier, features, _, _ = batch
+        return -self.model.extras_log_prob(condition, counts, carrier, features).mean()
+
+
+def fit_extras(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
+    """Train the extras of a latent model whose other parts are trained, and leave these as they are.
+
+    See :func:`fit_latent`.
+    """
+    rows = _LatentRows(model, sample, seed)
+    model.extras_flow.set_scales(rows.features[0][: _num_training(sample), NUM_TOTAL:])
+    model.requires_grad_(False)
+    model.extras_flow.requires_grad_(True)
+    result = _fit(_Extras(model), rows, sample, config, seed, run_dir)
+    model.requires_grad_(True)
+    return result
+
+
+def _num_training(sample: TokenSample) -> int:
+    """Return how many sets are not held out."""
+    return len(sample) - min(20_000, len(sample) // 10)
+
+
+def _fit(
+    model: LatentModel | _Extras,
+    rows: _LatentRows,
+    sample: TokenSample,
+    config: LatentTraining,
+    seed: int,
+    run_dir: Path,
+) -> FitResult:
+    """Train a model on random rows, and keep the checkpoint with the best loss of those held out."""
+    num_training = _num_training(sample)
+
+    def batch(step: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, step]))
+        return rows.batch(torch.from_numpy(rng.integers(0, num_training, config.batch_size)), rng)
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        assert isinstance(module, LatentModel | _Extras)
+        rng = np.random.default_rng(seed)
+        with torch.no_grad():
+            losses = module.loss(rows.batch(torch.arange(num_training, len(sample)), rng))
+        losses = losses if isinstance(losses, dict) else {"loss": losses}
+        return {name: float(value) for name, value in losses.items()}
+
+    return fit(model, batch, config.loop, run_dir, validate=validate, select="loss")

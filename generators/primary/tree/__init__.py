@@ -1,1 +1,0 @@
-"""The autoregressive tree of two-body splittings, with an explicit likelihood."""

@@ -1,0 +1,171 @@
+"""Losses, their weightings, and problems: right values, and what they say of bad input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from fastsim.blocks.block import Block
+from fastsim.blocks.chain import Chain
+from fastsim.blocks.losses import Loss, auc, auc_error
+from fastsim.blocks.problem import Joint, Problem, tensors
+from fastsim.blocks.weighting import WEIGHTINGS, DynamicAverage, GradNorm, Uncertainty, weighting
+from fastsim.errors import PipelineError
+
+
+class Scale(nn.Module):
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+class Logarithm(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.log()
+
+
+def problem(**changes: Any) -> Problem:
+    x = torch.linspace(-1.0, 1.0, 40)
+    data = {
+        name: tensors({"x": x.numpy(), "two_x": 2 * x.numpy(), "up": (x > 0).numpy()}, name)
+        for name in ("train", "validation", "test")
+    }
+    chain = Chain(
+        [Block(Scale(), {"x": ()}, {"y": ()}, name="first"), Block(Scale(3.0), {"y": ()}, {"z": ()}, name="second")]
+    )
+    losses = (Loss("y", "mean-square", "y", "two_x"), Loss("z", "binary-cross-entropy", "z", "up", weight=0.5))
+    values = {"chain": chain, "data": data, "losses": losses, "figure": Loss("f", "auc", "z", "up"), "batch_size": 8}
+    return Problem(**{**values, **changes})
+
+
+def test_joint_loss_is_the_weighted_sum() -> None:
+    made = problem()
+    batch = made.batch(0)
+    parts = Joint(made).loss(batch)
+    y = batch["x"]
+    expected = (y - 2 * y).square().mean() + 0.5 * nn.functional.binary_cross_entropy_with_logits(
+        3 * y, batch["up"].float()
+    )
+    torch.testing.assert_close(parts["loss"].detach(), expected)
+    assert parts["weight/y"] == 1.0 and set(batch.keys()) == {"x", "two_x", "up"}
+
+
+def test_batches_show_each_event_once_an_epoch_and_depend_on_the_step_alone() -> None:
+    made = problem()
+    epoch = torch.cat([made.batch(step)["x"] for step in range(5)])
+    torch.testing.assert_close(epoch.sort().values, made.data["train"]["x"])
+    assert torch.equal(made.batch(7)["x"], problem().batch(7)["x"])
+    assert not torch.equal(made.batch(5)["x"], made.batch(0)["x"])
+    assert not torch.equal(problem(seed=1).batch(0)["x"], made.batch(0)["x"])
+
+
+def test_auc_and_its_error_against_resampling() -> None:
+    rng = torch.Generator().manual_seed(1)
+    signal, background = torch.randn(400, generator=rng) + 1.0, torch.randn(500, generator=rng)
+    output = torch.cat([signal, background])
+    target = torch.cat([torch.ones(400), torch.zeros(500)])
+    direct = (signal[:, None] > background).double().mean()
+    torch.testing.assert_close(auc(output, target), direct)
+    assert abs(float(direct) - 0.5 * (1 + math.erf(0.5))) < 4 * auc_error(output, target)
+    draws = []
+    for _ in range(300):
+        one, two = torch.randint(400, (400,), generator=rng), torch.randint(500, (500,), generator=rng)
+        draws.append((signal[one][:, None] > background[two]).double().mean())
+    assert auc_error(output, target) == pytest.approx(float(torch.stack(draws).std()), rel=0.15)
+    assert float(auc(torch.ones(4), torch.tensor([0, 1, 0, 1]))) == 0.5
+
+
+def test_uncertainty_weights_settle_at_the_losses() -> None:
+    """For constant losses the minimum over s_i is at exp(s_i) = L_i."""
+    module = Uncertainty(2)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.2)
+    losses = torch.tensor([0.25, 4.0])
+    for _ in range(300):
+        optimizer.zero_grad()
+        module(losses, []).backward()
+        optimizer.step()
+    torch.testing.assert_close(module.log_variance.exp().detach(), losses, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(module.weights(), 0.5 / losses, rtol=1e-3, atol=1e-3)
+
+
+def test_gradnorm_makes_gradients_alike() -> None:
+    """Losses 10 w and w fall alike: the weights settle where 10 w_1 = w_2, with w_1 + w_2 = 2."""
+    module = GradNorm(2)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.02)
+    shared = nn.Parameter(torch.ones(()))
+    for _ in range(500):
+        optimizer.zero_grad()
+        total = module(torch.stack([10.0 * shared, shared]), [shared])
+        total.backward()
+        optimizer.step()
+    weights = module.weights()
+    assert weights.sum().item() == pytest.approx(2.0)
+    assert (10 * weights[0] / weights[1]).item() == pytest.approx(1.0, abs=0.1)
+    assert shared.grad is not None  # the sum of losses still reaches what they share
+
+
+def test_dynamic_average_raises_what_falls_slowly() -> None:
+    module = DynamicAverage(2, window=2, temperature=2.0)
+    for value in (1.0, 1.0, 0.5, 0.5):
+        module(torch.tensor([1.0, value]), [])
+    rates = torch.tensor([1.0, 0.5])
+    torch.testing.assert_close(module.weights(), 2 * (rates / 2).softmax(0))
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_every_weighting_trains_a_chain_to_its_answer(name: str) -> None:
+    made = problem(weighting=name)
+    joint = Joint(made)
+    optimizer = torch.optim.Adam(joint.parameters(), lr=0.03)
+    for step in range(300):
+        optimizer.zero_grad()
+        joint.loss(made.batch(step))["loss"].backward()
+        optimizer.step()
+    first = next(made.chain.parameters())
+    assert first.item() == pytest.approx(2.0, abs=0.15)
+    assert made.value("test")[0] == 1.0
+
+
+def test_a_loss_that_is_not_finite_names_the_block() -> None:
+    chain = Chain(
+        [Block(Scale(), {"x": ()}, {"y": ()}, name="scale"), Block(Logarithm(), {"y": ()}, {"z": ()}, name="log")]
+    )
+    made = problem(chain=chain)
+    with pytest.raises(PipelineError, match="loss 'z' is nan: block 'log' is the first to give what is not finite"):
+        Joint(made).loss(made.batch(0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"losses": ()}, "there are no losses"),
+        ({"losses": (Loss("l", "mean-square", "nothing", "x"),)}, "no block of 'chain' gives 'nothing'"),
+        ({"losses": (Loss("l", "auc", "z", "up"),)}, "loss 'l': auc is a figure of merit, not a loss"),
+        ({"weighting": "fair"}, "unknown weighting 'fair': there are fixed, uncertainty, gradnorm, dynamic-average"),
+        ({"data": {"train": TensorDict({"x": torch.ones(3)}, [3])}}, "the data has no 'validation'"),
+    ],
+)
+def test_bad_problems_are_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(PipelineError) as error:
+        problem(**changes)
+    assert message in str(error.value)
+
+
+def test_bad_losses_and_data_are_one_line() -> None:
+    with pytest.raises(PipelineError, match="loss 'l': unknown kind 'square'"):
+        Loss("l", "square", "a", "b")
+    with pytest.raises(PipelineError, match=r"loss 'l': 'a' has shape \(3, 2\), 'b' \(3,\)"):
+        Loss("l", "mean-square", "a", "b")({"a": torch.ones(3, 2), "b": torch.ones(3)})
+    with pytest.raises(PipelineError, match="data 'train': arrays of one length"):
+        tensors({"a": [1.0, 2.0], "b": [1.0]}, "data 'train'")
+    with pytest.raises(PipelineError, match="needs events of both kinds"):
+        auc(torch.ones(3), torch.ones(3))
+    assert weighting("fixed", 2).weights().tolist() == [1.0, 1.0]
