@@ -391,7 +391,7 @@ def _refuse(given: Input, source: HadronSource | None, collisions: Collisions) -
         raise FastsimError(f"{name}: whole collisions and pile-up are made from the events of an LHE file")
     if source is not None and source.tau0_max != TAU0_MAX:
         raise FastsimError(
-            f"tau0_max={source.tau0_max:g} mm: whole collisions and pile-up have the stable particles of {TAU0_MAX:g} mm"
+            f"tau0_max={source.tau0_max:g} mm: whole collisions and pile-up are made for {TAU0_MAX:g} mm"
         )
 
 
