@@ -163,7 +163,7 @@ def hadron_stages(
         FastsimError: if a latent is asked for and the source has none, or the output cannot hold it.
     """
     check_record(record)
-    _refuse_gun(given, collisions)
+    _refuse(given, source, collisions)
     if isinstance(given, GunInput):
         if latent and not os.fspath(output).lower().endswith(HDF5_ENDINGS):
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
@@ -283,7 +283,7 @@ def cell_stages(
             f"{name}: the step calorimeter alone takes events with hadrons from a file whose ending names its "
             "format: HepMC .hepmc3 or .hepmc (also .gz .bz2 .xz .zst of them), HDF5 .h5, ROOT .root"
         )
-    _refuse_gun(given, collisions)
+    _refuse(given, source, collisions)
     step: Step | None = None
     of_run: StepOfRun | None = None
     if source is not None and collisions.any:
@@ -379,11 +379,20 @@ def _with_geant4_workers(options: RunOptions, main: ShowerSource, fallback: Show
     return options.replace(workers=0, threads=1) if main.owns_processes else options.replace(workers=0)
 
 
-def _refuse_gun(given: Input, collisions: Collisions) -> None:
-    """Raise FastsimError if whole collisions or pile-up are asked of what is no event of a collider."""
-    if collisions.any and not isinstance(given, LheInput):
+def _refuse(given: Input, source: HadronSource | None, collisions: Collisions) -> None:
+    """Raise FastsimError if whole collisions or pile-up are asked of what is no event of a collider.
+
+    Nor can they have other stable particles than those that Pythia's libraries are made with.
+    """
+    if not collisions.any:
+        return
+    if not isinstance(given, LheInput):
         name = given.path if isinstance(given, EventFileInput) else "a gun"
         raise FastsimError(f"{name}: whole collisions and pile-up are made from the events of an LHE file")
+    if source is not None and source.tau0_max != TAU0_MAX:
+        raise FastsimError(
+            f"tau0_max={source.tau0_max:g} mm: whole collisions and pile-up are made for {TAU0_MAX:g} mm"
+        )
 
 
 def _with_collisions(steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int) -> StepOfRun:

@@ -149,6 +149,7 @@ def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pil
         ({"pileup": 2.0, "beam_spot": -3.0}, "beam_spot=-3 mm"),
         ({"event": "full", "rest": tmp_path / "no.h5"}, "fastsim library rests"),
         ({"pileup": 2.0, "pileup_events": tmp_path / "no.h5"}, "no such file"),
+        ({"event": "full", "tau0_max": 1000.0}, "tau0_max=1000 mm"),
         ({"event": "full", "steps": "calorimeter"}, "need partons"),
     ):
         with pytest.raises(FastsimError, match=message):

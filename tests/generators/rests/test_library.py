@@ -11,6 +11,7 @@ import pytest
 from fastsim.errors import FastsimError, OutOfDomain, OutputError, WeightsError
 from fastsim.event import RunInfo
 from fastsim.event.kinematics import pt
+from fastsim.formats import hdf5, lhe
 from fastsim.registry import make_rests
 from generators.rests.conditions import JETS, Conditions
 from generators.rests.library import RestLibrary
@@ -84,8 +85,7 @@ def test_bad_cards_and_files_are_refused_in_a_line(tmp_path: Path, examples: Pat
     with pytest.raises(WeightsError, match="fastsim library rests"):
         RestLibrary(tmp_path / "no.h5")
     other = tmp_path / "other.h5"
-    import fastsim
-
-    fastsim.generate("flavour=u pt=100 num=10", other, model="pythia")
+    with hdf5.EventWriter(other, RunInfo()) as writer:
+        writer.write(next(lhe.read(examples / "pp_dijet.lhe.gz", num_events=5)[1]))
     with pytest.raises(WeightsError, match="fastsim library rests"):
         RestLibrary(other)
