@@ -100,11 +100,11 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
         table[last] = value
     values = {"name": Path(path).stem, "seed": 0, "search": {}, "training": {}, **values}
     _check(values, "", place, ("data", "blocks", "losses", "figure"))
-    for table in ("training", "search", "figure"):
-        _check(values[table], table, f"{place}: [{table}]", _KEYS[table] if table == "figure" else ())
-    for table in ("blocks", "losses"):
-        if not isinstance(values[table], dict) or not values[table]:
-            raise PipelineError(f"{place}: [{table}] is empty")
+    for name in ("training", "search", "figure"):
+        _check(values[name], name, f"{place}: [{name}]", _KEYS[name] if name == "figure" else ())
+    for name in ("blocks", "losses"):
+        if not isinstance(values[name], dict) or not values[name]:
+            raise PipelineError(f"{place}: [{name}] is empty")
     for name, loss in values["losses"].items():
         _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of", "against"))
     for name, block in values["blocks"].items():
