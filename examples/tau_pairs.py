@@ -197,8 +197,7 @@ def write(path: Path, num: int, seed: int) -> None:
     """Write about ``num`` events, half of each kind, to an HDF5 file."""
     import h5py
 
-    z, h = (make(label, num // 2, seed) for label in (0, 1))
-    arrays = matched(z, h, np.random.default_rng(seed))
+    arrays = matched(make(0, num // 2, seed), make(1, num // 2, seed), np.random.default_rng(seed))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w") as file:

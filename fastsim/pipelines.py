@@ -290,7 +290,7 @@ class TrainCandidates:
                     total, batch = 0.0, problem.data[VALIDATION]
                     results = model.chain(batch[:4096].clone(recurse=False))
                     for loss in model.losses:
-                        total += float((loss.weight * loss(results)).detach())
+                        total += float(loss.weight * loss(results).detach())
                     return {"validation": total}
 
                 fit(Joint(problem, names), steps, f"pretrain-{block.name}", own_losses, done)

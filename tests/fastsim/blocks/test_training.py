@@ -127,7 +127,7 @@ def test_every_weighting_trains_a_chain_to_its_answer(name: str) -> None:
     optimizer = torch.optim.Adam(joint.parameters(), lr=0.03)
     for step in range(300):
         optimizer.zero_grad()
-        torch.autograd.backward(joint.loss(made.batch(step))["loss"])
+        joint.loss(made.batch(step))["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     first = next(made.chain.parameters())
     # the second loss would have it larger: how much it gets is what the weightings differ in
