@@ -307,7 +307,6 @@ class TrainCandidates:
 
 def flops(problem: Problem) -> float:
     """Count the floating-point operations of matrix products, in the chain of a problem, an event."""
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from fastsim.blocks.problem import VALIDATION
@@ -315,7 +314,7 @@ def flops(problem: Problem) -> float:
     batch = problem.data[VALIDATION][:64].clone(recurse=False)
     counter = FlopCounterMode(display=False)
     problem.chain.eval()
-    with counter, torch.no_grad():
+    with counter:  # with gradients: the counter fails on views of parameters without them
         problem.chain(batch)
     return float(counter.get_total_flops()) / len(batch)
 
