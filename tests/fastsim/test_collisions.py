@@ -18,7 +18,7 @@ from fastsim.production.verify import verify
 from fastsim.registry import make_minimum_bias
 from tests.helpers.events import event, file
 
-MODEL = "hadron-tree-small"
+MODEL = "hadron-tree"
 
 
 @pytest.fixture(scope="module")

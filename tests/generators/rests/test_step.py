@@ -19,7 +19,7 @@ from generators.rests.step import AddRest, beam_momentum
 
 def hard_events(path: Path, num: int) -> tuple[RunInfo, HardEvents]:
     run, batches = lhe.read(path, num_events=num)
-    return run, fastsim.hadron_pipeline("hadron-tree-small").step(next(iter(batches)), rng=1)
+    return run, fastsim.hadron_pipeline("hadron-tree").step(next(iter(batches)), rng=1)
 
 
 def check_beams(events: HardEvents, run: RunInfo) -> None:
