@@ -5,6 +5,7 @@ docs/how-to/pipelines.md lists what the file says.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -314,9 +315,11 @@ def flops(problem: Problem) -> float:
 
     batch = problem.data[VALIDATION][:64].clone(recurse=False)
     counter = FlopCounterMode(display=False)
-    problem.chain.eval()
+    chain = copy.deepcopy(problem.chain).eval()
+    # torch's counter takes a parameter that is an operand of a view, such as a class token, for one that has a gradient
+    chain.requires_grad_(False)
     with counter, torch.no_grad():
-        problem.chain(batch)
+        chain(batch)
     return float(counter.get_total_flops()) / len(batch)
 
 
