@@ -5,6 +5,7 @@ docs/how-to/pipelines.md lists what the file says.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -307,15 +308,18 @@ class TrainCandidates:
 
 def flops(problem: Problem) -> float:
     """Count the floating-point operations of matrix products, in the chain of a problem, an event."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from fastsim.blocks.problem import VALIDATION
 
     batch = problem.data[VALIDATION][:64].clone(recurse=False)
     counter = FlopCounterMode(display=False)
-    problem.chain.eval()
-    with counter:  # with gradients: the counter fails on views of parameters without them
-        problem.chain(batch)
+    chain = copy.deepcopy(problem.chain).eval()
+    # torch's counter takes a parameter that is an operand of a view, such as a class token, for one that has a gradient
+    chain.requires_grad_(False)
+    with counter, torch.no_grad():
+        chain(batch)
     return float(counter.get_total_flops()) / len(batch)
 
 

@@ -239,3 +239,23 @@ def test_mistakes_on_the_command_line(folder: Path, capsys: pytest.CaptureFixtur
     Path("bad.toml").write_text("a = ")
     assert main(["pipeline", "show", "bad.toml"]) == 1
     assert "bad.toml: cannot be read as TOML" in capsys.readouterr().err
+
+
+def test_flops_of_a_linear_map_and_of_a_class_token() -> None:
+    from fastsim.blocks.block import Block
+    from fastsim.blocks.chain import Chain
+    from fastsim.blocks.losses import Loss
+    from fastsim.blocks.problem import Problem, tensors
+
+    num, size = 8, 5
+    arrays = {"features": np.ones((num, size, 3)), "mask": np.ones((num, size), bool), "p4": np.ones((num, size, 4))}
+    data = {split: tensors({**arrays, "y": np.arange(num) % 2}, split) for split in ("train", "validation", "test")}
+    inputs: dict[str, Any] = {"features": ("n", 3), "mask": ("n",), "p4": ("n", 4)}
+    transformer = Block("particle-transformer", inputs, {"logit": ()}, name="t", options={"width": 8})
+    linear = Block("mlp", {"logit": ()}, {"z": (2,)}, name="l", options={"num_layers": 0})
+    figure = Loss("f", "auc", "logit", "y")
+    losses = (Loss("b", "binary-cross-entropy", "logit", "y"),)
+    alone = pipelines.flops(Problem(Chain([transformer]), data, losses, figure))
+    both = pipelines.flops(Problem(Chain([transformer, linear]), data, losses, figure))
+    assert both - alone == 2 * 1 * 2 and alone > 1000
+    assert all(parameter.requires_grad for parameter in transformer.parameters())
