@@ -17,7 +17,7 @@ from fastsim.blocks.steps import identity, is_own, load_step
 from fastsim.detector.detector import load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
-from fastsim.event import HardEvents
+from fastsim.event import HardEvents, RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.production.event_run import Stages
 from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
@@ -395,14 +395,21 @@ def _refuse(given: Input, source: HadronSource | None, collisions: Collisions) -
         )
 
 
-def _with_collisions(steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int) -> StepOfRun:
+def _with_collisions(
+    given: Input, steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int
+) -> StepOfRun:
     """Return what makes the Steps from partons to whole collisions once the beams are known."""
-    return lambda run: Pipeline([*steps, *registry.collision_steps(run, collisions, workers=workers), *last])
+    source = given.paths[0] if given.rereadable and given.paths else None
+
+    def step(run: RunInfo) -> Step:
+        return Pipeline([*steps, *registry.collision_steps(run, collisions, source=source, workers=workers), *last])
+
+    return step
 
 
 def _collision_provenance(collisions: Collisions) -> dict[str, str]:
     """Return the facts in an output about what its events hold besides the hadrons of the hard partons."""
-    values = {}
+    values: dict[str, str] = {}
     if collisions.event == WHOLE:
         values |= {"events": WHOLE, "rest": _file_name(collisions.rest, "library")}
     if collisions.pileup:

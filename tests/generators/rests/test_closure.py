@@ -26,8 +26,10 @@ def rest(rng: np.random.Generator, hard: np.ndarray) -> Rests:  # type: ignore[t
     mother = np.concatenate([np.full(30, -1), [0, 0]])
     vertex = np.zeros((32, 4))
     vertex[30:] = 2.0 * decayed / 0.5
-    history = History(Decayed([0, 1], [310], decayed[None], [-1], np.zeros((1, 4))), mother, vertex)
-    particles = ParticleSet([0, 32], np.full(32, 211), finals, history)
+    history = History(
+        Decayed(np.array([0, 1]), np.array([310]), decayed[None], np.array([-1]), np.zeros((1, 4))), mother, vertex
+    )
+    particles = ParticleSet(np.array([0, 32]), np.full(32, 211), finals, history)
     recoil = hard.copy()
     recoil[1:3] = -particles.sums()[0, 1:3]
     return Rests(particles, on_shell(recoil[None], mass(hard[None])))
@@ -64,9 +66,9 @@ def test_a_hard_process_without_room_is_refused(rng: np.random.Generator) -> Non
 
 def test_hard_processes_follow_their_recoil(rng: np.random.Generator) -> None:
     p4 = on_shell(rng.normal(0, 20, (6, 4)), np.full(6, 0.14))
-    decayed = Decayed([0, 1, 1], [511], p4[:1], [-1], np.zeros((1, 4)))
+    decayed = Decayed(np.array([0, 1, 1]), np.array([511]), p4[:1], np.array([-1]), np.zeros((1, 4)))
     history = History(decayed, np.array([0, -1, -1, -1, -1, -1]), 3.0 * p4)
-    sets = ParticleSet([0, 3, 6], np.full(6, 211), p4, history)
+    sets = ParticleSet(np.array([0, 3, 6]), np.full(6, 211), p4, history)
     before = sets.sums()
     after = on_shell(before + rng.normal(0, 10, (2, 4)), mass(before))
     moved = follow(sets, before, after)

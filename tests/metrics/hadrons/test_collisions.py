@@ -14,7 +14,8 @@ def events(*rows: list[tuple[int, float, float, float]]) -> ParticleSet:
     """Return events of particles (PDG id, pT, eta, phi)."""
     flat = [row for event in rows for row in event]
     ids = np.array([row[0] for row in flat])
-    p4 = p4_from_pt_eta_phi_m(*np.array([row[1:] for row in flat]).T, masses(ids))
+    pt, eta, phi = np.array([row[1:] for row in flat]).T
+    p4 = p4_from_pt_eta_phi_m(pt, eta, phi, masses(ids))
     return ParticleSet(np.cumsum([0, *map(len, rows)]), ids, p4)
 
 
