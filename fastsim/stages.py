@@ -192,7 +192,7 @@ def hadron_stages(
             **_collision_settings(collisions),
             **own.settings,
         },
-        of_run=_with_collisions([*own.before, *steps], collisions, last, workers) if collisions.any else None,
+        of_run=_with_collisions(given, [*own.before, *steps], collisions, last, workers) if collisions.any else None,
     )
 
 
@@ -287,7 +287,7 @@ def cell_stages(
     step: Step | None = None
     of_run: StepOfRun | None = None
     if source is not None and collisions.any:
-        of_run = _with_collisions([*own.before, *registry.hadron_steps(source)], collisions, [], options.workers)
+        of_run = _with_collisions(given, [*own.before, *registry.hadron_steps(source)], collisions, [], options.workers)
     elif source is not None:
         sets = isinstance(given, GunInput)
         hadron_steps = [registry.gun_step(source)] if sets else registry.hadron_steps(source)

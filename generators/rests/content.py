@@ -9,6 +9,7 @@ to remove one kind as to add it, so that their numbers stay what they are on ave
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,8 @@ def shift_content(
     outer = np.abs(rapidity(particles.p4[candidates])) > CENTRAL
     left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
     left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
-    for remaining, table in zip(left, (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP), strict=True):
+    tables: tuple[Mapping[int, tuple[int, ...]], ...] = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
+    for remaining, table in zip(left, tables, strict=True):
         for _ in range(MAX_SHIFT):
             wanted = remaining > 0
             if not wanted.any():
@@ -81,6 +83,6 @@ def shift_content(
 def _balanced(weight: NDArray[np.float64], one: NDArray[np.bool_], index: Ints, size: int) -> NDArray[np.float64]:
     """Return weights (C,) scaled so that those of a mask and the others have the same sum in each of ``size`` sets."""
     sums = [np.bincount(index, weight * kind, minlength=size)[index] for kind in (one, ~one)]
-    total = np.where(one, *sums)
+    total = np.where(one, sums[0], sums[1])
     balanced: NDArray[np.float64] = np.where(total > 0, weight / np.where(total > 0, total, 1.0), 0.0)
     return balanced
