@@ -159,7 +159,7 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
         "features": features.astype(np.float32),
         "mask": np.arange(MAX_PARTICLES) < len(particles),
         "p4": p4_set.astype(np.float32),
-        "mass": np.float32(mass),  # type: ignore[dict-item]
+        "mass": np.float32(mass),
     }
 
 
@@ -197,7 +197,7 @@ def write(path: Path, num: int, seed: int) -> None:
     """Write about ``num`` events, half of each kind, to an HDF5 file."""
     import h5py
 
-    arrays = matched(*(make(label, num // 2, seed) for label in (0, 1)), np.random.default_rng(seed))
+    arrays = matched(make(0, num // 2, seed), make(1, num // 2, seed), np.random.default_rng(seed))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w") as file:

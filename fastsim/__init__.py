@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         showers,
         train,
     )
+    from fastsim.blocks.block import Block
+    from fastsim.blocks.chain import Chain
+    from fastsim.blocks.choice import Choice
     from fastsim.detector.incidents import Incidents
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
@@ -53,6 +56,9 @@ _HOMES = {
         "showers",
         "train",
     ),
+    "fastsim.blocks.block": ("Block",),
+    "fastsim.blocks.chain": ("Chain",),
+    "fastsim.blocks.choice": ("Choice",),
     "fastsim.errors": ("FastsimError",),
     "fastsim.event": ("HardEvents", "ParticleSet", "Partons"),
     "fastsim.event.gun": ("Gun",),
@@ -64,6 +70,9 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "Block",
+    "Chain",
+    "Choice",
     "Domain",
     "FastsimError",
     "Gun",

@@ -5,6 +5,7 @@ docs/how-to/pipelines.md lists what the file says.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -100,11 +101,11 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
         table[last] = value
     values = {"name": Path(path).stem, "seed": 0, "search": {}, "training": {}, **values}
     _check(values, "", place, ("data", "blocks", "losses", "figure"))
-    for table in ("training", "search", "figure"):
-        _check(values[table], table, f"{place}: [{table}]", _KEYS[table] if table == "figure" else ())
-    for table in ("blocks", "losses"):
-        if not isinstance(values[table], dict) or not values[table]:
-            raise PipelineError(f"{place}: [{table}] is empty")
+    for name in ("training", "search", "figure"):
+        _check(values[name], name, f"{place}: [{name}]", _KEYS[name] if name == "figure" else ())
+    for name in ("blocks", "losses"):
+        if not isinstance(values[name], dict) or not values[name]:
+            raise PipelineError(f"{place}: [{name}] is empty")
     for name, loss in values["losses"].items():
         _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of", "against"))
     for name, block in values["blocks"].items():
@@ -290,7 +291,7 @@ class TrainCandidates:
                     total, batch = 0.0, problem.data[VALIDATION]
                     results = model.chain(batch[:4096].clone(recurse=False))
                     for loss in model.losses:
-                        total += float(loss.weight * loss(results))
+                        total += float(loss.weight * loss(results).detach())
                     return {"validation": total}
 
                 fit(Joint(problem, names), steps, f"pretrain-{block.name}", own_losses, done)
@@ -314,9 +315,11 @@ def flops(problem: Problem) -> float:
 
     batch = problem.data[VALIDATION][:64].clone(recurse=False)
     counter = FlopCounterMode(display=False)
-    problem.chain.eval()
+    chain = copy.deepcopy(problem.chain).eval()
+    # torch's counter takes a parameter that is an operand of a view, such as a class token, for one that has a gradient
+    chain.requires_grad_(False)
     with counter, torch.no_grad():
-        problem.chain(batch)
+        chain(batch)
     return float(counter.get_total_flops()) / len(batch)
 
 

@@ -16,7 +16,7 @@ def text(chain: Chain) -> str:
     >>> print(text(Chain([regress], name="tau pairs")))
     tau pairs
       takes    visible (8)
-      regress: mlp (103 numbers)
+      regress: mlp (86 numbers)
         takes  visible (8)
         gives  taus (6)
     """

@@ -88,7 +88,7 @@ class CategoricalASNG:
         # the running sum of normalised gradients tells signal from noise
         beta = min(self.delta / np.sqrt(self.dimension), 1.0)
         self.signal = (1 - beta) * self.signal + np.sqrt(beta * (2 - beta)) * np.concatenate(scaled) / norm
-        self.gamma = (1 - beta) ** 2 * self.gamma + beta * (2 - beta)
+        self.gamma = float((1 - beta) ** 2 * self.gamma + beta * (2 - beta))
         grown = np.exp(beta * (float(self.signal @ self.signal) / self.alpha - self.gamma))
         self.delta = float(min(self.delta * grown, self.largest, np.sqrt(self.dimension)))
 

@@ -70,7 +70,7 @@ class DARTS(Supernet):
 
         alphas = list(self.alphas.values())
         if self.order == 1:
-            found = grad(loss(validation)(), alphas)
+            found = list(grad(loss(validation)(), alphas))
         else:
             weights = [p for p in self.joint.parameters() if p.requires_grad]
             rate = self.optimizer.param_groups[0]["lr"]

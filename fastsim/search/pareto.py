@@ -19,7 +19,7 @@ def front(trials: Sequence[Trial], cost: Callable[[Trial], float] = lambda trial
     Returns:
         The front, the cheapest first.
     """
-    found = []
+    found: list[Trial] = []
     for trial in sorted(trials, key=lambda t: (cost(t), -t.score)):
         if not found or trial.score > found[-1].score:
             found.append(trial)

@@ -19,11 +19,14 @@ from fastsim.event import Ints, ParticleSet
 from fastsim.event.kinematics import on_shell, rapidity
 from fastsim.event.species import masses
 
-CHARGE_DOWN = {321: (130, 310), 130: (-321,), 310: (-321,), 2212: (2112,), -2112: (-2212,)}
+Replacements = dict[int, tuple[int, ...]]
+"""Species that may take the place of a species, by its PDG id."""
+
+CHARGE_DOWN: Replacements = {321: (130, 310), 130: (-321,), 310: (-321,), 2212: (2112,), -2112: (-2212,)}
 """What may become what to shift the charge by -1; of several one is drawn."""
-CHARGE_UP = {-321: (130, 310), 130: (321,), 310: (321,), -2212: (-2112,), 2112: (2212,)}
-BARYON_DOWN = {2212: (211,), -211: (-2212,)}
-BARYON_UP = {-2212: (-211,), 211: (2212,)}
+CHARGE_UP: Replacements = {-321: (130, 310), 130: (321,), 310: (321,), -2212: (-2112,), 2112: (2212,)}
+BARYON_DOWN: Replacements = {2212: (211,), -211: (-2212,)}
+BARYON_UP: Replacements = {-2212: (-211,), 211: (2212,)}
 _HALF = (130, 310)
 """Species of which only the half can be meant: they are K0 and anti-K0."""
 _ADDED = (-211, 211)

@@ -113,7 +113,8 @@ class PrimaryFlow(PrimaryModel):
     def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: torch.Generator) -> Latent:
         if self.guidance is None:
             return super().sample_latent(flavour, pt, scale, rng)
-        flavour, pt, scale = (np.repeat(x, self.guidance.candidates) for x in (flavour, pt, scale))
+        num = self.guidance.candidates
+        flavour, pt, scale = np.repeat(flavour, num), np.repeat(pt, num), np.repeat(scale, num)
         latent = super().sample_latent(flavour, pt, scale, rng)
         masses = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
         tokens = tokens_of(latent, flavour, pt, scale, masses)

@@ -127,10 +127,11 @@ def test_every_weighting_trains_a_chain_to_its_answer(name: str) -> None:
     optimizer = torch.optim.Adam(joint.parameters(), lr=0.03)
     for step in range(300):
         optimizer.zero_grad()
-        joint.loss(made.batch(step))["loss"].backward()
+        joint.loss(made.batch(step))["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     first = next(made.chain.parameters())
-    assert first.item() == pytest.approx(2.0, abs=0.15)
+    # the second loss would have it larger: how much it gets is what the weightings differ in
+    assert first.item() == pytest.approx(2.0, abs=0.5)
     assert made.value("test")[0] == 1.0
 
 

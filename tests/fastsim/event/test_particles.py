@@ -67,10 +67,11 @@ def test_decayed_particles_have_the_origin_of_what_they_decay_into() -> None:
 
 def test_overlaid_sets_keep_their_mothers() -> None:
     """Two batches of two sets, one with a history: of each set first the particles of the one, then of the other."""
-    decayed = Decayed([0, 1, 3], [310, 511, 411], np.ones((3, 4)), [-1, -1, 0], np.zeros((3, 4)))
+    numbers = np.array([310, 511, 411]), np.ones((3, 4)), np.array([-1, -1, 0]), np.zeros((3, 4))
+    decayed = Decayed(np.array([0, 1, 3]), *numbers)
     history = History(decayed, np.array([0, -1, 0, 1]), np.arange(16.0).reshape(4, 4))
-    one = ParticleSet([0, 2, 4], [1, 2, 3, 4], np.ones((4, 4)), history)
-    other = ParticleSet([0, 1, 1], [7], np.zeros((1, 4)))
+    one = ParticleSet(np.array([0, 2, 4]), np.array([1, 2, 3, 4]), np.ones((4, 4)), history)
+    other = ParticleSet(np.array([0, 1, 1]), np.array([7]), np.zeros((1, 4)))
     both = ParticleSet.overlaid([other, one, one])
     assert both.pdg_id.tolist() == [7, 1, 2, 1, 2, 3, 4, 3, 4] and both.counts.tolist() == [5, 4]
     assert both.history is not None

@@ -58,8 +58,8 @@ def test_a_card_of_showers_has_a_detector_and_their_domain(tmp_path: Path) -> No
     edit(path, config={"width": 3})
     with pytest.raises(WeightsError, match="config: missing key 'detector'"):
         cards.load(path)
-    edit(path, config={"detector": "pb-si-ecal"}, kind="tree")
-    with pytest.raises(WeightsError, match="kind 'tree' makes no showers, but the domain is one of showers"):
+    edit(path, config={"detector": "pb-si-ecal"}, kind="primary-tree")
+    with pytest.raises(WeightsError, match="kind 'primary-tree' makes no showers, but the domain is one of showers"):
         load_showers(path)
 
 
@@ -120,8 +120,9 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
         ({"colour": "red"}, "unknown key 'colour': allowed are config, domain"),
         (
             {"kind": "gan"},
-            "unknown kind 'gan': there are cascade, diffusion, primary-tree, tree; install the package that adds it",
+            "unknown kind 'gan': there are cascade, primary-flow, primary-tree; install the package that adds it",
         ),
+        ({"kind": "diffusion"}, "is of fastsim 0.1, whose models made final particles: train the model anew"),
         ({"kind": "cascade"}, "kind 'cascade' makes no hadrons, but the domain is one of hadrons"),
         ({"domain": {"flavours": [1], "pt_min": 1.0}}, "domain: missing key 'pt_max'"),
         ({"domain": {"particles": [11], "flavours": [1]}}, "domain: unknown key 'flavours': allowed are max_energy"),

@@ -65,7 +65,8 @@ def test_masses_and_axis(stored: tuple[Partons, ParticleSet]) -> None:
     assert np.array_equal(sets.p4, repeated.p4)
     angle = kinematics.phi(partons.p4)[sets.index]
     along = sets.p4[:, 1] * np.cos(angle) + sets.p4[:, 2] * np.sin(angle)
-    assert (along > -1e-9).all()  # the hemisphere's edge is kept
+    # the hemisphere of primary hadrons is kept: few of their products cross its edge
+    assert (along < 0).mean() < 0.05 and (along[along < 0] > -2.0).all()
 
 
 def test_a_set_comes_back_scaled_and_turned() -> None:

@@ -83,8 +83,8 @@ def test_a_diffusion_model_takes_the_latent_of_a_tree(tmp_path: Path) -> None:
 
 
 def test_a_wrong_config_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FastsimError, match="hadron-tree is a tree model: it has no latent for this kind"):
-        fastsim.train(written(tmp_path / "a.json", latent="hadron-tree"), tmp_path / "run")
+    with pytest.raises(FastsimError, match="pb-si-cascade is a cascade model: it has no latent for this kind"):
+        fastsim.train(written(tmp_path / "a.json", latent="pb-si-cascade"), tmp_path / "run")
     with pytest.raises(FastsimError, match="unknown"):
         fastsim.train(written(tmp_path / "b.json", branches={}), tmp_path / "run")
     wrong = {**CONFIG["tree"], "network": {"depth": 3}}

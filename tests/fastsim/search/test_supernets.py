@@ -1,0 +1,74 @@
+"""One-shot searches on a problem whose best path is known exactly: no weights can make up for a wrong candidate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastsim.blocks.block import Block
+from fastsim.blocks.chain import Chain
+from fastsim.blocks.choice import Choice
+from fastsim.blocks.losses import Loss
+from fastsim.blocks.problem import Problem, tensors
+from fastsim.search.asng import ASNG
+from fastsim.search.darts import DARTS
+from fastsim.search.spos import SPOS
+from fastsim.search.supernet import Supernet
+
+
+class Fixed(nn.Module):
+    """A function and an offset that is to be learned to be 0."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.offset = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.function(x) + self.offset
+        return result
+
+
+def choice(name: str, source: str, target: str, **functions: Any) -> Choice:
+    return Choice(
+        {label: Block(Fixed(f), {source: ()}, {target: ()}, name=f"{name}-{label}") for label, f in functions.items()},
+        name=name,
+    )
+
+
+def problem(seed: int) -> Problem:
+    """y = (2 x)^2 in two steps."""
+    chain = Chain(
+        [
+            choice("scale", "x", "h", half=lambda x: 0.5 * x, one=lambda x: x, double=lambda x: 2 * x),
+            choice("form", "h", "y", same=lambda h: h, magnitude=torch.abs, square=torch.square),
+        ]
+    )
+
+    def split(number: int) -> Any:
+        x = torch.rand(256, generator=torch.Generator().manual_seed(number)) * 2 - 1
+        return tensors({"x": x.numpy(), "true_h": (2 * x).numpy(), "true_y": (4 * x**2).numpy()}, "data")
+
+    losses = (Loss("h", "mean-square", "h", "true_h"), Loss("y", "mean-square", "y", "true_y"))
+    data = {"train": split(1), "validation": split(2), "test": split(3)}
+    return Problem(chain, data, losses, losses[1], batch_size=64, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        (SPOS, {"num_steps": 200}),
+        (ASNG, {"num_steps": 200}),
+        (DARTS, {"num_steps": 150, "alpha_rate": 0.05}),
+        (DARTS, {"num_steps": 100, "alpha_rate": 0.05, "order": 2}),
+    ],
+    ids=["spos", "asng", "darts-1", "darts-2"],
+)
+def test_the_known_path_is_found(method: type[Supernet], options: dict[str, Any], seed: int) -> None:
+    search = method(problem(seed), learning_rate=0.02, **options)
+    assert search.run() == {"scale": "double", "form": "square"}
+    assert search.seconds > 0

@@ -1,0 +1,261 @@
+"""Pipelines from a TOML file: train, search, run and show, through the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from fastsim import pipelines
+from fastsim.cli import main
+from fastsim.errors import PipelineError
+
+MODULE = '''
+import numpy as np
+
+def data(*, num=600, seed=1):
+    """h = x0 x1, and the label says whether |h| is large: both steps need more than a linear map."""
+    rng = np.random.default_rng(seed)
+    def split(size):
+        x = rng.uniform(-1, 1, (size, 2))
+        h = x[:, :1] * x[:, 1:]
+        return {"x": x, "true_h": 3 * h, "large": np.abs(h[:, 0]) > 0.2}
+    return {"train": split(num), "validation": split(num // 2), "test": split(num // 2)}
+
+def broken(**options):
+    return 3
+'''
+
+TOML = """
+seed = 3
+
+[data]
+source = "data_of_a_pipeline_test:data"
+num = 600
+
+[blocks.product]
+inputs = { x = [2] }
+outputs = { h = [1] }
+[blocks.product.candidates]
+linear = { kind = "mlp", num_layers = 0 }
+mlp = { kind = "mlp", width = 24 }
+
+[blocks.label]
+inputs = { h = [1] }
+outputs = { logit = [] }
+[blocks.label.candidates]
+linear = { kind = "mlp", num_layers = 0 }
+mlp = { kind = "mlp", width = 16 }
+
+[losses.product]
+kind = "mean-square"
+of = "h"
+against = "true_h"
+[losses.label]
+kind = "binary-cross-entropy"
+of = "logit"
+against = "large"
+
+[figure]
+kind = "auc"
+of = "logit"
+against = "large"
+
+[training]
+batch_size = 100
+num_steps = 150
+learning_rate = 0.02
+ema_decay = 0.9
+
+[search]
+num_steps = 240
+learning_rate = 0.02
+"""
+BEST = {"product": "mlp", "label": "mlp"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data_of_a_pipeline_test.py").write_text(MODULE)
+    (tmp_path / "p.toml").write_text(TOML)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "data_of_a_pipeline_test", raising=False)
+    return tmp_path
+
+
+def test_train_run_and_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--choose", "product=mlp", "--choose", "label=mlp"]
+    assert main(["pipeline", "train", "p.toml", "-o", "out", *chosen]) == 0
+    printed = capsys.readouterr()
+    card = Path(printed.out.strip())
+    values = json.loads(card.read_text())
+    assert values["metrics"]["value"] > 0.9 and values["training"]["combination"] == BEST
+    # the same command is done already, another one is refused
+    again, _ = pipelines.train("p.toml", "out", combination=BEST)
+    assert again.value == values["metrics"]["value"]
+    assert main(["pipeline", "train", "p.toml", "-o", "out", "--set", "seed=4", *chosen]) == 1
+    assert "out: holds a run with other settings" in capsys.readouterr().err
+
+    x = np.random.default_rng(1).uniform(-1, 1, (50, 2))
+    with h5py.File("in.h5", "w") as file:
+        file["x"], file["row"] = x, np.arange(50)
+    assert main(["pipeline", "run", str(card), "in.h5", "-o", "out.h5"]) == 0
+    with h5py.File("out.h5") as file:
+        assert sorted(file) == ["h", "logit", "row", "x"]
+        assert np.corrcoef(file["h"][:, 0], x[:, 0] * x[:, 1])[0, 1] > 0.9
+        assert file["row"][()].tolist() == list(range(50))
+    assert main(["pipeline", "run", str(card), "in.h5", "-o", "out.h5"]) == 1
+    assert main(["pipeline", "run", str(card), "out.h5", "-o", "other.h5"]) == 0
+    capsys.readouterr()
+
+    assert main(["pipeline", "show", "p.toml", "-o", "p.svg"]) == 0
+    text = capsys.readouterr().out
+    assert "product: one of linear (3 numbers), mlp (" in text and "gives  logit ()" in text
+    assert "h (1)" in Path("p.svg").read_text() and Path("p.svg").read_text().count("<rect") == 3
+    assert main(["pipeline", "show", str(card)]) == 0
+    assert "product: mlp" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def grid_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("grid")
+
+
+@pytest.mark.parametrize("method", ["grid", "spos", "asng"])
+def test_every_method_finds_the_known_best(method: str, folder: Path, grid_folder: Path) -> None:
+    found = pipelines.search("p.toml", grid_folder, method=method)
+    assert found.best.combination == BEST
+    assert found.best.value > 0.9 and found.best.score > 0.9
+    assert len(found.trials) == (4 if method == "grid" else 1)
+    if method == "grid":
+        values = {trial.label: trial.value for trial in found.trials}
+        assert all(value < found.best.value - 0.05 for label, value in values.items() if label != found.best.label)
+    saved = json.loads((grid_folder / f"{method}.json").read_text())
+    assert saved["best"]["combination"] == BEST and (grid_folder / f"{method}.svg").exists()
+
+
+def test_second_order_darts_and_the_same_result_for_a_seed(folder: Path) -> None:
+    changes: dict[str, Any] = {"search.order": 2, "search.num_steps": 30, "training.num_steps": 20}
+    one = pipelines.search("p.toml", "one", method="darts", changes=changes)
+    two = pipelines.search("p.toml", "two", method="darts", changes=changes)
+    assert one.best.combination == two.best.combination
+    assert (one.best.value, one.best.score) == (two.best.value, two.best.score)
+
+
+@pytest.mark.parametrize("method", ["spos", "asng", "darts"])
+def test_a_one_shot_search_goes_on_where_it_was_stopped(method: str, folder: Path) -> None:
+    from fastsim.pipelines import _supernet, problem_of, read
+
+    description = read("p.toml", {"search.num_steps": 12})
+
+    def network() -> Any:
+        return _supernet(method, description, problem_of(description))
+
+    whole = network()
+    whole.run()
+    stopped = network()
+    update = stopped.update
+
+    def until_seven(step: int) -> None:
+        if step == 7:
+            raise KeyboardInterrupt
+        update(step)
+
+    stopped.update = until_seven
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(folder / "s", checkpoint_every=5)
+    resumed = network()
+    resumed.run(folder / "s", checkpoint_every=5)
+    for one, two in zip(whole.joint.state_dict().values(), resumed.joint.state_dict().values(), strict=True):
+        assert np.array_equal(one.numpy(), two.numpy())
+    assert str(whole.state()) == str(resumed.state())
+    other = _supernet(method, read("p.toml", {"search.num_steps": 13}), problem_of(description))
+    with pytest.raises(PipelineError, match="is of a search with other settings"):
+        other.run(folder / "s")
+
+
+def test_pretraining_trains_the_steps_one_by_one_first(folder: Path) -> None:
+    changes: dict[str, Any] = {"training.num_steps": 1, "training.pretrain_steps": 150}
+    trial, _ = pipelines.train("p.toml", "out", changes=changes, combination=BEST)
+    assert trial.value > 0.85
+    assert sorted(path.name for path in Path("out/product.mlp-label.mlp").iterdir()) == [
+        "joint",
+        "pretrain-label",
+        "pretrain-product",
+    ]
+
+
+def test_a_search_is_not_mixed_with_another(folder: Path) -> None:
+    few = {"training.num_steps": 2}
+    pipelines.search("p.toml", "out", method="random", changes=few | {"search.num_trials": 2})
+    with pytest.raises(PipelineError, match="is of a search with other settings"):
+        pipelines.search("p.toml", "out", method="grid", changes={"training.num_steps": 3})
+    found = pipelines.search("p.toml", "out", method="grid", changes=few)
+    assert len(found.trials) == 4 and len(Path("out/trials.jsonl").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training.steps": 3}, "[training]: unknown key 'steps': allowed are batch_size"),
+        ({"data": {"num": 3}}, "[data]: missing key 'source'"),
+        ({"data.source": "data_of_a_pipeline_test:broken"}, "returned a int: give train, validation, test"),
+        ({"data.size": 3}, "[data]: data() got an unexpected keyword argument 'size'"),
+        ({"losses": {}}, "[losses] is empty"),
+        ({"losses.label.against": "nothing"}, "no block of 'p' gives 'nothing'"),
+        ({"blocks.label.inputs": {"g": [1]}}, "block 'label' needs 'g', which neither the data nor a block gives"),
+        ({"blocks.label.inputs": {"h": [2]}}, "block 'label' takes 'h' of shape (2,), but block 'product' gives (1,)"),
+        ({"blocks.label.kind": "mlp"}, "[blocks.label]: give a kind, or candidates"),
+        ({"blocks.label.candidates": {"mlp": {"kind": "mlp"}}}, "choice 'label' has 1 candidates"),
+        ({"blocks.label.candidates": {"a": {}, "b": {}}}, "block 'label (a)': missing key 'kind'"),
+        ({"search.order": 3}, "order=3: DARTS is of order 1 or 2"),
+        ({"seed.x": 3}, "seed.x: 'seed' is no table"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_place(change: dict[str, Any], message: str, folder: Path) -> None:
+    with pytest.raises(PipelineError) as error:
+        pipelines.search("p.toml", "out", method="darts", changes={"search.num_steps": 1, **change})
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not Path("out/darts.json").exists()
+
+
+def test_mistakes_on_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (["search", "p.toml", "--method", "luck"], "unknown method 'luck': there are grid, random, tpe, spos, asng"),
+        (["train", "p.toml", "--choose", "nothing=mlp"], "block 'nothing' has no candidates"),
+        (["train", "p.toml", "--choose", "label=cnn"], "block 'label' has no candidate 'cnn'"),
+        (["train", "p.toml", "--set", "seed"], "'seed': give NAME=VALUE"),
+        (["show", "p.toml", "--set", "sed=1"], "unknown key 'sed'"),
+    ):
+        assert main(["pipeline", *words]) in (1, 2)
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    Path("bad.toml").write_text("a = ")
+    assert main(["pipeline", "show", "bad.toml"]) == 1
+    assert "bad.toml: cannot be read as TOML" in capsys.readouterr().err
+
+
+def test_flops_of_a_linear_map_and_of_a_class_token() -> None:
+    from fastsim.blocks.block import Block
+    from fastsim.blocks.chain import Chain
+    from fastsim.blocks.losses import Loss
+    from fastsim.blocks.problem import Problem, tensors
+
+    num, size = 8, 5
+    arrays = {"features": np.ones((num, size, 3)), "mask": np.ones((num, size), bool), "p4": np.ones((num, size, 4))}
+    data = {split: tensors({**arrays, "y": np.arange(num) % 2}, split) for split in ("train", "validation", "test")}
+    inputs: dict[str, Any] = {"features": ("n", 3), "mask": ("n",), "p4": ("n", 4)}
+    transformer = Block("particle-transformer", inputs, {"logit": ()}, name="t", options={"width": 8})
+    linear = Block("mlp", {"logit": ()}, {"z": (2,)}, name="l", options={"num_layers": 0})
+    figure = Loss("f", "auc", "logit", "y")
+    losses = (Loss("b", "binary-cross-entropy", "logit", "y"),)
+    alone = pipelines.flops(Problem(Chain([transformer]), data, losses, figure))
+    both = pipelines.flops(Problem(Chain([transformer, linear]), data, losses, figure))
+    assert both - alone == 2 * 1 * 2 and alone > 1000
+    assert all(parameter.requires_grad for parameter in transformer.parameters())
