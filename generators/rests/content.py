@@ -9,7 +9,6 @@ to remove one kind as to add it, so that their numbers stay what they are on ave
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +55,7 @@ def shift_content(
     outer = np.abs(rapidity(particles.p4[candidates])) > CENTRAL
     left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
     left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
-    tables: tuple[Mapping[int, tuple[int, ...]], ...] = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
+    tables = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
     for remaining, table in zip(left, tables, strict=True):
         for _ in range(MAX_SHIFT):
             wanted = remaining > 0
