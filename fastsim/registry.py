@@ -19,7 +19,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
 from fastsim.production.options import Progress
+from fastsim.shipped import sha256_of
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS, ModelCard
 from fastsim.sources.collisions import WHOLE, Collisions, is_hadron
@@ -50,7 +51,7 @@ REFERENCE = "pythia"
 GEANT4 = "geant4"
 """The name that stands for the reference of showers where the name of a model is expected."""
 
-LIBRARY_FORMAT = 1
+LIBRARY_FORMAT = 2
 """Counts up when libraries of rests or collisions are made in another way."""
 
 ENTRY_POINTS = "fastsim.models"
@@ -271,12 +272,15 @@ def hadron_steps(source: HadronSource) -> list[Step]:
     return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference), Displace()]
 
 
-def collision_steps(run: RunInfo, collisions: Collisions, *, workers: int = 0) -> list[Step]:
+def collision_steps(
+    run: RunInfo, collisions: Collisions, *, source: PathLike | None = None, workers: int = 0
+) -> list[Step]:
     """Return the Steps from the hadrons of hard partons to whole collisions; none for lepton beams.
 
     Args:
         run: the beams.
         collisions: what the events are to hold.
+        source: the file of the events, where it can be read again.
         workers: worker processes that make a library that the machine does not have yet.
 
     Raises:
@@ -296,7 +300,7 @@ def collision_steps(run: RunInfo, collisions: Collisions, *, workers: int = 0) -
         from generators.reference.rest_gun import RestGun
         from generators.rests.step import AddRest
 
-        steps.append(AddRest(run, _rests(run, collisions.rest, workers), RestGun(run)))
+        steps.append(AddRest(run, _rests(run, collisions.rest, source, workers), RestGun(run)))
     if collisions.pileup:
         from generators.pileup.library import CollisionLibrary
         from generators.pileup.step import AddPileUp
@@ -310,7 +314,7 @@ def collision_steps(run: RunInfo, collisions: Collisions, *, workers: int = 0) -
     return steps
 
 
-def _rests(run: RunInfo, rest: PathLike | None, workers: int) -> RestLibrary | None:
+def _rests(run: RunInfo, rest: PathLike | None, source: PathLike | None, workers: int) -> RestLibrary | None:
     """Return the library of rests for beams, made if need be where none is named; None to have Pythia make them all."""
     from generators.rests.library import RestLibrary
 
@@ -321,10 +325,12 @@ def _rests(run: RunInfo, rest: PathLike | None, workers: int) -> RestLibrary | N
         if not library.fits(run):
             _log.warning("%s: has rests of other beams; Pythia makes those of this input", library.path)
         return library
-    if (energy := _proton_energy(run)) is None:
-        _log.warning("no library of rests for beams of other kinds or unequal energies: Pythia makes every rest")
+    if source is None or _proton_energy(run) is None:
+        _log.warning(
+            "no library of rests for streams, and for beams of other kinds or energies: Pythia makes every rest"
+        )
         return None
-    return RestLibrary(make_rests(None, energy=energy, workers=workers))
+    return RestLibrary(make_rests(None, source, workers=workers))
 
 
 def _proton_energy(run: RunInfo) -> float | None:
@@ -350,22 +356,25 @@ def _minimum_bias(run: RunInfo, workers: int) -> Path:
 
 def make_rests(
     output: PathLike | None,
+    source: PathLike | None = None,
     *,
-    energy: float,
-    num: int = 4000,
+    energy: float | None = None,
+    num: int = 6000,
     scale: tuple[float, float] = (8.0, 2500.0),
     seed: int = 0,
     workers: int = 0,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Make a library of rests of proton collisions, with Pythia.
+    """Make a library of rests of collisions with Pythia: for the first events of a file, or for protons over a range.
 
     Args:
         output: path that ends in .h5; None for the cache of this machine, where it is made once.
-        energy: centre-of-mass energy in GeV.
+        source: an LHE file.
+        energy: without a file, centre-of-mass energy in GeV.
         num: number of rests.
-        scale: lowest and highest scale of the hard process in GeV; the highest is cut at 0.3 times the energy.
+        scale: without a file, lowest and highest scale of the hard process in GeV; the highest is cut at 0.3 times the
+            energy.
         seed: seed of all randomness.
         workers: worker processes.
         force: replace an existing file.
@@ -375,12 +384,22 @@ def make_rests(
         The path of the file.
 
     Raises:
-        FastsimError: if a value is out of range, or the file cannot be written.
+        FastsimError: if a value is out of range, a file cannot be read or written, or not one of ``source`` and
+            ``energy`` is given.
     """
-    from generators.rests.make import RestCard, make_library
+    from generators.rests.make import FileCard, RestCard, make_library
 
-    card = RestCard(energy, num, (scale[0], min(scale[1], 0.3 * energy)), seed)
-    return _made(card, make_library, "rests", output, workers, force, progress)
+    if (source is None) == (energy is None):
+        raise FastsimError("give a file of events, or an energy, to make a library of rests for")
+    if source is not None:
+        from fastsim.formats import lhe
+
+        card = FileCard(os.fspath(source), min(num, lhe.count(source)), seed)
+        facts = {"num": card.num, "seed": seed, "input_sha256": sha256_of(Path(source))}
+        return _made(card, facts, make_library, "rests", output, workers, force, progress)
+    assert energy is not None
+    whole = RestCard(energy, num, (scale[0], min(scale[1], 0.3 * energy)), seed)
+    return _made(whole, vars(whole), make_library, "rests", output, workers, force, progress)
 
 
 def make_minimum_bias(
@@ -394,14 +413,16 @@ def make_minimum_bias(
     progress: Progress | None = None,
 ) -> Path:
     """Make a library of minimum-bias collisions of protons, with Pythia; arguments as of :func:`make_rests`."""
-    from generators.reference.minimum_bias import MinimumBiasCard, make_minimum_bias
+    from generators.reference.minimum_bias import MinimumBiasCard
+    from generators.reference.minimum_bias import make_minimum_bias as make
 
     card = MinimumBiasCard(energy, num, seed)
-    return _made(card, make_minimum_bias, "minimum-bias", output, workers, force, progress)
+    return _made(card, vars(card), make, "minimum-bias", output, workers, force, progress)
 
 
 def _made(
     card: Any,
+    facts: Mapping[str, Any],
     make: Any,
     name: str,
     output: PathLike | None,
@@ -409,14 +430,14 @@ def _made(
     force: bool,
     progress: Progress | None,
 ) -> Path:
-    """Make what a card says, at a path or once in the cache, and return its path."""
+    """Make what a card says, at a path, or once in the cache under a name made of the facts; return its path."""
     if output is not None:
         make(card, output, workers=workers, force=force, progress=progress)
         return Path(output)
     from generators.reference.cache import cached
 
-    facts = json.dumps({**vars(card), "format": LIBRARY_FORMAT, "pythia8mc": installed_version("pythia8mc")})
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
+    named = json.dumps({**facts, "format": LIBRARY_FORMAT, "pythia8mc": installed_version("pythia8mc")})
+    digest = hashlib.sha256(named.encode()).hexdigest()[:12]
 
     def write(path: PathLike) -> None:
         _log.warning("making the %s of %g GeV, once on this machine: %s", name, card.energy, path)

@@ -17,7 +17,7 @@ from fastsim.blocks.steps import identity, is_own, load_step
 from fastsim.detector.detector import load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
-from fastsim.event import HardEvents
+from fastsim.event import HardEvents, RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.production.event_run import Stages
 from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
@@ -192,7 +192,7 @@ def hadron_stages(
             **_collision_settings(collisions),
             **own.settings,
         },
-        of_run=_with_collisions([*own.before, *steps], collisions, last, workers) if collisions.any else None,
+        of_run=_with_collisions(given, [*own.before, *steps], collisions, last, workers) if collisions.any else None,
     )
 
 
@@ -287,7 +287,7 @@ def cell_stages(
     step: Step | None = None
     of_run: StepOfRun | None = None
     if source is not None and collisions.any:
-        of_run = _with_collisions([*own.before, *registry.hadron_steps(source)], collisions, [], options.workers)
+        of_run = _with_collisions(given, [*own.before, *registry.hadron_steps(source)], collisions, [], options.workers)
     elif source is not None:
         sets = isinstance(given, GunInput)
         hadron_steps = [registry.gun_step(source)] if sets else registry.hadron_steps(source)
@@ -395,9 +395,16 @@ def _refuse(given: Input, source: HadronSource | None, collisions: Collisions) -
         )
 
 
-def _with_collisions(steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int) -> StepOfRun:
+def _with_collisions(
+    given: Input, steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int
+) -> StepOfRun:
     """Return what makes the Steps from partons to whole collisions once the beams are known."""
-    return lambda run: Pipeline([*steps, *registry.collision_steps(run, collisions, workers=workers), *last])
+    source = given.paths[0] if given.rereadable and given.paths else None
+
+    def step(run: RunInfo) -> Step:
+        return Pipeline([*steps, *registry.collision_steps(run, collisions, source=source, workers=workers), *last])
+
+    return step
 
 
 def _collision_provenance(collisions: Collisions) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 import fastsim
 from examples import make_lhe
@@ -111,8 +112,7 @@ def worst(samples: dict[str, Path], name: str) -> Iterator[str]:
     areas = {}
     for column in real:
         one, other = (side[column][np.isfinite(side[column])] for side in (real, values))
-        ranks = np.concatenate([one, other])
-        ranks = ranks.argsort(kind="stable").argsort() + 1.0
+        ranks = rankdata(np.concatenate([one, other]))
         areas[column] = (ranks[len(one) :].sum() - len(other) * (len(other) + 1) / 2) / (len(one) * len(other))
     for column in sorted(areas, key=lambda c: -abs(areas[c] - 0.5))[:12]:
         yield f"{column}: {areas[column]:.3f}"

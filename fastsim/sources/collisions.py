@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from fastsim.errors import FastsimError
 
+PathLike = str | os.PathLike[str]
+
 HARD, WHOLE = "hard", "full"
 """The hadrons of the hard partons alone, or whole collisions."""
 
@@ -18,8 +20,8 @@ class Collisions:
 
     Attributes:
         event: ``"hard"`` or ``"full"``.
-        rest: the source of the rests of whole collisions: ``"pythia"``, or the path of a library (.h5); None for the
-            library of this machine, which is made where it is not there yet.
+        rest: the source of the rests of whole collisions: ``"pythia"``, or the path of a library (.h5); None for one
+            that is made of the first events of the input and kept on this machine.
         pileup: mean number of further minimum-bias collisions an event.
         pileup_events: file of these collisions; None for those of Pythia.
         beam_spot: standard deviation of their places along the beam in mm.
@@ -29,9 +31,9 @@ class Collisions:
     """
 
     event: str = HARD
-    rest: str | os.PathLike[str] | None = None
+    rest: PathLike | None = None
     pileup: float = 0.0
-    pileup_events: str | os.PathLike[str] | None = None
+    pileup_events: PathLike | None = None
     beam_spot: float = 35.0
 
     def __post_init__(self) -> None:

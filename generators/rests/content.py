@@ -55,7 +55,8 @@ def shift_content(
     outer = np.abs(rapidity(particles.p4[candidates])) > CENTRAL
     left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
     left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
-    for remaining, table in zip(left, (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP), strict=True):
+    tables = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
+    for remaining, table in zip(left, tables, strict=True):
         for _ in range(MAX_SHIFT):
             wanted = remaining > 0
             if not wanted.any():

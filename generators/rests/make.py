@@ -1,17 +1,23 @@
-"""Make a library of rests: momentum fractions, scales and initial states over the whole range, and Pythia's rests."""
+"""Make a library of rests with Pythia: for the events of a file, or over the whole range of conditions.
+
+A library serves the process that it was made for best: every process has scales and momentum fractions of its own, and
+of a library that spreads over all of them few rests are near.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
+from typing import Protocol
 
 import numpy as np
 
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import HardEvents, RunInfo
-from fastsim.formats import hdf5
+from fastsim.formats import hdf5, lhe
 from fastsim.formats.atomic import PathLike
 from generators.reference.pythia import run_jobs, start_pool
 from generators.reference.rest_gun import RestGun
@@ -31,9 +37,70 @@ LARGEST_MASS, LARGEST_X = 0.7, 0.9
 """Largest mass of a hard process in units of the energy of the collision, and largest momentum fraction."""
 
 
+class Card(Protocol):
+    """What a library of rests holds: its number of rests, the seed of all randomness, beams and conditions."""
+
+    @property
+    def num(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def run(self) -> RunInfo:
+        """The beams, and what the file says about itself."""
+
+    def conditions(self, first: int, num: int) -> Conditions:
+        """Return the conditions of rests ``first`` to ``first + num``, or of fewer."""
+
+
+@dataclass(frozen=True)
+class FileCard:
+    """A library of rests for the first events of an LHE file.
+
+    Attributes:
+        path: the file.
+        num: number of events.
+        seed: seed of all randomness.
+
+    Raises:
+        FastsimError: if a value is out of range, or the file cannot be read.
+    """
+
+    path: str
+    num: int = 6000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or self.seed < 0:
+            raise FastsimError(f"num={self.num}, seed={self.seed}: at least one rest, and no negative seed")
+
+    @cached_property
+    def run(self) -> RunInfo:
+        """The beams, and what the file says about itself."""
+        beams = lhe.read(self.path, num_events=1)[0]
+        return RunInfo(beams.beam_pdg_id, beams.beam_energy, provenance=_facts(f"input num={self.num}", self.seed))
+
+    @property
+    def energy(self) -> float:
+        """Energy of both beams together in GeV."""
+        return sum(self.run.beam_energy)
+
+    def conditions(self, first: int, num: int) -> Conditions:
+        """Return the conditions of events ``first`` to ``first + num``, as far as these have two incoming partons."""
+        _, batches = lhe.read(self.path, chunk_size=num, first_event=first, num_events=num, on_bad=lambda *_: True)
+        events = next(iter(batches), HardEvents.empty())
+        chosen = events[np.bincount(events.index[events.status == -1], minlength=len(events)) == 2]
+        return Conditions.of(chosen, self.run, np.random.default_rng(np.random.SeedSequence([self.seed, first])))
+
+
+def _facts(card: str, seed: int) -> dict[str, str]:
+    return {"tool": "fastsim", "rests": card, "seed": str(seed), "pythia8mc": version("pythia8mc")}
+
+
 @dataclass(frozen=True)
 class RestCard:
-    """What a library of rests holds.
+    """A library of rests over a range of scales, whatever the process.
 
     Attributes:
         energy: centre-of-mass energy of the protons in GeV.
@@ -67,14 +134,15 @@ class RestCard:
         """The beams, and what the file says about itself."""
         low, high = self.scale
         card = f"energy={self.energy:g} scale={low:g}:{high:g} num={self.num}"
-        facts = {"tool": "fastsim", "rests": card, "seed": str(self.seed), "pythia8mc": version("pythia8mc")}
-        return RunInfo((2212, 2212), (0.5 * self.energy, 0.5 * self.energy), provenance=facts)
+        energies = 0.5 * self.energy, 0.5 * self.energy
+        return RunInfo((2212, 2212), energies, provenance=_facts(card, self.seed))
 
     def conditions(self, first: int, num: int) -> Conditions:
         """Draw the conditions of rests ``first`` to ``first + num``, which depend on the seed and ``first`` alone."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, first]))
         limits = rng.choice(list(SHARES), num, p=list(SHARES.values()))
-        scale = np.exp(rng.uniform(np.log(self.scale[0]), np.log(self.scale[1]), num))
+        least, most = self.scale
+        scale = np.exp(rng.uniform(np.log(least), np.log(most), num))
         low, high = np.log(np.array([MASSES[kind] for kind in limits.tolist()])).T
         root_tau = np.minimum(scale * np.exp(rng.uniform(low, high)) / self.energy, LARGEST_MASS)
         y = rng.uniform(-1.0, 1.0, num) * np.log(LARGEST_X / root_tau)
@@ -86,7 +154,7 @@ class RestCard:
 
 
 def make_library(
-    card: RestCard,
+    card: Card,
     output: PathLike,
     *,
     workers: int = 0,
@@ -107,12 +175,13 @@ def make_library(
     """
     if not os.fspath(output).lower().endswith(".h5"):
         raise FastsimError(f"{os.fspath(output)}: a library of rests is HDF5; give a name that ends in .h5")
-    jobs = [(card, first) for first in range(0, card.num, BLOCK)]
+    jobs: list[tuple[Card, int]] = [(card, first) for first in range(0, card.num, BLOCK)]
     pool = start_pool(workers)
     try:
         with hdf5.EventWriter(output, card.run, force=force) as writer:
             for number, events in enumerate(run_jobs(_block, jobs, pool, None)):
-                writer.write(events)
+                if len(events):
+                    writer.write(events)
                 if progress is not None:
                     progress(min((number + 1) * BLOCK, card.num), card.num)
     finally:
@@ -120,7 +189,7 @@ def make_library(
             pool.shutdown(cancel_futures=True)
 
 
-def _block(job: tuple[RestCard, int]) -> HardEvents:
+def _block(job: tuple[Card, int]) -> HardEvents:
     """Make a block of rests, as events of their singlets."""
     card, first = job
     conditions = card.conditions(first, min(BLOCK, card.num - first))

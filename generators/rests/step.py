@@ -145,7 +145,7 @@ def beam_momentum(run: RunInfo) -> Floats:
 
 def _per_set(particles: ParticleSet, values: Floats) -> Floats:
     """Return the sums (N,) of values (M,) of the final particles of N sets."""
-    return np.asarray(np.bincount(particles.index, values, minlength=len(particles)), dtype=np.float64)
+    return np.bincount(particles.index, values, minlength=len(particles)).astype(np.float64)
 
 
 def _with_rests(events: HardEvents, rows: Ints, rest: ParticleSet, before: Floats, after: Floats) -> HardEvents:

@@ -13,6 +13,7 @@ import pytest
 import fastsim
 from fastsim.cli import main
 from fastsim.errors import FastsimError, Stopped
+from fastsim.event import HardEvents
 from fastsim.production.inputs import Input
 from fastsim.production.verify import verify
 from fastsim.registry import make_minimum_bias
@@ -82,13 +83,14 @@ def test_the_library_of_the_machine_is_made_once(
     examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("FASTSIM_CACHE", str(tmp_path / "cache"))
-    made: dict[str, Any] = {"energy": 13000.0}
-    with patch.dict("fastsim.registry.make_rests.__kwdefaults__", {"num": 100}):
-        one = fastsim.registry.make_rests(None, **made)
+    source = examples / "pp_dijet.lhe.gz"
+    with patch.dict("fastsim.registry.make_rests.__kwdefaults__", {"num": 20}):
+        one = fastsim.registry.make_rests(None, source)
         stamp = one.stat().st_mtime_ns
-        fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", model=MODEL, event="full", num_events=2)
+        fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", num_events=2)
     assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()] == [stamp]
     assert caplog.text.count("once on this machine") == 1
+    assert fastsim.read(one, num_events=3).scale.tolist() == fastsim.read(source, num_events=3).scale.tolist()  # type: ignore[union-attr]
 
 
 def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path) -> None:
@@ -124,9 +126,9 @@ def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Pa
     source.write_text(file(event()).replace("2212 2212 6500. 6500.", "2212 -2212 6500. 5000."))
     summary = fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest=rest_library)
     assert summary.notes["rests_from_pythia"] == 1
-    made = fastsim.read(tmp_path / "a.h5")
-    assert isinstance(made, fastsim.HardEvents) and made.particles is not None
-    (one,) = made.particles
+    events = fastsim.read(tmp_path / "a.h5")
+    assert isinstance(events, HardEvents) and events.particles is not None
+    (one,) = events.particles
     assert np.allclose(one.p4.sum(axis=0), [11500.0, 0, 0, 1500.0], atol=1e-3)
     with pytest.raises(FastsimError, match="give a HepMC file of it"):
         fastsim.generate(source, tmp_path / "b.h5", model=MODEL, pileup=2.0)

@@ -37,12 +37,12 @@ def test_collisions_are_added_at_places_of_their_own(file: Path, events: HardEve
     done = AddPileUp(4.0, library, 35.0).step(events, rng=np.random.default_rng(1))
     number, particles = done.particle_columns["collision"], done.particles
     assert particles is not None and particles.history is not None and events.particles is not None
+    assert done.origin is not None and events.origin is not None
     mark = particles.history.decayed
     pseudo = mark.pdg_id == PILE_UP
     assert pseudo.sum() == done.notes["pileup_collisions"] and abs(pseudo.sum() / 60 - 4.0) < 5 * np.sqrt(4.0 / 60)
     # the event itself is as it was
     own = number == 0
-    assert done.origin is not None and events.origin is not None and events.particles is not None
     assert np.array_equal(particles.p4[own], events.particles.p4) and np.array_equal(done.origin[own], events.origin)
     assert (done.origin[~own] == -1).all()
     # a mark has the momentum of its collision, which is that of the beams

@@ -26,8 +26,9 @@ def rest(rng: np.random.Generator, hard: np.ndarray) -> Rests:  # type: ignore[t
     mother = np.concatenate([np.full(30, -1), [0, 0]])
     vertex = np.zeros((32, 4))
     vertex[30:] = 2.0 * decayed / 0.5
-    kaon = Decayed(np.array([0, 1]), np.array([310]), decayed[None], np.array([-1]), np.zeros((1, 4)))
-    history = History(kaon, mother, vertex)
+    history = History(
+        Decayed(np.array([0, 1]), np.array([310]), decayed[None], np.array([-1]), np.zeros((1, 4))), mother, vertex
+    )
     particles = ParticleSet(np.array([0, 32]), np.full(32, 211), finals, history)
     recoil = hard.copy()
     recoil[1:3] = -particles.sums()[0, 1:3]

@@ -50,10 +50,10 @@ def test_shifts_do_not_change_yields_on_average(rng: np.random.Generator) -> Non
 
 
 def test_products_of_decays_stay_and_what_cannot_be_shifted_is_said(rng: np.random.Generator) -> None:
-    one = np.array([0, 1])
-    kaon = Decayed(one, np.array([310]), np.array([[1.0, 0, 0, 0.8]]), np.array([-1]), np.zeros((1, 4)))
-    history = History(kaon, np.zeros(2, np.int64), np.zeros((2, 4)))
-    pions = ParticleSet(2 * one, np.array([321, 2212]), np.ones((2, 4)), history)
+    kaon = Decayed(np.array([0, 1]), np.array([310]), np.ones((1, 4)), np.array([-1]), np.zeros((1, 4)))
+    pions = ParticleSet(
+        np.array([0, 2]), np.array([321, 2212]), np.ones((2, 4)), History(kaon, np.zeros(2, np.int64), np.zeros((2, 4)))
+    )
     same, done = shift_content(pions, np.array([1]), np.array([0]), rng)
     assert not done.any() and np.array_equal(same.pdg_id, pions.pdg_id)
     assert shift_content(ParticleSet.empty(2), np.array([0, 1]), np.array([0, 0]), rng)[1].tolist() == [True, False]

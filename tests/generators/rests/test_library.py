@@ -80,6 +80,8 @@ def test_bad_cards_and_files_are_refused_in_a_line(tmp_path: Path, examples: Pat
         RestCard(scale=(2.0, 100.0))
     with pytest.raises(FastsimError, match="num=3"):
         RestCard(num=3)
+    with pytest.raises(FastsimError, match="give a file of events, or an energy"):
+        make_rests(tmp_path / "rests.h5")
     with pytest.raises(FastsimError, match="a library of rests is HDF5"):
         make_rests(tmp_path / "rests.root", energy=13000.0)
     with pytest.raises(WeightsError, match="fastsim library rests"):

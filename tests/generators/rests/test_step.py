@@ -46,8 +46,8 @@ def test_rests_of_a_library(name: str, examples: Path, rest_library: Path) -> No
     assert own.sum() == len(hard.pdg_id) and np.array_equal(particles.pdg_id[own], hard.pdg_id)
     assert (particles.counts > hard.counts + 20).all()
     # the hard process recoils, with its mass
-    sums = [np.bincount(particles.index[own], particles.p4[own, k]) for k in range(4)]
-    moved = np.stack(sums, axis=-1, dtype=np.float64)
+    columns = [np.bincount(particles.index[own], particles.p4[own, k]) for k in range(4)]
+    moved = np.stack(columns, axis=-1).astype(np.float64)
     np.testing.assert_allclose(mass(moved), mass(hard.sums()), rtol=1e-9)
     assert np.median(pt(moved)) > 2.0 and (pt(hard.sums()) < 1e-3).all()
     again = step.step(events, rng=np.random.default_rng(2))
