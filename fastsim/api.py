@@ -306,7 +306,7 @@ def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:
     >>> partons = fastsim.read(data_folder() / "examples" / "pp_dijet.lhe.gz", num_events=2)
     >>> pipeline = hadron_pipeline("pythia")
     >>> pipeline
-    <Pipeline: decay-resonances, decay-unstable, hadronize:pythia>
+    <Pipeline: decay-resonances, decay-unstable, hadronize:pythia, displace>
     >>> events = pipeline.step(partons, rng=1)
     >>> len(events), (events.particles.counts > 10).all().item()
     (2, True)

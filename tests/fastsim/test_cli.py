@@ -243,7 +243,7 @@ def test_models_fit_80_columns_and_one_is_shown_whole(capsys: pytest.CaptureFixt
     assert main(["models", "hadron-tree"]) == 0
     text = capsys.readouterr().out
     card, _ = cards.read("hadron-tree")
-    assert card.sha256 in text and '"num_events": 400000' in text
+    assert card.sha256 in text and '"num_events": 360000' in text
     assert all(name.partition("/")[2] in text for name in card.metrics)
     assert main(["models", "nope"]) == 1
     assert "unknown model 'nope'" in one_line(capsys.readouterr().err)
