@@ -3,7 +3,7 @@
 Hard events of a process are made by Pythia, twice. ``fastsim reference --full`` completes the first file, which is the
 real sample; ``fastsim generate --event full`` and once more ``fastsim reference --full`` complete the second one.
 
-    python -m bench.validation.collisions --processes dijets --num 4000 --folder /tmp/collisions
+    python -m bench.validation.collisions --processes dijets --num 4000 --folder runs/collisions
 """
 
 from __future__ import annotations
