@@ -90,7 +90,7 @@ def make(label: int, num: int, seed: int) -> Arrays:
         if not pythia.next() or not _within(pythia.event) or not pythia.forceHadronLevel():
             continue
         if (row := _event(pythia.event, rng)) is not None:
-            rows.append({**row, "is_higgs": np.float32(label)})  # type: ignore[dict-item]
+            rows.append({**row, "is_higgs": np.asarray(label, dtype=np.float32)})
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 

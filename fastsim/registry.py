@@ -15,11 +15,9 @@ class method ``from_card(card, weights, *, device="cpu", **options)``, where ``o
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
@@ -31,11 +29,8 @@ from fastsim.detector.towers import Towers
 from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
-from fastsim.production.options import Progress
-from fastsim.shipped import sha256_of
 from fastsim.sources import cards
 from fastsim.sources.cards import DEFAULT_MODEL, HADRONS, SHOWERS, ModelCard
-from fastsim.sources.collisions import WHOLE, Collisions, is_hadron
 from fastsim.sources.displaced import Displace
 from fastsim.sources.domains import ShowerDomain
 from fastsim.sources.hadrons import HadronSource
@@ -44,15 +39,11 @@ from fastsim.sources.showers import ShowerSource
 
 if TYPE_CHECKING:
     from generators.reference.full import FullPythia
-    from generators.rests.library import RestLibrary
 
 REFERENCE = "pythia"
 """The name that stands for the reference of hadrons where the name of a model is expected."""
 GEANT4 = "geant4"
 """The name that stands for the reference of showers where the name of a model is expected."""
-
-LIBRARY_FORMAT = 2
-"""Counts up when libraries of rests or collisions are made in another way."""
 
 ENTRY_POINTS = "fastsim.models"
 """Group of the entry points by which other packages add kinds of models."""
@@ -270,180 +261,6 @@ def hadron_steps(source: HadronSource) -> list[Step]:
 
     reference, tau0_max = load_model(REFERENCE).with_tau0_max(source.tau0_max), source.tau0_max
     return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference), Displace()]
-
-
-def collision_steps(
-    run: RunInfo, collisions: Collisions, *, source: PathLike | None = None, workers: int = 0
-) -> list[Step]:
-    """Return the Steps from the hadrons of hard partons to whole collisions; none for lepton beams.
-
-    Args:
-        run: the beams.
-        collisions: what the events are to hold.
-        source: the file of the events, where it can be read again.
-        workers: worker processes that make a library that the machine does not have yet.
-
-    Raises:
-        FastsimError: if the beams are none that collide so, or a library cannot be read.
-    """
-    if not collisions.any or not all(is_hadron(pdg_id) for pdg_id in run.beam_pdg_id):
-        return []
-    if min(run.beam_energy) <= 0:
-        raise FastsimError("the file gives no beam energies: whole collisions and pile-up need them; use --event hard")
-    if unknown := [pdg_id for pdg_id in run.beam_pdg_id if abs(pdg_id) not in (2212, 2112)]:
-        raise FastsimError(
-            f"beams of PDG id {unknown[0]}: whole collisions and pile-up are made of protons and neutrons, and their "
-            "antiparticles; use --event hard"
-        )
-    steps: list[Step] = []
-    if collisions.event == WHOLE:
-        from generators.reference.rest_gun import RestGun
-        from generators.rests.step import AddRest
-
-        steps.append(AddRest(run, _rests(run, collisions.rest, source, workers), RestGun(run)))
-    if collisions.pileup:
-        from generators.pileup.library import CollisionLibrary
-        from generators.pileup.step import AddPileUp
-
-        given = collisions.pileup_events
-        library = CollisionLibrary(_minimum_bias(run, workers) if given is None else given)
-        if not library.fits(run):
-            energies = " and ".join(f"{energy:g}" for energy in library.run.beam_energy)
-            raise FastsimError(f"{library.path}: has collisions of beams of {energies} GeV, not those of the input")
-        steps.append(AddPileUp(collisions.pileup, library, collisions.beam_spot))
-    return steps
-
-
-def _rests(run: RunInfo, rest: PathLike | None, source: PathLike | None, workers: int) -> RestLibrary | None:
-    """Return the library of rests for beams, made if need be where none is named; None to have Pythia make them all."""
-    from generators.rests.library import RestLibrary
-
-    if rest == REFERENCE:
-        return None
-    if rest is not None:
-        library = RestLibrary(rest)
-        if not library.fits(run):
-            _log.warning("%s: has rests of other beams; Pythia makes those of this input", library.path)
-        return library
-    if source is None or _proton_energy(run) is None:
-        _log.warning(
-            "no library of rests for streams, and for beams of other kinds or energies: Pythia makes every rest"
-        )
-        return None
-    return RestLibrary(make_rests(None, source, workers=workers))
-
-
-def _proton_energy(run: RunInfo) -> float | None:
-    """Return the centre-of-mass energy in GeV of two protons of equal energies; None for other beams."""
-    one, other = run.beam_energy
-    same = run.beam_pdg_id == (2212, 2212) and abs(one - other) <= 1e-6 * one
-    return one + other if same and 900.0 <= one + other <= 100_000.0 else None
-
-
-def _minimum_bias(run: RunInfo, workers: int) -> Path:
-    """Return the library of minimum-bias collisions for beams, made if need be.
-
-    Raises:
-        FastsimError: if they are no protons of equal energies.
-    """
-    if (energy := _proton_energy(run)) is None:
-        raise FastsimError(
-            f"pile-up of beams {run.beam_pdg_id} of {run.beam_energy} GeV: Pythia's is that of protons of equal "
-            "energies; give a HepMC file of it (--pileup-events)"
-        )
-    return make_minimum_bias(None, energy=energy, workers=workers)
-
-
-def make_rests(
-    output: PathLike | None,
-    source: PathLike | None = None,
-    *,
-    energy: float | None = None,
-    num: int = 6000,
-    scale: tuple[float, float] = (8.0, 2500.0),
-    seed: int = 0,
-    workers: int = 0,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> Path:
-    """Make a library of rests of collisions with Pythia: for the first events of a file, or for protons over a range.
-
-    Args:
-        output: path that ends in .h5; None for the cache of this machine, where it is made once.
-        source: an LHE file.
-        energy: without a file, centre-of-mass energy in GeV.
-        num: number of rests.
-        scale: without a file, lowest and highest scale of the hard process in GeV; the highest is cut at 0.3 times the
-            energy.
-        seed: seed of all randomness.
-        workers: worker processes.
-        force: replace an existing file.
-        progress: called with the numbers of finished and of all rests.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        FastsimError: if a value is out of range, a file cannot be read or written, or not one of ``source`` and
-            ``energy`` is given.
-    """
-    from generators.rests.make import FileCard, RestCard, make_library
-
-    if (source is None) == (energy is None):
-        raise FastsimError("give a file of events, or an energy, to make a library of rests for")
-    if source is not None:
-        from fastsim.formats import lhe
-
-        card = FileCard(os.fspath(source), min(num, lhe.count(source)), seed)
-        facts = {"num": card.num, "seed": seed, "input_sha256": sha256_of(Path(source))}
-        return _made(card, facts, make_library, "rests", output, workers, force, progress)
-    assert energy is not None
-    whole = RestCard(energy, num, (scale[0], min(scale[1], 0.3 * energy)), seed)
-    return _made(whole, vars(whole), make_library, "rests", output, workers, force, progress)
-
-
-def make_minimum_bias(
-    output: PathLike | None,
-    *,
-    energy: float,
-    num: int = 4000,
-    seed: int = 0,
-    workers: int = 0,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> Path:
-    """Make a library of minimum-bias collisions of protons, with Pythia; arguments as of :func:`make_rests`."""
-    from generators.reference.minimum_bias import MinimumBiasCard
-    from generators.reference.minimum_bias import make_minimum_bias as make
-
-    card = MinimumBiasCard(energy, num, seed)
-    return _made(card, vars(card), make, "minimum-bias", output, workers, force, progress)
-
-
-def _made(
-    card: Any,
-    facts: Mapping[str, Any],
-    make: Any,
-    name: str,
-    output: PathLike | None,
-    workers: int,
-    force: bool,
-    progress: Progress | None,
-) -> Path:
-    """Make what a card says, at a path, or once in the cache under a name made of the facts; return its path."""
-    if output is not None:
-        make(card, output, workers=workers, force=force, progress=progress)
-        return Path(output)
-    from generators.reference.cache import cached
-
-    named = json.dumps({**facts, "format": LIBRARY_FORMAT, "pythia8mc": installed_version("pythia8mc")})
-    digest = hashlib.sha256(named.encode()).hexdigest()[:12]
-
-    def write(path: PathLike) -> None:
-        _log.warning("making the %s of %g GeV, once on this machine: %s", name, card.energy, path)
-        make(card, path, workers=workers, force=True, progress=progress)
-
-    return cached(f"{name}-{card.energy:g}-{digest}.h5", write)
 
 
 def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:

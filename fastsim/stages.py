@@ -14,6 +14,7 @@ import numpy as np
 
 from fastsim import registry
 from fastsim.blocks.steps import identity, is_own, load_step
+from fastsim.collisions import collision_steps
 from fastsim.detector.detector import load_detector
 from fastsim.detector.towers import SEGMENTS, towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
@@ -402,7 +403,7 @@ def _with_collisions(
     source = given.paths[0] if given.rereadable and given.paths else None
 
     def step(run: RunInfo) -> Step:
-        return Pipeline([*steps, *registry.collision_steps(run, collisions, source=source, workers=workers), *last])
+        return Pipeline([*steps, *collision_steps(run, collisions, source=source, workers=workers), *last])
 
     return step
 

@@ -47,6 +47,6 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def rest_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small library of rests for protons of 13 TeV, made by Pythia."""
-    from fastsim.registry import make_rests
+    from fastsim.collisions import make_rests
 
     return make_rests(tmp_path_factory.mktemp("rests") / "rests.h5", energy=13000.0, num=100, seed=5)

@@ -6,7 +6,7 @@ This module imports torch and tensordict: import it inside the functions that ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
@@ -67,7 +67,7 @@ class Chain(Block):
         self.out_keys = list(self.outputs)
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(self.blocks)  # type: ignore[arg-type]
+        return iter(cast("Sequence[Block]", self.blocks))
 
     @dispatch(auto_batch_size=False)
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

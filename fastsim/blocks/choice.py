@@ -6,7 +6,7 @@ This module imports torch and tensordict: import it inside the functions that ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -87,7 +87,7 @@ class Choice(Block):
         """
         if label not in self.labels:
             raise PipelineError(f"choice {self.name!r} has no candidate {label!r}: there are {', '.join(self.labels)}")
-        return self.candidates[self.labels.index(label)]  # type: ignore[return-value]
+        return cast("Block", self.candidates[self.labels.index(label)])
 
     def candidate(self, combination: Mapping[str, str]) -> Block:
         """Return the candidate that a combination, of a label for the name of each choice, has chosen.
@@ -101,7 +101,7 @@ class Choice(Block):
 
     def config(self) -> dict[str, Any]:
         """Return what :func:`fastsim.blocks.files.build` makes an equal choice of, apart from its weights."""
-        candidates = {label: block.config() for label, block in zip(self.labels, self.candidates, strict=True)}  # type: ignore[operator]
+        candidates = {label: self[label].config() for label in self.labels}
         return {"kind": "choice", "name": self.name, "candidates": candidates}
 
     def __repr__(self) -> str:

@@ -72,13 +72,13 @@ def command(
     """
     if (energy is None) == (input is None) or (kind == "pileup" and input is not None):
         raise click.UsageError("give --energy, or for rests the LHE file to make them for")
-    from fastsim import registry
+    from fastsim import collisions
     from fastsim.cli.progress import progress
 
     with progress("running Pythia", "collisions") as report:
         path = None if output is None else Path(output)
         if kind == "rests":
-            made = registry.make_rests(
+            made = collisions.make_rests(
                 path,
                 input,
                 energy=energy,
@@ -91,7 +91,7 @@ def command(
             )
         else:
             assert energy is not None
-            made = registry.make_minimum_bias(
+            made = collisions.make_minimum_bias(
                 path, energy=energy, num=num, seed=seed, workers=workers, force=force, progress=report
             )
     click.echo(made)

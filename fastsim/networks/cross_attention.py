@@ -17,9 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from fastsim.networks.attention import CLOSED, Attention
 from fastsim.networks.layers import Shape, dense
 from fastsim.networks.pairs import rapidity_azimuth, wrapped
-from fastsim.networks.particle_transformer import CLOSED, Attention
 from fastsim.networks.sets import SetNetwork
 
 

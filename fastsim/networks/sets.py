@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -12,7 +13,7 @@ from fastsim.errors import PipelineError
 from fastsim.networks.layers import Outputs, Shape, dense, masked_mean
 
 
-class SetNetwork(nn.Module):
+class SetNetwork(nn.Module, ABC):
     """A network on sets of particles, whose order does not matter.
 
     Sets are padded: features (N, K, F), mask (N, K), four-momenta (N, K, 4) as E, px, py, pz in GeV. What stands where
@@ -67,6 +68,7 @@ class SetNetwork(nn.Module):
             raise PipelineError('this network needs the four-momenta ("n", 4) as its third input')
         return cls(shapes[0][1], outputs, **options)
 
+    @abstractmethod
     def encode(self, features: Tensor, mask: Tensor, p4: Tensor) -> Tensor:
         """Return hidden vectors (N, K, width) of the particles.
 
@@ -75,7 +77,6 @@ class SetNetwork(nn.Module):
             mask: which entries are particles, (N, K).
             p4: four-momenta in GeV, (N, K, 4), 0 where there is no particle, or not given.
         """
-        raise NotImplementedError
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return one hidden vector (N, width) a set: from mean, maximum and logarithm of the number of particles."""

@@ -25,7 +25,6 @@ from fastsim.event import Ints
 from generators.hadrons.tokens import (
     CONTENT,
     FLAVOURS,
-    IDS,
     MIN_MASS,
     NUM_CONTENT,
     NUM_GROUPS,
@@ -34,6 +33,7 @@ from generators.hadrons.tokens import (
     TYPE_CONTENT,
     TYPE_SPECIES,
     TYPES,
+    may_hold,
 )
 from generators.nn.sampling import pick
 
@@ -72,11 +72,7 @@ def may_carry() -> NDArray[np.bool_]:
     allowed = np.zeros((len(FLAVOURS), len(SPECIES) + 1), dtype=bool)
     allowed[:, -1] = True
     for k, flavour in enumerate(FLAVOURS[:-1]):
-        allowed[k, :-1] = CONTENT[:, flavour - 1] > 0
-        size = np.abs(IDS)
-        flavourless = (CONTENT == 0).all(1) & (size > 100)
-        digit = size // 100 % 10
-        allowed[k, :-1] |= flavourless & ((digit == flavour) | ((digit <= 3) & (flavour <= 3)))
+        allowed[k, :-1] = may_hold(flavour)
     return allowed
 
 

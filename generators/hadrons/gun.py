@@ -11,52 +11,19 @@ References:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, offsets_from_counts
-from fastsim.event.species import MASSES, PARTON_MASSES
-from generators.hadrons.tokens import CONJUGATE, CONTENT, IDS, TokenSample, species_index
-from generators.reference.pythia import run_jobs, share_out, start_pool
+from generators.hadrons.tokens import CONJUGATE, IDS, TokenSample, may_hold, species_index
+from generators.reference.pythia import UNDECAYED_HADRONS, attempts, own_pythia, run_jobs, share_out, start_pool
 
-SETTINGS: tuple[str, ...] = (
-    "ProcessLevel:all = off",
-    "Print:quiet = on",
-    "HadronLevel:Decay = off",
-)
-"""Settings beyond the Monash tune."""
-_MAX_TRIES = 50
 _BLOCK = 256
 
 Shot = tuple[Ints, Floats, Floats, Ints]
 """PDG ids (M,), four-momenta (M, 4) and masses (M,) in GeV, and the rows of the two partons' carriers (2,), or -1."""
-
-
-def make_pythia(*, settings: tuple[str, ...] = ()) -> Any:
-    """Return an initialised Pythia for guns, which leaves the primary hadrons as they are.
-
-    Args:
-        settings: further lines for Pythia.
-
-    Raises:
-        FastsimError: if Pythia refuses a setting or does not start.
-    """
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    lines = [*SETTINGS, *settings]
-    lines += [f"{pdg}:m0 = {m}" for pdg, m in MASSES.items()]
-    for line in lines:
-        if not pythia.readString(line):
-            raise FastsimError(f"Pythia refuses the setting {line!r}")
-    if not pythia.init():
-        raise FastsimError("Pythia did not start")
-    return pythia
 
 
 def shoot(pythia: Any, flavour: int, momentum: float, seed: int, scale: float | None = None) -> Shot:
@@ -66,7 +33,7 @@ def shoot(pythia: Any, flavour: int, momentum: float, seed: int, scale: float | 
     hadron at the end of the string that its quark ends.
 
     Args:
-        pythia: a Pythia of :func:`make_pythia`.
+        pythia: one that leaves primary hadrons as they are (``UNDECAYED_HADRONS``).
         flavour: PDG id of the parton.
         momentum: of each of the two in GeV, their pT in the frame of the gun.
         seed: seed of the event.
@@ -75,39 +42,19 @@ def shoot(pythia: Any, flavour: int, momentum: float, seed: int, scale: float | 
     Raises:
         FastsimError: if Pythia gives up on the pair.
     """
-    pythia.rndm.init(int(seed))
-    m = PARTON_MASSES[abs(flavour)]
-    energy = float(np.hypot(momentum, m))
     event = pythia.event
-    for _ in range(_MAX_TRIES):
-        event.reset()
-        if flavour == 21:
-            event.append(21, 23, 101, 102, 0.0, 0.0, momentum, energy, m, momentum)
-            event.append(21, 23, 102, 101, 0.0, 0.0, -momentum, energy, m, momentum)
-        else:
-            colour, anticolour = (101, 0) if flavour > 0 else (0, 101)
-            event.append(flavour, 23, colour, anticolour, 0.0, 0.0, momentum, energy, m, momentum)
-            event.append(-flavour, 23, anticolour, colour, 0.0, 0.0, -momentum, energy, m, momentum)
-        pythia.forceTimeShower(1, 2, momentum if scale is None else scale)
-        if not pythia.next():
-            continue
-        rows, numbers = [], []
-        for k, p in enumerate(event):
-            if p.isFinal():
-                rows.append((p.id(), p.e(), p.px(), p.py(), p.pz(), p.m()))
-                numbers.append(k)
-        table = np.array(rows, dtype=np.float64)
-        pdg_id, p4 = table[:, 0].astype(np.int64), table[:, 1:5]
-        if not np.isin(pdg_id, IDS).all():
-            continue
-        carriers = [-1, -1]
-        if flavour != 21:
-            place = {number: row for row, number in enumerate(numbers)}
-            carriers = [place.get(_carrier(event, parton), -1) for parton in (1, 2)]
-        return pdg_id, p4, table[:, 5], np.array(carriers)
-    raise FastsimError(
-        f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with momentum {momentum:.4g} GeV"
-    )
+    for _ in attempts(pythia, flavour, momentum, seed, momentum if scale is None else scale):
+        numbers = [k for k, p in enumerate(event) if p.isFinal()]
+        final = [event[k] for k in numbers]
+        table = np.array([(p.id(), p.e(), p.px(), p.py(), p.pz(), p.m()) for p in final], dtype=np.float64)
+        pdg_id = table[:, 0].astype(np.int64)
+        if np.isin(pdg_id, IDS).all():
+            break
+    carriers = [-1, -1]
+    if flavour != 21:
+        place = {number: row for row, number in enumerate(numbers)}
+        carriers = [place.get(_carrier(event, parton), -1) for parton in (1, 2)]
+    return pdg_id, table[:, 1:5], table[:, 5], np.array(carriers)
 
 
 def _carrier(event: Any, parton: int) -> int:
@@ -121,33 +68,9 @@ def _carrier(event: Any, parton: int) -> int:
     flavour = quark.id()
     for row in ends:
         pdg_id = event[row].id()
-        if event[row].isFinal() and may_hold(pdg_id, flavour):
+        if event[row].isFinal() and may_hold(flavour)[species_index(np.array([pdg_id]))[0]]:
             return int(row)
     return -1
-
-
-@lru_cache(maxsize=4096)
-def may_hold(pdg_id: int, quark: int) -> bool:
-    """Return whether a hadron may hold a quark (antiquark if negative) among its valence quarks."""
-    net, digit = CONTENT[species_index(np.array([pdg_id]))[0]], pdg_id // 100
-    if pdg_id > 100 and not net.any():  # light neutral mesons are mixtures of flavours
-        return abs(quark) == digit or max(abs(quark), digit) <= 3
-    return bool(net[abs(quark) - 1] * quark > 0)
-
-
-_of_thread = threading.local()
-
-
-def own_pythia(*, settings: tuple[str, ...] = ()) -> Any:
-    """Return the Pythia of this thread with these further lines of settings; the first call starts it.
-
-    Starting costs 50 ms, and Pythia keeps no state between events that have seeds.
-    """
-    instances = _of_thread.__dict__
-    key = " ".join(settings)
-    if key not in instances:
-        instances[key] = make_pythia(settings=settings)
-    return instances[key]
 
 
 def _token_block(job: tuple[Ints, Floats, Ints, Floats]) -> TokenSample:
@@ -159,7 +82,7 @@ def _token_block(job: tuple[Ints, Floats, Ints, Floats]) -> TokenSample:
     Returns:
         2N token sets in the axis frame; pair i gives the sets 2i and 2i + 1.
     """
-    pythia = own_pythia()
+    pythia = own_pythia(settings=UNDECAYED_HADRONS)
     flavour, transverse, _, scale = job
     shots = [shoot(pythia, int(f), float(p), int(s), float(q)) for f, p, s, q in zip(*job, strict=True)]
     sizes = np.array([len(shot[0]) for shot in shots])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsim.errors import InvalidEvent
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
@@ -18,8 +17,7 @@ from fastsim.event import species as table
 from fastsim.event.frames import to_axis
 from fastsim.event.kinematics import mass, on_shell
 from fastsim.event.species import MASSES, masses
-from generators.hadrons.gun import may_hold
-from generators.hadrons.tokens import CONJUGATE, IDS, MIN_MASS, TokenSample, species_index
+from generators.hadrons.tokens import CONJUGATE, IDS, MIN_MASS, TokenSample, may_hold, species_index
 
 
 def primary_hadrons(particles: ParticleSet, numbers: Ints) -> ParticleSet:
@@ -116,10 +114,5 @@ def summed(log_densities: Floats, source: Ints, num: int) -> Floats:
     return result
 
 
-def _may_hold() -> NDArray[np.bool_]:
-    """Return whether a species may hold a quark of each flavour, (S, 6); of flavour 0, the gluon, none does."""
-    return np.array([[False, *(may_hold(int(pdg_id), quark) for quark in range(1, 6))] for pdg_id in IDS])
-
-
-MAY_HOLD = _may_hold()
+MAY_HOLD = np.stack([np.zeros(len(IDS), dtype=bool), *(may_hold(quark) for quark in range(1, 6))], axis=-1)
 """Whether a species may hold a quark among its valence quarks: column 0 for gluons, then d, u, s, c, b."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -90,6 +91,16 @@ def _content(pdg: int) -> list[int]:
 CONTENT: Ints = np.array([_content(pdg) for pdg in SPECIES])
 """Net numbers of d, u, s, c and b quarks and of electrons, muons and taus of each species, (S, 8)."""
 NUM_CONTENT = 8
+
+
+@lru_cache(maxsize=16)
+def may_hold(quark: int) -> NDArray[np.bool_]:
+    """Return which species may hold a quark, an antiquark if negative, among their valence quarks, (S,)."""
+    size = np.abs(IDS)
+    digit = size // 100 % 10
+    # light neutral mesons are mixtures of flavours
+    mixed = (CONTENT == 0).all(1) & (size > 100) & ((digit == abs(quark)) | (np.maximum(digit, abs(quark)) <= 3))
+    return np.asarray((CONTENT[:, abs(quark) - 1] * np.sign(quark) > 0) | mixed)
 
 
 def parton_content(pdg_id: Ints) -> Ints:

@@ -6,8 +6,6 @@ References:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -16,10 +14,8 @@ import numpy as np
 
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import HardEvents, RunInfo
-from fastsim.formats import hdf5
-from fastsim.formats.atomic import PathLike
 from generators.reference.event_record import read_batch
-from generators.reference.pythia import run_jobs, start_pool
+from generators.reference.library_file import BLOCK
 
 SETTINGS = (
     "Print:quiet = on",
@@ -27,8 +23,6 @@ SETTINGS = (
     "ParticleDecays:limitTau0 = on",
     "ParticleDecays:tau0Max = 10.0",
 )
-BLOCK = 128
-"""Collisions that are made together, with one seed."""
 
 
 @dataclass(frozen=True)
@@ -62,45 +56,10 @@ class MinimumBiasCard:
         return RunInfo((2212, 2212), (0.5 * self.energy, 0.5 * self.energy), provenance=facts)
 
 
-def make_minimum_bias(
-    card: MinimumBiasCard,
-    output: PathLike,
-    *,
-    workers: int = 0,
-    force: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
-) -> None:
-    """Make the collisions of a card and write them.
-
-    Args:
-        card: what to make.
-        output: path that ends in .h5.
-        workers: worker processes; 0 to compute in this one. The file does not depend on it.
-        force: replace an existing file.
-        progress: called with the numbers of finished and of all collisions.
-
-    Raises:
-        OutputError: if the file exists or cannot be written.
-    """
-    if not os.fspath(output).lower().endswith(".h5"):
-        raise FastsimError(f"{os.fspath(output)}: a library is HDF5; give a name that ends in .h5")
-    jobs = [(card, first) for first in range(0, card.num, BLOCK)]
-    pool = start_pool(workers)
-    try:
-        with hdf5.EventWriter(output, card.run, force=force) as writer:
-            for number, events in enumerate(run_jobs(_block, jobs, pool, None)):
-                writer.write(events)
-                if progress is not None:
-                    progress(min((number + 1) * BLOCK, card.num), card.num)
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
-
-
 _instances: dict[float, Any] = {}
 
 
-def _block(job: tuple[MinimumBiasCard, int]) -> HardEvents:
+def make_block(job: tuple[MinimumBiasCard, int]) -> HardEvents:
     """Make a block of collisions; those in which Pythia fails are made again."""
     card, first = job
     pythia = _instances.setdefault(card.energy, None) or _start(card.energy)

@@ -91,29 +91,48 @@ def shoot(
     Raises:
         FastsimError: if Pythia gives up on the pair.
     """
-    pythia.rndm.init(int(seed))
-    m = PARTON_MASSES[abs(flavour)]
-    energy = float(np.hypot(pt, m))
-    event = pythia.event
-    for _ in range(_MAX_TRIES):
-        event.reset()
-        if flavour == 21:
-            event.append(21, 23, 101, 102, 0.0, 0.0, pt, energy, m, pt)
-            event.append(21, 23, 102, 101, 0.0, 0.0, -pt, energy, m, pt)
-        else:
-            colour, anticolour = (101, 0) if flavour > 0 else (0, 101)
-            event.append(flavour, 23, colour, anticolour, 0.0, 0.0, pt, energy, m, pt)
-            event.append(-flavour, 23, anticolour, colour, 0.0, 0.0, -pt, energy, m, pt)
-        pythia.forceTimeShower(1, 2, pt if scale is None else scale)
-        if not pythia.next():
-            continue
-        rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in event if p.isFinal()]
+    for _ in attempts(pythia, flavour, pt, seed, pt if scale is None else scale):
+        rows = [(p.id(), p.e(), p.px(), p.py(), p.pz()) for p in pythia.event if p.isFinal()]
         table = np.array(rows, dtype=np.float64)
         pdg_id, p4 = table[:, 0].astype(np.int64), table[:, 1:]
         # about once in a million events Pythia leaves a resonance undecayed whose channels are all closed
         if tau0_max is None or are_stable(pythia.particleData, pdg_id, tau0_max):
-            return pdg_id, p4
-    raise FastsimError(f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with pT = {pt:.4g} GeV")
+            break
+    return pdg_id, p4
+
+
+def attempts(pythia: Any, flavour: int, momentum: float, seed: int, scale: float) -> Iterator[None]:
+    """Make events of a parton pair at rest in ``pythia.event``, one for each turn, until one is good enough.
+
+    Args:
+        pythia: a Pythia of :func:`make_pythia`.
+        flavour: PDG id of the parton, entry 1, which flies along +z; entry 2 is its partner.
+        momentum: of each of the two in GeV.
+        seed: decides all of them.
+        scale: at which the shower starts, in GeV.
+
+    Raises:
+        FastsimError: if none of the events that Pythia makes of the pair is good enough.
+    """
+    pythia.rndm.init(int(seed))
+    m = PARTON_MASSES[abs(flavour)]
+    energy = float(np.hypot(momentum, m))
+    event = pythia.event
+    for _ in range(_MAX_TRIES):
+        event.reset()
+        if flavour == 21:
+            event.append(21, 23, 101, 102, 0.0, 0.0, momentum, energy, m, momentum)
+            event.append(21, 23, 102, 101, 0.0, 0.0, -momentum, energy, m, momentum)
+        else:
+            colour, anticolour = (101, 0) if flavour > 0 else (0, 101)
+            event.append(flavour, 23, colour, anticolour, 0.0, 0.0, momentum, energy, m, momentum)
+            event.append(-flavour, 23, anticolour, colour, 0.0, 0.0, -momentum, energy, m, momentum)
+        pythia.forceTimeShower(1, 2, scale)
+        if pythia.next():
+            yield
+    raise FastsimError(
+        f"Pythia failed {_MAX_TRIES} times on a pair of flavour {flavour} with momentum {momentum:.4g} GeV"
+    )
 
 
 def are_stable(table: Any, pdg_id: Ints, tau0_max: float) -> bool:

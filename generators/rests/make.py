@@ -6,8 +6,6 @@ of a library that spreads over all of them few rests are near.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -17,14 +15,12 @@ import numpy as np
 
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import HardEvents, RunInfo
-from fastsim.formats import hdf5, lhe
-from fastsim.formats.atomic import PathLike
-from generators.reference.pythia import run_jobs, start_pool
+from fastsim.formats import lhe
+from generators.reference import library_file
+from generators.reference.library_file import BLOCK
 from generators.reference.rest_gun import RestGun
 from generators.rests.conditions import COLOURLESS, JETS, MIXED, Conditions
 
-BLOCK = 128
-"""Rests that are made together, with one seed."""
 SHARES = {JETS: 0.5, MIXED: 0.25, COLOURLESS: 0.25}
 """Shares of the kinds of hard processes."""
 MASSES = {JETS: (2.0, 8.0), MIXED: (1.0, 8.0), COLOURLESS: (1.0, 1.0)}
@@ -37,18 +33,12 @@ LARGEST_MASS, LARGEST_X = 0.7, 0.9
 """Largest mass of a hard process in units of the energy of the collision, and largest momentum fraction."""
 
 
-class Card(Protocol):
-    """What a library of rests holds: its number of rests, the seed of all randomness, beams and conditions."""
+class Card(library_file.Card, Protocol):
+    """What a library of rests holds."""
 
     @property
-    def num(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def run(self) -> RunInfo:
-        """The beams, and what the file says about itself."""
+    def seed(self) -> int:
+        """Seed of all randomness."""
 
     def conditions(self, first: int, num: int) -> Conditions:
         """Return the conditions of rests ``first`` to ``first + num``, or of fewer."""
@@ -153,43 +143,7 @@ class RestCard:
         return Conditions(np.arange(first, first + num), energy, x, incoming, scale, limits.astype(np.int64))
 
 
-def make_library(
-    card: Card,
-    output: PathLike,
-    *,
-    workers: int = 0,
-    force: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
-) -> None:
-    """Make the rests of a card and write them, as events of the singlets with their particles.
-
-    Args:
-        card: what to make.
-        output: path that ends in .h5.
-        workers: worker processes; 0 to compute in this one. The file does not depend on it.
-        force: replace an existing file.
-        progress: called with the numbers of finished and of all rests.
-
-    Raises:
-        OutputError: if the file exists or cannot be written.
-    """
-    if not os.fspath(output).lower().endswith(".h5"):
-        raise FastsimError(f"{os.fspath(output)}: a library of rests is HDF5; give a name that ends in .h5")
-    jobs: list[tuple[Card, int]] = [(card, first) for first in range(0, card.num, BLOCK)]
-    pool = start_pool(workers)
-    try:
-        with hdf5.EventWriter(output, card.run, force=force) as writer:
-            for number, events in enumerate(run_jobs(_block, jobs, pool, None)):
-                if len(events):
-                    writer.write(events)
-                if progress is not None:
-                    progress(min((number + 1) * BLOCK, card.num), card.num)
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
-
-
-def _block(job: tuple[Card, int]) -> HardEvents:
+def make_block(job: tuple[Card, int]) -> HardEvents:
     """Make a block of rests, as events of their singlets."""
     card, first = job
     conditions = card.conditions(first, min(BLOCK, card.num - first))

@@ -12,11 +12,11 @@ import pytest
 
 import fastsim
 from fastsim.cli import main
+from fastsim.collisions import make_minimum_bias
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
 from fastsim.production.inputs import Input
 from fastsim.production.verify import verify
-from fastsim.registry import make_minimum_bias
 from tests.helpers.events import event, file
 
 MODEL = "hadron-tree"
@@ -84,8 +84,8 @@ def test_the_library_of_the_machine_is_made_once(
 ) -> None:
     monkeypatch.setenv("FASTSIM_CACHE", str(tmp_path / "cache"))
     source = examples / "pp_dijet.lhe.gz"
-    with patch.dict("fastsim.registry.make_rests.__kwdefaults__", {"num": 20}):
-        one = fastsim.registry.make_rests(None, source)
+    with patch.dict("fastsim.collisions.make_rests.__kwdefaults__", {"num": 20}):
+        one = fastsim.collisions.make_rests(None, source)
         stamp = one.stat().st_mtime_ns
         fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", num_events=2)
     assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()] == [stamp]

@@ -9,11 +9,11 @@ import pyhepmc
 import pytest
 
 import fastsim
+from fastsim.collisions import make_minimum_bias
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents, RunInfo
 from fastsim.event.species import PILE_UP
 from fastsim.formats import hepmc
-from fastsim.registry import make_minimum_bias
 from generators.pileup.library import CollisionLibrary
 from generators.pileup.step import AddPileUp
 from tests.helpers.events import with_decays

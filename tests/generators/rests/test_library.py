@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsim.collisions import make_rests
 from fastsim.errors import FastsimError, OutOfDomain, OutputError, WeightsError
 from fastsim.event import RunInfo
 from fastsim.event.kinematics import pt
 from fastsim.formats import hdf5, lhe
-from fastsim.registry import make_rests
 from generators.rests.conditions import JETS, Conditions
 from generators.rests.library import RestLibrary
 from generators.rests.make import RestCard
@@ -82,7 +82,7 @@ def test_bad_cards_and_files_are_refused_in_a_line(tmp_path: Path, examples: Pat
         RestCard(num=3)
     with pytest.raises(FastsimError, match="give a file of events, or an energy"):
         make_rests(tmp_path / "rests.h5")
-    with pytest.raises(FastsimError, match="a library of rests is HDF5"):
+    with pytest.raises(FastsimError, match="a library is HDF5"):
         make_rests(tmp_path / "rests.root", energy=13000.0)
     with pytest.raises(WeightsError, match="fastsim library rests"):
         RestLibrary(tmp_path / "no.h5")
