@@ -1,7 +1,8 @@
 """Models of primary hadrons beside Pythia with its own decays, for docs/models.md: hemispheres and colour singlets.
 
 Hemispheres: boosted trees on all that the judge sees (shapes, charges, quantum numbers, vertices) and on shapes alone,
-the jet charge, and areas of resonance peaks. Singlets: q qbar at rest, charged multiplicity and quantum numbers.
+the jet charge, and areas of resonance peaks. Singlets: q qbar at rest, charged multiplicity, its correlation on both
+sides of the plane across the quarks, and charge.
 
     python -m bench.validation.primary --num 4000 --write
 
@@ -117,10 +118,12 @@ def singlets(case: tuple[int, float], models: tuple[str, ...], num: int) -> list
         count = np.bincount(sets.index, charge != 0, num)
         total = np.rint(np.bincount(sets.index, charge, num))
         mean, spread = count.mean(), count.std()
+        ahead = np.bincount(sets.index, (charge != 0) & (sets.p4[:, 3] > 0), num)
+        sides = np.corrcoef(ahead, count - ahead)[0, 1]
         rows.append(
             f"| {species_name(flavour)} pair, {mass:g} GeV | {name} | "
             f"{mean:.2f} ± {spread / num**0.5:.2f} | {spread:.2f} ± {spread / (2 * num) ** 0.5:.2f} | "
-            f"{np.mean(total != 0):.1%} |"
+            f"{sides:.3f} ± {(1 - sides**2) / num**0.5:.3f} | {np.mean(total != 0):.1%} |"
         )
     return rows
 
@@ -131,8 +134,8 @@ def tables(
     """Yield the rows of both tables, and add to ``figures`` what the trees say by model and cell."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield "| singlet | sample | charged multiplicity | its spread | total charge not 0 |"
-        yield "|---|---|---|---|---|"
+        yield "| singlet | sample | charged multiplicity | its spread | correlation of the sides | total charge not 0 |"
+        yield "|---|---|---|---|---|---|"
         for rows in pool.map(partial(singlets, models=models, num=num), SINGLETS):
             yield from rows
         yield ""

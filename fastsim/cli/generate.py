@@ -29,7 +29,7 @@ from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
-@click.option("--device", default="cpu", show_default=True, help="Torch device of the model (cpu only so far).")
+@click.option("--device", default="cpu", show_default=True, help="Torch device: cpu; of a diffusion model also cuda.")
 @click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
 @final_status_option
 @run_options(threads=True, workers="Worker processes instead of threads; for cells, Geant4's where it is used.")

@@ -13,7 +13,8 @@ from fastsim.errors import InvalidValue
 from fastsim.event import kinematics
 from fastsim.event.arrays import Floats, Ints, Ragged, Row, RowNumber, ragged_indices, row_number
 from fastsim.event.cells import Cells
-from fastsim.event.particles import ParticleSet, Partons
+from fastsim.event.particle_sets import ParticleSet
+from fastsim.event.particles import Partons
 
 Columns = dict[str, NDArray[Any]]
 """Named arrays with one entry for each event, hard entry or particle of a batch, (L, ...)."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastsim.event.arrays import Floats, Ints
 from fastsim.event.hard import HardEvents
-from fastsim.event.particles import History
+from fastsim.event.particle_sets import History
 
 LIFETIME = "lifetime"
 """The hard column that holds the lifetimes of entries, c tau in mm; 0 for none."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, offsets_from_counts
-from fastsim.event.particles import Decayed, History
+from fastsim.event.particle_sets import Decayed, History
 from generators.decays.chains import Particles, follow
 from generators.decays.pythia import decay_at_rest
 from generators.decays.table import PYTHIA, Table, decay_table

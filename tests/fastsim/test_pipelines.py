@@ -150,7 +150,8 @@ def test_second_order_darts_and_the_same_result_for_a_seed(folder: Path) -> None
 
 @pytest.mark.parametrize("method", ["spos", "asng", "darts"])
 def test_a_one_shot_search_goes_on_where_it_was_stopped(method: str, folder: Path) -> None:
-    from fastsim.pipelines import _supernet, problem_of, read
+    from fastsim.pipeline_file import problem_of, read
+    from fastsim.pipelines import _supernet
 
     description = read("p.toml", {"search.num_steps": 12})
 
