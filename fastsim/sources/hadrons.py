@@ -202,6 +202,19 @@ class HadronSource(Source[Partons]):
         changed.tau0_max = float(tau0_max)
         return changed
 
+    def at(self, tune: Any) -> Self:
+        """Return the source at another tune of Pythia's parameters, if it knows tunes.
+
+        Args:
+            tune: a text such as ``"aLund=0.5 alphaS=0.13"``, values by name, or None for the Monash tune.
+
+        Raises:
+            FastsimError: if the source knows none, or not this one.
+        """
+        raise FastsimError(
+            f"model {self.name!r} is of one tune, that of its data: hadron-tree-tunes and pythia take others"
+        )
+
     def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Any:
         """Draw the latents of N partons: arrays (N, ...) as attributes of one object."""
         raise self._no_latent()

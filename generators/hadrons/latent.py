@@ -177,27 +177,30 @@ def total_momentum(
     return np.concatenate([e[:, None], momentum], -1)
 
 
-def total_log_jacobian(latent: Latent, energy: Floats) -> Floats:
+def total_log_jacobian(latent: Latent, energy: Floats, opposite: Floats | None = None) -> Floats:
     """Compute log(dt / d^4P) for the three features t of the total momentum P in GeV and a uniform azimuth, (N,).
 
     With M and M' the masses of the set and of the opposite hemisphere, d^4P = p/8E dM^2 dM'^2 dcos(theta) dphi.
     A set of a single token has no dM^2: its mass feature is not a degree of freedom.
 
     Args:
-        latent: of N sets, whose opposite sets are not known.
+        latent: of N sets.
         energy: E of the partons, in GeV, (N,).
+        opposite: least masses of the opposite sets in GeV, (N,), where these are known; else 0.
     """
+    other = np.zeros(len(latent)) if opposite is None else opposite
     total = latent.total
     p = np.sqrt((total[:, 1:] ** 2).sum(-1))
     mass = np.sqrt(np.maximum((total[:, 0] - p) * (total[:, 0] + p), 1e-12))
     rest = 2 * energy - total[:, 0]
     recoil = np.sqrt(np.maximum((rest - p) * (rest + p), 1e-12))
     free = np.maximum(mass - least_masses(latent.counts), _SMALL * energy)
-    left = np.maximum(2 * energy - mass, _SMALL * energy)
-    beyond = np.maximum(left - recoil, _SMALL * energy)
+    left = np.maximum(2 * energy - mass - other, _SMALL * energy)
+    above = np.maximum(recoil - other, 1e-6)
+    beyond = np.maximum(2 * energy - mass - recoil, _SMALL * energy)
     sin2 = np.maximum((total[:, 1:3] ** 2).sum(-1), (_SMALL * p) ** 2) / p**2
     by_mass = np.where(latent.counts.sum(-1) > 1, np.log((1 / free + 1 / left) / (2 * mass)), 0.0)
-    by_recoil = np.log((1 / recoil + 1 / beyond) / (2 * recoil))
+    by_recoil = np.log((1 / above + 1 / beyond) / (2 * recoil))
     return np.asarray(by_mass + by_recoil + np.log(2 / sin2) - np.log(2 * np.pi * p / (8 * energy)))
 
 
@@ -238,7 +241,7 @@ class LatentModel(nn.Module):
         self.extras_flow = SplineFlow(num_extras, flow_width + NUM_TOTAL, width=flow_width, num_bins=num_bins)
 
     def condition(
-        self, flavour: Ints, pt: Floats, scale: Floats, extra: Floats | None = None, side: Floats | None = None
+        self, flavour: Ints, pt: Floats, scale: Floats, extra: Floats | Tensor | None = None, side: Floats | None = None
     ) -> Tensor:
         """Compute the conditions (N, C) in float32.
 
@@ -246,7 +249,7 @@ class LatentModel(nn.Module):
             flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
             pt: of the partons, in GeV, (N,).
             scale: where their showers start, in GeV, (N,).
-            extra: further conditions, (N, num_extra).
+            extra: further conditions, (N, num_extra); of a tensor, gradients are kept.
             side: what is known of the opposite sets, see :func:`side_of`, (N, NUM_SIDE); by default nothing.
 
         Raises:
@@ -255,13 +258,13 @@ class LatentModel(nn.Module):
         log_pt = (np.log(pt) - np.log(100.0)) / np.log(10.0)
         ratio = np.log(np.clip(scale / pt, 1e-3, 1.0))
         numbers = np.stack([log_pt, log_pt**2, log_pt**3, ratio, ratio**2 / 4], -1)
-        columns = [(flavour[:, None] == np.array(FLAVOURS)).astype(float), numbers]
+        columns = [torch.from_numpy(x) for x in ((flavour[:, None] == np.array(FLAVOURS)).astype(float), numbers)]
         if self.num_extra:
             if extra is None or extra.shape != (len(pt), self.num_extra):
                 raise ValueError(f"this latent model needs {self.num_extra} extra conditions for each parton")
-            columns.append(extra)
-        columns.append(np.zeros((len(pt), NUM_SIDE)) if side is None else side)
-        return torch.from_numpy(np.concatenate(columns, -1)).float()
+            columns.append(torch.as_tensor(extra))
+        columns.append(torch.from_numpy(np.zeros((len(pt), NUM_SIDE)) if side is None else side))
+        return torch.cat([column.float() for column in columns], -1)
 
     def _context(self, condition: Tensor, counts: Tensor, carrier: Tensor) -> Tensor:
         """Compute the context (N, flow_width) of the flows from conditions, counts of species (N, S) and carriers."""
@@ -310,6 +313,10 @@ class LatentModel(nn.Module):
             "total": self.total_flow.log_prob(total, context),
             "extras": self.extras_flow.log_prob(extras, self._with_total(context, total)),
         }
+
+    def total_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
+        """Compute the factor "total" of :meth:`log_prob` alone, (N,)."""
+        return self.total_flow.log_prob(features[:, :NUM_TOTAL], self._context(condition, counts, carrier))
 
     def extras_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
         """Compute the factor "extras" of :meth:`log_prob` alone, (N,)."""
@@ -362,6 +369,7 @@ class LatentModel(nn.Module):
         missing: Ints,
         signs: Ints,
         rng: torch.Generator,
+        extra: Floats | None = None,
         *,
         extras: bool = True,
     ) -> tuple[Latent, Latent]:
@@ -375,23 +383,24 @@ class LatentModel(nn.Module):
             missing: quantum numbers of the singlets, (N, 8).
             signs: -1 for partons that are conjugated (antiquarks), 1 for others, (N, 2).
             rng: all randomness.
+            extra: further conditions, (N, num_extra).
             extras: whether to draw the features beyond the total four-momentum too.
 
         Returns:
             The latents of the first and second hemisphere, the first along +z, the second turned by pi about x.
         """
-        condition = self.condition(flavour[:, 0], pt, scale)
+        condition = self.condition(flavour[:, 0], pt, scale, extra)
         room = torch.from_numpy(1.95 * energy)
         counts, carrier = self.count_model.sample(condition, rng, max_mass=room)
         numbers: Ints = counts.numpy() @ CONTENT
         needed = signs[:, 1:] * (missing - signs[:, :1] * numbers)
         least = least_masses(counts.numpy())
         side = side_of(needed, counts.numpy())
-        after = self.condition(flavour[:, 1], pt, scale, side=side)
+        after = self.condition(flavour[:, 1], pt, scale, extra, side)
         more, second = self.count_model.sample(after, rng, torch.from_numpy(needed), room - torch.from_numpy(least))
         # both sets are known to the first one's momentum
         other = least_masses(more.numpy())
-        both = self.condition(flavour[:, 0], pt, scale, side=side_of(numbers, more.numpy()))
+        both = self.condition(flavour[:, 0], pt, scale, extra, side_of(numbers, more.numpy()))
         back = single_masses(more.numpy(), rng)
         features, total = self._total(both, counts, carrier, energy, other, back, rng, extras=extras)
         one = Latent(counts.numpy(), carrier.numpy(), total, features)
@@ -399,7 +408,7 @@ class LatentModel(nn.Module):
         turned = np.stack([2 * energy - total[:, 0], -total[:, 1], total[:, 2], total[:, 3]], -1)
         values = total_features(turned, other, energy, least)
         if extras:
-            after = self.condition(flavour[:, 1], pt, scale, side=side_of(needed, counts.numpy()))
+            after = self.condition(flavour[:, 1], pt, scale, extra, side_of(needed, counts.numpy()))
             values = self._with_extras(self._context(after, more, second), values, rng)
         return one, Latent(more.numpy(), second.numpy(), turned, values)
 

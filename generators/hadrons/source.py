@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastsim.errors import WeightsError
+from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import ROUNDING, Domain
@@ -31,6 +32,7 @@ from generators.hadrons.tokens import (
     parton_energy,
     to_particles,
 )
+from generators.hadrons.tunes import Tune, parameter, tune_of
 from generators.nn.devices import checked
 
 
@@ -52,6 +54,9 @@ class PrimaryModel(HadronSource, nn.Module):
 
     A subclass gives the middle factor, :meth:`place`. Results depend on the partons, their order and ``rng``
     only.
+
+    A model of tunes has both factors depend on parameters of Pythia too: their names are ``tune_parameters``, and ``tune``
+    is where the model stands; :meth:`at` gives it at another tune.
     """
 
     domain: Domain
@@ -66,10 +71,49 @@ class PrimaryModel(HadronSource, nn.Module):
     has_extras = True
     """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
 
-    def __init__(self, name: str, domain: Domain, latent: LatentModel, precision: str) -> None:
+    def __init__(
+        self, name: str, domain: Domain, latent: LatentModel, precision: str, parameters: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.name, self.latent_model, self.precision = name, latent, precision
         self.domain = replace(domain, scale_min=SCALE_MIN, ratio_min=RATIO_MIN)
+        self.tune_parameters: tuple[str, ...] = tuple(parameter(each).name for each in parameters)
+        self.tune: Tune | None = Tune() if self.tune_parameters else None
+
+    def at(self, tune: Tune | str | Mapping[str, float] | None) -> Self:
+        """Return the model, with the same weights, at another tune.
+
+        Args:
+            tune: a tune, its text (``"aLund=0.5 alphaS=0.13"``), or values by name; None for Monash.
+
+        Raises:
+            FastsimError: if the model has no tunes, does not know a parameter, or its value is outside the range.
+        """
+        if self.tune is None:
+            return super().at(tune)
+        chosen = tune_of(tune)
+        for name in chosen.changed:
+            if name not in self.tune_parameters:
+                raise FastsimError(
+                    f"model {self.name!r} does not know {name}: it has {', '.join(self.tune_parameters)}"
+                )
+        changed = copy.copy(self)
+        changed.tune = chosen
+        return changed
+
+    @property
+    def vector(self) -> Floats:
+        """What the networks see of the tune, (P,); (0,) for a model without tunes."""
+        return np.zeros(0) if self.tune is None else self.tune.vector(self.tune_parameters)
+
+    def vectors(self, num: int) -> Floats:
+        """Return the vector of the tune for each of ``num`` sets, (num, P)."""
+        return np.broadcast_to(self.vector, (num, len(self.tune_parameters)))
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        values = super().provenance
+        return values if self.tune is None else {**values, "tune": str(self.tune)}
 
     @abstractmethod
     def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
@@ -127,7 +171,7 @@ class PrimaryModel(HadronSource, nn.Module):
         rng: np.random.Generator,
         noise: torch.Generator,
     ) -> TokenSample:
-        tokens = tokens_of(latent, flavour, pt, scale, rng)
+        tokens = replace(tokens_of(latent, flavour, pt, scale, rng), tune=self.vectors(len(pt)))
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
             return replace(tokens, p4=self.place(tokens, energy, latent, noise))
 
@@ -152,7 +196,7 @@ class PrimaryModel(HadronSource, nn.Module):
         signs = np.where(pairs.pdg_id < 0, -1, 1)
         content = parton_content(pairs.pdg_id[:, 0]) + parton_content(pairs.pdg_id[:, 1])
         both = self.latent_model.sample_pairs(
-            flavour, momenta, scale, energy, content, signs, latent_noise, extras=self.has_extras
+            flavour, momenta, scale, energy, content, signs, latent_noise, self.vectors(num), extras=self.has_extras
         )
         latent = Latent.concatenate(both)
         momenta, scale, energy = np.tile(momenta, 2), np.tile(scale, 2), np.tile(energy, 2)
@@ -182,7 +226,7 @@ class PrimaryModel(HadronSource, nn.Module):
         names = np.arange(len(partons)) if numbers is None else numbers
         primary = primary_hadrons(particles, names)
         tokens = tokens_of_sets(partons, primary, names, whole_events=whole_events)
-        copies, source = with_carriers(tokens)
+        copies, source = with_carriers(replace(tokens, tune=self.vectors(len(tokens))))
         return summed(density(copies), source, len(tokens))
 
     @torch.no_grad()
@@ -192,7 +236,7 @@ class PrimaryModel(HadronSource, nn.Module):
 
     def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: torch.Generator) -> Latent:
         """Draw the latents of N hemispheres: arguments as of :meth:`generators.hadrons.latent.LatentModel.sample`."""
-        return self.latent_model.sample(flavour, pt, scale, rng, extras=self.has_extras)
+        return self.latent_model.sample(flavour, pt, scale, rng, self.vectors(len(pt)), extras=self.has_extras)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: parameters in float16, which halves the file, scales and edges as they are.

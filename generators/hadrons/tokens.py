@@ -15,7 +15,7 @@ carries the parton's quark, its *carrier*, is a type too, whatever its species.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
 
@@ -178,6 +178,8 @@ class TokenSample(Ragged):
         p4: four-momenta of the tokens in GeV, (M, 4).
         mass: masses of the tokens in GeV, (M,).
         carrier: which token carries the parton's quark, (M,): none of a gluon, and none where it left the hemisphere.
+        tune: vectors of the tunes (:mod:`generators.hadrons.tunes`) that the sets are of, as a model of tunes takes
+            them, (N, P); by default (N, 0): nothing is said.
     """
 
     flavour: Ints
@@ -188,13 +190,16 @@ class TokenSample(Ragged):
     p4: Floats
     mass: Floats
     carrier: NDArray[np.bool_]
+    tune: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     _item_columns: ClassVar[tuple[str, ...]] = ("species", "p4", "mass", "carrier")
-    _row_columns: ClassVar[tuple[str, ...]] = ("flavour", "pt", "scale")
+    _row_columns: ClassVar[tuple[str, ...]] = ("flavour", "pt", "scale", "tune")
     _items: ClassVar[str] = "tokens"
 
     def __post_init__(self) -> None:
         self._check()
+        if self.tune.shape[1] == 0:
+            object.__setattr__(self, "tune", np.zeros((len(self), 0)))
 
     @property
     def types(self) -> Ints:

@@ -19,13 +19,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastsim.event import Floats, Ints
 from fastsim.sources.domains import Domain
-from generators.hadrons.latent import Latent, LatentModel, total_log_jacobian
+from generators.hadrons.latent import Latent, LatentModel
 from generators.hadrons.source import PrimaryModel
-from generators.hadrons.tokens import TYPES, TokenSample, parton_energy
+from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import LEAST_MASS, Nodes
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.sampler import Angles, SplittingSampler
@@ -36,7 +36,6 @@ from generators.hadrons.tree.splittings import (
     context,
     set_features,
     split,
-    splittings,
 )
 from generators.nn.compiled import compiled
 from generators.nn.derived import Derived
@@ -48,9 +47,9 @@ _BLOCK = 4096  # rows at a time: more leave the processor's cache, fewer cost mo
 _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: where there is room, and at all
 
 
-def make_net(settings: Mapping[str, Any]) -> SplittingNet:
-    """Make a network with the sizes of a config; its constructor refuses unknown names."""
-    return SplittingNet(NUM_CONTEXT, len(TYPES), CARRIER_NUMBERS, **settings)
+def make_net(settings: Mapping[str, Any], num_parameters: int = 0) -> SplittingNet:
+    """Make a network with the sizes of a config, for tunes of some parameters; unknown names are refused."""
+    return SplittingNet(NUM_CONTEXT + num_parameters, len(TYPES), CARRIER_NUMBERS, **settings)
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,8 @@ def sample_tree(
     growth = _planted(sample, total, rng)
     tree = growth.tree
     sizes = tree.size[tree.roots]
-    of_set = set_features(sample.flavour, energy, total, sizes, sample.scale / sample.pt, sample.carriers)
+    known = sample.flavour, energy, total, sizes, sample.scale / sample.pt, sample.carriers
+    of_set = set_features(*known, sample.tune)
     # splittings wait for nothing but their ancestors: blocks are full, whatever their depths
     waiting, grown = tree.roots[sizes >= 3], len(tree.roots)
     while len(waiting):
@@ -339,7 +339,7 @@ class PrimaryTree(PrimaryModel):
     def __init__(
         self, name: str, domain: Domain, latent: LatentModel, net: SplittingNet, settings: Mapping[str, Any]
     ) -> None:
-        super().__init__(name, domain, latent, settings.get("precision", "bfloat16"))
+        super().__init__(name, domain, latent, settings.get("precision", "bfloat16"), settings.get("tune", ()))
         self.net, self._settings = net, dict(settings)
         self._sampler = Derived(SplittingSampler)
 
@@ -354,11 +354,15 @@ class PrimaryTree(PrimaryModel):
 
     @classmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> PrimaryTree:
-        unknown = set(config) - {"latent", "splitting", "precision"}
+        unknown = set(config) - {"latent", "splitting", "precision", "tune"}
         if unknown:
-            raise ValueError(f"unknown key {sorted(unknown)[0]!r}: a tree model takes latent, splitting, precision")
-        latent = LatentModel(**config.get("latent", {}))  # first: a seed then gives it the same weights in every model
-        return cls(name, domain, latent, make_net(config.get("splitting", {})), config)
+            raise ValueError(
+                f"unknown key {sorted(unknown)[0]!r}: a tree model takes latent, splitting, precision, tune"
+            )
+        num = len(config.get("tune", ()))
+        # first: a seed then gives it the same weights in every model
+        latent = LatentModel(num_extra=num, **config.get("latent", {}))
+        return cls(name, domain, latent, make_net(config.get("splitting", {}), num), config)
 
     def config(self) -> dict[str, Any]:
         return dict(self._settings)
@@ -371,7 +375,6 @@ class PrimaryTree(PrimaryModel):
         with torch.autocast("cpu", enabled=False):
             return sample_tree(sampler, tokens, energy, latent.total, numbers)
 
-    @torch.no_grad()
     def log_prob(self, sample: TokenSample) -> Floats:
         """Return the log-density of token sets given their partons, through their clustering tree, shape (N,).
 
@@ -380,21 +383,28 @@ class PrimaryTree(PrimaryModel):
         prod_i d^3p_i/2E_i = d^4P prod_splittings (p*/4M) dcos dphi prod_inner dm^2. Redraws that keep sampled
         tokens inside the hemisphere, and other trees that sum to the same set, are not in it.
 
+        A model of tunes is where it stands, :attr:`tune`; see :meth:`log_density` for others.
+
         Args:
             sample: N sets in the axis frame, of at least two tokens each (of a single one, the value holds the
                 density of a mass that is not free).
         """
-        rows, tree, nodes = splittings(sample)
-        log_q = torch.cat([self.net.log_prob(rows.rows(r)) for r in torch.split(torch.arange(len(rows)), 16384)])
-        terms = log_q.double().numpy() + log_jacobian(rows, tree, nodes)
-        latent = Latent.of(sample)
-        condition = self.latent_model.condition(sample.flavour, sample.pt, sample.scale)
-        known = (torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier))
-        parts = self.latent_model.log_prob(condition, *known, torch.from_numpy(latent.features).float())
-        energy = parton_energy(sample.flavour, sample.pt)
-        of_splittings = np.asarray(np.bincount(tree.set_index[nodes], terms, len(sample)), dtype=np.float64)
-        of_latent = (parts["counts"] + parts["total"]).double().numpy() + total_log_jacobian(latent, energy)
-        return of_splittings + of_latent
+        return self.log_density(sample)
+
+    def log_density(self, sample: TokenSample, tune: ArrayLike | None = None) -> Floats:
+        """Return the log-density (N,) of token sets as :meth:`log_prob` does, at other tunes.
+
+        Args:
+            sample: N sets in the axis frame.
+            tune: vectors of :meth:`generators.hadrons.tunes.Tune.vector`, of all sets (P,) or one a set (N, P); by
+                default the model's own.
+
+        Raises:
+            InvalidValue: if the vectors have another shape.
+        """
+        from generators.hadrons.tree.density import TreeDensity
+
+        return TreeDensity(self, sample)(tune)
 
 
 def log_jacobian(rows: Splittings, tree: Nodes, nodes: Ints) -> Floats:

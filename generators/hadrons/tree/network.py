@@ -235,8 +235,11 @@ class SplittingNet(nn.Module):
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
         out = np.empty((len(context), self.embed.in_features), dtype=np.float32)
-        _inputs(context.numpy(), counts.numpy(), self.mean.numpy(), self.std.numpy(), _LOG1P, out)
-        return torch.from_numpy(out)
+        _inputs(context.detach().numpy(), counts.numpy(), self.mean.numpy(), self.std.numpy(), _LOG1P, out)
+        inputs = torch.from_numpy(out)
+        if context.requires_grad:  # compiled code has no gradients
+            inputs = torch.cat([(context - self.mean) / self.std, inputs[:, context.shape[1] :]], -1)
+        return inputs
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""

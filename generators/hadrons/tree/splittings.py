@@ -349,9 +349,9 @@ def _place(
 
 
 def set_features(
-    flavour: Ints, energy: Floats, total: Floats, n: Ints, ratio: Floats, carrier: Ints
+    flavour: Ints, energy: Floats, total: Floats, n: Ints, ratio: Floats, carrier: Ints, tune: Floats
 ) -> NDArray[np.float32]:
-    """Compute what is the same for all nodes of a set: the last columns of ``FEATURES``, (N, G).
+    """Compute what is the same for all nodes of a set: the last columns of ``FEATURES`` and its tune, (N, G).
 
     Args:
         flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
@@ -360,6 +360,7 @@ def set_features(
         n: numbers of tokens, (N,).
         ratio: of the scale at which the shower starts to pT, (N,).
         carrier: species of the carriers, -1 for none, (N,).
+        tune: vectors of the tunes, (N, P), P = 0 for models that have none.
     """
     onehot = flavour[:, None] == np.array(FLAVOURS)
     scaled = total / energy[:, None]
@@ -367,7 +368,7 @@ def set_features(
     across = np.hypot(scaled[:, 1], scaled[:, 2])
     columns = [np.log(energy), np.log(n), scaled[:, 0], scaled[:, 3], 0.5 * np.log(mass2), np.log(across + 1e-4)]
     columns.append(np.log(np.clip(ratio, 1e-3, 1.0)))
-    return np.concatenate([onehot, np.stack(columns, -1), _carrier_features(carrier)], axis=-1, dtype=np.float32)
+    return np.concatenate([onehot, np.stack(columns, -1), _carrier_features(carrier), tune], axis=-1, dtype=np.float32)
 
 
 def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats]:
@@ -383,12 +384,13 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
         of_set: the result of :func:`set_features`, (N, G).
 
     Returns:
-        Features (K, NUM_CONTEXT) with the columns ``FEATURES``, and axes (K, 3, 3) of the nodes' rest frames: unit
+        Features (K, NUM_CONTEXT + P) with the columns ``FEATURES`` and the tune's, and axes (K, 3, 3) of the nodes' rest frames: unit
         vectors x, y, z in the coordinates of the lab. z is the node's direction of flight, x lies towards its sibling
         (for a root, towards the axis). Where the axis lies ahead in the rest frame, z is the axis instead: hadrons
         crowd about it, whatever the node's own direction, and so they do it at the pole.
     """
-    out, axes = np.empty((len(rows), NUM_CONTEXT), dtype=np.float32), np.empty((len(rows), 3, 3))
+    width = NUM_CONTEXT - len(_SET) + of_set.shape[1]
+    out, axes = np.empty((len(rows), width), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
     tangents, logs = np.empty((3, len(rows))), np.empty((len(_LOGS), len(rows)))
     nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
@@ -563,7 +565,8 @@ def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splitti
     rows = np.flatnonzero(tree.left >= 0)
     energy = parton_energy(sample.flavour, sample.pt)
     ratio = sample.scale / sample.pt
-    of_set = set_features(sample.flavour, energy, tree.p4[tree.roots], sample.counts, ratio, sample.carriers)
+    known = sample.flavour, energy, tree.p4[tree.roots], sample.counts, ratio, sample.carriers
+    of_set = set_features(*known, sample.tune)
     left, right = tree.left[rows], tree.right[rows]
     n_left, n_right = tree.size[left], tree.size[right]
     kind = tree.counts.argmax(-1)

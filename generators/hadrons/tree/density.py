@@ -1,0 +1,207 @@
+"""The density that a tree model gives to given token sets, as a function of the tune.
+
+Trees, coordinates and Jacobians of the sets do not depend on the tune: they are computed once, and the networks are
+evaluated for every tune that is asked for. Gradients with respect to the tune are torch's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from fastsim.errors import InvalidValue
+from fastsim.event import Floats, Ints
+from generators.hadrons.latent import Latent, least_masses, side_of, total_log_jacobian
+from generators.hadrons.tokens import TokenSample, parton_energy
+from generators.hadrons.tree.splittings import splittings
+
+if TYPE_CHECKING:
+    from generators.hadrons.tree.model import PrimaryTree
+
+_ROWS = 16384
+"""Splittings whose density is computed at once, with what torch keeps for their gradients."""
+
+
+class TreeDensity:
+    """log p(tokens | parton, tune) of N token sets, for any tune.
+
+    ``density(tune)`` gives it as an array, :meth:`log_prob` as a tensor that can be differentiated, :meth:`gradient`
+    with its derivatives, block by block. The measure is that of :meth:`PrimaryTree.log_prob`.
+
+    With ``pairs``, the sets 2i and 2i + 1 are the hemispheres of one colour singlet, and the density is that of the
+    pair, (N / 2,), in which the second hemisphere has what the first one lacks::
+
+        p(pair) = p(c1) p(c2 | c1) p(P | c1, c2) p(tokens 1 | c1, P) p(tokens 2 | c2, recoil of P)
+
+    with c the species counts and P the total four-momentum of the first.
+
+    With ``source``, several sets are readings of one, which differ in the carrier of the parton's quark
+    (:func:`generators.hadrons.likelihood.with_carriers`); the density then is the sum over the readings.
+
+    Args:
+        model: the tree model.
+        sample: N sets in the axis frame; their own tunes are not looked at.
+        pairs: whether they are pairs.
+        source: the set that each of them is a reading of, rising from 0, (N,); with ``pairs``, the pair that each pair
+            is a reading of, (N / 2,).
+
+    Raises:
+        InvalidValue: if pairs are asked for of an odd number of sets.
+    """
+
+    def __init__(
+        self, model: PrimaryTree, sample: TokenSample, *, pairs: bool = False, source: Ints | None = None
+    ) -> None:
+        from generators.hadrons.tree.model import log_jacobian
+
+        if pairs and len(sample) % 2:
+            raise InvalidValue(f"{len(sample)} token sets are no pairs of hemispheres")
+        self._model, self._pairs = model, pairs
+        self._own = sample
+        num = len(sample) // 2 if pairs else len(sample)
+        self._source = np.arange(num) if source is None else np.asarray(source)
+        self._size = int(self._source[-1]) + 1 if len(self._source) else 0
+        width = len(model.tune_parameters)
+        sample = replace(sample, tune=np.zeros((len(sample), width)))
+        self._rows, tree, nodes = splittings(sample)
+        self._set = tree.set_index[nodes]
+        self._num_context = self._rows.context.shape[1] - width
+        energy = parton_energy(sample.flavour, sample.pt)
+        opposite = None
+        if pairs:
+            least = least_masses(Latent.of(sample).counts)
+            opposite = least[np.arange(len(sample)) ^ 1]
+        self._latent = latent = Latent.of(sample, energy, opposite)
+        of_total = total_log_jacobian(latent, energy, opposite)
+        of_sets = np.bincount(self._set, log_jacobian(self._rows, tree, nodes), len(sample))
+        self._jacobian = of_sets + (np.where(np.arange(len(sample)) % 2 == 0, of_total, 0.0) if pairs else of_total)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __call__(self, tune: ArrayLike | None = None) -> Floats:
+        """Return the log-density, (N,).
+
+        Args:
+            tune: vectors of tunes, of all (P,) or one for each (N, P); by default where the model stands.
+
+        Raises:
+            InvalidValue: if the vectors have another shape.
+        """
+        with torch.no_grad():
+            return np.asarray(self.log_prob(self._tensor(tune)).numpy())
+
+    def log_prob(self, tune: Tensor) -> Tensor:
+        """Compute the log-density (N,) in float64, which torch can differentiate with respect to the tune.
+
+        All sets at once: for many, :meth:`gradient` keeps the memory small.
+
+        Args:
+            tune: vectors of tunes, of all (P,) or one for each (N, P).
+
+        Raises:
+            InvalidValue: if the vectors have another shape.
+        """
+        width = len(self._model.tune_parameters)
+        if tune.shape not in ((width,), (self._size, width)):
+            raise InvalidValue(
+                f"vectors of tunes of shape {tuple(tune.shape)} for {self._size} sets: give ({width},) or "
+                f"({self._size}, {width})"
+            )
+        of_reading = tune.expand(self._size, width)[torch.from_numpy(self._source)]
+        of_set = of_reading.repeat_interleave(2, 0) if self._pairs else of_reading
+        log_q = torch.cat(
+            [self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), _ROWS)]
+        )
+        of_sets = torch.zeros(len(self._own), dtype=torch.float64)
+        of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
+        total = of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)
+        if self._pairs:
+            total = total.view(-1, 2).sum(-1)
+        return self._summed(total)
+
+    def gradient(self, tune: ArrayLike | None = None) -> tuple[Floats, Floats]:
+        """Compute the log-density (N,) and its derivatives by the vectors of the tunes (N, P), the score of each set.
+
+        Args:
+            tune: vectors of tunes, of all (P,) or one for each (N, P); by default where the model stands.
+        """
+        width = len(self._model.tune_parameters)
+        vectors = self._tensor(tune).expand(self._size, width)
+        values, slopes = [np.zeros(0)], [np.zeros((0, width))]
+        for rows in self._blocks():
+            block = self.block(rows)
+            own = vectors[rows].clone().requires_grad_(True)
+            value = block.log_prob(own)
+            (slope,) = torch.autograd.grad(value.sum(), own)
+            values.append(value.detach().numpy())
+            slopes.append(slope.double().numpy())
+        return np.concatenate(values), np.concatenate(slopes)
+
+    def block(self, chosen: slice) -> TreeDensity:
+        """Return the density of some of the sets, or pairs, without computing their trees anew."""
+        start, stop, _ = chosen.indices(self._size)
+        readings = np.flatnonzero((self._source >= start) & (self._source < stop))
+        sets = np.flatnonzero(np.repeat(np.isin(np.arange(len(self._source)), readings), 1 + self._pairs))
+        first, last = (int(sets[0]), int(sets[-1]) + 1) if len(sets) else (0, 0)
+        rows = np.flatnonzero((self._set >= first) & (self._set < last))
+        part = object.__new__(TreeDensity)
+        part._model, part._pairs, part._num_context = self._model, self._pairs, self._num_context
+        part._own, part._latent, part._jacobian = self._own[sets], self._latent[sets], self._jacobian[sets]
+        part._source, part._size = self._source[readings] - start, stop - start
+        part._rows, part._set = self._rows.rows(torch.from_numpy(rows)), self._set[rows] - first
+        return part
+
+    def _blocks(self) -> list[slice]:
+        """Return slices of the sets, or pairs, with about as many splittings as are computed at once."""
+        of_set = self._source[self._set // 2 if self._pairs else self._set]
+        before = np.cumsum(np.bincount(of_set, minlength=self._size)) // _ROWS
+        edges = [*np.flatnonzero(np.diff(before, prepend=-1)), self._size]
+        return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+
+    def _tensor(self, tune: ArrayLike | None) -> Tensor:
+        return torch.from_numpy(np.asarray(self._model.vector if tune is None else tune, dtype=np.float64)).float()
+
+    def _splittings(self, of_set: Tensor, rows: Tensor) -> Tensor:
+        """Compute the log-densities (R,) of some splittings at the tunes (N, P) of their sets."""
+        part = self._rows.rows(rows)
+        if of_set.shape[1]:
+            own = of_set[torch.from_numpy(self._set)[rows]].float()
+            part = replace(part, context=torch.cat([part.context[:, : self._num_context], own], -1))
+        return self._model.net.log_prob(part)
+
+    def _latents(self, of_set: Tensor) -> Tensor:
+        """Compute the log-density (N,) of counts and total momentum at the tunes (N, P) of their sets."""
+        own, latent, model = self._own, self._latent, self._model.latent_model
+        counts, carrier = torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier)
+        features = torch.from_numpy(latent.features).float()
+        known = own.flavour, own.pt, own.scale, of_set
+        alone = model.condition(*known)
+        if not self._pairs:
+            parts = model.log_prob(alone, counts, carrier, features)
+            return (parts["counts"] + parts["total"]).double()
+        opposite = np.arange(len(own)) ^ 1
+        # what the first hemisphere lacks is what the second has
+        given = model.condition(*known, side=side_of(latent.content, latent.counts[opposite]))
+        second = torch.arange(len(own)) % 2 == 1
+        missing = torch.where(second[:, None], torch.from_numpy(latent.content), 0)
+        condition = torch.where(second[:, None], given, alone)
+        of_counts = model.count_model.log_prob(condition, counts, carrier, missing, second)
+        of_total = model.total_log_prob(given, counts, carrier, features)
+        return (of_counts + torch.where(second, 0.0, of_total)).double()
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """Sum the densities, given by their logarithms (R,), of the readings of each set, (N,)."""
+        if len(values) == self._size:
+            return values
+        source = torch.from_numpy(self._source)
+        top = torch.full((self._size,), -torch.inf, dtype=values.dtype)
+        top = top.scatter_reduce(0, source, values.detach(), "amax")
+        summed = torch.zeros_like(top).index_add(0, source, (values - top[source]).exp())
+        return top + summed.log()
