@@ -1,17 +1,28 @@
-"""Training data of the hadron models: token sets of the Pythia gun, cached on disk in shards."""
+"""Training data of the hadron models: token sets of the Pythia gun, cached on disk in shards.
+
+The gun is that of the Monash tune, with other settings of Pythia where a config says so. For a model of tunes every
+block of :data:`generators.hadrons.gun.BLOCK` pair events is of a tune of its own
+(:func:`generators.hadrons.tunes.design`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fastsim.errors import FastsimError
+from generators.hadrons.gun import BLOCK, token_sample
 from generators.hadrons.tokens import TokenSample
+from generators.hadrons.tunes import NAMES, Tune, design, parameter
+from generators.reference.settings import check_settings, read_settings
+from generators.training.config import from_dict
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class DataConfig:
         low_scales: share of the events whose shower starts below pT.
         scale_min: lowest scale in GeV.
         ratio_min: lowest scale over pT.
+        settings: further lines for Pythia, of all events.
+        tunes: names of the parameters whose tunes fill their ranges, one tune for each block of events.
     """
 
     seed: int = 1
@@ -43,11 +56,17 @@ class DataConfig:
     low_scales: float = 0.35
     scale_min: float = 1.0
     ratio_min: float = 0.01
+    settings: tuple[str, ...] = ()
+    tunes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Name of the cache folder: it depends on all that decides a shard, so not on the number of events."""
-        fields = {k: v for k, v in asdict(self).items() if k != "num_events"}
+        values = asdict(self)
+        left_out = {"num_events", *(name for name in ("settings", "tunes") if not values[name])}
+        fields = {k: v for k, v in values.items() if k not in left_out}
+        if self.tunes:  # the tunes of a design change with the ranges
+            fields["ranges"] = [(parameter(name).low, parameter(name).high) for name in self.tunes]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -55,17 +74,65 @@ class DataConfig:
         """Number of shards."""
         return -(-self.num_events // self.shard_events)
 
+    def tunes_of(self, number: int) -> list[Tune]:
+        """Return the tunes of the blocks of a shard: of one sequence, which goes on from shard to shard."""
+        blocks = -(-self.shard_events // BLOCK)
+        if not self.tunes:
+            return [Tune()] * blocks
+        return design((number + 1) * blocks, self.tunes, seed=self.seed)[number * blocks :]
+
+
+def read_configs(section: Any, config_path: Path) -> list[DataConfig]:
+    """Read the section "data" of a config: a sample, or a list of samples that are trained on together.
+
+    Args:
+        section: JSON object with the attributes of :class:`DataConfig`, or a list of these; "cmnd" is a file of further
+            settings of Pythia, in a path from the config's folder.
+        config_path: where it is from.
+
+    Raises:
+        FastsimError: naming the key, or the line of a file, that is not understood.
+    """
+    sections = section if isinstance(section, list) else [section]
+    result = []
+    for number, values in enumerate(sections):
+        where = f"{config_path}: data" + (f"[{number}]" if isinstance(section, list) else "")
+        given = dict(values) if isinstance(values, Mapping) else values
+        lines = given.pop("cmnd", None) if isinstance(given, dict) else None
+        config = from_dict(DataConfig, given, where)
+        for name in config.tunes:
+            if name not in NAMES:
+                raise FastsimError(f"{where}: tunes: no parameter {name!r}: there are {', '.join(NAMES)}")
+        own = () if lines is None else read_settings(config_path.parent / lines, where)
+        config = replace(config, settings=(*own, *config.settings))
+        check_settings(config.settings, where if lines is None else f"{where}: {lines}")
+        result.append(config)
+    return result
+
+
+def tune_parameters(configs: Sequence[DataConfig]) -> tuple[str, ...]:
+    """Return the names of the parameters of tunes that vary in some of the samples, in their order."""
+    return tuple(name for name in NAMES if any(name in config.tunes for config in configs))
+
 
 def shard(config: DataConfig, number: int, *, workers: int = 0) -> TokenSample:
     """Generate a shard, whose partons and Pythia seeds follow from (config.seed, number) alone."""
-    from generators.hadrons.gun import token_sample
-
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, number]))
     flavour = rng.choice(config.flavours, config.shard_events, p=np.array(config.shares) / sum(config.shares))
     pt = np.exp(rng.uniform(np.log(config.pt_min), np.log(config.pt_max), config.shard_events))
     least = np.maximum(config.ratio_min, np.minimum(config.scale_min / pt, 1.0))
     ratio = np.where(rng.random(len(pt)) < config.low_scales, least ** rng.random(len(pt)), 1.0)
-    return token_sample(flavour, pt, ratio * pt, seed=int(rng.integers(2**31)), workers=workers)
+    tunes = config.tunes_of(number)
+    sample = token_sample(
+        flavour,
+        pt,
+        ratio * pt,
+        seed=int(rng.integers(2**31)),
+        workers=workers,
+        settings=[(*config.settings, *tune.settings) for tune in tunes],
+    )
+    vectors = np.array([tune.vector(config.tunes) for tune in tunes])
+    return replace(sample, tune=np.repeat(vectors, 2 * BLOCK, axis=0)[: len(sample)])
 
 
 def load(
@@ -99,6 +166,7 @@ def load(
                 p4=sample.p4,
                 mass=sample.mass,
                 carrier=sample.carrier,
+                **({"tune": sample.tune.astype(np.float32)} if config.tunes else {}),
             )
             partial.rename(path)
         parts.append(_read(path))
@@ -120,4 +188,5 @@ def _read(path: Path) -> TokenSample:
             file["p4"],
             file["mass"],
             file["carrier"],
+            file["tune"].astype(np.float64) if "tune" in file else np.zeros((0, 0)),
         )

@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from fastsim.event import Floats, Ints, offsets_from_counts
 from generators.hadrons.tokens import CONJUGATE, IDS, TokenSample, may_hold, species_index
 from generators.reference.pythia import UNDECAYED_HADRONS, attempts, own_pythia, run_jobs, share_out, start_pool
 
-_BLOCK = 256
+BLOCK = 256
+"""Pairs that are made at once, with one Pythia; see :func:`generators.reference.pythia.share_out`."""
 
 Shot = tuple[Ints, Floats, Floats, Ints]
 """PDG ids (M,), four-momenta (M, 4) and masses (M,) in GeV, and the rows of the two partons' carriers (2,), or -1."""
@@ -73,18 +74,19 @@ def _carrier(event: Any, parton: int) -> int:
     return -1
 
 
-def _token_block(job: tuple[Ints, Floats, Ints, Floats]) -> TokenSample:
+def _token_block(job: tuple[Ints, Floats, Ints, Floats, tuple[str, ...]]) -> TokenSample:
     """Make both hemispheres of a block of N pairs as token sets, those of antiquarks conjugated to quarks.
 
     Args:
-        job: flavours, pT in GeV, seeds and scales in GeV, each (N,).
+        job: flavours, pT in GeV, seeds and scales in GeV, each (N,), and further settings of Pythia.
 
     Returns:
         2N token sets in the axis frame; pair i gives the sets 2i and 2i + 1.
     """
-    pythia = own_pythia(settings=UNDECAYED_HADRONS)
-    flavour, transverse, _, scale = job
-    shots = [shoot(pythia, int(f), float(p), int(s), float(q)) for f, p, s, q in zip(*job, strict=True)]
+    *columns, settings = job
+    pythia = own_pythia(settings=(*UNDECAYED_HADRONS, *settings))
+    flavour, transverse, _, scale = columns
+    shots = [shoot(pythia, int(f), float(p), int(s), float(q)) for f, p, s, q in zip(*columns, strict=True)]
     sizes = np.array([len(shot[0]) for shot in shots])
     index, start = np.repeat(np.arange(len(shots)), sizes), offsets_from_counts(sizes)[:-1]
     pdg_id, p4, m = (np.concatenate([shot[k] for shot in shots]) for k in range(3))
@@ -122,6 +124,7 @@ def token_sample(
     seed: int,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    settings: Sequence[tuple[str, ...]] | None = None,
 ) -> TokenSample:
     """Make training data: both hemispheres of N events of pairs as token sets in the axis frame.
 
@@ -132,6 +135,7 @@ def token_sample(
         seed: seed of all events.
         workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
         progress: called with the number of finished blocks of 256 pairs.
+        settings: further lines for Pythia, for each of the blocks; by default none.
 
     Returns:
         2N token sets; pair i gives the sets 2i and 2i + 1.
@@ -139,7 +143,9 @@ def token_sample(
     transverse = np.asarray(pt, dtype=np.float64)
     scales = transverse if scale is None else np.asarray(scale, dtype=np.float64)
     jobs = share_out(np.asarray(flavour), transverse, np.random.default_rng(seed))
-    full = [(*job, scales[i : i + _BLOCK]) for i, job in zip(range(0, len(transverse), _BLOCK), jobs, strict=True)]
+    lines = [()] * len(jobs) if settings is None else settings
+    parts = zip(range(0, len(transverse), BLOCK), jobs, lines, strict=True)
+    full = [(*job, scales[start : start + BLOCK], own) for start, job, own in parts]
     pool = start_pool(workers)
     try:
         return TokenSample.concatenate(list(run_jobs(_token_block, full, pool, progress)))

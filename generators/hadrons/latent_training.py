@@ -46,7 +46,7 @@ class _LatentRows:
         self.counts = torch.from_numpy(alone.counts.astype(np.uint8))
         self.carrier = torch.from_numpy(alone.carrier)
         self.content = torch.from_numpy(alone.content.astype(np.int8))
-        self.condition = model.condition(sample.flavour, sample.pt, sample.scale)
+        self.condition = model.condition(sample.flavour, sample.pt, sample.scale, sample.tune)
         self.side = torch.from_numpy(side_of(alone.content, alone.counts[opposite]).astype(np.float32))
 
     def batch(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -67,6 +67,32 @@ def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, 
     rows = _LatentRows(model, sample, seed)
     model.set_scales(rows.features[0][: _num_training(sample)])
     return _fit(model, rows, sample, config, seed, run_dir)
+
+
+def tune_latent(
+    model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path, *, extras: bool
+) -> FitResult:
+    """Train a latent model further, whose scales stay as they are; without its ``extras`` if nothing needs these.
+
+    See :func:`fit_latent`.
+    """
+    rows = _LatentRows(model, sample, seed)
+    return _fit(model if extras else _WithoutExtras(model), rows, sample, config, seed, run_dir)
+
+
+class _WithoutExtras(nn.Module):
+    """A latent model but for its extras."""
+
+    def __init__(self, model: LatentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Compute the mean negative log-likelihood: see :meth:`LatentModel.loss`."""
+        condition, counts, carrier, features, missing, forced = batch
+        of_counts = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
+        of_total = -self.model.total_log_prob(condition, counts, carrier, features).mean()
+        return {"loss": of_counts + of_total, "counts": of_counts, "total": of_total}
 
 
 class _Extras(nn.Module):
@@ -102,7 +128,7 @@ def _num_training(sample: TokenSample) -> int:
 
 
 def _fit(
-    model: LatentModel | _Extras,
+    model: LatentModel | _WithoutExtras | _Extras,
     rows: _LatentRows,
     sample: TokenSample,
     config: LatentTraining,
@@ -117,7 +143,7 @@ def _fit(
         return rows.batch(torch.from_numpy(rng.integers(0, num_training, config.batch_size)), rng)
 
     def validate(module: nn.Module) -> dict[str, float]:
-        assert isinstance(module, LatentModel | _Extras)
+        assert isinstance(module, LatentModel | _WithoutExtras | _Extras)
         rng = np.random.default_rng(seed)
         with torch.no_grad():
             losses = module.loss(rows.batch(torch.arange(num_training, len(sample)), rng))

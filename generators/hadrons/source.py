@@ -21,7 +21,7 @@ from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import ROUNDING, Domain
 from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.decays import decay
-from generators.hadrons.latent import Latent, LatentModel, tokens_of
+from generators.hadrons.latent import NUM_CONDITION, Latent, LatentModel, tokens_of
 from generators.hadrons.likelihood import primary_hadrons, summed, tokens_of_sets, with_carriers
 from generators.hadrons.tokens import (
     CONJUGATE,
@@ -55,8 +55,8 @@ class PrimaryModel(HadronSource, nn.Module):
     A subclass gives the middle factor, :meth:`place`. Results depend on the partons, their order and ``rng``
     only.
 
-    A model of tunes has both factors depend on parameters of Pythia too: their names are ``tune_parameters``, and ``tune``
-    is where the model stands; :meth:`at` gives it at another tune.
+    In a model of tunes both factors depend on parameters of Pythia too: their names are ``tune_parameters``, and
+    ``tune`` is where the model stands; :meth:`at` gives it at another tune.
     """
 
     domain: Domain
@@ -71,6 +71,9 @@ class PrimaryModel(HadronSource, nn.Module):
     has_extras = True
     """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
 
+    tune_columns: ClassVar[Mapping[str, int]] = {"latent_model": NUM_CONDITION}
+    """Place of the first parameter of tunes among the inputs of the networks that have them."""
+
     def __init__(
         self, name: str, domain: Domain, latent: LatentModel, precision: str, parameters: Sequence[str] = ()
     ) -> None:
@@ -79,6 +82,33 @@ class PrimaryModel(HadronSource, nn.Module):
         self.domain = replace(domain, scale_min=SCALE_MIN, ratio_min=RATIO_MIN)
         self.tune_parameters: tuple[str, ...] = tuple(parameter(each).name for each in parameters)
         self.tune: Tune | None = Tune() if self.tune_parameters else None
+
+    def take_weights(self, other: PrimaryModel) -> None:
+        """Take the weights of a model of the same sizes; parameters of tunes that it has not begin without an effect.
+
+        Raises:
+            ValueError: if the sizes differ, or ``other`` has parameters of tunes that this model has not.
+        """
+        if lost := [name for name in other.tune_parameters if name not in self.tune_parameters]:
+            raise ValueError(f"{other.name} depends on {lost[0]}, and this model does not")
+        theirs = other.state_dict()
+        self.load_state_dict({k: self._widened(k, theirs[k], own, other) for k, own in self.state_dict().items()})
+
+    def _widened(self, name: str, given: Tensor, own: Tensor, other: PrimaryModel) -> Tensor:
+        """Return a tensor of another model with inputs for the parameters of tunes that only this model has."""
+        wider = [axis for axis in range(own.dim()) if own.dim() == given.dim() and own.shape[axis] != given.shape[axis]]
+        if len(wider) != 1 or own.shape[wider[0]] - given.shape[wider[0]] != len(self.tune_parameters) - len(
+            other.tune_parameters
+        ):
+            return given  # as it fits, or as load_state_dict refuses it
+        (axis,), first = wider, self.tune_columns[name.split(".")[0]]
+        num = len(other.tune_parameters)
+        result = torch.ones_like(own) if name.endswith(".std") else torch.zeros_like(own)
+        columns = list(range(given.shape[axis]))
+        places = [first + self.tune_parameters.index(each) for each in other.tune_parameters]
+        after = first + len(self.tune_parameters)
+        places = [*columns[:first], *places, *range(after, after + len(columns) - first - num)]
+        return result.index_copy(axis, torch.tensor(places), given)
 
     def at(self, tune: Tune | str | Mapping[str, float] | None) -> Self:
         """Return the model, with the same weights, at another tune.

@@ -2,6 +2,7 @@
 
 A config is that of a tree model (kind "primary-tree", section "tree") or of a diffusion model (kind "primary-flow",
 section "flow"). All models of the family may share one latent: ``latent`` then names the model that it comes from.
+With ``init`` a whole model is trained further: on other data, or to depend on tunes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastsim.errors import FastsimError
@@ -24,19 +27,21 @@ from generators.hadrons import data
 from generators.hadrons.data import DataConfig
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.flow.train import FlowTraining, fit_flow
-from generators.hadrons.latent_training import LatentTraining, fit_extras, fit_latent
+from generators.hadrons.latent import LatentModel
+from generators.hadrons.latent_training import LatentTraining, fit_extras, fit_latent, tune_latent
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.train import TreeTraining, fit_tree
+from generators.hadrons.tunes import NAMES
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult
 
 _log = logging.getLogger(__name__)
 
-_KEYS = ("name", "kind", "version", "seed", "pt_min", "pt_max", "data", "latent")
+_KEYS = ("name", "kind", "version", "seed", "pt_min", "pt_max", "init", "data", "latent")
 _INIT = "init"
-"""Key of the section "latent" that names the model whose latent is taken."""
+"""Key that names the model to begin with; in the section "latent", the model whose latent is taken."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class _Particles:
         model: the class of the kind.
         training: the dataclass of the section.
         settings: gives what ``model.build`` takes besides the sizes of the latent.
-        fit: trains the network of a model on a sample: model, sample, section, seed, folder.
+        fit: trains the network of a model on a sample: model, sample, section, seed, folder, and whether to keep its scales.
         figure: name in the card of the figure that chose the weights.
     """
 
@@ -56,7 +61,7 @@ class _Particles:
     model: type[PrimaryModel]
     training: type[Any]
     settings: Callable[[Any], dict[str, Any]]
-    fit: Callable[[Any, TokenSample, Any, int, Path], FitResult]
+    fit: Callable[[Any, TokenSample, Any, int, Path, bool], FitResult]
     figure: str
 
 
@@ -80,6 +85,15 @@ _PARTICLES: dict[str, _Particles] = {
 }
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A part of a model that is trained: name of its folder, its training on a sample, and its figure in the card."""
+
+    name: str
+    fit: Callable[[TokenSample, Path], FitResult]
+    figure: str
+
+
 def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     """Train the model that a JSON config describes, and write its card and weights.
 
@@ -90,7 +104,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
         config_path: JSON with name, kind ("primary-tree", or "primary-flow"), seed, pt_min and pt_max (GeV), data,
             latent and tree or flow. The latent is its settings, the name or card of a model of the family to take it
             from, or an object with that name as "init" and the settings of what this model lacks: a diffusion model
-            needs the extras, which a tree model goes without.
+            needs the extras, which a tree model goes without. "init" beside the sections is the name or card of a whole
+            model to begin with: networks have its sizes, and a part without a section stays as it is.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
 
@@ -105,36 +120,24 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     if kind not in _PARTICLES:
         raise FastsimError(f"{config_path}: kind {kind!r}: one of {', '.join(_PARTICLES)}")
     particles = _PARTICLES[kind]
-    check_keys(config, (*_KEYS, particles.section), config_path, required=("name", "data", "latent", particles.section))
-    seed = int(config.get("seed", 1))
-    data_config = from_dict(DataConfig, config["data"], f"{config_path}: data")
-    particle_config = from_dict(particles.training, config[particles.section], f"{config_path}: {particles.section}")
-    given, latent_config = _latent(config["latent"], config_path)
-    folders = {name: output / name for name in ("latent", "particles")}
+    required = ("name", "data") if _INIT in config else ("name", "data", "latent", particles.section)
+    check_keys(config, (*_KEYS, particles.section), config_path, required=required)
+    samples = data.read_configs(config["data"], config_path)
+    names = data.tune_parameters(samples)
+    prepare = _further if _INIT in config else _anew
     if not resume:
-        for folder in folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
-    torch.manual_seed(seed)
-    domain = Domain(QUARKS_AND_GLUONS, float(config.get("pt_min", 5.0)), float(config.get("pt_max", 2000.0)))
-    try:
-        sizes = {"latent": latent_config.network, **particles.settings(particle_config)}
-        model = particles.model.build(config["name"], domain, sizes)
-    except (TypeError, ValueError) as error:
-        raise FastsimError(f"{config_path}: {error}") from error
+        for folder in ("latent", "particles"):
+            shutil.rmtree(output / folder, ignore_errors=True)
+    torch.manual_seed(int(config.get("seed", 1)))
+    model, parts = prepare(config, particles, names, config_path)
     cache = output.parent / "data"
-    _log.info("data: %d shards of %d events, kept in %s", data_config.num_shards, data_config.shard_events, cache)
-    sample = data.load(data_config, cache, workers=available_cpus())
+    sample = TokenSample.concatenate([_loaded(each, cache, names) for each in samples])
     _log.info("data: %d sets", len(sample))
-    if given is None:
-        _log.info("training the latent model in %s", folders["latent"])
-        fit_latent(model.latent_model, sample, latent_config, seed, folders["latent"])
-    else:
-        model.latent_model.load_state_dict(given.latent_model.state_dict())
-        if model.has_extras and not given.has_extras:
-            _log.info("training the latent's extras in %s", folders["latent"])
-            fit_extras(model.latent_model, sample, latent_config, seed, folders["latent"])
-    _log.info("training the particles in %s", folders["particles"])
-    result = particles.fit(model, sample, particle_config, seed, folders["particles"])
+    figures: dict[str, Any] = {}
+    for part in parts:
+        _log.info("training the %s in %s", part.name, output / part.name)
+        result = part.fit(sample, output / part.name)
+        figures |= {"steps": result.step, "best_step": result.best_step, part.figure: result.best_value}
     return model.save(
         output,
         version=str(config.get("version", "1")),
@@ -142,12 +145,109 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "command": f"fastsim train {config_path.name}",
             "config": config,
             "sets": len(sample),
-            "steps": result.step,
-            "best_step": result.best_step,
-            particles.figure: result.best_value,
+            **figures,
             "pythia8mc": version("pythia8mc"),
         },
     )
+
+
+def _loaded(config: DataConfig, cache: Path, names: tuple[str, ...]) -> TokenSample:
+    """Return the sets of a sample, with the vectors of their tunes for all parameters of the model."""
+    _log.info("data: %d shards of %d events, kept in %s", config.num_shards, config.shard_events, cache)
+    sample = data.load(config, cache, workers=available_cpus())
+    vectors = np.zeros((len(sample), len(names)))
+    vectors[:, [names.index(name) for name in config.tunes]] = sample.tune
+    return replace(sample, tune=vectors)
+
+
+def _domain(config: Mapping[str, Any], default: Domain) -> Domain:
+    limits = {name: float(config.get(name, getattr(default, name))) for name in ("pt_min", "pt_max")}
+    return Domain(default.flavours, **limits)
+
+
+def _anew(
+    config: Mapping[str, Any], particles: _Particles, names: tuple[str, ...], config_path: Path
+) -> tuple[PrimaryModel, list[_Part]]:
+    """Return a new model, and its parts that are trained: the latent, or what another model's lacks, and the particles.
+
+    Args:
+        config: the config.
+        particles: how models of its kind are made and trained.
+        names: of the parameters of tunes that the model depends on.
+        config_path: where the config is from, for messages.
+    """
+    seed, section = int(config.get("seed", 1)), particles.section
+    particle_config = from_dict(particles.training, config[section], f"{config_path}: {section}")
+    given, latent_config = _latent(config["latent"], config_path)
+    try:
+        sizes = {"latent": latent_config.network, **particles.settings(particle_config)}
+        sizes |= {"tune": list(names)} if names else {}
+        domain = _domain(config, Domain(QUARKS_AND_GLUONS, 5.0, 2000.0))
+        model = particles.model.build(config["name"], domain, sizes)
+        if given is not None:
+            model.latent_model.load_state_dict(given.latent_model.state_dict())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FastsimError(f"{config_path}: {error}") from error
+    parts, latent = [], model.latent_model
+    if given is None:
+        fit = partial(_fit_latent, fit_latent, latent, latent_config, seed)
+        parts.append(_Part("latent", fit, "latent_validation_nll"))
+    elif model.has_extras and not given.has_extras:
+        fit = partial(_fit_latent, fit_extras, latent, latent_config, seed)
+        parts.append(_Part("latent", fit, "latent_validation_nll"))
+    return model, [*parts, _particles_part(model, particles, particle_config, seed, keep_scales=False)]
+
+
+def _further(
+    config: Mapping[str, Any], particles: _Particles, names: tuple[str, ...], config_path: Path
+) -> tuple[PrimaryModel, list[_Part]]:
+    """Return a model with the weights of another, and its parts that are trained; see :func:`_anew`."""
+    seed, section = int(config.get("seed", 1)), particles.section
+    card, weights = cards.load(config[_INIT])
+    if card.kind != particles.model.kind:
+        raise FastsimError(f"{config_path}: {_INIT}: {card.name} is a {card.kind} model, not {particles.model.kind}")
+    init = particles.model.from_card(card, weights)
+    for key in ("latent", section):
+        if isinstance(config.get(key), Mapping) and "network" in config[key]:
+            raise FastsimError(f"{config_path}: {key}: the network is that of {card.name}: leave out 'network'")
+    if "latent" not in config and section not in config:
+        raise FastsimError(f"{config_path}: missing keys 'latent' and {section!r}: give what is trained further")
+    all_names = tuple(name for name in NAMES if name in {*names, *init.tune_parameters})
+    domain = _domain(config, init.domain)
+    try:
+        sizes = {**init.config(), **({"tune": list(all_names)} if all_names else {})}
+        model = particles.model.build(config["name"], domain, sizes)
+        model.take_weights(init)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FastsimError(f"{config_path}: {error}") from error
+    parts = []
+    if "latent" in config:
+        latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
+        further = partial(tune_latent, extras=model.has_extras)
+        fit = partial(_fit_latent, further, model.latent_model, latent_config, seed)
+        parts.append(_Part("latent", fit, "latent_validation_nll"))
+    if section in config:
+        particle_config = from_dict(particles.training, config[section], f"{config_path}: {section}")
+        parts.append(_particles_part(model, particles, particle_config, seed, keep_scales=True))
+    return model, parts
+
+
+def _fit_latent(
+    fit: Callable[..., FitResult],
+    model: LatentModel,
+    config: LatentTraining,
+    seed: int,
+    sample: TokenSample,
+    folder: Path,
+) -> FitResult:
+    return fit(model, sample, config, seed, folder)
+
+
+def _particles_part(model: PrimaryModel, particles: _Particles, config: Any, seed: int, *, keep_scales: bool) -> _Part:
+    def fit(sample: TokenSample, folder: Path) -> FitResult:
+        return particles.fit(model, sample, config, seed, folder, keep_scales)
+
+    return _Part("particles", fit, particles.figure)
 
 
 def _latent(section: Any, config_path: Path) -> tuple[PrimaryModel | None, LatentTraining]:

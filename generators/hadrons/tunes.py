@@ -66,7 +66,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("alphaS", "TimeShower:alphaSvalue", 0.1365, 0.1265, 0.1465, "alpha_s(m_Z) of the final-state shower"),
     Parameter("pTmin", "TimeShower:pTmin", 0.5, 0.40, 0.80, "cut-off of the final-state shower, in GeV"),
 )
-"""All parameters of tunes. Pythia raises a pTmin that is below 1.1 Lambda_QCD of alphaS, at 0.40 from alphaS = 0.140 on."""
+"""All parameters of tunes. Pythia raises a pTmin below 1.1 Lambda of three flavours: 0.40 from alphaS = 0.140 on."""
 
 NAMES: tuple[str, ...] = tuple(parameter.name for parameter in PARAMETERS)
 """Names of all parameters, in their order."""

@@ -46,6 +46,8 @@ UNDECAYED_HADRONS: tuple[str, ...] = ("HadronLevel:Decay = off",)
 LEAST_MOMENTUM: dict[int, float] = {1: 0.5, 2: 0.5, 3: 0.5, 4: 2.0, 5: 3.5, 21: 0.5}
 """Momenta in GeV below which a pair is shot with these: it would have no mass for two hadrons of its flavour."""
 _FINAL = tuple(MASSES)
+_MAX_KEPT = 8
+"""Instances of Pythia that a thread keeps."""
 _MAX_TRIES = 50
 _BLOCK = 256
 
@@ -154,16 +156,19 @@ _of_thread = threading.local()
 def own_pythia(*, settings: tuple[str, ...] = ()) -> Any:
     """Return the Pythia of this thread with these options; the first call starts it.
 
-    Starting costs 50 ms, and Pythia keeps no state between events that have seeds.
+    Starting costs 50 ms, and Pythia keeps no state between events that have seeds. A thread keeps
+    :data:`_MAX_KEPT` of them, those that were used last.
 
     Args:
         settings: further lines for Pythia.
     """
     instances = _of_thread.__dict__
     key = " ".join(settings)
-    if key not in instances:
-        instances[key] = make_pythia(settings=settings)
-    return instances[key]
+    pythia = instances.pop(key, None) or make_pythia(settings=settings)
+    for oldest in list(instances)[: len(instances) - _MAX_KEPT + 1]:  # many tunes would fill the memory
+        del instances[oldest]
+    instances[key] = pythia
+    return pythia
 
 
 def _gun_block(job: tuple[Ints, Floats, Floats, Ints, float]) -> ParticleSet:

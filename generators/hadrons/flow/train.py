@@ -50,7 +50,14 @@ def given_of(sample: TokenSample) -> Given:
     return Given.of(sample, parton_energy(sample.flavour, sample.pt), Latent.of(sample))
 
 
-def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int, run_dir: Path) -> FitResult:
+def fit_flow(
+    flow: SetFlow,
+    sample: TokenSample,
+    config: FlowTraining,
+    seed: int,
+    run_dir: Path,
+    keep_scales: bool = False,
+) -> FitResult:
     """Train the flow; the checkpoint with the smallest W1 of jet observables of held-out sets is kept.
 
     A validation draws tokens for the true latents of the held-out sets.
@@ -61,6 +68,7 @@ def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int
         config: how to train.
         seed: decides batches and validation noise, but not the initial weights.
         run_dir: folder of checkpoints and logs; a run in it is resumed.
+        keep_scales: train a flow further, with the scales that it has.
     """
     training, held_out = sample[: len(sample) - config.num_validation], sample[len(sample) - config.num_validation :]
     held_out = held_out[: config.num_validated]
@@ -68,7 +76,7 @@ def fit_flow(flow: SetFlow, sample: TokenSample, config: FlowTraining, seed: int
     module: nn.Module = flow
     if config.distil is not None:
         module = student_of(flow, config.distil, run_dir)
-    else:
+    elif not keep_scales:
         first = training[:_SETS_PER_BLOCK]
         given = given_of(first)
         flow.set_scales(given, coordinates(first, given))

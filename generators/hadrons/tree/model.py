@@ -335,6 +335,7 @@ class PrimaryTree(PrimaryModel):
 
     kind = "primary-tree"
     has_extras = False
+    tune_columns = {**PrimaryModel.tune_columns, "net": NUM_CONTEXT}  # noqa: RUF012
 
     def __init__(
         self, name: str, domain: Domain, latent: LatentModel, net: SplittingNet, settings: Mapping[str, Any]

@@ -384,10 +384,10 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
         of_set: the result of :func:`set_features`, (N, G).
 
     Returns:
-        Features (K, NUM_CONTEXT + P) with the columns ``FEATURES`` and the tune's, and axes (K, 3, 3) of the nodes' rest frames: unit
-        vectors x, y, z in the coordinates of the lab. z is the node's direction of flight, x lies towards its sibling
-        (for a root, towards the axis). Where the axis lies ahead in the rest frame, z is the axis instead: hadrons
-        crowd about it, whatever the node's own direction, and so they do it at the pole.
+        Features (K, NUM_CONTEXT + P) with the columns ``FEATURES`` and the tune's, and axes (K, 3, 3) of the nodes'
+        rest frames: unit vectors x, y, z in the coordinates of the lab. z is the node's direction of flight, x lies
+        towards its sibling (for a root, towards the axis). Where the axis lies ahead in the rest frame, z is the axis
+        instead: hadrons crowd about it, whatever the node's own direction, and so they do it at the pole.
     """
     width = NUM_CONTEXT - len(_SET) + of_set.shape[1]
     out, axes = np.empty((len(rows), width), dtype=np.float32), np.empty((len(rows), 3, 3))

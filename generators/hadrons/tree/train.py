@@ -98,23 +98,32 @@ def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
     return replace(sample, p4=np.concatenate(momenta))
 
 
-def fit_tree(net: SplittingNet, sample: TokenSample, config: TreeTraining, seed: int, run_dir: Path) -> FitResult:
+def fit_tree(
+    net: SplittingNet,
+    sample: TokenSample,
+    config: TreeTraining,
+    seed: int,
+    run_dir: Path,
+    keep_scales: bool = False,
+) -> FitResult:
     """Train the splitting density; the checkpoint with the best likelihood of the held-out sets is kept.
 
     The Wasserstein distances of observables are logged too, but are too noisy to choose by: 6,000 sets give them to
     0.001, and models differ by less.
 
     Args:
-        net: the network; its scales are taken from ``sample``.
+        net: the network; its scales are taken from ``sample``, or kept.
         sample: all token sets, the last ``config.num_validation`` of which are held out.
         config: how to train.
         seed: decides the batches and the sets that a validation draws.
         run_dir: folder of checkpoints and logs; a run in it is resumed.
+        keep_scales: train a network further, with the scales that it has.
     """
     torch.manual_seed(seed)
     training, held_out = split_validation(sample, config.num_validation)
     rows = compact_splittings(training)
-    net.set_scales(tree_batches(rows, min(len(rows), _ROWS_FOR_SCALES), seed)(_STEP_OF_SCALES))
+    if not keep_scales:
+        net.set_scales(tree_batches(rows, min(len(rows), _ROWS_FOR_SCALES), seed)(_STEP_OF_SCALES))
     check = in_float32(compact_splittings(held_out))
 
     def validate(model: nn.Module) -> dict[str, float]:
