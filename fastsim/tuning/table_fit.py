@@ -10,9 +10,10 @@ minimises
 
     chi2 = sum_b w_b (g_b + (A delta)_b - d_b)^2 / (sigma_b^2 + e_b^2)    where    delta^T F delta <= radius^2
 
-Weights of events for theta + delta would leave exp(-delta^T F delta) of the sample: the trust region is where the linear
-prediction is one that reweighting could make. Then the model is sampled anew. There is no interpolation of predictions
-between fixed points, as in Professor or Apprentice, and so no limit to the number of parameters from their number.
+Weights of events for theta + delta would leave exp(-delta^T F delta) of the sample: the trust region is where the
+linear prediction is one that reweighting could make. Then the model is sampled anew. There is no interpolation of
+predictions between fixed points, as in Professor or Apprentice, and so no number of points that grows with that of the
+parameters.
 
 References:
     Buckley, Hoeth, Lacker, Schulz, von Seggern, Systematic event generator tuning for the LHC, 2009, arXiv:0907.2973
@@ -35,7 +36,8 @@ RADIUS = 1.0
 """Of the first trust region: 37% of a sample would be left."""
 _LEAST_RADIUS = 0.05
 _ENOUGH = 0.1
-"""The fit ends when a step is shorter than this in units of its uncertainty, squared, for each parameter."""
+"""The fit ends when a step, squared, is shorter than this in units of its uncertainty for each parameter, beside what
+two samples differ by."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,9 @@ def minimise(
         slope = found.jacobian.T @ (weights * precision * (data - found.value))
         step = _bounded_step(normal, slope, found.fisher, directions, point, low, high, radius)
         further = np.clip(point + step, low, high)
-        if float(step @ information @ step) < _ENOUGH * len(step):
+        # variance of a step from the noise of its sample, in units of the uncertainty
+        of_noise = directions.inverse(information) @ found.information(precision**2 * found.error**2)
+        if float(step @ information @ step) < _ENOUGH * len(step) + 2 * max(float(np.trace(of_noise)), 0.0):
             point, converged = further, True
             break
         new = predict(further, num_points)
