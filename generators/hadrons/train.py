@@ -53,7 +53,7 @@ class _Particles:
         model: the class of the kind.
         training: the dataclass of the section.
         settings: gives what ``model.build`` takes besides the sizes of the latent.
-        fit: trains the network of a model on a sample: model, sample, section, seed, folder, and whether to keep its scales.
+        fit: trains the network of a model on a sample: model, sample, section, seed, folder, whether to keep scales.
         figure: name in the card of the figure that chose the weights.
     """
 
