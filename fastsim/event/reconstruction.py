@@ -110,6 +110,35 @@ def _unit(vectors: Floats, fallback: Floats) -> Floats:
     return np.asarray(np.where(norm > 0, vectors / np.where(norm > 0, norm, 1.0), fallback))
 
 
+def _boosted_along(p4: Floats, axes: Floats, doppler: Floats) -> Floats:
+    """Boost momenta (M, 4) along unit vectors (M, 3), by the factors (M,) that massless momenta along these get."""
+    cosh, sinh = 0.5 * (doppler + 1 / doppler), 0.5 * (doppler - 1 / doppler)
+    along = np.sum(p4[:, 1:] * axes, axis=-1)
+    energy = cosh * p4[:, 0] + sinh * along
+    shift = (cosh - 1) * along + sinh * p4[:, 0]
+    return np.concatenate([energy[:, None], p4[:, 1:] + shift[:, None] * axes], axis=-1)
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """How P jets are put into their events: a boost along ``start``, a turn to ``end``, and a boost to the lab.
+
+    Attributes:
+        start, end: unit vectors, (P, 3) each.
+        doppler: factors by which the boosts change massless momenta along ``start``, (P,).
+        frame: new momenta of the systems in GeV, (P, 4).
+        new: momenta of all hard entries in the lab in GeV, (K, 4).
+        masses: of all hard entries in GeV, (K,).
+    """
+
+    start: Floats
+    end: Floats
+    doppler: Floats
+    frame: Floats
+    new: Floats
+    masses: Floats
+
+
 @dataclass(frozen=True)
 class HardSystems:
     """The hard systems of a batch of events: S systems of the K hard entries. :meth:`of` finds them.
@@ -331,6 +360,48 @@ class HardSystems:
             InvalidEvent: if a system cannot be reconstructed (ask :meth:`solve` first).
         """
         sums = jets.sums() if sums is None else sums
+        moves = self._moves(sums, own_masses)
+        index, rows = jets.index, self.parton_rows
+        shell = mass(jets.p4)
+        stable = np.isin(np.abs(jets.pdg_id), STABLE)
+        shell[stable] = masses(jets.pdg_id[stable])
+        moved = _boosted_along(jets.p4, moves.start[index], moves.doppler[index])
+        vectors = rotate_between(moved[:, 1:], moves.start[index], moves.end[index])
+        hadrons = boost_to(np.concatenate([moved[:, :1], vectors], axis=-1), moves.frame[index])
+        entries = rows[index] if entries is None else entries
+        return self._assemble(on_shell(hadrons, shell), jets, moves.new, moves.masses, entries)
+
+    def before_place(self, hadrons: ParticleSet, sums: Floats) -> ParticleSet:
+        """Return jets as they were before :meth:`place` moved them, in the rest frames of their systems.
+
+        Args:
+            hadrons: of each final parton, in the lab: one set for each.
+            sums: the total four-momenta (P, 4) in GeV of the jets before, as they were given to :meth:`place`.
+
+        Raises:
+            InvalidEvent: if a system cannot be reconstructed from these.
+        """
+        moves, index = self._moves(sums, None), hadrons.index
+        inside = boost_from(hadrons.p4, moves.frame[index])
+        vectors = rotate_between(inside[:, 1:], moves.end[index], moves.start[index])
+        turned = np.concatenate([inside[:, :1], vectors], axis=-1)
+        p4 = _boosted_along(turned, moves.start[index], 1 / moves.doppler[index])
+        return ParticleSet(hadrons.offsets, hadrons.pdg_id, on_shell(p4, mass(hadrons.p4)))
+
+    def from_rest(self, jets: ParticleSet) -> ParticleSet:
+        """Move the hadrons of all final partons to the frames of :meth:`conditions`: the inverse of :meth:`to_rest`."""
+        rows, index = self.parton_rows, jets.index
+        system = self.system[rows]
+        frame = np.where(self.lightlike[system, None], _REST, self.total[system])[index]
+        start = np.broadcast_to(np.array([1.0, 0.0, 0.0]), (len(rows), 3))
+        end = _unit(self.rest[rows, 1:], start)
+        turned = rotate_between(jets.p4[:, 1:], end[index], start[index])
+        inner = np.concatenate([jets.p4[:, :1], turned], axis=-1)
+        p4 = np.where(self.hadronic[system][index, None], boost_to(jets.p4, frame), inner)
+        return ParticleSet(jets.offsets, jets.pdg_id, p4)
+
+    def _moves(self, sums: Floats, own_masses: Floats | None) -> _Moves:
+        """Solve the systems for jets with total momenta ``sums`` (P, 4), and say how these are moved."""
         k, m, failed = self.solve(sums, own_masses)
         if failed.any():
             number = int(self.events.number[self.event[np.argmax(failed)]])
@@ -349,19 +420,8 @@ class HardSystems:
         end = _unit(target[:, 1:], start)
         start = np.where(self.grouped[:, None], end, start)  # in place up to a boost along their momentum
         doppler = (np.linalg.norm(target[:, 1:], axis=-1) + target[:, 0]) / (sums[:, 0] + q)
-        index = jets.index
-        cosh, sinh = (0.5 * (doppler + 1 / doppler))[index], (0.5 * (doppler - 1 / doppler))[index]
-        shell = mass(jets.p4)
-        stable = np.isin(np.abs(jets.pdg_id), STABLE)
-        shell[stable] = masses(jets.pdg_id[stable])
-        along = np.sum(jets.p4[:, 1:] * start[index], axis=-1)
-        energy = cosh * jets.p4[:, 0] + sinh * along
-        shift = (cosh - 1) * along + sinh * jets.p4[:, 0]
-        vectors = rotate_between(jets.p4[:, 1:] + shift[:, None] * start[index], start[index], end[index])
         frame = np.where(self.lightlike[system, None], _REST, totals[system])
-        hadrons = boost_to(np.concatenate([energy[:, None], vectors], axis=-1), frame[index])
-        entries = rows[index] if entries is None else entries
-        return self._assemble(on_shell(hadrons, shell), jets, new, m, entries)
+        return _Moves(start, end, doppler, frame, new, m)
 
     def _follow(self, rest: Floats) -> tuple[Floats, Floats]:
         """Boost rescaled momenta back to the lab, so that decay products follow their resonance.

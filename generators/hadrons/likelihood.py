@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.errors import InvalidEvent
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
@@ -17,6 +18,7 @@ from fastsim.event import species as table
 from fastsim.event.frames import to_axis
 from fastsim.event.kinematics import mass, on_shell
 from fastsim.event.species import MASSES, masses
+from fastsim.sources.hadrons import PartonPairs
 from generators.hadrons.tokens import CONJUGATE, IDS, MIN_MASS, TokenSample, may_hold, species_index
 
 
@@ -25,6 +27,21 @@ def primary_hadrons(particles: ParticleSet, numbers: Ints) -> ParticleSet:
 
     Args:
         particles: the sets.
+        numbers: how messages call the sets, (N,).
+
+    Raises:
+        InvalidEvent: if the sets have no history, or a set holds a particle that is no primary hadron and comes from
+            none.
+    """
+    return primary_with_origin(particles, np.zeros(len(particles.pdg_id), dtype=np.int64), numbers)[0]
+
+
+def primary_with_origin(particles: ParticleSet, origin: Ints, numbers: Ints) -> tuple[ParticleSet, Ints]:
+    """Return the primary hadrons of N sets as :func:`primary_hadrons` does, and where each comes from.
+
+    Args:
+        particles: the sets.
+        origin: of the final particles, (M,): not negative where it is known.
         numbers: how messages call the sets, (N,).
 
     Raises:
@@ -42,6 +59,7 @@ def primary_hadrons(particles: ParticleSet, numbers: Ints) -> ParticleSet:
     pdg_id = np.concatenate([made.pdg_id[decayed], particles.pdg_id[final]])
     p4 = np.concatenate([made.p4[decayed], particles.p4[final]])
     index = np.concatenate([made.index[decayed], particles.index[final]])
+    source = np.concatenate([particles.of_decayed(origin)[decayed], origin[final]])
     unknown = np.flatnonzero(~np.isin(pdg_id, IDS))
     if len(unknown):
         row = unknown[np.argmin(index[unknown])]
@@ -51,7 +69,7 @@ def primary_hadrons(particles: ParticleSet, numbers: Ints) -> ParticleSet:
         )
     order = np.argsort(index, kind="stable")
     counts = np.bincount(index, minlength=len(particles))
-    return ParticleSet(offsets_from_counts(counts), pdg_id[order], p4[order])
+    return ParticleSet(offsets_from_counts(counts), pdg_id[order], p4[order]), source[order]
 
 
 def tokens_of_sets(partons: Partons, primary: ParticleSet, numbers: Ints, *, whole_events: bool = False) -> TokenSample:
@@ -87,6 +105,43 @@ def tokens_of_sets(partons: Partons, primary: ParticleSet, numbers: Ints, *, who
         m[inside],
         np.zeros(int(inside.sum()), dtype=bool),
     )
+
+
+def tokens_of_pairs(pairs: PartonPairs, primary: ParticleSet) -> tuple[TokenSample, NDArray[np.bool_]]:
+    """Return the primary hadrons of singlets as token sets without carriers: hemispheres 2i and 2i + 1 of singlet i.
+
+    Args:
+        pairs: N singlets.
+        primary: the primary hadrons of each at rest, the first parton along +z.
+
+    Returns:
+        The 2K token sets of the K singlets with hadrons in both hemispheres, and which these are, (N,).
+    """
+    second = primary.p4[:, 3] <= 0
+    hemisphere = 2 * primary.index + second
+    whole = np.bincount(hemisphere, minlength=2 * len(pairs)).reshape(-1, 2).min(axis=1, initial=1) > 0
+    chosen = whole[primary.index]
+    order = np.argsort(hemisphere[chosen], kind="stable")
+    rows = np.flatnonzero(chosen)[order]
+    species = species_index(primary.pdg_id[rows])
+    flipped = pairs.pdg_id.reshape(-1)[hemisphere[rows]] < 0
+    # the second hemisphere is turned by pi about x
+    turned = np.where(second[rows, None], primary.p4[rows] * np.array([1.0, 1.0, -1.0, -1.0]), primary.p4[rows])
+    m = np.maximum(mass(turned), MIN_MASS[species])
+    known = np.isin(np.abs(primary.pdg_id[rows]), list(MASSES))
+    m[known] = masses(primary.pdg_id[rows][known])
+    counts = np.bincount(hemisphere[rows], minlength=2 * len(pairs)).reshape(-1, 2)[whole]
+    tokens = TokenSample(
+        np.abs(pairs.pdg_id[whole]).reshape(-1),
+        np.repeat(pairs.momenta[whole], 2),
+        np.repeat(pairs.starting_scale[whole], 2),
+        offsets_from_counts(counts.reshape(-1)),
+        np.where(flipped, CONJUGATE[species], species),
+        on_shell(turned, m),
+        m,
+        np.zeros(len(rows), dtype=bool),
+    )
+    return tokens, whole
 
 
 def with_carriers(tokens: TokenSample) -> tuple[TokenSample, Ints]:

@@ -215,11 +215,19 @@ class PrimaryModel(HadronSource, nn.Module):
         both = domain.contains(pairs.partons(0)) & domain.contains(pairs.partons(1))
         return np.asarray((half >= low) & (half <= high) & both)
 
-    @torch.no_grad()
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
-        num = len(pairs)
-        if num == 0:
+        if len(pairs) == 0:
             return ParticleSet.empty()
+        return particles_of_pairs(self.draw_pair_tokens(pairs, rng), pairs)
+
+    @torch.no_grad()
+    def draw_pair_tokens(self, pairs: PartonPairs, rng: np.random.Generator) -> TokenSample:
+        """Draw singlets as :meth:`draw_pairs` does, and return their hemispheres: first those of the first partons.
+
+        Returns:
+            2N token sets for N > 0 pairs: hemisphere 1 of all pairs, then hemisphere 2, with their carriers.
+        """
+        num = len(pairs)
         noise, latent_noise = _noise(rng)
         flavour, momenta, energy = np.abs(pairs.pdg_id), pairs.momenta, pairs.mass / 2
         scale = pairs.starting_scale
@@ -230,15 +238,7 @@ class PrimaryModel(HadronSource, nn.Module):
         )
         latent = Latent.concatenate(both)
         momenta, scale, energy = np.tile(momenta, 2), np.tile(scale, 2), np.tile(energy, 2)
-        tokens = self._placed(flavour.T.ravel(), momenta, scale, energy, latent, rng, noise)
-        flipped = np.repeat(signs.T.ravel() < 0, tokens.counts)
-        species = np.where(flipped, CONJUGATE[tokens.species], tokens.species)
-        second = tokens.index >= num
-        # the second hemisphere is turned by pi about x
-        p4 = np.where(second[:, None], tokens.p4 * np.array([1.0, 1.0, -1.0, -1.0]), tokens.p4)
-        order = np.argsort(tokens.index % num, kind="stable")
-        offsets = offsets_from_counts(tokens.counts[:num] + tokens.counts[num:])
-        return ParticleSet(offsets, IDS[species[order]], p4[order])
+        return self._placed(flavour.T.ravel(), momenta, scale, energy, latent, rng, noise)
 
     def log_likelihood(
         self, partons: Partons, particles: ParticleSet, *, numbers: Ints | None = None, whole_events: bool = False
@@ -318,3 +318,16 @@ class PrimaryModel(HadronSource, nn.Module):
         json.dumps(training)  # a card holds JSON values only
         card = ModelCard(self.name, self.kind, version, self.config(), self.domain, training)
         return cards.save(card, self.tensors(), folder)
+
+
+def particles_of_pairs(tokens: TokenSample, pairs: PartonPairs) -> ParticleSet:
+    """Return the primary hadrons of N singlets from what :meth:`PrimaryModel.draw_pair_tokens` gives."""
+    num = len(pairs)
+    flipped = np.repeat(pairs.pdg_id.T.ravel() < 0, tokens.counts)
+    species = np.where(flipped, CONJUGATE[tokens.species], tokens.species)
+    second = tokens.index >= num
+    # the second hemisphere is turned by pi about x
+    p4 = np.where(second[:, None], tokens.p4 * np.array([1.0, 1.0, -1.0, -1.0]), tokens.p4)
+    order = np.argsort(tokens.index % num, kind="stable")
+    offsets = offsets_from_counts(tokens.counts[:num] + tokens.counts[num:])
+    return ParticleSet(offsets, IDS[species[order]], p4[order])

@@ -8,6 +8,9 @@ of charged particles as densities normalised to 1, x_p = |p| / p_beam and the li
 with the measured d_b +- sigma_b and the statistical error e_b of the prediction g_b. Correlations of the measured
 errors are not in the tables: chi2 compares programs with each other, it is no probability.
 
+Every prediction is a ratio of two means over events, g_b = mean(f_b) / mean(n): what an event fills into a bin, and what
+it counts for in the normalisation (:class:`Filled`). So weights of events, and derivatives by likelihood ratios, follow.
+
 References:
     ALEPH 1998, Phys. Rept. 294, 1. DELPHI 2002-069 CONF 603. Review of Particle Physics (multiplicities).
     Buckley et al. 2021, arXiv:2102.02237 (YODA's place in the field: Rivet and HEPData).
@@ -136,6 +139,40 @@ def _table(name: str, rows: Floats) -> Table:
     return Table(name, x - low, x + high, y, 0.5 * (np.abs(down) + np.abs(up)))
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A table filled by N events, event by event.
+
+    Attributes:
+        what: the quantity.
+        table: what was measured.
+        fills: what each event gives to the bins, in the table's unit, (N, B).
+        norm: what each event counts for, (N,).
+    """
+
+    what: str
+    table: Table
+    fills: Floats
+    norm: Floats
+
+    @property
+    def value(self) -> Floats:
+        """The prediction, (B,)."""
+        return np.asarray(self.fills.mean(axis=0) / self.norm.mean())
+
+    @property
+    def influence(self) -> Floats:
+        """By how much an event moves the prediction, times N, (N, B): of mean zero; its covariance is N times that of
+        :attr:`value`, its mean product with scores the derivative of it."""
+        return np.asarray((self.fills - self.value * self.norm[:, None]) / self.norm.mean())
+
+    @property
+    def agreement(self) -> Agreement:
+        """The prediction beside what was measured, with its statistical error."""
+        error = self.fills.std(axis=0) / np.sqrt(len(self.fills)) / self.norm.mean()
+        return Agreement(self.what, self.table, self.value, error)
+
+
 class _Events:
     """N events at rest, and what the tables are filled with."""
 
@@ -150,17 +187,21 @@ class _Events:
         self.shapes = dict(zip(EVENT_SHAPES, shapes.T, strict=True))
         self.x_p = np.sqrt(np.sum(self.charged.p4[:, 1:] ** 2, axis=1)) / self.beam
 
-    def density(self, values: Floats, index: NDArray[Any], table: Table, *, unit: bool) -> tuple[Floats, Floats]:
-        """Fill a histogram an event: its mean over the widths of the bins, of 1 in all if ``unit``, and the error."""
+    def density(self, values: Floats, index: NDArray[Any], table: Table, *, unit: bool) -> Fills:
+        """Fill a histogram an event, over the widths of the bins; its mean is normalised to 1 if ``unit``."""
         # some tables leave a gap between bins
         edges = np.unique(np.round([table.low, table.high], 9))
         width = table.high - table.low
         bins = np.searchsorted(edges, np.round(table.low, 9))
-        filled = histogram_per_set(index, values, edges, self.num)[:, bins]
-        mean, error = filled.mean(axis=0), filled.std(axis=0) / np.sqrt(self.num)
+        filled = histogram_per_set(index, values, edges, self.num)[:, bins] / width
         # a density of its whole range: normalised to the events, which may lie beyond the bins
-        scale = max(len(values), 1) / self.num if unit else 1.0
-        return mean / width / scale, error / width / scale
+        counts = np.bincount(index, minlength=self.num).astype(np.float64) if unit and len(values) else self.ones
+        return filled, counts
+
+    @property
+    def ones(self) -> Floats:
+        """One for each event, (N,)."""
+        return np.ones(self.num)
 
     def along(self, axes: Floats) -> Floats:
         """Project the momenta of charged particles on one axis (N, 3) an event."""
@@ -182,33 +223,34 @@ class _Events:
         return total
 
 
-Prediction = Callable[[_Events, Table], tuple[Floats, Floats]]
+Fills = tuple[Floats, Floats]
+"""``fills`` and ``norm`` of :class:`Filled`."""
+Prediction = Callable[[_Events, Table], Fills]
 
 
 def _shape(name: str) -> Prediction:
     return lambda e, table: e.density(e.shapes[name], np.arange(e.num), table, unit=True)
 
 
-def _numbers_of_charged(e: _Events, table: Table) -> tuple[Floats, Floats]:
+def _numbers_of_charged(e: _Events, table: Table) -> Fills:
     """Compute the shares of events by charged multiplicity, which is even: a bin of width 2 about each number."""
-    value, error = e.density(e.counts, np.arange(e.num), table, unit=True)
-    width = table.high - table.low
-    return value * width, error * width
+    fills, norm = e.density(e.counts, np.arange(e.num), table, unit=True)
+    return fills * (table.high - table.low), norm
 
 
 def _of_particles(ids: tuple[int, ...]) -> Prediction:
-    def predict(e: _Events, table: Table) -> tuple[Floats, Floats]:
+    def predict(e: _Events, table: Table) -> Fills:
         chosen = np.isin(np.abs(e.charged.pdg_id), ids)
         return e.density(e.x_p[chosen], e.index[chosen], table, unit=False)
 
     return predict
 
 
-def _mean(values: Floats) -> tuple[Floats, Floats]:
-    return np.array([values.mean()]), np.array([values.std() / np.sqrt(len(values))])
+def _mean(e: _Events, values: Floats) -> Fills:
+    return values[:, None], e.ones
 
 
-def _x_b(e: _Events, table: Table) -> tuple[Floats, Floats]:
+def _x_b(e: _Events, table: Table) -> Fills:
     """Fill the energy of b hadrons that decay weakly over that of the beam, normalised to 1."""
     history = e.particles.history
     assert history is not None
@@ -240,7 +282,7 @@ ALEPH_TABLES: dict[str, tuple[str, Prediction]] = {
         lambda e, t: e.density(-np.log(np.maximum(e.x_p, 1e-300)), e.index, t, unit=False),
     ),
     "d18-x01-y01": ("charged multiplicity", _numbers_of_charged),
-    "d19-x01-y01": ("mean charged multiplicity", lambda e, t: _mean(e.counts)),
+    "d19-x01-y01": ("mean charged multiplicity", lambda e, t: _mean(e, e.counts)),
     "d25-x01-y01": ("x_p of pi+-", _of_particles((211,))),
     "d26-x01-y01": ("x_p of K+-", _of_particles((321,))),
     "d27-x01-y01": ("x_p of p", _of_particles((2212,))),
@@ -266,11 +308,27 @@ MULTIPLICITIES: dict[str, tuple[str, tuple[int, ...]]] = {
     "d21": ("D*+", (413,)),
 }
 """Mean numbers an event, antiparticles included, by the table's number: species and PDG ids."""
-NEED_HISTORY = tuple(name for name, _ in MULTIPLICITIES.values() if name not in ("pi+", "K+"))
+X_B = "x_B of weakly decaying b hadrons"
+NEED_HISTORY = (X_B, *(f"{name} an event" for name, _ in MULTIPLICITIES.values() if name not in ("pi+", "K+")))
+"""Quantities that final particles alone do not give."""
 
 
-def chi2_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: float = 91.2) -> list[Agreement]:
-    """Compare events e+e- -> hadrons with measured tables.
+def prediction_of(table: Table) -> tuple[str, Prediction] | None:
+    """Return the quantity of a table and its prediction; None if it is not known here, or of another energy."""
+    source, _, key = table.name.partition("/")
+    if source == ALEPH and key in ALEPH_TABLES:
+        return ALEPH_TABLES[key]
+    if source == DELPHI and key == "d02-x01-y01":
+        return X_B, _x_b
+    at_z = len(table.low) == 1 and abs(0.5 * (table.low[0] + table.high[0]) - ENERGY) < 1
+    if source == PDG and key[:3] in MULTIPLICITIES and at_z:
+        what, ids = MULTIPLICITIES[key[:3]]
+        return f"{what} an event", lambda e, t: _mean(e, e.multiplicity(ids))
+    return None
+
+
+def fill_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: float = 91.2) -> list[Filled]:
+    """Fill measured tables with events e+e- -> hadrons.
 
     Args:
         events: final particles of N events at rest, in which K0S and hyperons have decayed; with their history,
@@ -279,7 +337,7 @@ def chi2_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: flo
         energy: of the collision in GeV.
 
     Returns:
-        An agreement for each table, in their order.
+        One for each table, in their order.
 
     Raises:
         ValueError: if there are fewer than 2 events, or a momentum is not finite.
@@ -289,15 +347,19 @@ def chi2_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: flo
     if not np.isfinite(events.p4).all():
         raise ValueError("particle momenta hold NaN or infinity: shapes need finite momenta")
     sample, found = _Events(events, energy), []
-    for name, table in tables.items():
-        source, _, key = name.partition("/")
-        if source == ALEPH and key in ALEPH_TABLES:
-            what, predict = ALEPH_TABLES[key]
-            found.append(Agreement(what, table, *predict(sample, table)))
-        elif source == DELPHI and key == "d02-x01-y01" and events.history is not None:
-            found.append(Agreement("x_B of weakly decaying b hadrons", table, *_x_b(sample, table)))
-        elif source == PDG and key[:3] in MULTIPLICITIES and abs(0.5 * (table.low[0] + table.high[0]) - ENERGY) < 1:
-            what, ids = MULTIPLICITIES[key[:3]]
-            if events.history is not None or what not in NEED_HISTORY:
-                found.append(Agreement(f"{what} an event", table, *_mean(sample.multiplicity(ids))))
+    for table in tables.values():
+        known = prediction_of(table)
+        if known is None or (events.history is None and known[0] in NEED_HISTORY):
+            continue
+        what, predict = known
+        found.append(Filled(what, table, *predict(sample, table)))
     return found
+
+
+def chi2_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: float = 91.2) -> list[Agreement]:
+    """Compare events e+e- -> hadrons with measured tables; arguments and errors of :func:`fill_tables`.
+
+    Returns:
+        An agreement for each table, in their order.
+    """
+    return [filled.agreement for filled in fill_tables(events, tables, energy=energy)]

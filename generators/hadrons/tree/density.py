@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
-from generators.hadrons.latent import Latent, least_masses, side_of, total_log_jacobian
+from generators.hadrons.counts import least_masses
+from generators.hadrons.latent import MASS, RECOIL, Latent, side_of, total_log_jacobian
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.hadrons.tree.splittings import splittings
 
@@ -42,14 +43,14 @@ class TreeDensity:
     with c the species counts and P the total four-momentum of the first.
 
     With ``source``, several sets are readings of one, which differ in the carrier of the parton's quark
-    (:func:`generators.hadrons.likelihood.with_carriers`); the density then is the sum over the readings.
+    (:func:`generators.hadrons.likelihood.with_carriers`); the density then is the sum over the readings. Carriers of the
+    two hemispheres of a pair are independent given the rest, so that their sums multiply.
 
     Args:
         model: the tree model.
         sample: N sets in the axis frame; their own tunes are not looked at.
         pairs: whether they are pairs.
-        source: the set that each of them is a reading of, rising from 0, (N,); with ``pairs``, the pair that each pair
-            is a reading of, (N / 2,).
+        source: the set that each of them is a reading of, rising from 0, (N,); by default they are N sets.
 
     Raises:
         InvalidValue: if pairs are asked for of an odd number of sets.
@@ -60,27 +61,40 @@ class TreeDensity:
     ) -> None:
         from generators.hadrons.tree.model import log_jacobian
 
-        if pairs and len(sample) % 2:
-            raise InvalidValue(f"{len(sample)} token sets are no pairs of hemispheres")
-        self._model, self._pairs = model, pairs
-        self._own = sample
-        num = len(sample) // 2 if pairs else len(sample)
-        self._source = np.arange(num) if source is None else np.asarray(source)
-        self._size = int(self._source[-1]) + 1 if len(self._source) else 0
+        self._source = np.arange(len(sample)) if source is None else np.asarray(source)
+        num = int(self._source[-1]) + 1 if len(self._source) else 0
+        if pairs and num % 2:
+            raise InvalidValue(f"{num} token sets are no pairs of hemispheres")
+        self._model, self._group, self._own = model, 1 + pairs, sample
+        self._size = num // self._group
         width = len(model.tune_parameters)
         sample = replace(sample, tune=np.zeros((len(sample), width)))
         self._rows, tree, nodes = splittings(sample)
         self._set = tree.set_index[nodes]
         self._num_context = self._rows.context.shape[1] - width
         energy = parton_energy(sample.flavour, sample.pt)
-        opposite = None
-        if pairs:
-            least = least_masses(Latent.of(sample).counts)
-            opposite = least[np.arange(len(sample)) ^ 1]
-        self._latent = latent = Latent.of(sample, energy, opposite)
+        counts = sample.species_counts()
+        single = counts.sum(-1) == 1
+        opposite = least_masses(counts)[self._opposite] if pairs else None
+        latent = Latent.of(sample, energy, opposite)
         of_total = total_log_jacobian(latent, energy, opposite)
+        # what is no degree of freedom was noise in training
+        latent.features[single, MASS] = model.latent_model.total_flow.mean[MASS]
+        if pairs:
+            latent.features[single[self._opposite], RECOIL] = model.latent_model.total_flow.mean[RECOIL]
+        self._latent = latent
         of_sets = np.bincount(self._set, log_jacobian(self._rows, tree, nodes), len(sample))
-        self._jacobian = of_sets + (np.where(np.arange(len(sample)) % 2 == 0, of_total, 0.0) if pairs else of_total)
+        self._jacobian = of_sets + np.where(self._second, 0.0, of_total)
+
+    @property
+    def _second(self) -> NDArray[np.bool_]:
+        """Which sets are second hemispheres, (N,): none without ``pairs``."""
+        return self._source % self._group == 1
+
+    @property
+    def _opposite(self) -> Ints:
+        """A reading of the opposite hemisphere of each set, (N,), with ``pairs``."""
+        return np.searchsorted(self._source, self._source ^ 1)
 
     def __len__(self) -> int:
         return self._size
@@ -114,17 +128,7 @@ class TreeDensity:
                 f"vectors of tunes of shape {tuple(tune.shape)} for {self._size} sets: give ({width},) or "
                 f"({self._size}, {width})"
             )
-        of_reading = tune.expand(self._size, width)[torch.from_numpy(self._source)]
-        of_set = of_reading.repeat_interleave(2, 0) if self._pairs else of_reading
-        log_q = torch.cat(
-            [self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), _ROWS)]
-        )
-        of_sets = torch.zeros(len(self._own), dtype=torch.float64)
-        of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
-        total = of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)
-        if self._pairs:
-            total = total.view(-1, 2).sum(-1)
-        return self._summed(total)
+        return self._summed(self._readings(tune.expand(self._size, width)))
 
     def gradient(self, tune: ArrayLike | None = None) -> tuple[Floats, Floats]:
         """Compute the log-density (N,) and its derivatives by the vectors of the tunes (N, P), the score of each set.
@@ -147,23 +151,59 @@ class TreeDensity:
     def block(self, chosen: slice) -> TreeDensity:
         """Return the density of some of the sets, or pairs, without computing their trees anew."""
         start, stop, _ = chosen.indices(self._size)
-        readings = np.flatnonzero((self._source >= start) & (self._source < stop))
-        sets = np.flatnonzero(np.repeat(np.isin(np.arange(len(self._source)), readings), 1 + self._pairs))
-        first, last = (int(sets[0]), int(sets[-1]) + 1) if len(sets) else (0, 0)
-        rows = np.flatnonzero((self._set >= first) & (self._set < last))
+        readings = np.flatnonzero((self._source >= start * self._group) & (self._source < stop * self._group))
+        return self._some(readings, start, stop)
+
+    def likely(self, tune: ArrayLike | None = None, least: float = 1e-3) -> TreeDensity:
+        """Return the density without the readings that are unlikely at a tune.
+
+        What is left out is the same at all tunes, so that densities at several tunes can be compared.
+
+        Args:
+            tune: vector of the tune, (P,); by default where the model stands.
+            least: share of the density of its set below which a reading is left out.
+        """
+        if len(self._source) == self._size * self._group:
+            return self
+        kept = [np.zeros(0, dtype=np.int64)]
+        for rows in self._blocks():
+            block = self.block(rows)
+            with torch.no_grad():
+                values = block._readings(block._tensor(tune).expand(len(block), -1)).numpy()
+            top = np.full(int(block._source[-1]) + 1, -np.inf)
+            np.maximum.at(top, block._source, values)
+            share = np.exp(values - top[block._source])
+            share /= np.bincount(block._source, share)[block._source]
+            first = int(np.searchsorted(self._source, rows.start * self._group))
+            kept.append(first + np.flatnonzero(share >= least))
+        return self._some(np.concatenate(kept), 0, self._size)
+
+    def _some(self, readings: Ints, start: int, stop: int) -> TreeDensity:
+        """Return the density of the sets, or pairs, from ``start`` to ``stop`` with some readings of them."""
+        place = np.full(len(self._source), -1)
+        place[readings] = np.arange(len(readings))
+        rows = np.flatnonzero(place[self._set] >= 0)
         part = object.__new__(TreeDensity)
-        part._model, part._pairs, part._num_context = self._model, self._pairs, self._num_context
-        part._own, part._latent, part._jacobian = self._own[sets], self._latent[sets], self._jacobian[sets]
-        part._source, part._size = self._source[readings] - start, stop - start
-        part._rows, part._set = self._rows.rows(torch.from_numpy(rows)), self._set[rows] - first
+        part._model, part._group, part._num_context = self._model, self._group, self._num_context
+        part._own, part._latent, part._jacobian = self._own[readings], self._latent[readings], self._jacobian[readings]
+        part._source, part._size = self._source[readings] - start * self._group, stop - start
+        part._rows, part._set = self._rows.rows(torch.from_numpy(rows)), place[self._set[rows]]
         return part
 
     def _blocks(self) -> list[slice]:
         """Return slices of the sets, or pairs, with about as many splittings as are computed at once."""
-        of_set = self._source[self._set // 2 if self._pairs else self._set]
-        before = np.cumsum(np.bincount(of_set, minlength=self._size)) // _ROWS
+        of_row = self._source[self._set] // self._group
+        before = np.cumsum(np.bincount(of_row, minlength=self._size)) // _ROWS
         edges = [*np.flatnonzero(np.diff(before, prepend=-1)), self._size]
         return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+
+    def _readings(self, tune: Tensor) -> Tensor:
+        """Compute the log-densities (R,) of the readings at the tunes (N, P) of the sets, or pairs."""
+        of_set = tune[torch.from_numpy(self._source // self._group)]
+        log_q = torch.cat([self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), _ROWS)])
+        of_sets = torch.zeros(len(self._own), dtype=torch.float64)
+        of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
+        return of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)
 
     def _tensor(self, tune: ArrayLike | None) -> Tensor:
         return torch.from_numpy(np.asarray(self._model.vector if tune is None else tune, dtype=np.float64)).float()
@@ -183,13 +223,12 @@ class TreeDensity:
         features = torch.from_numpy(latent.features).float()
         known = own.flavour, own.pt, own.scale, of_set
         alone = model.condition(*known)
-        if not self._pairs:
+        if self._group == 1:
             parts = model.log_prob(alone, counts, carrier, features)
             return (parts["counts"] + parts["total"]).double()
-        opposite = np.arange(len(own)) ^ 1
         # what the first hemisphere lacks is what the second has
-        given = model.condition(*known, side=side_of(latent.content, latent.counts[opposite]))
-        second = torch.arange(len(own)) % 2 == 1
+        given = model.condition(*known, side=side_of(latent.content, latent.counts[self._opposite]))
+        second = torch.from_numpy(self._second)
         missing = torch.where(second[:, None], torch.from_numpy(latent.content), 0)
         condition = torch.where(second[:, None], given, alone)
         of_counts = model.count_model.log_prob(condition, counts, carrier, missing, second)
@@ -197,11 +236,12 @@ class TreeDensity:
         return (of_counts + torch.where(second, 0.0, of_total)).double()
 
     def _summed(self, values: Tensor) -> Tensor:
-        """Sum the densities, given by their logarithms (R,), of the readings of each set, (N,)."""
-        if len(values) == self._size:
-            return values
-        source = torch.from_numpy(self._source)
-        top = torch.full((self._size,), -torch.inf, dtype=values.dtype)
-        top = top.scatter_reduce(0, source, values.detach(), "amax")
-        summed = torch.zeros_like(top).index_add(0, source, (values - top[source]).exp())
-        return top + summed.log()
+        """Sum the densities, given by their logarithms (R,), of the readings of each set, and multiply those of pairs."""
+        num = self._size * self._group
+        if len(values) > num:
+            source = torch.from_numpy(self._source)
+            top = torch.full((num,), -torch.inf, dtype=values.dtype)
+            top = top.scatter_reduce(0, source, values.detach(), "amax")
+            summed = torch.zeros_like(top).index_add(0, source, (values - top[source]).exp())
+            values = top + summed.log()
+        return values.view(-1, self._group).sum(-1)
