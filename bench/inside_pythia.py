@@ -48,7 +48,8 @@ def run(pythia: Any, num: int) -> tuple[float, float, float]:
     """Make events; return CPU ms of one, the mean charged multiplicity and its error."""
     pythia.init()
     pythia.next()
-    numbers, start = [], time.process_time()
+    numbers: list[int] = []
+    start = time.process_time()
     while len(numbers) < num:
         if pythia.next():
             numbers.append(sum(p.isFinal() and p.isCharged() for p in pythia.event))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from fastsim.registry import DEFAULT_MODEL
+from fastsim.sources.cards import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from fastsim.sources.hadrons import HadronSource
