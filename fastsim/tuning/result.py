@@ -178,7 +178,5 @@ def edge_flags(parameters: tuple[Parameter, ...], values: Floats, errors: Floats
 
 def direction_flag(parameters: tuple[Parameter, ...], direction: NDArray[np.float64]) -> str:
     """Return the flag for a direction, of unit length in units of half ranges, that the data do not determine."""
-    terms = [
-        f"{x:+.2f} {p.name}/{p.scale:.3g}" for p, x in zip(parameters, direction, strict=True) if abs(x) > 0.1
-    ]
+    terms = [f"{x:+.2f} {p.name}/{p.scale:.3g}" for p, x in zip(parameters, direction, strict=True) if abs(x) > 0.1]
     return f"degenerate direction, which stays at its start: {' '.join(terms)}"

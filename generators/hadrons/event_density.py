@@ -102,7 +102,9 @@ class EventDensity:
         partons = Partons(events.pdg_id, events.p4, np.where(events.scale > 0, events.scale, np.inf))
         partons = Partons(partons.pdg_id, partons.p4, partons.starting_scale)
         inside = model.domain.contains(partons)
-        primary, _ = primary_with_origin(events.particles, np.zeros(len(events.particles.pdg_id), np.int64), events.number)
+        primary, _ = primary_with_origin(
+            events.particles, np.zeros(len(events.particles.pdg_id), np.int64), events.number
+        )
         rows = np.flatnonzero(inside & (primary.counts > 0))
         readings = _readings(model, tokens_of_sets(partons[rows], primary[rows], events.number[rows]), pairs=False)
         void = np.flatnonzero(inside & (primary.counts == 0))
@@ -112,7 +114,9 @@ class EventDensity:
     def _of_events(cls, model: PrimaryTree, events: HardEvents) -> EventDensity:
         assert events.particles is not None
         if events.origin is None:
-            raise InvalidEvent("the record does not say which parton a hadron comes from: give the file of fastsim generate")
+            raise InvalidEvent(
+                "the record does not say which parton a hadron comes from: give the file of fastsim generate"
+            )
         coloured = assign_colours(events)
         whole = WholeSinglets.of(coloured, model, model)
         systems = HardSystems.of(coloured, whole.leader)
@@ -246,5 +250,7 @@ def _at_rest(jets: ParticleSet, frame: Floats, *, moved: bool) -> ParticleSet:
     m = np.sqrt(np.maximum(total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1), 0.0))
     size = np.sqrt(np.maximum(frame[:, 0] ** 2 - (frame[:, 1:] ** 2).sum(-1), 0.0))
     if (np.abs(m - size) > _MOVED * total[:, 0] + 1e-3 * size).any():
-        raise InvalidEvent("hadrons of a colour singlet are missing in the record: their mass is not that of its partons")
+        raise InvalidEvent(
+            "hadrons of a colour singlet are missing in the record: their mass is not that of its partons"
+        )
     return ParticleSet(jets.offsets, jets.pdg_id, boost_from(jets.p4, total[jets.index]))

@@ -201,7 +201,9 @@ def _tokens(events: HardEvents, pairs: PartonPairs, momenta: Floats) -> tuple[To
     weight = events.weights[:, 0]
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         row = int(np.argmax(~(weight >= 0) | ~np.isfinite(weight)))
-        raise InvalidEvent(f"event {events.number[row]}: its weight is {weight[row]:g}: give events of positive weights")
+        raise InvalidEvent(
+            f"event {events.number[row]}: its weight is {weight[row]:g}: give events of positive weights"
+        )
     index = primary.index
     axis = boost_from(first, total)[:, 1:]
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)

@@ -200,7 +200,9 @@ class TreeDensity:
     def _readings(self, tune: Tensor) -> Tensor:
         """Compute the log-densities (R,) of the readings at the tunes (N, P) of the sets, or pairs."""
         of_set = tune[torch.from_numpy(self._source // self._group)]
-        log_q = torch.cat([self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), _ROWS)])
+        log_q = torch.cat(
+            [self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), _ROWS)]
+        )
         of_sets = torch.zeros(len(self._own), dtype=torch.float64)
         of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
         return of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)
