@@ -1,17 +1,17 @@
 """Training data from records: singlets of two partons whose primary hadrons a file keeps, of any generator.
 
-The partons are those of the record (.h5 and .root files of fastsim), or of an LHE file with the same events (HepMC files,
-which are read without their hard process). Each event is one colour singlet and nothing else, such as
+The partons are those of the record (.h5 and .root files of fastsim), or of an LHE file with the same events (HepMC
+files, which are read without their hard process). Each event is one colour singlet and nothing else, such as
 e+ e- -> q qbar: both hemispheres are learned, alone and given the other.
 
-Which hadron carries the parton's quark no record says. It is drawn among those that may, each as likely as the model that
-the training begins with finds it; without such a model it is the hardest of them.
+Which hadron carries the parton's quark no record says. It is drawn among those that may, each as likely as the model
+that the training begins with finds it; without such a model it is the hardest of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class RecordConfig:
     """
 
     files: tuple[RecordFile, ...]
-    tune: Tune = Tune()
+    tune: Tune = field(default_factory=Tune)
     seed: int = 1
 
 
@@ -171,7 +171,7 @@ def _batches(path: Path, partons: Path | None) -> Iterator[tuple[TokenSample, Fl
 
 
 def _pairs(hard: HardEvents, numbers: Ints) -> tuple[PartonPairs, Floats]:
-    """Return the two partons of each event as pairs, and the four-momenta of the first and of both, (E, 2, 4) in GeV."""
+    """Return the partons of each event as pairs, and the four-momenta of the first and of both, (E, 2, 4) in GeV."""
     rows = np.flatnonzero((hard.status == 1) & is_parton(hard.pdg_id))
     count = np.bincount(hard.index[rows], minlength=len(hard))
     if (count != 2).any():
@@ -195,8 +195,8 @@ def _tokens(events: HardEvents, pairs: PartonPairs, momenta: Floats) -> tuple[To
     if off.any():
         row = int(np.argmax(off))
         raise InvalidEvent(
-            f"event {events.number[row]}: its hadrons have a four-momentum of {_short(primary.sums()[row])} GeV, its two "
-            f"partons one of {_short(total[row])} GeV: events of one colour singlet and nothing else are learned from"
+            f"event {events.number[row]}: its hadrons have a four-momentum of {_short(primary.sums()[row])} GeV, its "
+            f"two partons one of {_short(total[row])} GeV: give events of one colour singlet and nothing else"
         )
     weight = events.weights[:, 0]
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
