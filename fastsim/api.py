@@ -77,6 +77,7 @@ def generate(
     geant4_data: PathLike | None = None,
     num_inference_steps: int | None = None,
     device: str = "cpu",
+    tune: Any = None,
     latent: bool = False,
     record: str = FULL,
     tau0_max: float = TAU0_MAX,
@@ -114,7 +115,7 @@ def generate(
         shower_fallback: ``"geant4"`` or ``"none"``: what makes the showers of particles outside the model's limits;
             with ``"none"`` they leave no energy and are counted. By default Geant4 if ``geant4_data`` is given.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
-        num_inference_steps, device: see :func:`load_model`.
+        num_inference_steps, device, tune: see :func:`load_model`.
         latent: save the model's latent of each gun parton, as ``latent/NAME`` (gun and HDF5 only).
         record: ``"full"`` to write the decayed particles too, with the places of their decays, where the source of
             hadrons gives them; ``"final"`` for the final particles alone.
@@ -146,8 +147,8 @@ def generate(
     _check_options(with_cells, shower_model=shower_model, fallback=shower_fallback, data=geant4_data, latent=latent)
     base = stages.chain_of(words)
     if stages.HADRONS not in words:
-        if model is not None or num_inference_steps is not None:
-            raise FastsimError(f"a model of hadrons, or its steps, are given, but {','.join(words)} takes none")
+        if model is not None or num_inference_steps is not None or (tune is not None and stages.PYTHIA not in words):
+            raise FastsimError(f"a model of hadrons, its steps or a tune are given, but {','.join(words)} takes none")
         model = REFERENCE
     given = open_input(input, final_status=final_status)
     _refuse_output(output, run)
@@ -162,7 +163,10 @@ def generate(
             if not base:
                 return run_events(given, output, stages.own_stages(given, words, own, record=record), run)
             source = load_model(
-                DEFAULT_MODEL if model is None else model, num_inference_steps=num_inference_steps, device=device
+                DEFAULT_MODEL if model is None else model,
+                num_inference_steps=num_inference_steps,
+                device=device,
+                tune=tune,
             ).with_tau0_max(tau0_max)
         if not with_cells:
             chain = stages.hadron_stages(
@@ -200,6 +204,7 @@ def reference(
     *,
     full: bool = False,
     pythia_settings: Sequence[str] = (),
+    tune: Any = None,
     record: str = FULL,
     tau0_max: float = TAU0_MAX,
     **options: Unpack[RunKeywords],
@@ -215,6 +220,7 @@ def reference(
             of the gun on each parton.
         pythia_settings: further settings of Pythia with ``full``, one line each: another tune, or those that have it
             merge samples of several multiplicities (CKKW-L, MLM; docs/physics.md).
+        tune: values of Pythia's parameters, of the gun too: see :func:`load_model`.
         record, tau0_max: see :func:`generate`.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`; no scheduler with ``full``.
 
@@ -230,9 +236,11 @@ def reference(
         raise FastsimError("pythia_settings go with full=True: the gun's are those that the models learned from")
     _refuse_output(output, run)
     chain = (
-        stages.full_stages(given, run, tuple(pythia_settings), record=record, tau0_max=tau0_max)
+        stages.full_stages(
+            given, run, (*registry.tune_settings(tune), *pythia_settings), record=record, tau0_max=tau0_max
+        )
         if full
-        else stages.hadron_stages(given, load_model(REFERENCE).with_tau0_max(tau0_max), record=record)
+        else stages.hadron_stages(given, load_model(REFERENCE, tune=tune).with_tau0_max(tau0_max), record=record)
     )
     return run_events(given, output, chain, run)
 

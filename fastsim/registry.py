@@ -164,6 +164,7 @@ def load_model(
     num_inference_steps: int | None = None,
     device: str = "cpu",
     workers: int = 0,
+    tune: Any = None,
 ) -> HadronSource:
     """Load a source of hadrons by name.
 
@@ -173,18 +174,25 @@ def load_model(
         num_inference_steps: network evaluations of a diffusion model; by default as many as its card says.
         device: torch device.
         workers: worker processes of Pythia.
+        tune: values of Pythia's parameters, of a model of tunes (``hadron-tree-tunes``) or of Pythia: a text such as
+            ``"aLund=0.5 alphaS=0.13"``, values by name, or a :class:`generators.hadrons.tunes.Tune`; by default those
+            of the Monash tune.
 
     Returns:
         The source: ``sample(partons, rng=...)`` gives hadrons, ``card`` is the card of a trained model.
 
     Raises:
         WeightsError: if the model is unknown or makes no hadrons, or its card or weights are missing or altered.
-        FastsimError: if ``num_inference_steps`` is given for a model that has none.
+        FastsimError: if ``num_inference_steps`` or a tune is given for a model that has none, or a value of the tune is
+            outside its range.
     """
+    if tune is not None:
+        source = load_model(name, num_inference_steps=num_inference_steps, device=device, workers=workers)
+        return source.at(tune)
     if not isinstance(name, str | os.PathLike):
         if not isinstance(name, HadronSource):
             raise FastsimError(f"model={name!r}: give a name, a path or a HadronSource")
-        source: HadronSource = name
+        source = name
     elif (text := os.fspath(name)) == REFERENCE:
         from generators.reference.pythia import PythiaGun
 
@@ -259,8 +267,14 @@ def hadron_steps(source: HadronSource) -> list[Step]:
     from generators.reference.resonances import DecayResonances
     from generators.reference.unstable import DecayUnstable
 
-    reference, tau0_max = load_model(REFERENCE).with_tau0_max(source.tau0_max), source.tau0_max
-    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), Hadronize(source, reference), Displace()]
+    tau0_max = source.tau0_max
+    hadronize = Hadronize(source, _reference_for(source))
+    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), hadronize, Displace()]
+
+
+def _reference_for(source: HadronSource) -> HadronSource:
+    """Return the reference with the lifetimes and the tune of a source, which partons outside its domain go to."""
+    return load_model(REFERENCE, tune=source.tune).with_tau0_max(source.tau0_max)
 
 
 def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
@@ -275,7 +289,18 @@ def gun_step(source: HadronSource, *, with_latent: bool = False) -> Step:
     """
     from generators.hadrons.step import HadronizeSets
 
-    return HadronizeSets(source, load_model(REFERENCE).with_tau0_max(source.tau0_max), with_latent=with_latent)
+    return HadronizeSets(source, _reference_for(source), with_latent=with_latent)
+
+
+def tune_settings(tune: Any) -> tuple[str, ...]:
+    """Return the settings of Pythia that make a tune, given as :func:`load_model` takes it.
+
+    Raises:
+        FastsimError: if a parameter is unknown or its value outside the range.
+    """
+    from generators.hadrons.tunes import tune_of
+
+    return tune_of(tune).settings
 
 
 def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: Towers) -> Step:

@@ -17,6 +17,7 @@ from fastsim.cli.options import (
     final_status_option,
     model_option,
     run_options,
+    tune_option,
 )
 from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 
@@ -29,6 +30,7 @@ from fastsim.cli.stages import DEFAULT_STEPS, stage_options
 @click.option(
     "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
 )
+@tune_option
 @click.option("--device", default="cpu", show_default=True, help="Torch device: cpu; of a diffusion model also cuda.")
 @click.option("--latent", is_flag=True, help="Save the model's latent variables (HDF5 output).")
 @final_status_option
@@ -48,6 +50,7 @@ def command(
     beam_spot: float,
     num_inference_steps: int | None,
     device: str,
+    tune: str | None,
     latent: bool,
     steps: tuple[str, ...],
     shower_model: Any,
@@ -78,6 +81,7 @@ def command(
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
       fastsim generate events.lhe.gz -o events.hepmc3.gz --event full --pileup 50
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
+      fastsim generate events.lhe -o events.h5 --model hadron-tree-tunes --tune "aLund=0.5 alphaS=0.13"
       fastsim generate events.lhe.gz -o slice3.hepmc3.gz --slice 3/20 --workers 4 --resume
       fastsim generate events.lhe -o cells.h5 --steps hadrons,calorimeter --shower-model geant4 --num-events 2
     """
@@ -85,6 +89,7 @@ def command(
         "input": input,
         "gun": gun,
         "num_inference_steps": num_inference_steps,
+        "tune": tune,
         "latent": latent,
         "steps": None if steps == DEFAULT_STEPS else steps,
         "shower_model": shower_model,
@@ -121,6 +126,7 @@ def command(
             geant4_data=geant4_data,
             num_inference_steps=num_inference_steps,
             device=device,
+            tune=tune,
             latent=latent,
             record=record,
             tau0_max=tau0_max,

@@ -77,6 +77,27 @@ model_option = click.option(
 )
 
 
+def checked_tune(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the text of a tune, if its parameters exist and are within their ranges."""
+    if value is not None:
+        from fastsim.errors import FastsimError
+        from fastsim.registry import tune_settings
+
+        try:
+            tune_settings(value)
+        except FastsimError as error:
+            raise click.BadParameter(str(error).removeprefix("tune: ")) from error
+    return value
+
+
+tune_option = click.option(
+    "--tune",
+    metavar="TEXT",
+    callback=checked_tune,
+    help='Values of Pythia\'s parameters, such as "aLund=0.5 alphaS=0.13".  [default: the Monash tune]',
+)
+
+
 def _checked_address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Return the address of a scheduler, if it is one and something answers there."""
     if value is not None:

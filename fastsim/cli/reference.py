@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastsim.cli import showers
-from fastsim.cli.options import as_path, event_input, event_options, run_options
+from fastsim.cli.options import as_path, event_input, event_options, run_options, tune_option
 
 
 @click.command("reference", short_help="Hadrons from Pythia.")
@@ -22,6 +22,7 @@ from fastsim.cli.options import as_path, event_input, event_options, run_options
     multiple=True,
     help='A further setting of Pythia for --full, such as "Merging:doKTMerging = on"; may be repeated.',
 )
+@tune_option
 @click.option("--geant4-data", type=click.Path(path_type=Path), hidden=True)
 @showers.shower_options(required=False)
 def command(
@@ -32,6 +33,7 @@ def command(
     tau0_max: float,
     full: bool,
     pythia_settings: tuple[str, ...],
+    tune: str | None,
     geant4_data: Path | None,
     options: dict[str, Any],
     **shower_gun: Any,
@@ -55,6 +57,7 @@ def command(
         "input": input,
         "gun": gun,
         "full": full,
+        "tune": tune,
         "scheduler": options["scheduler"],
         "record": None if record == "full" else record,
         "tau0_max": None if tau0_max == 10.0 else tau0_max,
@@ -79,6 +82,7 @@ def command(
             as_path(output),
             full=full,
             pythia_settings=pythia_settings,
+            tune=tune,
             record=record,
             tau0_max=tau0_max,
             **options,

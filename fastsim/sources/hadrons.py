@@ -129,6 +129,8 @@ class HadronSource(Source[Partons]):
     has_history: ClassVar[bool] = False
     tau0_max: float = TAU0_MAX
     """Mean proper lifetime times c in mm beyond which hadrons do not decay."""
+    tune: Any = None
+    """Where a source that knows tunes stands (:class:`generators.hadrons.tunes.Tune`); None for others."""
     latent_columns: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Names of the columns of each array of the latent, which files keep beside it."""
 

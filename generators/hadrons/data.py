@@ -19,6 +19,7 @@ import numpy as np
 
 from fastsim.errors import FastsimError
 from generators.hadrons.gun import BLOCK, token_sample
+from generators.hadrons.records import RecordConfig, read_config
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tunes import NAMES, Tune, design, parameter
 from generators.reference.settings import check_settings, read_settings
@@ -82,21 +83,25 @@ class DataConfig:
         return design((number + 1) * blocks, self.tunes, seed=self.seed)[number * blocks :]
 
 
-def read_configs(section: Any, config_path: Path) -> list[DataConfig]:
+def read_configs(section: Any, config_path: Path) -> list[DataConfig | RecordConfig]:
     """Read the section "data" of a config: a sample, or a list of samples that are trained on together.
 
     Args:
         section: JSON object with the attributes of :class:`DataConfig`, or a list of these; "cmnd" is a file of further
-            settings of Pythia, in a path from the config's folder.
+            settings of Pythia, in a path from the config's folder. One with "files" is a
+            :class:`~generators.hadrons.records.RecordConfig`.
         config_path: where it is from.
 
     Raises:
         FastsimError: naming the key, or the line of a file, that is not understood.
     """
     sections = section if isinstance(section, list) else [section]
-    result = []
+    result: list[DataConfig | RecordConfig] = []
     for number, values in enumerate(sections):
         where = f"{config_path}: data" + (f"[{number}]" if isinstance(section, list) else "")
+        if isinstance(values, Mapping) and "files" in values:
+            result.append(read_config(values, where))
+            continue
         given = dict(values) if isinstance(values, Mapping) else values
         lines = given.pop("cmnd", None) if isinstance(given, dict) else None
         config = from_dict(DataConfig, given, where)
@@ -110,9 +115,10 @@ def read_configs(section: Any, config_path: Path) -> list[DataConfig]:
     return result
 
 
-def tune_parameters(configs: Sequence[DataConfig]) -> tuple[str, ...]:
+def tune_parameters(configs: Sequence[DataConfig | RecordConfig]) -> tuple[str, ...]:
     """Return the names of the parameters of tunes that vary in some of the samples, in their order."""
-    return tuple(name for name in NAMES if any(name in config.tunes for config in configs))
+    varied = {name for c in configs for name in (c.tunes if isinstance(c, DataConfig) else c.tune.changed)}
+    return tuple(name for name in NAMES if name in varied)
 
 
 def shard(config: DataConfig, number: int, *, workers: int = 0) -> TokenSample:

@@ -138,7 +138,7 @@ class PrimaryModel(HadronSource, nn.Module):
 
     def vectors(self, num: int) -> Floats:
         """Return the vector of the tune for each of ``num`` sets, (num, P)."""
-        return np.broadcast_to(self.vector, (num, len(self.tune_parameters)))
+        return np.tile(self.vector, (num, 1))
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -21,14 +21,16 @@ import torch
 
 from fastsim.errors import FastsimError
 from fastsim.production.options import available_cpus
+from fastsim.shipped import sha256_of
 from fastsim.sources import cards
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
-from generators.hadrons import data
+from generators.hadrons import data, records
 from generators.hadrons.data import DataConfig
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.flow.train import FlowTraining, fit_flow
 from generators.hadrons.latent import LatentModel
 from generators.hadrons.latent_training import LatentTraining, fit_extras, fit_latent, tune_latent
+from generators.hadrons.records import RecordConfig
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.model import PrimaryTree
@@ -53,7 +55,7 @@ class _Particles:
         model: the class of the kind.
         training: the dataclass of the section.
         settings: gives what ``model.build`` takes besides the sizes of the latent.
-        fit: trains the network of a model on a sample: model, sample, section, seed, folder, whether to keep its scales.
+        fit: trains the network of a model on a sample: model, sample, section, seed, folder, whether to keep scales.
         figure: name in the card of the figure that chose the weights.
     """
 
@@ -131,7 +133,9 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     torch.manual_seed(int(config.get("seed", 1)))
     model, parts = prepare(config, particles, names, config_path)
     cache = output.parent / "data"
-    sample = TokenSample.concatenate([_loaded(each, cache, names) for each in samples])
+    names = model.tune_parameters
+    judge = model if _INIT in config and isinstance(model, PrimaryTree) else None
+    sample = TokenSample.concatenate([_loaded(each, cache, names, judge, config_path) for each in samples])
     _log.info("data: %d sets", len(sample))
     figures: dict[str, Any] = {}
     for part in parts:
@@ -147,17 +151,38 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "sets": len(sample),
             **figures,
             "pythia8mc": version("pythia8mc"),
+            **_checksums(samples, config_path.parent),
         },
     )
 
 
-def _loaded(config: DataConfig, cache: Path, names: tuple[str, ...]) -> TokenSample:
-    """Return the sets of a sample, with the vectors of their tunes for all parameters of the model."""
+def _loaded(
+    config: DataConfig | RecordConfig, cache: Path, names: tuple[str, ...], judge: PrimaryTree | None, config_path: Path
+) -> TokenSample:
+    """Return the sets of a sample, with the vectors of their tunes for all parameters of the model.
+
+    Args:
+        config: of the sample.
+        cache: folder of what Pythia made.
+        names: of the parameters.
+        judge: model that says which hadrons of records may be carriers.
+        config_path: where the config is from.
+    """
+    if isinstance(config, RecordConfig):
+        _log.info("data: reading %s", ", ".join(file.path for file in config.files))
+        sample = records.load(config, config_path.parent, judge, f"{config_path}: data")
+        return replace(sample, tune=np.tile(config.tune.vector(names), (len(sample), 1)))
     _log.info("data: %d shards of %d events, kept in %s", config.num_shards, config.shard_events, cache)
     sample = data.load(config, cache, workers=available_cpus())
     vectors = np.zeros((len(sample), len(names)))
     vectors[:, [names.index(name) for name in config.tunes]] = sample.tune
     return replace(sample, tune=vectors)
+
+
+def _checksums(samples: Sequence[DataConfig | RecordConfig], folder: Path) -> dict[str, dict[str, str]]:
+    """Return the checksums of all files of records under the key "files", for the card."""
+    paths = [file.path for each in samples if isinstance(each, RecordConfig) for file in each.files]
+    return {"files": {path: sha256_of(folder / path) for path in paths}} if paths else {}
 
 
 def _domain(config: Mapping[str, Any], default: Domain) -> Domain:

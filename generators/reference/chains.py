@@ -52,12 +52,13 @@ def chains_of(pairs: PartonPairs) -> ColourChains:
     return ColourChains(2 * np.arange(len(pairs) + 1), pairs.pdg_id.reshape(-1), p4, pairs.starting_scale)
 
 
-def draw_chains(chains: ColourChains, rng: np.random.Generator) -> ParticleSet:
+def draw_chains(chains: ColourChains, rng: np.random.Generator, settings: tuple[str, ...] = ()) -> ParticleSet:
     """Draw the primary hadrons of N colour singlets, one set for each, in their rest frames.
 
     Args:
         chains: the singlets.
         rng: source of one Pythia seed for each.
+        settings: further lines for Pythia, such as those of a tune.
 
     Raises:
         LightSinglet: if a singlet is too light for two hadrons of its flavours, or Pythia finds none.
@@ -66,7 +67,7 @@ def draw_chains(chains: ColourChains, rng: np.random.Generator) -> ParticleSet:
         return ParticleSet.empty()
     from generators.reference.pythia import own_pythia
 
-    pythia, total = own_pythia(settings=SETTINGS), chains.mass
+    pythia, total = own_pythia(settings=(*SETTINGS, *settings)), chains.mass
     seeds = rng.integers(1, 900_000_000, len(chains))
     p4 = _on_pythias_shells(chains, total)
     found = []

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,7 @@ from fastsim.production.startup import starting
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import TAU0_MAX, ColourChains, HadronSource, PartonPairs
 from fastsim.sources.source import RNG, generator
+from generators.hadrons.tunes import Tune, tune_of
 from generators.reference.chains import chains_of, draw_chains
 from generators.reference.event_record import particle_sets, read_record
 
@@ -45,6 +46,8 @@ UNDECAYED_HADRONS: tuple[str, ...] = ("HadronLevel:Decay = off",)
 """The setting that leaves primary hadrons as they are."""
 LEAST_MOMENTUM: dict[int, float] = {1: 0.5, 2: 0.5, 3: 0.5, 4: 2.0, 5: 3.5, 21: 0.5}
 """Momenta in GeV below which a pair is shot with these: it would have no mass for two hadrons of its flavour."""
+MONASH = Tune()
+"""The tune that nothing has to be set for."""
 _FINAL = tuple(MASSES)
 _MAX_KEPT = 8
 """Instances of Pythia that a thread keeps."""
@@ -171,14 +174,15 @@ def own_pythia(*, settings: tuple[str, ...] = ()) -> Any:
     return pythia
 
 
-def _gun_block(job: tuple[Ints, Floats, Floats, Ints, float]) -> ParticleSet:
+def _gun_block(job: tuple[Ints, Floats, Floats, Ints, tuple[str, ...], float]) -> ParticleSet:
     """Make the hemispheres of a block of N partons in the axis frame, with their history.
 
     Args:
-        job: flavours, momenta and starting scales in GeV and seeds, each (N,), and the limit of lifetimes in mm.
+        job: flavours, momenta and starting scales in GeV and seeds, each (N,), further settings, and the limit of
+            lifetimes in mm.
     """
-    *columns, tau0_max = job
-    pythia, records = own_pythia(settings=_lifetimes(tau0_max)), []
+    *columns, settings, tau0_max = job
+    pythia, records = own_pythia(settings=(*_lifetimes(tau0_max), *settings)), []
     for flavour, momentum, scale, seed in zip(*columns, strict=True):
         shoot(pythia, int(flavour), float(momentum), int(seed), scale=float(scale), tau0_max=tau0_max)
         record = read_record(pythia.event)
@@ -186,14 +190,15 @@ def _gun_block(job: tuple[Ints, Floats, Floats, Ints, float]) -> ParticleSet:
     return particle_sets(records)
 
 
-def _primary_block(job: tuple[Ints, Floats, Floats, Ints]) -> ParticleSet:
+def _primary_block(job: tuple[Ints, Floats, Floats, Ints, tuple[str, ...]]) -> ParticleSet:
     """Make the primary hadrons of a block of N hemispheres in the axis frame.
 
     Args:
-        job: flavours, momenta and starting scales in GeV and seeds, each (N,).
+        job: flavours, momenta and starting scales in GeV and seeds, each (N,), and further settings.
     """
-    pythia, found = own_pythia(settings=UNDECAYED_HADRONS), []
-    for flavour, momentum, scale, seed in zip(*job, strict=True):
+    *columns, settings = job
+    pythia, found = own_pythia(settings=(*UNDECAYED_HADRONS, *settings)), []
+    for flavour, momentum, scale, seed in zip(*columns, strict=True):
         pdg_id, p4 = shoot(pythia, int(flavour), float(momentum), int(seed), scale=float(scale), tau0_max=None)
         found.append((pdg_id[p4[:, 3] > 0], p4[p4[:, 3] > 0]))
     counts = np.array([len(ids) for ids, _ in found])
@@ -252,6 +257,7 @@ class PythiaGun(HadronSource):
     Args:
         workers: number of worker processes; 0 to compute in this one. The result does not depend on it.
         tau0_max: particles with a c*tau above this, in mm, are stable.
+        tune: values of Pythia's parameters; by default the Monash tune.
     """
 
     name = "pythia"
@@ -259,17 +265,24 @@ class PythiaGun(HadronSource):
     domain = Domain(QUARKS_AND_GLUONS, 0.5, 6500.0)
     has_history = has_scale = has_pairs = has_chains = True
 
-    def __init__(self, workers: int = 0, tau0_max: float = TAU0_MAX) -> None:
-        self.workers, self.tau0_max = workers, tau0_max
+    def __init__(self, workers: int = 0, tau0_max: float = TAU0_MAX, tune: Tune = MONASH) -> None:
+        self.workers, self.tau0_max, self.tune = workers, tau0_max, tune
         self.owns_processes = workers > 0
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[PythiaGun], tuple[int, float]]:
-        return PythiaGun, (0, self.tau0_max)  # what goes to another process is one worker already
+    def __reduce__(self) -> tuple[type[PythiaGun], tuple[int, float, Tune]]:
+        return PythiaGun, (0, self.tau0_max, self.tune)  # what goes to another process is one worker already
 
     def __copy__(self) -> PythiaGun:
-        return PythiaGun(self.workers, self.tau0_max)
+        return PythiaGun(self.workers, self.tau0_max, self.tune)
+
+    def at(self, tune: Tune | str | Mapping[str, float] | None) -> PythiaGun:
+        return PythiaGun(self.workers, self.tau0_max, tune_of(tune))
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        return super().provenance if self.tune == MONASH else {**super().provenance, "tune": str(self.tune)}
 
     def draw(
         self, partons: Partons, rng: np.random.Generator, *, progress: Callable[[int], None] | None = None
@@ -283,7 +296,7 @@ class PythiaGun(HadronSource):
         """
         if len(partons) == 0:
             return ParticleSet.empty()
-        jobs = [(*job, self.tau0_max) for job in _jobs(partons, rng)]
+        jobs = [(*job, self.tune.settings, self.tau0_max) for job in _jobs(partons, rng)]
         sets = self._blocks(_gun_block, jobs, progress)
         assert sets.history is not None
         made = sets.history.decayed
@@ -303,7 +316,8 @@ class PythiaGun(HadronSource):
         self.refuse_outside(partons)
         if len(partons) == 0:
             return ParticleSet.empty()
-        sets = self._blocks(_primary_block, _jobs(partons, generator(rng)), None)
+        jobs = [(*job, self.tune.settings) for job in _jobs(partons, generator(rng))]
+        sets = self._blocks(_primary_block, jobs, None)
         return replace(sets, p4=to_lab(sets.p4, sets.offsets, partons))
 
     def decay(self, particles: ParticleSet, rng: np.random.Generator) -> ParticleSet:
@@ -314,10 +328,10 @@ class PythiaGun(HadronSource):
         return decay(particles, rng, tau0_max=self.tau0_max)
 
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
-        return draw_chains(chains_of(pairs), rng)
+        return draw_chains(chains_of(pairs), rng, self.tune.settings)
 
     def draw_chains(self, chains: ColourChains, rng: np.random.Generator) -> ParticleSet:
-        return draw_chains(chains, rng)
+        return draw_chains(chains, rng, self.tune.settings)
 
     def _blocks(
         self, function: Callable[[Any], ParticleSet], jobs: list[Any], progress: Callable[[int], None] | None

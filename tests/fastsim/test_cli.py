@@ -133,7 +133,15 @@ def test_usage_errors(
 
 
 @pytest.mark.parametrize(
-    "words", [["--model", "nope"], ["--steps", "none"], ["--scheduler", "foo"], ["-o", "a.xyz"], ["--latent"]]
+    "words",
+    [
+        ["--model", "nope"],
+        ["--steps", "none"],
+        ["--scheduler", "foo"],
+        ["-o", "a.xyz"],
+        ["--latent"],
+        ["--tune", "a=1"],
+    ],
 )
 def test_errors_of_the_arguments_come_before_torch_or_pythia_are_loaded(words: list[str], tmp_path: Path) -> None:
     program = (

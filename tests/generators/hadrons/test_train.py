@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import fastsim
 from fastsim.errors import FastsimError
+from generators.hadrons.data import DataConfig, read_configs, shard
+from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tree.splittings import NUM_CONTEXT
 from tests.helpers.partons import spread
 
 SHORT = {"num_steps": 3, "warmup": 1, "validate_every": 3, "checkpoint_every": 3, "log_every": 1}
@@ -80,6 +85,89 @@ def test_a_diffusion_model_takes_the_latent_of_a_tree(tmp_path: Path) -> None:
     other = written(tmp_path / "other.json", base=FLOW, name="other", latent=str(card))
     fastsim.load_model(fastsim.train(other, tmp_path / "other"))
     assert not (tmp_path / "other" / "latent").exists()
+
+
+FURTHER = {
+    "name": "further",
+    "kind": "primary-tree",
+    "init": "hadron-tree-small",
+    "data": [
+        {"seed": 1, "num_events": 40, "shard_events": 40, "pt_max": 100.0},
+        {"seed": 2, "num_events": 60, "shard_events": 60, "pt_max": 100.0, "tunes": ["alphaS", "aLund"]},
+    ],
+    "latent": {"batch_size": 16, "loop": SHORT},
+    "tree": {"batch_size": 64, "num_validation": 20, "loop": SHORT},
+}
+
+
+def test_a_model_begins_with_another_and_learns_tunes(tmp_path: Path) -> None:
+    card = fastsim.train(written(tmp_path / "further.json", base=FURTHER), tmp_path / "run")
+    model, init = fastsim.load_model(card), fastsim.load_model("hadron-tree-small")
+    assert isinstance(model, PrimaryTree) and isinstance(init, PrimaryTree) and model.card is not None
+    assert model.tune_parameters == ("aLund", "alphaS")
+    assert (model.domain.pt_min, model.domain.pt_max) == (init.domain.pt_min, init.domain.pt_max)
+    assert model.card.training["config"]["init"] == "hadron-tree-small"
+    # three steps have moved the weights a little, those of the tunes from zero; the bins are what they were
+    torch.testing.assert_close(model.net.edges, init.net.edges)
+    own, theirs = model.net.embed.weight, init.net.embed.weight
+    torch.testing.assert_close(own[:, :NUM_CONTEXT], theirs[:, :NUM_CONTEXT], atol=0.01, rtol=0)
+    of_tunes = own[:, NUM_CONTEXT : NUM_CONTEXT + 2].abs()
+    assert 0 < of_tunes.max() < 0.01
+    partons = spread([1, 5, 21], [20.0, 40.0, 60.0])
+    sets = model.at("aLund=0.4").sample(partons, rng=1)
+    assert (sets.counts > 0).all() and sets != model.sample(partons, rng=1)
+    # once more from there, the particles alone
+    onward = {key: value for key, value in FURTHER.items() if key != "latent"}
+    changes = {"name": "onward", "init": str(card), "data": FURTHER["data"][1:]}  # type: ignore[index]
+    again = fastsim.load_model(fastsim.train(written(tmp_path / "b.json", base=onward, **changes), tmp_path / "b"))
+    assert isinstance(again, PrimaryTree) and again.tune_parameters == ("aLund", "alphaS")
+    np.testing.assert_array_equal(
+        again.draw_latent(partons, np.random.default_rng(1)).counts,
+        model.draw_latent(partons, np.random.default_rng(1)).counts,
+    )
+
+
+def test_data_of_other_settings_of_pythia(tmp_path: Path) -> None:
+    (tmp_path / "own.cmnd").write_text("! a comment\nStringZ:aLund = 0.5  ! another\n\nStringPT:sigma = 0.3\n")
+    section = {"seed": 1, "num_events": 60, "shard_events": 60, "cmnd": "own.cmnd", "settings": ["StringZ:bLund = 1.1"]}
+    (config,) = read_configs(section, tmp_path / "a.json")
+    assert config.settings == ("StringZ:aLund = 0.5", "StringPT:sigma = 0.3", "StringZ:bLund = 1.1")
+    sample = shard(config, 0)
+    monash = shard(replace(config, settings=()), 0)
+    assert (sample.flavour == monash.flavour).all() and (sample.counts != monash.counts).any()
+    assert config.key != replace(config, settings=()).key
+    # the cache of 0.1.0 and of runs without settings is still theirs
+    assert DataConfig(seed=1).key == "2de8c7e6e09df7bf"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"settings": ["StringZ:aLand = 0.5"]}, r"a.json: data: Pythia does not know 'StringZ:aLand'"),
+        ({"settings": ["StringZ:aLund"]}, "data: 'StringZ:aLund' is no setting of Pythia: give 'KEY = VALUE'"),
+        ({"cmnd": "no.cmnd"}, r"data: cmnd: .*no.cmnd: No such file"),
+        ({"cmnd": "bad.cmnd"}, r"bad.cmnd:2: Pythia does not know 'StringZ:aLand'"),
+        ({"tunes": ["aLund", "alund"]}, "data: tunes: no parameter 'alund': there are aLund, bLund"),
+        ([{}, {"tune": []}], r"data\[1\]: unknown key 'tune'"),
+    ],
+)
+def test_wrong_data_is_named(tmp_path: Path, section: Any, message: str) -> None:
+    (tmp_path / "bad.cmnd").write_text("StringZ:aLund = 0.5\nStringZ:aLand = 0.5\n")
+    with pytest.raises(FastsimError, match=message):
+        fastsim.train(written(tmp_path / "a.json", data=section), tmp_path / "run")
+
+
+def test_a_wrong_beginning_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FastsimError, match="init: hadron-diffusion is a primary-flow model, not primary-tree"):
+        fastsim.train(written(tmp_path / "a.json", base=FURTHER, init="hadron-diffusion"), tmp_path / "run")
+    with pytest.raises(FastsimError, match="unknown model 'hadron-bush'"):
+        fastsim.train(written(tmp_path / "a.json", base=FURTHER, init="hadron-bush"), tmp_path / "run")
+    with pytest.raises(FastsimError, match="tree: the network is that of hadron-tree-small: leave out 'network'"):
+        tree = {**FURTHER["tree"], "network": {"width": 8}}  # type: ignore[dict-item]
+        fastsim.train(written(tmp_path / "a.json", base=FURTHER, tree=tree), tmp_path / "run")
+    neither = {key: value for key, value in FURTHER.items() if key not in ("latent", "tree")}
+    with pytest.raises(FastsimError, match="missing keys 'latent' and 'tree': give what is trained further"):
+        fastsim.train(written(tmp_path / "a.json", base=neither), tmp_path / "run")
 
 
 def test_a_wrong_config_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""The model of tunes beside Pythia at tunes that it has not seen, for docs/tunes.md, and the default model there.
+
+At each tune of a design of its own: boosted trees on all that the judge sees of hemispheres of u, c, b and g, and the
+mean number of primary hadrons. For each parameter: how means change from one end of its range to the other.
+
+    python -m bench.validation.tunes --points 8 --num 3000 --write
+
+Every figure has a statistical error, and the AUC its null, Pythia against Pythia at the same tune.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import fastsim
+from bench.validation.hadron_document import fill
+from fastsim.event import Floats, ParticleSet, Partons
+from generators.hadrons.gun import token_sample
+from generators.hadrons.tokens import CONTENT, species_index, to_particles
+from generators.hadrons.tunes import PARAMETERS, Tune, design
+from generators.reference.pythia import PythiaGun
+from metrics import jet_sample
+from metrics.registry import METRICS
+
+MODEL, DEFAULT = "hadron-tree-tunes", "hadron-tree"
+FLAVOURS, LOW, HIGH = (2, 4, 5, 21), 20.0, 200.0
+SEED = 977
+"""Of the design: the training's are others."""
+MASS = 91.2
+MEANS = ("hadrons", "strange", "baryons", "z of c", "z of b")
+"""Of pairs at the Z mass: numbers of all hadrons, of those with strangeness and of baryons; energy fractions of the
+charmed hadrons of charm quarks and of the beauty hadrons of beauty quarks."""
+
+
+def partons(num: int, seed: int) -> Partons:
+    """Draw partons of all flavours, with a transverse momentum that is uniform in its logarithm."""
+    rng = np.random.default_rng(seed)
+    pt = np.exp(rng.uniform(np.log(LOW), np.log(HIGH), num))
+    return Partons.from_pt_eta_phi(rng.choice(FLAVOURS, num), pt, np.zeros(num), np.zeros(num))
+
+
+def ratio(real: ParticleSet, generated: ParticleSet) -> tuple[float, float]:
+    """Return the relative difference of the mean numbers of particles in percent, and its error."""
+    a, b = real.counts.astype(float), generated.counts.astype(float)
+    error = np.hypot(a.std() / len(a) ** 0.5, b.std() / len(b) ** 0.5)
+    return 100 * (b.mean() / a.mean() - 1), 100 * error / a.mean()
+
+
+def hidden(points: int, num: int) -> Iterator[str]:
+    """Yield the rows of the tunes."""
+    model, default, gun = fastsim.load_model(MODEL), fastsim.load_model(DEFAULT), PythiaGun()
+    yield f"| tune | AUC of {MODEL} | of {DEFAULT} | of Pythia (null) | hadrons of {MODEL}, % | of {DEFAULT}, % |"
+    yield "|---|---|---|---|---|---|"
+    found = []
+    tunes = [Tune(), *design(points, seed=SEED)]
+    for number, tune in enumerate(tunes):
+        given = [partons(num, 10 * number + k) for k in range(4)]
+        sources = (gun.at(tune), model.at(tune), default, gun.at(tune))
+        primary = [source.primary(p, rng=k) for k, (source, p) in enumerate(zip(sources, given, strict=True))]
+        samples = [
+            jet_sample(source.decay(sets, np.random.default_rng(k)), p)
+            for k, (source, sets, p) in enumerate(zip(sources, primary, given, strict=True))
+        ]
+        aucs = [METRICS["auc"].compute(samples[0], other, 0).results[0] for other in samples[1:]]
+        # the same partons: their spread cancels
+        again = model.at(tune).primary(given[0], rng=5), default.primary(given[0], rng=6)
+        ratios = [ratio(primary[0], sets) for sets in again]
+        if number:
+            found.append([*(r.value for r in aucs), *(value for value, _ in ratios)])
+        words = [f"{r.value:.3f} ± {r.error:.3f}" for r in aucs] + [f"{v:+.2f} ± {e:.2f}" for v, e in ratios]
+        yield f"| {', '.join(f'{k} {v:.3g}' for k, v in tune.changed.items()) or tune} | " + " | ".join(words) + " |"
+    table = np.array(found)
+    means, errors = table.mean(0), table.std(0) / len(table) ** 0.5
+    digits = (3, 3, 3, 2, 2)
+    cells = [f"{m:.{d}f} ± {e:.{d}f}" for m, e, d in zip(means, errors, digits, strict=True)]
+    yield "| mean of the hidden tunes | " + " | ".join(cells) + " |"
+
+
+def means(sets: ParticleSet, given: Partons) -> tuple[Floats, Floats]:
+    """Compute :data:`MEANS` and their errors from primary hadrons of partons."""
+    content, index = CONTENT[species_index(sets.pdg_id)], sets.index
+    flavour, energy = np.abs(given.pdg_id), given.p4[:, 0]
+    z = sets.p4[:, 0] / energy[index]
+    quarks = content[:, :5].sum(1)
+    columns = [
+        sets.counts.astype(float),
+        np.bincount(index, content[:, 2] != 0, len(sets)),
+        np.bincount(index, quarks != 0, len(sets)),
+        *(z[(content[:, quark - 1] != 0) & (flavour[index] == quark)] for quark in (4, 5)),
+    ]
+    return np.array([c.mean() for c in columns]), np.array([c.std() / len(c) ** 0.5 for c in columns])
+
+
+def slopes(num: int) -> Iterator[str]:
+    """Yield the rows of the parameters: changes of the means from the lowest to the highest value, in percent."""
+    model = fastsim.load_model(MODEL)
+    yield "| parameter | " + " | ".join(f"{name}: Pythia | {MODEL}" for name in MEANS) + " |"
+    yield "|---" * (1 + 2 * len(MEANS)) + "|"
+    flavour = np.array([2, 4, 5])[np.arange(num) % 3]
+    pt = np.full(num, MASS / 2)
+    direction = np.zeros(2 * num)
+    both = Partons.from_pt_eta_phi(np.repeat(flavour, 2), np.repeat(pt, 2), direction, direction)
+    blocks = -(-num // 256)
+    for number, parameter in enumerate(PARAMETERS):
+        values = []
+        for end in (parameter.low, parameter.high):
+            tune = Tune.of({parameter.name: end})
+            tokens = token_sample(flavour, pt, seed=1000 + len(values) + 2 * number, settings=[tune.settings] * blocks)
+            # antiquarks' hadrons are conjugated to those of quarks, whose partons are given
+            values.append(means(to_particles(tokens, both), both))
+            values.append(means(model.at(tune).primary(both, rng=1), both))
+        cells = []
+        for k in range(len(MEANS)):
+            for low, high in ((values[0], values[2]), (values[1], values[3])):
+                middle = 0.5 * (low[0][k] + high[0][k])
+                change, error = high[0][k] - low[0][k], np.hypot(low[1][k], high[1][k])
+                cells.append(f"{100 * change / middle:+.1f} ± {100 * error / middle:.1f}")
+        yield f"| {parameter.name} {parameter.low:g} to {parameter.high:g} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--points", type=int, default=8, help="tunes")
+    parser.add_argument("--num", type=int, default=3000, help="hemispheres of each sample at a tune")
+    parser.add_argument("--pairs", type=int, default=6000, help="pairs of each sample at an end of a range")
+    parser.add_argument("--write", action="store_true", help="into docs/tunes.md")
+    options = parser.parse_args()
+    text = ""
+    for rows in (hidden(options.points, options.num), slopes(options.pairs)):
+        for row in rows:
+            print(row, flush=True)
+            text += row + "\n"
+        text += "\n"
+        print(flush=True)
+    if options.write:
+        fill(Path(__file__).parents[2] / "docs" / "tunes.md", "tunes", "\n" + text)
+
+
+if __name__ == "__main__":
+    main()
