@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError, InvalidEvent, OutputError
 from fastsim.event import Floats, HardEvents
 from fastsim.formats.atomic import AtomicPath, PathLike
-from fastsim.registry import load_model
+from fastsim.registry import REFERENCE, load_model
 from fastsim.tuning import likelihood_fit, table_fit
 from fastsim.tuning.description import Description, EventData, TableData, described, read
 from fastsim.tuning.information import Directions
@@ -268,7 +268,7 @@ class _Fit:
         real = np.concatenate([observables(batch) for batch in events])
         made = []
         for k, where in enumerate((self._from[0], point)):
-            source, fallback = self.model.at(self.tune(where)), load_model("pythia")
+            source, fallback = self.model.at(self.tune(where)), load_model(REFERENCE, tune=self.tune(where))
             rng = np.random.default_rng([self.seed, k])
             rows = []
             for batch in events:

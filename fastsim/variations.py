@@ -16,7 +16,7 @@ from fastsim.event import Floats, HardEvents, Ints, Partons, RunInfo
 from fastsim.formats.atomic import ENDINGS, HDF5_ENDINGS, AtomicPath, PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.weight_names import safe_names
-from fastsim.registry import load_model
+from fastsim.registry import REFERENCE, load_model
 from fastsim.sources.hadrons import HadronSource
 from fastsim.tuning.description import MODEL
 from fastsim.tuning.weights import MIN_SHARE, Variation, refuse_collapsed
@@ -191,7 +191,8 @@ def _model(source: _Events, given: PathLike | HadronSource | None) -> PrimaryTre
     """
     from generators.hadrons.event_density import checked_model
 
-    name = source.model if given is None and source.model_has_tunes else given
+    of_model = source.tune is not None and source.model != REFERENCE
+    name = source.model if given is None and of_model else given
     return checked_model(load_model(MODEL if name is None else name))
 
 
@@ -265,11 +266,6 @@ class _Events:
     def model(self) -> str | None:
         """The name of the model that made the file."""
         return self.provenance.get("model")
-
-    @property
-    def model_has_tunes(self) -> bool:
-        """Whether the file names a tune, and so a model of tunes."""
-        return self.tune is not None
 
     def batches(self) -> Iterator[HardEvents]:
         """Yield the events, some at a time."""
