@@ -33,6 +33,7 @@ from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.density import TreeDensity
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.whole import WholeSinglets
+from generators.reference.pythia import PythiaGun
 
 _AXIS = np.array([0.0, 0.0, 1.0])
 _MOVED = 1e-6
@@ -116,7 +117,11 @@ class EventDensity:
         if events.origin is None:
             raise InvalidEvent("the record does not say which parton a hadron is of: give a file of fastsim generate")
         coloured = assign_colours(events)
-        whole = WholeSinglets.of(coloured, model, model)
+        drawn = events.hard_columns.get(DRAWN)
+        whole = WholeSinglets.of(coloured, model, PythiaGun())
+        follows = np.flatnonzero(whole.leader != np.arange(len(whole.leader)))
+        if drawn is not None and np.any(drawn[follows]):  # made without a fallback: longer chains were hemispheres
+            whole = WholeSinglets.of(coloured, model, model)
         systems = HardSystems.of(coloured, whole.leader)
         rows = systems.parton_rows
         made_by = events.hard_columns.get(HADRONS_FROM)
@@ -129,8 +134,8 @@ class EventDensity:
         order = np.flatnonzero(jet >= 0)[np.argsort(jet[jet >= 0], kind="stable")]
         offsets = offsets_from_counts(np.bincount(jet[order], minlength=len(rows)))
         jets = ParticleSet(offsets, primary.pdg_id[order], primary.p4[order])
+        own[place[whole.first[~whole.by_source]]] = False
         alone = own & ~systems.grouped
-        drawn = events.hard_columns.get(DRAWN)
         if drawn is not None:
             jets = systems.before_place(jets, np.asarray(drawn[rows], dtype=np.float64))
         elif alone.any():
