@@ -23,6 +23,7 @@ import fastsim
 from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, HardEvents, ParticleSet, Partons
+from fastsim.tuning.weights import effective_share
 from generators.decays import decay
 from generators.hadrons.event_density import EventDensity, checked_model
 from generators.hadrons.source import particles_of_pairs
@@ -38,6 +39,8 @@ FITTED = ("aLund", "StoUD", "alphaS")
 STEP = 0.25
 """Variation of the weights, in half ranges of a parameter: about the size of the uncertainties of tunes."""
 BATCH = 1000
+OWN = {"aLund": "aLund", "bLund": "bLund", "rFactC": "rFactC", "rFactB": "rFactB", "sigma": "ptSigma"}
+"""Names of Pythia's own weights of fragmentation, ``frag:NAME`` of VariationFrag."""
 LEP = {
     "d03-x01-y01": "ALEPH",
     "d07-x01-y01": "ALEPH",
@@ -130,19 +133,30 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
         ratios.append(np.stack([np.exp(density(vector) - nominal) for vector in vectors], axis=-1))
         weighing += time.process_time() - clock
     values, w = np.concatenate(seen), np.concatenate(ratios)
-    base, monash_seconds = pythia_observables(num, 100, Tune())
-    rows, worst = [], []
-    for k, each in enumerate(tunes):
+    own = {name: k for k, name in enumerate(names) if name in OWN}
+    lines = [f"{name} frag:{OWN[name]}={tunes[k][name]!r}" for name, k in own.items()]
+    clock = time.process_time()
+    sets, by_pythia = annihilation.weighted_events(num, 100, tune=[f"VariationFrag:List = {{{', '.join(lines)}}}"])
+    print(f"Pythia with {len(own)} weights: {1e3 * (time.process_time() - clock) / num:.2f} ms an event", flush=True)
+    base = observables(sets)
+    monash_seconds = pythia_observables(num, 101, Tune())[1]
+    rows, worst, of_pythia = [], [], []
+    for k, (name, each) in enumerate(zip(names, tunes, strict=True)):
         run, seconds = pythia_observables(num, 200 + k, each)
         # the same events at both ends: the error is that of the difference
-        own = w[:, k] / w[:, k].mean()
-        shift = (own[:, None] * values).mean(axis=0) - values.mean(axis=0)
-        spread = ((own - 1)[:, None] * (values - values.mean(axis=0))).std(axis=0) / np.sqrt(num)
+        shift, spread = moved(values, w[:, k])
         wanted = run.mean(axis=0) - base.mean(axis=0)
         error = np.hypot(run.std(axis=0), base.std(axis=0)) / np.sqrt(num)
         pulls = (shift - wanted) / np.hypot(spread, error)
         worst.append(pulls)
-        share = float(w[:, k].sum() ** 2 / (w[:, k] ** 2).sum() / num)
+        theirs = "none"
+        if name in own:
+            ratio = by_pythia[name]
+            other, of_other = moved(base, ratio)
+            apart = (other - wanted) / np.hypot(of_other, error)
+            of_pythia.append(apart)
+            theirs = f"{effective_share(ratio):.0%}, {int((np.abs(apart) < 2).sum())} of {len(apart)}"
+        share = effective_share(w[:, k])
         mean, of_mean = w[:, k].mean(), w[:, k].std() / np.sqrt(num)
         largest = int(np.argmax(np.abs(wanted) / error))
         rows.append(
@@ -153,6 +167,7 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
                 f"{OBSERVABLES[largest]}: {shift[largest]:+.4f} ± {spread[largest]:.4f}",
                 f"{wanted[largest]:+.4f} ± {error[largest]:.4f}",
                 f"{int((np.abs(pulls) < 2).sum())} of {len(pulls)}",
+                theirs,
                 f"{weighing / (1 + len(tunes)) / seconds:.2f}",
             ]
         )
@@ -165,17 +180,26 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
             "largest shift, by weights",
             "by Pythia run there",
             "observables within 2 sigma",
+            "Pythia's own weights: sample, within 2 sigma",
             "cost / run",
         ],
         rows,
     )
-    every = np.array(worst)
+    every, apart = np.array(worst), np.array(of_pythia)
     costs = [1e3 * seconds / num for seconds in (weighing / (1 + len(tunes)), drawing, monash_seconds)]
     return (
-        f"{text}\n{num:,} events each. Root mean square of {every.size} pulls: {np.sqrt(np.mean(every**2)):.2f}. "
+        f"{text}\n{num:,} events each. Root mean square of {every.size} pulls: {np.sqrt(np.mean(every**2)):.2f}; of "
+        f"{apart.size} of Pythia's own weights: {np.sqrt(np.mean(apart**2)) if apart.size else 0:.2f}. "
         f"On one core a density costs {costs[0]:.2f} ms an event, an event of the model {costs[1]:.2f} ms, one of "
         f"Pythia {costs[2]:.2f} ms with the reading of its record.\n"
     )
+
+
+def moved(values: Floats, ratio: Floats) -> tuple[Floats, Floats]:
+    """Return by how much weights (N,) shift the means of observables (N, O), and the errors of that."""
+    own, centred = ratio / ratio.mean(), values - values.mean(axis=0)
+    product = (own - 1)[:, None] * centred
+    return product.mean(axis=0), product.std(axis=0) / np.sqrt(len(values))
 
 
 def pythia_observables(num: int, seed: int, tune: Tune) -> tuple[Floats, float]:

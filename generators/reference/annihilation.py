@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastsim.errors import FastsimError
-from fastsim.event import Decayed, History, Ints, ParticleSet, offsets_from_counts
+from fastsim.event import Decayed, Floats, History, Ints, ParticleSet, offsets_from_counts
 from fastsim.sources.hadrons import PartonPairs
 
 ENERGY = 91.2
@@ -88,7 +88,21 @@ def events(num: int, seed: int, *, tune: Sequence[str] = (), energy: float = ENE
     Raises:
         FastsimError: if Pythia does not start.
     """
+    return weighted_events(num, seed, tune=tune, energy=energy)[0]
+
+
+def weighted_events(
+    num: int, seed: int, *, tune: Sequence[str] = (), energy: float = ENERGY
+) -> tuple[ParticleSet, dict[str, Floats]]:
+    """Make events as :func:`events` does, and return them with Pythia's weights for variations that ``tune`` asks for.
+
+    Returns:
+        The events, and the weights (N,) by name: "Baseline", and those of ``UncertaintyBands:List`` and
+        ``VariationFrag:List``.
+    """
     pythia = started(seed, *tune, energy=energy)
+    names = [str(pythia.info.getGroupName(k)) for k in range(pythia.info.nWeightGroups())]
+    weights: list[list[float]] = []
     final: list[list[Any]] = []
     decayed: list[list[Any]] = []
     counts: list[list[int]] = []
@@ -112,7 +126,9 @@ def events(num: int, seed: int, *, tune: Sequence[str] = (), energy: float = ENE
                 decayed.append(row)
                 numbers[1] += 1
         counts.append(numbers)
-    return _record(np.array(counts), np.array(final), np.array(decayed))
+        weights.append([pythia.info.getGroupWeight(k) for k in range(len(names))])
+    columns = dict(zip(names, np.array(weights).T, strict=True))
+    return _record(np.array(counts), np.array(final), np.array(decayed)), columns
 
 
 def _record(sizes: Ints, one: Any, other: Any) -> ParticleSet:
