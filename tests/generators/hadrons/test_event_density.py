@@ -70,8 +70,10 @@ def test_singlets_know_their_carriers_or_sum_over_them(model: PrimaryTree) -> No
     assert whole.all()
     copies, source = with_carriers(found)
     summed = TreeDensity(model, copies, pairs=True, source=source)(OTHER)
-    assert (known <= summed + 5e-3).all()
-    gluons = np.flatnonzero(ids[:, 0] == 21)  # which nothing carries
+    # a token that is drawn beyond its hemisphere is taken for one of the other
+    inside = np.bincount(tokens.index[tokens.p4[:, 3] <= 0], minlength=2 * num).reshape(-1, 2).sum(axis=1) == 0
+    assert inside.sum() > 0.8 * num and (known <= summed + 5e-3)[inside].all()
+    gluons = np.flatnonzero(inside & (ids[:, 0] == 21))  # which nothing carries
     np.testing.assert_allclose(known[gluons], summed[gluons], atol=5e-3)
     # the sum over all pairs of carriers, one after the other
     one = slice(0, 2)
