@@ -101,7 +101,7 @@ def weighted_events(
         ``VariationFrag:List``.
     """
     pythia = started(seed, *tune, energy=energy)
-    names = [str(pythia.info.getGroupName(k)) for k in range(pythia.info.nWeightGroups())]
+    info = pythia.infoPython()
     weights: list[list[float]] = []
     final: list[list[Any]] = []
     decayed: list[list[Any]] = []
@@ -126,7 +126,8 @@ def weighted_events(
                 decayed.append(row)
                 numbers[1] += 1
         counts.append(numbers)
-        weights.append([pythia.info.getGroupWeight(k) for k in range(len(names))])
+        weights.append([info.getGroupWeight(k) for k in range(info.nWeightGroups())])
+    names = [str(info.getGroupName(k)) for k in range(info.nWeightGroups())]  # known once there are events
     columns = dict(zip(names, np.array(weights).T, strict=True))
     return _record(np.array(counts), np.array(final), np.array(decayed)), columns
 
