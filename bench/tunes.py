@@ -151,7 +151,7 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
         worst.append(pulls)
         theirs = "none"
         if name in own:
-            ratio = by_pythia[name]
+            ratio = by_pythia[name.lower()]
             other, of_other = moved(base, ratio)
             apart = (other - wanted) / np.hypot(of_other, error)
             of_pythia.append(apart)
