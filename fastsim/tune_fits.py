@@ -282,23 +282,12 @@ class _Fit:
 
         data, of_data = mean(real)
         predictions = [mean(table) for table in made]
-        none = np.zeros(0)
-        comparisons = [
-            Comparison(
-                name,
-                name,
-                none,
-                none,
-                data[k : k + 1],
-                np.sqrt(of_data[k : k + 1, k]),
-                *(
-                    x
-                    for value, covariance in predictions
-                    for x in (value[k : k + 1], np.sqrt(covariance[k : k + 1, k]))
-                ),
-            )
-            for k, name in enumerate(NAMES)
-        ]
+        none, comparisons = np.zeros(0), []
+        for k, name in enumerate(NAMES):
+            one = slice(k, k + 1)
+            (before, of_before), (after, of_after) = ((v[one], np.sqrt(c[one, k])) for v, c in predictions)
+            error = np.sqrt(of_data[one, k])
+            comparisons.append(Comparison(name, name, none, none, data[one], error, before, of_before, after, of_after))
         values = []
         for value, covariance in predictions:
             inverse = np.linalg.pinv(of_data + covariance, rcond=1e-10, hermitian=True)

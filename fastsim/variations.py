@@ -107,7 +107,8 @@ def reweight(
     from generators.hadrons.tunes import tune_of
 
     started = time.process_time()
-    tunes = [tune_of(each) for each in (to if isinstance(to, list | tuple) else [to])]
+    wanted: Sequence[Any] = to if isinstance(to, list | tuple) else [to]
+    tunes = [tune_of(each) for each in wanted]
     if not tunes:
         raise FastsimError("reweight: to which tune? give at least one (--to)")
     if not 0 <= min_ess <= 1:

@@ -52,7 +52,7 @@ def picture(result: FitResult) -> bytes:
 
 def _pulls(axes: Axes, result: FitResult) -> None:
     """Draw histograms of (prediction - data) / error over all bins."""
-    edges = np.linspace(-6, 6, 25)
+    edges = np.linspace(-6, 6, 25).tolist()
     for after, colour, name in ((False, BEFORE, "before"), (True, AFTER, "after")):
         values = np.concatenate([c.pulls(after=after) for c in result.comparisons])
         axes.hist(np.clip(values, -6, 6), edges, color=colour, histtype="step", linewidth=1.6, label=name)

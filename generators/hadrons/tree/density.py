@@ -89,7 +89,7 @@ class TreeDensity:
     @property
     def _second(self) -> NDArray[np.bool_]:
         """Which sets are second hemispheres, (N,): none without ``pairs``."""
-        return self._source % self._group == 1
+        return np.asarray(self._source % self._group == 1)
 
     @property
     def _opposite(self) -> Ints:
