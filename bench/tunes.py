@@ -55,7 +55,8 @@ LEP = {
 }
 """Tables of the LEP fit: thrust, C, x_p, pT in and out of the plane, multiplicity, x_B, kaons."""
 SOURCES = {"ALEPH": ALEPH, "DELPHI": DELPHI, "PDG": PDG}
-MONASH_PARAMETERS = ("aLund", "bLund", "sigma", "StoUD", "rFactB", "alphaS")
+LEP_PARAMETERS = ("aLund", "sigma", "StoUD", "rFactB", "alphaS")
+"""What is fitted to them: bLund goes with aLund, and stays."""
 
 
 def closure(model: PrimaryTree, num_points: int, num: int) -> str:
@@ -274,7 +275,7 @@ def main() -> None:
     else:
         if options.tables is None:
             parser.error("lep needs --tables")
-        text = lep(model, options.tables, options.num, options.parameters or MONASH_PARAMETERS)
+        text = lep(model, options.tables, options.num, options.parameters or LEP_PARAMETERS)
     text = f"Model: {model.name} {model.card.version if model.card else ''}.\n\n{text}"
     print(text)
     if options.write:
