@@ -36,9 +36,11 @@ from metrics.hadrons.tables import ALEPH, DELPHI, PDG, chi2_tables, read_tables
 DOCUMENT = Path("docs/tunes.md")
 FITTED = ("aLund", "StoUD", "alphaS")
 """Parameters of the hidden points."""
-STEP = 0.25
+STEP = 0.5
 """Variation of the weights, in half ranges of a parameter: about the size of the uncertainties of tunes."""
 BATCH = 1000
+MORE = 4
+"""Events of Pythia for one of the model: shifts by weights have smaller errors than differences of two runs."""
 OWN = {"aLund": "aLund", "bLund": "bLund", "rFactC": "rFactC", "rFactB": "rFactB", "sigma": "ptSigma"}
 """Names of Pythia's own weights of fragmentation, ``frag:NAME`` of VariationFrag."""
 LEP = {
@@ -116,7 +118,8 @@ def observables(sets: ParticleSet) -> Floats:
 
 def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
     """Move means from Monash to other values by weights, run Pythia there, and return the table of shifts."""
-    tunes = [Tune.of({name: parameter(name).default + STEP * parameter(name).scale}) for name in names]
+    known = [parameter(name) for name in names]
+    tunes = [Tune.of({p.name: float(f"{p.default + STEP * p.scale:.6g}")}) for p in known]
     vectors = [model.at(each).vector for each in tunes]
     rng, pairs = np.random.default_rng(11), annihilation.quark_pairs(num, 11)
     seen, ratios, drawing, weighing = [], [], 0.0, 0.0
@@ -137,17 +140,22 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
     own = {name: k for k, name in enumerate(names) if name in OWN}
     lines = [f"{name} frag:{OWN[name]}={tunes[k][name]!r}" for name, k in own.items()]
     clock = time.process_time()
-    sets, by_pythia = annihilation.weighted_events(num, 100, tune=[f"VariationFrag:List = {{{', '.join(lines)}}}"])
-    print(f"Pythia with {len(own)} weights: {1e3 * (time.process_time() - clock) / num:.2f} ms an event", flush=True)
+    sets, by_pythia = annihilation.weighted_events(
+        MORE * num, 100, tune=[f"VariationFrag:List = {{{', '.join(lines)}}}"]
+    )
+    print(
+        f"Pythia with {len(own)} weights: {1e3 * (time.process_time() - clock) / MORE / num:.2f} ms an event",
+        flush=True,
+    )
     base = observables(sets)
-    monash_seconds = pythia_observables(num, 101, Tune())[1]
+    monash_seconds = pythia_observables(num, 101, Tune())[1] / num
     rows, worst, of_pythia = [], [], []
     for k, (name, each) in enumerate(zip(names, tunes, strict=True)):
-        run, seconds = pythia_observables(num, 200 + k, each)
+        run, seconds = pythia_observables(MORE * num, 200 + k, each)
         # the same events at both ends: the error is that of the difference
         shift, spread = moved(values, w[:, k])
         wanted = run.mean(axis=0) - base.mean(axis=0)
-        error = np.hypot(run.std(axis=0), base.std(axis=0)) / np.sqrt(num)
+        error = np.hypot(run.std(axis=0), base.std(axis=0)) / np.sqrt(len(run))
         pulls = (shift - wanted) / np.hypot(spread, error)
         worst.append(pulls)
         theirs = "none"
@@ -169,7 +177,7 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
                 f"{wanted[largest]:+.4f} ± {error[largest]:.4f}",
                 f"{int((np.abs(pulls) < 2).sum())} of {len(pulls)}",
                 theirs,
-                f"{weighing / (1 + len(tunes)) / seconds:.2f}",
+                f"{MORE * weighing / (1 + len(tunes)) / seconds:.2f}",
             ]
         )
         print(" | ".join(rows[-1]), flush=True)
@@ -187,9 +195,9 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
         rows,
     )
     every, apart = np.array(worst), np.array(of_pythia)
-    costs = [1e3 * seconds / num for seconds in (weighing / (1 + len(tunes)), drawing, monash_seconds)]
+    costs = [1e3 * seconds for seconds in (weighing / (1 + len(tunes)) / num, drawing / num, monash_seconds)]
     return (
-        f"{text}\n{num:,} events each. Root mean square of {every.size} pulls: {np.sqrt(np.mean(every**2)):.2f}; of "
+        f"{text}\n{num:,} events of the model, {MORE * num:,} of each run of Pythia. Root mean square of {every.size} pulls: {np.sqrt(np.mean(every**2)):.2f}; of "
         f"{apart.size} of Pythia's own weights: {np.sqrt(np.mean(apart**2)) if apart.size else 0:.2f}. "
         f"On one core a density costs {costs[0]:.2f} ms an event, an event of the model {costs[1]:.2f} ms, one of "
         f"Pythia {costs[2]:.2f} ms with the reading of its record.\n"
@@ -276,7 +284,7 @@ def main() -> None:
         if options.tables is None:
             parser.error("lep needs --tables")
         text = lep(model, options.tables, options.num, options.parameters or LEP_PARAMETERS)
-    text = f"Model: {model.name} {model.card.version if model.card else ''}.\n\n{text}"
+    text = f"Model: {model.name}, version {model.card.version if model.card else 'of no card'}.\n\n{text}"
     print(text)
     if options.write:
         fill(DOCUMENT, f"tunes-{options.what}", text)
