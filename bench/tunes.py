@@ -195,10 +195,11 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
         rows,
     )
     every, apart = np.array(worst), np.array(of_pythia)
+    sizes = [float(np.sqrt(np.mean(pulls**2))) if pulls.size else 0.0 for pulls in (every, apart)]
     costs = [1e3 * seconds for seconds in (weighing / (1 + len(tunes)) / num, drawing / num, monash_seconds)]
     return (
         f"{text}\n{num:,} events of the model, {MORE * num:,} of each run of Pythia. Root mean square of "
-        f"{every.size} pulls: {np.sqrt(np.mean(every**2)):.2f}; of {apart.size} of Pythia's own weights: {np.sqrt(np.mean(apart**2)) if apart.size else 0:.2f}. "
+        f"{every.size} pulls: {sizes[0]:.2f}; of {apart.size} of Pythia's own weights: {sizes[1]:.2f}. "
         f"On one core a density costs {costs[0]:.2f} ms an event, an event of the model {costs[1]:.2f} ms, one of "
         f"Pythia {costs[2]:.2f} ms with the reading of its record.\n"
     )
