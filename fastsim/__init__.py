@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         read,
         reference,
         reference_showers,
+        reweight,
         showers,
         train,
+        tune,
     )
     from fastsim.blocks.block import Block
     from fastsim.blocks.chain import Chain
@@ -53,8 +55,10 @@ _HOMES = {
         "read",
         "reference",
         "reference_showers",
+        "reweight",
         "showers",
         "train",
+        "tune",
     ),
     "fastsim.blocks.block": ("Block",),
     "fastsim.blocks.chain": ("Chain",),
@@ -96,8 +100,10 @@ __all__ = [
     "read",
     "reference",
     "reference_showers",
+    "reweight",
     "showers",
     "train",
+    "tune",
 ]
 
 

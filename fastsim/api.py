@@ -1,5 +1,6 @@
 """The functions that users call: :func:`generate`, :func:`reference`, :func:`showers`, :func:`load_model`,
-:func:`load_showers`, :func:`hadron_pipeline`, :func:`read`, :func:`evaluate`, :func:`train`.
+:func:`load_showers`, :func:`hadron_pipeline`, :func:`read`, :func:`evaluate`, :func:`train`, :func:`reweight`,
+:func:`tune`.
 
 >>> import fastsim
 >>> model = fastsim.load_model("pythia")
@@ -39,6 +40,8 @@ from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
+from fastsim.tune_fits import tune
+from fastsim.variations import reweight
 
 if TYPE_CHECKING:
     from metrics.evaluation import Evaluation
@@ -56,8 +59,10 @@ __all__ = [
     "read",
     "reference",
     "reference_showers",
+    "reweight",
     "showers",
     "train",
+    "tune",
 ]
 
 

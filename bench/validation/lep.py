@@ -11,112 +11,30 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import fastsim
 from bench.validation.hadron_document import fill, table
 from fastsim.errors import FastsimError
-from fastsim.event import Decayed, History, ParticleSet, offsets_from_counts
-from fastsim.sources.hadrons import PartonPairs
+from fastsim.event import ParticleSet
 from generators.decays import decay
+from generators.reference import annihilation
+from generators.reference.annihilation import ENERGY, TAU0_MAX, quark_pairs
 from metrics.hadrons.tables import ALEPH, DELPHI, PDG, Agreement, chi2_tables, read_tables
-
-ENERGY = 91.2
-TAU0_MAX = 100.0
-SETTINGS = (
-    "Print:quiet = on",
-    "Beams:idA = 11",
-    "Beams:idB = -11",
-    f"Beams:eCM = {ENERGY}",
-    "PDF:lepton = off",
-    "WeakSingleBoson:ffbar2gmZ = on",
-    "23:onMode = off",
-    "23:onIfAny = 1 2 3 4 5",
-    "ParticleDecays:limitTau0 = on",
-    f"ParticleDecays:tau0Max = {TAU0_MAX}",
-)
-"""Beside the Monash tune: no radiation off the beams, c*tau up to 100 mm decays (K0S and hyperons, not K0L)."""
-
-
-def started(seed: int, *more: str) -> Any:
-    """Return a Pythia with a seed and further settings.
-
-    Raises:
-        FastsimError: if Pythia does not start.
-    """
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    for line in (*SETTINGS, "Random:setSeed = on", f"Random:seed = {seed}", *more):
-        if not pythia.readString(line):
-            raise FastsimError(f"Pythia refuses the setting {line!r}")
-    if not pythia.init():
-        raise FastsimError("Pythia did not start")
-    return pythia
 
 
 def model_events(name: str, num: int, seed: int) -> ParticleSet:
-    """Make events with a model: the quark pairs of Z bosons as Pythia draws them, hadronised as singlets.
+    """Make events with a model: quark pairs of Z bosons, hadronised as singlets.
 
     Args:
         name: of the model.
         num: events.
-        seed: of Pythia and the model.
+        seed: of the flavours and the model.
     """
     model = fastsim.load_model(name)
-    pythia = started(seed, "PartonLevel:all = off")
-    flavours = np.empty(num, dtype=np.int64)
-    for k in range(num):
-        while not pythia.next():
-            pass
-        flavours[k] = abs(next(p.id() for p in pythia.process if p.statusAbs() == 23))
     rng = np.random.default_rng(seed)
-    pairs = PartonPairs(np.stack([flavours, -flavours], -1), np.full(num, ENERGY))
-    return decay(model.draw_pairs(pairs, rng), rng, tau0_max=TAU0_MAX)
-
-
-def pythia_events(num: int, seed: int) -> ParticleSet:
-    """Make events with Pythia: final particles with the hadrons and leptons that decayed into them.
-
-    Args:
-        num: events.
-        seed: of Pythia.
-
-    Raises:
-        FastsimError: if Pythia does not start.
-    """
-    pythia = started(seed)
-    final: list[list[Any]] = []
-    decayed: list[list[Any]] = []
-    counts: list[list[int]] = []
-    while len(counts) < num:
-        if not pythia.next():
-            continue
-        numbers = [0, 0]
-        place: dict[int, int] = {}
-        for i in range(pythia.event.size()):
-            p = pythia.event[i]
-            hadron = p.isHadron() or (p.isLepton() and p.statusAbs() > 80)
-            if not (p.isFinal() or (hadron and p.statusAbs() > 80)):
-                continue
-            row = [p.id(), p.e(), p.px(), p.py(), p.pz(), place.get(p.mother1(), -1), p.tProd()]
-            row += [p.xProd(), p.yProd(), p.zProd()]
-            if p.isFinal():
-                final.append(row)
-                numbers[0] += 1
-            else:
-                place[i] = numbers[1]
-                decayed.append(row)
-                numbers[1] += 1
-        counts.append(numbers)
-    sizes = np.array(counts)
-    one, other = np.array(final), np.array(decayed)
-    ids, mothers = other[:, 0].astype(np.int64), other[:, 5].astype(np.int64)
-    record = Decayed(offsets_from_counts(sizes[:, 1]), ids, other[:, 1:5], mothers, other[:, 6:])
-    history = History(record, one[:, 5].astype(np.int64), one[:, 6:])
-    return ParticleSet(offsets_from_counts(sizes[:, 0]), one[:, 0].astype(np.int64), one[:, 1:5], history)
+    return decay(model.draw_pairs(quark_pairs(num, seed), rng), rng, tau0_max=TAU0_MAX)
 
 
 def document(columns: dict[str, list[Agreement]]) -> str:
@@ -144,7 +62,7 @@ def main() -> None:
     parser.add_argument("--document", type=Path, default=Path("docs/validation.md"), help="with the marker 'lep'")
     options = parser.parse_args()
     tables = read_tables(*(options.tables / f"{name}.yoda" for name in (ALEPH, DELPHI, PDG)))
-    events = {"Pythia": pythia_events(options.num, options.seed)}
+    events = {"Pythia": annihilation.events(options.num, options.seed)}
     events |= {name: model_events(name, options.num, options.seed + 1) for name in options.models}
     text = document({name: chi2_tables(made, tables, energy=ENERGY) for name, made in events.items()})
     fill(options.document, "lep", text)

@@ -30,6 +30,8 @@ COMMANDS = (
     "showers",
     "library",
     "evaluate",
+    "reweight",
+    "tune",
     "train",
     "pipeline",
     "models",

@@ -28,7 +28,7 @@ Scores = Callable[[Floats, slice], tuple[Floats, Floats]]
 
 MIN_EVENTS = 100
 """Fewest events of a fit: below, the information is not known."""
-_EVENTS_FOR_CURVATURE = 1000
+_EVENTS_FOR_CURVATURE = 2000
 _STEP_OF_CURVATURE = 0.05
 """Half range over which scores are compared for H: their noise is that of the same events at both ends."""
 _LONGEST = 0.5

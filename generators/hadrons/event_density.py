@@ -4,9 +4,9 @@ What a model draws are hemispheres of partons and singlets of two partons, each 
 process. So log p(event | tune) is the sum over what the model drew in it; hadrons that Pythia made in its stead do not
 depend on the tune of the model, and do not count.
 
-Events hold hadrons after reconstruction (:mod:`fastsim.event.reconstruction`), which keeps masses of jets but not their
-total momenta. Files of models of tunes hold these in the column ``drawn_p4``, and so the hadrons can be moved back to where
-they were drawn. Sets of a gun, and singlets that are alone in their system, stay where they were drawn.
+Events hold hadrons after reconstruction (:mod:`fastsim.event.reconstruction`), which keeps masses of jets but not
+their total momenta. Files of models of tunes hold these in the column ``drawn_p4``, and so the hadrons can be moved
+back to where they were drawn. Sets of a gun, and singlets that are alone in their system, stay where they were drawn.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.density import TreeDensity
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.whole import WholeSinglets
+from generators.reference.pythia import PythiaGun
 
 _AXIS = np.array([0.0, 0.0, 1.0])
 _MOVED = 1e-6
@@ -73,8 +74,8 @@ class EventDensity:
             raise InvalidEvent("the events have no particles: generate hadrons first")
         if len(events.pdg_id) == 0 and len(events):
             raise InvalidEvent(
-                "the events have no partons in their record (HepMC files are read without them): give the .h5 or .root "
-                "file that fastsim generate wrote"
+                "the events have no partons in their record (HepMC files are read without them): give the .h5 or "
+                ".root file that fastsim generate wrote"
             )
         lone = np.asarray(events.offsets[1:] - events.offsets[:-1] == 1)
         if (lone & (events.status[np.minimum(events.offsets[:-1], len(events.status) - 1)] == 1)).all():
@@ -83,7 +84,7 @@ class EventDensity:
 
     @classmethod
     def of_tokens(cls, model: PrimaryTree, tokens: TokenSample, *, pairs: bool) -> EventDensity:
-        """Return the density of token sets with known carriers, each an event; with ``pairs``, of two and two of them."""
+        """Return the density of token sets with known carriers, an event each, or two and two with ``pairs``."""
         density = TreeDensity(model, tokens, pairs=pairs)
         return cls._joined(len(density), [(np.arange(len(density)), density)])
 
@@ -114,11 +115,13 @@ class EventDensity:
     def _of_events(cls, model: PrimaryTree, events: HardEvents) -> EventDensity:
         assert events.particles is not None
         if events.origin is None:
-            raise InvalidEvent(
-                "the record does not say which parton a hadron comes from: give the file of fastsim generate"
-            )
+            raise InvalidEvent("the record does not say which parton a hadron is of: give a file of fastsim generate")
         coloured = assign_colours(events)
-        whole = WholeSinglets.of(coloured, model, model)
+        drawn = events.hard_columns.get(DRAWN)
+        whole = WholeSinglets.of(coloured, model, PythiaGun())
+        follows = np.flatnonzero(whole.leader != np.arange(len(whole.leader)))
+        if drawn is not None and np.any(drawn[follows]):  # made without a fallback: longer chains were hemispheres
+            whole = WholeSinglets.of(coloured, model, model)
         systems = HardSystems.of(coloured, whole.leader)
         rows = systems.parton_rows
         made_by = events.hard_columns.get(HADRONS_FROM)
@@ -131,8 +134,8 @@ class EventDensity:
         order = np.flatnonzero(jet >= 0)[np.argsort(jet[jet >= 0], kind="stable")]
         offsets = offsets_from_counts(np.bincount(jet[order], minlength=len(rows)))
         jets = ParticleSet(offsets, primary.pdg_id[order], primary.p4[order])
+        own[place[whole.first[~whole.by_source]]] = False
         alone = own & ~systems.grouped
-        drawn = events.hard_columns.get(DRAWN)
         if drawn is not None:
             jets = systems.before_place(jets, np.asarray(drawn[rows], dtype=np.float64))
         elif alone.any():
@@ -140,8 +143,8 @@ class EventDensity:
             event = int(events.index[row])
             raise InvalidEvent(
                 f"event {events.number[event]}: the hadrons of entry {row - events.offsets[event]} (PDG id "
-                f"{events.pdg_id[row]}) were moved when the hard process was reconstructed, and the file does not say from "
-                f"where: it needs the column {DRAWN!r}, which fastsim generate writes with a model of tunes"
+                f"{events.pdg_id[row]}) were moved when the hard process was reconstructed, and the file does not say "
+                f"from where: it needs the column {DRAWN!r} of fastsim generate with a model of tunes"
             )
         of_event = events.index[rows]
         parts, void = [], []
@@ -172,7 +175,7 @@ class EventDensity:
         return self._summed([density(tune) for _, density in self.parts])
 
     def gradient(self, tune: ArrayLike) -> tuple[Floats, Floats]:
-        """Compute the log-density (E,) and its derivatives by the vector of the tune (E, P), the score of each event."""
+        """Compute the log-density (E,) and its derivatives by the vector of the tune, the scores (E, P)."""
         found = [density.gradient(tune) for _, density in self.parts]
         score = np.zeros((self.num, len(np.asarray(tune))))
         for (rows, _), (_, slope) in zip(self.parts, found, strict=True):
@@ -192,6 +195,17 @@ class EventDensity:
             if last > first:
                 parts.append((rows[first:last] - start, density.block(slice(int(first), int(last)))))
         return EventDensity(tuple(parts), stop - start, self.elsewhere[start:stop], self.void[start:stop])
+
+    def without_void(self) -> EventDensity:
+        """Return the density of the events that the model can make."""
+        place = np.cumsum(~self.void) - 1
+        parts = []
+        for rows, density in self.parts:
+            kept = ~self.void[rows]
+            if not kept.all():
+                density = density.chosen(kept)
+            parts.append((place[rows[kept]], density))
+        return EventDensity(tuple(parts), int((~self.void).sum()), self.elsewhere[~self.void], self.void[~self.void])
 
     @classmethod
     def concatenate(cls, batches: Sequence[EventDensity]) -> EventDensity:

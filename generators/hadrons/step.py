@@ -57,8 +57,8 @@ class Hadronize:
 
     ``partons_elsewhere`` counts all partons whose hadrons are not the source's, and the column ``hadrons_from`` of the
     hard entries marks them: 0 for the source, 1 for the fallback, 2 for minimal ones, -1 for entries without hadrons.
-    Of a model of tunes, the column ``drawn_p4`` keeps what reconstruction changes, so that the density of its hadrons is
-    known (:mod:`generators.hadrons.event_density`).
+    Of a model of tunes, the column ``drawn_p4`` keeps what reconstruction changes, so that the density of its hadrons
+    is known (:mod:`generators.hadrons.event_density`).
 
     So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
 

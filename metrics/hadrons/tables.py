@@ -8,8 +8,8 @@ of charged particles as densities normalised to 1, x_p = |p| / p_beam and the li
 with the measured d_b +- sigma_b and the statistical error e_b of the prediction g_b. Correlations of the measured
 errors are not in the tables: chi2 compares programs with each other, it is no probability.
 
-Every prediction is a ratio of two means over events, g_b = mean(f_b) / mean(n): what an event fills into a bin, and what
-it counts for in the normalisation (:class:`Filled`). So weights of events, and derivatives by likelihood ratios, follow.
+Every prediction is a ratio of two means over events, g_b = mean(f_b) / mean(n): what an event fills into a bin, and
+what it counts for in the normalisation (:class:`Filled`); derivatives by likelihood ratios follow.
 
 References:
     ALEPH 1998, Phys. Rept. 294, 1. DELPHI 2002-069 CONF 603. Review of Particle Physics (multiplicities).
@@ -19,7 +19,7 @@ References:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -354,6 +354,13 @@ def fill_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: flo
         what, predict = known
         found.append(Filled(what, table, *predict(sample, table)))
     return found
+
+
+def joined(parts: Sequence[Filled]) -> Filled:
+    """Return a table filled by the events of all parts, which are of the same table."""
+    first = parts[0]
+    fills, norm = (np.concatenate([getattr(part, name) for part in parts]) for name in ("fills", "norm"))
+    return Filled(first.what, first.table, fills, norm)
 
 
 def chi2_tables(events: ParticleSet, tables: Mapping[str, Table], *, energy: float = 91.2) -> list[Agreement]:

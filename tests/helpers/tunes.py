@@ -10,7 +10,14 @@ import fastsim
 from generators.hadrons.tree.model import PrimaryTree
 
 
-def tilted(names: Sequence[str], *, seed: int = 1, size: float = 0.15, model: str = "hadron-tree-small") -> PrimaryTree:
+def tilted(
+    names: Sequence[str],
+    *,
+    seed: int = 1,
+    size: float = 0.15,
+    model: str = "hadron-tree-small",
+    without_effect: Sequence[str] = (),
+) -> PrimaryTree:
     """Return a model of tunes that is ``model`` at Monash and something else, though no Pythia, at other tunes.
 
     Args:
@@ -18,6 +25,7 @@ def tilted(names: Sequence[str], *, seed: int = 1, size: float = 0.15, model: st
         seed: of its random weights.
         size: of these.
         model: what it is at Monash.
+        without_effect: those of the parameters that change nothing.
     """
     base = fastsim.load_model(model)
     assert isinstance(base, PrimaryTree)
@@ -30,4 +38,6 @@ def tilted(names: Sequence[str], *, seed: int = 1, size: float = 0.15, model: st
             first = result.tune_columns[key.split(".")[0]]
             columns = own.narrow(wider[0], first, len(names))
             columns.add_(size * torch.randn(columns.shape, generator=rng))
+            for name in without_effect:
+                columns.narrow(wider[0], list(names).index(name), 1).zero_()
     return result.eval()

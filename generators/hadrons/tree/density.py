@@ -43,8 +43,8 @@ class TreeDensity:
     with c the species counts and P the total four-momentum of the first.
 
     With ``source``, several sets are readings of one, which differ in the carrier of the parton's quark
-    (:func:`generators.hadrons.likelihood.with_carriers`); the density then is the sum over the readings. Carriers of the
-    two hemispheres of a pair are independent given the rest, so that their sums multiply.
+    (:func:`generators.hadrons.likelihood.with_carriers`); the density then is the sum over the readings. The carriers
+    of the two hemispheres of a pair are independent given the rest, so that their sums multiply.
 
     Args:
         model: the tree model.
@@ -89,7 +89,7 @@ class TreeDensity:
     @property
     def _second(self) -> NDArray[np.bool_]:
         """Which sets are second hemispheres, (N,): none without ``pairs``."""
-        return self._source % self._group == 1
+        return np.asarray(self._source % self._group == 1)
 
     @property
     def _opposite(self) -> Ints:
@@ -152,7 +152,13 @@ class TreeDensity:
         """Return the density of some of the sets, or pairs, without computing their trees anew."""
         start, stop, _ = chosen.indices(self._size)
         readings = np.flatnonzero((self._source >= start * self._group) & (self._source < stop * self._group))
-        return self._some(readings, start, stop)
+        return self._some(readings, self._source[readings] - start * self._group, stop - start)
+
+    def chosen(self, rows: NDArray[np.bool_]) -> TreeDensity:
+        """Return the density of the sets, or pairs, of a mask (N,)."""
+        readings = np.flatnonzero(rows[self._source // self._group])
+        place = np.cumsum(np.repeat(rows, self._group)) - 1
+        return self._some(readings, place[self._source[readings]], int(rows.sum()))
 
     def likely(self, tune: ArrayLike | None = None, least: float = 1e-3) -> TreeDensity:
         """Return the density without the readings that are unlikely at a tune.
@@ -176,17 +182,18 @@ class TreeDensity:
             share /= np.bincount(block._source, share)[block._source]
             first = int(np.searchsorted(self._source, rows.start * self._group))
             kept.append(first + np.flatnonzero(share >= least))
-        return self._some(np.concatenate(kept), 0, self._size)
+        readings = np.concatenate(kept)
+        return self._some(readings, self._source[readings], self._size)
 
-    def _some(self, readings: Ints, start: int, stop: int) -> TreeDensity:
-        """Return the density of the sets, or pairs, from ``start`` to ``stop`` with some readings of them."""
+    def _some(self, readings: Ints, source: Ints, size: int) -> TreeDensity:
+        """Return the density of ``size`` sets, or pairs, with some readings, which are of the sets ``source``."""
         place = np.full(len(self._source), -1)
         place[readings] = np.arange(len(readings))
         rows = np.flatnonzero(place[self._set] >= 0)
         part = object.__new__(TreeDensity)
         part._model, part._group, part._num_context = self._model, self._group, self._num_context
         part._own, part._latent, part._jacobian = self._own[readings], self._latent[readings], self._jacobian[readings]
-        part._source, part._size = self._source[readings] - start * self._group, stop - start
+        part._source, part._size = source, size
         part._rows, part._set = self._rows.rows(torch.from_numpy(rows)), place[self._set[rows]]
         return part
 
@@ -238,7 +245,7 @@ class TreeDensity:
         return (of_counts + torch.where(second, 0.0, of_total)).double()
 
     def _summed(self, values: Tensor) -> Tensor:
-        """Sum the densities, given by their logarithms (R,), of the readings of each set, and multiply those of pairs."""
+        """Sum the densities, given by their logarithms (R,), of the readings of each set; multiply those of pairs."""
         num = self._size * self._group
         if len(values) > num:
             source = torch.from_numpy(self._source)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsim.errors import InvalidEvent
-from fastsim.event import Floats, HardEvents, Ints, kinematics
+from fastsim.event import Floats, HardEvents, Ints, ParticleSet, kinematics
 from fastsim.event.reconstruction import HardSystems, rotate_between, solve_rescaling
 from fastsim.formats import lhe
 from generators.hadrons.step import Hadronize
@@ -122,6 +122,23 @@ def test_jets_keep_their_masses_and_point_along_their_partons() -> None:
         expected = systems.rest[entry, 1:]
         cosine = direction @ expected / np.linalg.norm(direction) / np.linalg.norm(expected)
         assert cosine == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_jets_are_found_again_where_they_were_drawn(seed: int) -> None:
+    events = chain(seed, boost=0.8)
+    systems = HardSystems.of(events)
+    drawn = Spray(width=2.0).sample(systems.conditions(), rng=seed)
+    jets = systems.to_rest(drawn)
+    particles, origin = systems.place(jets)
+    rows = systems.parton_rows
+    place = np.searchsorted(rows, origin + events.offsets[particles.index])
+    of_partons = np.isin(origin + events.offsets[particles.index], rows)
+    hadrons = ParticleSet(jets.offsets, particles.pdg_id[of_partons], particles.p4[of_partons])
+    np.testing.assert_array_equal(place[of_partons], jets.index)
+    back = systems.before_place(hadrons, jets.sums())
+    np.testing.assert_allclose(back.p4, jets.p4, atol=1e-7 * jets.p4[:, 0].max())
+    np.testing.assert_allclose(systems.from_rest(back).p4, drawn.p4, atol=1e-6 * drawn.p4[:, 0].max())
 
 
 def test_partons_of_a_decay_are_seen_in_its_rest_frame() -> None:

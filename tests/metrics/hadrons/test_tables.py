@@ -11,7 +11,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import ParticleSet, offsets_from_counts
 from fastsim.event.kinematics import on_shell
 from fastsim.event.species import masses
-from metrics.hadrons.tables import ALEPH, PDG, chi2_tables, read_tables
+from metrics.hadrons.tables import ALEPH, PDG, chi2_tables, fill_tables, joined, read_tables
 
 TEXT = """BEGIN YODA_SCATTER2D_V2 /REF/{name}
 IsRef: 1
@@ -97,3 +97,19 @@ def test_missing_files_and_too_few_events(tmp_path: Path) -> None:
         read_tables(tmp_path / "none.yoda")
     with pytest.raises(ValueError, match="at least 2 events"):
         chi2_tables(ParticleSet.empty(1), {})
+
+
+def test_influences_give_errors_and_derivatives(tmp_path: Path, rng: np.random.Generator) -> None:
+    bins = "0.05 0.05 0.05 1.0 0.1 0.1\n0.15 0.05 0.05 1.0 0.1 0.1"
+    names = {f"{ALEPH}__d25-x01-y01": bins, f"{ALEPH}__d03-x01-y01": bins, f"{ALEPH}__d19-x01-y01": "91 1 1 20 1 1"}
+    tables = read_tables(write(tmp_path / "a.yoda", **names))
+    sample = events(600, rng)
+    halves = [fill_tables(sample[rows], tables) for rows in (slice(0, 250), slice(250, None))]
+    for whole, first, second in zip(fill_tables(sample, tables), *halves, strict=True):
+        np.testing.assert_allclose(joined([first, second]).value, whole.value)
+        np.testing.assert_allclose(whole.influence.mean(axis=0), 0.0, atol=1e-12)
+        np.testing.assert_allclose(whole.influence.std(axis=0) / np.sqrt(600), whole.agreement.error, rtol=0.05)
+    # weights exp(d n): d <n> / dd is the variance of n
+    mean = fill_tables(sample, tables)[-1]
+    n = sample.counts - sample.counts.mean()
+    assert np.mean(mean.influence[:, 0] * n) == pytest.approx(np.cov(mean.fills[:, 0], sample.counts, ddof=0)[0, 1])

@@ -1,0 +1,298 @@
+"""Weights for other tunes and fits of tunes, against Pythia itself, for docs/tunes.md.
+
+    python -m bench.tunes closure --write
+    python -m bench.tunes weights --write
+    python -m bench.tunes lep --tables DIR --write
+
+closure: parameters of hidden points from events that Pythia makes there. weights: means of observables of e+e- -> Z ->
+hadrons, moved by weights from Monash to other values of each parameter, beside those of Pythia run there, and what both
+cost. lep: the fit to measured tables, and chi2 of Pythia run at Monash and at the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import fastsim
+from bench.validation.hadron_document import fill, table
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, HardEvents, ParticleSet, Partons
+from fastsim.tuning.weights import effective_share
+from generators.decays import decay
+from generators.hadrons.event_density import EventDensity, checked_model
+from generators.hadrons.source import particles_of_pairs
+from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tunes import Tune, design, parameter
+from generators.reference import annihilation
+from generators.reference.pythia import PythiaGun
+from metrics.hadrons.tables import ALEPH, DELPHI, PDG, chi2_tables, read_tables
+
+DOCUMENT = Path("docs/tunes.md")
+FITTED = ("aLund", "StoUD", "alphaS")
+"""Parameters of the hidden points."""
+STEP = 0.5
+"""Variation of the weights, in half ranges of a parameter: about the size of the uncertainties of tunes."""
+BATCH = 1000
+MORE = 4
+"""Events of Pythia for one of the model: shifts by weights have smaller errors than differences of two runs."""
+OWN = {"aLund": "aLund", "bLund": "bLund", "rFactC": "rFactC", "rFactB": "rFactB", "sigma": "ptSigma"}
+"""Names of Pythia's own weights of fragmentation, ``frag:NAME`` of VariationFrag."""
+LEP = {
+    "d03-x01-y01": "ALEPH",
+    "d07-x01-y01": "ALEPH",
+    "d09-x01-y01": "ALEPH",
+    "d11-x01-y01": "ALEPH",
+    "d12-x01-y01": "ALEPH",
+    "d18-x01-y01": "ALEPH",
+    "d19-x01-y01": "ALEPH",
+    "d02-x01-y01": "DELPHI",
+    "d03-x01-y03": "PDG",
+    "d04-x01-y03": "PDG",
+}
+"""Tables of the LEP fit: thrust, C, x_p, pT in and out of the plane, multiplicity, x_B, kaons."""
+SOURCES = {"ALEPH": ALEPH, "DELPHI": DELPHI, "PDG": PDG}
+LEP_PARAMETERS = ("aLund", "sigma", "StoUD", "rFactB", "alphaS")
+"""What is fitted to them: bLund goes with aLund, and stays."""
+
+
+def closure(model: PrimaryTree, num_points: int, num: int) -> str:
+    """Fit events of Pythia at hidden points, and return the table of values and pulls."""
+    rows, pulls = [], []
+    for number, tune in enumerate(design(num_points, FITTED, seed=77)):
+        rng = np.random.default_rng([7, number])
+        flavour = rng.choice([1, 2, 3, 4, 5, 21], num)
+        partons = Partons.from_pt_eta_phi(flavour, rng.uniform(40, 52, num), np.zeros(num), rng.uniform(-3, 3, num))
+        events = HardEvents.of_partons(partons, PythiaGun().at(tune).sample(partons, rng=rng))
+        start = {name: parameter(name).default for name in FITTED}
+        data = {"files": ["Pythia"], "num": num}
+        found = fastsim.tune({"parameters": start, "events": data}, events=events, model=model)
+        pull = (found.values - [tune[name] for name in FITTED]) / found.errors
+        pulls.append(pull)
+        fitted = [
+            f"{tune[name]:.4g}: {value:.4g} ± {error:.2g} ({x:+.1f})"
+            for name, value, error, x in zip(FITTED, found.values, found.errors, pull, strict=True)
+        ]
+        flags = "; ".join(found.flags) or "none"
+        rows.append([*fitted, f"{found.chi2['p']:.2g}", flags, f"{found.seconds:.0f}"])
+        print(" | ".join(rows[-1]), flush=True)
+    every = np.array(pulls)
+    size, width = every.size, float(np.sqrt(np.mean(every**2)))
+    text = table([*(f"{name}, hidden: fitted (pull)" for name in FITTED), "p", "flags", "s"], rows)
+    inside = int((np.abs(every) < 2).sum())
+    return (
+        f"{text}\nRoot mean square of {size} pulls: {width:.2f} ± {width / np.sqrt(2 * size):.2f}; {inside} within 2.\n"
+    )
+
+
+OBSERVABLES = ("charged", "pi+-", "K+-", "K0", "p", "Lambda", "K*", "1 - thrust", "C", "x_p of charged")
+
+
+def observables(sets: ParticleSet) -> Floats:
+    """Return observables (N, 10) of e+e- events with their history: multiplicities, and means of shapes."""
+    from fastsim.event.species import charges
+    from metrics.hadrons.event_shapes import EVENT_SHAPES, event_shapes
+
+    index, num, ids = sets.index, len(sets), np.abs(sets.pdg_id)
+    assert sets.history is not None
+    before = sets.history.decayed
+    charged = charges(sets.pdg_id) != 0
+
+    def count(*species: int) -> Floats:
+        total = np.bincount(index[np.isin(ids, species)], minlength=num)
+        own = before.index[np.isin(np.abs(before.pdg_id), species)]
+        return np.asarray(total + np.bincount(own, minlength=num), dtype=np.float64)
+
+    shapes = dict(zip(EVENT_SHAPES, event_shapes(sets.without_history().keeping(charged))[0].T, strict=True))
+    p = np.linalg.norm(sets.p4[charged, 1:], axis=1)
+    n = np.bincount(index[charged], minlength=num)
+    x_p = np.bincount(index[charged], p, num) / np.maximum(n, 1) / (0.5 * annihilation.ENERGY)
+    kinds = (count(211), count(321), count(130, 310), count(2212), count(3122), count(313, 323))
+    return np.stack([n, *kinds, shapes["thrust"], shapes["c_parameter"], x_p], axis=-1)
+
+
+def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
+    """Move means from Monash to other values by weights, run Pythia there, and return the table of shifts."""
+    known = [parameter(name) for name in names]
+    tunes = [Tune.of({p.name: float(f"{p.default + STEP * p.scale:.6g}")}) for p in known]
+    vectors = [model.at(each).vector for each in tunes]
+    rng, pairs = np.random.default_rng(11), annihilation.quark_pairs(num, 11)
+    seen, ratios, drawing, weighing = [], [], 0.0, 0.0
+    for start in range(0, num, BATCH):
+        some = pairs[np.arange(start, min(start + BATCH, num))]
+        clock = time.process_time()
+        tokens = model.draw_pair_tokens(some, rng)
+        particles = decay(particles_of_pairs(tokens, some), rng, tau0_max=annihilation.TAU0_MAX)
+        drawing += time.process_time() - clock
+        seen.append(observables(particles))
+        clock = time.process_time()
+        together = np.arange(2 * len(some)).reshape(2, -1).T.ravel()
+        density = EventDensity.of_tokens(model, tokens[together], pairs=True)
+        nominal = density(model.at(None).vector)
+        ratios.append(np.stack([np.exp(density(vector) - nominal) for vector in vectors], axis=-1))
+        weighing += time.process_time() - clock
+    values, w = np.concatenate(seen), np.concatenate(ratios)
+    own = {name: k for k, name in enumerate(names) if name in OWN}
+    lines = [f"{name} frag:{OWN[name]}={tunes[k][name]!r}" for name, k in own.items()]
+    clock = time.process_time()
+    sets, by_pythia = annihilation.weighted_events(
+        MORE * num, 100, tune=[f"VariationFrag:List = {{{', '.join(lines)}}}"]
+    )
+    print(
+        f"Pythia with {len(own)} weights: {1e3 * (time.process_time() - clock) / MORE / num:.2f} ms an event",
+        flush=True,
+    )
+    base = observables(sets)
+    monash_seconds = pythia_observables(num, 101, Tune())[1] / num
+    rows, worst, of_pythia = [], [], []
+    for k, (name, each) in enumerate(zip(names, tunes, strict=True)):
+        run, seconds = pythia_observables(MORE * num, 200 + k, each)
+        # the same events at both ends: the error is that of the difference
+        shift, spread = moved(values, w[:, k])
+        wanted = run.mean(axis=0) - base.mean(axis=0)
+        error = np.hypot(run.std(axis=0), base.std(axis=0)) / np.sqrt(len(run))
+        pulls = (shift - wanted) / np.hypot(spread, error)
+        worst.append(pulls)
+        theirs = "none"
+        if name in own:
+            ratio = by_pythia[name.lower()]
+            other, of_other = moved(base, ratio)
+            apart = (other - wanted) / np.hypot(of_other, error)
+            of_pythia.append(apart)
+            theirs = f"{effective_share(ratio):.0%}, {int((np.abs(apart) < 2).sum())} of {len(apart)}"
+        share = effective_share(w[:, k])
+        mean, of_mean = w[:, k].mean(), w[:, k].std() / np.sqrt(num)
+        largest = int(np.argmax(np.abs(wanted) / error))
+        rows.append(
+            [
+                str(each),
+                f"{share:.0%}",
+                f"{mean:.3f} ± {of_mean:.3f}",
+                f"{OBSERVABLES[largest]}: {shift[largest]:+.4f} ± {spread[largest]:.4f}",
+                f"{wanted[largest]:+.4f} ± {error[largest]:.4f}",
+                f"{int((np.abs(pulls) < 2).sum())} of {len(pulls)}",
+                theirs,
+                f"{MORE * weighing / (1 + len(tunes)) / seconds:.2f}",
+            ]
+        )
+        print(" | ".join(rows[-1]), flush=True)
+    text = table(
+        [
+            "tune",
+            "effective sample",
+            "mean weight",
+            "largest shift, by weights",
+            "by Pythia run there",
+            "observables within 2 sigma",
+            "Pythia's own weights: sample, within 2 sigma",
+            "cost / run",
+        ],
+        rows,
+    )
+    every, apart = np.array(worst), np.array(of_pythia)
+    sizes = [float(np.sqrt(np.mean(pulls**2))) if pulls.size else 0.0 for pulls in (every, apart)]
+    costs = [1e3 * seconds for seconds in (weighing / (1 + len(tunes)) / num, drawing / num, monash_seconds)]
+    return (
+        f"{text}\n{num:,} events of the model, {MORE * num:,} of each run of Pythia. Root mean square of "
+        f"{every.size} pulls: {sizes[0]:.2f}; of {apart.size} of Pythia's own weights: {sizes[1]:.2f}. "
+        f"On one core a density costs {costs[0]:.2f} ms an event, an event of the model {costs[1]:.2f} ms, one of "
+        f"Pythia {costs[2]:.2f} ms with the reading of its record.\n"
+    )
+
+
+def moved(values: Floats, ratio: Floats) -> tuple[Floats, Floats]:
+    """Return by how much weights (N,) shift the means of observables (N, O), and the errors of that."""
+    own, centred = ratio / ratio.mean(), values - values.mean(axis=0)
+    product = (own - 1)[:, None] * centred
+    return product.mean(axis=0), product.std(axis=0) / np.sqrt(len(values))
+
+
+def pythia_observables(num: int, seed: int, tune: Tune) -> tuple[Floats, float]:
+    """Return the observables (N, 10) of events that Pythia makes at a tune, and its processor time in s."""
+    clock = time.process_time()
+    sets = annihilation.events(num, seed, tune=tune.settings)
+    seconds = time.process_time() - clock
+    return observables(sets), seconds
+
+
+def lep(model: PrimaryTree, folder: Path, num: int, names: Sequence[str]) -> str:
+    """Fit measured tables, run Pythia at Monash and at the result, and return both tables."""
+    files = [folder / f"{name}.yoda" for name in SOURCES.values()]
+    wanted = [f"{SOURCES[source]}/{key}" for key, source in LEP.items()]
+    known = read_tables(*files)
+    wanted = [name for name in wanted if name in known]
+    description = {
+        "parameters": {name: parameter(name).default for name in names},
+        "tables": {"files": [str(path) for path in files], "observables": wanted, "num": num, "max_points": 8},
+    }
+    found = fastsim.tune(description, model=model, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    print(found, flush=True)
+    tune = Tune.of(dict(zip(names, found.values.tolist(), strict=True)))
+    tables = {name: known[name] for name in wanted}
+    chi2 = []
+    for seed, each in ((300, Tune()), (301, tune)):
+        sets = annihilation.events(num, seed, tune=each.settings)
+        chi2.append([agreement.chi2 for agreement in chi2_tables(sets, tables)])
+    rows = [
+        [
+            c.name,
+            c.what,
+            str(len(c.data)),
+            f"{c.chi2(after=False):.0f}",
+            f"{c.chi2(after=True):.0f}",
+            f"{a:.0f}",
+            f"{b:.0f}",
+        ]
+        for c, a, b in zip(found.comparisons, *chi2, strict=True)
+    ]
+    sums = [found.chi2["before"], found.chi2["after"], *(sum(values) for values in chi2)]
+    rows.append(["all", "", f"{found.chi2['bins']:.0f}", *(f"{value:.0f}" for value in sums)])
+    fitted = [
+        [p.name, f"{p.start:.4g}", f"{v:.4g} ± {e:.1g}"]
+        for p, v, e in zip(found.parameters, found.values, found.errors, strict=True)
+    ]
+    header = ["table", "quantity", "bins", "model, Monash", "model, fitted", "Pythia, Monash", "Pythia, fitted"]
+    flags = "".join(f"Flag: {flag}.\n" for flag in found.flags)
+    return (
+        f"{table(['parameter', 'Monash', 'fitted'], fitted)}\n{table(header, rows)}\n{flags}"
+        f"{num:,} events of each; {found.iterations} points, {found.seconds:.0f} s of processor time.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("closure", "weights", "lep"))
+    parser.add_argument("--model", default="hadron-tree-tunes", help="name or card of a model of tunes")
+    parser.add_argument("--num", type=int, default=4000, help="events of a sample")
+    parser.add_argument("--points", type=int, default=6, help="hidden points of the closure")
+    parser.add_argument("--tables", type=Path, help=f"folder of {ALEPH}.yoda, {DELPHI}.yoda, {PDG}.yoda")
+    parser.add_argument(
+        "--parameters", nargs="*", help="names; by default those that LEP determines, or all for weights"
+    )
+    parser.add_argument("--write", action="store_true", help="fill the table into docs/tunes.md")
+    options = parser.parse_args()
+    model = checked_model(fastsim.load_model(options.model))
+    if options.what == "closure":
+        text = closure(model, options.points, options.num)
+    elif options.what == "weights":
+        text = weights(model, options.num, options.parameters or model.tune_parameters)
+    else:
+        if options.tables is None:
+            parser.error("lep needs --tables")
+        text = lep(model, options.tables, options.num, options.parameters or LEP_PARAMETERS)
+    text = f"Model: {model.name}, version {model.card.version if model.card else 'of no card'}.\n\n{text}"
+    print(text)
+    if options.write:
+        fill(DOCUMENT, f"tunes-{options.what}", text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FastsimError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,106 @@
+"""The density of whole events at any tune: sets of a gun, singlets, hemispheres that reconstruction has moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastsim
+from fastsim.errors import FastsimError, InvalidEvent
+from fastsim.event import HardEvents, Partons
+from fastsim.sources.hadrons import PartonPairs
+from generators.hadrons.event_density import EventDensity, checked_model
+from generators.hadrons.likelihood import tokens_of_pairs, with_carriers
+from generators.hadrons.source import particles_of_pairs
+from generators.hadrons.step import DRAWN, Hadronize
+from generators.hadrons.tree.density import TreeDensity
+from generators.hadrons.tree.model import PrimaryTree
+from tests.helpers.tunes import tilted
+
+ZERO, OTHER = np.zeros(2), np.array([0.2, -0.15])
+
+
+@pytest.fixture(scope="module")
+def model() -> PrimaryTree:
+    return tilted(["aLund", "alphaS"], size=0.08)
+
+
+def shot(model: PrimaryTree, num: int, seed: int) -> HardEvents:
+    """Sets of a gun as events."""
+    rng = np.random.default_rng(seed)
+    ids, pt = rng.choice([2, -5, 21], num), rng.uniform(20, 60, num)
+    partons = Partons.from_pt_eta_phi(ids, pt, np.zeros(num), rng.uniform(-3, 3, num))
+    return HardEvents.of_partons(partons, model.sample(partons, rng=seed))
+
+
+def test_sets_of_a_gun_have_the_likelihood_of_the_model(model: PrimaryTree) -> None:
+    events = shot(model, 30, 1)
+    assert events.particles is not None
+    density = EventDensity.of(model, events)
+    partons = Partons(events.pdg_id, events.p4)
+    for vector, tune in ((ZERO, "Monash"), (OTHER, model.at("aLund=0.76 alphaS=0.135"))):
+        source = model if tune == "Monash" else tune
+        assert isinstance(source, PrimaryTree)
+        expected = source.log_likelihood(partons, events.particles)
+        np.testing.assert_allclose(density(source.vector), expected, atol=2e-3)
+        assert source.vector == pytest.approx(vector)
+    # what is unlikely at one tune may be left out
+    few = density.likely(ZERO)
+    np.testing.assert_allclose(few(ZERO), density(ZERO), atol=0.02)
+    np.testing.assert_allclose(few(OTHER) - few(ZERO), density(OTHER) - density(ZERO), atol=0.02)
+    np.testing.assert_allclose(density.block(10, 20)(OTHER), density(OTHER)[10:20], atol=1e-4)
+    value, score = density.gradient(ZERO)
+    np.testing.assert_allclose(value, density(ZERO), atol=1e-3)
+    step = np.array([0.02, 0.0])
+    change = (density(step) - density(-step)) / 0.04  # there are kinks within the step
+    np.testing.assert_allclose(score[:, 0], change, atol=0.1 * np.abs(score[:, 0]).max())
+
+
+def test_singlets_know_their_carriers_or_sum_over_them(model: PrimaryTree) -> None:
+    num = 20
+    ids = np.resize([[2, -2], [5, -5], [21, 21]], (num, 2))
+    pairs = PartonPairs(ids, np.full(num, 91.2))
+    tokens = model.draw_pair_tokens(pairs, np.random.default_rng(3))
+    tokens = tokens[np.arange(2 * num).reshape(2, -1).T.ravel()]
+    known = EventDensity.of_tokens(model, tokens, pairs=True)(OTHER)
+    found, whole = tokens_of_pairs(pairs, particles_of_pairs(tokens[np.r_[0 : 2 * num : 2, 1 : 2 * num : 2]], pairs))
+    assert whole.all()
+    copies, source = with_carriers(found)
+    summed = TreeDensity(model, copies, pairs=True, source=source)(OTHER)
+    # a token that is drawn beyond its hemisphere is taken for one of the other
+    inside = np.bincount(tokens.index[tokens.p4[:, 3] <= 0], minlength=2 * num).reshape(-1, 2).sum(axis=1) == 0
+    assert inside.sum() > 0.8 * num and (known <= summed + 5e-3)[inside].all()
+    gluons = np.flatnonzero(inside & (ids[:, 0] == 21))  # which nothing carries
+    np.testing.assert_allclose(known[gluons], summed[gluons], atol=5e-3)
+    # the sum over all pairs of carriers, one after the other
+    one = slice(0, 2)
+    mine, at = with_carriers(found[one])
+    first, second = np.flatnonzero(at == 0), np.flatnonzero(at == 1)
+    every = mine[np.array([[i, j] for i in first for j in second]).ravel()]
+    values = TreeDensity(model, every, pairs=True)(OTHER)
+    assert summed[0] == pytest.approx(np.logaddexp.reduce(values), abs=5e-3)
+
+
+def test_hemispheres_are_moved_back_and_weights_have_mean_one(model: PrimaryTree, examples: Path) -> None:
+    partons = fastsim.read(examples / "pp_dijet.lhe.gz", num_events=60)
+    assert isinstance(partons, HardEvents)
+    events = Hadronize(model, fastsim.load_model("pythia")).step(partons, rng=np.random.default_rng(5))
+    assert DRAWN in events.hard_columns
+    density = EventDensity.of(model, events)
+    assert not density.void.any() and (density.elsewhere <= 2).all()
+    near = np.array([0.03, 0.0])
+    ratio = np.exp(density(near) - density(ZERO))
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
+    bare = replace(events, hard_columns={k: v for k, v in events.hard_columns.items() if k != DRAWN})
+    with pytest.raises(InvalidEvent, match="needs the column 'drawn_p4'"):
+        EventDensity.of(model, bare)
+
+
+def test_only_models_of_tunes_have_other_tunes() -> None:
+    with pytest.raises(FastsimError, match="hadron-tree-tunes has"):
+        checked_model(fastsim.load_model("hadron-tree-small"))
+    with pytest.raises(FastsimError, match="'pythia' has no density"):
+        checked_model(fastsim.load_model("pythia"))
