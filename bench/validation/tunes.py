@@ -108,7 +108,7 @@ def slopes(num: int) -> Iterator[str]:
     both = Partons.from_pt_eta_phi(np.repeat(flavour, 2), np.repeat(pt, 2), direction, direction)
     blocks = -(-num // 256)
     for number, parameter in enumerate(PARAMETERS):
-        values = []
+        values: list[tuple[Floats, Floats]] = []
         for end in (parameter.low, parameter.high):
             tune = Tune.of({parameter.name: end})
             tokens = token_sample(flavour, pt, seed=1000 + len(values) + 2 * number, settings=[tune.settings] * blocks)
