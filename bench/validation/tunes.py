@@ -19,6 +19,7 @@ import numpy as np
 import fastsim
 from bench.validation.hadron_document import fill
 from fastsim.event import Floats, ParticleSet, Partons
+from fastsim.sources.cards import Figure, add_figures
 from generators.hadrons.gun import token_sample
 from generators.hadrons.tokens import CONTENT, species_index, to_particles
 from generators.hadrons.tunes import PARAMETERS, Tune, design
@@ -50,8 +51,8 @@ def ratio(real: ParticleSet, generated: ParticleSet) -> tuple[float, float]:
     return 100 * (b.mean() / a.mean() - 1), 100 * error / a.mean()
 
 
-def hidden(points: int, num: int) -> Iterator[str]:
-    """Yield the rows of the tunes."""
+def hidden(points: int, num: int, figures: dict[str, Figure]) -> Iterator[str]:
+    """Yield the rows of the tunes, and put the mean AUC of the hidden ones into ``figures``."""
     model, default, gun = fastsim.load_model(MODEL), fastsim.load_model(DEFAULT), PythiaGun()
     yield f"| tune | AUC of {MODEL} | of {DEFAULT} | of Pythia (null) | hadrons of {MODEL}, % | of {DEFAULT}, % |"
     yield "|---|---|---|---|---|---|"
@@ -77,6 +78,7 @@ def hidden(points: int, num: int) -> Iterator[str]:
     means, errors = table.mean(0), table.std(0) / len(table) ** 0.5
     digits = (3, 3, 3, 2, 2)
     cells = [f"{m:.{d}f} ± {e:.{d}f}" for m, e, d in zip(means, errors, digits, strict=True)]
+    figures["auc/tunes"] = Figure(*(float(x) for x in (means[0], errors[0], means[2], errors[2])))
     yield "| mean of the hidden tunes | " + " | ".join(cells) + " |"
 
 
@@ -106,7 +108,7 @@ def slopes(num: int) -> Iterator[str]:
     both = Partons.from_pt_eta_phi(np.repeat(flavour, 2), np.repeat(pt, 2), direction, direction)
     blocks = -(-num // 256)
     for number, parameter in enumerate(PARAMETERS):
-        values = []
+        values: list[tuple[Floats, Floats]] = []
         for end in (parameter.low, parameter.high):
             tune = Tune.of({parameter.name: end})
             tokens = token_sample(flavour, pt, seed=1000 + len(values) + 2 * number, settings=[tune.settings] * blocks)
@@ -128,17 +130,20 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=8, help="tunes")
     parser.add_argument("--num", type=int, default=3000, help="hemispheres of each sample at a tune")
     parser.add_argument("--pairs", type=int, default=6000, help="pairs of each sample at an end of a range")
-    parser.add_argument("--write", action="store_true", help="into docs/tunes.md")
+    parser.add_argument("--write", action="store_true", help="into docs/tunes.md and the card")
     options = parser.parse_args()
     text = ""
-    for rows in (hidden(options.points, options.num), slopes(options.pairs)):
+    figures: dict[str, Figure] = {}
+    for rows in (hidden(options.points, options.num, figures), slopes(options.pairs)):
         for row in rows:
             print(row, flush=True)
             text += row + "\n"
         text += "\n"
         print(flush=True)
     if options.write:
-        fill(Path(__file__).parents[2] / "docs" / "tunes.md", "tunes", "\n" + text)
+        root = Path(__file__).parents[2]
+        fill(root / "docs" / "tunes.md", "tunes", "\n" + text)
+        add_figures(root / "data" / "models" / f"{MODEL}.json", figures)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def load(config: RecordConfig, folder: Path, model: PrimaryTree | None, where: o
     copies = np.floor(expected + rng.random(len(expected))).astype(np.int64)
     pairs = np.repeat(np.arange(len(copies)), copies)
     rows = np.stack([2 * pairs, 2 * pairs + 1], -1).ravel()
-    return with_drawn_carriers(tokens, model, rng)[rows]
+    return with_drawn_carriers(tokens, model, rng).batch(rows)
 
 
 def with_drawn_carriers(tokens: TokenSample, model: PrimaryTree | None, rng: np.random.Generator) -> TokenSample:

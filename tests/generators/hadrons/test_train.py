@@ -131,6 +131,7 @@ def test_data_of_other_settings_of_pythia(tmp_path: Path) -> None:
     (tmp_path / "own.cmnd").write_text("! a comment\nStringZ:aLund = 0.5  ! another\n\nStringPT:sigma = 0.3\n")
     section = {"seed": 1, "num_events": 60, "shard_events": 60, "cmnd": "own.cmnd", "settings": ["StringZ:bLund = 1.1"]}
     (config,) = read_configs(section, tmp_path / "a.json")
+    assert isinstance(config, DataConfig)
     assert config.settings == ("StringZ:aLund = 0.5", "StringPT:sigma = 0.3", "StringZ:bLund = 1.1")
     sample = shard(config, 0)
     monash = shard(replace(config, settings=()), 0)

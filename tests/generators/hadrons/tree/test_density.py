@@ -9,7 +9,8 @@ import torch
 import fastsim
 from fastsim.errors import FastsimError, InvalidValue
 from generators.hadrons.gun import token_sample
-from generators.hadrons.latent import Latent, least_masses, side_of, total_features
+from generators.hadrons.counts import least_masses
+from generators.hadrons.latent import Latent, side_of, total_features
 from generators.hadrons.likelihood import with_carriers
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.hadrons.tree.density import TreeDensity
