@@ -8,8 +8,8 @@ import torch
 
 import fastsim
 from fastsim.errors import FastsimError, InvalidValue
-from generators.hadrons.gun import token_sample
 from generators.hadrons.counts import least_masses
+from generators.hadrons.gun import token_sample
 from generators.hadrons.latent import Latent, side_of, total_features
 from generators.hadrons.likelihood import with_carriers
 from generators.hadrons.tokens import TokenSample, parton_energy
