@@ -20,9 +20,12 @@ import fastsim
 from bench.validation.hadron_document import fill
 from fastsim.event import Floats, ParticleSet, Partons
 from fastsim.sources.cards import Figure, add_figures
-from generators.hadrons.gun import token_sample
+from generators.hadrons.data import DataConfig, shard
+from generators.hadrons.gun import BLOCK, token_sample
 from generators.hadrons.tokens import CONTENT, species_index, to_particles
-from generators.hadrons.tunes import PARAMETERS, Tune, design
+from generators.hadrons.tree.density import TreeDensity
+from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tunes import NAMES, PARAMETERS, Tune, design
 from generators.reference.pythia import PythiaGun
 from metrics import jet_sample
 from metrics.registry import METRICS
@@ -82,6 +85,22 @@ def hidden(points: int, num: int, figures: dict[str, Figure]) -> Iterator[str]:
     yield "| mean of the hidden tunes | " + " | ".join(cells) + " |"
 
 
+def gains(num: int) -> Iterator[str]:
+    """Yield what the likelihood of hemispheres gains by the model, and by its knowing their tunes."""
+    config = DataConfig(seed=SEED, num_events=num, shard_events=num, tunes=NAMES, pt_min=10.0, pt_max=LOW * 10)
+    sample = shard(config, 0)
+    sample = sample[np.flatnonzero(sample.counts > 1)]
+    model, default = fastsim.load_model(MODEL), fastsim.load_model(DEFAULT)
+    assert isinstance(model, PrimaryTree) and isinstance(default, PrimaryTree)
+    density = TreeDensity(model, sample)
+    own, monash, base = density(sample.tune), density(np.zeros(len(NAMES))), default.log_prob(sample)
+    words = [f"{x.mean():.3f} ± {x.std() / len(x) ** 0.5:.3f}" for x in (own - base, own - monash)]
+    yield (
+        f"Mean log-likelihood of {len(sample):,} hemispheres of all flavours, 10 to 200 GeV, at {-(-num // BLOCK)} hidden "
+        f"tunes: above {DEFAULT} by {words[0]}, above {MODEL} at Monash by {words[1]}."
+    )
+
+
 def means(sets: ParticleSet, given: Partons) -> tuple[Floats, Floats]:
     """Compute :data:`MEANS` and their errors from primary hadrons of partons."""
     content, index = CONTENT[species_index(sets.pdg_id)], sets.index
@@ -106,7 +125,7 @@ def slopes(num: int) -> Iterator[str]:
     pt = np.full(num, MASS / 2)
     direction = np.zeros(2 * num)
     both = Partons.from_pt_eta_phi(np.repeat(flavour, 2), np.repeat(pt, 2), direction, direction)
-    blocks = -(-num // 256)
+    blocks = -(-num // BLOCK)
     for number, parameter in enumerate(PARAMETERS):
         values: list[tuple[Floats, Floats]] = []
         for end in (parameter.low, parameter.high):
@@ -134,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     text = ""
     figures: dict[str, Figure] = {}
-    for rows in (hidden(options.points, options.num, figures), slopes(options.pairs)):
+    for rows in (hidden(options.points, options.num, figures), slopes(options.pairs), gains(12 * BLOCK)):
         for row in rows:
             print(row, flush=True)
             text += row + "\n"
