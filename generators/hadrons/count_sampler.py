@@ -6,30 +6,103 @@ and write what that changes into the inputs of the next.
 
 from __future__ import annotations
 
+from math import exp, log1p, sqrt
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear, pad, silu
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.counts import CORRECTION, LAST_BARYON, LAST_PION, LAST_STRANGE, ORDER, CountModel
+from generators.hadrons.counts import (
+    CORRECTION,
+    LAST_BARYON,
+    LAST_PION,
+    LAST_STRANGE,
+    LEAST_SPREAD,
+    ORDER,
+    SIZE_OFFSET,
+    CountModel,
+)
 from generators.hadrons.tokens import CONTENT, NUM_CONTENT, NUM_GROUPS, SPECIES, TYPE_SPECIES
-from generators.nn.compiled import compiled, compiled_sums
-from generators.nn.padding import padded_number
+from generators.nn.compiled import compiled, compiled_sums, compiled_sums_inside
+from generators.nn.padding import padded
 from generators.nn.sampling import exponentials, pick_logits
 
 Bits = NDArray[np.uint16]
 _CONTENT = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT), np.int64)])
 """Quantum numbers of the species and, last, of no hadron."""
+_LANES = 16
+"""Inputs of products come in multiples of this many."""
+_IMPOSSIBLE = -1e9
 _MOST_MISSING = 1024
 """Missing quantum numbers beyond this many enter the networks as this many."""
+_REACH = 10.0
+"""Numbers of tokens whose density falls short of the largest by exp(-10^2 / 2 + 12), or more, are never drawn."""
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
 _A11, _A13 = np.float32(2.00018790482477e-13), np.float32(-2.76076847742355e-16)
 _B0, _B2, _B4 = np.float32(4.89352518554385e-03), np.float32(2.26843463243900e-03), np.float32(1.18534705686654e-04)
 _B6, _TANH_IS_ONE = np.float32(1.19825839466702e-06), np.float32(7.9)
 """Coefficients of tanh as a rational function (Eigen's ``generic_fast_tanh_float``), accurate to a few roundings."""
+
+
+@compiled_sums_inside
+def _bounded(x: float, bound: float) -> float:
+    """Return bound tanh(x / bound)."""
+    x = min(max(x / np.float32(bound), -_TANH_IS_ONE), _TANH_IS_ONE)
+    y = x * x
+    above = x * (_A1 + y * (_A3 + y * (_A5 + y * (_A7 + y * (_A9 + y * (_A11 + y * _A13))))))
+    below = _B0 + y * (_B2 + y * (_B4 + y * _B6))
+    return np.float32(bound) * (above / below)  # type: ignore[no-any-return]
+
+
+@compiled_sums_inside
+def _inverted(w: NDArray[np.float32], num: int, u: float) -> int:
+    """Return the index, among the first ``num``, that the cumulative sum of weights has at the share ``u`` of all."""
+    total = 0.0
+    for c in range(num):
+        total += w[c]
+    remaining, chosen = u * total, 0
+    while chosen < num - 1 and remaining >= w[chosen]:
+        remaining -= w[chosen]
+        chosen += 1
+    return chosen
+
+
+@compiled_sums
+def _draw_sizes(
+    out: NDArray[np.float32],
+    bound: float,
+    offset: float,
+    spread: float,
+    u: Floats,
+    logits: NDArray[np.float32],
+    bits: NDArray[np.int32],
+    power: NDArray[np.float32],
+    rest: NDArray[np.float32],
+    w: NDArray[np.float32],
+    size: Ints,
+) -> None:
+    """Draw numbers of tokens ``size`` (K,) from Gaussians in sqrt(n), times corrections; see :func:`_draw_counts`.
+
+    ``out`` (K, 2 + most) are the mean beyond ``offset``, what sets the width beyond ``spread``, and corrections.
+    """
+    most = out.shape[1] - 2
+    for k in range(len(size)):
+        mean, raw = offset + out[k, 0], out[k, 1]
+        width = spread + max(raw, 0.0) + log1p(exp(-abs(raw)))
+        nearest = max(1.0 - mean, mean - sqrt(most), 0.0)
+        reach = sqrt(nearest * nearest + (_REACH * width) ** 2)
+        first = min(max(int(max(mean - reach, 0.0) ** 2), 1), most)
+        last = max(min(int(max(mean + reach, 0.0) ** 2) + 1, most), first)
+        num = last - first + 1
+        for c in range(num):
+            shape = np.float32((sqrt(first + c) - mean) / width)
+            logits[c] = _bounded(out[k, 1 + first + c], bound) - np.float32(0.5) * shape * shape
+        exponentials(logits, num, bits, power, rest, w)
+        size[k] = first + _inverted(w, num, u[k])
 
 
 @compiled_sums
@@ -51,26 +124,16 @@ def _draw_counts(
     ``out`` (K, limit + 2) are log-odds and then corrections before they are bounded, ``factorials`` the logarithms of
     n!; ``u`` (K,) is uniform on [0, 1). The rest is working memory of one set.
     """
-    limit, scale = out.shape[1] - 2, np.float32(bound)
+    limit = out.shape[1] - 2
     for k in range(len(left)):
         n = left[k]
         num = min(n, limit) + 1
         odds = out[k, 0]
         for c in range(num):
-            x = min(max(out[k, 1 + c] / scale, -_TANH_IS_ONE), _TANH_IS_ONE)
-            y = x * x
-            above = x * (_A1 + y * (_A3 + y * (_A5 + y * (_A7 + y * (_A9 + y * (_A11 + y * _A13))))))
-            below = _B0 + y * (_B2 + y * (_B4 + y * _B6))
-            logits[c] = np.float32(c) * odds - factorials[c] - factorials[n - c] + scale * (above / below)
+            shape = np.float32(c) * odds - factorials[c] - factorials[n - c]
+            logits[c] = shape + _bounded(out[k, 1 + c], bound)
         exponentials(logits, num, bits, power, rest, w)
-        total = 0.0
-        for c in range(num):
-            total += w[c]
-        remaining, chosen = u[k] * total, 0
-        while chosen < num - 1 and remaining >= w[chosen]:
-            remaining -= w[chosen]
-            chosen += 1
-        number[k] = chosen
+        number[k] = _inverted(w, num, u[k])
 
 
 @compiled
@@ -155,6 +218,7 @@ class CountSampler:
             # of_counts[t]: what log(1 + count) and the count of each type add, side by side
             of_counts = (model.first[:, known:] * model.mask).unflatten(1, (2, num_types)).transpose(1, 2).flatten(1, 2)
             first = torch.cat([model.first[:, :known], of_counts], 1).transpose(1, 2)
+            first = pad(first, (0, -first.shape[2] % _LANES))  # odd products are slow
             self._first = first.bfloat16().contiguous(), model.first_bias.bfloat16()
             self._second = model.second.transpose(1, 2).bfloat16().contiguous(), model.second_bias.bfloat16()
             self._last = {
@@ -183,17 +247,24 @@ class CountSampler:
             Counts (N, S), carriers (N,), S for none, and which sets have the quantum numbers that they must have.
         """
         model, num = self._model, len(condition)
+        wide = padded(np.arange(num))
+        condition, size = condition[wide], np.empty(len(wide), np.int64)
+        power = np.empty(self._largest + 1, np.float32)
+        work = np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            size = 1 + pick_logits(model._size_logits(condition).numpy(), rng.random(num))
+            out = model.size(condition).float().numpy()
+            _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(len(wide)), *work, size)
             first = torch.cat([condition, model._columns(torch.from_numpy(size))], -1)
-            carrier = pick_logits(model._carrier_logits(first).clamp(min=-1e9).numpy(), rng.random(num))
+            logits = model._carrier_logits(first).clamp(min=_IMPOSSIBLE).numpy()
+            carrier = pick_logits(logits, rng.random(len(wide)))
             shared = model._shared(condition, torch.from_numpy(size), torch.from_numpy(carrier))
+        size, carrier = size[:num], carrier[:num]
         counts = np.zeros((num, len(SPECIES) + 1), np.int64)
         left, need, good = size.copy(), np.zeros((num, NUM_CONTENT), np.int64), np.ones(num, dtype=bool)
         if missing is not None:
             need[:] = missing
-        inputs = torch.zeros(padded_number(num), self._first[0].shape[2], dtype=torch.bfloat16)
-        inputs[:num, : self._start] = shared.bfloat16()
+        inputs = torch.zeros(len(wide), self._first[0].shape[2], dtype=torch.bfloat16)
+        inputs[:, : self._start] = shared
         codes = inputs.view(torch.uint16).numpy()
         has = carrier < len(SPECIES)
         counts[np.arange(num), carrier] = has
@@ -203,8 +274,6 @@ class CountSampler:
         state = left, need, counts, codes
         self._take(has.astype(np.int64), 0, -1, state)
         number = np.empty(num, np.int64)
-        power = np.empty(self._largest + 2, np.float32)
-        work = np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
         for kind in ORDER[:-1]:
             wanted = None if missing is None else _forced(kind, need)
             if wanted is None:
@@ -236,8 +305,9 @@ class CountSampler:
     ) -> None:
         """Draw the species of the tokens of a group; ``counts`` and ``need`` are changed in place."""
         rows = np.repeat(np.arange(len(number)), number)
+        wide = padded(rows)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self._model._composition_logits(first[rows], torch.from_numpy(need[rows]), group)
-        species = pick_logits(logits.numpy(), rng.random(len(rows)))
+            logits = self._model._composition_logits(first[wide], torch.from_numpy(need[wide]), group)
+        species = pick_logits(logits[: len(rows)].numpy(), rng.random(len(rows)))
         np.add.at(counts, (rows, species), 1)
         np.subtract.at(need, rows, CONTENT[species])

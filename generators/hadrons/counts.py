@@ -61,7 +61,9 @@ _SIZE_SCALE, _COUNT_SCALE, _CONTENT_SCALE = 32, 16, 4
 """Counts enter the networks as log(1 + n) and as n over these."""
 CORRECTION = 6.0
 """Largest correction of the logarithm of a known shape."""
-_LEAST_SPREAD = 0.15
+SIZE_OFFSET = 3.0
+"""Mean of sqrt(n) of a network whose output is zero."""
+LEAST_SPREAD = 0.15
 """Least width of the Gaussian in sqrt(n): a set can be of one size for certain."""
 _MAX_REDRAWS = 200
 NUM_SIDE = 1 + NUM_CONTENT + 3
@@ -183,12 +185,12 @@ class CountModel(nn.Module):
         """Encode missing quantum numbers as inputs of the same shape."""
         return need / _CONTENT_SCALE
 
-    def _size_logits(self, condition: Tensor) -> Tensor:
-        """Compute log-probabilities (N, max_size) of 1, 2, ... tokens, up to a constant of each row."""
+    def _size_log_probs(self, condition: Tensor) -> Tensor:
+        """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens."""
         out = self.size(condition).float()
         root = torch.arange(1.0, out.shape[1] - 1).sqrt()
-        shape = (root - 3.0 - out[:, :1]) / (_LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
-        return _bounded(out[:, 2:]) - 0.5 * shape**2
+        shape = (root - SIZE_OFFSET - out[:, :1]) / (LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
+        return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
     def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
         """Compute log p(counts, carrier | condition), (N,), of counts of at least one token each.
@@ -211,7 +213,7 @@ class CountModel(nn.Module):
         running = torch.cumsum(content[:, order], 1) - content[:, order]
         need = (missing[:, None] - running)[:, _PLACE].transpose(0, 1)  # (T, N, 8)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
-            sizes = torch.log_softmax(self._size_logits(condition), -1)
+            sizes = self._size_log_probs(condition)
             total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
             first = torch.cat([condition, self._columns(size)], -1)
             total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
