@@ -13,7 +13,7 @@ from fastsim.event import Floats, Ints
 from generators.decays.table import STABLE, decay_table
 
 _SETTINGS = ("Print:quiet = on", "ProcessLevel:all = off", "ParticleDecays:limitTau0 = on")
-_BLOCK = 512
+_BLOCK = 2048
 """Particles in one event record."""
 _MAX_TRIES = 20
 _MAX_SEED = 900_000_000
@@ -101,8 +101,6 @@ def _attempt(
     pythia: Any, pdg_id: Ints, mass: Floats, tau0_max: float, rng: np.random.Generator
 ) -> tuple[Products, NDArray[np.bool_]]:
     """Decay particles at rest once; return the chains of those that went well, and which these are, (N,)."""
-    import awkward
-
     num = len(pdg_id)
     pythia.rndm.init(int(rng.integers(1, _MAX_SEED)))
     lifetimes = rng.standard_exponential(num)
@@ -123,12 +121,23 @@ def _attempt(
         second, good_second = _attempt(pythia, pdg_id[half:], mass[half:], tau0_max, rng)
         parts = [first, second._replace(source=second.source + half)]
         return _joined(parts), np.concatenate([good_first, good_second])
-    record = events[0].prt
-    columns = {name: awkward.to_numpy(record[name]).astype(np.int64)[1:] for name in ("id", "status", "mother1")}
-    p4 = np.stack([awkward.to_numpy(record.p[x])[1:] for x in ("e", "px", "py", "pz")], axis=1)
-    place = awkward.fill_none(record.vProd, {"px": 0.0, "py": 0.0, "pz": 0.0, "e": 0.0})
-    vertex = np.stack([awkward.to_numpy(place[x])[1:] for x in ("e", "px", "py", "pz")], axis=1)
-    return _read(num, columns["id"], columns["status"], columns["mother1"] - 1, p4, vertex, tau0_max)
+    return _read(num, *_columns(events), tau0_max)
+
+
+def _columns(events: Any) -> tuple[Ints, Ints, Ints, Floats, Floats]:
+    """Return PDG ids, status codes, mothers, momenta and vertices of the particles of a batch of one event.
+
+    The buffers of the arrays are read as they are: operations on records of options take milliseconds.
+    """
+    records = events.layout.content("prt").content
+    ids, status, mother = (records.content(name).data[1:].astype(np.int64) for name in ("id", "status", "mother1"))
+    momenta, places = records.content("p"), records.content("vProd")
+    p4 = np.stack([momenta.content(x).data[1:] for x in ("e", "px", "py", "pz")], axis=1)
+    known = np.stack([places.content.content(x).data for x in ("e", "px", "py", "pz")], axis=1)
+    row = places.index.data[1:]
+    vertex = np.zeros_like(p4)
+    vertex[row >= 0] = known[row[row >= 0]]
+    return ids, status, mother - 1, p4, vertex
 
 
 def _read(

@@ -14,6 +14,8 @@ exact, and the distribution that of the model given the total.
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,15 +33,14 @@ from generators.hadrons.tokens import (
     SPECIES,
     TYPE,
     TYPE_CONTENT,
-    TYPE_SPECIES,
     TYPES,
     may_hold,
 )
-from generators.nn.sampling import pick
+from generators.nn.derived import Derived
 
 _PIONS = tuple(TYPES.index(name) for name in ("211", "-211", "111"))
-_LAST_PION, _PI0 = TYPES.index("-211"), TYPES.index("111")
-_LAST_STRANGE, _LAST_BARYON = TYPES.index("-321"), TYPES.index("-2212")
+LAST_PION, _PI0 = TYPES.index("-211"), TYPES.index("111")
+LAST_STRANGE, LAST_BARYON = TYPES.index("-321"), TYPES.index("-2212")
 
 
 def _order() -> list[int]:
@@ -58,9 +59,11 @@ ORDER = [*range(1, 1 + NUM_GROUPS), *_order()]
 _PLACE = np.argsort([0, *ORDER])  # the carrier is known to all
 _SIZE_SCALE, _COUNT_SCALE, _CONTENT_SCALE = 32, 16, 4
 """Counts enter the networks as log(1 + n) and as n over these."""
-_CORRECTION = 6.0
+CORRECTION = 6.0
 """Largest correction of the logarithm of a known shape."""
-_LEAST_SPREAD = 0.15
+SIZE_OFFSET = 3.0
+"""Mean of sqrt(n) of a network whose output is zero."""
+LEAST_SPREAD = 0.15
 """Least width of the Gaussian in sqrt(n): a set can be of one size for certain."""
 _MAX_REDRAWS = 200
 NUM_SIDE = 1 + NUM_CONTENT + 3
@@ -76,20 +79,9 @@ def may_carry() -> NDArray[np.bool_]:
     return allowed
 
 
-def _forced(kind: int, missing: Tensor) -> Tensor | None:
-    """Return the counts (N,) of a type that missing quantum numbers (N, 8) leave no choice about; None for others."""
-    if kind == _LAST_BARYON:
-        return -torch.div(missing[:, :5].sum(-1), 3, rounding_mode="floor")
-    if kind == _LAST_STRANGE:
-        return missing[:, 2]
-    if kind == _LAST_PION:
-        return missing[:, 0]
-    return None
-
-
 def _bounded(x: Tensor) -> Tensor:
-    """Return corrections whose size is at most :data:`_CORRECTION`, which are x where x is small."""
-    return _CORRECTION * torch.tanh(x / _CORRECTION)
+    """Return corrections whose size is at most :data:`CORRECTION`, which are x where x is small."""
+    return CORRECTION * torch.tanh(x / CORRECTION)
 
 
 def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
@@ -129,7 +121,10 @@ class CountModel(nn.Module):
     group: Tensor
 
     def __init__(self, num_condition: int, *, width: int, max_size: int, max_pions: int, max_others: int) -> None:
+        from generators.hadrons.count_sampler import CountSampler  # which knows this model
+
         super().__init__()
+        self._sampler = Derived(CountSampler)
         num_types, num_species = len(TYPES), len(SPECIES)
         num_first = num_condition + 2
 
@@ -167,6 +162,11 @@ class CountModel(nn.Module):
         group = torch.from_numpy(TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None])
         self.register_buffer("group", group, persistent=False)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as every module does; from then on samples use the weights as they are."""
+        self._sampler.forget()
+        return super().train(mode)
+
     @staticmethod
     def _columns(n: Tensor) -> Tensor:
         """Encode numbers of tokens (...) as inputs (..., 2)."""
@@ -175,11 +175,21 @@ class CountModel(nn.Module):
     def _shared(self, condition: Tensor, size: Tensor, carrier: Tensor) -> Tensor:
         return torch.cat([condition, self._columns(size), self.carrier_code(carrier)], -1)
 
+    @staticmethod
+    def _count_columns(c: Tensor) -> Tensor:
+        """Encode counts of a type (...) as inputs (..., 2)."""
+        return torch.stack([torch.log1p(c.float()), c.float() / _COUNT_SCALE], -1)
+
+    @staticmethod
+    def _need_columns(need: Tensor) -> Tensor:
+        """Encode missing quantum numbers as inputs of the same shape."""
+        return need / _CONTENT_SCALE
+
     def _size_log_probs(self, condition: Tensor) -> Tensor:
         """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens."""
         out = self.size(condition).float()
         root = torch.arange(1.0, out.shape[1] - 1).sqrt()
-        shape = (root - 3.0 - out[:, :1]) / (_LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
+        shape = (root - SIZE_OFFSET - out[:, :1]) / (LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
     def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
@@ -206,14 +216,13 @@ class CountModel(nn.Module):
             sizes = self._size_log_probs(condition)
             total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
             first = torch.cat([condition, self._columns(size)], -1)
-            total = total + self._carrier_log_probs(first)[rows, carrier]
-            c = types.float()
-            encoded = torch.cat([torch.log1p(c), c / _COUNT_SCALE], -1)
+            total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
+            encoded = self._count_columns(types).transpose(1, 2).flatten(1)
             # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
-            own = torch.cat([self._columns(left), need / _CONTENT_SCALE], -1).transpose(1, 2)
+            own = torch.cat([self._columns(left), self._need_columns(need)], -1).transpose(1, 2)
             x = self._hidden(self._shared(condition, size, carrier), own, encoded)
             free = torch.ones(num_types, len(counts), dtype=torch.bool)
-            free[[_LAST_BARYON, _LAST_STRANGE, _LAST_PION]] = ~forced
+            free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
             for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
                 out = torch.bmm(weight.transpose(1, 2), x[chosen]).float() + bias[..., None]
                 number = types[:, chosen].clamp(max=limit).T
@@ -224,7 +233,8 @@ class CountModel(nn.Module):
                 some = torch.nonzero(types[:, 1 + group])[:, 0]
                 if len(some):
                     k = self._without_carrier(counts, carrier)[some][:, members].float()
-                    log_probs = self._composition(first[some], need[1 + group, some], group)[:, members]
+                    logits = self._composition_logits(first[some], need[1 + group, some], group)
+                    log_probs = torch.log_softmax(logits, -1)[:, members]
                     choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
                     total = total.index_add(0, some, (k * log_probs).sum(-1) + choose)
         return total
@@ -249,15 +259,15 @@ class CountModel(nn.Module):
         x = torch.bmm(self.second.transpose(1, 2), x)
         return silu(x + self.second_bias[..., None].to(x.dtype))
 
-    def _carrier_log_probs(self, first: Tensor) -> Tensor:
-        """Compute the log-probabilities (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
+    def _carrier_logits(self, first: Tensor) -> Tensor:
+        """Compute the logits (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
         allowed = self.may_carry[first[:, : len(FLAVOURS)].float().argmax(-1)]
-        return torch.log_softmax(self.carrier(first).float().masked_fill(~allowed, -torch.inf), -1)
+        return self.carrier(first).float().masked_fill(~allowed, -torch.inf)
 
-    def _composition(self, first: Tensor, need: Tensor, group: int) -> Tensor:
-        """Compute the log-probabilities (N, S) of the species of a token in a group of rare ones."""
-        logits = self.composition(torch.cat([first, need / _CONTENT_SCALE], -1)).float()
-        return torch.log_softmax(logits.masked_fill(~self.group[group], -1e9), -1)
+    def _composition_logits(self, first: Tensor, need: Tensor, group: int) -> Tensor:
+        """Compute the logits (N, S) of the species of a token in a group of rare ones."""
+        logits = self.composition(torch.cat([first, self._need_columns(need)], -1)).float()
+        return logits.masked_fill(~self.group[group], -1e9)
 
     @staticmethod
     def _without_carrier(counts: Tensor, carrier: Tensor) -> Tensor:
@@ -297,105 +307,22 @@ class CountModel(nn.Module):
         Raises:
             FastsimError: if a set could not be drawn in 200 trials.
         """
-        counts = torch.zeros(len(condition), len(SPECIES), dtype=torch.long)
-        carrier = torch.zeros(len(condition), dtype=torch.long)
-        rows = torch.arange(len(condition))
-        masses = torch.from_numpy(MIN_MASS)
+        sampler = self._sampler.of(self)
+        numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
+        counts = np.zeros((len(condition), len(SPECIES)), np.int64)
+        carrier, rows = np.zeros(len(condition), np.int64), np.arange(len(condition))
         for _ in range(_MAX_REDRAWS):
-            need = None if missing is None else missing[rows]
-            counts[rows], carrier[rows], good = self._trial(condition[rows], rng, need)
+            need = None if missing is None else missing.numpy()[rows]
+            counts[rows], carrier[rows], good = sampler.trial(condition[rows], numbers, need)
             if max_mass is not None:
-                good &= (counts[rows].double() @ masses) < max_mass[rows]
+                good &= least_masses(counts[rows]) < max_mass.numpy()[rows]
             rows = rows[~good]
             if len(rows) == 0:
-                return counts, carrier
+                return torch.from_numpy(counts), torch.from_numpy(carrier)
         raise FastsimError(
             f"{len(rows)} of {len(condition)} sets of hadrons could not be drawn with the quantum numbers and the mass "
             "that they must have: the system is too light for its flavours"
         )
-
-    def _trial(
-        self, condition: Tensor, rng: torch.Generator, missing: Tensor | None
-    ) -> tuple[Tensor, Tensor, NDArray[np.bool_] | Tensor]:
-        """Draw all sets once; return counts, carriers, and which sets have the quantum numbers that they must have."""
-
-        def draw(logits: Tensor) -> Tensor:
-            u = torch.rand(len(logits), generator=rng, dtype=torch.float64)
-            return torch.from_numpy(pick(torch.softmax(logits.float(), -1).numpy(), u.numpy())[0])
-
-        num = len(condition)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            size = 1 + draw(self._size_log_probs(condition))
-            first = torch.cat([condition, self._columns(size)], -1)
-            carrier = draw(self._carrier_log_probs(first))
-            shared = self._shared(condition, size, carrier)
-        counts = torch.zeros(num, len(SPECIES) + 1, dtype=torch.long)
-        counts[torch.arange(num), carrier] = 1
-        counts[:, -1] = 0
-        left = size - (carrier < len(SPECIES)).long()
-        table = torch.cat([torch.from_numpy(CONTENT), torch.zeros(1, NUM_CONTENT, dtype=torch.long)])
-        need = -table[carrier] if missing is None else missing - table[carrier]
-        good = left >= 0
-        left = left.clamp(min=0)
-        num_types = len(TYPES)
-        inputs = torch.zeros(num, self.first.shape[1], dtype=torch.bfloat16)
-        start = self._num_shared
-        inputs[:, :start] = shared.bfloat16()
-        encoded = self._num_known
-        one = (carrier < len(SPECIES)).float()
-        inputs[:, encoded], inputs[:, encoded + num_types] = (
-            torch.log1p(one).bfloat16(),
-            (one / _COUNT_SCALE).bfloat16(),
-        )
-        outputs = {
-            int(s): (weight[k].bfloat16(), bias[k])
-            for (_, rows), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True)
-            for k, s in enumerate(rows)
-        }
-        firsts = torch.cat([self.first[:, :encoded], self.first[:, encoded:] * self.mask], 1).bfloat16()
-        seconds = self.second.bfloat16()
-        inputs[:, start : start + 2] = self._columns(left).bfloat16()
-        inputs[:, start + 2 : encoded] = (need / _CONTENT_SCALE).bfloat16()
-        for kind in ORDER[:-1]:
-            number = None if missing is None else _forced(kind, need)
-            if number is None:
-                x = silu(inputs @ firsts[kind] + self.first_bias[kind].bfloat16())
-                x = silu(x @ seconds[kind] + self.second_bias[kind].bfloat16())
-                weight, bias = outputs[kind]
-                number = draw(_count_log_probs((x @ weight).float() + bias, left, -1))
-            else:
-                good = good & (number >= 0) & (number <= left)
-                number = number.clamp(min=0).minimum(left)
-            some = torch.nonzero(number)[:, 0]
-            if len(some) == 0:
-                continue
-            if kind <= NUM_GROUPS:
-                self._fill_group(kind - 1, first, need, number, counts, draw)
-            else:
-                counts[some, int(TYPE_SPECIES[kind])] += number[some]
-                need = need - number[:, None] * table[int(TYPE_SPECIES[kind])]
-            left = left - number
-            inputs[:, start : start + 2] = self._columns(left).bfloat16()
-            inputs[:, start + 2 : encoded] = (need / _CONTENT_SCALE).bfloat16()
-            inputs[some, encoded + kind] = torch.log1p(number[some].float()).bfloat16()
-            inputs[some, encoded + num_types + kind] = (number[some] / _COUNT_SCALE).bfloat16()
-        counts[:, int(TYPE_SPECIES[_PI0])] += left
-        if missing is not None:
-            good = good & (need == 0).all(-1)
-        return counts[:, :-1], carrier, good
-
-    def _fill_group(
-        self, group: int, first: Tensor, need: Tensor, number: Tensor, counts: Tensor, draw: object
-    ) -> None:
-        """Draw the species of the tokens of a group, and add them to ``counts``; ``need`` is changed in place."""
-        assert callable(draw)
-        table = torch.from_numpy(CONTENT)
-        some = torch.nonzero(number)[:, 0]
-        rows = torch.repeat_interleave(some, number[some])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            species = draw(self._composition(first[rows], need[rows], group))
-        counts.index_put_((rows, species), torch.ones(len(rows), dtype=torch.long), accumulate=True)
-        need.index_add_(0, rows, -table[species])
 
 
 def least_masses(counts: Ints) -> NDArray[np.float64]:

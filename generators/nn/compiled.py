@@ -29,6 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 _kernels: list[Any] = []
+_SUMS = {"reassoc", "nnan", "ninf", "nsz", "contract"}
 
 
 def compiled(function: F) -> F:
@@ -48,7 +49,12 @@ def compiled_inside(function: F) -> F:
 
 def compiled_sums(function: F) -> F:
     """Compile a function of finite numbers whose sums may be taken in any order: they run in parallel lanes."""
-    return _kernel(function, fastmath={"reassoc", "nnan", "ninf", "nsz", "contract"})
+    return _kernel(function, fastmath=_SUMS)
+
+
+def compiled_sums_inside(function: F) -> F:
+    """Compile as :func:`compiled_sums` does a function that other kernels call and Python does not."""
+    return _kernel(function, no_cpython_wrapper=True, fastmath=_SUMS)
 
 
 def cache_folders() -> list[str]:

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+from generators.nn.derived import Derived
+from generators.nn.flow_sampler import FlowSampler
+
+
+def _sampler(transform: Any, num_features: int) -> FlowSampler:
+    return FlowSampler(transform._transforms, num_features)
+
 
 _TAIL = 6.0
 """Beyond this many standard deviations the splines are the identity."""
@@ -69,8 +77,14 @@ class SplineFlow(nn.Module):
             )
         self.num_features = num_features
         self.transform = CompositeTransform(layers)
+        self._sampler = Derived(_sampler)
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("std", torch.ones(num_features))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as every module does; from then on samples use the weights as they are."""
+        self._sampler.forget()
+        return super().train(mode)
 
     def set_scales(self, x: Tensor) -> None:
         """Set the standardisation from training features (N, D)."""
@@ -89,25 +103,11 @@ class SplineFlow(nn.Module):
 
     @torch.no_grad()
     def sample(self, context: Tensor, rng: torch.Generator | None) -> Tensor:
-        """Draw features (N, D) in float64, one row for each context (N, C).
-
-        Splines are inverted in float64: in float32 their discriminant can round below zero, an AssertionError in
-        nflows. Its own inverse evaluates all D splines D times; here each is evaluated once, when its turn comes.
-        """
-        x = torch.randn(len(context), self.num_features, generator=rng, dtype=torch.float64)
-        for layer in reversed(self.transform._transforms):
-            x = self._inverse(layer, x, context) if hasattr(layer, "autoregressive_net") else layer.inverse(x)[0]
-        result: Tensor = x * self.std.double() + self.mean.double()
+        """Draw features (N, D) in float64, one row for each context (N, C)."""
+        noise = torch.randn(len(context), self.num_features, generator=rng, dtype=torch.float64)
+        x = self._sampler.of(self.transform, self.num_features).invert(noise.numpy(), context)
+        result: Tensor = torch.from_numpy(x) * self.std.double() + self.mean.double()
         return result
-
-    def _inverse(self, layer: Any, y: Tensor, context: Tensor) -> Tensor:
-        """Invert one autoregressive transform of y (N, D), feature by feature."""
-        x = torch.zeros_like(y)
-        for column in range(self.num_features):
-            params = layer.autoregressive_net(x.float(), context).double()
-            own = params.unflatten(-1, (self.num_features, -1))[:, column].contiguous()
-            x[:, column : column + 1], _ = layer._elementwise_inverse(y[:, column : column + 1], own)
-        return x
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.nn.compiled import compiled, compiled_inside, compiled_sums
+from generators.nn.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 
 _GROUP = 8
 """Bins whose weights are summed first: the search goes through sums of eight, then through eight weights."""
@@ -22,7 +22,6 @@ _C3, _C4, _C5 = np.float32(0.009618129107628477), np.float32(0.00133335581464284
 def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Ints, Floats]:
     """Draw a bin for each row from the softmax of its logits, and a value uniform in that bin.
 
-    Exponentials are computed as 2^whole, written into the bits of a float32, times a polynomial for 2^rest.
     Probabilities below exp(-80) of the largest count as that.
 
     Args:
@@ -42,6 +41,32 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
     return index, value
 
 
+@compiled_sums_inside
+def exponentials(
+    logits: NDArray[np.float32],
+    num: int,
+    bits: NDArray[np.int32],
+    power: NDArray[np.float32],
+    rest: NDArray[np.float32],
+    w: NDArray[np.float32],
+) -> None:
+    """Fill ``w`` with exp(x - largest x) of the first ``num`` logits x, 2^whole 2^rest, at least exp(-80).
+
+    ``bits``, the same memory as ``power``, and ``rest`` are working memory, ``num`` long at least.
+    """
+    top = logits[0]
+    for b in range(num):
+        top = max(top, logits[b])
+    for b in range(num):
+        t = max(logits[b] - top, _LEAST_LOGIT) * _LOG2E + _BIAS
+        whole = np.int32(t + _HALF)
+        bits[b] = whole << 23
+        rest[b] = t - np.float32(whole)
+    for b in range(num):
+        f = rest[b]
+        w[b] = power[b] + power[b] * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
+
+
 @compiled_sums
 def _pick_bin(
     logits: NDArray[np.float32],
@@ -58,17 +83,7 @@ def _pick_bin(
     """Fill ``index`` and ``value`` (K,) for :func:`pick_bin`; the others are its working memory for one row."""
     num, groups = logits.shape[1], len(sums)
     for k in range(len(u)):
-        top = logits[k, 0]
-        for b in range(num):
-            top = max(top, logits[k, b])
-        for b in range(num):
-            t = max(logits[k, b] - top, _LEAST_LOGIT) * _LOG2E + _BIAS
-            whole = np.int32(t + _HALF)
-            bits[b] = whole << 23
-            rest[b] = t - np.float32(whole)
-        for b in range(num):
-            f = rest[b]
-            w[b] = power[b] + power[b] * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
+        exponentials(logits[k], num, bits, power, rest, w)
         total = 0.0
         for g in range(groups):
             part = np.float32(0)
@@ -86,6 +101,11 @@ def _pick_bin(
             chosen += 1
         index[k] = chosen
         value[k] = edges[chosen] + (edges[chosen + 1] - edges[chosen]) * min(left / w[chosen], 1.0)
+
+
+def pick_logits(logits: NDArray[np.float32], u: Floats) -> Ints:
+    """Draw an index for each row from the softmax of its logits (K, B), with u uniform on [0, 1), (K,)."""
+    return pick_bin(logits, u, np.arange(logits.shape[1] + 1.0))[0]
 
 
 def pick(weights: NDArray[np.float32], u: Floats) -> tuple[Ints, Floats]:

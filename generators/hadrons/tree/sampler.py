@@ -19,10 +19,10 @@ from torch.nn.functional import linear
 
 from fastsim.event import Floats, Ints
 from generators.hadrons.tree.network import NUM_VARIABLES, Plain, SplittingNet
-from generators.hadrons.tree.sharing import share
-from generators.nn.compiled import compiled
+from generators.hadrons.tree.sharing import NUM_NUMBERS, share
+from generators.nn.compiled import compiled, compiled_sums
 from generators.nn.padding import padded, padded_number
-from generators.nn.sampling import pick_bin
+from generators.nn.sampling import pick_bin, pick_logits
 
 Array = NDArray[np.float32]
 Bits = NDArray[np.uint16] | NDArray[np.uint32]
@@ -105,6 +105,43 @@ def _pick_kind(
     return num_composite
 
 
+@compiled_sums
+def _of_component(
+    hidden: Array,
+    component: Ints,
+    counts: NDArray[np.uint8],
+    weight: Array,
+    bias: Array,
+    balance_weight: Array,
+    balance_bias: Array,
+    logits: Array,
+    balance: Array,
+) -> None:
+    """Compute what one component of the mixture of contents says of a node: the types that it has, and balances.
+
+    Args:
+        hidden: hidden states, (K, width) or more rows.
+        component: of each node, (K,).
+        counts: tokens of the nodes, (K, S).
+        weight, bias: of the base log-odds, (C, S, width) and (C, S).
+        balance_weight, balance_bias: of the balances, (C, 6, width) and (C, 6).
+        logits: (K, 1, S) to fill where a node has tokens; balance: (K, 1, 6) to fill.
+    """
+    for k in range(len(component)):
+        c = component[k]
+        for s in range(counts.shape[1]):
+            if counts[k, s] > 0:
+                total = np.float32(0)
+                for i in range(hidden.shape[1]):
+                    total += hidden[k, i] * weight[c, s, i]
+                logits[k, 0, s] = total + bias[c, s]
+        for j in range(balance.shape[2]):
+            total = np.float32(0)
+            for i in range(hidden.shape[1]):
+                total += hidden[k, i] * balance_weight[c, j, i]
+            balance[k, 0, j] = total + balance_bias[c, j]
+
+
 Layer = Callable[[Tensor], Tensor]
 
 
@@ -178,7 +215,14 @@ class SplittingSampler:
         )
         self._heads = weights[order].flatten(0, 1), biases[order].flatten()
         self._encode = _layer(nn.Sequential(own.embed, own.trunk))
-        self._kind, self._mixture, self._balance = _layer(own.kind), _layer(own.mixture), _layer(own.balance)
+        self._kind = _layer(own.kind)
+        # the weights of the mixture's components are drawn from first; of the rest, what is drawn is computed
+        weight, bias = (
+            x.unflatten(0, (net.num_components, 1 + net.num_species)) for x in (own.mixture.weight, own.mixture.bias)
+        )
+        self._weights = partial(linear, weight=weight[:, 0].contiguous(), bias=bias[:, 0].contiguous())
+        balance = (x.unflatten(0, (net.num_components, -1)) for x in (own.balance.weight, own.balance.bias))
+        self._components = tuple(x.float().contiguous().numpy() for x in (weight[:, 1:], bias[:, 1:], *balance))
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
         self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
         if own.pair is not None:
@@ -204,10 +248,14 @@ class SplittingSampler:
         both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
         if len(both):
             own = hidden[padded(both)]
-            out = self._mixture(own)[: len(both)].float().view(len(both), self._net.num_components, -1)
-            balance = self._balance(own)[: len(both)].float().view(len(both), self._net.num_components, -1).numpy()
-            components, of_types = torch.softmax(out[..., 0], -1).numpy(), out[..., 1:].numpy()
-            part = share(components, of_types, balance, counts[both], context[both, self._net.carrier], rng)
+            weights = self._weights(own).float().numpy()
+            components = pick_logits(weights[: len(both)], rng.random(len(both)))
+            inner, shared = own.float().numpy(), counts[both]
+            of_types = np.empty((len(both), 1, shared.shape[1]), np.float32)
+            balance = np.empty((len(both), 1, 2 * NUM_NUMBERS), np.float32)
+            _of_component(inner, components, shared, *self._components, of_types, balance)
+            one = np.ones((len(both), 1), np.float32)
+            part = share(one, of_types, balance, shared, context[both, self._net.carrier], rng)
             size, rest = part.sum(-1), counts[both] - part
             # a single token is A, on whichever side it was drawn
             part = np.where((rest.sum(-1) == 1)[:, None], rest, part)
