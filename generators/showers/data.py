@@ -151,8 +151,8 @@ class FileSet:
             same = len(one.r_edges) == len(two.r_edges) and np.allclose(one.r_edges, two.r_edges, rtol=_ROUNDING)
             if not same or one.num_alpha != two.num_alpha:
                 raise FastsimError(
-                    f"{self.place}: layer {number} has {_text(one)}, but in detector {detector.name} {_text(two)}: give "
-                    "the detector that these showers are in"
+                    f"{self.place}: layer {number} has {_text(one)}, but in detector {detector.name} {_text(two)}: "
+                    "give the detector that these showers are in"
                 )
 
     def _read(self, path: Path, detector: Detector) -> TrainingShowers:

@@ -234,13 +234,17 @@ def _train_stage(config_path: Path, run: Path, cache: Path, stage: str, threads:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The model of a config before its training, and what it is trained with; see :func:`fit_stage`."""
+    """The model of a config before its training, and what it is trained with; see :func:`fit_stage`.
+
+    ``initial`` says which model the training starts from: name, version and checksum.
+    """
 
     model: CascadeModel
     showers: TrainingShowers
     settings: CascadeTraining
     seed: int
     kept: Kept | None
+    initial: dict[str, str] | None
 
 
 def _prepare(config_path: Path, cache: Path) -> _Prepared:
@@ -274,7 +278,8 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     except (TypeError, ValueError) as error:
         raise FastsimError(f"{config_path}: cascade.network: {error}") from error
     kept = None if initial is None else initialise(model.cascade, initial.cascade, f"{config_path}: init")
-    return _Prepared(model, showers, settings, seed, kept)
+    facts = None if initial is None else {"name": initial.name, **initial.provenance}
+    return _Prepared(model, showers, settings, seed, kept, facts)
 
 
 def _detector(name: Any, config_path: Path) -> Detector:
@@ -322,8 +327,11 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     stages = [stage for stage in reversed(model.cascade.stages) if stage in prepared.settings.stages]
     workers = max(1, min(available_cpus(), len(stages)))
     job = partial(_train_stage, config_path, run, cache, threads=available_cpus() // workers)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        results = dict(zip(stages, pool.map(job, stages), strict=True))
+    if workers == 1:
+        results = {stage: job(stage) for stage in stages}
+    else:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            results = dict(zip(stages, pool.map(job, stages), strict=True))
     for stage, (_, weights) in results.items():
         model.cascade.module(stage).load_state_dict(torch.load(weights, weights_only=True))
     config = read_config(config_path)
@@ -334,6 +342,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "command": f"fastsim train {config_path.name}",
             "config": config,
             "showers": len(prepared.showers),
+            **({} if prepared.initial is None else {"init": prepared.initial}),
             "stages": {
                 stage: {
                     "steps": results[stage][0].step,
