@@ -23,6 +23,7 @@ from generators.showers.cascade.latent import (
     CORE,
     DEPTH,
     FIRST_VECTOR,
+    GROWTH,
     LENGTH,
     MIN_LENGTH,
     NUM_VECTORS,
@@ -32,11 +33,21 @@ from generators.showers.cascade.latent import (
     VISIBLE,
 )
 
-_SHARED = ("depth", "length", "start", "log_radius", "core")
+_SHARED = ("depth", "length", "start", "log_radius", "core", "growth")
 LAYER_CONDITIONS = (*_SHARED, "mean_depth_left", "depth_spread_left", "distance_to_start")
 """Features of the split of a layer. Factors bring all features to the same order of magnitude."""
-RING_CONDITIONS = (*_SHARED, "radius_left", "core_left", "radius_gone", "core_gone", "share_left", "layer_share")
-"""Features of the split of a ring; "gone" is the energy of the layers in front."""
+RING_CONDITIONS = (
+    *_SHARED,
+    "radius_left",
+    "core_left",
+    "radius_gone",
+    "core_gone",
+    "share_left",
+    "layer_share",
+    "depth_left",
+    "radius_depth_left",
+)
+"""Features of the split of a ring: "gone" is the energy of the layers in front; the last is weighted with radii."""
 SECTOR_CONDITIONS = (
     *(f"{name}_{part}" for name in VECTORS for part in ("whole", "left", "gone")),
     "share_left",
@@ -62,6 +73,7 @@ def _shared(z: Numbers, n: int, num_layers: int, out: Numbers, k: int, place: in
     out[k, place + 2] = 4 * z[n, STARTED] / num_layers
     out[k, place + 3] = 4 * log(max(z[n, RADIUS], 1e-3))
     out[k, place + 4] = 8 * z[n, CORE]
+    out[k, place + 5] = 4 * z[n, GROWTH] * z[n, LENGTH] / max(z[n, RADIUS], 1e-3)
     return place + _NUM_SHARED
 
 
@@ -98,25 +110,32 @@ def layer_conditions(
 
 @compiled
 def sum_rings(rings: Numbers, layer: int, radii: Floats, gone: Floats) -> None:
-    """Fill what the layers in front of a layer hold, (N, L, 3): energy, energy times radius, energy of the first ring.
+    """Fill what the layers in front of a layer hold, (N, L, 5).
+
+    They are the energy, times the radius, in the first ring, times the depth, times depth and radius.
 
     Args:
         rings: energies of the rings in MeV, known in front of ``layer``, (N, L, R).
         layer: number of the layer.
         radii: of the rings in mm, (L, R).
-        gone: the sums, filled in front of ``layer``, (N, L, 3).
+        gone: the sums, filled in front of ``layer``, (N, L, 5).
     """
     if layer == 0:
         gone[:, 0] = 0.0
         return
     for n in range(len(rings)):
-        for c in range(3):
+        for c in range(5):
             gone[n, layer, c] = gone[n, layer - 1, c]
+        energy, moment = 0.0, 0.0
         for r in range(rings.shape[2]):
             e = rings[n, layer - 1, r]
-            gone[n, layer, 0] += e
-            gone[n, layer, 1] += e * radii[layer - 1, r]
+            energy += e
+            moment += e * radii[layer - 1, r]
+        gone[n, layer, 0] += energy
+        gone[n, layer, 1] += moment
         gone[n, layer, 2] += rings[n, layer - 1, 0]
+        gone[n, layer, 3] += energy * (layer - 0.5)
+        gone[n, layer, 4] += moment * (layer - 0.5)
 
 
 @compiled
@@ -141,7 +160,7 @@ def ring_conditions(
         rings: energies in MeV, known in the layer inside ``ring``, (N, L, R).
         rest: energy in MeV from ``ring`` outwards, (N,).
         radii: of the rings in mm, (L, R).
-        gone: the sums of :func:`sum_rings`, (N, L, 3).
+        gone: the sums of :func:`sum_rings`, (N, L, 5).
         z: latents, (N, Z).
         place: column of the first feature to fill.
         out: the features, (K, F).
@@ -169,6 +188,12 @@ def ring_conditions(
         out[k, p + 3] = 8 * (gone[n, layer, 2] / energy - core) if energy > 0 else 0.0
         out[k, p + 4] = left / visible
         out[k, p + 5] = (here / left) ** 0.5
+        depth, length, place_here = z[n, DEPTH], max(z[n, LENGTH], MIN_LENGTH), layer + 0.5
+        out[k, p + 6] = _cut(
+            ((depth * visible - gone[n, layer, 3] - inside * place_here) / left - place_here) / length, 3.0
+        )
+        both = (z[n, GROWTH] * length * length + depth * radius) * visible - gone[n, layer, 4] - moment * place_here
+        out[k, p + 7] = _cut((both / (left * max(mean, 0.1 * radius)) - place_here) / length, 3.0)
 
 
 @compiled

@@ -7,6 +7,7 @@ angle alpha (the middle of the sector); u = (cos alpha, sin alpha), and <x> = su
 * ``depth``, ``length``: mean and standard deviation of l + 1/2, in layers;
 * ``start``: depth at which :data:`START` of the energy has been deposited, in layers;
 * ``radius``: <r> in mm; ``core``: the share of the innermost rings;
+* ``growth``: <(l - <l>) r> / length^2, how the radius grows, in mm a layer;
 * ``side_x``, ``side_y``: <u>; ``centre_x``, ``centre_y``: <r u> in mm;
 * ``side_tilt_x`` ...: <(l - <l>) u> / length^2, a layer; ``tilt_x``, ``tilt_y``: <(l - <l>) r u> / length^2, the slope
   of the axis in mm a layer.
@@ -33,10 +34,10 @@ Latent = NDArray[np.float32]
 
 VECTORS = ("side", "centre", "side_tilt", "tilt")
 """Quantities with a direction across the shower."""
-SCALARS = ("visible", "depth", "length", "start", "radius", "core")
+SCALARS = ("visible", "depth", "length", "start", "radius", "core", "growth")
 COLUMNS = (*SCALARS, *(f"{name}_{axis}" for name in VECTORS for axis in "xy"))
 """Columns of a latent."""
-VISIBLE, DEPTH, LENGTH, STARTED, RADIUS, CORE = range(len(SCALARS))
+VISIBLE, DEPTH, LENGTH, STARTED, RADIUS, CORE, GROWTH = range(len(SCALARS))
 FIRST_VECTOR = len(SCALARS)
 NUM_VECTORS = len(VECTORS)
 
@@ -99,6 +100,7 @@ def _fill(heaps: Deposits, radii: Floats, directions: Floats, z: Latent) -> None
         least = max(length, MIN_LENGTH) ** 2
         for layer in range(num_layers):
             tilt = (layer + 0.5 - depth) / least
+            z[n, GROWTH] += tilt * sums[layer, 1] / total
             for c in range(4):
                 z[n, FIRST_VECTOR + c] += sums[layer, 2 + c] / total
                 z[n, FIRST_VECTOR + 4 + c] += tilt * sums[layer, 2 + c] / total
@@ -147,6 +149,7 @@ class LatentFlow(nn.Module):
             np.log(np.maximum(z64[:, STARTED], _SMALL)),
             np.log(np.maximum(z64[:, RADIUS], _SMALL)),
             _logit(z64[:, CORE]),
+            z64[:, GROWTH],
             np.log(np.maximum(np.abs(side), _SMALL)),
             *(part for vector in vectors for part in (vector.real, vector.imag)),
         ]
@@ -169,8 +172,9 @@ class LatentFlow(nn.Module):
         z[:, STARTED] = np.clip(np.exp(drawn[:, 2]), 0, self.num_layers)
         z[:, RADIUS] = np.exp(drawn[:, 3])
         z[:, CORE] = 1 / (1 + np.exp(-drawn[:, 4]))
-        z[:, FIRST_VECTOR] = np.exp(np.minimum(drawn[:, 5], 0.0))
-        z[:, FIRST_VECTOR + 2 :] = drawn[:, 6:]
+        z[:, GROWTH] = drawn[:, 5]
+        z[:, FIRST_VECTOR] = np.exp(np.minimum(drawn[:, 6], 0.0))
+        z[:, FIRST_VECTOR + 2 :] = drawn[:, 7:]
         return turned_latent(z, rng.uniform(-np.pi, np.pi, len(z)), rng.random(len(z)) < 0.5)
 
 

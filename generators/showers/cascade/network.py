@@ -205,7 +205,7 @@ class Cascade(nn.Module):
         known, memory = compressed(rings), self._memory(rings[..., None])[..., 0]
         layers = compressed(rings.sum(-1))
         rest = np.cumsum(rings[..., ::-1], axis=2, dtype=np.float64)[..., ::-1].astype(np.float32)
-        parts, gone = [], np.zeros((len(rings), self.grid.num_layers, 3))
+        parts, gone = [], np.zeros((len(rings), self.grid.num_layers, 5))
         for layer, num_r in enumerate(self.grid.num_r):
             sum_rings(rings, layer, self.grid.radii, gone)
             for ring in range(num_r - 1):

@@ -124,7 +124,7 @@ class CascadeSampler:
         known, memory, packed = np.zeros_like(rings), np.zeros_like(rings), np.zeros_like(rings)
         of_layers = compressed(layers)
         length, place = self.cascade.net("rings").first.in_features, self.cascade.num_features["rings"]
-        gone = np.zeros((num, grid.num_layers, 3))
+        gone = np.zeros((num, grid.num_layers, 5))
         for layer, num_r in enumerate(grid.num_r):
             if z is not None:
                 sum_rings(rings, layer, grid.radii, gone)

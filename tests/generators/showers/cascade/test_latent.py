@@ -52,7 +52,8 @@ def test_the_latent_is_what_the_sums_of_a_shower_say() -> None:
     tilt = ((0.5 - mean) * front + (2.5 - mean) * back) / variance
     front, back = np.array([(2 - 4) * h, 6 * h]) / 4, np.array([3 * h, 3 * h]) / 4
     slope = ((0.5 - mean) * front + (2.5 - mean) * back) / variance
-    expected = [4.0, mean, np.sqrt(variance), 0.04 / 3, 9 / 4, 3 / 4, *side, *centre, *tilt, *slope]
+    growth = ((0.5 - mean) * 6 / 4 + (2.5 - mean) * 3 / 4) / variance
+    expected = [4.0, mean, np.sqrt(variance), 0.04 / 3, 9 / 4, 3 / 4, growth, *side, *centre, *tilt, *slope]
     np.testing.assert_allclose(list(z.values()), expected, rtol=1e-5, atol=1e-6)
     assert (latent_of(grid, heaps)[1] == 0).all()  # no deposits
 
@@ -142,10 +143,10 @@ def test_a_latent_that_is_given_decides_the_shower(trained: tuple[CascadeModel, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda z: z[:, :3], r"latent of shape \(5, 3\), expected \(5, 14\)"),
-        (lambda z: z[:4], r"expected \(5, 14\): one row a particle of visible, depth"),
-        (lambda z: np.where(np.arange(14) == 4, np.nan, z), "latent 0: radius is nan, must be finite"),
-        (lambda z: np.where(np.arange(14) == 0, 1e6, z), r"latent 0: a visible energy of 1e\+06 MeV, but .* 20000 MeV"),
+        (lambda z: z[:, :3], r"latent of shape \(5, 3\), expected \(5, 15\)"),
+        (lambda z: z[:4], r"expected \(5, 15\): one row a particle of visible, depth"),
+        (lambda z: np.where(np.arange(15) == 4, np.nan, z), "latent 0: radius is nan, must be finite"),
+        (lambda z: np.where(np.arange(15) == 0, 1e6, z), r"latent 0: a visible energy of 1e\+06 MeV, but .* 20000 MeV"),
     ],
 )
 def test_wrong_latents_are_named(trained: tuple[CascadeModel, Floats], change: object, words: str) -> None:
@@ -161,7 +162,7 @@ def test_card_and_weights_hold_the_latent(trained: tuple[CascadeModel, Floats], 
     assert back.latent_columns == COLUMNS and back.geometry == model.geometry and back.detector == "toy-ecal"
     hits = Incidents.perpendicular(11, np.geomspace(6, 45, 20))
     np.testing.assert_allclose(back.latent(hits, rng=1), model.latent(hits, rng=1), rtol=1e-5)
-    assert back.sample(hits[:0], rng=1).shape == (0, 192) and back.latent(hits[:0], rng=1).shape == (0, 14)
+    assert back.sample(hits[:0], rng=1).shape == (0, 192) and back.latent(hits[:0], rng=1).shape == (0, 15)
 
 
 def test_a_model_without_latent_says_so() -> None:
