@@ -44,6 +44,7 @@ class CascadeModel(ShowerSource):
     """
 
     kind = "cascade"
+    geometry: Detector
     load_options: ClassVar[frozenset[str]] = frozenset()
     """Keyword arguments of :meth:`from_card` beside ``device``."""
 

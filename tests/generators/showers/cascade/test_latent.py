@@ -11,11 +11,10 @@ import torch
 from fastsim.detector.detector import Detector, Section
 from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, InvalidValue
-from fastsim.event import Floats
 from fastsim.sources import cards
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.initial import initialise
-from generators.showers.cascade.latent import COLUMNS, latent_of, turned_latent
+from generators.showers.cascade.latent import COLUMNS, Latent, latent_of, turned_latent
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows
@@ -81,7 +80,7 @@ def test_the_flow_does_not_see_the_frame() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[CascadeModel, Floats]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[CascadeModel, Latent]:
     """A cascade that was trained a little on toy showers, and the latents of these."""
     section = Section(8, 2.5, 0.3, 4.65, rings=(1, 2, 6), num_alpha=8)
     detector = Detector("toy-ecal", "G4_Pb", "G4_Si", (section,), "em", ("e-",), 1.0, 100.0)
@@ -105,7 +104,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[CascadeModel, Flo
     return model, model.latent_of(showers.voxels)
 
 
-def test_showers_are_as_their_latents_say(trained: tuple[CascadeModel, Floats]) -> None:
+def test_showers_are_as_their_latents_say(trained: tuple[CascadeModel, Latent]) -> None:
     """Energy exactly; the rest of the latent correlates with that of the shower that was drawn from it."""
     model, _ = trained
     hits = Incidents.perpendicular(11, np.geomspace(6, 45, 300))
@@ -117,14 +116,14 @@ def test_showers_are_as_their_latents_say(trained: tuple[CascadeModel, Floats]) 
         assert np.corrcoef(got[:, column], asked[:, column])[0, 1] > 0.45, name
 
 
-def test_the_side_is_as_wide_as_in_the_showers_learned_from(trained: tuple[CascadeModel, Floats]) -> None:
+def test_the_side_is_as_wide_as_in_the_showers_learned_from(trained: tuple[CascadeModel, Latent]) -> None:
     model, real = trained
     got = model.latent_of(model.sample(Incidents.perpendicular(11, np.geomspace(5, 50, 800)), rng=2))
     size = [np.hypot(z[:, COLUMNS.index("side_x")], z[:, COLUMNS.index("side_y")]) for z in (real, got)]
     assert size[1].mean() == pytest.approx(size[0].mean(), rel=0.15)
 
 
-def test_a_latent_that_is_given_decides_the_shower(trained: tuple[CascadeModel, Floats]) -> None:
+def test_a_latent_that_is_given_decides_the_shower(trained: tuple[CascadeModel, Latent]) -> None:
     model, _ = trained
     hits = Incidents.perpendicular(11, np.full(200, 20.0))
     z = model.latent(hits, rng=3)
@@ -149,14 +148,14 @@ def test_a_latent_that_is_given_decides_the_shower(trained: tuple[CascadeModel, 
         (lambda z: np.where(np.arange(15) == 0, 1e6, z), r"latent 0: a visible energy of 1e\+06 MeV, but .* 20000 MeV"),
     ],
 )
-def test_wrong_latents_are_named(trained: tuple[CascadeModel, Floats], change: object, words: str) -> None:
+def test_wrong_latents_are_named(trained: tuple[CascadeModel, Latent], change: object, words: str) -> None:
     model, _ = trained
     hits = Incidents.perpendicular(11, np.full(5, 20.0))
     with pytest.raises(InvalidValue, match=words):
         model.sample(hits, rng=1, latent=change(model.latent(hits, rng=1)))  # type: ignore[operator]
 
 
-def test_card_and_weights_hold_the_latent(trained: tuple[CascadeModel, Floats], tmp_path: Path) -> None:
+def test_card_and_weights_hold_the_latent(trained: tuple[CascadeModel, Latent], tmp_path: Path) -> None:
     model, _ = trained
     back = CascadeModel.from_card(*cards.load(model.save(tmp_path, version="1", training={})))
     assert back.latent_columns == COLUMNS and back.geometry == model.geometry and back.detector == "toy-ecal"
