@@ -57,7 +57,10 @@ SECTOR_CONDITIONS = (
 """Features of the split of a block of sectors: vectors along the line from half B to half A."""
 _NUM_SHARED = len(_SHARED)
 _MOST = 1.5
-"""Ratios of sums to a rest of little energy are cut there."""
+"""What is left is cut there, in the unit of a feature."""
+_LEAST = 0.1
+"""What is left is relative to the energy that is left, but at least to this share of the whole: a sampler that has missed
+the latent by a little would otherwise see more and more of it the less there is to put it right with."""
 
 
 @compiled_inside
@@ -175,25 +178,25 @@ def ring_conditions(
         visible, radius, core = z[n, VISIBLE], max(z[n, RADIUS], 1e-3), z[n, CORE]
         energy, here = gone[n, layer, 0], rest[n]
         left = max(visible - energy - inside, here)
-        mean = (radius * visible - gone[n, layer, 1] - moment) / left
+        most = max(left, _LEAST * visible)
+        mean = (radius * visible - gone[n, layer, 1] - moment) / most
         # the first ring of this layer belongs to what is left as long as it is not drawn
         missing = core * visible - gone[n, layer, 2]
-        behind = left if ring == 0 else max(left - here, 1e-3 * left)
+        behind = left if ring == 0 else max(left - here, 0.0)
         if ring > 0:
             missing -= rings[n, layer, 0]
         p = _shared(z, n, num_layers, out, k, place)
-        out[k, p] = 2 * min(max(mean / radius - 1, -1.0), 2.0)
-        out[k, p + 1] = 4 * _cut(missing / behind - core, 0.5)
+        out[k, p] = 2 * _cut(mean / radius - left / most, 2.0)
+        out[k, p + 1] = 4 * _cut((missing - core * behind) / max(behind, _LEAST * visible), 0.5)
         out[k, p + 2] = 4 * min(gone[n, layer, 1] / (energy * radius) - 1, 2.0) if energy > 0 else 0.0
         out[k, p + 3] = 8 * (gone[n, layer, 2] / energy - core) if energy > 0 else 0.0
         out[k, p + 4] = left / visible
         out[k, p + 5] = (here / left) ** 0.5
-        depth, length, place_here = z[n, DEPTH], max(z[n, LENGTH], MIN_LENGTH), layer + 0.5
-        out[k, p + 6] = _cut(
-            ((depth * visible - gone[n, layer, 3] - inside * place_here) / left - place_here) / length, 3.0
-        )
-        both = (z[n, GROWTH] * length * length + depth * radius) * visible - gone[n, layer, 4] - moment * place_here
-        out[k, p + 7] = _cut((both / (left * max(mean, 0.1 * radius)) - place_here) / length, 3.0)
+        depth, length, where = z[n, DEPTH], max(z[n, LENGTH], MIN_LENGTH), layer + 0.5
+        first = depth * visible - gone[n, layer, 3] - inside * where
+        both = (z[n, GROWTH] * length * length + depth * radius) * visible - gone[n, layer, 4] - moment * where
+        out[k, p + 6] = _cut((first - left * where) / (most * length), _MOST)
+        out[k, p + 7] = _cut((both - mean * most * where) / (most * length * radius), _MOST)
 
 
 @compiled
@@ -301,6 +304,7 @@ def sector_conditions(
             target[w, 1] = factor * z[n, FIRST_VECTOR + 2 * w + 1]
         visible, before = z[n, VISIBLE], energy[n, layer]
         left = max(visible - before, deposits[n, layer, ring, node])
+        most = max(left, _LEAST * visible)
         p = place
         for w in range(NUM_VECTORS):
             front = gone[n, layer, level, w, 0] * x + gone[n, layer, level, w, 1] * y
@@ -309,8 +313,8 @@ def sector_conditions(
             if level > 0:
                 rest -= own[n, layer, level - 1, w, 0] * x + own[n, layer, level - 1, w, 1] * y
             out[k, p] = 4 * whole
-            out[k, p + 1] = 4 * _cut(rest / left, _MOST)
-            out[k, p + 2] = 4 * _cut(front / before, _MOST) if before > 0 else 0.0
+            out[k, p + 1] = 4 * _cut(rest / most, _MOST)
+            out[k, p + 2] = 4 * _cut(front / max(before, _LEAST * visible), _MOST)
             p += 3
         out[k, p] = left / visible
         out[k, p + 1] = (deposits[n, layer, ring, node] / left) ** 0.5
