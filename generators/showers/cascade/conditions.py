@@ -59,8 +59,8 @@ _NUM_SHARED = len(_SHARED)
 _MOST = 1.5
 """What is left is cut there, in the unit of a feature."""
 _LEAST = 0.1
-"""What is left is relative to the energy that is left, but at least to this share of the whole: a sampler that has missed
-the latent by a little would otherwise see more and more of it the less there is to put it right with."""
+"""What is left is relative to the energy that is left, but at least to this share of the whole: a sampler that missed
+the latent by a little would else see more of it the less energy there is to put it right with."""
 
 
 @compiled_inside
