@@ -256,6 +256,7 @@ def showers(
     theta: float = 0.0,
     phi: float = 0.0,
     geant4_data: PathLike | None = None,
+    latent: bool = False,
     **options: Unpack[RunKeywords],
 ) -> ShowerSummary:
     """Write single calorimeter showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
@@ -273,6 +274,8 @@ def showers(
             :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships for the detector.
         theta, phi: direction in rad; theta = 0 is perpendicular to the layers.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
+        latent: write what the model drew each shower from, too: the data set ``latent``, whose attribute ``columns``
+            names its columns.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`.
 
     Returns:
@@ -290,6 +293,8 @@ def showers(
     low, high = (energy, energy) if isinstance(energy, int | float) else energy
     gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, run.seed)
     if model == registry.GEANT4:
+        if latent:
+            raise FastsimError("Geant4 has no latent: ask a model for it")
         summary: ShowerSummary = registry.run_geant4(gun, output, num=num, options=run, data=geant4_data)
         return summary
     if geant4_data is not None:
@@ -301,7 +306,9 @@ def showers(
             source = load_showers(model)
             stack.enter_context(nullcontext() if source.card is None else one_torch_thread())
         provenance = {f"model_{key}": value for key, value in source.provenance.items()}
-        return run_showers(source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model))
+        return run_showers(
+            source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model), latent=latent
+        )
 
 
 def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:

@@ -15,8 +15,8 @@ import numpy as np
 from fastsim import registry
 from fastsim.blocks.steps import identity, is_own, load_step
 from fastsim.collisions import collision_steps
-from fastsim.detector.detector import load_detector
-from fastsim.detector.towers import SEGMENTS, towers_of
+from fastsim.detector.detector import Detector, load_detector
+from fastsim.detector.towers import towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
@@ -297,7 +297,7 @@ def cell_stages(
     if wanted not in FALLBACKS:
         raise FastsimError(f"shower_fallback={wanted!r}: must be one of {', '.join(FALLBACKS)}")
     with _showers(showers, data, max(1, options.workers), wanted == GEANT4) as (main, other):
-        towers = towers_of(load_detector(main.detector))
+        towers = towers_of(_detector_of(main))
         deposit = registry.deposit_step(main, other, towers)
         blocks = Pipeline([*_record_steps(record), *own.between, deposit, *own.after], given=deposit.requires)
         own_processes = main.owns_processes or (other is not None and other.owns_processes)
@@ -336,16 +336,21 @@ def _showers(
 ) -> Iterator[tuple[ShowerSource, ShowerSource | None]]:
     """Give the source of showers, and Geant4 for particles outside its domain, if that is wanted."""
     source = None if model == GEANT4 else _shower_source(model)
-    name = FINE_DETECTOR if source is None else source.detector if source.detector in SEGMENTS else DETECTOR
     reference: ShowerSource | None = None
     if source is None or with_fallback:
-        reference = registry.geant4_showers(load_detector(name), data=data, workers=workers)
+        detector = load_detector(FINE_DETECTOR) if source is None else _detector_of(source)
+        reference = registry.geant4_showers(detector, data=data, workers=workers)
     with nullcontext() if reference is None else closing(reference):
         if source is None:
             assert reference is not None
             yield reference, None
         else:
             yield source, reference
+
+
+def _detector_of(source: ShowerSource) -> Detector:
+    """Return the detector of a source's showers: its own, or the one that ships under that name."""
+    return source.geometry or load_detector(source.detector)
 
 
 def _shower_source(model: ShowerModelName | ShowerSource | None) -> ShowerSource:

@@ -102,10 +102,13 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
     type=click.Path(path_type=Path),
     help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
 )
+@click.option("--latent", is_flag=True, help="Save what the model drew each shower from, too.")
 @run_options(
     events=False, threads=True, workers="Worker processes instead of threads; of Geant4 where it makes the showers."
 )
-def command(output: str, model: str | None, geant4_data: Path | None, options: dict[str, Any], **gun: Any) -> None:
+def command(
+    output: str, model: str | None, geant4_data: Path | None, latent: bool, options: dict[str, Any], **gun: Any
+) -> None:
     """Make showers of single particles in a calorimeter, from a model or, with --model geant4, from Geant4.
 
     The model is by default the one that ships for the detector; -n says how many. With one seed, shower i has the same
@@ -117,7 +120,7 @@ def command(output: str, model: str | None, geant4_data: Path | None, options: d
       fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 -n 20000 -o g4.h5 --model geant4 --workers 2
       fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 -n 500 -o lib.h5 --model library.h5
     """
-    make(output, gun, model=model, geant4_data=geant4_data, options=options)
+    make(output, gun, model=model, geant4_data=geant4_data, options=options, latent=latent)
 
 
 def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -151,7 +154,13 @@ def _option(name: str) -> str:
 
 
 def make(
-    output: str, gun: Mapping[str, Any], *, model: str | None, geant4_data: Path | None, options: Mapping[str, Any]
+    output: str,
+    gun: Mapping[str, Any],
+    *,
+    model: str | None,
+    geant4_data: Path | None,
+    options: Mapping[str, Any],
+    latent: bool = False,
 ) -> None:
     """Make showers while a bar shows the progress, and print a summary.
 
@@ -161,6 +170,7 @@ def make(
         model: name or path of the model, or "geant4"; None for the model that ships for the detector.
         geant4_data: folder of Geant4's data sets.
         options: the options of the run.
+        latent: whether to save what the model drew each shower from.
     """
     from fastsim import api
     from fastsim.cli.progress import progress
@@ -171,7 +181,9 @@ def make(
     target: dict[str, Any] = {name: gun[name] for name in (*NEEDED, "num")}
     target |= {name: gun[name] or 0.0 for name in ("theta", "phi")}
     with progress("running Geant4" if model == "geant4" else "generating", "showers") as report:
-        summary = api.showers(output, **target, model=model, geant4_data=geant4_data, **options, progress=report)
+        summary = api.showers(
+            output, **target, model=model, geant4_data=geant4_data, latent=latent, **options, progress=report
+        )
     show(summary)
 
 

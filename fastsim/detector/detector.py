@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,20 @@ class Detector:
         """Return the attributes as plain values, as JSON holds them."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Detector:
+        """Make a detector from the values of :meth:`as_dict`.
+
+        Raises:
+            FastsimError: if a key is missing or unknown, or a value is wrong.
+        """
+        tables = values.get("sections", [])
+        if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
+            raise FastsimError("detector: sections are objects in a list")
+        detector = _build(cls, {**values, "sections": tuple(_build(Section, dict(table)) for table in tables)})
+        assert isinstance(detector, Detector)
+        return detector
+
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -292,10 +307,7 @@ def _parse(text: str, name: str, place: str) -> Detector:
         tables = values.pop("section", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise FastsimError("sections are written [[section]]")
-        sections = tuple(_build(Section, table) for table in tables)
-        detector = _build(Detector, {"name": name, **values, "sections": sections})
-        assert isinstance(detector, Detector)
-        return detector
+        return Detector.from_dict({"name": name, **values, "sections": tables})
     except FastsimError as error:
         raise FastsimError(f"{place}: {error}") from error
 

@@ -1,7 +1,8 @@
 """Calorimeter showers in the CaloChallenge layout, in memory and in its HDF5 files.
 
 A file holds ``incident_energies`` (N, 1) and ``showers`` (N, V), both in MeV, voxels in the order of
-:mod:`fastsim.detector.binning`. Deposits are zero or positive: what lies below the readout threshold is 0.
+:mod:`fastsim.detector.binning`. Deposits are zero or positive: what lies below the readout threshold is 0. A file of a
+model may also hold ``latent`` (N, Z), what each shower was drawn from; its attribute ``columns`` names the columns.
 
 References:
     Krause et al. 2024, arXiv:2410.21611 (CaloChallenge 2022).
@@ -32,12 +33,18 @@ ROWS = 100
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Showers:
-    """N showers: ``incident`` energies (N,) and ``voxels`` (N, V) deposits, both in MeV."""
+    """N showers: ``incident`` energies (N,) and ``voxels`` (N, V) deposits, both in MeV.
+
+    ``latent`` (N, Z) is what a model drew them from, where that was kept.
+    """
 
     incident: NDArray[np.float64]
     voxels: NDArray[np.float32]
+    latent: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        if self.latent is not None and (self.latent.ndim != 2 or len(self.latent) != len(self.voxels)):
+            raise FastsimError(f"latent of shape {self.latent.shape} for {len(self.voxels)} showers, expected (N, Z)")
         if self.incident.ndim != 1 or self.voxels.ndim != 2 or len(self.incident) != len(self.voxels):
             raise FastsimError(
                 f"incident energies of shape {self.incident.shape} and voxels of shape {self.voxels.shape}, "
@@ -67,12 +74,17 @@ class Showers:
         if is_number(rows):
             k = row_number(rows, len(self))
             return Row(incident=self.incident[k], voxels=self.voxels[k])
-        return Showers(self.incident[rows], self.voxels[rows])
+        return Showers(self.incident[rows], self.voxels[rows], None if self.latent is None else self.latent[rows])
 
     @classmethod
     def concatenate(cls, batches: Sequence[Showers]) -> Showers:
         """Return the showers of at least one batch as one batch."""
-        return cls(np.concatenate([b.incident for b in batches]), np.concatenate([b.voxels for b in batches]))
+        latents = [b.latent for b in batches if b.latent is not None]
+        return cls(
+            np.concatenate([b.incident for b in batches]),
+            np.concatenate([b.voxels for b in batches]),
+            np.concatenate(latents) if len(latents) == len(batches) else None,
+        )
 
     def chunks(self) -> Iterator[Showers]:
         """Yield the showers in chunks of at most ``CHUNK_VALUES`` voxels, or of one shower where it has more."""
@@ -164,6 +176,11 @@ def read_chunks(
                 raise FastsimError(f"{place}: energies of type {energies.dtype} and {voxels.dtype}, expected numbers")
             if binning is not None:
                 binning.check(voxels.shape[1], place)
+            latents = file.get("latent")
+            if not (isinstance(latents, h5py.Dataset) and latents.ndim == 2 and latents.dtype.kind == "f"):
+                latents = None
+            elif len(latents) != len(voxels):
+                raise FastsimError(f"{place}: {len(latents)} latents for {len(voxels)} showers")
             last = len(voxels) if max_events is None else min(max_events, len(voxels))
             size = chunk_size(voxels.shape[1])
             for start in range(0, last, size):
@@ -172,7 +189,8 @@ def read_chunks(
                 values = np.asarray(voxels[rows], dtype=np.float32)
                 if threshold is not None:
                     values[values < threshold] = 0.0
-                chunk = Showers(incident, values)
+                latent = None if latents is None else np.asarray(latents[rows], dtype=np.float32)
+                chunk = Showers(incident, values, latent)
                 check_showers(chunk, place=place, first=start)
                 yield chunk
     except DAMAGE as error:  # h5py's words for a missing, foreign, damaged or cut-off file
@@ -239,6 +257,7 @@ class Writer(AtomicWriter):
         num_voxels: voxels of each shower.
         binning: where the voxels lie; None for voxels that the challenge's XML cannot describe.
         settings: how the showers were made: an attribute of the file.
+        latent_columns: columns of the latents that the showers have; none if they have none.
         force: replace existing files.
 
     Raises:
@@ -253,6 +272,7 @@ class Writer(AtomicWriter):
         num_voxels: int,
         binning: Binning | None,
         settings: Mapping[str, Any],
+        latent_columns: Sequence[str] = (),
         force: bool = False,
     ) -> None:
         import h5py
@@ -276,6 +296,10 @@ class Writer(AtomicWriter):
                 self._file = h5py.File(self._out, "w")
                 self._incident = self._file.create_dataset("incident_energies", (num, 1), "f8")
                 self._voxels = self._file.create_dataset("showers", (num, num_voxels), "f4", **packing if num else {})
+                self._latent = None
+                if latent_columns:
+                    self._latent = self._file.create_dataset("latent", (num, len(latent_columns)), "f4")
+                    self._latent.attrs["columns"] = list(latent_columns)
         except BaseException:
             for target in (self._target, self._xml):
                 if target is not None:
@@ -288,6 +312,8 @@ class Writer(AtomicWriter):
         with writing(self.path):
             self._incident[rows, 0] = showers.incident
             self._voxels[rows] = showers.voxels
+            if self._latent is not None:
+                self._latent[rows] = showers.latent
             self._out.check()
         self._row = rows.stop
 

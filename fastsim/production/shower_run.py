@@ -87,6 +87,7 @@ def write_run(
     reads: tuple[PathLike, ...] = (),
     num_voxels: int,
     binning: Binning | None,
+    latent_columns: tuple[str, ...] = (),
 ) -> ShowerSummary:
     """Write a run's showers as a CaloChallenge HDF5 file, with the binning (.xml) beside it.
 
@@ -101,6 +102,7 @@ def write_run(
         reads: files that the source is read from.
         num_voxels: length of a shower's vector.
         binning: where the voxels lie; None for voxels that the challenge's XML cannot describe.
+        latent_columns: columns of the latents that the showers have; none if they have none.
 
     Raises:
         FastsimError: if something given is wrong, or the output cannot be written; finished chunks are kept.
@@ -118,6 +120,7 @@ def write_run(
                 num_voxels=num_voxels,
                 binning=binning,
                 settings=in_file,
+                latent_columns=latent_columns,
                 force=run.replaces,
             ) as writer,
             run.contents(chunks(run), summary, events.num) as batches,
@@ -138,7 +141,7 @@ def incidents_of(gun: ShowerGun, chunk: int) -> Incidents:
 
 @dataclass(frozen=True)
 class ShowerTask:
-    """The task of sampling the showers of a chunk: job (number of the chunk, None).
+    """The task of sampling the showers of a chunk, with or without their latents: job (number of the chunk, None).
 
     Raises:
         FastsimError: when called, if the source gives showers that no calorimeter records.
@@ -146,13 +149,18 @@ class ShowerTask:
 
     source: ShowerSource
     gun: ShowerGun
+    with_latent: bool = False
 
     def __call__(self, job: tuple[int, None]) -> Showers:
         chunk = job[0]
         particles = incidents_of(self.gun, chunk)
         rng = chunk_rng(self.gun.seed, chunk).spawn(1)[0]  # the energies are drawn from its parent
-        voxels = np.asarray(self.source.sample(particles, rng=rng), dtype=np.float32)
-        showers = Showers(1e3 * particles.energy, voxels)
+        latent = None
+        if self.with_latent:
+            drawn, latent = self.source.sample_with_latent(particles, rng=rng)
+        else:
+            drawn = self.source.sample(particles, rng=rng)
+        showers = Showers(1e3 * particles.energy, np.asarray(drawn, dtype=np.float32), latent)
         binning = self.source.binning(int(particles.pdg_id[0]))
         check_showers(showers, binning, place=self.source.name, first=chunk * CHUNK)
         return showers
@@ -167,6 +175,7 @@ def run_showers(
     options: RunOptions,
     provenance: Mapping[str, str] | None = None,
     reads: tuple[PathLike, ...] = (),
+    latent: bool = False,
 ) -> ShowerSummary:
     """Write a source's showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
 
@@ -178,6 +187,7 @@ def run_showers(
         options: options of the run; the seed is the gun's.
         provenance: further facts in the file about the source, such as the checksum of its weights.
         reads: files that the source is read from.
+        latent: write the latents that the showers were drawn from too.
 
     Raises:
         OutOfDomain: if the source is not valid for the particles of the gun.
@@ -185,12 +195,14 @@ def run_showers(
     """
     check_name(output)
     check_gun(source, gun)
+    if latent and not source.has_latent:
+        raise FastsimError(f"model {source.name!r} has no latent")
     events = shower_range(num, options, CHUNK)
     binning = source.binning(PARTICLES[gun.particle][0])
 
     def chunks(run: Run) -> ShowerChunks:
         jobs = ((number, None) for number in chunk_numbers(events, CHUNK))
-        with closing(run.runner.run(ShowerTask(source, gun), jobs)) as finished:
+        with closing(run.runner.run(ShowerTask(source, gun, latent), jobs)) as finished:
             for chunk in finished:
                 yield cut_to_range(chunk, events, CHUNK)
 
@@ -200,11 +212,18 @@ def run_showers(
         events,
         ShowerSummary(output=str(output), source=f"{source.name}, {source.detector}, {gun.particle}"),
         chunks,
-        provenance={**gun.as_dict(), **(provenance or {}), "model": source.name, "showers_per_chunk": CHUNK},
+        provenance={
+            **gun.as_dict(),
+            **(provenance or {}),
+            "model": source.name,
+            "showers_per_chunk": CHUNK,
+            **({"latent": True} if latent else {}),
+        },
         versions=versions(),
         reads=reads,
         num_voxels=binning.num_voxels,
         binning=binning,
+        latent_columns=source.latent_columns if latent else (),
     )
 
 
@@ -217,6 +236,11 @@ def check_gun(source: ShowerSource, gun: ShowerGun) -> None:
     domain, pdg_id = source.domain, PARTICLES[gun.particle][0]
     if source.detector != gun.detector.name:
         raise OutOfDomain(f"model {source.name!r} makes showers in {source.detector}, not in {gun.detector.name}")
+    if source.geometry is not None and source.geometry != gun.detector:
+        raise OutOfDomain(
+            f"model {source.name!r} makes showers in another detector of the name {source.detector}: their layers, "
+            "materials or cells differ"
+        )
     names = [name for name, (known, _) in PARTICLES.items() if known in domain.particles]
     if pdg_id not in domain.particles:
         raise OutOfDomain(f"model {source.name!r} makes showers of {', '.join(names)}, not of {gun.particle}")

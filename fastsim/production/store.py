@@ -179,7 +179,8 @@ _HARD = ("number", "offsets", "pdg_id", "status", "mothers", "colours", "p4", "m
 def packed(content: Content) -> Arrays:
     """Return the content of a chunk as named arrays; :func:`unpacked` gives it back bit for bit."""
     if isinstance(content, Showers):
-        return {"incident": content.incident, "voxels": content.voxels}
+        latent = {} if content.latent is None else {"latent": content.latent}
+        return {"incident": content.incident, "voxels": content.voxels, **latent}
     arrays: Arrays = {name: getattr(content, name) for name in _HARD}
     if content.particles is not None:
         arrays |= {f"sets.{name}": getattr(content.particles, name) for name in ("offsets", "pdg_id", "p4")}
@@ -205,7 +206,7 @@ def unpacked(arrays: Arrays) -> Content:
         KeyError: if an array is missing.
     """
     if "voxels" in arrays:
-        return Showers(arrays["incident"], arrays["voxels"])
+        return Showers(arrays["incident"], arrays["voxels"], arrays.get("latent"))
 
     def named(prefix: str) -> Arrays:
         return {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}

@@ -58,7 +58,7 @@ class ShowerLibrary(ShowerSource):
         for file in files:
             _check(file, files[0])
         self.neighbours = neighbours
-        self.detector = files[0].detector
+        self.detector, self.geometry = files[0].detector, files[0].geometry
         self._binnings = {file.pdg_id: file.binning for file in files}
         self._showers = {pdg_id: _Stored([f for f in files if f.pdg_id == pdg_id]) for pdg_id in self._binnings}
         self._symmetries = symmetries(files[0].binning)
@@ -148,7 +148,10 @@ def symmetries(binning: Binning) -> Ints:
 
 def _check(file: StoredShowers, first: StoredShowers) -> None:
     """Raise FastsimError if a file does not fit the first file of a library, or its showers fit no library."""
-    if file.detector != first.detector or file.binning.layers != first.binning.layers:
+    if (file.detector, file.geometry) != (
+        first.detector,
+        first.geometry,
+    ) or file.binning.layers != first.binning.layers:
         raise FastsimError(
             f"{file.path}: showers in {file.detector} do not go with those of {first.path} in {first.detector}: a "
             "library has one detector and one binning"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastsim.detector.binning import Binning, read_binning
+from fastsim.detector.detector import Detector, available
 from fastsim.errors import FastsimError
 from fastsim.formats.calochallenge import Showers, read_showers
 
@@ -19,6 +20,7 @@ class StoredShowers:
     Attributes:
         path: of the file.
         detector: name of the detector.
+        geometry: the detector, unless it is one that ships.
         pdg_id: of the incident particle.
         energy: lowest and highest kinetic energy of the run, in GeV.
         theta: angle to the normal of the layers, in rad.
@@ -30,6 +32,7 @@ class StoredShowers:
 
     path: Path
     detector: str
+    geometry: Detector | None
     pdg_id: int
     energy: tuple[float, float]
     theta: float
@@ -68,4 +71,8 @@ def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) 
             f"{path}: does not say which detector and energies it is of; give a file that fastsim reference made"
         ) from error
     model = settings.get("model")
-    return StoredShowers(path, detector, binning.pid, energy, theta, seed, model, binning, showers)
+    try:
+        geometry = None if detector in available() else Detector.from_dict(settings["detector"])
+    except FastsimError as error:
+        raise FastsimError(f"{path}: {error}") from error
+    return StoredShowers(path, detector, geometry, binning.pid, energy, theta, seed, model, binning, showers)

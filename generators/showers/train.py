@@ -1,4 +1,4 @@
-"""Training of a cascade from a JSON config: showers from Geant4, the networks, card and weights."""
+"""Training of a cascade from a JSON config: showers from Geant4 or from files, the networks, card and weights."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from fastsim.detector.detector import PARTICLES, Detector, load_detector
-from fastsim.detector.shower_gun import ShowerGun
+from fastsim.detector.detector import PARTICLES, Detector, available, load_detector
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
-from fastsim.formats.calochallenge import read_showers
-from fastsim.production.options import RunOptions, available_cpus
-from generators.reference.geant4_run import make_showers
-from generators.showers.cascade.network import STAGES, Cascade
+from fastsim.production.options import available_cpus
+from generators.showers.cascade.initial import Kept, initial_model, initialise
+from generators.showers.cascade.latent import Latent, LatentFlow
+from generators.showers.cascade.network import LATENT, STAGES, Cascade, most_visible
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows, SplitNet
-from generators.showers.regroup import Regrouping
+from generators.showers.data import TrainingShowers, shower_sets
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
-_KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "cascade")
-_DATA_KEYS = {"particle", "num", "seed"}
+_KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "init", "cascade")
 _SHOWERS_PER_BLOCK = 2000
 """Showers whose heaps are computed at once: they take much more memory than voxels."""
+_NUMBERS = {**{stage: number for number, stage in enumerate(STAGES)}, LATENT: len(STAGES)}
+"""Numbers of the stages in the seeds of their batches."""
 _STEP_OF_SCALES = 2**31
 """The standardisation is taken from the splits of a step that no training reaches."""
 
@@ -57,11 +57,12 @@ _FAST = TrainingConfig(num_steps=8000, learning_rate=3e-3, warmup=100, decay_fra
 _MANY = replace(_FAST, precision="bfloat16")
 DEFAULTS = {
     "response": StageTraining(2048, None, replace(_FAST, num_steps=3000)),
+    LATENT: StageTraining(512, None, replace(_FAST, num_steps=4000, learning_rate=2e-3)),
     "layers": StageTraining(192, None, replace(_FAST, num_steps=6000)),
     "rings": StageTraining(64, 8192, _MANY),
     "sectors": StageTraining(64, 8192, _MANY),
 }
-"""The energy scale is decided by the first two stages: they are trained in single precision."""
+"""The energy scale is decided by the first stages: they are trained in single precision."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,24 @@ class CascadeTraining:
     """How a cascade is trained.
 
     Attributes:
-        stages: the training of each stage, by its name.
+        stages: the training of each stage, by its name; of those that are trained.
+        latent: whether the cascade has a latent.
         network: sizes of the networks that differ from the defaults of
-            :class:`~generators.showers.cascade.network.Cascade`, by stage.
+            :class:`~generators.showers.cascade.network.Cascade`, by stage; of the latent's flow as "latent".
         num_validation: showers, the last of all, that are held out to pick each stage's checkpoint.
     """
 
     stages: dict[str, StageTraining] = field(default_factory=lambda: dict(DEFAULTS))
     network: dict[str, dict[str, int]] = field(default_factory=dict)
     num_validation: int = 1000
+    latent: bool = True
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str) -> CascadeTraining:
         """Read a JSON object: ``num_validation``, ``network``, and what differs from the defaults by stage.
+
+        A stage that is null stays as the model has it that the training starts from; the stage latent may be null
+        without one, which means that there is no latent.
 
         Args:
             values: the JSON object.
@@ -90,64 +96,15 @@ class CascadeTraining:
         Raises:
             FastsimError: naming an unknown key.
         """
-        general = {key: value for key, value in values.items() if key not in STAGES}
+        general = {key: value for key, value in values.items() if key not in DEFAULTS}
         if "stages" in general:
-            raise FastsimError(f"{where}: unknown key 'stages'; stages are {', '.join(STAGES)}")
+            raise FastsimError(f"{where}: unknown key 'stages'; stages are {', '.join(DEFAULTS)}")
         stages = {
             stage: from_dict(StageTraining, values.get(stage, {}), f"{where}.{stage}", default=default)
             for stage, default in DEFAULTS.items()
+            if values.get(stage, {}) is not None
         }
-        return from_dict(cls, {**general, "stages": stages}, where)
-
-
-@dataclass(frozen=True)
-class TrainingShowers:
-    """N showers and their particles: ``pdg_id`` (N,), ``energy`` (N,) in GeV, ``voxels`` (N, V) in MeV."""
-
-    pdg_id: Ints
-    energy: Floats
-    voxels: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.energy)
-
-    def __getitem__(self, rows: slice | Ints) -> TrainingShowers:
-        return TrainingShowers(self.pdg_id[rows], self.energy[rows], self.voxels[rows])
-
-
-def training_showers(
-    detector: Detector, energy: tuple[float, float], sets: list[dict[str, Any]], cache: Path, simulated: Detector
-) -> TrainingShowers:
-    """Read the showers of a config, simulated by Geant4 where ``cache`` lacks them, and shuffle them in a fixed way.
-
-    Args:
-        detector: the detector that the showers are for.
-        energy: lowest and highest kinetic energy in GeV.
-        sets: ``particle``, ``num`` and ``seed`` of each set of showers.
-        cache: folder of the files, one for each set.
-        simulated: the detector that Geant4 simulates: ``detector``, or one of finer voxels, which are regrouped.
-
-    Raises:
-        FastsimError: if a set has other keys, or Geant4 is needed and missing.
-    """
-    regroup = None if simulated == detector else Regrouping.of(simulated, detector)
-    parts = []
-    for values in sets:
-        if set(values) != _DATA_KEYS:
-            raise FastsimError(f"data: a set of showers has particle, num and seed, not {', '.join(sorted(values))}")
-        gun = ShowerGun(simulated, values["particle"], energy, seed=int(values["seed"]))
-        path = cache / f"{simulated.name}_{gun.particle}_{energy[0]:g}-{energy[1]:g}_{values['num']}_{gun.seed}.h5"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            options = RunOptions(seed=gun.seed, workers=available_cpus(), resume=True)
-            make_showers(gun, path, num=int(values["num"]), options=options)
-        showers = read_showers(path, simulated.binning(gun.particle))
-        voxels = showers.voxels if regroup is None else regroup(showers.voxels)
-        pdg_id = np.full(len(showers), PARTICLES[gun.particle][0])
-        parts.append(TrainingShowers(pdg_id, showers.incident / 1e3, voxels))
-    columns = [np.concatenate([getattr(p, name) for p in parts]) for name in ("pdg_id", "energy", "voxels")]
-    order = np.random.default_rng(0).permutation(len(columns[0]))
-    return TrainingShowers(*(column[order] for column in columns))
+        return from_dict(cls, {**general, "stages": stages, "latent": LATENT in stages}, where)
 
 
 class _Batches:
@@ -155,12 +112,17 @@ class _Batches:
 
     def __init__(self, model: Cascade, stage: str, showers: TrainingShowers, config: StageTraining, seed: int) -> None:
         self.model, self.stage, self.showers, self.config = model, stage, showers, config
-        self.seed = [seed, STAGES.index(stage)]
-        starts = range(0, len(showers), _SHOWERS_PER_BLOCK)
-        blocks = (model.grid.heaps(showers.voxels[start : start + _SHOWERS_PER_BLOCK]) for start in starts)
-        self.rings = np.concatenate([heaps[..., 1] for heaps in blocks])
+        self.seed = [seed, _NUMBERS[stage]]
+        rings, latents = [], []
+        for start in range(0, len(showers), _SHOWERS_PER_BLOCK):
+            heaps = model.grid.heaps(showers.voxels[start : start + _SHOWERS_PER_BLOCK])
+            rings.append(heaps[..., 1])
+            latents.append(model.latents(heaps))
+        self.rings = np.concatenate(rings)
+        known = [z for z in latents if z is not None]
+        self.latents = np.concatenate(known) if known else None
 
-    def __call__(self, step: int) -> Rows:
+    def __call__(self, step: int) -> Any:
         rng = np.random.default_rng(np.random.SeedSequence([*self.seed, step]))
         chosen = rng.integers(0, len(self.showers), self.config.num_showers)
         num_splits = self.config.num_splits
@@ -168,32 +130,51 @@ class _Batches:
         if self.stage == "sectors":
             heaps = self.model.grid.heaps(self.model.grid.turn(self.showers.voxels[chosen], rng))
             return self.model.sector_rows(pdg_id, energy, heaps, num_splits, rng)
-        rows = _stage_rows(self.model, self.stage, pdg_id, energy, self.rings[chosen])
+        z = None if self.latents is None else self.latents[chosen]
+        rows = _stage_rows(self.model, self.stage, pdg_id, energy, self.rings[chosen], z)
+        if not isinstance(rows, Rows):
+            return rows
         return rows if num_splits is None else rows.chosen(rng.integers(0, len(rows), num_splits))
 
 
-def _stage_rows(model: Cascade, stage: str, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32]) -> Rows:
-    """Compute all splits of a stage before the sectors, from the energies of rings (N, L, R) in MeV."""
+def _stage_rows(
+    model: Cascade, stage: str, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32], z: Latent | None
+) -> Rows | tuple[Tensor, Tensor]:
+    """Compute all splits of a stage before the sectors, from the energies of rings (N, L, R) in MeV and latents (N, Z).
+
+    Of the latent: features and contexts of its flow.
+    """
+    if stage == LATENT:
+        assert z is not None
+        return model.latent_rows(pdg_id, energy, z)
     if stage == "rings":
-        return model.ring_rows(pdg_id, energy, rings)
+        return model.ring_rows(pdg_id, energy, rings, z)
     layers = rings.sum(-1)
     if stage == "layers":
-        return model.layer_rows(pdg_id, energy, layers)
+        return model.layer_rows(pdg_id, energy, layers, z)
     return model.response_rows(pdg_id, energy, layers.sum(-1))
 
 
 def fit_stage(
-    model: Cascade, stage: str, showers: TrainingShowers, config: CascadeTraining, seed: int, run_dir: Path
+    model: Cascade,
+    stage: str,
+    showers: TrainingShowers,
+    config: CascadeTraining,
+    seed: int,
+    run_dir: Path,
+    *,
+    kept: Kept | None = None,
 ) -> FitResult:
     """Train one stage; the checkpoint with the best likelihood of the held-out showers is kept.
 
     Args:
         model: the cascade; the standardisation of the stage's features is taken from ``showers``.
-        stage: one of ``STAGES``.
+        stage: one of ``model.stages``.
         showers: all showers, the last ``config.num_validation`` of which are held out.
         config: how to train.
         seed: decides the batches.
         run_dir: folder of checkpoints and logs; a run in it is resumed.
+        kept: which features have their standardisation from the model that the training starts from, by stage.
 
     Raises:
         FastsimError: if no showers are left to train on.
@@ -201,9 +182,12 @@ def fit_stage(
     num = len(showers) - config.num_validation
     if num < 1:
         raise FastsimError(f"{len(showers)} showers with {config.num_validation} held out: none to train on")
-    net, settings = model.net(stage), config.stages[stage]
+    settings = config.stages[stage]
     training = _Batches(model, stage, showers[:num], settings, seed)
-    net.set_scales(training(_STEP_OF_SCALES).features)
+    if stage == LATENT:
+        return _fit_latent(model, showers[num:], training, settings, run_dir)
+    net = model.net(stage)
+    net.set_scales(training(_STEP_OF_SCALES).features, kept=None if kept is None else kept[stage])
     check = [
         model.rows(part.pdg_id, part.energy, model.grid.heaps(part.voxels))[stage]
         for part in (showers[k : k + 200] for k in range(num, len(showers), 200))
@@ -218,18 +202,53 @@ def fit_stage(
     return fit(net, training, settings.loop, run_dir, validate=validate, select="nll")
 
 
+def _fit_latent(
+    model: Cascade, held_out: TrainingShowers, training: _Batches, settings: StageTraining, run_dir: Path
+) -> FitResult:
+    """Train the latent's flow; the standardisation is taken from all showers that it is trained on."""
+    assert model.latent is not None and training.latents is not None
+    showers = training.showers
+    model.latent.flow.set_scales(model.latent_rows(showers.pdg_id, showers.energy, training.latents)[0])
+    z = model.latents(model.grid.heaps(held_out.voxels))
+    assert z is not None
+    check = model.latent_rows(held_out.pdg_id, held_out.energy, z)
+
+    def validate(module: nn.Module) -> Mapping[str, float]:
+        assert isinstance(module, LatentFlow)
+        with torch.no_grad():
+            return {"nll": float(module.loss(check))}
+
+    return fit(model.latent, training, settings.loop, run_dir, validate=validate, select="nll")
+
+
 def _train_stage(config_path: Path, run: Path, cache: Path, stage: str, threads: int) -> tuple[FitResult, Path]:
     """Train one stage of a config in a process of its own; return its result and the file of its weights."""
     torch.set_num_threads(threads)
-    model, showers, settings, seed = _prepare(config_path, cache)
-    result = fit_stage(model.cascade, stage, showers, settings, seed, run / stage)
+    prepared = _prepare(config_path, cache)
+    cascade, settings = prepared.model.cascade, prepared.settings
+    result = fit_stage(cascade, stage, prepared.showers, settings, prepared.seed, run / stage, kept=prepared.kept)
     weights = run / stage / "weights.pt"
-    write_atomically(model.cascade.net(stage).state_dict(), weights)
+    write_atomically(cascade.module(stage).state_dict(), weights)
     return result, weights
 
 
-def _prepare(config_path: Path, cache: Path) -> tuple[CascadeModel, TrainingShowers, CascadeTraining, int]:
-    """Return the untrained model of a config, its showers, its settings and its seed.
+@dataclass(frozen=True)
+class _Prepared:
+    """The model of a config before its training, and what it is trained with; see :func:`fit_stage`.
+
+    ``initial`` says which model the training starts from: name, version and checksum.
+    """
+
+    model: CascadeModel
+    showers: TrainingShowers
+    settings: CascadeTraining
+    seed: int
+    kept: Kept | None
+    initial: dict[str, str] | None
+
+
+def _prepare(config_path: Path, cache: Path) -> _Prepared:
+    """Make the model of a config, and read its showers.
 
     Raises:
         FastsimError: if the config is not understood, or Geant4 is needed and missing.
@@ -237,26 +256,59 @@ def _prepare(config_path: Path, cache: Path) -> tuple[CascadeModel, TrainingShow
     config = read_config(config_path)
     check_keys(config, _KEYS, config_path, required=("name", "detector", "energy", "data", "cascade"))
     seed, settings = int(config.get("seed", 1)), CascadeTraining.of(config["cascade"], f"{config_path}: cascade")
-    detector, (low, high) = load_detector(config["detector"]), config["energy"]
-    particles = sorted({values["particle"] for values in config["data"]}, key=list(PARTICLES).index)
+    energy = _energies(config["energy"], config_path)
+    detector = _detector(config["detector"], config_path)
+    simulated = _detector(config.get("showers_of", config["detector"]), config_path)
+    sets = shower_sets(config["data"], simulated, energy, config_path)
+    particles = sorted({each.particle for each in sets}, key=list(PARTICLES).index)
+    initial = None if config.get("init") is None else initial_model(config["init"], config_path)
+    if initial is None and (missing := [stage for stage in STAGES if stage not in settings.stages]):
+        raise FastsimError(f"{config_path}: cascade.{missing[0]} is null: without init every stage is trained")
+    showers = TrainingShowers.shuffled([each.read(detector, cache) for each in sets])
+    sizes = {**({} if initial is None else initial.sizes), **settings.network}
+    values: dict[str, Any] = {"network": {stage: size for stage, size in sizes.items() if stage != LATENT}}
+    if settings.latent:
+        values["latent"] = sizes.get(LATENT, {})
+    ceiling = most_visible(showers.pdg_id, showers.energy, showers.voxels.sum(1))
+    if ceiling != 1:
+        values["ceiling"] = ceiling
     torch.manual_seed(seed)
-    model = CascadeModel.build(
-        config["name"], detector, [PARTICLES[name][0] for name in particles], (low, high), {"network": settings.network}
-    )
-    simulated = load_detector(config.get("showers_of", config["detector"]))
-    showers = training_showers(detector, (float(low), float(high)), config["data"], cache, simulated)
-    return model, showers, settings, seed
+    try:
+        model = CascadeModel.build(config["name"], detector, [PARTICLES[name][0] for name in particles], energy, values)
+    except (TypeError, ValueError) as error:
+        raise FastsimError(f"{config_path}: cascade.network: {error}") from error
+    kept = None if initial is None else initialise(model.cascade, initial.cascade, f"{config_path}: init")
+    facts = None if initial is None else {"name": initial.name, **initial.provenance}
+    return _Prepared(model, showers, settings, seed, kept, facts)
+
+
+def _detector(name: Any, config_path: Path) -> Detector:
+    """Load a detector that ships, or one from a TOML file, whose path is relative to the config's folder."""
+    text = str(name)
+    return load_detector(text if text in available() else config_path.parent / text)
+
+
+def _energies(values: Any, config_path: Path) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in values)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not 0 < low <= high < np.inf:
+        raise FastsimError(f"{config_path}: energy is {values!r}: must be [lowest, highest] in GeV")
+    return low, high
 
 
 def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     """Train the cascade that a JSON config describes, and write its card and weights.
 
-    The showers are cached in the folder ``data`` next to ``output``. The stages are trained at the same time, in a
+    Geant4's showers are cached in the folder ``data`` next to ``output``. The stages are trained at the same time, in a
     process each.
 
     Args:
-        config_path: JSON with name, kind "cascade", seed, detector, energy [low, high] in GeV, data and cascade; and
-            showers_of, a detector of finer voxels, if its showers are to be regrouped.
+        config_path: JSON with name, kind "cascade", seed, detector (a name, or the path of a TOML file), energy
+            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; init, the name or
+            path of a cascade to start from; and showers_of, a detector of finer voxels, if its showers are to be
+            regrouped. Paths are relative to the config's folder.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
 
@@ -269,14 +321,19 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     run, cache = output / "cascade", output.parent / "data"
     if not resume:
         shutil.rmtree(run, ignore_errors=True)
-    model, showers, *_ = _prepare(config_path, cache)
-    workers = min(available_cpus(), len(STAGES))
-    job = partial(_train_stage, config_path, run, cache, threads=available_cpus() // workers)
+    prepared = _prepare(config_path, cache)
+    model = prepared.model
     # the last stages take longest
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        results = dict(zip(reversed(STAGES), pool.map(job, reversed(STAGES)), strict=True))
+    stages = [stage for stage in reversed(model.cascade.stages) if stage in prepared.settings.stages]
+    workers = max(1, min(available_cpus(), len(stages)))
+    job = partial(_train_stage, config_path, run, cache, threads=available_cpus() // workers)
+    if workers == 1:
+        results = {stage: job(stage) for stage in stages}
+    else:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            results = dict(zip(stages, pool.map(job, stages), strict=True))
     for stage, (_, weights) in results.items():
-        model.cascade.net(stage).load_state_dict(torch.load(weights, weights_only=True))
+        model.cascade.module(stage).load_state_dict(torch.load(weights, weights_only=True))
     config = read_config(config_path)
     return model.save(
         output,
@@ -284,14 +341,15 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
         training={
             "command": f"fastsim train {config_path.name}",
             "config": config,
-            "showers": len(showers),
+            "showers": len(prepared.showers),
+            **({} if prepared.initial is None else {"init": prepared.initial}),
             "stages": {
                 stage: {
                     "steps": results[stage][0].step,
                     "best_step": results[stage][0].best_step,
                     "validation_nll": results[stage][0].best_value,
                 }
-                for stage in STAGES
+                for stage in reversed(stages)
             },
         },
     )

@@ -310,14 +310,14 @@ def sector_features(
         swapped: to fill, whether A is the second half, (K,).
 
     Raises:
-        ValueError: if ``out`` has another number of columns.
+        ValueError: if ``out`` has fewer columns than features.
     """
     num_layers, max_r, num_particle = known.shape[1], known.shape[2], particle.shape[1]
     num_alpha = known.shape[3] // 2
     num_levels = 0
     while (1 << num_levels) < num_alpha:
         num_levels += 1
-    if num_particle + max_r + num_levels + _NUM_SECTOR_FEATURES != out.shape[1]:
+    if num_particle + max_r + num_levels + _NUM_SECTOR_FEATURES > out.shape[1]:
         raise ValueError("features of a sector split")
     for k in range(len(rows)):
         n, layer, ring, node = rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3]

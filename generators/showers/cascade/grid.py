@@ -75,6 +75,16 @@ class Grid:
         return int(self.num_r.max())
 
     @property
+    def num_levels(self) -> int:
+        """How often a ring is halved until single sectors are left, K."""
+        return self.num_alpha.bit_length() - 1
+
+    @property
+    def num_fronts(self) -> int:
+        """The number of fronts of splits: those of level k in layer l are drawn with all others of the same l + k."""
+        return self.num_layers + self.num_levels - 1
+
+    @property
     def num_voxels(self) -> int:
         """The number of voxels, V."""
         return int(self.num_r.sum()) * self.num_alpha
@@ -107,6 +117,26 @@ class Grid:
                     neighbours[layer, place, : len(middles)] = np.where(ring < len(others) - 1, ring, -1)
         return neighbours
 
+    @cached_property
+    def radii(self) -> NDArray[np.float64]:
+        """The middle of each ring in mm, 0 for rings that a layer lacks, (L, R)."""
+        radii = np.zeros((self.num_layers, self.max_r))
+        for layer, edges in enumerate(self.r_edges):
+            radii[layer, : len(edges) - 1] = np.add(edges[1:], edges[:-1]) / 2
+        return radii
+
+    @cached_property
+    def directions(self) -> NDArray[np.float64]:
+        """The mean of (cos, sin) of the middles of the sectors of each heap slot, (2A, 2)."""
+        num = self.num_alpha
+        alpha = -np.pi + (np.arange(num) + 0.5) * 2 * np.pi / num
+        directions = np.zeros((2 * num, 2))
+        directions[num:] = np.column_stack([np.cos(alpha), np.sin(alpha)])
+        for slot in range(num - 1, 0, -1):
+            directions[slot] = (directions[2 * slot] + directions[2 * slot + 1]) / 2
+        directions[1] = 0.0  # exactly: all sectors together
+        return directions
+
     def heaps(self, voxels: NDArray[np.float32]) -> Deposits:
         """Arrange the deposits of voxels (N, V) as heaps (N, L, R, 2A)."""
         heaps = np.zeros((len(voxels), *self.shape), np.float32)
@@ -117,11 +147,27 @@ class Grid:
 
     def turn(self, voxels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Turn each shower, deposits (N, V), by a random number of sectors, and mirror it at random."""
+        return self.turned(voxels, *self.random_turns(len(voxels), rng))
+
+    def random_turns(self, num: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Draw the signs (-1: mirrored) and the shifts in sectors of ``num`` showers for :meth:`turned`."""
+        return np.where(rng.random(num) < 0.5, -1, 1), rng.integers(0, self.num_alpha, num)
+
+    def turned(self, voxels: NDArray[np.float32], sign: Ints, shift: Ints) -> NDArray[np.float32]:
+        """Move deposits (N, V) to sector s from sector sign * s + shift, sign and shift (N,) of the showers."""
         num, (layer, ring, slot) = self.num_alpha, self._voxels
         # the voxel of sector 0 in each voxel's layer and ring
         origin = np.searchsorted(layer, layer) + ring
-        sign = np.where(rng.random(len(voxels)) < 0.5, -1, 1)
-        return _turned(voxels, origin, self.num_r[layer], slot - num, sign, rng.integers(0, num, len(voxels)), num)
+        return _turned(voxels, origin, self.num_r[layer], slot - num, sign, shift, num)
+
+    def turn_back(self, sign: Ints, shift: Ints) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return how :meth:`turned` is undone in the plane of (cos alpha, sin alpha).
+
+        Returns:
+            Where to mirror at the x axis, (N,), and the angles in rad to turn by afterwards, (N,).
+        """
+        mirrored = sign < 0
+        return mirrored, np.where(mirrored, shift + 1, shift) * (2 * np.pi / self.num_alpha)
 
     def voxels(self, heaps: Deposits) -> NDArray[np.float32]:
         """Take the deposits of the voxels (N, V) from heaps (N, L, R, 2A)."""

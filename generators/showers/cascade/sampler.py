@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.nn.compiled import compiled
+from generators.showers.cascade.conditions import layer_conditions, ring_conditions, sum_rings
 from generators.showers.cascade.features import (
     compress_quickly,
     compressed,
@@ -18,7 +19,8 @@ from generators.showers.cascade.features import (
     sector_features,
     whole_rings,
 )
-from generators.showers.cascade.network import Cascade, available, with_response
+from generators.showers.cascade.latent import VISIBLE, Latent, turned_latent
+from generators.showers.cascade.network import Cascade, Sides, with_response
 from generators.showers.cascade.splits import FastNet, draw_split, draw_splits, random_numbers
 
 RINGS_AT_ONCE = 30_000
@@ -49,14 +51,45 @@ class CascadeSampler:
 
     def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
-        grid = self.grid
         given = self.cascade.given(pdg_id, energy)
-        visible = self._draw("response", given, available(pdg_id, energy), rng)[0]
-        layers = self._layers(with_response(given, visible, energy), visible, rng)
-        rings = self._rings(given, layers, rng)
+        if self.cascade.latent is not None:
+            return self.sample_given(pdg_id, energy, self.latent(pdg_id, energy, rng), rng)
+        visible = self._draw("response", given, self.cascade.available(pdg_id, energy), rng)[0]
+        voxels = self._voxels(given, energy, visible, None, rng)
+        return self.grid.turn(voxels, rng)
+
+    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Latent:
+        """Draw the latents (N, Z) of particles (N,) with kinetic energies in GeV."""
+        assert self.cascade.latent is not None
+        given = self.cascade.given(pdg_id, energy)
+        visible = self._draw("response", given, self.cascade.available(pdg_id, energy), rng)[0]
+        return self.cascade.latent.sample(with_response(given, visible, energy), visible, rng)
+
+    def sample_given(self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV, given latents (N, Z).
+
+        Each shower is drawn in a frame that is turned and mirrored at random, so that all directions are alike.
+        """
+        sign, shift = self.grid.random_turns(len(z), rng)
+        mirrored, angle = self.grid.turn_back(sign, shift)
+        inside = turned_latent(z, angle, mirrored)
+        voxels = self._voxels(self.cascade.given(pdg_id, energy), energy, inside[:, VISIBLE].copy(), inside, rng)
+        return self.grid.turned(voxels, sign, shift)
+
+    def _voxels(
+        self,
+        given: NDArray[np.float32],
+        energy: Floats,
+        visible: NDArray[np.float32],
+        z: Latent | None,
+        rng: np.random.Generator,
+    ) -> NDArray[np.float32]:
+        """Draw deposits (N, V) in MeV from visible energies (N,) in MeV and latents (N, Z), if there are any."""
+        layers = self._layers(with_response(given, visible, energy), visible, z, rng)
+        rings = self._rings(given, layers, z, rng)
         parts = np.array_split(np.arange(len(rings)), -(-np.count_nonzero(rings) // RINGS_AT_ONCE) or 1)
-        voxels = [grid.voxels(self._sectors(given[part], rings[part], rng)) for part in parts]
-        return grid.turn(np.concatenate(voxels), rng)
+        heaps = (self._sectors(given[part], rings[part], None if z is None else z[part], rng) for part in parts)
+        return np.concatenate([self.grid.voxels(each) for each in heaps])
 
     def _draw(
         self, stage: str, features: NDArray[np.float32], energy: NDArray[np.float32], rng: np.random.Generator
@@ -67,7 +100,7 @@ class CascadeSampler:
         return a, b
 
     def _layers(
-        self, given: NDArray[np.float32], visible: NDArray[np.float32], rng: np.random.Generator
+        self, given: NDArray[np.float32], visible: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
     ) -> NDArray[np.float32]:
         layers = np.zeros((len(visible), self.grid.num_layers), np.float32)
         known, rest = np.zeros_like(layers), visible.copy()
@@ -76,20 +109,25 @@ class CascadeSampler:
             rows = np.flatnonzero(rest > 0)
             features = np.empty((len(rows), length), np.float32)
             layer_features(rows, layer, layers, known, given, rest, features)
+            if z is not None:
+                layer_conditions(rows, layer, layers, rest, z, self.cascade.num_features["layers"], features)
             layers[rows, layer], rest[rows] = self._draw("layers", features, rest[rows], rng)
             known[:, layer] = compressed(layers[:, layer])
         layers[:, -1] = rest
         return layers
 
     def _rings(
-        self, given: NDArray[np.float32], layers: NDArray[np.float32], rng: np.random.Generator
+        self, given: NDArray[np.float32], layers: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
     ) -> NDArray[np.float32]:
         grid, num = self.grid, len(layers)
         rings = np.zeros((num, grid.num_layers, grid.max_r), np.float32)
         known, memory, packed = np.zeros_like(rings), np.zeros_like(rings), np.zeros_like(rings)
         of_layers = compressed(layers)
-        length = self.cascade.net("rings").first.in_features
+        length, place = self.cascade.net("rings").first.in_features, self.cascade.num_features["rings"]
+        gone = np.zeros((num, grid.num_layers, 5))
         for layer, num_r in enumerate(grid.num_r):
+            if z is not None:
+                sum_rings(rings, layer, grid.radii, gone)
             remember(rings[..., None], layer, grid.neighbours, memory[..., None])
             packed[:, layer] = compressed(memory[:, layer])
             rest = layers[:, layer].copy()
@@ -97,6 +135,8 @@ class CascadeSampler:
                 rows = np.flatnonzero(rest > 0)
                 features = np.empty((len(rows), length), np.float32)
                 ring_features(rows, layer, ring, of_layers, known, packed, given, rest, features)
+                if z is not None:
+                    ring_conditions(rows, layer, ring, rings, rest, grid.radii, gone, z, place, features)
                 rings[rows, layer, ring], rest[rows] = self._draw("rings", features, rest[rows], rng)
                 known[:, layer, ring] = compressed(rings[:, layer, ring])
             rings[:, layer, num_r - 1] = rest
@@ -104,9 +144,9 @@ class CascadeSampler:
         return rings
 
     def _sectors(
-        self, given: NDArray[np.float32], rings: NDArray[np.float32], rng: np.random.Generator
+        self, given: NDArray[np.float32], rings: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Draw heaps (N, L, R, 2A) of rings (N, L, R), in MeV.
+        """Draw heaps (N, L, R, 2A) of rings (N, L, R), in MeV, given latents (N, Z), if there are any.
 
         A split of level k in layer l reads splits of the levels above in its own layer, and of its own level in the
         layers in front: all with the same l + k are drawn at once, even rings before odd ones.
@@ -116,10 +156,13 @@ class CascadeSampler:
         heaps[..., 1] = rings
         known, memory, packed = np.zeros_like(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
         known[..., 1] = compressed(rings)
-        length = self.cascade.net("sectors").first.in_features
+        length, place = self.cascade.net("sectors").first.in_features, self.cascade.num_features["sectors"]
+        sides = None if z is None else Sides(grid, heaps, z)
         halves = [np.empty((0, 4), np.int64)] * 2  # of the front before, by parity of the ring
-        for front in range(grid.num_layers + grid.num_alpha.bit_length() - 2):
+        for front in range(grid.num_fronts):
             remember_front(heaps, front, grid.neighbours, memory, packed)
+            if sides is not None:
+                sides.advance(front)
             for parity in range(2):
                 nodes = halves[parity]
                 if front < grid.num_layers:
@@ -128,6 +171,8 @@ class CascadeSampler:
                     continue
                 features, swapped = np.empty((len(nodes), length), np.float32), np.empty(len(nodes), np.bool_)
                 sector_features(nodes, known, packed, grid.neighbours, given, features, swapped)
+                if sides is not None:
+                    sides.fill(nodes, swapped, place, features)
                 parameters = self._nets["sectors"](features)
                 halves[parity] = draw_halves(parameters, nodes, swapped, rng.random((len(nodes), 3)), heaps, known)
         return heaps

@@ -95,10 +95,11 @@ class SplitNet(nn.Module):
         self.register_buffer("shift", torch.zeros(num_features))
         self.register_buffer("scale", torch.ones(num_features))
 
-    def set_scales(self, features: Tensor) -> None:
-        """Fix the standardisation from training features (N, F)."""
-        self.shift.copy_(features.mean(0))
-        self.scale.copy_(1 / features.std(0).clamp_min(0.05))
+    def set_scales(self, features: Tensor, *, kept: Tensor | None = None) -> None:
+        """Fix the standardisation from training features (N, F), but not of the columns ``kept``, a mask (F,)."""
+        new = torch.ones_like(self.shift, dtype=torch.bool) if kept is None else ~kept
+        self.shift.copy_(torch.where(new, features.mean(0), self.shift))
+        self.scale.copy_(torch.where(new, 1 / features.std(0).clamp_min(0.05), self.scale))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return parameters (N, 3 + 3K) in float32: logits of the cases, of the components, means, log-scales."""

@@ -14,9 +14,9 @@ from fastsim.errors import FastsimError
 from fastsim.production.options import RunOptions
 from generators.reference.geant4 import DATA_VARIABLE
 from generators.reference.geant4_run import make_showers
+from generators.showers.data import shower_sets
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
-from generators.showers.train import training_showers
 from tests.helpers.showers import store, toy_showers
 
 FINE = replace(
@@ -77,7 +77,8 @@ def test_training_takes_the_showers_of_the_finer_detector(rng: np.random.Generat
     showers = toy_showers(7, binning, rng, energy=(200.0, 2e5), response=0.2)
     store(tmp_path / "copper_pi+_0.1-200_7_5.h5", showers, binning, detector={"name": "copper"}, energy=[0.1, 200.0])
     data = [{"particle": "pi+", "num": 7, "seed": 5}]
-    regrouped = training_showers(towers, (0.1, 200.0), data, tmp_path, copper)
+    (simulated,) = shower_sets(data, copper, (0.1, 200.0), tmp_path / "config.json")
+    regrouped = simulated.read(towers, tmp_path)
     order = np.argsort(regrouped.energy)
     assert regrouped.energy[order] == pytest.approx(np.sort(showers.incident) / 1e3)
     wanted = Regrouping.of(copper, towers)(showers.voxels)[np.argsort(showers.incident)]

@@ -23,7 +23,8 @@ from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.sampler import CascadeSampler
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
-from generators.showers.train import CascadeTraining, StageTraining, TrainingShowers, fit_stage
+from generators.showers.data import TrainingShowers
+from generators.showers.train import CascadeTraining, StageTraining, fit_stage
 from generators.training.loop import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
 
@@ -35,10 +36,13 @@ def unequal() -> Grid:
     return Grid(((0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 2.0, 8.0), (0.0, 8.0)), 8)
 
 
-def cascade(grid: Grid, seed: int = 0) -> Cascade:
+FLOW = {"width": 16, "num_layers": 2, "num_bins": 4}
+
+
+def cascade(grid: Grid, seed: int = 0, latent: dict[str, int] | None = None) -> Cascade:
     """Make an untrained cascade whose splits are of every kind."""
     torch.manual_seed(seed)
-    model = Cascade(grid, (11, 22), SMALL)
+    model = Cascade(grid, (11, 22), SMALL, latent)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -101,11 +105,14 @@ def test_energies_add_up_and_are_the_seeds() -> None:
     assert not np.array_equal(sampler.sample(pdg_id, energy, np.random.default_rng(3)), showers)
 
 
+@pytest.mark.parametrize("latent", [None, FLOW])
 @pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16))])
-def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_sees_what_training_sees(
+    grid: Grid, latent: dict[str, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Features of every split, recorded while a shower grows, are those read from the finished shower."""
     monkeypatch.setattr("generators.showers.cascade.sampler.RINGS_AT_ONCE", 10)
-    model, rng = cascade(grid), np.random.default_rng(4)
+    model, rng = cascade(grid, latent=latent), np.random.default_rng(4)
     pdg_id, energy = particles(30, rng)
     sampler = CascadeSampler(model, "float32")
     recorded: dict[str, list[Numbers]] = {stage: [] for stage in STAGES}
@@ -118,13 +125,19 @@ def test_sampling_sees_what_training_sees(grid: Grid, monkeypatch: pytest.Monkey
     monkeypatch.setattr(FastNet, "__call__", record)
     finished: list[Numbers] = []
 
-    def sectors(particle: Numbers, rings: Numbers, rng: np.random.Generator) -> Numbers:
-        finished.append(CascadeSampler._sectors(sampler, particle, rings, rng))
+    asked: list[Numbers] = []
+
+    def sectors(particle: Numbers, rings: Numbers, z: Numbers | None, rng: np.random.Generator) -> Numbers:
+        finished.append(CascadeSampler._sectors(sampler, particle, rings, z, rng))
+        if z is not None:
+            asked.append(z)
         return finished[-1].copy()
 
     monkeypatch.setattr(sampler, "_sectors", sectors)
     sampler.sample(pdg_id, energy, rng)
     assert len(finished) > 1
+    if latent is not None:  # the untrained cascade does not make what the latent asks for
+        monkeypatch.setattr(model, "latents", lambda heaps: np.concatenate(asked))
     rows = model.rows(pdg_id, energy, np.concatenate(finished))
     for stage in STAGES:
         # the two come in different orders

@@ -1,0 +1,84 @@
+"""The start of a training from the weights of another cascade, whose splits may have seen less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastsim.errors import FastsimError
+from fastsim.event import Ints
+from fastsim.sources import cards
+from generators.showers.cascade.network import STAGES, Cascade
+from generators.showers.cascade.source import CascadeModel
+
+Kept = dict[str, Tensor]
+"""Which features of a stage's splits another model knew, masks (F,) by stage."""
+_INPUTS = ("first.weight", "skip.weight", "shift", "scale")
+"""Tensors of a network whose last axis are the features of its splits."""
+
+
+def initial_model(name: str, config: Path) -> CascadeModel:
+    """Load the cascade that a training starts from: a shipped one by name, or the path of a card.
+
+    Raises:
+        FastsimError: if there is no such model, or it is no cascade.
+    """
+    beside = config.parent / name
+    card, weights = cards.load(beside if name not in cards.available() and beside.exists() else name)
+    if card.kind != CascadeModel.kind:
+        raise FastsimError(f"{config}: init: {name} is of kind {card.kind!r}; give a cascade")
+    return CascadeModel.from_card(card, weights)
+
+
+def initialise(cascade: Cascade, other: Cascade, place: str) -> Kept:
+    """Copy the weights of another cascade, with zero for the features that it does not know.
+
+    Particles that it does not know start as those of the same features do that it knows none of: from zero.
+
+    Args:
+        cascade: to fill.
+        other: of as many layers, rings and sectors, and as wide networks.
+        place: what messages begin with.
+
+    Returns:
+        The features that ``other`` knows.
+
+    Raises:
+        FastsimError: if the two do not fit each other.
+    """
+    shapes = [(model.grid.num_layers, model.grid.max_r, model.grid.num_alpha) for model in (cascade, other)]
+    if shapes[0] != shapes[1]:
+        mine, theirs = (f"{a} layers of {b} rings and {c} sectors" for a, b, c in shapes)
+        raise FastsimError(f"{place}: that model has {theirs}, and the detector {mine}")
+    if cascade.latent is None and other.latent is not None:
+        raise FastsimError(f"{place}: that model has a latent, and the config none")
+    kept = {}
+    for stage in STAGES:
+        columns = _columns(cascade, other, stage)
+        target, source = cascade.net(stage).state_dict(), other.net(stage).state_dict()
+        for key in set(source) & set(_INPUTS):
+            default = 1.0 if key == "scale" else 0.0
+            known = source[key][..., np.maximum(columns, 0)]
+            source[key] = torch.where(torch.from_numpy(columns >= 0), known, torch.full_like(known, default))
+        try:
+            cascade.net(stage).load_state_dict(source)
+        except RuntimeError as error:
+            sizes = [{"width": len(s["first.weight"]), "head": len(s["head.bias"])} for s in (target, source)]
+            raise FastsimError(f"{place}: stage {stage} has {sizes[0]}, and that model {sizes[1]}") from error
+        kept[stage] = torch.from_numpy(columns >= 0)
+    if cascade.latent is not None and other.latent is not None and cascade.particles == other.particles:
+        cascade.latent.load_state_dict(other.latent.state_dict())
+    return kept
+
+
+def _columns(cascade: Cascade, other: Cascade, stage: str) -> Ints:
+    """Return where each feature of a stage's splits is among those of another cascade, -1 where it is not, (F,)."""
+    place = {pdg_id: 2 + k for k, pdg_id in enumerate(other.particles)}
+    columns = [0, 1, *(place.get(pdg_id, -1) for pdg_id in cascade.particles)]
+    rest = other.net(stage).first.in_features - 2 - len(other.particles)
+    columns += range(2 + len(other.particles), 2 + len(other.particles) + rest)
+    length = cascade.net(stage).first.in_features
+    return np.array(columns + [-1] * (length - len(columns)))

@@ -1,0 +1,246 @@
+"""Showers that a cascade is trained on: simulated by Geant4 for it, or read from files of any origin."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsim.detector.binning import Binning, Layer, read_binning
+from fastsim.detector.detector import PARTICLES, Detector
+from fastsim.detector.shower_gun import ShowerGun
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, Ints
+from fastsim.formats.calochallenge import Showers, binning_path, read_showers
+from fastsim.production.options import RunOptions, available_cpus
+from generators.reference.geant4_run import make_showers
+from generators.showers.regroup import Regrouping
+from generators.training.config import ConfigError
+
+_SIMULATED = {"particle", "num", "seed"}
+_FILES = {"files", "binning"}
+_NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
+_ROUNDING = 1e-6
+"""Relative distance within which lengths and energies count as equal: files may hold them in single precision."""
+MAX_EMPTY = 0.5
+"""Share of showers without deposits from which on a file is refused."""
+
+
+@dataclass(frozen=True)
+class TrainingShowers:
+    """N showers and their particles: ``pdg_id`` (N,), ``energy`` (N,) in GeV, ``voxels`` (N, V) in MeV."""
+
+    pdg_id: Ints
+    energy: Floats
+    voxels: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def __getitem__(self, rows: slice | Ints) -> TrainingShowers:
+        return TrainingShowers(self.pdg_id[rows], self.energy[rows], self.voxels[rows])
+
+    @classmethod
+    def shuffled(cls, parts: Sequence[TrainingShowers]) -> TrainingShowers:
+        """Return the showers of all parts, shuffled in a fixed way."""
+        columns = [np.concatenate([getattr(p, name) for p in parts]) for name in ("pdg_id", "energy", "voxels")]
+        order = np.random.default_rng(0).permutation(len(columns[0]))
+        return cls(*(column[order] for column in columns))
+
+
+@dataclass(frozen=True)
+class SimulatedSet:
+    """Showers that Geant4 makes for a training, and that are kept.
+
+    Attributes:
+        gun: detector, particle, energies and seed.
+        num: how many.
+    """
+
+    gun: ShowerGun
+    num: int
+
+    @property
+    def particle(self) -> str:
+        """Name of the particle."""
+        return self.gun.particle
+
+    def read(self, detector: Detector, cache: Path) -> TrainingShowers:
+        """Read the showers from a file in ``cache``, which Geant4 makes if it is not there.
+
+        Args:
+            detector: whose voxels the showers are wanted in: the gun's, or one of coarser voxels.
+            cache: folder of the files.
+
+        Raises:
+            FastsimError: if Geant4 is needed and missing.
+        """
+        gun = self.gun
+        regroup = None if gun.detector == detector else Regrouping.of(gun.detector, detector)
+        low, high = gun.energy
+        path = cache / f"{gun.detector.name}_{gun.particle}_{low:g}-{high:g}_{self.num}_{gun.seed}.h5"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            options = RunOptions(seed=gun.seed, workers=available_cpus(), resume=True)
+            make_showers(gun, path, num=self.num, options=options)
+        showers = read_showers(path, gun.detector.binning(gun.particle))
+        return _of(gun.particle, showers, showers.voxels if regroup is None else regroup(showers.voxels))
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Showers of one kind of particle from CaloChallenge files, perpendicular to the layers.
+
+    Attributes:
+        paths: of the files.
+        binning: of their voxels, which also names the particle.
+        place: what messages call the binning.
+        energy: lowest and highest kinetic energy of the training, in GeV.
+    """
+
+    paths: tuple[Path, ...]
+    binning: Binning
+    place: str
+    energy: tuple[float, float]
+
+    @property
+    def particle(self) -> str:
+        """Name of the particle.
+
+        Raises:
+            FastsimError: if its PDG id is none that showers are made of.
+        """
+        if self.binning.pid not in _NAMES:
+            raise FastsimError(f"{self.place}: pid {self.binning.pid} is none of {', '.join(map(str, _NAMES))}")
+        return _NAMES[self.binning.pid]
+
+    def read(self, detector: Detector, cache: Path) -> TrainingShowers:
+        """Read the showers.
+
+        Args:
+            detector: the detector that they are in.
+            cache: not used.
+
+        Raises:
+            FastsimError: if binning, files and detector do not fit each other, or the showers not the training.
+        """
+        self._check_binning(detector)
+        parts = [self._read(path, detector) for path in self.paths]
+        return TrainingShowers(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("pdg_id", "energy", "voxels"))
+        )
+
+    def _check_binning(self, detector: Detector) -> None:
+        wanted = detector.binning(self.particle)
+        if wanted is None:
+            raise FastsimError(f"detector {detector.name}: its cells lie in (x, y); a cascade needs (r, alpha)")
+        here, there = self.binning.layers, wanted.layers
+        if len(here) != len(there):
+            raise FastsimError(
+                f"{self.place}: {len(here)} layers, but detector {detector.name} has {len(there)}: give the detector "
+                "that these showers are in"
+            )
+        for number, (one, two) in enumerate(zip(here, there, strict=True)):
+            same = len(one.r_edges) == len(two.r_edges) and np.allclose(one.r_edges, two.r_edges, rtol=_ROUNDING)
+            if not same or one.num_alpha != two.num_alpha:
+                raise FastsimError(
+                    f"{self.place}: layer {number} has {_text(one)}, but in detector {detector.name} {_text(two)}: "
+                    "give the detector that these showers are in"
+                )
+
+    def _read(self, path: Path, detector: Detector) -> TrainingShowers:
+        showers = read_showers(path, self.binning)
+        _check_settings(path, detector, self.particle)
+        low, high = (1e3 * limit for limit in self.energy)
+        outside = (showers.incident < low * (1 - _ROUNDING)) | (showers.incident > high * (1 + _ROUNDING))
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise FastsimError(
+                f"{path}: shower {row} has {showers.incident[row] / 1e3:g} GeV, outside the {self.energy[0]:g} to "
+                f"{self.energy[1]:g} GeV of the config ({outside.sum()} of {len(showers)} showers are)"
+            )
+        empty = ~(showers.voxels > 0).any(axis=1)
+        if empty.mean() > MAX_EMPTY:
+            raise FastsimError(
+                f"{path}: {empty.sum()} of {len(showers)} showers have no deposit: nothing to learn from"
+            )
+        return _of(self.particle, showers, showers.voxels)
+
+
+def _text(layer: Layer) -> str:
+    return f"{layer.num_r} rings up to {layer.r_edges[-1]:g} mm in {layer.num_alpha} sectors"
+
+
+def _of(particle: str, showers: Showers, voxels: NDArray[np.float32]) -> TrainingShowers:
+    return TrainingShowers(np.full(len(showers), PARTICLES[particle][0]), showers.incident / 1e3, voxels)
+
+
+def _check_settings(path: Path, detector: Detector, particle: str) -> None:
+    """Refuse a file whose settings, if fastsim wrote it, name another detector or particle, or another direction."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        text = file.attrs.get("settings")
+    try:
+        settings = json.loads(text)
+        name, theta, of = settings["detector"]["name"], float(settings["theta"]), settings["particle"]
+    except (TypeError, ValueError, KeyError):
+        return  # of other origin
+    if name != detector.name:
+        raise FastsimError(f"{path}: showers in detector {name}, but the config is for {detector.name}")
+    if of != particle:
+        raise FastsimError(f"{path}: showers of {of}, but the binning is that of {particle}")
+    if theta != 0:
+        raise FastsimError(f"{path}: showers at theta {theta:g} rad; a cascade is trained on those along the normal")
+
+
+ShowerSet = SimulatedSet | FileSet
+
+
+def shower_sets(data: Any, simulated: Detector, energy: tuple[float, float], config: Path) -> list[ShowerSet]:
+    """Read the section ``data`` of a config: a set of showers or a list of them, simulated or of files.
+
+    Args:
+        data: the section.
+        simulated: the detector that Geant4 simulates.
+        energy: lowest and highest kinetic energy in GeV.
+        config: path of the config; paths in it are relative to its folder.
+
+    Raises:
+        FastsimError: if a set has other keys, or there are no such files.
+    """
+    sets = [data] if isinstance(data, Mapping) else data
+    if not isinstance(sets, list) or not sets or not all(isinstance(values, Mapping) for values in sets):
+        raise ConfigError(f"{config}: data is an object, or a list of objects: sets of showers")
+    return [_shower_set(values, simulated, energy, config) for values in sets]
+
+
+def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[float, float], config: Path) -> ShowerSet:
+    keys = set(values)
+    if keys == _SIMULATED:
+        gun = ShowerGun(simulated, values["particle"], energy, seed=int(values["seed"]))
+        return SimulatedSet(gun, int(values["num"]))
+    if "files" not in keys or keys - _FILES:
+        raise ConfigError(
+            f"{config}: data: a set of showers has particle, num and seed, or files and binning, not "
+            f"{', '.join(sorted(keys)) or 'nothing'}"
+        )
+    patterns = [values["files"]] if isinstance(values["files"], str) else values["files"]
+    paths: list[Path] = []
+    for pattern in patterns:
+        found = sorted(glob.glob(os.path.join(config.parent, str(pattern))))
+        if not found:
+            raise ConfigError(f"{config}: data: no file {pattern!r} in {config.parent}")
+        paths += map(Path, found)
+    if not paths:
+        raise ConfigError(f"{config}: data: files is empty")
+    given = values.get("binning")
+    place = binning_path(paths[0]) if given is None else config.parent / str(given)
+    return FileSet(tuple(paths), read_binning(place), str(place), energy)
