@@ -26,10 +26,11 @@ from metrics.hadrons.spectra import spectrum_distances
 from metrics.hadrons.whole_events import event_distances
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, constant_observables
-from metrics.showers.correlation import correlation_distance
+from metrics.showers.correlation import correlation_distance, side_distance
 from metrics.showers.features import binning_of, observable_groups
 from metrics.showers.response import response_differences
 from metrics.showers.separation import histogram_edges, separations, voxel_separation
+from metrics.showers.shapes import shape_observables, shape_vector
 
 Events = TypeVar("Events", Jets, Showers)
 
@@ -221,7 +222,22 @@ def _response(real: Sample, generated: Sample, seed: int, **options: Any) -> Out
 
 
 def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    return Outcome([correlation_distance(real, generated, seed=seed, **options)])
+    results, left_out = [correlation_distance(real, generated, seed=seed, **options)], {}
+    try:
+        results.append(side_distance(real, generated, seed=seed, **options))
+    except ValueError as error:  # layers of one sector have no sides
+        left_out["side correlations"] = str(error)
+    return Outcome(results, left_out=left_out)
+
+
+def _shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    columns = shape_observables(real), shape_observables(generated)
+    return Outcome(ks_distances(*columns, **_weights(real, generated), prefix="shape", seed=seed, **options))
+
+
+def _fpd_shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    vectors = shape_vector(real), shape_vector(generated)
+    return Outcome([replace(fpd(*vectors, **_weights(real, generated), seed=seed, **options), name="fpd_shapes")])
 
 
 EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "arrays")
@@ -234,7 +250,11 @@ METRICS: dict[str, Metric] = {
     "spectra": Metric("fragmentation functions, energy flow, energy-energy correlator", ("jets",), True, _spectra),
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
     "response": Metric("differences of response and resolution against energy", ("showers",), True, _response),
-    "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),
+    "correlation": Metric(
+        "distance of the correlations between layers, of energies and of sides", ("showers",), True, _correlation
+    ),
+    "shapes": Metric("Kolmogorov distances of the shapes of whole showers", ("showers",), True, _shapes),
+    "fpd_shapes": Metric("Frechet physics distance of the shapes of whole showers", ("showers",), True, _fpd_shapes),
     "content": Metric("charges, quantum numbers, peaks of resonances, yields of species", ("jets",), True, _content),
     "vertices": Metric("displaced tracks, impact parameters, flight lengths, lifetimes", ("jets",), True, _vertices),
     "events": Metric("event shapes, multiplicities, x_p and x_B of whole events", ("events",), True, _whole_events),

@@ -1,9 +1,9 @@
 """Clusters of calorimeter showers: sets of voxels with energy that hang together through common walls.
 
-Two voxels are neighbours if they share a wall: in one layer, the next ring of the same sector or the next sector of the
-same ring (the last sector lies beside the first); in two layers that follow one another, voxels that overlap in r and
-in alpha, whatever the rings and sectors of the two; layers without voxels are passed over. Voxels that touch in an edge or
-a corner only are no neighbours.
+Two voxels are neighbours if they share a wall: in one layer, the next ring of the same sector or the next sector of
+the same ring (the last sector lies beside the first); in two layers that follow each other, voxels that overlap in r
+and in alpha, whatever the rings and sectors of the two; layers without voxels are passed over. Voxels that touch in
+an edge or a corner only are no neighbours.
 """
 
 from __future__ import annotations

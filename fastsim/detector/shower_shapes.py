@@ -31,6 +31,7 @@ shower is the number of layers. Sums are in float64; energies are in MeV, length
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -112,6 +113,11 @@ class ShowerShapes:
     inner_voxels: Floats
     outer_voxels: Floats
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[ShowerShapes]) -> ShowerShapes:
+        """Return the shapes of at least one batch of showers as one batch."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
 
 def shower_shapes(voxels: NDArray[np.floating[Any]], binning: Binning, *, threshold: float = 0.0) -> ShowerShapes:
     """Compute the shapes of showers.
@@ -137,7 +143,7 @@ def shower_shapes(voxels: NDArray[np.floating[Any]], binning: Binning, *, thresh
     parts = [
         _of_chunk(voxels[first : first + size], binning, threshold) for first in range(0, max(len(voxels), 1), size)
     ]
-    return ShowerShapes(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(ShowerShapes)})
+    return ShowerShapes.concatenate(parts)
 
 
 def _of_chunk(voxels: NDArray[np.floating[Any]], binning: Binning, threshold: float) -> ShowerShapes:

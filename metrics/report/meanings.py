@@ -7,12 +7,14 @@ import re
 from metrics.hadrons.grooming import GROOMED
 from metrics.hadrons.observables import GROUPS, OBSERVABLES
 from metrics.registry import METRICS
+from metrics.showers.shapes import SHAPES
 
 _OBSERVABLES = {
     **OBSERVABLES,
     **GROOMED,
     **{f"number of {name}": f"{name} in the set (antiquarks' sets conjugated)" for name in GROUPS},
     "E_tot/E_inc": "energy of all voxels over the incident energy",
+    **{name: shape.meaning for name, shape in SHAPES.items()},
 }
 _LAYERS = (
     (r"E_layer (\S+) / MeV", "energy in layer {}"),
@@ -78,6 +80,10 @@ def result_meaning(name: str) -> str:
     for family, phrase in _FAMILIES.items():
         if name.startswith(f"{family} "):
             return phrase.format(name.removeprefix(f"{family} "))
+    if name.startswith("shape "):
+        return f"Kolmogorov distance of: {observable_meaning(name.removeprefix('shape '))}"
+    if name in ("layer correlations", "side correlations"):
+        return f"RMS difference of the correlations of the layers' {'energies' if name[0] == 'l' else 'sides'}"
     if name.startswith("separation "):
         return "separation power: 0 for equal histograms, 1 for disjoint ones"
     return METRICS[name].meaning if name in METRICS else ""
