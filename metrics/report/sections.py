@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import ClassifierTest
@@ -22,6 +24,8 @@ CLOSE_UP = 20_000
 """Events of each sample at most whose particles or voxels are drawn: pictures need no more."""
 SPECTRA_SETS = 100_000
 """Sets of each sample at most whose combinations fill the mass spectra."""
+SEEN = 6
+"""Inputs of a classifier whose distributions are drawn."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ def sections(
     progress(1, parts)
     if classifiers:
         shown.append(_classifier(classifiers, evaluation.real, look))
+    if evaluation.importance:
+        shown.append(_importance(evaluation, samples, classifiers, look))
     progress(2, parts)
     close = {name: sample[:CLOSE_UP] for name, sample in samples.items()}
     events = [sample.events for sample in close.values()]
@@ -99,6 +105,45 @@ def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapp
         "that samples differ, never that they are equal."
     )
     return Section("classifier", "Classifier", text, [scores, judged])
+
+
+def _importance(
+    evaluation: Evaluation,
+    samples: Mapping[str, Sample],
+    classifiers: Mapping[str, ClassifierTest],
+    look: Mapping[str, Look],
+) -> Section:
+    """Show what the boosted trees look at: the most important inputs of each test, and how these are distributed."""
+    own = _looks_of_tests(classifiers, look)
+    bars = [plots_classifier.importance(name, found, own[name]) for name, found in evaluation.importance.items()]
+    rows: list[Sequence[Picture]] = [bars]
+    for test, found in evaluation.importance.items():
+        sample = _sample_of(test, samples)
+        pair = {name: samples[name] for name in (evaluation.real, sample)}
+        names = [i.name for i in found if all(i.name in _columns(s) for s in pair.values())][:SEEN]
+        rows.append(
+            [
+                plots.distribution(
+                    name, {k: (_columns(s)[name], s.weights) for k, s in pair.items()}, look, observable_meaning(name)
+                )
+                for name in names
+            ]
+        )
+    text = (
+        "Which inputs the boosted trees need to tell real from generated events that they have not seen, and below "
+        "how the most important are distributed in both samples. What differs only together with another input looks "
+        "alike in its own distribution."
+    )
+    return Section("sees", "What the classifier sees", text, rows)
+
+
+def _columns(sample: Sample) -> dict[str, NDArray[np.floating[Any]]]:
+    return {**sample.content, **sample.condition, **sample.observables}
+
+
+def _sample_of(test: str, samples: Iterable[str]) -> str:
+    """Return the sample of a test, "sample" or "sample: metric"."""
+    return max((s for s in samples if test == s or test.startswith(f"{s}: ")), key=len)
 
 
 def _looks_of_tests(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> dict[str, Look]:

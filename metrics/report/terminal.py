@@ -23,6 +23,10 @@ from metrics.report.verdict import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+NUM_SEEN = 5
+"""Inputs of a classifier that the table names."""
+CLEAR, LEAST = 3.0, 2e-3
+"""Standard deviations, and AUC, that an input has to be worth to be named."""
 COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red", "no null": "dim"}
 
 
@@ -46,6 +50,18 @@ def headlines(evaluation: Evaluation) -> list[str]:
         counts = ", ".join(f"{name} in {len(won[name])}" for name in judged)
         lead = "No sample is closest" if best is None else f"{best} is closest"
         lines.append(f"{lead}: closer than every other by 3 sigma is {counts} metrics.")
+    return lines
+
+
+def seen(evaluation: Evaluation) -> list[str]:
+    """Write what the boosted trees of each sample look at most, in a line; nothing where they see no difference."""
+    lines = []
+    for test, found in evaluation.importance.items():
+        clear = [i for i in found if i.value > max(CLEAR * i.error, LEAST)][:NUM_SEEN]
+        if clear:
+            lines.append(
+                f"{test} sees most: {', '.join(f'{i.name} ({i.value:.3f})' for i in clear)} (AUC lost without)."
+            )
     return lines
 
 
@@ -89,6 +105,7 @@ def table(evaluation: Evaluation) -> Table:
             "\n".join(
                 [
                     *headlines(evaluation),
+                    *seen(evaluation),
                     f"null: the same metric between equal samples of these sizes. {words}.",
                     *skipped,
                 ]
