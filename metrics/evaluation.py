@@ -151,10 +151,10 @@ def evaluate(
     >>> list(evaluation.results["model"]), evaluation.results["model"]["w1 x"].sigmas > 5
     (['w1 x', 'w1 y', 'kpd'], True)
     """
-    metrics = _words(metrics, "metrics")
+    metrics = words(metrics, "metrics")
     check_names(metrics, protocol)
     if bins is not None and not isinstance(bins, Mapping):
-        bins = dict.fromkeys(_words(bins, "bins") or ())
+        bins = dict.fromkeys(words(bins, "bins") or ())
     given = generated if isinstance(generated, Mapping) else {"generated": generated}
     real = as_sample(real, "real")
     generated = {name: as_sample(sample, str(name)) for name, sample in given.items()}
@@ -235,7 +235,7 @@ def evaluate(
     return evaluation, tests
 
 
-def _words(given: Sequence[str] | str | None, name: str) -> list[str] | None:
+def words(given: Sequence[str] | str | None, name: str) -> list[str] | None:
     """Return the names in a list, or in a text with commas or blanks between them.
 
     Raises:

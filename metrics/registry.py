@@ -240,12 +240,12 @@ def _fpd_shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> O
     return Outcome([replace(fpd(*vectors, **_weights(real, generated), seed=seed, **options), name="fpd_shapes")])
 
 
-EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "arrays")
+EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "cells", "arrays")
 METRICS: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
     "fpd_clipped": Metric("the same with each feature cut at its 99% quantile", EVERY, True, _fpd_clipped),
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
-    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "events", "arrays"), True, _w1),
+    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "events", "cells", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
     "spectra": Metric("fragmentation functions, energy flow, energy-energy correlator", ("jets",), True, _spectra),
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
@@ -314,6 +314,12 @@ def check_names(names: Sequence[str] | None, protocol: str = "fastsim") -> None:
     for name in names or ():
         if name not in known:
             raise InvalidValue(f"no metric {name!r}; there are {', '.join(known)}")
+
+
+def defined_for(kind: Kind, name: str, protocol: str = "fastsim") -> bool:
+    """Tell whether a metric of a protocol is defined for a kind of events."""
+    metric = PROTOCOLS[protocol].get(name)
+    return kind in metric.kinds if metric is not None else name == POSTERIOR
 
 
 def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsim") -> list[str]:

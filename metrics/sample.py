@@ -17,7 +17,7 @@ from metrics.hadrons.jets import Jets
 from metrics.hadrons.origins import Origins
 
 Floats = NDArray[np.float64]
-Kind = Literal["jets", "events", "showers", "arrays"]
+Kind = Literal["jets", "events", "showers", "cells", "arrays"]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,13 @@ def _constant(one: Floats, other: Floats, least: float) -> bool:
     return bool(np.isfinite(high - low) and high - low <= ROUNDING * max(abs(low), abs(high), least))
 
 
-_KINDS = {"jets": "jets", "events": "whole events", "showers": "calorimeter showers", "arrays": "plain arrays"}
+_KINDS = {
+    "jets": "jets",
+    "events": "whole events",
+    "showers": "calorimeter showers",
+    "cells": "calorimeter cells",
+    "arrays": "plain arrays",
+}
 
 
 def check_alike(real: Sample, generated: Sample, names: tuple[str, str] = ("real", "generated")) -> None:

@@ -13,6 +13,7 @@ from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import Jets
+from metrics.levels import PREFIX
 from metrics.report import plots, plots_classifier, plots_content, plots_jets, plots_showers
 from metrics.report.meanings import observable_meaning
 from metrics.report.pictures import DASHES, Look, Picture, label
@@ -51,21 +52,24 @@ def sections(
     classifiers: Mapping[str, ClassifierTest],
     look: Mapping[str, Look],
     progress: Callable[[int, int | None], None] = lambda done, total: None,
+    cells: Mapping[str, Sample] | None = None,
 ) -> list[Section]:
     """Make every section that these samples give.
 
     Args:
-        evaluation, samples, classifiers: as in :func:`metrics.report.html.write`.
+        evaluation, samples, classifiers, cells: as in :func:`metrics.report.html.write`.
         look: how each sample is drawn.
         progress: called with the number of finished parts and of all.
     """
     parts = 5
     shown = [_distributions(samples, look)]
+    if cells:
+        shown.append(_distributions(cells, look, "cells", "Distributions of calorimeter cells"))
     progress(1, parts)
     if classifiers:
         shown.append(_classifier(classifiers, evaluation.real, look))
     if evaluation.importance:
-        shown.append(_importance(evaluation, samples, classifiers, look))
+        shown.append(_importance(evaluation, samples, cells or {}, classifiers, look))
     progress(2, parts)
     close = {name: sample[:CLOSE_UP] for name, sample in samples.items()}
     events = [sample.events for sample in close.values()]
@@ -84,7 +88,12 @@ def sections(
     return shown
 
 
-def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> Section:
+def _distributions(
+    samples: Mapping[str, Sample],
+    look: Mapping[str, Look],
+    anchor: str = "distributions",
+    title: str = "Distributions",
+) -> Section:
     pictures, left_out = plots.distributions(samples, look, plots_jets.LABELS, observable_meaning)
     text = (
         "Above, the share of events per unit of the observable with bands of one standard error (negative weights "
@@ -93,7 +102,7 @@ def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> S
     )
     if left_out:
         text += f" Shown are the {len(pictures)} observables that differ most; {left_out} others are left out."
-    return Section("distributions", "Distributions", text, [pictures])
+    return Section(anchor, title, text, [pictures])
 
 
 def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapping[str, Look]) -> Section:
@@ -110,6 +119,7 @@ def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapp
 def _importance(
     evaluation: Evaluation,
     samples: Mapping[str, Sample],
+    cells: Mapping[str, Sample],
     classifiers: Mapping[str, ClassifierTest],
     look: Mapping[str, Look],
 ) -> Section:
@@ -119,7 +129,8 @@ def _importance(
     rows: list[Sequence[Picture]] = [bars]
     for test, found in evaluation.importance.items():
         sample = _sample_of(test, samples)
-        pair = {name: samples[name] for name in (evaluation.real, sample)}
+        judged = cells if test.startswith(f"{sample}: {PREFIX}") else samples
+        pair = {name: judged[name] for name in (evaluation.real, sample)}
         names = [i.name for i in found if all(i.name in _columns(s) for s in pair.values())][:SEEN]
         rows.append(
             [

@@ -11,6 +11,7 @@ from metrics.report.verdict import (
     by_significance,
     closest,
     disagreement,
+    family_of,
     main_metrics,
     metric_names,
     overall,
@@ -97,7 +98,7 @@ def table(evaluation: Evaluation) -> Table:
         names = [name for name in by_significance(evaluation, samples[0]) if name in names]
     if left_out:
         most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
-        families = dict.fromkeys(name.split(" ", 1)[0] for name in metric_names(evaluation) if name in left_out)
+        families = dict.fromkeys(family_of(name) for name in metric_names(evaluation) if name in left_out)
         skipped.insert(0, f"{len(left_out)} more of {', '.join(families)}: {sigmas_text(most)} sigma at most.")
     found = Table(
         title=escape(f"{heading} ({evaluation.kind}, {evaluation.protocol}, seed {evaluation.seed})"),
