@@ -231,13 +231,13 @@ def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> 
 
 
 def _shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    columns = shape_observables(real), shape_observables(generated)
-    return Outcome(ks_distances(*columns, **_weights(real, generated), prefix="shape", seed=seed, **options))
+    options = {**_weights(real, generated), "seed": seed, **options}
+    return Outcome(ks_distances(shape_observables(real), shape_observables(generated), **options, prefix="shape"))
 
 
 def _fpd_shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    vectors = shape_vector(real), shape_vector(generated)
-    return Outcome([replace(fpd(*vectors, **_weights(real, generated), seed=seed, **options), name="fpd_shapes")])
+    options = {**_weights(real, generated), "seed": seed, **options}
+    return Outcome([replace(fpd(shape_vector(real), shape_vector(generated), **options), name="fpd_shapes")])
 
 
 EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "cells", "arrays")

@@ -183,8 +183,8 @@ def classifier_test(
     )
     if not isinstance(real, Columns):
         return test
-    kept = [np.asarray(x[h[:MAX_KEPT]]) for x, h in zip((real, generated), held_out, strict=True)]
-    return replace(test, held_out=HeldOut(model, real.names, kept[0], kept[1]))
+    some = [np.asarray(x[h[:MAX_KEPT]]) for x, h in zip((real, generated), held_out, strict=True)]
+    return replace(test, held_out=HeldOut(model, real.names, some[0], some[1]))
 
 
 def judge(

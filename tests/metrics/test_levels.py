@@ -60,7 +60,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "real": write(folder / "real.h5", 1),
         "equal": write(folder / "equal.root", 2),
-        "bright": write(folder / "bright.h5", 3, scale=1.2),
+        "bright": write(folder / "bright.h5", 3, scale=1.4),
         "plain": write(folder / "plain.h5", 4, cells=False),
     }
 
