@@ -46,7 +46,9 @@ def write(path: Path, seed: int, *, scale: float = 1.0, cells: bool = True, num:
             )
             deposits = scale * 25 * np.repeat(energy[i], 8) * rng.gamma(2.0, 0.5, 16)
             found, place = np.unique(ids, return_inverse=True)
-            batches.append(Cells([0, len(found)], found, np.bincount(place.reshape(-1), deposits)))
+            batches.append(
+                Cells(np.array([0, len(found)]), found, np.bincount(place.reshape(-1), deposits).astype(np.float32))
+            )
         events = replace(events, cells=Cells.concatenate(batches))
     run = RunInfo(provenance={"calorimeter": TOWERS.to_json()} if cells else {})
     with open_writer(path, run) as file:

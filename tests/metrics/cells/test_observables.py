@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from fastsim.detector.towers import Towers
 from fastsim.errors import InvalidValue
@@ -16,12 +17,16 @@ TOWERS = Towers("toy", depths_mm=(10.0, 10.0, 20.0), segments=(2, 1))
 """60 x 64 towers in two layers."""
 
 
+def cells_of(offsets: ArrayLike, ids: ArrayLike, energy: ArrayLike) -> Cells:
+    return Cells(np.asarray(offsets), np.asarray(ids), np.asarray(energy, np.float32))
+
+
 def event(*deposits: tuple[float, float, int, float]) -> Cells:
     """One event with deposits (eta, phi, layer, MeV)."""
     eta, phi, layer, energy = (np.array(column) for column in zip(*deposits, strict=True))
     ids = TOWERS.cell(eta, phi, layer.astype(np.int64))
     order = np.argsort(ids)
-    return Cells([0, len(ids)], ids[order], energy[order])
+    return cells_of([0, len(ids)], ids[order], energy[order])
 
 
 def of(cells: Cells, **options: float | None) -> dict[str, float]:
@@ -88,9 +93,9 @@ def test_every_observable_has_a_meaning_and_is_in_the_sample() -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (Cells([0, 0, 1], [7680], [1.0]), "event 1: a cell has the id 7680; must be 0 to 7,679"),
-        (Cells([0, 1], [3], [-2.0]), "event 0: a cell has the energy -2.0; must be finite and not negative"),
-        (Cells([0, 1], [3], [np.nan]), "event 0: a cell has the energy nan"),
+        (cells_of([0, 0, 1], [7680], [1.0]), "event 1: a cell has the id 7680; must be 0 to 7,679"),
+        (cells_of([0, 1], [3], [-2.0]), "event 0: a cell has the energy -2.0; must be finite and not negative"),
+        (cells_of([0, 1], [3], [np.nan]), "event 0: a cell has the energy nan"),
         (Cells.empty(), "there are no events with cells"),
     ],
 )
