@@ -45,6 +45,7 @@ from fastsim.variations import reweight
 
 if TYPE_CHECKING:
     from metrics.evaluation import Evaluation
+    from metrics.levels import Judged
 
 __all__ = [
     "RunOptions",
@@ -397,6 +398,8 @@ def evaluate(
     radius: float = 0.4,
     pt_min: float = 20.0,
     binning: PathLike | None = None,
+    threshold: float | None = None,
+    judged: Judged | None = None,
     **options: Any,
 ) -> Evaluation:
     """Compare generated samples with a real one: files, events in memory, arrays; as ``fastsim evaluate`` does.
@@ -407,7 +410,9 @@ def evaluate(
         generated: the sample to judge, or several: a list of paths, or samples by name.
         null: a second, independent real sample, which then gives every null in place of permutations.
         report: folder in which to write a page with pictures, ``index.html``.
-        max_events, radius, pt_min, binning: how files are read, as in :class:`metrics.files.Reading`.
+        max_events, radius, pt_min, binning, threshold: how files are read, as in :class:`metrics.files.Reading`.
+        judged: what of event files is judged: "hadrons", "cells" or "both"; None for the hadrons, and the cells of the
+            calorimeter too if all samples are files that have them.
         options: metrics, bins, protocol, seed, workers, progress of :func:`metrics.evaluate`.
 
     Returns:
@@ -422,14 +427,20 @@ def evaluate(
     >>> evaluation.results["shifted"]["w1 column 0"].sigmas > 5
     True
     """
-    from metrics.evaluation import evaluate as compare
-    from metrics.files import Reading, load, sample_names
+    from metrics.files import Reading, sample_names
     from metrics.inputs import as_sample
+    from metrics.levels import Level, evaluate_levels, load_level, plan
+    from metrics.sample import Sample
 
-    reading = Reading(max_events, radius, pt_min, binning=None if binning is None else Path(binning))
+    reading = Reading(
+        max_events, radius, pt_min, binning=None if binning is None else Path(binning), threshold=threshold
+    )
 
-    def sample(given: Any, name: str) -> Any:
-        return load(given, reading) if isinstance(given, str | os.PathLike) else as_sample(given, name)
+    def sample(given: Any, name: str, level: Level) -> Sample:
+        return load_level(os.fspath(given), level, reading) if is_path(given) else as_sample(given, name)
+
+    def is_path(given: Any) -> bool:
+        return isinstance(given, str | os.PathLike)
 
     if isinstance(generated, str | os.PathLike):
         generated = [generated]
@@ -444,14 +455,20 @@ def evaluate(
         else:
             names = sample_names(files, refuse_equal=True)
         named = {names[path]: path for path in files}
-    samples = {real_name: sample(real, real_name), **{str(k): sample(v, str(k)) for k, v in named.items()}}
-    second = None if null is None else sample(null, "null")
-    judged = {name: value for name, value in samples.items() if name != real_name}
-    evaluation, tests = compare(samples[real_name], judged, real_name=real_name, null=second, **options)
+    given = {real_name: real, **{str(name): value for name, value in named.items()}}
+    every = [*given.values(), *([] if null is None else [null])]
+    files_alone = all(is_path(value) for value in every)
+    if judged in ("cells", "both") and not files_alone:
+        raise InvalidValue(f"judged={judged!r}: cells are judged of files; give metrics.cells samples, or paths")
+    levels = plan([os.fspath(value) for value in every], judged).levels if files_alone else ("hadrons",)
+    samples = {level: {name: sample(value, name, level) for name, value in given.items()} for level in levels}
+    nulls = {} if null is None else {level: sample(null, "null", level) for level in levels}
+    evaluation, tests = evaluate_levels(samples, real_name, nulls=nulls, **options)
     if report is not None:
         from metrics.report.html import write
 
-        write(report, evaluation, samples, tests)
+        first, *others = samples.values()
+        write(report, evaluation, first, tests, cells=others[0] if others else None)
     return evaluation
 
 

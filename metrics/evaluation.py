@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import InvalidValue
 from fastsim.extras import missing
+from metrics.classifiers.importance import Importance, importances
 from metrics.classifiers.trees import ClassifierTest
 from metrics.inputs import as_sample
 from metrics.registry import POSTERIOR, PROTOCOLS, Outcome, check_names, metrics_for
@@ -43,6 +44,7 @@ class Evaluation:
         bins: ``results`` of the events in every bin of the condition, by the bin's label ("pt 20-60").
         seconds: time spent, by step.
         skipped: why a metric could not be computed, by "sample: metric" or "sample, bin: metric".
+        importance: what the boosted trees of "sample: metric" look at, most important first.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Evaluation:
     bins: Mapping[str, Results]
     seconds: Mapping[str, float]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    importance: Mapping[str, Sequence[Importance]] = field(default_factory=dict)
 
     def worst_bin(self, sample: str, metric: str) -> tuple[str, MetricResult] | None:
         """Find the bin in which a metric of a sample is most sigmas from its null, to the worse side.
@@ -97,6 +100,7 @@ class Evaluation:
             "bins": {label: plain(results) for label, results in self.bins.items()},
             "seconds": dict(self.seconds),
             "skipped": dict(self.skipped),
+            "importance": {test: [asdict(found) for found in by] for test, by in self.importance.items()},
         }
 
 
@@ -147,10 +151,10 @@ def evaluate(
     >>> list(evaluation.results["model"]), evaluation.results["model"]["w1 x"].sigmas > 5
     (['w1 x', 'w1 y', 'kpd'], True)
     """
-    metrics = _words(metrics, "metrics")
+    metrics = words(metrics, "metrics")
     check_names(metrics, protocol)
     if bins is not None and not isinstance(bins, Mapping):
-        bins = dict.fromkeys(_words(bins, "bins") or ())
+        bins = dict.fromkeys(words(bins, "bins") or ())
     given = generated if isinstance(generated, Mapping) else {"generated": generated}
     real = as_sample(real, "real")
     generated = {name: as_sample(sample, str(name)) for name, sample in given.items()}
@@ -222,12 +226,16 @@ def evaluate(
         except ValueError as error:
             skipped[f"all samples: {POSTERIOR}"] = str(error)
         seconds[POSTERIOR] = time.perf_counter() - start
+    start = time.perf_counter()
+    seen = {name: importances(t.held_out, seed=seed) for name, t in tests.items() if t.held_out is not None}
+    if seen:
+        seconds["importance"] = time.perf_counter() - start
     sizes = {real_name: len(real), **{name: len(sample) for name, sample in generated.items()}}
-    evaluation = Evaluation(real.kind, real_name, sizes, protocol, seed, results, binned, seconds, skipped)
+    evaluation = Evaluation(real.kind, real_name, sizes, protocol, seed, results, binned, seconds, skipped, seen)
     return evaluation, tests
 
 
-def _words(given: Sequence[str] | str | None, name: str) -> list[str] | None:
+def words(given: Sequence[str] | str | None, name: str) -> list[str] | None:
     """Return the names in a list, or in a text with commas or blanks between them.
 
     Raises:

@@ -26,10 +26,11 @@ from metrics.hadrons.spectra import spectrum_distances
 from metrics.hadrons.whole_events import event_distances
 from metrics.result import MetricResult
 from metrics.sample import Kind, Sample, constant_observables
-from metrics.showers.correlation import correlation_distance
+from metrics.showers.correlation import correlation_distance, side_distance
 from metrics.showers.features import binning_of, observable_groups
 from metrics.showers.response import response_differences
 from metrics.showers.separation import histogram_edges, separations, voxel_separation
+from metrics.showers.shapes import shape_observables, shape_vector
 
 Events = TypeVar("Events", Jets, Showers)
 
@@ -221,20 +222,39 @@ def _response(real: Sample, generated: Sample, seed: int, **options: Any) -> Out
 
 
 def _correlation(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
-    return Outcome([correlation_distance(real, generated, seed=seed, **options)])
+    results, left_out = [correlation_distance(real, generated, seed=seed, **options)], {}
+    try:
+        results.append(side_distance(real, generated, seed=seed, **options))
+    except ValueError as error:  # layers of one sector have no sides
+        left_out["side correlations"] = str(error)
+    return Outcome(results, left_out=left_out)
 
 
-EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "arrays")
+def _shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    options = {**_weights(real, generated), "seed": seed, **options}
+    return Outcome(ks_distances(shape_observables(real), shape_observables(generated), **options, prefix="shape"))
+
+
+def _fpd_shapes(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
+    options = {**_weights(real, generated), "seed": seed, **options}
+    return Outcome([replace(fpd(shape_vector(real), shape_vector(generated), **options), name="fpd_shapes")])
+
+
+EVERY: tuple[Kind, ...] = ("jets", "events", "showers", "cells", "arrays")
 METRICS: dict[str, Metric] = {
     "fpd": Metric("Frechet physics distance of the embedding", EVERY, True, _fpd),
     "fpd_clipped": Metric("the same with each feature cut at its 99% quantile", EVERY, True, _fpd_clipped),
     "kpd": Metric("kernel physics distance of the embedding", EVERY, True, _kpd),
-    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "events", "arrays"), True, _w1),
+    "w1": Metric("Wasserstein-1 distance of every observable", ("jets", "events", "cells", "arrays"), True, _w1),
     "w1p": Metric("Wasserstein-1 distance of the particles' eta, phi and pT", ("jets",), True, _w1p),
     "spectra": Metric("fragmentation functions, energy flow, energy-energy correlator", ("jets",), True, _spectra),
     "separation": Metric("separation power of every group of features, and of voxels", ("showers",), True, _separation),
     "response": Metric("differences of response and resolution against energy", ("showers",), True, _response),
-    "correlation": Metric("distance of the correlations between layers", ("showers",), True, _correlation),
+    "correlation": Metric(
+        "distance of the correlations between layers, of energies and of sides", ("showers",), True, _correlation
+    ),
+    "shapes": Metric("Kolmogorov distances of the shapes of whole showers", ("showers",), True, _shapes),
+    "fpd_shapes": Metric("Frechet physics distance of the shapes of whole showers", ("showers",), True, _fpd_shapes),
     "content": Metric("charges, quantum numbers, peaks of resonances, yields of species", ("jets",), True, _content),
     "vertices": Metric("displaced tracks, impact parameters, flight lengths, lifetimes", ("jets",), True, _vertices),
     "events": Metric("event shapes, multiplicities, x_p and x_B of whole events", ("events",), True, _whole_events),
@@ -294,6 +314,12 @@ def check_names(names: Sequence[str] | None, protocol: str = "fastsim") -> None:
     for name in names or ():
         if name not in known:
             raise InvalidValue(f"no metric {name!r}; there are {', '.join(known)}")
+
+
+def defined_for(kind: Kind, name: str, protocol: str = "fastsim") -> bool:
+    """Tell whether a metric of a protocol is defined for a kind of events."""
+    metric = PROTOCOLS[protocol].get(name)
+    return kind in metric.kinds if metric is not None else name == POSTERIOR
 
 
 def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsim") -> list[str]:

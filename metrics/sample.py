@@ -17,14 +17,18 @@ from metrics.hadrons.jets import Jets
 from metrics.hadrons.origins import Origins
 
 Floats = NDArray[np.float64]
-Kind = Literal["jets", "events", "showers", "arrays"]
+Kind = Literal["jets", "events", "showers", "cells", "arrays"]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """K columns (N,) side by side as a matrix (N, K), of which only the rows that are asked for are in memory."""
+    """K columns (N,) side by side as a matrix (N, K), of which only the rows that are asked for are in memory.
+
+    ``names`` (K,) says what they are.
+    """
 
     columns: tuple[NDArray[np.floating[Any]], ...]
+    names: tuple[str, ...]
     ndim = 2
 
     @property
@@ -109,13 +113,12 @@ class Sample:
             content: take charges, quantum numbers and combinations.
             origins: take vertices and fractions, which not every sample has.
         """
-        columns = {**{f"observable {k}": v for k, v in self.observables.items()}, **self.condition}
-        shapes = [v for k, v in columns.items() if k.removeprefix("observable ") not in without]
-        chosen = list(shapes or columns.values())
-        chosen += self.content.values() if content else []
+        columns = [*self.observables.items(), *self.condition.items()]
+        chosen = [(k, v) for k, v in columns if k not in without] or columns
+        chosen += self.content.items() if content else []
         if origins and self.origins is not None:
-            chosen += [*self.origins.vertices.values(), *self.origins.fractions.values()]
-        return Columns(tuple(chosen))
+            chosen += [*self.origins.vertices.items(), *self.origins.fractions.items()]
+        return Columns(tuple(v for _, v in chosen), tuple(k for k, _ in chosen))
 
 
 ROUNDING = 1e-9
@@ -138,7 +141,13 @@ def _constant(one: Floats, other: Floats, least: float) -> bool:
     return bool(np.isfinite(high - low) and high - low <= ROUNDING * max(abs(low), abs(high), least))
 
 
-_KINDS = {"jets": "jets", "events": "whole events", "showers": "calorimeter showers", "arrays": "plain arrays"}
+_KINDS = {
+    "jets": "jets",
+    "events": "whole events",
+    "showers": "calorimeter showers",
+    "cells": "calorimeter cells",
+    "arrays": "plain arrays",
+}
 
 
 def check_alike(real: Sample, generated: Sample, names: tuple[str, str] = ("real", "generated")) -> None:

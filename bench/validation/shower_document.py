@@ -24,6 +24,21 @@ Results = Mapping[str, Mapping[str, ShowerComparison]]
 """Comparisons by cell, then by sample; Geant4's own is the sample "Geant4"."""
 
 NULL = "Geant4"
+SHAPES = (
+    ("displacement", "displacement"),
+    ("tilt", "tilt / (mm/layer)"),
+    ("wander", "wander / mm"),
+    ("sides 1 apart", "sides 1 apart"),
+    ("radius", "radius / mm"),
+    ("core", "core"),
+    ("ellipticity", "ellipticity"),
+    ("depth", "depth / layers"),
+    ("length", "length / layers"),
+    ("start", "start"),
+    ("clusters", "clusters"),
+    ("voxels", "voxels"),
+)
+"""Heading and name of the shapes of whole showers that the document shows."""
 GROUPS = ("E_layer", "centre eta", "centre phi", "centre r", "width eta", "width phi", "width r", "sparsity")
 DISPLAYED = 10.0
 """GeV of the single showers that are drawn."""
@@ -35,6 +50,8 @@ _SUMMARY = (
     ("core resolution", "core resolution", 1.0, 3),
     ("separation of layers, 1e-3", "separation E_layer", 1e3, 1),
     ("separation of voxels, 1e-3", "separation voxel energy", 1e3, 2),
+    ("KS of displacement", "shape displacement", 1.0, 3),
+    ("KS of tilt", "shape tilt / (mm/layer)", 1.0, 3),
     *((f"AUC, {name.removeprefix('auc ')}", name, 1.0, 3) for name in CLASSIFIERS),
 )
 _RATIOS = ("response", "resolution", "core resolution")
@@ -75,6 +92,17 @@ _TABLES: tuple[tuple[str, str, tuple[tuple[str, str, float, int], ...]], ...] = 
             ("W1 E_tot/E_inc", "w1 E_tot/E_inc", 1.0, 3),
             ("W1 layers", "w1 E_layer", 1.0, 3),
             ("correlations", "layer correlations", 1.0, 3),
+        ),
+    ),
+    (
+        "Whole showers",
+        "Kolmogorov-Smirnov distances of the shapes of whole showers (fastsim.detector.shower_shapes), FPD of all of "
+        "them, and the distance of the correlations between the sides of layers. Equal samples have those of the row "
+        "of Geant4.",
+        (
+            *((heading, f"shape {name}", 1.0, 3) for heading, name in SHAPES),
+            ("FPD of shapes", "fpd shapes", 1.0, 4),
+            ("side correlations", "side correlations", 1.0, 3),
         ),
     ),
     (

@@ -59,6 +59,14 @@ SEEDS = {"real": 9101, "null": 9102, "library": 9103}
 """Seeds of the files that ``truth`` makes; a photon's is higher by 1000, since a seed gives the same energies."""
 PICTURED = 2_000
 """Showers of each sample and particle in the pictures."""
+CARD_FIGURES = (
+    "separation E_layer",
+    "shape displacement",
+    "shape tilt / (mm/layer)",
+    "shape radius / mm",
+    *CLASSIFIERS,
+)
+"""Figures that a card holds."""
 MIN_SHOWERS = 240
 """FPD needs as many."""
 Run = tuple[int, int]
@@ -230,10 +238,10 @@ def card_figures(results: Mapping[str, Mapping[str, ShowerComparison]], key: str
     """Collect figures of which larger is worse, in every cell and with Geant4's own, as a card holds them."""
     figures = {}
     for cell, by_key in results.items():
-        for name in ("separation E_layer", *CLASSIFIERS):
+        for name in CARD_FIGURES:
             if key in by_key and name in by_key[key].figures and name in by_key[NULL].figures:
                 value, null = (by_key[k].figures[name] for k in (key, NULL))
-                place = f"{name}/{cell}".replace(" ", "-").lower()
+                place = f"{name.partition(' / ')[0]}/{cell}".replace(" ", "-").lower()
                 figures[place] = cards.Figure(value.value, value.error, null.value, null.error)
     return figures
 

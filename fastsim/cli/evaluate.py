@@ -18,6 +18,8 @@ from fastsim.extras import missing_text
 
 if TYPE_CHECKING:
     from metrics.evaluation import Evaluation
+    from metrics.levels import Judged, Level
+    from metrics.sample import Sample
 
 GATE_STATUS = 3
 """Exit status if a sample is above or below a limit that was given for a metric."""
@@ -54,11 +56,20 @@ _positive = click.FloatRange(0.0, min_open=True)
 )
 @click.option("--binning", type=_file, help="Binning XML of CaloChallenge files. Default: the .xml beside each.")
 @click.option(
-    "--threshold", metavar="MEV", type=_positive, help="Voxels of showers below it are empty, in all samples."
+    "--threshold",
+    metavar="MEV",
+    type=_positive,
+    help="Voxels of showers, and cells, below it are empty, in all samples.",
 )
 @click.option("--radius", type=_positive, default=0.4, show_default=True, help="R of anti-kt jets in event files.")
 @click.option("--pt-min", type=_positive, default=20.0, show_default=True, help="Least jet pT in event files, GeV.")
 @click.option("--whole", is_flag=True, help="Take events of event files as they are, at rest, in place of their jets.")
+@click.option(
+    "--judge",
+    "judged",
+    type=click.Choice(("hadrons", "cells", "both")),
+    help="What of event files is judged. Default: hadrons, and calorimeter cells if every file has them.",
+)
 @final_status_option
 @click.option("--fail-above", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is above.")
 @click.option("--fail-below", metavar="METRIC=VALUE", multiple=True, help="Exit 3 if a sample's metric is below.")
@@ -81,6 +92,7 @@ def command(
     radius: float,
     pt_min: float,
     whole: bool,
+    judged: Judged | None,
     final_status: tuple[int, ...],
     fail_above: tuple[str, ...],
     fail_below: tuple[str, ...],
@@ -91,7 +103,8 @@ def command(
     """Compare the events of GENERATED files with those of REAL: a table of metrics with errors and nulls.
 
     Files: particle sets in HDF5; events in HepMC, HDF5 or ROOT, clustered into jets; CaloChallenge showers in HDF5;
-    jets in JetNet's HDF5 layout; NumPy arrays (.npy, .npz) of features (N, D) or padded particles (N, P, 3).
+    jets in JetNet's HDF5 layout; NumPy arrays (.npy, .npz) of features (N, D) or padded particles (N, P, 3). Of events
+    with calorimeter cells, these are judged too: results "cells ...".
 
     A metric whose library is not installed is left out, and the reason printed; the extra "evaluate" has them all.
 
@@ -100,6 +113,7 @@ def command(
       fastsim evaluate reference.h5 generated.h5 --bins flavour
       fastsim evaluate pythia.hepmc3 model.hepmc3 other.hepmc3 --report report
       fastsim evaluate geant4.h5 gen.h5 --binning binning.xml --metrics all -o result.json
+      fastsim evaluate pythia-geant4.h5 chain.h5 --judge cells
       fastsim evaluate reference.h5 generated.h5 --fail-above auc=0.6 --fail-above fpd=1e-3
     """
     gates = [(*_gate(text, "--fail-above"), 1.0) for text in fail_above]
@@ -107,7 +121,8 @@ def command(
     chosen = None if metrics is None else [m.strip() for m in metrics.split(",")]
     edges = parse_bins(bins)
     from fastsim.extras import installed, library
-    from metrics.files import Reading, describe, load, refuse_equal_files, sample_names
+    from metrics.files import Reading, describe, refuse_equal_files, sample_names
+    from metrics.levels import evaluate_levels, load_level, plan
     from metrics.registry import check_names
 
     given = (real, *generated, *([] if null is None else [null]))
@@ -128,7 +143,6 @@ def command(
 
     from fastsim.cli.progress import progress
     from fastsim.formats.atomic import AtomicPath, writing
-    from metrics.evaluation import evaluate
 
     if page is not None:
         with writing(page):
@@ -145,23 +159,32 @@ def command(
             threshold=threshold,
             final_status=final_status,
         )
-        samples = {}
+        chosen_levels = plan(given, judged)
+        for note in chosen_levels.notes:
+            click.echo(f"fastsim: {note}", err=True)
+        samples: dict[Level, dict[str, Sample]] = {level: {} for level in chosen_levels.levels}
+        nulls: dict[Level, Sample] = {}
+        tasks = [(level, path) for level in samples for path in (*names, *([] if null is None else [null]))]
         with progress("reading", "files") as report_progress:
-            for path, name in names.items():
-                samples[name] = load(path, reading)
-                report_progress(len(samples), len(names))
-            second = None if null is None else load(null, reading)
-        if any(sample.kind == "jets" for sample in samples.values()) and not installed("fastjet"):
+            for done, (level, path) in enumerate(tasks, start=1):
+                if path == null:
+                    nulls[level] = load_level(path, level, reading)
+                else:
+                    samples[level][names[path]] = load_level(path, level, reading)
+                report_progress(done, len(tasks))
+        every = [sample for by_name in samples.values() for sample in by_name.values()]
+        if any(sample.kind == "jets" for sample in every) and not installed("fastjet"):
             click.echo(f"fastsim: soft-drop observables are left out: {missing_text('fastjet')}", err=True)
+        if "cells" in samples and not installed("fastjet"):
+            click.echo(f"fastsim: jets of towers are left out: {missing_text('fastjet')}", err=True)
         with progress("comparing", "metrics") as report_progress:
             try:
-                evaluation, tests = evaluate(
-                    samples[names[real]],
-                    {names[path]: samples[names[path]] for path in generated},
-                    real_name=names[real],
+                evaluation, tests = evaluate_levels(
+                    samples,
+                    names[real],
                     metrics=chosen,
                     bins=edges,
-                    null=second,
+                    nulls=nulls,
                     protocol=protocol,
                     seed=seed,
                     workers=workers,
@@ -195,7 +218,15 @@ def command(
             "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         }
         with progress("drawing", "pictures") as report_progress:
-            place_of_page = write(report, evaluation, samples, tests, provenance=provenance, progress=report_progress)
+            place_of_page = write(
+                report,
+                evaluation,
+                next(iter(samples.values())),
+                tests,
+                provenance=provenance,
+                progress=report_progress,
+                cells=samples.get("cells") if len(samples) > 1 else None,
+            )
         click.echo(f"report: {place_of_page}", err=True)
     failed = broken_gates(evaluation, gates)
     for line in failed:

@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,26 @@ CLIP = 1e-6
 """Scores are kept this far from 0 and 1 where they become weights."""
 
 
+MAX_KEPT = 2000
+"""Held-out events of each sample, at most, that are kept to find out what the classifier looks at."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A classifier, and held-out events to ask it about (:mod:`metrics.classifiers.importance`).
+
+    Attributes:
+        model: with the method ``predict_proba`` of scikit-learn.
+        names: of the inputs, (D,).
+        real, generated: inputs of held-out events, shapes (H, D) and (H', D).
+    """
+
+    model: Any
+    names: tuple[str, ...]
+    real: Floats
+    generated: Floats
+
+
 @dataclass(frozen=True)
 class ClassifierTest:
     """A classifier between real (label 1) and generated (label 0) events, judged on held-out events.
@@ -48,6 +68,7 @@ class ClassifierTest:
         generated_scores: output D for held-out generated events, (H',).
         real_weights: event weights of the held-out real events, if any, (H,).
         generated_weights: event weights of the held-out generated events, if any, (H',).
+        held_out: the classifier and some of these events, where it is to be asked what it looks at.
     """
 
     auc: MetricResult
@@ -55,6 +76,7 @@ class ClassifierTest:
     generated_scores: Floats
     real_weights: Floats | None = None
     generated_weights: Floats | None = None
+    held_out: HeldOut | None = None
 
     def weights(self) -> Floats:
         """Compute w = D / (1 - D) of the held-out generated events, shape (H',)."""
@@ -111,7 +133,7 @@ def classifier_test(
         seed: of the split, the trees, bootstrap and permutations.
 
     Returns:
-        The test of the held-out third.
+        The test of the held-out third; with the classifier in it if the inputs are columns with names.
 
     Raises:
         ValueError: if a sample has fewer than 30 events, the inputs do not fit, or a weight is negative.
@@ -149,7 +171,7 @@ def classifier_test(
     model.fit(inputs, labels[order], sample_weight=np.concatenate(shares)[order])
     del inputs
     scores = [model.predict_proba(x[h])[:, 1] for x, h in zip((real, generated), held_out, strict=True)]
-    return judge(
+    test = judge(
         name,
         scores[0],
         scores[1],
@@ -159,6 +181,10 @@ def classifier_test(
         real_weights=None if real_weights is None else weights[0][held_out[0]],
         generated_weights=None if generated_weights is None else weights[1][held_out[1]],
     )
+    if not isinstance(real, Columns):
+        return test
+    some = [np.asarray(x[h[:MAX_KEPT]]) for x, h in zip((real, generated), held_out, strict=True)]
+    return replace(test, held_out=HeldOut(model, real.names, some[0], some[1]))
 
 
 def judge(

@@ -94,6 +94,7 @@ def write(
     title: str = "Evaluation report",
     provenance: Mapping[str, str] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    cells: Mapping[str, Sample] | None = None,
 ) -> Path:
     """Write ``index.html``, whole or not at all; equal arguments give equal pages.
 
@@ -105,6 +106,7 @@ def write(
         title: of the page.
         provenance: what else the page shall say about where it comes from, by name: files, command, date.
         progress: called with the number of finished sections and of all.
+        cells: the calorimeter cells of the samples, where they are judged beside hadrons.
 
     Returns:
         The path of the page.
@@ -118,7 +120,7 @@ def write(
     if list(samples) != names:
         raise ValueError(f"the samples are {list(samples)}, but the evaluation holds {names}, the real one first")
     look = looks(samples)
-    shown = sections(evaluation, samples, classifiers or {}, look, progress or (lambda done, total: None))
+    shown = sections(evaluation, samples, classifiers or {}, look, progress or (lambda done, total: None), cells)
     page = _page(title, evaluation, samples, shown, look, provenance or {})
     path = Path(folder) / "index.html"
     with writing(path):

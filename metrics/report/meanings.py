@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 
+from metrics.cells.observables import CELL_OBSERVABLES
 from metrics.hadrons.grooming import GROOMED
 from metrics.hadrons.observables import GROUPS, OBSERVABLES
+from metrics.levels import PREFIX
 from metrics.registry import METRICS
+from metrics.showers.shapes import SHAPES
 
 _OBSERVABLES = {
     **OBSERVABLES,
     **GROOMED,
     **{f"number of {name}": f"{name} in the set (antiquarks' sets conjugated)" for name in GROUPS},
     "E_tot/E_inc": "energy of all voxels over the incident energy",
+    **{name: shape.meaning for name, shape in SHAPES.items()},
+    **CELL_OBSERVABLES,
 }
 _LAYERS = (
     (r"E_layer (\S+) / MeV", "energy in layer {}"),
     (r"centre (eta|phi|r) layer (\S+) / mm", "energy-weighted mean {} in layer {}"),
     (r"width (eta|phi|r) layer (\S+) / mm", "energy-weighted spread in {} in layer {}"),
+    (r"energy layer (\d+) / GeV", "energy of the cells in layer {}"),
     (r"sparsity layer (\S+)", "share of the voxels of layer {} that hold energy"),
 )
 _RESULTS = {
@@ -70,6 +76,8 @@ def result_meaning(name: str) -> str:
     """
     if name in _RESULTS:
         return _RESULTS[name]
+    if name.startswith(PREFIX):
+        return f"calorimeter cells: {result_meaning(name.removeprefix(PREFIX))}"
     if name.startswith("w1 "):
         meaning = observable_meaning(name.removeprefix("w1 "))
         return f"Wasserstein-1 distance of: {meaning}" if meaning else "Wasserstein-1 distance"
@@ -78,6 +86,10 @@ def result_meaning(name: str) -> str:
     for family, phrase in _FAMILIES.items():
         if name.startswith(f"{family} "):
             return phrase.format(name.removeprefix(f"{family} "))
+    if name.startswith("shape "):
+        return f"Kolmogorov distance of: {observable_meaning(name.removeprefix('shape '))}"
+    if name in ("layer correlations", "side correlations"):
+        return f"RMS difference of the correlations of the layers' {'energies' if name[0] == 'l' else 'sides'}"
     if name.startswith("separation "):
         return "separation power: 0 for equal histograms, 1 for disjoint ones"
     return METRICS[name].meaning if name in METRICS else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,28 @@ def distributions(
         if key in shown
     ]
     return pictures, len(histograms) - len(shown)
+
+
+def distribution(
+    title: str,
+    columns: Mapping[str, tuple[NDArray[Any], Floats | None]],
+    look: Mapping[str, Look],
+    note: str = "",
+) -> Picture:
+    """Draw the distribution of one quantity and its ratio to the real sample.
+
+    Args:
+        title: of the picture and of its axis.
+        columns: values (N,) and weights of events, or None, by sample; the real one first.
+        look: how each sample is drawn.
+        note: added to the caption.
+
+    Returns:
+        The picture.
+    """
+    axis = choose_axis([values for values, _ in columns.values()])
+    histograms = {name: density(values, weights, axis) for name, (values, weights) in columns.items()}
+    return panel(title, axis, histograms, look, label(title, 40), note=note)
 
 
 @styled

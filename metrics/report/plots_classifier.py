@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 
+from metrics.classifiers.importance import Importance
 from metrics.classifiers.trees import ClassifierTest
 from metrics.report.histograms import Axis, density
-from metrics.report.pictures import Look, Picture, new_figure, styled
+from metrics.report.pictures import Look, Picture, label, new_figure, styled
 from metrics.report.plots import band, headroom, legend_above, logarithmic
 
 
@@ -113,3 +114,36 @@ def calibration(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Lo
     legend_above(figure, at)
     caption = "Points off the diagonal by more than their errors: do not trust the weights."
     return Picture.of(figure, "Calibration", caption, f"Classifier calibration for {', '.join(classifiers)}.")
+
+
+@styled
+def importance(sample: str, found: Sequence[Importance], look: Look) -> Picture:
+    """Draw the inputs that a classifier's verdict hangs on most.
+
+    Args:
+        sample: name of the generated sample, or of the test.
+        found: the inputs, most important first.
+        look: how the sample is drawn.
+
+    Returns:
+        The picture.
+    """
+    figure = new_figure(6.0, 1.0 + 0.27 * len(found))
+    at = figure.subplots()
+    places = np.arange(len(found))[::-1]
+    values = [i.value for i in found]
+    at.barh(places, values, xerr=[i.error for i in found], height=0.65, color=look.colour, error_kw={"lw": 1.0})
+    reach = max((i.value + i.error for i in found), default=0.0) or 1e-3
+    for place, i in zip(places, found, strict=True):
+        at.text(max(i.value, 0.0) + i.error + 0.01 * reach, place, f"{i.value:.3f}", va="center", fontsize=8)
+    at.axvline(0.0, color="0.6", lw=0.8)
+    at.set_yticks(places, [label(i.name, 40) for i in found], fontsize=8)
+    at.tick_params(axis="y", which="both", length=0)
+    at.set_xlim(min([0.0, *(i.value - i.error for i in found)]), 1.15 * reach)
+    at.set_xlabel("AUC that is lost without it")
+    words = ", ".join(f"{i.name} {i.value:.3f} ± {i.error:.3f}" for i in found)
+    caption = (
+        "Each input exchanged among all held-out events at random; bars: spread over permutations. Of inputs that say "
+        "the same, each seems dispensable."
+    )
+    return Picture.of(figure, f"Most important: {sample}", caption, f"Importance of inputs for {sample}: {words}.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import ClassifierTest
 from metrics.evaluation import Evaluation
 from metrics.hadrons.jets import Jets
+from metrics.levels import PREFIX
 from metrics.report import plots, plots_classifier, plots_content, plots_jets, plots_showers
 from metrics.report.meanings import observable_meaning
 from metrics.report.pictures import DASHES, Look, Picture, label
@@ -22,6 +25,8 @@ CLOSE_UP = 20_000
 """Events of each sample at most whose particles or voxels are drawn: pictures need no more."""
 SPECTRA_SETS = 100_000
 """Sets of each sample at most whose combinations fill the mass spectra."""
+SEEN = 6
+"""Inputs of a classifier whose distributions are drawn."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,24 @@ def sections(
     classifiers: Mapping[str, ClassifierTest],
     look: Mapping[str, Look],
     progress: Callable[[int, int | None], None] = lambda done, total: None,
+    cells: Mapping[str, Sample] | None = None,
 ) -> list[Section]:
     """Make every section that these samples give.
 
     Args:
-        evaluation, samples, classifiers: as in :func:`metrics.report.html.write`.
+        evaluation, samples, classifiers, cells: as in :func:`metrics.report.html.write`.
         look: how each sample is drawn.
         progress: called with the number of finished parts and of all.
     """
     parts = 5
     shown = [_distributions(samples, look)]
+    if cells:
+        shown.append(_distributions(cells, look, "cells", "Distributions of calorimeter cells"))
     progress(1, parts)
     if classifiers:
         shown.append(_classifier(classifiers, evaluation.real, look))
+    if evaluation.importance:
+        shown.append(_importance(evaluation, samples, cells or {}, classifiers, look))
     progress(2, parts)
     close = {name: sample[:CLOSE_UP] for name, sample in samples.items()}
     events = [sample.events for sample in close.values()]
@@ -78,7 +88,12 @@ def sections(
     return shown
 
 
-def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> Section:
+def _distributions(
+    samples: Mapping[str, Sample],
+    look: Mapping[str, Look],
+    anchor: str = "distributions",
+    title: str = "Distributions",
+) -> Section:
     pictures, left_out = plots.distributions(samples, look, plots_jets.LABELS, observable_meaning)
     text = (
         "Above, the share of events per unit of the observable with bands of one standard error (negative weights "
@@ -87,7 +102,7 @@ def _distributions(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> S
     )
     if left_out:
         text += f" Shown are the {len(pictures)} observables that differ most; {left_out} others are left out."
-    return Section("distributions", "Distributions", text, [pictures])
+    return Section(anchor, title, text, [pictures])
 
 
 def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapping[str, Look]) -> Section:
@@ -99,6 +114,47 @@ def _classifier(classifiers: Mapping[str, ClassifierTest], real: str, look: Mapp
         "that samples differ, never that they are equal."
     )
     return Section("classifier", "Classifier", text, [scores, judged])
+
+
+def _importance(
+    evaluation: Evaluation,
+    samples: Mapping[str, Sample],
+    cells: Mapping[str, Sample],
+    classifiers: Mapping[str, ClassifierTest],
+    look: Mapping[str, Look],
+) -> Section:
+    """Show what the boosted trees look at: the most important inputs of each test, and how these are distributed."""
+    own = _looks_of_tests(classifiers, look)
+    bars = [plots_classifier.importance(name, found, own[name]) for name, found in evaluation.importance.items()]
+    rows: list[Sequence[Picture]] = [bars]
+    for test, found in evaluation.importance.items():
+        sample = _sample_of(test, samples)
+        judged = cells if test.startswith(f"{sample}: {PREFIX}") else samples
+        pair = {name: judged[name] for name in (evaluation.real, sample)}
+        names = [i.name for i in found if all(i.name in _columns(s) for s in pair.values())][:SEEN]
+        rows.append(
+            [
+                plots.distribution(
+                    name, {k: (_columns(s)[name], s.weights) for k, s in pair.items()}, look, observable_meaning(name)
+                )
+                for name in names
+            ]
+        )
+    text = (
+        "Which inputs the boosted trees need to tell real from generated events that they have not seen, and below "
+        "how the most important are distributed in both samples. What differs only together with another input looks "
+        "alike in its own distribution."
+    )
+    return Section("sees", "What the classifier sees", text, rows)
+
+
+def _columns(sample: Sample) -> dict[str, NDArray[np.floating[Any]]]:
+    return {**sample.content, **sample.condition, **sample.observables}
+
+
+def _sample_of(test: str, samples: Iterable[str]) -> str:
+    """Return the sample of a test, "sample" or "sample: metric"."""
+    return max((s for s in samples if test == s or test.startswith(f"{s}: ")), key=len)
 
 
 def _looks_of_tests(classifiers: Mapping[str, ClassifierTest], look: Mapping[str, Look]) -> dict[str, Look]:

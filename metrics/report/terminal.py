@@ -11,6 +11,7 @@ from metrics.report.verdict import (
     by_significance,
     closest,
     disagreement,
+    family_of,
     main_metrics,
     metric_names,
     overall,
@@ -23,6 +24,10 @@ from metrics.report.verdict import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+NUM_SEEN = 5
+"""Inputs of a classifier that the table names."""
+CLEAR, LEAST = 3.0, 2e-3
+"""Standard deviations, and AUC, that an input has to be worth to be named."""
 COLOURS = {"agrees": "green", "tension": "yellow", "differs": "red", "no null": "dim"}
 
 
@@ -46,6 +51,18 @@ def headlines(evaluation: Evaluation) -> list[str]:
         counts = ", ".join(f"{name} in {len(won[name])}" for name in judged)
         lead = "No sample is closest" if best is None else f"{best} is closest"
         lines.append(f"{lead}: closer than every other by 3 sigma is {counts} metrics.")
+    return lines
+
+
+def seen(evaluation: Evaluation) -> list[str]:
+    """Write what the boosted trees of each sample look at most, in a line; nothing where they see no difference."""
+    lines = []
+    for test, found in evaluation.importance.items():
+        clear = [i for i in found if i.value > max(CLEAR * i.error, LEAST)][:NUM_SEEN]
+        if clear:
+            lines.append(
+                f"{test} sees most: {', '.join(f'{i.name} ({i.value:.3f})' for i in clear)} (AUC lost without)."
+            )
     return lines
 
 
@@ -81,7 +98,7 @@ def table(evaluation: Evaluation) -> Table:
         names = [name for name in by_significance(evaluation, samples[0]) if name in names]
     if left_out:
         most = max((r.excess for by in evaluation.results.values() for k, r in by.items() if k in left_out), key=abs)
-        families = dict.fromkeys(name.split(" ", 1)[0] for name in metric_names(evaluation) if name in left_out)
+        families = dict.fromkeys(family_of(name) for name in metric_names(evaluation) if name in left_out)
         skipped.insert(0, f"{len(left_out)} more of {', '.join(families)}: {sigmas_text(most)} sigma at most.")
     found = Table(
         title=escape(f"{heading} ({evaluation.kind}, {evaluation.protocol}, seed {evaluation.seed})"),
@@ -89,6 +106,7 @@ def table(evaluation: Evaluation) -> Table:
             "\n".join(
                 [
                     *headlines(evaluation),
+                    *seen(evaluation),
                     f"null: the same metric between equal samples of these sizes. {words}.",
                     *skipped,
                 ]

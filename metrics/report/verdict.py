@@ -9,6 +9,7 @@ from typing import Literal
 
 from fastsim.event.species import QUARKS
 from metrics.evaluation import Evaluation
+from metrics.levels import PREFIX
 from metrics.result import MetricResult
 
 Verdict = Literal["agrees", "tension", "differs", "no null"]
@@ -34,7 +35,7 @@ _FLAVOURS = {**{number: name for name, number in QUARKS.items()}, 21: "g"}
 
 NUM_OBSERVABLES = 8
 """Results of a family of many that a table shows: those that differ most."""
-FAMILIES = ("w1", "content", "peak", "yield", "decayed", "vertices", "lifetime", "events")
+FAMILIES = ("w1", "content", "peak", "yield", "decayed", "vertices", "lifetime", "events", "shape")
 """First words of the names of results that come by the dozen, one for each observable, peak or species."""
 
 
@@ -94,6 +95,16 @@ def metric_names(evaluation: Evaluation) -> list[str]:
     return list(dict.fromkeys(name for by_name in evaluation.results.values() for name in by_name))
 
 
+def family_of(name: str) -> str:
+    """Return the first word of a result's name, with that of cells before it.
+
+    >>> family_of("w1 mass"), family_of("cells w1 imbalance"), family_of("cells fpd")
+    ('w1', 'cells w1', 'cells fpd')
+    """
+    prefix = PREFIX if name.startswith(PREFIX) else ""
+    return prefix + name.removeprefix(prefix).split(" ", 1)[0]
+
+
 def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
     """List the metrics that fit a table, in order, and those left out: of families, what differs little."""
     names = metric_names(evaluation)
@@ -103,8 +114,8 @@ def main_metrics(evaluation: Evaluation) -> tuple[list[str], set[str]]:
         return max(disagreement(by[name]) for results in everywhere for by in results.values() if name in by)
 
     left_out: set[str] = set()
-    for family in FAMILIES:
-        members = sorted((name for name in names if name.split(" ", 1)[0] == family), key=size, reverse=True)
+    for family in (*FAMILIES, *(PREFIX + family for family in FAMILIES)):
+        members = sorted((name for name in names if family_of(name) == family), key=size, reverse=True)
         left_out |= set(members[NUM_OBSERVABLES:])
     return [name for name in names if name not in left_out], left_out
 

@@ -21,14 +21,16 @@ from fastsim.formats.calochallenge import Showers
 from metrics.classifiers.trees import classifier_test
 from metrics.distances.frechet import fpd
 from metrics.distances.kernel import kpd
+from metrics.distances.kolmogorov import ks_distances
 from metrics.distances.manifold import prdc
 from metrics.distances.wasserstein import w1, wasserstein_1
 from metrics.result import MetricResult
 from metrics.sample import Sample
-from metrics.showers.correlation import correlation_distance
+from metrics.showers.correlation import correlation_distance, side_distance
 from metrics.showers.features import observable_groups, showers_of, showers_sample
 from metrics.showers.response import RATIO, response
 from metrics.showers.separation import histogram_edges, separations, voxel_separation
+from metrics.showers.shapes import shape_observables, shape_vector
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +103,8 @@ def compare_showers(
     Returns:
         The figures: "fpd", "kpd" and "precision", "recall", "density", "coverage" of the challenge's feature vector;
         "separation GROUP" (mean over the layers) and "largest separation GROUP" (the worst layer), "separation
-        E_tot/E_inc" and "separation voxel energy"; "layer correlations"; "w1 E_tot/E_inc" and "w1 E_layer" (mean over
+        E_tot/E_inc" and "separation voxel energy"; "shape NAME" and "fpd shapes" of whole showers; "layer correlations"
+        and, where layers have sides, "side correlations"; "w1 E_tot/E_inc" and "w1 E_layer" (mean over
         the layers), in standard deviations of the real sample; "response", "resolution" and "core resolution", ratios
         of generated to real; the chosen classifiers.
 
@@ -114,7 +117,8 @@ def compare_showers(
         "kpd": lambda: [kpd(one.embedding, other.embedding, seed=seed)],
         "prdc": lambda: list(prdc(one.embedding, other.embedding, seed=seed).values()),
         "separation": lambda: _separations(one, other, binning, readout, seed),
-        "correlation": lambda: [correlation_distance(one, other, seed=seed)],
+        "shapes": lambda: _shapes(one, other, seed),
+        "correlation": lambda: _correlations(one, other, binning, seed),
         "w1": lambda: _w1(one, other, binning, seed),
         "response": lambda: _response(one, other, seed),
         **{name: _classifier(name, one, other, num_epochs, seed) for name in classifiers},
@@ -138,6 +142,19 @@ def _separations(real: Sample, generated: Sample, binning: Binning, readout: flo
     results = [powers[f"separation {RATIO}"]]
     results += [powers[f"{which}separation {group}"] for group in several for which in ("", "largest ")]
     return [*results, voxel_separation(real, generated, readout=readout, seed=seed)]
+
+
+def _shapes(real: Sample, generated: Sample, seed: int) -> list[MetricResult]:
+    """Compute Kolmogorov distances of the shapes of whole showers, and FPD of all of them."""
+    results = ks_distances(shape_observables(real), shape_observables(generated), prefix="shape", seed=seed)
+    return [*results, replace(fpd(shape_vector(real), shape_vector(generated), seed=seed), name="fpd shapes")]
+
+
+def _correlations(real: Sample, generated: Sample, binning: Binning, seed: int) -> list[MetricResult]:
+    """Compute the distances of the correlations of the layers' energies and, where they have any, sides."""
+    results = [correlation_distance(real, generated, seed=seed)]
+    sided = sum(layer.binned_in_alpha for layer, _ in binning.parts)
+    return [*results, side_distance(real, generated, seed=seed)] if sided > 1 else results
 
 
 def _w1(real: Sample, generated: Sample, binning: Binning, seed: int) -> list[MetricResult]:

@@ -1,18 +1,27 @@
-r"""Correlations between the layers of calorimeter showers, and their distance between two samples.
+r"""Correlations between the layers of calorimeter showers, of energies and of sides, and their distances.
 
 rho_kl is Pearson's correlation of E_k / E_inc and E_l / E_inc: of fractions, because over a wide range of incident
-energies every pair of energies is correlated trivially. A layer whose fraction never changes is uncorrelated (0). The
-distance is the root mean square difference of the L (L - 1) elements off the diagonal.
+energies every pair of energies is correlated trivially. A layer whose fraction never changes is uncorrelated (0).
+
+The sides of layers k and l that have several sectors correlate as the components of their centres across the shower,
+
+    rho_kl = sum_n c_nk . c_nl / sqrt(sum_n |c_nk|^2 sum_n |c_nl|^2),   c = (eta, phi) centre of a layer less its mean:
+
+1 where both always lean the same way, 0 where neither knows of the other; a layer without energy lies at 0.
+
+The distance of two samples is the root mean square difference of the elements off the diagonal.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
-from metrics.showers.features import layer_energies
+from metrics.showers.features import binning_of, layer_energies, observable_groups
 from metrics.statistics.resampling import Resampling
 
 Floats = NDArray[np.float64]
@@ -37,6 +46,25 @@ def layer_correlations(sample: Sample) -> Floats:
     return rho
 
 
+def side_correlations(sample: Sample) -> Floats:
+    """Compute rho between the sides of the layers that have several sectors.
+
+    Args:
+        sample: N showers.
+
+    Returns:
+        Correlations, in the order of the layers, shape (A, A).
+
+    Raises:
+        ValueError: as :func:`layer_correlations`, or if fewer than two layers have several sectors.
+    """
+    if len(sample) < 2:
+        raise ValueError(f"correlations need at least 2 showers, got {len(sample)}")
+    products = np.sum([_products(x - x.mean(axis=0), sample.weights) for x in _centres(sample)], axis=0)
+    rho: Floats = _checked(_correlations(products[None]))[0]
+    return rho
+
+
 def correlation_distance(
     real: Sample,
     generated: Sample,
@@ -45,7 +73,7 @@ def correlation_distance(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> MetricResult:
-    """Compute the root mean square difference of two samples' correlations between layers.
+    """Compute the root mean square difference of two samples' correlations between layers' energies.
 
     Args:
         real, generated: samples of showers in at least two layers; weights may have either sign.
@@ -62,15 +90,60 @@ def correlation_distance(
     resampling = Resampling(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )
-    fractions = [_fractions(sample) for sample in (real, generated)]
-    layers = fractions[0].shape[1]
-    if layers < 2:
+    columns = [[_fractions(sample)] for sample in (real, generated)]
+    if columns[0][0].shape[1] < 2:
         raise ValueError("correlations between layers need at least two layers with voxels")
-    centre = fractions[0].mean(axis=0)  # centred: the covariance would lose its digits
+    return _distance("layer correlations", resampling, columns, (real.weights, generated.weights))
+
+
+def side_distance(
+    real: Sample,
+    generated: Sample,
+    *,
+    num_bootstrap: int = 100,
+    num_permutations: int = 200,
+    seed: int = 0,
+) -> MetricResult:
+    """Compute the root mean square difference of two samples' correlations between layers' sides.
+
+    Args:
+        real, generated, num_bootstrap, num_permutations, seed: as in :func:`correlation_distance`.
+
+    Returns:
+        The distance, named "side correlations".
+
+    Raises:
+        ValueError: as :func:`side_correlations`.
+    """
+    check_alike(real, generated)
+    resampling = Resampling(
+        len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
+    )
+    columns = [_centres(sample) for sample in (real, generated)]
+    return _distance("side correlations", resampling, columns, (real.weights, generated.weights))
+
+
+def _distance(
+    name: str,
+    resampling: Resampling,
+    columns: Sequence[Sequence[Floats]],
+    weights: tuple[Floats | None, Floats | None],
+) -> MetricResult:
+    """Compute the distance of the correlations of columns (N, L), or of vectors with several components, by sample."""
+    layers = columns[0][0].shape[1]
+    centres = [x.mean(axis=0) for x in columns[0]]  # centred: the covariance would lose its digits
     sums = []
-    for side, sample in enumerate((real, generated)):
-        x, w = fractions[side] - centre, sample.weights
-        blocks = [_products(x[rows], None if w is None else w[rows]) for rows in resampling.members(side)]
+    for side, components in enumerate(columns):
+        blocks = [
+            sum(
+                (
+                    _products(x[rows] - c, None if (w := weights[side]) is None else w[rows])
+                    for x, c in zip(components, centres, strict=True)
+                ),
+                start=np.zeros((layers + 1, layers + 1)),
+            )
+            for rows in resampling.members(side)
+        ]
         _checked(_correlations(np.sum(blocks, axis=0)[None]))
         sums.append(np.reshape(blocks, (len(blocks), -1)))
 
@@ -78,7 +151,19 @@ def correlation_distance(
         rho = [_correlations(x.reshape(-1, layers + 1, layers + 1)) for x in (h, g)]
         return np.asarray(np.sqrt(((rho[0] - rho[1]) ** 2).sum(axis=(1, 2)) / (layers * (layers - 1))))
 
-    return resampling.result("layer correlations", resampling.draws(sums[0], sums[1], statistic))
+    return resampling.result(name, resampling.draws(sums[0], sums[1], statistic))
+
+
+def _centres(sample: Sample) -> list[Floats]:
+    """Return the centres of the layers that have several sectors in eta and in phi, in mm, (N, A) each."""
+    groups = observable_groups(binning_of(sample))
+    names = [groups[f"centre {axis}"] for axis in ("eta", "phi")]
+    if len(names[0]) < 2:
+        raise ValueError("correlations between sides need at least two layers with several sectors")
+    columns = [np.stack([sample.observables[name] for name in own], axis=1) for own in names]
+    if not all(np.isfinite(column).all() for column in columns):
+        raise ValueError("layers' centres hold NaN or infinity")
+    return columns
 
 
 def _fractions(sample: Sample) -> Floats:

@@ -1,4 +1,4 @@
-r"""The CaloChallenge's high-level features of calorimeter showers.
+r"""The CaloChallenge's high-level features of calorimeter showers, and the shapes of whole showers beside them.
 
 With deposits E_v of the voxels v of layer l at (eta_v, phi_v), ring middle r_v, incident energy E_inc:
 
@@ -16,6 +16,9 @@ The embedding, for FPD, KPD and classifiers, is the high-level input vector of t
 
 It holds E_inc, so that a wrong dependence on it is seen, and neither sparsity nor anything of r.
 
+All of these look at one layer at a time. The shapes of whole showers (:mod:`fastsim.detector.shower_shapes`), which see
+how layers belong together, are observables too, but no part of the challenge's vector.
+
 References:
     Krause et al. 2024, arXiv:2410.21611 (CaloChallenge 2022).
 """
@@ -29,8 +32,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer
+from fastsim.detector.shower_shapes import ShowerShapes, shower_shapes
 from fastsim.formats.calochallenge import Showers, check_showers
 from metrics.sample import Sample
+from metrics.showers.response import RATIO
+from metrics.showers.shapes import GROUP, shape_columns, shape_names
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +55,7 @@ class ShowerFeatures:
         centre_eta, centre_phi, width_eta, width_phi: in mm, (N, A).
         centre_r, width_r: in mm, (N, L).
         sparsity: share of the layer's voxels above the threshold, in [0, 1], (N, L).
+        shapes: of the whole showers.
     """
 
     incident: Floats
@@ -61,6 +68,7 @@ class ShowerFeatures:
     centre_r: Floats
     width_r: Floats
     sparsity: Floats
+    shapes: ShowerShapes
 
     def embedding(self) -> Floats:
         """Compute the challenge's high-level input vector, shape (N, 1 + L + 4 A)."""
@@ -82,7 +90,8 @@ def shower_features(
     Args:
         showers: N showers, or parts of them one after the other (``read_chunks``), each dropped after use.
         binning: of their voxels.
-        threshold: voxels above this many MeV count in the sparsity (0: all that recorded anything).
+        threshold: voxels above this many MeV count in the sparsity, in numbers of voxels and in clusters (0: all that
+            recorded anything).
 
     Returns:
         The features of all showers, in order.
@@ -96,8 +105,10 @@ def shower_features(
             check_showers(chunk, binning, first=first)
             parts.append(_of_chunk(chunk, binning, threshold))
             first += len(chunk)
+    arrays = [f.name for f in fields(ShowerFeatures) if f.name != "shapes"]
     return ShowerFeatures(
-        **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(ShowerFeatures)}
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays},
+        shapes=ShowerShapes.concatenate([p.shapes for p in parts]),
     )
 
 
@@ -114,7 +125,7 @@ def showers_sample(
         showers: N showers, kept in ``events``; or parts of them, of which only the features are kept.
         binning: of their voxels.
         weights: event weights of either sign, (N,).
-        threshold: of the sparsity, in MeV.
+        threshold: of the sparsity, numbers of voxels and clusters, in MeV.
 
     Returns:
         Observables named as :func:`observable_groups` lists them; ``condition["energy"]`` is E_inc in GeV.
@@ -125,8 +136,9 @@ def showers_sample(
     """
     features = shower_features(showers, binning, threshold=threshold)
     groups = observable_groups(binning)
-    columns = {"E_tot/E_inc": (features.total / features.incident)[:, None]}
+    columns = {RATIO: (features.total / features.incident)[:, None]}
     columns |= {name: getattr(features, attribute) for name, (attribute, _) in _GROUPS.items()}
+    columns[GROUP] = shape_columns(features.shapes, groups[GROUP])
     return Sample(
         "showers",
         {
@@ -193,6 +205,8 @@ _GROUPS = {
 def observable_groups(binning: Binning) -> dict[str, tuple[str, ...]]:
     """Name the observables of a binning's showers, in groups that keep tables readable: one group a feature.
 
+    The last group, "whole shower", has all shapes of :data:`metrics.showers.shapes.SHAPES`.
+
     Returns:
         Names of observables by group.
 
@@ -202,11 +216,12 @@ def observable_groups(binning: Binning) -> dict[str, tuple[str, ...]]:
     (('E_layer 0 / MeV', 'E_layer 3 / MeV'), ('centre eta layer 3 / mm',))
     """
     every = [layer for layer, _ in binning.parts]
-    names: dict[str, tuple[str, ...]] = {"E_tot/E_inc": ("E_tot/E_inc",)}
+    names: dict[str, tuple[str, ...]] = {RATIO: (RATIO,)}
     for group, (attribute, unit) in _GROUPS.items():
         layers = [layer for layer in every if layer.binned_in_alpha or not attribute.endswith(("_eta", "_phi"))]
         label = group if group == "E_layer" else f"{group} layer"
         names[group] = tuple(f"{label} {layer.id}{unit}" for layer in layers)
+    names[GROUP] = shape_names(binning)
     return names
 
 
@@ -253,4 +268,5 @@ def _of_chunk(showers: Showers, binning: Binning, threshold: float) -> ShowerFea
         centre_r,
         width_r,
         np.stack(sparsity, axis=1),
+        shower_shapes(showers.voxels, binning, threshold=threshold),
     )

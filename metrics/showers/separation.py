@@ -11,9 +11,10 @@ they are equal, 1 where they share no bin. The bins are the challenge's where it
     voxel energy            49 logarithmic bins from the readout threshold to the largest voxel of the real sample
 
 Values outside are left out, and the rest normalised to 1, as the challenge does: a model can hide there. What the
-challenge has no bins for (centre and width in r; linear bins of any other detector) gets 100 bins between the 0.1% and
-99.9% quantiles of the real sample and two open ones beyond; other detectors also get an open bin on either side of the
-logarithmic ones (voxels: above only). Give ``edges`` that begin with -inf and end with inf to count everything.
+challenge has no bins for (centre and width in r, shapes of whole showers; linear bins of any other detector) gets 100
+bins between the 0.1% and 99.9% quantiles of the real sample and two open ones beyond; other detectors also get an open
+bin on either side of the logarithmic ones (voxels: above only). Give ``edges`` that begin with -inf and end with inf
+to count everything.
 
 Weights may have either sign as long as no bin's h + g comes out negative or, with entries, 0. Finite samples of one
 distribution have S of about (bins filled) (1/N + 1/N') / 4 > 0: compare it with its null, where labels are permuted.
@@ -35,6 +36,7 @@ from fastsim.detector.binning import Binning
 from metrics.result import MetricResult
 from metrics.sample import Sample, check_alike
 from metrics.showers.features import binning_of, observable_groups, showers_of
+from metrics.showers.shapes import GROUP
 from metrics.statistics.resampling import Draws, Resampling
 from metrics.statistics.weights import checked_weights
 
@@ -102,7 +104,7 @@ def histogram_edges(real: Sample, *, readout: float | None = None) -> dict[str, 
                 edges[name] = inner if dataset else np.concatenate([[-np.inf], inner, [np.inf]])
             elif group == "sparsity":
                 edges[name] = np.linspace(0.0, 1.0, 20)
-            elif dataset is None or group.endswith(" r"):
+            elif dataset is None or group.endswith(" r") or group == GROUP:
                 edges[name] = _quantiles(real.observables[name])
             elif group == "E_tot/E_inc":
                 edges[name] = np.linspace(0.5, 1.5, 101)

@@ -60,6 +60,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 BY_POSITION = {
     "fpd": "random partitions into samples of N/k events",
     "fpd_clipped": "random partitions into samples of N/k events",
+    "fpd_shapes": "random partitions into samples of N/k events",
     "auc": "a random third is held out",
     "auc_shapes": "a random third is held out",
     "auc_set": "a random fifth is held out",

@@ -22,6 +22,7 @@ from metrics.showers.features import (
     showers_of,
     showers_sample,
 )
+from metrics.showers.shapes import SHAPES, shape_names
 from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
 
 BINNING = mixed_binning()
@@ -60,7 +61,7 @@ def test_brute_force(rng: np.random.Generator, threshold: float) -> None:
     sample = showers_sample(showers, BINNING, threshold=threshold)
     for row in range(40):
         expected = _brute_force(showers[row : row + 1], threshold)
-        assert sorted(expected) == sorted(sample.observables)
+        assert sorted(expected) == sorted(set(sample.observables) - set(shape_names(BINNING)))
         for name, value in expected.items():
             assert sample.observables[name][row] == pytest.approx(value, rel=1e-9, abs=2e-6), name
     assert sample.condition["energy"] == pytest.approx(showers.incident / 1e3)
@@ -120,7 +121,8 @@ def test_scale_of_energy_changes_energies_only(rng: np.random.Generator) -> None
 
 def test_showers_without_energy_are_finite() -> None:
     sample = showers_sample(Showers(np.full(3, 1e3), np.zeros((3, BINNING.num_voxels), np.float32)), BINNING)
-    assert all(np.array_equal(v, np.zeros(3)) for v in sample.observables.values())
+    expected = {"start": len(BINNING.parts)}
+    assert all(np.array_equal(v, np.full(3, expected.get(k, 0))) for k, v in sample.observables.items())
     assert sample.embedding[0, :6] == pytest.approx([3.0, -8.0, -8.0, -8.0, -8.0, 0.0])
 
 
@@ -139,9 +141,9 @@ def test_groups_name_every_observable_once(rng: np.random.Generator) -> None:
     binning = electron_binning()
     sample = showers_sample(toy_showers(2, binning, rng), binning)
     names = [name for group in observable_groups(binning).values() for name in group]
-    assert names == list(sample.observables) and len(set(names)) == 361
+    assert names == list(sample.observables) and len(set(names)) == 361 + len(SHAPES)
     assert sample.embedding.shape == (2, 226)
-    assert sample.classifier_inputs().shape == (2, 362)
+    assert sample.classifier_inputs().shape == (2, 362 + len(SHAPES))
 
 
 def test_parts_of_a_file_give_the_same_without_the_showers(
@@ -160,7 +162,7 @@ def test_parts_of_a_file_give_the_same_without_the_showers(
 
 def test_memory_is_bounded_by_the_features(rng: np.random.Generator) -> None:
     binning = electron_binning(10, 9, 16)
-    part = toy_showers(2500, binning, rng)
+    part = toy_showers(1000, binning, rng)
 
     def parts(num: int) -> Iterator[Showers]:
         for _ in range(num):
@@ -173,9 +175,9 @@ def test_memory_is_bounded_by_the_features(rng: np.random.Generator) -> None:
         tracemalloc.stop()
         return found
 
-    features = 2500 * (2 + 8 * 10) * 8
-    # twice, as the parts are joined at the end; the voxels of ten parts would be 144 MB
-    assert peak(11) - peak(1) < 2.5 * 10 * features
+    features = 1000 * (2 + 8 * 10 + len(SHAPES)) * 8
+    # twice, as the parts are joined at the end; the voxels of six parts would be 35 MB
+    assert peak(7) - peak(1) < 2.5 * 6 * features
 
 
 def test_empty_and_weights(rng: np.random.Generator) -> None:
