@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
+import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from fastsim.blocks.block import Block, fits
 from fastsim.blocks.choice import Choice
 from fastsim.errors import PipelineError
 from fastsim.networks.layers import Shape
+
+LOG_PROB = "log_prob"
+"""How the name of an output begins that is the log-probability of what a block drew."""
 
 
 class Chain(Block):
@@ -106,13 +110,23 @@ class Chain(Block):
                 raise PipelineError(f"no block of {self.name!r} gives {key!r}: there are {', '.join(self.outputs)}")
         return self
 
-    def gradient(self, batch: TensorDictBase, of: str, by: str) -> Tensor:
-        """Compute the derivative of the sum of a quantity by an input, event by event, through all blocks between.
+    def gradient(self, batch: TensorDictBase, of: str, by: str, *, scores: bool = True) -> Tensor:
+        r"""Compute the derivative of the sum of a quantity by an input, event by event, through all blocks between.
+
+        It is the derivative for the random numbers in the batch. Where a block draws what is discrete and gives its
+        log-probability, an output whose name begins with ``log_prob``, the score is added, so that the mean over draws
+        is the derivative of the mean of the quantity f,
+
+        .. math:: \frac{\mathrm{d}}{\mathrm{d}x} E[f] = E\left[\frac{\partial f}{\partial x} +
+                  (f - b) \frac{\partial \ln p}{\partial x}\right]
+
+        with b the mean of f in the other events.
 
         Args:
             batch: the inputs, N events.
             of: name of an output; its values in an event are added up.
             by: name of an input (N, ...).
+            scores: whether to add the scores; without, what is discrete is held as it was drawn.
 
         Returns:
             A tensor of the shape of the input.
@@ -120,6 +134,10 @@ class Chain(Block):
         Raises:
             PipelineError: if there is no such output or input, or a block between them cannot be differentiated: the
                 message names it.
+
+        References:
+            Schulman, Heess, Weber, Abbeel, Gradient estimation using stochastic computation graphs, 2015,
+            arXiv:1506.05254.
         """
         if by not in self.inputs:
             raise PipelineError(f"{by!r} is no input of {self.name!r}: there are {', '.join(self.inputs)}")
@@ -129,21 +147,36 @@ class Chain(Block):
         start = batch[by].detach().clone().requires_grad_()
         for key in self.inputs:
             batch[key] = start if key == by else batch[key].detach()
-        broken: str | None = None
-        depends = {by}
+        depends, likelihoods = {by}, []
+        lost: dict[str, str] = {}  # quantities behind a block without derivatives, and this block
         for block in self._flat():
-            reached = depends.intersection(block.inputs)
             batch = block(batch)
-            if not reached:
-                continue
-            found = {key for key in block.outputs if _depends(batch[key], start)}
-            if not found and broken is None:
-                broken = block.name
+            broken = next((lost[key] for key in block.inputs if key in lost), None)
+            if not depends.intersection(block.inputs):
+                found = set()
+            else:
+                found = {key for key in block.outputs if _depends(batch[key], start)}
+                scored = [key for key in found if key.startswith(LOG_PROB)] if scores else []
+                likelihoods += scored
+                if not found:
+                    broken = broken or block.name
+                found -= {key for key in block.outputs if key.startswith(LOG_PROB) and key != of}
+            if broken is not None:
+                lost |= dict.fromkeys(block.outputs, broken)
             depends |= found
-        if of not in depends:
-            cause = "no block between them takes it" if broken is None else f"block {broken!r} is not differentiable"
-            raise PipelineError(f"{of!r} has no derivative by {by!r}: {cause}")
-        result: Tensor = grad(batch[of].sum(), start)[0]
+            if of in block.outputs:
+                break
+        if of in lost:
+            raise PipelineError(f"{of!r} has no derivative by {by!r}: block {lost[of]!r} is not differentiable")
+        if of not in depends and not likelihoods:
+            raise PipelineError(f"{of!r} has no derivative by {by!r}: no block between them takes it")
+        values = batch[of].reshape(len(start), -1).sum(1)
+        total = values.sum() if of in depends else start.new_zeros(())
+        if likelihoods:
+            weights = values.detach().double()
+            weights = (weights - weights.mean()) * (len(start) / max(len(start) - 1, 1))
+            total = total + torch.stack([(weights * batch[key]).sum() for key in likelihoods]).sum()
+        result: Tensor = grad(total, start)[0]
         return result
 
     def _flat(self) -> Iterator[Block]:
