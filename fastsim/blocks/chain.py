@@ -10,12 +10,13 @@ from typing import Any, Self, cast
 
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase, dispatch
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 from torch.autograd import grad
 
 from fastsim.blocks.block import Block, fits
 from fastsim.blocks.choice import Choice
+from fastsim.blocks.noise import is_drawn
 from fastsim.errors import PipelineError
 from fastsim.networks.layers import Shape
 
@@ -73,15 +74,18 @@ class Chain(Block):
     def __iter__(self) -> Iterator[Block]:
         return iter(cast("Sequence[Block]", self.blocks))
 
-    @dispatch(auto_batch_size=False)
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the outputs of all blocks into a batch, and return it."""
+    def compute(self, values: dict[str, Tensor]) -> None:
+        """Add the outputs of all blocks to inputs that are there and of the right shapes."""
         for block in self.blocks:
-            tensordict = block(tensordict)
-        return tensordict
+            block.compute(values)
+
+    def _taker(self, key: str) -> str:
+        return next(block._taker(key) for block in self if key in block.inputs)
 
     def requiring(self, inputs: Mapping[str, Shape], outputs: Sequence[str] = ()) -> Self:
         """Return the chain itself if it can be run on some inputs and gives some outputs.
+
+        Random inputs of fixed sizes need not be there: :func:`fastsim.blocks.noise.with_noise` draws them.
 
         Args:
             inputs: the shapes of what is there.
@@ -93,7 +97,7 @@ class Chain(Block):
         """
         for block in self:
             for key, wanted in block.inputs.items():
-                if key not in self.inputs:
+                if key not in self.inputs or (key not in inputs and is_drawn(key, wanted)):
                     continue
                 if key not in inputs:
                     present = ", ".join([*inputs, *self.outputs])

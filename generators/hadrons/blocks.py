@@ -21,12 +21,11 @@ from fastsim.event.species import PARTON_MASSES
 from fastsim.networks.layers import Shape
 from fastsim.sources.hadrons import HadronSource
 from generators.decays.carried import carried
-from generators.hadrons.derivative import LogDensity, latent_of
+from generators.hadrons.derivative import latent_of
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.latent import FEATURES, NUM_TOTAL, Latent
 from generators.hadrons.source import PrimaryModel
-from generators.hadrons.tokens import SPECIES, condition, to_particles
-from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tokens import SPECIES, condition
 from generators.nn.noise import NOISE, generator_of
 
 PARTON: dict[str, Shape] = {"parton_p4": (4,), "parton_id": ()}
@@ -171,21 +170,18 @@ class HadronsPart(HadronPart):
     """Parton -> final particles, of any source.
 
     Those of the diffusion model are differentiable in the parton for the counts of species, masses and decays that
-    were drawn; ``log_prob`` is that of the counts. Of the tree ``log_prob`` is the density of the primary hadrons in
-    the frame of their parton: its momenta then move with the direction of the parton alone, and the rest of the
-    derivative is the score. Other sources have no derivatives.
+    were drawn; ``log_prob`` is that of the counts. Other sources have no derivatives.
     """
 
-    part, has_log_prob = "hadrons", (PrimaryFlow, PrimaryTree)
+    part, has_log_prob = "hadrons", (PrimaryFlow,)
 
     def __init__(self, source: HadronSource, *, log_prob: bool = False) -> None:
         self.inputs = {**PARTON, "noise_hadrons": NOISE}
         self.outputs = PARTICLES
         super().__init__(source, log_prob=log_prob)
-        if isinstance(source, PrimaryModel):
-            self.decays = DecaysPart(source)
         if isinstance(source, PrimaryFlow):
             self.latent, self.primary = LatentPart(source, log_prob=log_prob), PrimaryPart(source)
+            self.decays = DecaysPart(source)
 
     def forward(self, p4: Tensor, pdg_id: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         """Draw the final particles of N partons."""
@@ -193,17 +189,8 @@ class HadronsPart(HadronPart):
             counts, carrier, total, features, *log_prob = self.latent(p4, pdg_id, noise)
             primary = self.primary(p4, pdg_id, counts, carrier, total, features, noise + 1)
             return (*self.decays(*primary, noise + 2), *log_prob)
-        partons, rng = partons_of(p4, pdg_id), generator_of(noise)
-        if not self.log_prob:
-            sets = self.source.sample(partons, rng=rng)
-            return padded(torch.from_numpy(sets.p4), sets.pdg_id, sets.counts)
-        self.source.refuse_outside(partons)
-        tokens, _ = self.source.draw_tokens(partons, rng)
-        drawn = to_particles(tokens, partons)
-        transverse = _pt(p4)
-        density = LogDensity.apply(transverse, lambda pt: self.source.log_prob(replace(tokens, pt=pt, scale=pt)))
-        primary = padded(_turned(torch.from_numpy(tokens.p4), p4, pdg_id, drawn), drawn.pdg_id, drawn.counts)
-        return (*self.decays(*primary, noise + 1), density)
+        sets = self.source.sample(partons_of(p4, pdg_id), rng=generator_of(noise))
+        return padded(torch.from_numpy(sets.p4), sets.pdg_id, sets.counts)
 
 
 PARTS: dict[str, type[HadronPart]] = {cls.part: cls for cls in (HadronsPart, LatentPart, PrimaryPart, DecaysPart)}
@@ -233,19 +220,6 @@ def _latent_shapes(source: HadronSource) -> dict[str, Shape]:
     num = len(FEATURES) if getattr(source, "has_extras", True) else NUM_TOTAL
     shapes: dict[str, Shape] = {"latent_counts": (len(SPECIES),), "latent_carrier": ()}
     return {**shapes, "latent_total": (4,), "latent_features": (num,)}
-
-
-def _turned(p4: Tensor, parton: Tensor, pdg_id: Tensor, sets: ParticleSet) -> Tensor:
-    """Move momenta (M, 4) from the axis frames of partons (N, 4) to theirs, as fastsim.event.frames.to_lab does."""
-    index = torch.from_numpy(sets.index)
-    mass = torch.tensor([PARTON_MASSES[abs(int(i))] for i in pdg_id], dtype=torch.float64)
-    x, y, z = parton.double()[:, 1:].unbind(1)
-    pt = (x**2 + y**2).sqrt()
-    c, s, sinh = (value[index] for value in (x / pt, y / pt, z / (pt**2 + mass**2).sqrt()))
-    cosh = (1 + sinh**2).sqrt()
-    along = p4[:, 1]
-    columns = [p4[:, 0] * cosh + along * sinh, p4[:, 3] * c + p4[:, 2] * s, p4[:, 3] * s - p4[:, 2] * c]
-    return torch.stack([*columns, along * cosh + p4[:, 0] * sinh], 1)
 
 
 def _pt(p4: Tensor) -> Tensor:

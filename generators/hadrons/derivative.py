@@ -11,24 +11,18 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import grad
-from torch.autograd.function import once_differentiable
 
-from fastsim.event import Floats, Ints
+from fastsim.event import Ints
 from fastsim.event.species import PARTON_MASSES
 from generators.hadrons.counts import NUM_SIDE, least_masses
 from generators.hadrons.flow.drafts import total_momentum
 from generators.hadrons.latent import NUM_TOTAL, Latent, LatentModel
 from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT
 from generators.nn.flows import SplineFlow
-
-_RELATIVE_STEP = 0.01
-"""Of a transverse momentum, for the central difference of a log-density computed in float32."""
 
 
 def condition_of(flavour: Ints, pt: Tensor) -> Tensor:
@@ -85,21 +79,3 @@ def _reparametrised(flow: SplineFlow, context: Tensor, drawn: Tensor) -> Tensor:
     moved = flow.transform((x.detach() - flow.mean) / flow.std, context)[0]
     step = torch.linalg.solve(torch.stack(rows, 1).double(), (moved - moved.detach()).double())
     return drawn - step
-
-
-class LogDensity(torch.autograd.Function):
-    """The log-densities (N,) of sets given pT (N,), with the derivative by pT from a central difference."""
-
-    @staticmethod
-    def forward(ctx: Any, pt: Tensor, density: Any) -> Tensor:
-        """Compute ``density(pt)``, a function from arrays to arrays (N,)."""
-        ctx.density, ctx.pt = density, pt.detach().numpy()
-        return torch.from_numpy(density(ctx.pt))
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor, None]:
-        """Return the derivatives by pT."""
-        step: Floats = _RELATIVE_STEP * ctx.pt
-        slope = (ctx.density(ctx.pt + step) - ctx.density(ctx.pt - step)) / (2 * step)
-        return by_value * torch.from_numpy(slope), None

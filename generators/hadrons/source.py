@@ -97,6 +97,7 @@ class PrimaryModel(HadronSource, nn.Module):
     def decay(self, particles: ParticleSet, rng: np.random.Generator) -> ParticleSet:
         return decay(particles, rng, tau0_max=self.tau0_max)
 
+    @torch.no_grad()
     def draw_with_latent(
         self, partons: Partons, rng: np.random.Generator, latent: Latent | None
     ) -> tuple[ParticleSet, Latent]:
@@ -106,22 +107,15 @@ class PrimaryModel(HadronSource, nn.Module):
 
         The latents of an antiquark are those of the quark that it is the antiparticle of.
         """
-        if len(partons) == 0:
-            return ParticleSet.empty(), Latent.empty()
-        tokens, latent = self.draw_tokens(partons, rng, latent)
-        return to_particles(tokens, partons), latent
-
-    @torch.no_grad()
-    def draw_tokens(
-        self, partons: Partons, rng: np.random.Generator, latent: Latent | None = None
-    ) -> tuple[TokenSample, Latent]:
-        """Draw what :meth:`draw_with_latent` does, as token sets in the axis frames of at least one parton."""
         noise, latent_noise = _noise(rng)
         flavour, pt, _ = condition(partons)
         scale = partons.starting_scale
+        if len(partons) == 0:
+            return ParticleSet.empty(), Latent.empty()
         if latent is None:
             latent = self.sample_latent(flavour, pt, scale, latent_noise)
-        return self._placed(flavour, pt, scale, parton_energy(flavour, pt), latent, rng, noise), latent
+        tokens = self._placed(flavour, pt, scale, parton_energy(flavour, pt), latent, rng, noise)
+        return to_particles(tokens, partons), latent
 
     def _placed(
         self,
