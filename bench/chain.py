@@ -56,7 +56,7 @@ def chains() -> tuple[Any, Any]:
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return self.results
 
-    visible: dict[str, Any] = {"visible": (26,)}
+    visible: dict[str, Any] = {"visible": (28,)}
     hidden: dict[str, Any] = {"neutrinos": (6,), "latent": (16,)}
     first, second = (visible, hidden), ({**visible, **hidden}, {"logit": ()})
     networks = [
@@ -77,7 +77,7 @@ def measured(chain: Any, size: int, rounds: int = ROUNDS) -> dict[str, tuple[flo
     from tensordict import TensorDict
 
     one, two = chain
-    visible = torch.randn(size, 26)
+    visible = torch.randn(size, 28)
     batch = TensorDict({"visible": visible}, [size])
 
     def by_hand() -> Any:

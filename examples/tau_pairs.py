@@ -65,6 +65,8 @@ DECAYS = {"all": (), "hadronic": ("15:onMode = off", "15:onIfMatch = 16 -211", "
 TAU, BOSONS, NEUTRINOS = 15, (23, 25), (12, 14, 16)
 MAX_PARTICLES = 12
 """Visible particles of an event that are kept, the hardest."""
+NUM_OF_TAU = 13
+"""Numbers of each tau in ``visible``."""
 UNIT = 45.6
 """Momenta are given in half the mass, in GeV."""
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -95,7 +97,8 @@ def make(label: int, num: int, seed: int, decays: str = "hadronic") -> Arrays:
             continue
         if (row := _event(pythia.event, rng)) is not None:
             rows.append({**row, "is_higgs": np.asarray(label, dtype=np.float32)})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return arrays | summaries(arrays["visible"])
 
 
 def _within(event: Any) -> bool:
@@ -166,6 +169,55 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
         "p4": p4_set.astype(np.float32),
         "mass": np.float32(mass),
     }
+
+
+def summaries(visible: NDArray[Any]) -> Arrays:
+    """Return what the visible products say of the spins of the taus, by hand, and their momenta as a whole.
+
+    In the rest frame of what is visible, with z along the products of the tau-, x in the plane of the beam and y across
+    it, the difference q of the momenta of charged and neutral products analyses the spin of a tau that went to a rho:
+    along z as it is, across with the sign and size of the difference of the energies in the laboratory.
+
+    Args:
+        visible: as of an event, (N, 28).
+
+    Returns:
+        ``spin``, (N, 10): q across z (x, y) and along it of tau- and tau+, the products of both x and of both y, the
+        cosine of z to the beam, and the visible mass over that of the pair; ``whole``, (N, 8): the visible
+        four-momenta.
+    """
+    width = NUM_OF_TAU
+    sides = [visible[:, width * k : width * (k + 1)].astype(np.float64) for k in (0, 1)]
+    charged, neutral = ([side[:, first : first + 4] for side in sides] for first in (0, 4))
+    whole = [c + n for c, n in zip(charged, neutral, strict=True)]
+    pair = whole[0] + whole[1]
+    z = _unit(_at_rest(whole[0], pair)[:, 1:])
+    beam = np.array([0.0, 0.0, 1.0])
+    x = _unit(beam - z[:, 2:] * z)
+    y = np.cross(z, x)
+    columns = []
+    for side, c, n in zip(sides, charged, neutral, strict=True):
+        q = (_at_rest(c, pair) - _at_rest(n, pair))[:, 1:]
+        # of a pion the difference is all of its momentum, which analyses the spin along z alone
+        rho = (n[:, 0] > 0) * side[:, 8] * UNIT
+        columns += [rho * (q * x).sum(1), rho * (q * y).sum(1), (q * z).sum(1)]
+    products = [columns[0] * columns[3], columns[1] * columns[4]]
+    mass = np.sqrt(np.maximum(pair[:, 0] ** 2 - (pair[:, 1:] ** 2).sum(1), 0.0)) * UNIT / MASS
+    spin = np.stack([*columns, *products, z[:, 2], mass], axis=1)
+    return {"spin": spin.astype(np.float32), "whole": np.concatenate(whole, axis=1).astype(np.float32)}
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.sqrt((vectors**2).sum(1, keepdims=True)))
+
+
+def _at_rest(p4: Floats, frame: Floats) -> Floats:
+    """Boost four-momenta (N, 4) into the rest frames of massive ones (N, 4)."""
+    p = frame[:, 1:]
+    mass = np.sqrt(frame[:, 0] ** 2 - (p**2).sum(1))
+    along = (p * p4[:, 1:]).sum(1)
+    scale = (along / (frame[:, 0] + mass) - p4[:, 0]) / mass
+    return np.concatenate([((frame[:, 0] * p4[:, 0] - along) / mass)[:, None], p4[:, 1:] + scale[:, None] * p], axis=1)
 
 
 def _frame(first: Floats, pair: Floats) -> Floats:

@@ -124,7 +124,7 @@ class Chain(Block):
         .. math:: \frac{\mathrm{d}}{\mathrm{d}x} E[f] = E\left[\frac{\partial f}{\partial x} +
                   (f - b) \frac{\partial \ln p}{\partial x}\right]
 
-        with b the mean of f in the other events.
+        with b the mean of f in the other events, 0 if there are none.
 
         Args:
             batch: the inputs, N events.
@@ -151,20 +151,20 @@ class Chain(Block):
         start = batch[by].detach().clone().requires_grad_()
         for key in self.inputs:
             batch[key] = start if key == by else batch[key].detach()
-        depends, likelihoods = {by}, []
+        depends, likelihoods, discrete = {by}, list[str](), False
         lost: dict[str, str] = {}  # quantities behind a block without derivatives, and this block
         for block in self._flat():
             batch = block(batch)
             broken = next((lost[key] for key in block.inputs if key in lost), None)
-            if not depends.intersection(block.inputs):
-                found = set()
-            else:
+            found: set[str] = set()
+            if depends.intersection(block.inputs):
                 found = {key for key in block.outputs if _depends(batch[key], start)}
-                scored = [key for key in found if key.startswith(LOG_PROB)] if scores else []
-                likelihoods += scored
-                if not found:
-                    broken = broken or block.name
+                scored = [key for key in found if key.startswith(LOG_PROB)]
+                likelihoods += scored if scores else []
+                discrete = discrete or bool(scored)
                 found -= {key for key in block.outputs if key.startswith(LOG_PROB) and key != of}
+                if not (found or scored):
+                    broken = broken or block.name
             if broken is not None:
                 lost |= dict.fromkeys(block.outputs, broken)
             depends |= found
@@ -173,12 +173,14 @@ class Chain(Block):
         if of in lost:
             raise PipelineError(f"{of!r} has no derivative by {by!r}: block {lost[of]!r} is not differentiable")
         if of not in depends and not likelihoods:
-            raise PipelineError(f"{of!r} has no derivative by {by!r}: no block between them takes it")
+            held = "what is between them is discrete" if discrete else "no block between them takes it"
+            raise PipelineError(f"{of!r} has no derivative by {by!r}: {held}")
         values = batch[of].reshape(len(start), -1).sum(1)
         total = values.sum() if of in depends else start.new_zeros(())
         if likelihoods:
             weights = values.detach().double()
-            weights = (weights - weights.mean()) * (len(start) / max(len(start) - 1, 1))
+            if len(start) > 1:
+                weights = (weights - weights.mean()) * (len(start) / (len(start) - 1))
             total = total + torch.stack([(weights * batch[key]).sum() for key in likelihoods]).sum()
         result: Tensor = grad(total, start)[0]
         return result

@@ -22,6 +22,7 @@ from fastsim.networks.layers import Shape
 from fastsim.sources.hadrons import HadronSource
 from generators.decays.carried import carried
 from generators.hadrons.derivative import latent_of
+from generators.hadrons.flow.drafts import Draft
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.latent import FEATURES, NUM_TOTAL, Latent
 from generators.hadrons.source import PrimaryModel
@@ -98,7 +99,10 @@ class LatentPart(HadronPart):
 
 
 class PrimaryPart(HadronPart):
-    """Parton and latent -> primary hadrons. Those of the diffusion model are differentiable in parton and latent."""
+    """Parton and latent -> primary hadrons. Those of the diffusion model are differentiable in parton and latent.
+
+    Where derivatives may be wanted its network is computed in float32, else in the precision of the model.
+    """
 
     part, needs = "primary", PrimaryModel
 
@@ -133,16 +137,25 @@ class PrimaryPart(HadronPart):
                 features=features.double(),
                 azimuth=torch.atan2(total[:, 2].double(), total[:, 1].double()),
             )
-            flow = self.source.flow
-            precision = flow.config.network.precision
-            if _wanted(p4, total, features):  # what differences can be held against
-                flow.set_precision("float32")
-            momenta = self.source.momenta(drawn)
-            flow.set_precision(precision)
+            momenta = self._momenta(drawn, _wanted(p4, total, features))
             return padded(momenta, drawn.pdg_id, drawn.tokens.counts)
         self.source.refuse_outside(partons)
         sets, _ = self.source.draw_with_latent(partons, rng, Latent(*arrays))
         return padded(torch.from_numpy(sets.p4), sets.pdg_id, sets.counts)
+
+    def _momenta(self, drawn: Draft, precise: bool) -> Tensor:
+        """Compute the momenta of a draft, for derivatives in float32."""
+        if not precise:
+            momenta: Tensor = self.source.momenta(drawn)
+            return momenta
+        flow = self.source.flow
+        precision = flow.config.network.precision
+        flow.set_precision("float32")
+        try:
+            momenta = self.source.momenta(drawn)
+        finally:
+            flow.set_precision(precision)
+        return momenta
 
 
 class DecaysPart(HadronPart):
