@@ -93,9 +93,7 @@ class Block(TensorDictModuleBase):
         if tensordict is None:
             results = tuple(values[key] for key in self.outputs)
             return results[0] if len(results) == 1 else results
-        for key in self.outputs:
-            tensordict.set(key, values[key])
-        return tensordict
+        return tensordict.update({key: values[key] for key in self.outputs})
 
     def compute(self, values: dict[str, Tensor]) -> None:
         """Add the outputs to inputs that are there and of the right shapes.
@@ -103,7 +101,8 @@ class Block(TensorDictModuleBase):
         Raises:
             PipelineError: if the module returns something else than the outputs.
         """
-        results = self.module(*[values[key] for key in self.inputs])
+        # the attribute of a module is looked up in several steps
+        results = self._modules["module"](*[values[key] for key in self.inputs])  # type: ignore[misc]
         if isinstance(results, Tensor):
             results = (results,)
         if len(results) != len(self.outputs):

@@ -6,7 +6,7 @@ This module imports torch and tensordict: import it inside the functions that ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from tensordict import TensorDictBase
@@ -55,7 +55,8 @@ class Chain(Block):
             raise PipelineError(f"chain {name!r} has no blocks")
         self.name = name
         self.kind, self.options = "chain", {}
-        self.blocks = nn.ModuleList(_ordered(blocks))
+        self._order = tuple(_ordered(blocks))
+        self.blocks = nn.ModuleList(self._order)
         self.inputs: dict[str, Shape] = {}
         self.outputs: dict[str, Shape] = {}
         for block in self:
@@ -72,11 +73,11 @@ class Chain(Block):
         self.out_keys = list(self.outputs)
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(cast("Sequence[Block]", self.blocks))
+        return iter(self._order)
 
     def compute(self, values: dict[str, Tensor]) -> None:
         """Add the outputs of all blocks to inputs that are there and of the right shapes."""
-        for block in self.blocks:
+        for block in self._order:
             block.compute(values)
 
     def _taker(self, key: str) -> str:
