@@ -189,8 +189,8 @@ def summaries(visible: NDArray[Any]) -> Arrays:
     width = NUM_OF_TAU
     sides = [visible[:, width * k : width * (k + 1)].astype(np.float64) for k in (0, 1)]
     charged, neutral = ([side[:, first : first + 4] for side in sides] for first in (0, 4))
-    whole = [c + n for c, n in zip(charged, neutral, strict=True)]
-    pair = whole[0] + whole[1]
+    whole = [np.asarray(c + n, dtype=np.float64) for c, n in zip(charged, neutral, strict=True)]
+    pair: Floats = whole[0] + whole[1]
     z = _unit(_at_rest(whole[0], pair)[:, 1:])
     beam = np.array([0.0, 0.0, 1.0])
     x = _unit(beam - z[:, 2:] * z)

@@ -89,7 +89,7 @@ def _matched(sets: Ints, p4: Floats, primary: ParticleSet) -> Ints:
 
 def _mass2(p4: Floats) -> Floats:
     size = np.sqrt((p4[:, 1:] ** 2).sum(1))
-    return np.maximum((p4[:, 0] - size) * (p4[:, 0] + size), 0.0)
+    return np.asarray(np.maximum((p4[:, 0] - size) * (p4[:, 0] + size), 0.0))
 
 
 def _at_rest(p4: Floats, frame: Floats) -> NDArray[np.float64]:

@@ -78,4 +78,5 @@ def _reparametrised(flow: SplineFlow, context: Tensor, drawn: Tensor) -> Tensor:
         rows = [grad(noise[:, k].sum(), x, retain_graph=True)[0] for k in range(flow.num_features)]
     moved = flow.transform((x.detach() - flow.mean) / flow.std, context)[0]
     step = torch.linalg.solve(torch.stack(rows, 1).double(), (moved - moved.detach()).double())
-    return drawn - step
+    result: Tensor = drawn - step
+    return result

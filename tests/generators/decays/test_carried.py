@@ -16,7 +16,7 @@ MASSES = np.array([0.13498, 0.54785, 0.89, 5.27925, 5.6194, 3.09692, 0.77, 0.139
 def hadrons(momenta: torch.Tensor) -> ParticleSet:
     p = momenta.numpy()
     energy = np.sqrt((p**2).sum(1) + np.tile(MASSES, 2) ** 2)
-    return ParticleSet([0, len(IDS), 2 * len(IDS)], np.tile(IDS, 2), np.column_stack([energy, p]))
+    return ParticleSet(np.array([0, len(IDS), 2 * len(IDS)]), np.tile(IDS, 2), np.column_stack([energy, p]))
 
 
 def test_final_momenta_and_their_derivatives() -> None:
