@@ -88,7 +88,8 @@ def picture(points: Sequence[Point], figure: str, axis: str) -> str:
     places = logs or {id(p): float(k) for k, p in enumerate(points)}
     low, high = min(places.values()) - 0.4, max(places.values()) + 0.4
     spans = [(p.mean, 0.0 if math.isnan(p.error) else p.error) for p in points]
-    bottom, upper = min(m - e for m, e in spans), max(m + e for m, e in spans)
+    values = [value for point in points for value in point.values]
+    bottom, upper = min(values + [m - e for m, e in spans]), max(values + [m + e for m, e in spans])
     margin = 0.1 * (upper - bottom) or 0.01
     bottom, upper = bottom - margin, upper + margin
 
