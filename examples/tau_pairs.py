@@ -2,10 +2,11 @@
 
 Pythia 8 makes g g -> H and q qbar -> Z at 13 TeV, both of the mass and the width of the Z, with leading-order matrix
 elements and the spin correlations of its tau decays; initial-state radiation, multiparton interactions and radiation in
-the decay are off. Visible products are smeared: charged ones by sigma(pT)/pT = 1% + 0.02% pT/GeV (in quadrature),
-photons by sigma(E)/E = 10%/sqrt(E/GeV) + 0.7%, and each component of the missing transverse momentum by 5 GeV. Both
-taus have visible transverse momenta above 10 GeV and |eta| < 2.5. Of H as many events are kept in each GeV of the mass
-of the pair as of Z: mass alone does not tell.
+the decay are off. Taus go to a pion or a rho and a neutrino, the decays that tell their spin; ``decays="all"`` leaves
+them free. Visible products are smeared: charged ones by sigma(pT)/pT = 1% + 0.02% pT/GeV (in quadrature), photons by
+sigma(E)/E = 10%/sqrt(E/GeV) + 0.7%, and each component of the missing transverse momentum by 5 GeV. Both taus have
+visible transverse momenta above 10 GeV and |eta| < 2.5. Of H as many events are kept in each GeV of the mass of the
+pair as of Z: mass alone does not tell.
 
     python examples/tau_pairs.py tau-pairs.h5 --num 20000
 
@@ -59,27 +60,32 @@ PROCESSES = (
     ),
 )
 """Settings of Z and of H: their place is the label."""
+DECAYS = {"all": (), "hadronic": ("15:onMode = off", "15:onIfMatch = 16 -211", "15:onIfMatch = 16 -211 111")}
+"""Settings of the decays of the taus."""
 TAU, BOSONS, NEUTRINOS = 15, (23, 25), (12, 14, 16)
 MAX_PARTICLES = 12
 """Visible particles of an event that are kept, the hardest."""
+NUM_OF_TAU = 13
+"""Numbers of each tau in ``visible``."""
 UNIT = 45.6
 """Momenta are given in half the mass, in GeV."""
 FRACTIONS = (0.6, 0.2, 0.2)
 """Of the events, for training, validation and test."""
 
 
-def make(label: int, num: int, seed: int) -> Arrays:
+def make(label: int, num: int, seed: int, decays: str = "hadronic") -> Arrays:
     """Make events of one process that pass the cuts.
 
     Args:
         label: 0 for Z, 1 for H.
         num: number of events.
         seed: of Pythia and of the smearing.
+        decays: of the taus, one of :data:`DECAYS`.
     """
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
-    for line in (*COMMON, *PROCESSES[label], "Random:setSeed = on", f"Random:seed = {seed + 1}"):
+    for line in (*COMMON, *PROCESSES[label], *DECAYS[decays], "Random:setSeed = on", f"Random:seed = {seed + 1}"):
         if not pythia.readString(line):
             raise ValueError(line)
     if not pythia.init():
@@ -91,7 +97,8 @@ def make(label: int, num: int, seed: int) -> Arrays:
             continue
         if (row := _event(pythia.event, rng)) is not None:
             rows.append({**row, "is_higgs": np.asarray(label, dtype=np.float32)})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return arrays | summaries(arrays["visible"])
 
 
 def _within(event: Any) -> bool:
@@ -103,9 +110,12 @@ def _within(event: Any) -> bool:
 def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
     """Return the arrays of one event, None if it fails the cuts.
 
-    ``visible`` are for each tau, first the tau-, momenta of its charged and of its neutral products, whether it went to
-    an electron or a muon, and the number of charged products; then the missing transverse momentum. ``true_neutrinos``
-    are the three-momenta of what escaped of each tau; ``features``, ``mask`` and ``p4`` the visible particles as a set.
+    All momenta are in the frame in which the visible products have no momentum along the beam, and those of the tau-
+    fly along x: what is left out, rapidity and azimuth of the pair, says nothing of spin. ``visible`` are for each tau,
+    first the tau-, momenta of its charged and of its neutral products, the difference of their energies over the sum,
+    their mass, whether it went to an electron or a muon, and the number of charged products; then the missing
+    transverse momentum. ``true_neutrinos`` are the three-momenta of what escaped of each tau; ``features``, ``mask``
+    and ``p4`` the visible particles as a set.
     """
     taus = {}
     for k in range(event.size()):
@@ -113,54 +123,111 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
             taus[event[k].id()] = k
     if len(taus) != 2:
         return None
-    total = np.zeros(4)
-    visible, neutrinos, particles = [], [], []
-    missing = np.zeros(2)
-    for sign, tau in enumerate((TAU, -TAU)):
-        charged, neutral, escaped = np.zeros(4), np.zeros(4), np.zeros(3)
-        flags, num_charged = [0.0, 0.0], 0
+    total, escaped = np.zeros(4), np.zeros((2, 4))
+    products: list[tuple[int, Any, Floats]] = []  # side, particle, measured momentum
+    for side, tau in enumerate((TAU, -TAU)):
         for k in _final(event, taus[tau]):
             particle = event[k]
             p4 = np.array([particle.e(), particle.px(), particle.py(), particle.pz()])
             total += p4
             if particle.idAbs() in NEUTRINOS:
-                escaped += p4[1:]
-                continue
-            p4 = p4 * _response(particle, rng)
-            if particle.isCharged():
-                charged += p4
-                num_charged += 1
-                flags = [float(particle.idAbs() == 11), float(particle.idAbs() == 13)]
+                escaped[side] += p4
             else:
-                neutral += p4
-            kind = [particle.charge(), 1.0 - 2.0 * sign, float(particle.idAbs() == 22), *flags]
-            particles.append((p4, kind))
-        whole = charged + neutral
-        pt = np.hypot(whole[1], whole[2])
-        if pt < 10.0 or abs(np.arcsinh(whole[3] / pt)) > 2.5:
+                products.append((side, particle, p4 * _response(particle, rng)))
+    whole = [np.sum([p4 for s, _, p4 in products if s == side], axis=0) for side in (0, 1)]
+    for p4 in whole:
+        pt = np.hypot(p4[1], p4[2])
+        if pt < 10.0 or abs(np.arcsinh(p4[3] / pt)) > 2.5:
             return None
-        missing += escaped[:2]
-        visible += [charged / UNIT, neutral / UNIT, np.array([*flags, num_charged])]
-        neutrinos.append(escaped / UNIT)
-    missing += rng.normal(0.0, 5.0, 2)
     mass = np.sqrt(max(total[0] ** 2 - (total[1:] ** 2).sum(), 0.0))
     if not WINDOW[0] < mass < WINDOW[1]:
         return None
-    particles = sorted(particles, key=lambda entry: -np.hypot(entry[0][1], entry[0][2]))[:MAX_PARTICLES]
+    turn = _frame(whole[0], whole[0] + whole[1])
+    missing = (turn @ escaped.sum(0))[1:3] + rng.normal(0.0, 5.0, 2)
+    visible: list[Any] = []
+    for side in (0, 1):
+        mine = [(particle, turn @ p4) for s, particle, p4 in products if s == side]
+        charged = sum((p4 for particle, p4 in mine if particle.isCharged()), np.zeros(4))
+        neutral = sum((p4 for particle, p4 in mine if not particle.isCharged()), np.zeros(4))
+        both = charged + neutral
+        own_mass = np.sqrt(max(both[0] ** 2 - (both[1:] ** 2).sum(), 0.0))
+        flags = [any(particle.idAbs() == lepton for particle, _ in mine) for lepton in (11, 13)]
+        number = sum(particle.isCharged() for particle, _ in mine)
+        visible += [charged / UNIT, neutral / UNIT, [(charged[0] - neutral[0]) / both[0], own_mass, *flags, number]]
+    order = sorted(products, key=lambda entry: -np.hypot(entry[2][1], entry[2][2]))[:MAX_PARTICLES]
     p4_set, features = np.zeros((MAX_PARTICLES, 4)), np.zeros((MAX_PARTICLES, 10))
-    for place, (p4, kind) in enumerate(particles):
-        pt = np.hypot(p4[1], p4[2])
-        p4_set[place] = p4
-        features[place] = [*kind, np.log(pt), *(p4[1:] / UNIT), p4[0] / UNIT]
+    for place, (side, particle, p4) in enumerate(order):
+        p4_set[place] = p4 = turn @ p4
+        kind = [particle.charge(), 1.0 - 2.0 * side, *(particle.idAbs() == pdg for pdg in (22, 11, 13))]
+        features[place] = [*kind, np.log(np.hypot(p4[1], p4[2])), *(p4[1:] / UNIT), p4[0] / UNIT]
     return {
         "visible": np.concatenate([*visible, missing / UNIT]).astype(np.float32),
         "missing": (missing / UNIT).astype(np.float32),
-        "true_neutrinos": np.concatenate(neutrinos).astype(np.float32),
+        "true_neutrinos": (escaped @ turn.T)[:, 1:].reshape(-1).astype(np.float32) / np.float32(UNIT),
         "features": features.astype(np.float32),
-        "mask": np.arange(MAX_PARTICLES) < len(particles),
+        "mask": np.arange(MAX_PARTICLES) < len(order),
         "p4": p4_set.astype(np.float32),
         "mass": np.float32(mass),
     }
+
+
+def summaries(visible: NDArray[Any]) -> Arrays:
+    """Return what the visible products say of the spins of the taus, by hand, and their momenta as a whole.
+
+    In the rest frame of what is visible, with z along the products of the tau-, x in the plane of the beam and y across
+    it, the difference q of the momenta of charged and neutral products analyses the spin of a tau that went to a rho:
+    along z as it is, across with the sign and size of the difference of the energies in the laboratory.
+
+    Args:
+        visible: as of an event, (N, 28).
+
+    Returns:
+        ``spin``, (N, 10): q across z (x, y) and along it of tau- and tau+, the products of both x and of both y, the
+        cosine of z to the beam, and the visible mass over that of the pair; ``whole``, (N, 8): the visible
+        four-momenta.
+    """
+    width = NUM_OF_TAU
+    sides = [visible[:, width * k : width * (k + 1)].astype(np.float64) for k in (0, 1)]
+    charged, neutral = ([side[:, first : first + 4] for side in sides] for first in (0, 4))
+    whole = [np.asarray(c + n, dtype=np.float64) for c, n in zip(charged, neutral, strict=True)]
+    pair: Floats = whole[0] + whole[1]
+    z = _unit(_at_rest(whole[0], pair)[:, 1:])
+    beam = np.array([0.0, 0.0, 1.0])
+    x = _unit(beam - z[:, 2:] * z)
+    y = np.cross(z, x)
+    columns = []
+    for side, c, n in zip(sides, charged, neutral, strict=True):
+        q = (_at_rest(c, pair) - _at_rest(n, pair))[:, 1:]
+        # of a pion the difference is all of its momentum, which analyses the spin along z alone
+        rho = (n[:, 0] > 0) * side[:, 8] * UNIT
+        columns += [rho * (q * x).sum(1), rho * (q * y).sum(1), (q * z).sum(1)]
+    products = [columns[0] * columns[3], columns[1] * columns[4]]
+    mass = np.sqrt(np.maximum(pair[:, 0] ** 2 - (pair[:, 1:] ** 2).sum(1), 0.0)) * UNIT / MASS
+    spin = np.stack([*columns, *products, z[:, 2], mass], axis=1)
+    return {"spin": spin.astype(np.float32), "whole": np.concatenate(whole, axis=1).astype(np.float32)}
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.sqrt((vectors**2).sum(1, keepdims=True)))
+
+
+def _at_rest(p4: Floats, frame: Floats) -> Floats:
+    """Boost four-momenta (N, 4) into the rest frames of massive ones (N, 4)."""
+    p = frame[:, 1:]
+    mass = np.sqrt(frame[:, 0] ** 2 - (p**2).sum(1))
+    along = (p * p4[:, 1:]).sum(1)
+    scale = (along / (frame[:, 0] + mass) - p4[:, 0]) / mass
+    return np.concatenate([((frame[:, 0] * p4[:, 0] - along) / mass)[:, None], p4[:, 1:] + scale[:, None] * p], axis=1)
+
+
+def _frame(first: Floats, pair: Floats) -> Floats:
+    """Return the matrix (4, 4) to where a pair does not move along the beam, and its first particle flies along x."""
+    beta = pair[3] / pair[0]
+    gamma = 1.0 / np.sqrt(1.0 - beta**2)
+    boost = np.array([[gamma, 0, 0, -gamma * beta], [0, 1, 0, 0], [0, 0, 1, 0], [-gamma * beta, 0, 0, gamma]])
+    c, s = first[1:3] / np.hypot(first[1], first[2])
+    rotation = np.array([[1, 0, 0, 0], [0, c, s, 0], [0, -s, c, 0], [0, 0, 0, 1]])
+    return np.asarray(rotation @ boost)
 
 
 def _final(event: Any, row: int) -> list[int]:
@@ -193,11 +260,12 @@ def matched(z: Arrays, h: Arrays, rng: np.random.Generator) -> Arrays:
     return {name: values[order] for name, values in whole.items()}
 
 
-def write(path: Path, num: int, seed: int) -> None:
+def write(path: Path, num: int, seed: int, decays: str = "hadronic") -> None:
     """Write about ``num`` events, half of each kind, to an HDF5 file."""
     import h5py
 
-    arrays = matched(make(0, num // 2, seed), make(1, num // 2, seed), np.random.default_rng(seed))
+    z, h = (make(label, num // 2, seed, decays) for label in (0, 1))
+    arrays = matched(z, h, np.random.default_rng(seed))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w") as file:
@@ -206,13 +274,15 @@ def write(path: Path, num: int, seed: int) -> None:
     partial.replace(path)
 
 
-def data(*, num: int = 20000, seed: int = 1, folder: str = "runs/tau-pairs") -> dict[str, Arrays]:
+def data(
+    *, num: int = 20000, seed: int = 1, decays: str = "hadronic", folder: str = "runs/tau-pairs"
+) -> dict[str, Arrays]:
     """Return events for training, validation and test; they are made with Pythia when first asked for."""
     import h5py
 
-    path = Path(folder) / f"events-{num}-{seed}.h5"
+    path = Path(folder) / f"events-{decays}-{num}-{seed}.h5"
     if not path.is_file():
-        write(path, num, seed)
+        write(path, num, seed, decays)
     with h5py.File(path) as file:
         arrays = {name: file[name][()] for name in file}
     size = len(arrays["mass"])
@@ -229,8 +299,9 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="HDF5 file to write")
     parser.add_argument("--num", type=int, default=20000, help="events, half of each kind, before masses are matched")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--decays", choices=tuple(DECAYS), default="hadronic", help="of the taus")
     args = parser.parse_args()
-    write(args.output, args.num, args.seed)
+    write(args.output, args.num, args.seed, args.decays)
 
 
 if __name__ == "__main__":

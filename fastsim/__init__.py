@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastsim.errors import FastsimError
     from fastsim.event import HardEvents, ParticleSet, Partons
     from fastsim.event.gun import Gun
+    from fastsim.model_blocks import block
     from fastsim.sources.domains import Domain, ShowerDomain
     from fastsim.sources.hadrons import HadronSource
     from fastsim.sources.pipeline import Pipeline
@@ -67,6 +68,7 @@ _HOMES = {
     "fastsim.event": ("HardEvents", "ParticleSet", "Partons"),
     "fastsim.event.gun": ("Gun",),
     "fastsim.detector.incidents": ("Incidents",),
+    "fastsim.model_blocks": ("block",),
     "fastsim.sources.domains": ("Domain", "ShowerDomain"),
     "fastsim.sources.hadrons": ("HadronSource",),
     "fastsim.sources.pipeline": ("Pipeline",),
@@ -90,6 +92,7 @@ __all__ = [
     "ShowerSource",
     "Summary",
     "__version__",
+    "block",
     "evaluate",
     "generate",
     "generate_showers",

@@ -17,6 +17,7 @@ from fastsim.named import load_object
 from fastsim.search.trial import Combination
 
 if TYPE_CHECKING:
+    from fastsim.blocks.block import Block
     from fastsim.blocks.chain import Chain
     from fastsim.blocks.problem import Problem
 
@@ -26,7 +27,7 @@ ONE_SHOT = ("spos", "asng", "darts")
 """Those that train one network with all candidates, and then the combination that it holds for the best."""
 
 _KEYS: dict[str, tuple[str, ...]] = {
-    "": ("name", "seed", "data", "blocks", "losses", "figure", "training", "search"),
+    "": ("name", "seed", "data", "blocks", "losses", "figure", "training", "search", "ways"),
     "losses": ("kind", "of", "against", "weight"),
     "figure": ("kind", "of", "against"),
     "training": (
@@ -104,11 +105,10 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
     for name, block in values["blocks"].items():
         if not isinstance(block, dict) or ("candidates" in block) == ("kind" in block):
             raise PipelineError(f"{place}: [blocks.{name}]: give a kind, or candidates")
-        for key in ("inputs", "outputs"):
-            if not isinstance(block.get(key), dict):
-                raise PipelineError(f"{place}: [blocks.{name}]: missing key {key!r}, a table of names and shapes")
     if not isinstance(values["data"], dict) or "source" not in values["data"]:
         raise PipelineError(f"{place}: [data]: missing key 'source', package.module:function")
+    if not isinstance(values.get("ways", {}), dict):
+        raise PipelineError(f"{place}: [ways] is no table")
     values["training"] = {**_TRAINING, **values["training"]}
     values["search"] = {**_SEARCH, "num_steps": values["training"]["num_steps"], **values["search"]}
     return Description(place, values)
@@ -132,23 +132,17 @@ def chain_of(description: Description, combination: Combination | None = None) -
     Raises:
         PipelineError: if blocks do not fit together.
     """
-    from fastsim.blocks.block import Block
     from fastsim.blocks.chain import Chain
     from fastsim.blocks.choice import Choice
 
     blocks: list[Block] = []
     for name, values in description.values["blocks"].items():
-        inputs, outputs = ({k: _shape(v) for k, v in values[side].items()} for side in ("inputs", "outputs"))
 
-        def made(kind: Mapping[str, Any], label: str, base: dict[str, Any] = inputs, gives: Any = outputs) -> Block:
-            options = {key: value for key, value in kind.items() if key not in ("kind", "inputs")}
-            takes = {k: _shape(v) for k, v in kind["inputs"].items()} if "inputs" in kind else base
-            if not isinstance(kind.get("kind"), str):
-                raise PipelineError(f"{description.path}: block {label!r}: missing key 'kind'")
-            return Block(kind["kind"], takes, gives, name=label, options=options)
+        def made(kind: Mapping[str, Any], label: str, of: Mapping[str, Any] = values) -> Block:
+            return _block({**{key: of[key] for key in ("inputs", "outputs") if key in of}, **kind}, label, description)
 
         if "kind" in values:
-            blocks.append(made({k: v for k, v in values.items() if k not in ("inputs", "outputs")}, name))
+            blocks.append(made(values, name))
         elif combination is not None:
             if combination.get(name) not in values["candidates"]:
                 raise PipelineError(f"block {name!r} has no candidate {combination.get(name)!r}")
@@ -157,6 +151,38 @@ def chain_of(description: Description, combination: Combination | None = None) -
             candidates = {label: made(kind, f"{name} ({label})") for label, kind in values["candidates"].items()}
             blocks.append(Choice(candidates, name=name))
     return Chain(blocks, name=description.name)
+
+
+def _block(values: Mapping[str, Any], name: str, description: Description) -> Block:
+    """Make a block of its kind, inputs, outputs and options; those of a model of the engine are known.
+
+    Raises:
+        PipelineError: if the kind is missing or unknown, or inputs or outputs are missing.
+    """
+    from fastsim import model_blocks, registry
+    from fastsim.blocks.block import Block
+
+    place = f"{description.path}: block {name!r}"
+    options = {key: value for key, value in values.items() if key not in ("kind", "inputs", "outputs")}
+    kind = values.get("kind")
+    if not isinstance(kind, str):
+        raise PipelineError(f"{place}: missing key 'kind'")
+    shapes = {}
+    if registry.is_model(kind):
+        if unknown := sorted(set(options) - {"part", "log_prob"}):
+            raise PipelineError(f"{place}: model {kind!r} takes part and log_prob, not {unknown[0]!r}")
+        part = registry.model_part(kind, options.get("part"), log_prob=options.get("log_prob", False))
+        shapes = {"inputs": part.inputs, "outputs": part.outputs}
+        options = model_blocks.options(kind, part, log_prob=options.get("log_prob", False))
+        kind = model_blocks.KIND
+    for side in ("inputs", "outputs"):
+        if side in values:
+            if not isinstance(values[side], dict):
+                raise PipelineError(f"{place}: {side} are a table of names and shapes")
+            shapes[side] = {key: _shape(shape) for key, shape in values[side].items()}
+        elif side not in shapes:
+            raise PipelineError(f"{place}: missing key {side!r}, a table of names and shapes")
+    return Block(kind, shapes["inputs"], shapes["outputs"], name=name, options=options)
 
 
 def _shape(value: Any) -> Any:

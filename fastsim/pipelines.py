@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from fastsim.pipeline_file import METHODS, ONE_SHOT, Description, chain_of, prob
 from fastsim.search.trial import Combination, Trial, Trials
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fastsim.blocks.chain import Chain
     from fastsim.blocks.problem import Problem
 
@@ -112,8 +114,7 @@ class TrainCandidates:
                     other.requires_grad_(other is block)
 
                 def own_losses(model: Any) -> dict[str, float]:
-                    total, batch = 0.0, problem.data[VALIDATION]
-                    results = model.chain(batch[:4096].clone(recurse=False))
+                    total, results = 0.0, model.chain(next(problem.parts(VALIDATION)))
                     for loss in model.losses:
                         total += float(loss.weight * loss(results).detach())
                     return {"validation": total}
@@ -137,7 +138,7 @@ def flops(problem: Problem) -> float:
 
     from fastsim.blocks.problem import VALIDATION
 
-    batch = problem.data[VALIDATION][:64].clone(recurse=False)
+    batch = next(problem.parts(VALIDATION, 64))
     counter = FlopCounterMode(display=False)
     chain = copy.deepcopy(problem.chain).eval()
     # torch's counter takes a parameter that is an operand of a view, such as a class token, for one that has a gradient
@@ -297,13 +298,16 @@ def _supernet(method: str, description: Description, problem: Problem) -> Any:
     return {"spos": SPOS, "asng": ASNG}[method](fresh, **common)
 
 
-def run(card: str | os.PathLike[str], input: str | os.PathLike[str], output: str | os.PathLike[str]) -> int:
+def run(
+    card: str | os.PathLike[str], input: str | os.PathLike[str], output: str | os.PathLike[str], *, seed: int = 0
+) -> int:
     """Run a trained chain on arrays of an HDF5 file, and write its outputs beside them to another.
 
     Args:
         card: of the chain, as :func:`train` returns it.
         input: HDF5 file with a dataset (N, ...) for each input.
         output: HDF5 file to write, with all of these and the outputs.
+        seed: of the random inputs that the file lacks.
 
     Returns:
         The number of events.
@@ -317,6 +321,7 @@ def run(card: str | os.PathLike[str], input: str | os.PathLike[str], output: str
 
     from fastsim.blocks import files
     from fastsim.blocks.chain import Chain
+    from fastsim.blocks.noise import with_noise
     from fastsim.blocks.problem import tensors
 
     if Path(output).exists():
@@ -330,14 +335,26 @@ def run(card: str | os.PathLike[str], input: str | os.PathLike[str], output: str
         raise PipelineError(f"{os.fspath(input)}: cannot be read as HDF5: {error}") from error
     batch = tensors(arrays, os.fspath(input))
     chain.requiring({name: tuple(value.shape[1:]) for name, value in batch.items()})
+    places = range(0, len(batch), 4096)
     with torch.no_grad():
-        parts = [chain(batch[k : k + 4096].clone(recurse=False)) for k in range(0, len(batch), 4096)]
+        parts = [chain(with_noise(chain.inputs, batch[k : k + 4096].clone(False), [seed, k])) for k in places]
     partial = Path(f"{os.fspath(output)}.partial")
     with h5py.File(partial, "w") as file:
         for name in parts[0].keys():  # noqa: SIM118 (a TensorDict is iterated over its events)
-            file[str(name)] = torch.cat([part[name] for part in parts]).numpy()
+            file[str(name)] = _joined([part[name] for part in parts]).numpy()
     partial.replace(output)
     return len(batch)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return parts (N, ...) as one; sets, whose sizes differ, are filled up with zeros."""
+    sizes = [max(values) for values in zip(*(part.shape[1:] for part in parts), strict=True)]
+    result = parts[0].new_zeros((sum(map(len, parts)), *sizes))
+    first = 0
+    for part in parts:
+        result[(slice(first, first + len(part)), *map(slice, part.shape[1:]))] = part
+        first += len(part)
+    return result
 
 
 def show(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastsim.detector.detector import Detector
 from fastsim.detector.towers import Towers
-from fastsim.errors import FastsimError, WeightsError
+from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.event import RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, PathLike
 from fastsim.sources import cards
@@ -301,6 +301,56 @@ def tune_settings(tune: Any) -> tuple[str, ...]:
     from generators.hadrons.tunes import tune_of
 
     return tune_of(tune).settings
+
+
+def model_part(name: PathLike, part: str | None, *, log_prob: bool = False) -> Any:
+    """Return a part of what a model does, as a torch module that has ``inputs`` and ``outputs``, names and shapes.
+
+    The modules are those of :mod:`generators.hadrons.blocks` and :mod:`generators.showers.blocks`.
+
+    Args:
+        name: of a model of hadrons or showers; a path of its card, or of a library; or ``"pythia"``.
+        part: "hadrons", "latent", "primary" or "decays" of hadrons; "cells" or "showers" of showers; by default the
+            first of these.
+        log_prob: whether it also gives the log-probability of what it draws.
+
+    Raises:
+        WeightsError: if there is no such model.
+        PipelineError: if it has no such part, or no log-probability.
+    """
+    source: HadronSource | ShowerSource
+    if _makes_showers(name):
+        from generators.showers.blocks import PARTS as OF_SHOWERS
+
+        source, parts = load_showers(name), dict[str, Any](OF_SHOWERS)
+    else:
+        from generators.hadrons.blocks import PARTS as OF_HADRONS
+
+        source, parts = load_model(name), dict[str, Any](OF_HADRONS)
+    if part is not None and part not in parts:
+        raise PipelineError(f"{source.name} has no part {part!r}: there are {', '.join(parts)}")
+    return parts[part or next(iter(parts))](source, log_prob=log_prob)
+
+
+def is_model(name: str) -> bool:
+    """Return whether a name stands for a model, a library or the reference of hadrons."""
+    if name == REFERENCE or name.lower().endswith((".json", *HDF5_ENDINGS)):
+        return True
+    return any(name in cards.available(makes) for makes in (HADRONS, SHOWERS))
+
+
+def _makes_showers(name: PathLike) -> bool:
+    text = os.fspath(name)
+    if text == REFERENCE:
+        return False
+    if text.lower().endswith(HDF5_ENDINGS):
+        import h5py
+
+        if not h5py.is_hdf5(text):
+            return False  # the library of hadrons says what is wrong
+        with h5py.File(text) as file:
+            return "showers" in file
+    return bool(cards.read(name)[0].makes == SHOWERS)
 
 
 def deposit_step(source: ShowerSource, fallback: ShowerSource | None, towers: Towers) -> Step:

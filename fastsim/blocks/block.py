@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase, dispatch
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 
 from fastsim.blocks import kinds
@@ -70,21 +70,39 @@ class Block(TensorDictModuleBase):
         self.in_keys = list(self.inputs)
         self.out_keys = list(self.outputs)
 
-    @dispatch(auto_batch_size=False)
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the outputs into a batch, and return it.
+    def forward(self, tensordict: TensorDictBase | None = None, **tensors: Tensor) -> Any:
+        """Write the outputs into a batch, and return it; of tensors by keyword, return the outputs alone.
 
         Raises:
             PipelineError: if an input is missing or has another shape, or the module returns something else than its
                 outputs.
         """
-        values = [tensordict.get(key, None) for key in self.inputs]
-        for (key, shape), value in zip(self.inputs.items(), values, strict=True):
+        # a dictionary is handed from block to block: reads and writes of a TensorDict cost more than a small layer
+        values = tensors if tensordict is None else {key: tensordict.get(key, None) for key in self.inputs}
+        for key, shape in self.inputs.items():
+            value = values.get(key)
             if value is None:
-                present = ", ".join(map(str, tensordict.keys()))
-                raise PipelineError(f"block {self.name!r} needs {key!r}, which the batch has not (present: {present})")
-            self._check("input", key, shape, value)
-        results = self.module(*values)
+                present = ", ".join(map(str, tensors if tensordict is None else tensordict.keys()))
+                raise PipelineError(
+                    f"block {self._taker(key)!r} needs {key!r}, which the batch has not (present: {present})"
+                )
+            if value.shape[1:] != shape:
+                self._check("input", self._taker(key), key, shape, value)
+        values = dict(values)
+        self.compute(values)
+        if tensordict is None:
+            results = tuple(values[key] for key in self.outputs)
+            return results[0] if len(results) == 1 else results
+        return tensordict.update({key: values[key] for key in self.outputs})
+
+    def compute(self, values: dict[str, Tensor]) -> None:
+        """Add the outputs to inputs that are there and of the right shapes.
+
+        Raises:
+            PipelineError: if the module returns something else than the outputs.
+        """
+        # the attribute of a module is looked up in several steps
+        results = self._modules["module"](*[values[key] for key in self.inputs])  # type: ignore[misc]
         if isinstance(results, Tensor):
             results = (results,)
         if len(results) != len(self.outputs):
@@ -93,23 +111,23 @@ class Block(TensorDictModuleBase):
                 f"{', '.join(self.outputs)}"
             )
         for (key, shape), value in zip(self.outputs.items(), results, strict=True):
-            self._check("output", key, shape, value)
-            tensordict.set(key, value)
-        return tensordict
+            if value.shape[1:] != shape:
+                self._check("output", self.name, key, shape, value)
+            values[key] = value
 
-    def _check(self, role: str, key: str, shape: Shape, value: Tensor) -> None:
+    def _taker(self, key: str) -> str:
+        """Return the name of the block that takes an input."""
+        return self.name
+
+    @staticmethod
+    def _check(role: str, name: str, key: str, shape: Shape, value: Tensor) -> None:
         """Raise PipelineError if a tensor has not the shape of a quantity."""
         found = value.shape[1:]
-        if len(found) == len(shape):
-            for size, wanted in zip(found, shape, strict=True):
-                if wanted.__class__ is int and size != wanted:
-                    break
-            else:
-                return
-        raise PipelineError(
-            f"block {self.name!r}: {role} {key!r} has shape (events, {', '.join(map(str, found))}), "
-            f"must be (events, {', '.join(map(str, shape))})"
-        )
+        if len(found) != len(shape) or any(isinstance(b, int) and a != b for a, b in zip(found, shape, strict=True)):
+            raise PipelineError(
+                f"block {name!r}: {role} {key!r} has shape (events, {', '.join(map(str, found))}), "
+                f"must be (events, {', '.join(map(str, shape))})"
+            )
 
     def config(self) -> dict[str, Any]:
         """Return what :func:`fastsim.blocks.files.build` makes an equal block of, apart from its weights.

@@ -6,17 +6,22 @@ This module imports torch and tensordict: import it inside the functions that ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
+import torch
 from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase, dispatch
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 from torch.autograd import grad
 
 from fastsim.blocks.block import Block, fits
 from fastsim.blocks.choice import Choice
+from fastsim.blocks.noise import is_drawn
 from fastsim.errors import PipelineError
 from fastsim.networks.layers import Shape
+
+LOG_PROB = "log_prob"
+"""How the name of an output begins that is the log-probability of what a block drew."""
 
 
 class Chain(Block):
@@ -50,7 +55,8 @@ class Chain(Block):
             raise PipelineError(f"chain {name!r} has no blocks")
         self.name = name
         self.kind, self.options = "chain", {}
-        self.blocks = nn.ModuleList(_ordered(blocks))
+        self._order = tuple(_ordered(blocks))
+        self.blocks = nn.ModuleList(self._order)
         self.inputs: dict[str, Shape] = {}
         self.outputs: dict[str, Shape] = {}
         for block in self:
@@ -67,17 +73,20 @@ class Chain(Block):
         self.out_keys = list(self.outputs)
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(cast("Sequence[Block]", self.blocks))
+        return iter(self._order)
 
-    @dispatch(auto_batch_size=False)
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the outputs of all blocks into a batch, and return it."""
-        for block in self.blocks:
-            tensordict = block(tensordict)
-        return tensordict
+    def compute(self, values: dict[str, Tensor]) -> None:
+        """Add the outputs of all blocks to inputs that are there and of the right shapes."""
+        for block in self._order:
+            block.compute(values)
+
+    def _taker(self, key: str) -> str:
+        return next(block._taker(key) for block in self if key in block.inputs)
 
     def requiring(self, inputs: Mapping[str, Shape], outputs: Sequence[str] = ()) -> Self:
         """Return the chain itself if it can be run on some inputs and gives some outputs.
+
+        Random inputs of fixed sizes need not be there: :func:`fastsim.blocks.noise.with_noise` draws them.
 
         Args:
             inputs: the shapes of what is there.
@@ -89,7 +98,7 @@ class Chain(Block):
         """
         for block in self:
             for key, wanted in block.inputs.items():
-                if key not in self.inputs:
+                if key not in self.inputs or (key not in inputs and is_drawn(key, wanted)):
                     continue
                 if key not in inputs:
                     present = ", ".join([*inputs, *self.outputs])
@@ -106,13 +115,23 @@ class Chain(Block):
                 raise PipelineError(f"no block of {self.name!r} gives {key!r}: there are {', '.join(self.outputs)}")
         return self
 
-    def gradient(self, batch: TensorDictBase, of: str, by: str) -> Tensor:
-        """Compute the derivative of the sum of a quantity by an input, event by event, through all blocks between.
+    def gradient(self, batch: TensorDictBase, of: str, by: str, *, scores: bool = True) -> Tensor:
+        r"""Compute the derivative of the sum of a quantity by an input, event by event, through all blocks between.
+
+        It is the derivative for the random numbers in the batch. Where a block draws what is discrete and gives its
+        log-probability, an output whose name begins with ``log_prob``, the score is added, so that the mean over draws
+        is the derivative of the mean of the quantity f,
+
+        .. math:: \frac{\mathrm{d}}{\mathrm{d}x} E[f] = E\left[\frac{\partial f}{\partial x} +
+                  (f - b) \frac{\partial \ln p}{\partial x}\right]
+
+        with b the mean of f in the other events, 0 if there are none.
 
         Args:
             batch: the inputs, N events.
             of: name of an output; its values in an event are added up.
             by: name of an input (N, ...).
+            scores: whether to add the scores; without, what is discrete is held as it was drawn.
 
         Returns:
             A tensor of the shape of the input.
@@ -120,6 +139,10 @@ class Chain(Block):
         Raises:
             PipelineError: if there is no such output or input, or a block between them cannot be differentiated: the
                 message names it.
+
+        References:
+            Schulman, Heess, Weber, Abbeel, Gradient estimation using stochastic computation graphs, 2015,
+            arXiv:1506.05254.
         """
         if by not in self.inputs:
             raise PipelineError(f"{by!r} is no input of {self.name!r}: there are {', '.join(self.inputs)}")
@@ -129,21 +152,38 @@ class Chain(Block):
         start = batch[by].detach().clone().requires_grad_()
         for key in self.inputs:
             batch[key] = start if key == by else batch[key].detach()
-        broken: str | None = None
-        depends = {by}
+        depends, likelihoods, discrete = {by}, list[str](), False
+        lost: dict[str, str] = {}  # quantities behind a block without derivatives, and this block
         for block in self._flat():
-            reached = depends.intersection(block.inputs)
             batch = block(batch)
-            if not reached:
-                continue
-            found = {key for key in block.outputs if _depends(batch[key], start)}
-            if not found and broken is None:
-                broken = block.name
+            broken = next((lost[key] for key in block.inputs if key in lost), None)
+            found: set[str] = set()
+            if depends.intersection(block.inputs):
+                found = {key for key in block.outputs if _depends(batch[key], start)}
+                scored = [key for key in found if key.startswith(LOG_PROB)]
+                likelihoods += scored if scores else []
+                discrete = discrete or bool(scored)
+                found -= {key for key in block.outputs if key.startswith(LOG_PROB) and key != of}
+                if not (found or scored):
+                    broken = broken or block.name
+            if broken is not None:
+                lost |= dict.fromkeys(block.outputs, broken)
             depends |= found
-        if of not in depends:
-            cause = "no block between them takes it" if broken is None else f"block {broken!r} is not differentiable"
-            raise PipelineError(f"{of!r} has no derivative by {by!r}: {cause}")
-        result: Tensor = grad(batch[of].sum(), start)[0]
+            if of in block.outputs:
+                break
+        if of in lost:
+            raise PipelineError(f"{of!r} has no derivative by {by!r}: block {lost[of]!r} is not differentiable")
+        if of not in depends and not likelihoods:
+            held = "what is between them is discrete" if discrete else "no block between them takes it"
+            raise PipelineError(f"{of!r} has no derivative by {by!r}: {held}")
+        values = batch[of].reshape(len(start), -1).sum(1)
+        total = values.sum() if of in depends else start.new_zeros(())
+        if likelihoods:
+            weights = values.detach().double()
+            if len(start) > 1:
+                weights = (weights - weights.mean()) * (len(start) / (len(start) - 1))
+            total = total + torch.stack([(weights * batch[key]).sum() for key in likelihoods]).sum()
+        result: Tensor = grad(total, start)[0]
         return result
 
     def _flat(self) -> Iterator[Block]:

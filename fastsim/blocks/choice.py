@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase, dispatch
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 
 from fastsim.blocks.block import Block, listed
@@ -66,18 +65,18 @@ class Choice(Block):
         self.in_keys = list(self.inputs)
         self.out_keys = list(self.outputs)
 
-    @dispatch(auto_batch_size=False)
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the outputs of the candidate on the path, or of the mixture of all, into a batch, and return it."""
+    def compute(self, values: dict[str, Tensor]) -> None:
+        """Add the outputs of the candidate on the path, or of the mixture of all, to inputs of the right shapes."""
         if isinstance(self.path, str):
-            result: TensorDictBase = self[self.path](tensordict)
-            return result
-        inputs = tensordict.select(*self.inputs)
-        results = [block(inputs.clone(recurse=False)) for block in self.candidates]
+            self[self.path].compute(values)
+            return
+        results = []
+        for block in self.candidates:
+            own = {key: values[key] for key in self.inputs}
+            cast("Block", block).compute(own)
+            results.append(own)
         for key in self.outputs:
-            stack = torch.stack([result[key] for result in results])
-            tensordict.set(key, torch.tensordot(self.path, stack, dims=1))
-        return tensordict
+            values[key] = torch.tensordot(self.path, torch.stack([own[key] for own in results]), dims=1)
 
     def __getitem__(self, label: str) -> Block:
         """Return the candidate of a label.

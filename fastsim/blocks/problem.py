@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from fastsim.blocks.block import Block
 from fastsim.blocks.chain import Chain
 from fastsim.blocks.losses import AUC, Loss, auc_error
+from fastsim.blocks.noise import with_noise
 from fastsim.blocks.weighting import Weighting, weighting
 from fastsim.errors import PipelineError
 
@@ -86,15 +87,21 @@ class Problem:
         """Return the problem with another chain."""
         return replace(self, chain=chain)
 
-    def batch(self, step: int, split: str = TRAIN) -> TensorDict:
+    def batch(self, step: int, split: str = TRAIN) -> TensorDictBase:
         """Return the batch of a step, a function of the seed and the step alone: each event once an epoch."""
         data = self.data[split]
         size = min(self.batch_size, len(data))
         epoch, place = divmod(step, len(data) // size)
         order = np.random.default_rng([self.seed, SPLITS.index(split), epoch]).permutation(len(data))
         rows = torch.from_numpy(order[place * size : (place + 1) * size])
-        batch: TensorDict = data[rows]
-        return batch
+        return with_noise(self.chain.inputs, data[rows], [self.seed, SPLITS.index(split), step])
+
+    def parts(self, split: str, size: int = 4096) -> Iterator[TensorDictBase]:
+        """Yield the events of a split in their order, in parts of at most ``size`` that may be written to."""
+        data = self.data[split]
+        for first in range(0, len(data), size):
+            part = data[first : first + size].clone(recurse=False)
+            yield with_noise(self.chain.inputs, part, [self.seed, SPLITS.index(split), first])
 
     def value(self, split: str, chain: Block | None = None) -> tuple[float, float]:
         """Compute the figure of merit on a split, and its standard error where that is known, else NaN.
@@ -107,8 +114,7 @@ class Problem:
         training = chain.training
         chain.eval()
         with torch.no_grad():
-            data = self.data[split]
-            parts = [chain(data[k : k + 4096].clone(recurse=False)) for k in range(0, len(data), 4096)]
+            parts = [chain(part) for part in self.parts(split)]
             names = {self.figure.of, self.figure.against}
             whole = {name: torch.cat([part[name] for part in parts]) for name in names}
         chain.train(training)
@@ -137,7 +143,7 @@ class Joint(nn.Module):
         self.losses = tuple(loss for loss in problem.losses if only is None or loss.name in only)
         self.weighting: Weighting = weighting(problem.weighting, len(self.losses))
 
-    def loss(self, batch: TensorDict) -> dict[str, Tensor]:
+    def loss(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """Compute the scalar "loss" to differentiate, each loss, and each weight.
 
         Raises:

@@ -26,7 +26,7 @@ ENTRY_POINTS = "fastsim.steps"
 """Group of the entry points by which other packages name their Steps."""
 
 PARTICLES, HARD, NOISE = "particles", "hard", "noise"
-"""The named sizes of what events hold, and how the names of random inputs begin."""
+"""The named sizes of what events hold, and how the names of random inputs begin (:mod:`fastsim.blocks.noise`)."""
 
 
 def is_own(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ set_option = click.option(
 )
 
 
-@click.group("pipeline", short_help="Train, search, run and draw pipelines of blocks.")
+@click.group("pipeline", short_help="Train, search, compare, run and draw pipelines of blocks.")
 @debug_option
 def command() -> None:
-    """Train, search, run and draw pipelines of blocks that a TOML file describes.
+    """Train, search, compare, run and draw pipelines of blocks that a TOML file describes.
 
     \b
     Examples:
       fastsim pipeline show examples/tau_pairs.toml
       fastsim pipeline train examples/tau_pairs.toml -o runs/tau-pairs
       fastsim pipeline search examples/tau_pairs.toml --method spos -o runs/tau-search
+      fastsim pipeline compare examples/tau_pairs.toml -o runs/tau-ways
+      fastsim pipeline trade-off examples/tau_pairs.toml --loss neutrinos -o runs/tau-ratios
     """
 
 
@@ -93,16 +96,110 @@ def search(file: Path, output: Path | None, method: str | None, workers: int, ch
     click.echo(f"best by {found.method}: {found.best.label}, {found.seconds:.0f} s of processor time")
 
 
+seeds_option = click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds of each way.")
+choose_option = click.option(
+    "--choose", metavar="BLOCK=LABEL", multiple=True, help="A candidate; by default the first of each block."
+)
+workers_option = click.option("--workers", type=click.IntRange(0), default=0, help="Processes that train side by side.")
+
+
+@command.command("compare")
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name>-compare]")
+@seeds_option
+@choose_option
+@workers_option
+@set_option
+@debug_option
+def compare(
+    file: Path, output: Path | None, seeds: int, choose: tuple[str, ...], workers: int, changes: tuple[str, ...]
+) -> None:
+    """Train FILE in the ways of its table [ways], each with several seeds: a table and a picture."""
+    from fastsim import pipeline_comparison
+
+    folder = output or Path("runs") / f"{file.stem}-compare"
+    _show_points(
+        file,
+        folder,
+        changes,
+        lambda given: pipeline_comparison.compare(
+            file, folder, num_seeds=seeds, changes=given, combination=dict(map(_pair, choose)), workers=workers
+        ),
+    )
+
+
+@command.command("trade-off")
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<n>-trade-off]")
+@click.option("--loss", required=True, help="Name of the loss whose weight is scanned.")
+@click.option("--ratios", default="0,0.01,0.1,1,10", show_default=True, help="Its weight over that of the others.")
+@click.option("--weighting", multiple=True, help="Also an adaptive weighting, as uncertainty (may be repeated).")
+@seeds_option
+@choose_option
+@workers_option
+@set_option
+@debug_option
+def trade_off(
+    file: Path,
+    output: Path | None,
+    loss: str,
+    ratios: str,
+    weighting: tuple[str, ...],
+    seeds: int,
+    choose: tuple[str, ...],
+    workers: int,
+    changes: tuple[str, ...],
+) -> None:
+    """Scan the ratio of the losses of FILE: the figure of merit against it, with errors, as table and picture."""
+    from fastsim import pipeline_comparison
+
+    try:
+        values = [float(ratio) for ratio in ratios.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{ratios!r}: give numbers with commas between them", param_hint="--ratios") from None
+    folder = output or Path("runs") / f"{file.stem}-trade-off"
+    _show_points(
+        file,
+        folder,
+        changes,
+        lambda given: pipeline_comparison.trade_off(
+            file,
+            folder,
+            loss=loss,
+            ratios=values,
+            weightings=weighting,
+            changes=given,
+            num_seeds=seeds,
+            combination=dict(map(_pair, choose)),
+            workers=workers,
+        ),
+    )
+
+
+def _show_points(file: Path, folder: Path, changes: tuple[str, ...], found: Callable[[dict[str, Any]], Any]) -> None:
+    """Print the table of a comparison."""
+    from fastsim.cli.progress import training_notes
+    from fastsim.pipeline_file import read
+    from fastsim.search import points
+
+    given = _changes(changes)
+    with training_notes():
+        result = found(given)
+    click.echo("\n".join(points.table(result, read(file, given).values["figure"]["kind"])))
+    click.echo(str(folder / "comparison.svg"), err=True)
+
+
 @command.command("run")
 @click.argument("card", type=FILE)
 @click.argument("input", type=FILE)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of random inputs (noise...) that INPUT lacks.")
 @debug_option
-def run(card: Path, input: Path, output: Path) -> None:
+def run(card: Path, input: Path, output: Path, seed: int) -> None:
     """Run the trained chain of CARD on the arrays of INPUT (HDF5), and write them with its outputs."""
     from fastsim import pipelines
 
-    num = pipelines.run(card, input, output)
+    num = pipelines.run(card, input, output, seed=seed)
     click.echo(f"{output}: {num:,} events", err=True)
 
 

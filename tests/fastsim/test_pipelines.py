@@ -260,3 +260,59 @@ def test_flops_of_a_linear_map_and_of_a_class_token() -> None:
     both = pipelines.flops(Problem(Chain([transformer, linear]), data, losses, figure))
     assert both - alone == 2 * 1 * 2 and alone > 1000
     assert all(parameter.requires_grad for parameter in transformer.parameters())
+
+
+WAYS = """
+[ways.product]
+"blocks.label.inputs" = { h = [1] }
+[ways.both]
+"blocks.label.inputs" = { h = [1], x = [2] }
+[ways.nothing]
+"blocks.label.inputs" = { x = [2] }
+"blocks.label.candidates.mlp.num_layers" = 0
+"""
+
+
+def test_ways_are_compared_with_errors(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("p.toml").write_text(TOML + WAYS)
+    words = ["pipeline", "compare", "p.toml", "-o", "out", "--seeds", "2", "--choose", "product=mlp", "--choose"]
+    assert main([*words, "label=mlp"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["product", "both", "nothing"]
+    points = json.loads(Path("out/comparison.json").read_text())
+    # a linear map of x says nothing of |x0 x1|
+    assert points[0]["mean"] > 0.9 and abs(points[2]["mean"] - 0.5) < 0.1
+    assert len(points[0]["values"]) == 2 and points[0]["values"][0] != points[0]["values"][1]
+    assert 0 < points[0]["test_error"] < 0.05 and points[0]["place"] is None
+    before = Path("out/trials.jsonl").read_text()
+    assert main([*words, "label=mlp"]) == 0 and Path("out/trials.jsonl").read_text() == before
+    assert main([*words, "label=linear"]) == 1
+    assert "is of a search with other settings" in capsys.readouterr().err
+
+
+def test_the_trade_off_of_losses_is_scanned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--choose", "product=mlp", "--choose", "label=linear", "--set", "losses.label.against=large"]
+    options = ["--loss", "product", "--ratios", "1,0", "--weighting", "uncertainty", "--seeds", "2"]
+    assert main(["pipeline", "trade-off", "p.toml", "-o", "out", *options, *chosen]) == 0
+    points = json.loads(Path("out/comparison.json").read_text())
+    assert [(point["label"], point["place"]) for point in points] == [("0", 0.0), ("1", 1.0), ("uncertainty", None)]
+    # a linear map of x0 x1 cannot tell its size; left free of its loss, the first block gives what tells it
+    assert points[0]["mean"] > 0.9 > 0.7 > points[1]["mean"]
+    settings = json.loads(next(Path("out").rglob("trials.jsonl")).read_text().splitlines()[0])["settings"]
+    assert settings["ways"]["1"] == {"losses.product.weight": 1.0, "training.weighting": "fixed"}
+    picture = Path("out/comparison.svg").read_text()
+    assert picture.count("<polyline") == 1 and "uncertainty" in picture and "over that of the others" in picture
+    capsys.readouterr()
+    for words, message in (
+        (["trade-off", "p.toml", "--loss", "x"], "no loss 'x' beside others: there are product, label"),
+        (["trade-off", "p.toml", "--loss", "label", "--ratios", "1,-1"], "ratios 1, -1: give different numbers"),
+        (["trade-off", "p.toml", "--loss", "label", "--ratios", "1,a"], "'1,a': give numbers with commas"),
+        (["compare", "p.toml"], "p.toml: 0 ways to compare: give two at least, in a table [ways]"),
+        (["compare", "p.toml", "--set", "ways=3"], "p.toml: [ways] is no table"),
+        (["compare", "p.toml", "--set", "ways={a = 1, b = {}}"], "[ways.a]: 1 is no table of values"),
+        (["compare", "p.toml", "--set", "ways={a = {sed = 1}, b = {}}"], "unknown key 'sed'"),
+    ):
+        assert main(["pipeline", *words, "-o", "bad"]) in (1, 2)
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert not Path("bad").exists()

@@ -160,6 +160,55 @@ def test_gradient_names_the_block_that_has_none() -> None:
         chain.gradient(batch, "d", "x")
 
 
+class Coin(nn.Module):
+    """1 with the probability sigmoid(x), from a normal number; and the log-probability of what came."""
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        chance = torch.sigmoid(x)
+        heads = 0.5 * (1 + torch.erf(noise / 2**0.5)) < chance
+        return heads.double(), torch.where(heads, chance, 1 - chance).log()
+
+
+def coin() -> Block:
+    return Block(Coin(), {"x": (), "noise": ()}, {"heads": (), "log_prob_coin": ()}, name="coin")
+
+
+def test_scores_make_the_mean_gradient_that_of_the_mean() -> None:
+    """E[3 heads + 1 + 2 x] has the derivative 3 s (1 - s) + 2 by x, of which the path alone gives 2."""
+
+    class Sum(nn.Module):
+        def forward(self, heads: Tensor, x: Tensor) -> Tensor:
+            return 3 * heads + 1 + 2 * x
+
+    chain = Chain([coin(), Block(Sum(), {"heads": (), "x": ()}, {"y": ()}, name="sum")])
+    num = 20000
+    rng = torch.Generator().manual_seed(1)
+    x = torch.full((num,), 0.7, dtype=torch.float64)
+    batch = TensorDict({"x": x, "noise": torch.randn(num, generator=rng, dtype=torch.float64)}, [num])
+    chance = float(torch.sigmoid(x[0]))
+    found = chain.gradient(batch, "y", "x")
+    error = float(found.std()) / num**0.5
+    assert abs(float(found.mean()) - 3 * chance * (1 - chance) - 2) < 3 * error < 0.1
+    assert chain.gradient(batch, "y", "x", scores=False).eq(2.0).all()
+    heads = chain.gradient(batch, "heads", "x")
+    assert abs(float(heads.mean()) - chance * (1 - chance)) < error
+    one = chain.gradient(batch[:1], "heads", "x")
+    assert float(one) == pytest.approx(float(chain(batch[:1].clone())["heads"]) * (1 - chance))
+    with pytest.raises(PipelineError, match="'heads' has no derivative by 'x': what is between them is discrete"):
+        chain.gradient(batch, "heads", "x", scores=False)
+
+
+def test_a_derivative_is_not_taken_around_a_block_that_has_none() -> None:
+    class Add(nn.Module):
+        def forward(self, a: Tensor, c: Tensor) -> Tensor:
+            return a + c
+
+    rounded = Block(Rounded(), {"b": (2,)}, {"c": (2,)}, name="rounded")
+    chain = Chain([affine("a", "b"), rounded, Block(Add(), {"a": (2,), "c": (2,)}, {"d": (2,)}, name="add")])
+    with pytest.raises(PipelineError, match="'d' has no derivative by 'a': block 'rounded' is not differentiable"):
+        chain.gradient(TensorDict({"a": torch.ones(2, 2)}, [2]), "d", "a")
+
+
 BAD: list[tuple[Any, str]] = [
     (lambda: Chain([]), "chain 'chain' has no blocks"),
     (lambda: Chain([affine("a", "b"), affine("b", "a")]), "blocks need each other: 'to-b' <- 'to-a' <- 'to-b'"),
