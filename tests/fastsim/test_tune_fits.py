@@ -187,7 +187,7 @@ def test_a_hidden_point_is_found_from_tables(model: PrimaryTree, tmp_path: Path)
 
     bins = "\n".join(f"{x + 0.02:.2f} 0.02 0.02 1.0 0.1 0.1" for x in np.arange(0, 0.28, 0.04))
     given = tables(tmp_path / "a.yoda", **{f"{ALEPH}__d03-x01-y01": bins, MEAN: "91.2 0.5 0.5 20 0.2 0.2"})
-    rng, num = np.random.default_rng(5), 3000
+    rng, num = np.random.default_rng(5), 1500
     particles = decay(model.at("aLund=0.8").draw_pairs(quark_pairs(num, 5), rng), rng, tau0_max=TAU0_MAX)
     filled = [each.agreement for each in fill_tables(particles, read_tables(tmp_path / "a.yoda"))]
     rows = {}
@@ -196,7 +196,7 @@ def test_a_hidden_point_is_found_from_tables(model: PrimaryTree, tmp_path: Path)
         columns = (middle, half, half, each.value, each.error, each.error)
         rows[name] = "\n".join(" ".join(f"{x:.8g}" for x in row) for row in zip(*columns, strict=True))
     write(tmp_path / "a.yoda", **rows)
-    found = fastsim.tune({"parameters": {"aLund": 0.68}, "tables": {**given, "num": 800}}, model=model)
+    found = fastsim.tune({"parameters": {"aLund": 0.68}, "tables": {**given, "num": 600, "max_points": 5}}, model=model)
     assert abs(found.values[0] - 0.8) < 4 * found.errors[0]
     assert found.errors[0] < 0.1
     assert found.chi2["after"] < found.chi2["bins"] + 5 * np.sqrt(2 * found.chi2["bins"])
