@@ -30,16 +30,13 @@ def test_a_run_of_the_model_is_of_its_tune_and_says_so(tmp_path: Path) -> None:
     assert facts["model_tune"] == TUNE and others["model_tune"] == "Monash"
 
 
-def test_pythia_is_of_the_tune_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pythia_is_of_the_tune_too(tmp_path: Path) -> None:
     path, monash = tmp_path / "reference.h5", tmp_path / "monash.h5"
     assert main(["reference", "--gun", GUN, "-o", str(path), "--tune", TUNE, "--seed", "3"]) == 0
     fastsim.reference(GUN, monash, seed=3)
     (_, sets, facts), (_, others, _) = hdf5.read(path), hdf5.read(monash)
     assert sets != others and facts["model_tune"] == TUNE
-    drawn = fastsim.load_model("pythia", tune=TUNE)
-    again = tmp_path / "again.h5"
-    fastsim.generate(GUN, again, model="pythia", tune=TUNE, seed=3)
-    assert hdf5.read(again)[1] == sets and str(drawn.tune) == TUNE
+    assert str(fastsim.load_model("pythia", tune=TUNE).tune) == TUNE
 
 
 def test_means_follow_pythias() -> None:
