@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
 from metrics.report.histograms import Axis, Histogram
-from metrics.report.pictures import Look, Picture, new_figure, styled
+from metrics.report.pictures import Look, Picture, label, new_figure, styled
 from metrics.report.plots import panel
-from metrics.report.projections import along_and_across, along_and_around, face_on, reach, ring_edges
+from metrics.report.projections import along_and_across, along_and_around, face_on, reach, ring_edges, side_view
 from metrics.sample import Sample
-from metrics.showers.correlation import layer_correlations
+from metrics.showers.correlation import layer_correlations, side_correlations
 from metrics.showers.features import binning_of
 from metrics.showers.profiles import longitudinal_profile, radial_profile
 from metrics.showers.response import energy_edges, response
@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 
 DECADES = 1e-4
 """The colour scales go from this fraction of the largest value to the largest."""
+DISPLAYED_LAYERS = 6
+"""Layers of an event display: at even shares of the real sample's energy."""
 MAX_POINTS = 1500
 """Voxels drawn in space; the largest ones."""
 
@@ -136,26 +138,37 @@ def _same_rings(binning: Binning) -> dict[tuple[float, ...], list[int]]:
 
 @styled
 def correlations(samples: Mapping[str, Sample]) -> list[list[Picture]]:
-    """Draw correlation matrices of the layers' shares of the incident energy, and their differences from the real.
+    """Draw correlation matrices of the layers, and their differences from the real sample's.
+
+    They are those of the layers' shares of the incident energy, then, where layers have sides, of their sides.
 
     Args:
         samples: of showers, the real one first.
 
     Returns:
-        The matrices, then the differences.
+        The matrices, then the differences, of each.
     """
-    real_name, *generated = samples
-    binning = binning_of(samples[real_name])
-    matrices = {name: layer_correlations(sample) for name, sample in samples.items()}
+    binning = binning_of(next(iter(samples.values())))
+    rows = _matrices({name: layer_correlations(s) for name, s in samples.items()}, "Correlations", binning)
+    sided = tuple(layer for layer, _ in binning.parts if layer.binned_in_alpha)
+    if len(sided) > 1 and all(f"centre eta layer {sided[0].id} / mm" in s.observables for s in samples.values()):
+        own = Binning(binning.particle, binning.pid, sided)
+        rows += _matrices({name: side_correlations(s) for name, s in samples.items()}, "Correlations of sides", own)
+    return rows
+
+
+def _matrices(matrices: Mapping[str, Floats], title: str, binning: Binning) -> list[list[Picture]]:
+    """Draw matrices by sample, the real one first, and their differences from it."""
+    real_name, *generated = matrices
     drawn = [
-        _matrix(matrix, 1.0, "correlation", f"Correlations: {name}", "Red: layers that rise together.", binning)
+        _matrix(matrix, 1.0, "correlation", f"{title}: {name}", "Red: layers that rise together.", binning)
         for name, matrix in matrices.items()
     ]
     differences = {name: matrices[name] - matrices[real_name] for name in generated}
     largest = max((float(np.abs(d).max()) for d in differences.values()), default=0.0)
     scale = next((s for s in (0.1, 0.2, 0.5, 1.0) if s >= largest), 2.0)
     difference_pictures = [
-        _matrix(d, scale, "generated − real", f"Difference: {name}", "White: as in the real sample.", binning)
+        _matrix(d, scale, "generated − real", f"{title}, difference: {name}", "White: as in the real sample.", binning)
         for name, d in differences.items()
     ]
     return [drawn, difference_pictures]
@@ -174,7 +187,7 @@ def _matrix(values: Floats, scale: float, unit: str, title: str, caption: str, b
 
 
 def projections(vectors: Mapping[str, Floats], binning: Binning, captions: Mapping[str, str]) -> list[list[Picture]]:
-    """Draw four views of one vector of voxels a sample: along and across, along and around, face on, in space.
+    """Draw views of one vector of voxels a sample: by layer and radius, angle and side, across, in space; layers.
 
     Args:
         vectors: energies (V,) in MeV, the real sample's first: they set the scales.
@@ -189,6 +202,7 @@ def projections(vectors: Mapping[str, Floats], binning: Binning, captions: Mappi
     views = (
         ("layer and radius", along_and_across, "dE/dr / (MeV/mm)"),
         ("layer and angle", along_and_around, "dE/dα / (MeV/rad)"),
+        ("from the side", lambda v, b: side_view(v, b, half), "dE/dη / (MeV/mm)"),
         ("across", lambda v, b: face_on(v, b, half), "dE/dA / (MeV/mm²)"),
     )
     rows = []
@@ -202,7 +216,62 @@ def projections(vectors: Mapping[str, Floats], binning: Binning, captions: Mappi
         )
     largest = float(real.max()) or 1.0
     rows.append([_space(name, vector, largest, half, binning, captions[name]) for name, vector in vectors.items()])
+    rows.append([layers(vectors, binning, half)])
     return rows
+
+
+@styled
+def layers(vectors: Mapping[str, Floats], binning: Binning, half: float) -> Picture:
+    """Draw some layers of one vector of voxels a sample as polar plots, samples below one another.
+
+    Args:
+        vectors: energies (V,) in MeV, the real sample's first: it chooses the layers, and the scale.
+        binning: of the voxels.
+        half: radius in mm to which layers are drawn.
+
+    Returns:
+        The picture.
+    """
+    from matplotlib.colors import LogNorm
+
+    real = next(iter(vectors.values()))
+    along = np.array([real[part].sum() for _, part in binning.parts])
+    reached = np.cumsum(along) / (along.sum() or 1.0)
+    shares = (np.arange(DISPLAYED_LAYERS) + 0.5) / DISPLAYED_LAYERS
+    chosen = np.unique(np.minimum(np.searchsorted(reached, shares), len(along) - 1))
+    grids = {(name, int(k)): _density(vector, binning, int(k)) for name, vector in vectors.items() for k in chosen}
+    largest = max(float(grids[next(iter(vectors)), int(k)].max()) for k in chosen) or 1.0
+    norm = LogNorm(DECADES * largest, largest)
+    figure = new_figure(1.9 * len(chosen) + 1.0, 2.1 * len(vectors) + 0.3)
+    axes = figure.subplots(len(vectors), len(chosen), subplot_kw={"projection": "polar"}, squeeze=False)
+    for row, name in zip(axes, vectors, strict=True):
+        for at, k in zip(row, chosen, strict=True):
+            layer = binning.parts[k][0]
+            # finer than sectors: straight pieces of a polar mesh would cut corners
+            fine = max(1, 96 // layer.num_alpha)
+            alpha = np.linspace(-np.pi, np.pi, fine * layer.num_alpha + 1)
+            values = np.repeat(np.maximum(grids[name, int(k)], DECADES * largest), fine, axis=0)
+            drawn = at.pcolormesh(alpha, layer.r_edges, values.T, norm=norm, cmap="viridis", rasterized=True)
+            at.set_ylim(0, half)
+            at.grid(visible=False)
+            at.set_xticks([])
+            at.set_yticks([])
+            if name == next(iter(vectors)):
+                at.set_title(f"layer {layer.id}", fontsize=9)
+        row[0].set_ylabel(label(name, 18), fontsize=9)
+    figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.8, extend="min").set_label("dE/dA / (MeV/mm²)")
+    caption = (
+        f"Energy per area in layers at even shares of the real sample's energy, to r = {half:.4g} mm; one colour scale "
+        "for all. A shower that leans to one side leans there in every layer; a model that forgets it does not."
+    )
+    return Picture.of(figure, "Layers", caption, f"Layers of {', '.join(vectors)} as polar plots.", wide=True)
+
+
+def _density(vector: Floats, binning: Binning, place: int) -> Floats:
+    """Compute the energy per area of a layer's voxels in MeV/mm^2, (sectors, rings)."""
+    layer, part = binning.parts[place]
+    area = np.pi * np.diff(np.array(layer.r_edges) ** 2) / layer.num_alpha
+    return np.asarray(vector[part].reshape(layer.num_alpha, layer.num_r) / area)
 
 
 @styled
@@ -223,7 +292,9 @@ def _view(
         at.set_xlabel("η / mm")
         at.set_ylabel("φ / mm")
     else:
-        across = ring_edges(binning) if view == "layer and radius" else np.linspace(-np.pi, np.pi, values.shape[1] + 1)
+        reaches = {"layer and angle": np.pi, "from the side": half}
+        side = reaches.get(view, 0.0)
+        across = ring_edges(binning) if view == "layer and radius" else np.linspace(-side, side, values.shape[1] + 1)
         layers = np.arange(len(values) + 1) - 0.5
         drawn = at.pcolormesh(layers, across, values.T, norm=norm, cmap="viridis", rasterized=True)
         _layer_ticks(at, binning, "x")
@@ -231,6 +302,8 @@ def _view(
         if view == "layer and radius":
             at.set_ylim(0, half)
             at.set_ylabel("r / mm")
+        elif view == "from the side":
+            at.set_ylabel("η / mm")
         else:
             at.set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
             at.set_ylabel("α")

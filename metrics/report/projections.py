@@ -78,6 +78,35 @@ def along_and_around(voxels: Floats, binning: Binning) -> Floats:
     return np.stack(rows)
 
 
+def side_view(voxels: Floats, binning: Binning, half: float, pixels: int = 61) -> Floats:
+    """Compute the energy by layer and eta of one vector of voxels, seen from the side, dE/deta in MeV/mm.
+
+    Layers of one sector have no sides: their energy is spread over all angles, as every voxel's is over its sector.
+
+    Args:
+        voxels: energies in MeV, (V,).
+        binning: of the voxels.
+        half: the view goes from -half to half, in mm.
+        pixels: P, along eta.
+
+    Returns:
+        Energy per length, (L, P).
+    """
+    edges = np.linspace(-half, half, pixels + 1)
+    rows = []
+    for layer, part in binning.parts:
+        # points spread evenly over the areas of voxels
+        parts = max(1, 360 // layer.num_alpha)
+        alpha = -np.pi + (np.arange(layer.num_alpha * parts) + 0.5) * 2 * np.pi / (layer.num_alpha * parts)
+        own = np.array(layer.r_edges)
+        steps = (np.arange(8) + 0.5) / 8
+        r = np.sqrt(own[:-1, None] ** 2 + steps * (own[1:, None] ** 2 - own[:-1, None] ** 2)).reshape(-1)
+        energy = np.repeat(voxels[part].reshape(layer.num_alpha, layer.num_r), parts, axis=0) / (parts * 8)
+        eta = np.cos(alpha)[:, None] * r
+        rows.append(np.histogram(eta, edges, weights=np.repeat(energy, 8, axis=1))[0])
+    return np.asarray(np.stack(rows) / np.diff(edges))
+
+
 def face_on(voxels: Floats, binning: Binning, half: float, pixels: int = 121) -> Floats:
     """Compute the energy per area summed over the layers, on square pixels seen along the shower.
 

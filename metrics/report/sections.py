@@ -228,7 +228,7 @@ def _profiles(samples: Mapping[str, Sample], look: Mapping[str, Look]) -> list[S
         Section(
             "correlations",
             "Correlations of layers",
-            "How the layers' shares of the incident energy vary together.",
+            "How the layers' shares of the incident energy vary together, and how the layers lean to the same side.",
             plots_showers.correlations(samples),
         ),
     ]

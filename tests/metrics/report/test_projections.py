@@ -15,6 +15,7 @@ from metrics.report.projections import (
     face_on,
     mean_voxels,
     reach,
+    side_view,
     ring_edges,
     ring_shares,
 )
@@ -102,3 +103,19 @@ def test_names_are_drawn_literally_and_looks_differ() -> None:
     assert label("50%_$") == r"50%_\$"
     assert label("a\x01\n\udc80b") == "a???b"
     assert MathTextParser("path").parse(label("a$b$c")) is not None
+
+
+def test_the_side_view_keeps_energy_and_side(rng: np.random.Generator) -> None:
+    """All energy within reach, layer by layer; a voxel at alpha near 0 lies at eta near its radius."""
+    binning = mixed_binning()
+    voxels = rng.gamma(1.0, size=binning.num_voxels)
+    half = 60.0
+    view = side_view(voxels, binning, half)
+    energies = [voxels[part].sum() for _, part in binning.parts]
+    assert view.sum(axis=1) * (2 * half / 61) == pytest.approx(energies)
+    layer, part = binning.parts[1]
+    one = np.zeros(binning.num_voxels)
+    one[part.start + 3 * layer.num_r + 2] = 1.0  # the sector from 0 to 60 degrees, 8 to 20 mm
+    middles = (np.arange(61) + 0.5) * 2 * half / 61 - half
+    seen = middles[side_view(one, binning, half)[1] > 0]
+    assert 3.0 < seen.min() and seen.max() < 21.0

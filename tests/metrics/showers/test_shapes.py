@@ -11,7 +11,7 @@ from fastsim.formats.calochallenge import Showers
 from metrics.evaluation import evaluate
 from metrics.report.meanings import observable_meaning
 from metrics.sample import Sample
-from metrics.showers.correlation import side_correlations, side_distance
+from metrics.showers.correlation import side_correlations
 from metrics.showers.features import observable_groups, showers_sample
 from metrics.showers.shapes import GROUP, SHAPES, shape_names, shape_observables, shape_vector
 from tests.helpers.showers import electron_binning, mixed_binning, toy_showers
@@ -84,4 +84,3 @@ def test_layers_that_do_not_know_each_others_side_are_seen(rng: np.random.Genera
         assert abs(found["equal"][name].sigmas) < 4, name
     for name in ("separation E_layer", "separation width r", "layer correlations", "shape radius / mm"):
         assert abs(found["blind"][name].sigmas) < 4, name
-    assert side_distance(one, blind, seed=2).value > 3 * side_distance(one, null, seed=2).value
