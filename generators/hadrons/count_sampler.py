@@ -233,6 +233,7 @@ class CountSampler:
             self._of_need = _codes(model._need_columns(torch.arange(-_MOST_MISSING, _MOST_MISSING + 1)))
             self._factorials = torch.lgamma(1 + n.double()).float().numpy()
 
+    @torch.no_grad()
     def trial(
         self, condition: Tensor, rng: np.random.Generator, missing: Ints | None
     ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
@@ -249,11 +250,9 @@ class CountSampler:
         model, num = self._model, len(condition)
         wide = padded(np.arange(num))
         condition, size = condition[wide], np.empty(len(wide), np.int64)
-        power = np.empty(self._largest + 1, np.float32)
-        work = np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = model.size(condition).float().numpy()
-            _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(len(wide)), *work, size)
+            _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(len(wide)), *self._work(), size)
             first = torch.cat([condition, model._columns(torch.from_numpy(size))], -1)
             logits = model._carrier_logits(first).clamp(min=_IMPOSSIBLE).numpy()
             carrier = pick_logits(logits, rng.random(len(wide)))
@@ -273,13 +272,12 @@ class CountSampler:
         codes[:num, self._start + 2 : self._known] = self._of_need[need + _MOST_MISSING]
         state = left, need, counts, codes
         self._take(has.astype(np.int64), 0, -1, state)
-        number = np.empty(num, np.int64)
         for kind in ORDER[:-1]:
             wanted = None if missing is None else _forced(kind, need)
             if wanted is None:
-                out = self._outputs(inputs, kind)
-                _draw_counts(out, CORRECTION, left, self._factorials, rng.random(num), *work, number)
+                number = self.draw(self._outputs(inputs, kind), left, rng)
             else:
+                number = np.empty(num, np.int64)
                 _force(wanted, left, number, good)
             if kind <= NUM_GROUPS and number.any():
                 self._fill_group(kind - 1, first, need, number, counts, rng)
@@ -288,6 +286,17 @@ class CountSampler:
         if missing is not None:
             good &= (need == 0).all(-1)
         return counts[:, :-1], carrier, good
+
+    def draw(self, out: NDArray[np.float32], left: Ints, rng: np.random.Generator) -> Ints:
+        """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N or more, limit + 2) for it."""
+        number = np.empty(len(left), np.int64)
+        _draw_counts(out, CORRECTION, left, self._factorials, rng.random(len(left)), *self._work(), number)
+        return number
+
+    def _work(self) -> tuple[NDArray[np.float32], NDArray[np.int32], *tuple[NDArray[np.float32], ...]]:
+        """Return the working memory of one set, for the compiled draws."""
+        power = np.empty(self._largest, np.float32)
+        return np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
 
     def _outputs(self, inputs: Tensor, kind: int) -> NDArray[np.float32]:
         """Compute log-odds and corrections (P, limit + 2) of the counts of a type."""

@@ -119,6 +119,7 @@ class CountModel(nn.Module):
     mask: Tensor
     may_carry: Tensor
     group: Tensor
+    type_of: Tensor
 
     def __init__(self, num_condition: int, *, width: int, max_size: int, max_pions: int, max_others: int) -> None:
         from generators.hadrons.count_sampler import CountSampler  # which knows this model
@@ -161,6 +162,8 @@ class CountModel(nn.Module):
         self.register_buffer("may_carry", torch.from_numpy(may_carry()), persistent=False)
         group = torch.from_numpy(TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None])
         self.register_buffer("group", group, persistent=False)
+        type_of = torch.nn.functional.one_hot(torch.from_numpy(TYPE), len(TYPES)).float()
+        self.register_buffer("type_of", type_of, persistent=False)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as every module does; from then on samples use the weights as they are."""
@@ -276,11 +279,7 @@ class CountModel(nn.Module):
 
     def _of_types(self, counts: Tensor, carrier: Tensor) -> tuple[Tensor, Tensor]:
         """Return counts of the types (N, T), and what the tokens of each type contribute to the content (N, T, 8)."""
-        rest = self._without_carrier(counts, carrier)
-        of_type = torch.nn.functional.one_hot(torch.from_numpy(TYPE), len(TYPES))
-        types = (rest.double() @ of_type.double()).round().long()
-        has = carrier < len(SPECIES)
-        types[:, 0] = has.long()
+        rest, types = self._without_carrier(counts, carrier), self.of_types(counts, carrier)
         content = types[..., None] * torch.from_numpy(TYPE_CONTENT).float()
         table = torch.from_numpy(CONTENT).float()
         for group in range(NUM_GROUPS):
@@ -288,6 +287,15 @@ class CountModel(nn.Module):
             content[:, 1 + group] = rest[:, members].float() @ table[members]
         content[:, 0] = torch.cat([table, torch.zeros(1, NUM_CONTENT)])[carrier]
         return types, content
+
+    def of_types(self, counts: Tensor, carrier: Tensor) -> Tensor:
+        """Return counts of the types (N, T) from those of the species (N, S) and the carriers' species (N,)."""
+        # exact: numbers of tokens are small
+        types = (counts.float() @ self.type_of).long()
+        rows = torch.nonzero(carrier < len(SPECIES))[:, 0]
+        types[rows, torch.from_numpy(TYPE)[carrier[rows]]] -= 1
+        types[rows, 0] = 1
+        return types
 
     @torch.no_grad()
     def sample(

@@ -217,6 +217,8 @@ class LatentModel(nn.Module):
         num_bins: of the flows' splines.
     """
 
+    _of_carrier: Tensor
+
     def __init__(
         self,
         *,
@@ -236,6 +238,9 @@ class LatentModel(nn.Module):
         )
         num_inputs = num_condition + 2 * len(TYPES) + 2 + NUM_CONTENT
         self.context = nn.Sequential(nn.Linear(num_inputs, flow_width), nn.SiLU(), nn.Linear(flow_width, flow_width))
+        # quantum numbers of the species and, last, of no carrier
+        of_carrier = torch.from_numpy(np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT))])).float()
+        self.register_buffer("_of_carrier", of_carrier, persistent=False)
         num_extras = len(FEATURES) - NUM_TOTAL
         self.total_flow = SplineFlow(NUM_TOTAL, flow_width, width=flow_width, num_bins=num_bins)
         self.extras_flow = SplineFlow(num_extras, flow_width + NUM_TOTAL, width=flow_width, num_bins=num_bins)
@@ -268,10 +273,9 @@ class LatentModel(nn.Module):
 
     def _context(self, condition: Tensor, counts: Tensor, carrier: Tensor) -> Tensor:
         """Compute the context (N, flow_width) of the flows from conditions, counts of species (N, S) and carriers."""
-        types, content = self.count_model._of_types(counts, carrier)
-        c = types.float()
+        c = self.count_model.of_types(counts, carrier).float()
         n, least = c.sum(-1, keepdim=True), torch.from_numpy(least_masses(counts.numpy())).float()[:, None]
-        columns = [condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least), content[:, 0]]
+        columns = [condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least), self._of_carrier[carrier]]
         context: Tensor = self.context(torch.cat(columns, -1))
         return context
 

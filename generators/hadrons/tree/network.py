@@ -110,7 +110,7 @@ def _content(
         out[k, species + 2], out[k, species + 3] = log(1 + least[k, 0]), log(1 + least[k, 1])
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """A block x + W2 silu(W1 norm(x)), the identity when new."""
 
     def __init__(self, width: int) -> None:
@@ -127,7 +127,7 @@ class _Residual(nn.Module):
 
 
 class Plain(nn.Module):
-    """A block x + relu(W x): faster than :class:`_Residual`, which has two products and a normalisation."""
+    """A block x + relu(W x): faster than :class:`Residual`, which has two products and a normalisation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class SplittingNet(nn.Module):
         if plain:
             self.trunk = nn.Sequential(nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
         else:
-            self.trunk = nn.Sequential(*[_Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
+            self.trunk = nn.Sequential(*[Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
         self.kind = nn.Linear(width, 1 + self.num_species)
         self.mixture = nn.Linear(width, num_components * (1 + self.num_species))
         self.balance = nn.Linear(width, num_components * 2 * NUM_NUMBERS)
@@ -220,7 +220,7 @@ class SplittingNet(nn.Module):
         if plain:
             self.content_block = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Plain(width))
         else:
-            self.content_block = nn.Sequential(_Residual(width), nn.LayerNorm(width))
+            self.content_block = nn.Sequential(Residual(width), nn.LayerNorm(width))
         self.heads = nn.Linear(width, NUM_VARIABLES * head_width)
         # one table for each (earlier variable, variable) pair, in the order of _PAIRS
         self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in _PAIRS])

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import layer_norm, linear, silu
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.tree.network import NUM_VARIABLES, Plain, SplittingNet
+from generators.hadrons.tree.network import NUM_VARIABLES, Plain, Residual, SplittingNet
 from generators.hadrons.tree.sharing import NUM_NUMBERS, share
 from generators.nn.compiled import compiled, compiled_sums
 from generators.nn.padding import padded, padded_number
@@ -166,6 +166,12 @@ def _layer(module: nn.Module) -> Layer:
     if isinstance(module, Plain):
         inner = _layer(module.linear)
         return lambda x: inner(x).relu_().add_(x)
+    if isinstance(module, Residual):
+        norm, first, last = (_layer(part) for part in (module.norm, module.inner, module.outer))
+        return lambda x: last(silu(first(norm(x)), inplace=True)).add_(x)
+    if isinstance(module, nn.LayerNorm):
+        shape, scale, shift, eps = module.normalized_shape, module.weight, module.bias, module.eps
+        return lambda x: layer_norm(x, shape, scale, shift, eps)
     return module
 
 

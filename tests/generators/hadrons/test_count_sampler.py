@@ -1,0 +1,119 @@
+"""Compiled draws of counts follow the densities of the count model, of which they are a copy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from generators.hadrons.count_sampler import CountSampler
+from generators.hadrons.counts import NUM_SIDE, ORDER, CountModel, _count_log_probs
+from generators.hadrons.tokens import CONTENT, FLAVOURS, NUM_CONTENT, NUM_GROUPS, SPECIES, TYPES
+
+NUM = 40_000
+
+
+@pytest.fixture(scope="module")
+def model() -> CountModel:
+    torch.manual_seed(4)
+    model = CountModel(len(FLAVOURS) + NUM_SIDE, width=12, max_size=40, max_pions=12, max_others=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def _condition(flavour: int, num: int) -> torch.Tensor:
+    return torch.eye(len(FLAVOURS) + NUM_SIDE)[FLAVOURS.index(flavour)].expand(num, -1)
+
+
+def _agrees(found: NDArray[np.int64], p: NDArray[np.float64]) -> bool:
+    """Return whether counts follow probabilities: chi2 of the bins with 20 entries or more, the rest as one."""
+    num = found.sum()
+    big = p * num > 20
+    observed = np.append(found[big], found[~big].sum())
+    expected = np.append(p[big], p[~big].sum()) * num
+    expected = np.maximum(expected, 1e-3)
+    chi2 = ((observed - expected) ** 2 / np.maximum(expected, 1)).sum()
+    return bool(chi2 < big.sum() + 5 * np.sqrt(2 * big.sum() + 2) + 3)
+
+
+def test_sizes_and_carriers_are_drawn_from_their_densities(model: CountModel) -> None:
+    condition = _condition(2, NUM)
+    counts, carrier, good = CountSampler(model).trial(condition, np.random.default_rng(1), None)
+    size = counts.sum(1)
+    assert good.all() and size.min() >= 1 and (counts >= 0).all()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        p = model._size_log_probs(condition[:1])[0].exp().double().numpy()
+    assert _agrees(np.bincount(size - 1, minlength=len(p)), p / p.sum())
+    often = int(np.bincount(size).argmax())
+    first = torch.cat([condition[:1], model._columns(torch.tensor([often]))], -1)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        p = model._carrier_log_probs(first)[0].exp().double().numpy()
+    found = np.bincount(carrier[size == often], minlength=len(SPECIES) + 1)
+    assert _agrees(found, p / p.sum()) and found[p == 0].sum() == 0
+
+
+def test_counts_are_drawn_from_corrected_binomials(model: CountModel) -> None:
+    """Of the type drawn first, whose inputs are all known: in float32 and in the order of the density."""
+    sampler, kind = CountSampler(model), ORDER[0]
+    out = sampler._outputs(torch.randn(1, sampler._first[0].shape[2]).bfloat16(), kind)
+    assert out.shape[1] == 7
+    for left in (0, 1, 3, 9):
+        expected = _count_log_probs(torch.from_numpy(out), torch.tensor([left]), -1).exp().double().numpy()[0]
+        number = sampler.draw(np.repeat(out, NUM, 0), np.full(NUM, left), np.random.default_rng(left))
+        assert _agrees(np.bincount(number, minlength=6), expected)
+        assert number.max() <= left
+
+
+def test_networks_are_those_of_the_density(model: CountModel) -> None:
+    """The outputs for each type, given sets that were drawn, are those that the density is made of."""
+    num = 64
+    condition = _condition(5, num)
+    counts, carrier, _ = CountSampler(model).trial(condition, np.random.default_rng(2), None)
+    states: list[tuple[int, NDArray[np.float32]]] = []
+
+    class Spy(CountSampler):
+        def _outputs(self, inputs: torch.Tensor, kind: int) -> NDArray[np.float32]:
+            out = super()._outputs(inputs, kind)
+            states.append((kind, out))
+            return out
+
+    counts, carrier, _ = Spy(model).trial(condition, np.random.default_rng(2), None)
+    with torch.no_grad():
+        types, content = model._of_types(torch.from_numpy(counts), torch.from_numpy(carrier))
+        order = torch.tensor([0, *ORDER])
+        place = np.argsort([0, *ORDER])
+        of_order = types[:, order]
+        size = types.sum(-1)
+        left = (size[:, None] - (torch.cumsum(of_order, -1) - of_order))[:, place].T
+        need = -(torch.cumsum(content[:, order], 1) - content[:, order])[:, place].transpose(0, 1)
+        own = torch.cat([model._columns(left), model._need_columns(need)], -1).transpose(1, 2)
+        encoded = model._count_columns(types).transpose(1, 2).flatten(1)
+        hidden = model._hidden(model._shared(condition, size, torch.from_numpy(carrier)), own, encoded)
+        for (_, rows), weight, bias in zip(model._groups, model.last, model.last_bias, strict=True):
+            out = torch.bmm(weight.transpose(1, 2), hidden[rows]) + bias[..., None]
+            for kind, expected in zip(rows.tolist(), out.transpose(1, 2).numpy(), strict=True):
+                found = dict(states)[kind][:num]
+                assert np.abs(found - expected).max() < 0.05 * max(1.0, np.abs(expected).max()), TYPES[kind]
+    assert {kind for kind, _ in states} == set(ORDER[:-1])
+
+
+@pytest.mark.parametrize("flavour", [2, 5])
+def test_quantum_numbers_that_are_asked_for_are_kept(model: CountModel, flavour: int) -> None:
+    num = 3000
+    missing = np.zeros((num, NUM_CONTENT), np.int64)
+    missing[:, 0], missing[:, 1] = -1, 1  # a positive pion's
+    counts, carrier, good = CountSampler(model).trial(_condition(flavour, num), np.random.default_rng(3), missing)
+    assert good.any()
+    assert ((counts @ CONTENT == missing).all(1) == good).all()
+    assert (counts[np.arange(num)[carrier < len(SPECIES)], carrier[carrier < len(SPECIES)]] > 0).all()
+
+
+def test_rare_species_are_drawn_within_their_group(model: CountModel) -> None:
+    counts, carrier, _ = CountSampler(model).trial(_condition(21, 3000), np.random.default_rng(5), None)
+    types = model.of_types(torch.from_numpy(counts), torch.from_numpy(carrier)).numpy()
+    slow, _ = model._of_types(torch.from_numpy(counts), torch.from_numpy(carrier))
+    assert (types == slow.numpy()).all() and types[:, 1 : 1 + NUM_GROUPS].sum() > 100
+    assert (types.sum(1) == counts.sum(1)).all() and (types >= 0).all()
