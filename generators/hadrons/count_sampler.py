@@ -7,11 +7,12 @@ and write what that changes into the inputs of the next.
 from __future__ import annotations
 
 from math import exp, log1p, sqrt
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear, pad, silu
 
 from fastsim.event import Floats, Ints
@@ -31,6 +32,7 @@ from generators.nn.padding import padded
 from generators.nn.sampling import exponentials, pick_logits
 
 Bits = NDArray[np.uint16]
+_Singles = NDArray[np.float32]
 _CONTENT = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT), np.int64)])
 """Quantum numbers of the species and, last, of no hadron."""
 _LANES = 16
@@ -49,13 +51,13 @@ _B6, _TANH_IS_ONE = np.float32(1.19825839466702e-06), np.float32(7.9)
 
 
 @compiled_sums_inside
-def _bounded(x: float, bound: float) -> float:
-    """Return bound tanh(x / bound)."""
+def _bounded(x: Any, bound: float) -> Any:
+    """Return bound tanh(x / bound), all of it in float32."""
     x = min(max(x / np.float32(bound), -_TANH_IS_ONE), _TANH_IS_ONE)
     y = x * x
     above = x * (_A1 + y * (_A3 + y * (_A5 + y * (_A7 + y * (_A9 + y * (_A11 + y * _A13))))))
     below = _B0 + y * (_B2 + y * (_B4 + y * _B6))
-    return np.float32(bound) * (above / below)  # type: ignore[no-any-return]
+    return np.float32(bound) * (above / below)
 
 
 @compiled_sums_inside
@@ -216,7 +218,9 @@ class CountSampler:
             self._model = model
             self._start, known, num_types = model._num_shared, model._num_known, len(model.first)
             # of_counts[t]: what log(1 + count) and the count of each type add, side by side
-            of_counts = (model.first[:, known:] * model.mask).unflatten(1, (2, num_types)).transpose(1, 2).flatten(1, 2)
+            of_counts = (
+                (model.first[:, known:] * model.mask).reshape(num_types, 2, num_types, -1).transpose(1, 2).flatten(1, 2)
+            )
             first = torch.cat([model.first[:, :known], of_counts], 1).transpose(1, 2)
             first = pad(first, (0, -first.shape[2] % _LANES))  # odd products are slow
             self._first = first.bfloat16().contiguous(), model.first_bias.bfloat16()
@@ -227,7 +231,7 @@ class CountSampler:
                 for k, t in enumerate(rows)
             }
             self._known = known
-            largest = self._largest = model.size[-1].out_features
+            largest = self._largest = cast(nn.Linear, model.size[-1]).out_features
             n = torch.arange(largest + 1)
             self._of_left, self._of_count = _codes(model._columns(n)), _codes(model._count_columns(n))
             self._of_need = _codes(model._need_columns(torch.arange(-_MOST_MISSING, _MOST_MISSING + 1)))
@@ -293,7 +297,7 @@ class CountSampler:
         _draw_counts(out, CORRECTION, left, self._factorials, rng.random(len(left)), *self._work(), number)
         return number
 
-    def _work(self) -> tuple[NDArray[np.float32], NDArray[np.int32], *tuple[NDArray[np.float32], ...]]:
+    def _work(self) -> tuple[_Singles, NDArray[np.int32], _Singles, _Singles, _Singles]:
         """Return the working memory of one set, for the compiled draws."""
         power = np.empty(self._largest, np.float32)
         return np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
@@ -306,8 +310,9 @@ class CountSampler:
         return out
 
     def _take(self, number: Ints, kind: int, species: int, state: tuple[Ints, Ints, Ints, Bits]) -> None:
-        column, codes = self._known + 2 * kind, (self._of_count, self._of_left, self._of_need)
-        _take(number, species, _CONTENT[species], *codes, column, self._start, *state)
+        column, of_codes = self._known + 2 * kind, (self._of_count, self._of_left, self._of_need)
+        left, need, counts, codes = state
+        _take(number, species, _CONTENT[species], *of_codes, column, self._start, left, need, counts, codes)
 
     def _fill_group(
         self, group: int, first: Tensor, need: Ints, number: Ints, counts: Ints, rng: np.random.Generator

@@ -223,12 +223,13 @@ class SplittingSampler:
         self._encode = _layer(nn.Sequential(own.embed, own.trunk))
         self._kind = _layer(own.kind)
         # the weights of the mixture's components are drawn from first; of the rest, what is drawn is computed
-        weight, bias = (
-            x.unflatten(0, (net.num_components, 1 + net.num_species)) for x in (own.mixture.weight, own.mixture.bias)
+        mixture, offset = (
+            x.reshape(net.num_components, 1 + net.num_species, *x.shape[1:])
+            for x in (own.mixture.weight, own.mixture.bias)
         )
-        self._weights = partial(linear, weight=weight[:, 0].contiguous(), bias=bias[:, 0].contiguous())
-        balance = (x.unflatten(0, (net.num_components, -1)) for x in (own.balance.weight, own.balance.bias))
-        self._components = tuple(x.float().contiguous().numpy() for x in (weight[:, 1:], bias[:, 1:], *balance))
+        self._weights = partial(linear, weight=mixture[:, 0].contiguous(), bias=offset[:, 0].contiguous())
+        balance = (x.reshape(net.num_components, -1, *x.shape[1:]) for x in (own.balance.weight, own.balance.bias))
+        self._components = tuple(x.float().contiguous().numpy() for x in (mixture[:, 1:], offset[:, 1:], *balance))
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
         self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
         if own.pair is not None:
@@ -254,12 +255,13 @@ class SplittingSampler:
         both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
         if len(both):
             own = hidden[padded(both)]
-            weights = self._weights(own).float().numpy()
-            components = pick_logits(weights[: len(both)], rng.random(len(both)))
+            odds = self._weights(own).float().numpy()
+            components = pick_logits(odds[: len(both)], rng.random(len(both)))
             inner, shared = own.float().numpy(), counts[both]
             of_types = np.empty((len(both), 1, shared.shape[1]), np.float32)
             balance = np.empty((len(both), 1, 2 * NUM_NUMBERS), np.float32)
-            _of_component(inner, components, shared, *self._components, of_types, balance)
+            weight, bias, of_balance, balance_bias = self._components
+            _of_component(inner, components, shared, weight, bias, of_balance, balance_bias, of_types, balance)
             one = np.ones((len(both), 1), np.float32)
             part = share(one, of_types, balance, shared, context[both, self._net.carrier], rng)
             size, rest = part.sum(-1), counts[both] - part
