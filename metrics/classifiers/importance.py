@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 NUM_SHOWN = 12
 """Inputs that are reported: the most important ones."""
 NUM_REPEATS = 5
-"""Permutations of each of these, whose spread is the error."""
+"""Permutations of each of these: the importance is their mean, and the error that of the mean."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Importance:
     Attributes:
         name: of the input.
         value: area under the ROC curve that is lost without it.
-        error: one standard deviation over permutations.
+        error: one standard deviation of that mean over permutations; the events stay the same ones.
     """
 
     name: str
@@ -75,7 +75,8 @@ def importances(held_out: HeldOut, *, num: int = NUM_SHOWN, seed: int = 0) -> li
     found = []
     for column in np.argsort(-first, kind="stable")[:num]:
         draws = [lost(int(column)) for _ in range(NUM_REPEATS)]
-        found.append(Importance(held_out.names[column], float(np.mean(draws)), float(np.std(draws, ddof=1))))
+        error = float(np.std(draws, ddof=1) / np.sqrt(NUM_REPEATS))
+        found.append(Importance(held_out.names[column], float(np.mean(draws)), error))
     return sorted(found, key=lambda importance: -importance.value)
 
 

@@ -143,7 +143,7 @@ def importance(sample: str, found: Sequence[Importance], look: Look) -> Picture:
     at.set_xlabel("AUC that is lost without it")
     words = ", ".join(f"{i.name} {i.value:.3f} ± {i.error:.3f}" for i in found)
     caption = (
-        "Each input exchanged among all held-out events at random; bars: spread over permutations. Of inputs that say "
-        "the same, each seems dispensable."
+        "Each input exchanged among all held-out events at random; lines: error of the mean over permutations. Of "
+        "inputs that say the same, each seems dispensable."
     )
     return Picture.of(figure, f"Most important: {sample}", caption, f"Importance of inputs for {sample}: {words}.")
