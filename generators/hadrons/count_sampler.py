@@ -31,6 +31,7 @@ from generators.nn.padding import padded
 from generators.nn.sampling import exponentials, pick_logits
 
 Bits = NDArray[np.uint16]
+Array = NDArray[np.float32]
 _CONTENT = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT), np.int64)])
 """Quantum numbers of the species and, last, of no hadron."""
 _LANES = 16
@@ -49,17 +50,17 @@ _B6, _TANH_IS_ONE = np.float32(1.19825839466702e-06), np.float32(7.9)
 
 
 @compiled_sums_inside
-def _bounded(x: float, bound: float) -> float:
-    """Return bound tanh(x / bound)."""
-    x = min(max(x / np.float32(bound), -_TANH_IS_ONE), _TANH_IS_ONE)
+def _bounded(value: np.float32, bound: float) -> np.float32:
+    """Return bound tanh(value / bound)."""
+    x = min(max(value / np.float32(bound), -_TANH_IS_ONE), _TANH_IS_ONE)
     y = x * x
     above = x * (_A1 + y * (_A3 + y * (_A5 + y * (_A7 + y * (_A9 + y * (_A11 + y * _A13))))))
     below = _B0 + y * (_B2 + y * (_B4 + y * _B6))
-    return np.float32(bound) * (above / below)  # type: ignore[no-any-return]
+    return np.float32(bound) * (above / below)
 
 
 @compiled_sums_inside
-def _inverted(w: NDArray[np.float32], num: int, u: float) -> int:
+def _inverted(w: Array, num: int, u: float) -> int:
     """Return the index, among the first ``num``, that the cumulative sum of weights has at the share ``u`` of all."""
     total = 0.0
     for c in range(num):
@@ -73,16 +74,16 @@ def _inverted(w: NDArray[np.float32], num: int, u: float) -> int:
 
 @compiled_sums
 def _draw_sizes(
-    out: NDArray[np.float32],
+    out: Array,
     bound: float,
     offset: float,
     spread: float,
     u: Floats,
-    logits: NDArray[np.float32],
+    logits: Array,
     bits: NDArray[np.int32],
-    power: NDArray[np.float32],
-    rest: NDArray[np.float32],
-    w: NDArray[np.float32],
+    power: Array,
+    rest: Array,
+    w: Array,
     size: Ints,
 ) -> None:
     """Draw numbers of tokens ``size`` (K,) from Gaussians in sqrt(n), times corrections; see :func:`_draw_counts`.
@@ -107,16 +108,16 @@ def _draw_sizes(
 
 @compiled_sums
 def _draw_counts(
-    out: NDArray[np.float32],
+    out: Array,
     bound: float,
     left: Ints,
-    factorials: NDArray[np.float32],
+    factorials: Array,
     u: Floats,
-    logits: NDArray[np.float32],
+    logits: Array,
     bits: NDArray[np.int32],
-    power: NDArray[np.float32],
-    rest: NDArray[np.float32],
-    w: NDArray[np.float32],
+    power: Array,
+    rest: Array,
+    w: Array,
     number: Ints,
 ) -> None:
     """Draw the counts ``number`` (K,) of one type from binomials among the tokens ``left`` (K,), times corrections.
@@ -209,14 +210,15 @@ def _codes(values: Tensor) -> Bits:
 
 
 class CountSampler:
-    """Draws counts and carriers with a copy of a model's weights in bfloat16."""
+    """Draws counts and carriers of a model; of the networks of the counts it keeps a copy in bfloat16."""
 
     def __init__(self, model: CountModel) -> None:
         with torch.no_grad():
             self._model = model
             self._start, known, num_types = model._num_shared, model._num_known, len(model.first)
             # of_counts[t]: what log(1 + count) and the count of each type add, side by side
-            of_counts = (model.first[:, known:] * model.mask).unflatten(1, (2, num_types)).transpose(1, 2).flatten(1, 2)
+            of_counts = (model.first[:, known:] * model.mask).view(num_types, 2, num_types, -1)
+            of_counts = of_counts.transpose(1, 2).flatten(1, 2)
             first = torch.cat([model.first[:, :known], of_counts], 1).transpose(1, 2)
             first = pad(first, (0, -first.shape[2] % _LANES))  # odd products are slow
             self._first = first.bfloat16().contiguous(), model.first_bias.bfloat16()
@@ -227,8 +229,8 @@ class CountSampler:
                 for k, t in enumerate(rows)
             }
             self._known = known
-            largest = self._largest = model.size[-1].out_features
-            n = torch.arange(largest + 1)
+            self._largest = len(model.size[-1].get_parameter("bias"))
+            n = torch.arange(self._largest + 1)
             self._of_left, self._of_count = _codes(model._columns(n)), _codes(model._count_columns(n))
             self._of_need = _codes(model._need_columns(torch.arange(-_MOST_MISSING, _MOST_MISSING + 1)))
             self._factorials = torch.lgamma(1 + n.double()).float().numpy()
@@ -271,7 +273,7 @@ class CountSampler:
         codes[:num, self._start : self._start + 2] = self._of_left[left]
         codes[:num, self._start + 2 : self._known] = self._of_need[need + _MOST_MISSING]
         state = left, need, counts, codes
-        self._take(has.astype(np.int64), 0, -1, state)
+        self._take(has.astype(np.int64), 0, -1, *state)
         for kind in ORDER[:-1]:
             wanted = None if missing is None else _forced(kind, need)
             if wanted is None:
@@ -281,33 +283,35 @@ class CountSampler:
                 _force(wanted, left, number, good)
             if kind <= NUM_GROUPS and number.any():
                 self._fill_group(kind - 1, first, need, number, counts, rng)
-            self._take(number, kind, -1 if kind <= NUM_GROUPS else int(TYPE_SPECIES[kind]), state)
+            self._take(number, kind, -1 if kind <= NUM_GROUPS else int(TYPE_SPECIES[kind]), *state)
         counts[:, int(TYPE_SPECIES[ORDER[-1]])] += left
         if missing is not None:
             good &= (need == 0).all(-1)
         return counts[:, :-1], carrier, good
 
-    def draw(self, out: NDArray[np.float32], left: Ints, rng: np.random.Generator) -> Ints:
+    def draw(self, out: Array, left: Ints, rng: np.random.Generator) -> Ints:
         """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N or more, limit + 2) for it."""
         number = np.empty(len(left), np.int64)
         _draw_counts(out, CORRECTION, left, self._factorials, rng.random(len(left)), *self._work(), number)
         return number
 
-    def _work(self) -> tuple[NDArray[np.float32], NDArray[np.int32], *tuple[NDArray[np.float32], ...]]:
+    def _work(self) -> tuple[Array, NDArray[np.int32], Array, Array, Array]:
         """Return the working memory of one set, for the compiled draws."""
         power = np.empty(self._largest, np.float32)
         return np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
 
-    def _outputs(self, inputs: Tensor, kind: int) -> NDArray[np.float32]:
+    def _outputs(self, inputs: Tensor, kind: int) -> Array:
         """Compute log-odds and corrections (P, limit + 2) of the counts of a type."""
         x = silu(linear(inputs, self._first[0][kind], self._first[1][kind]), inplace=True)
         x = silu(linear(x, self._second[0][kind], self._second[1][kind]), inplace=True)
-        out: NDArray[np.float32] = linear(x, *self._last[kind]).float().numpy()
+        out: Array = linear(x, *self._last[kind]).float().numpy()
         return out
 
-    def _take(self, number: Ints, kind: int, species: int, state: tuple[Ints, Ints, Ints, Bits]) -> None:
-        column, codes = self._known + 2 * kind, (self._of_count, self._of_left, self._of_need)
-        _take(number, species, _CONTENT[species], *codes, column, self._start, *state)
+    def _take(self, number: Ints, kind: int, species: int, left: Ints, need: Ints, counts: Ints, inputs: Bits) -> None:
+        """Take ``number`` (N,) tokens of a type; see the function of this name."""
+        column, start, content = self._known + 2 * kind, self._start, _CONTENT[species]
+        codes = self._of_count, self._of_left, self._of_need
+        _take(number, species, content, *codes, column, start, left, need, counts, inputs)
 
     def _fill_group(
         self, group: int, first: Tensor, need: Ints, number: Ints, counts: Ints, rng: np.random.Generator

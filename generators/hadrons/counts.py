@@ -265,11 +265,12 @@ class CountModel(nn.Module):
     def _carrier_logits(self, first: Tensor) -> Tensor:
         """Compute the logits (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
         allowed = self.may_carry[first[:, : len(FLAVOURS)].float().argmax(-1)]
-        return self.carrier(first).float().masked_fill(~allowed, -torch.inf)
+        logits: Tensor = self.carrier(first).float()
+        return logits.masked_fill(~allowed, -torch.inf)
 
     def _composition_logits(self, first: Tensor, need: Tensor, group: int) -> Tensor:
         """Compute the logits (N, S) of the species of a token in a group of rare ones."""
-        logits = self.composition(torch.cat([first, self._need_columns(need)], -1)).float()
+        logits: Tensor = self.composition(torch.cat([first, self._need_columns(need)], -1)).float()
         return logits.masked_fill(~self.group[group], -1e9)
 
     @staticmethod

@@ -122,7 +122,7 @@ class _Layer:
         self._units = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
         def masked(layer: Any, columns: Tensor | None = None) -> Tensor:
-            weight = (layer.weight * layer.mask).detach()
+            weight: Tensor = (layer.weight * layer.mask).detach()
             return weight if columns is None else weight[:, columns]
 
         self._first = masked(net.initial_layer)[order], net.initial_layer.bias.detach()[order]
@@ -136,8 +136,8 @@ class _Layer:
             torch.cat([layer.bias.detach()[order] for layer in of_context]),
         )
         self._last = (
-            masked(net.final_layer, order).unflatten(0, (num_features, -1)),
-            net.final_layer.bias.detach().clone().unflatten(0, (num_features, -1)),
+            masked(net.final_layer, order).view(num_features, -1, len(order)),
+            net.final_layer.bias.detach().clone().view(num_features, -1),
         )
         self._tail, self._num_bins = transform.tail_bound, transform.num_bins
         self._least = transform.min_bin_width, transform.min_bin_height, transform.min_derivative
@@ -145,7 +145,7 @@ class _Layer:
     def invert(self, y: Floats, given: Tensor) -> Floats:
         """Invert the transform of y (N, D); ``given`` (N, ...) is what the layers add for the contexts."""
         x, num, width = np.empty_like(y), len(y), len(self._first[1])
-        of_first, *of_blocks = given.split(width, dim=1)
+        of_first, *of_blocks = given.chunk(given.shape[1] // width, dim=1)
         # what the linear layers see of the units so far: before each of them, and before the last layer
         seen = [torch.empty(num, width) for _ in range(2 * len(self._blocks) + 1)]
         for column in range(y.shape[1]):

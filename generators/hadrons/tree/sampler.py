@@ -175,6 +175,10 @@ def _layer(module: nn.Module) -> Layer:
     return module
 
 
+def _arrays(weight: Tensor, bias: Tensor) -> tuple[Array, Array]:
+    return weight.float().contiguous().numpy(), bias.float().contiguous().numpy()
+
+
 @dataclass(frozen=True)
 class Angles:
     """Densities of the angles of K splittings.
@@ -208,8 +212,8 @@ class SplittingSampler:
         self._dtype, self._bits, self._shift = torch.float32, torch.uint32, 0
         if precision == "bfloat16":
             self._dtype, self._bits, self._shift = torch.bfloat16, torch.uint16, 16
-        for weight in self._net.parameters():  # scales and edges stay as they are
-            weight.data = weight.data.to(self._dtype)
+        for parameter in self._net.parameters():  # scales and edges stay as they are
+            parameter.data = parameter.data.to(self._dtype)
         self._edges = net.edges.double().numpy()
         # what the bins of the variables before it add to a variable's head; m_B is the first
         self._tables = {v: np.stack([t.detach().float().numpy() for t in net.tables(v)]) for v in (1, 2, 3)}
@@ -223,12 +227,12 @@ class SplittingSampler:
         self._encode = _layer(nn.Sequential(own.embed, own.trunk))
         self._kind = _layer(own.kind)
         # the weights of the mixture's components are drawn from first; of the rest, what is drawn is computed
-        weight, bias = (
-            x.unflatten(0, (net.num_components, 1 + net.num_species)) for x in (own.mixture.weight, own.mixture.bias)
-        )
+        parts = net.num_components, 1 + net.num_species
+        weight, bias = own.mixture.weight.view(*parts, -1), own.mixture.bias.view(parts)
         self._weights = partial(linear, weight=weight[:, 0].contiguous(), bias=bias[:, 0].contiguous())
-        balance = (x.unflatten(0, (net.num_components, -1)) for x in (own.balance.weight, own.balance.bias))
-        self._components = tuple(x.float().contiguous().numpy() for x in (weight[:, 1:], bias[:, 1:], *balance))
+        parts = net.num_components, 2 * NUM_NUMBERS
+        balance, level = own.balance.weight.view(*parts, -1), own.balance.bias.view(parts)
+        self._of_types, self._of_balance = (_arrays(weight[:, 1:], bias[:, 1:]), _arrays(balance, level))
         self._content, self._content_block = _layer(own.content), _layer(own.content_block)
         self._outputs = [_chain(partial(own.activation, inplace=True), _layer(output)) for output in own.outputs]
         if own.pair is not None:
@@ -254,12 +258,11 @@ class SplittingSampler:
         both = both[: _pick_kind(logits, counts, rng.random(len(counts)), weights, counts_a, both)]
         if len(both):
             own = hidden[padded(both)]
-            weights = self._weights(own).float().numpy()
-            components = pick_logits(weights[: len(both)], rng.random(len(both)))
+            components = pick_logits(self._weights(own).float().numpy()[: len(both)], rng.random(len(both)))
             inner, shared = own.float().numpy(), counts[both]
             of_types = np.empty((len(both), 1, shared.shape[1]), np.float32)
             balance = np.empty((len(both), 1, 2 * NUM_NUMBERS), np.float32)
-            _of_component(inner, components, shared, *self._components, of_types, balance)
+            _of_component(inner, components, shared, *self._of_types, *self._of_balance, of_types, balance)
             one = np.ones((len(both), 1), np.float32)
             part = share(one, of_types, balance, shared, context[both, self._net.carrier], rng)
             size, rest = part.sum(-1), counts[both] - part

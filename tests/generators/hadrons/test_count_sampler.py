@@ -50,7 +50,7 @@ def test_sizes_and_carriers_are_drawn_from_their_densities(model: CountModel) ->
     often = int(np.bincount(size).argmax())
     first = torch.cat([condition[:1], model._columns(torch.tensor([often]))], -1)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        p = model._carrier_log_probs(first)[0].exp().double().numpy()
+        p = model._carrier_logits(first)[0].exp().double().numpy()
     found = np.bincount(carrier[size == often], minlength=len(SPECIES) + 1)
     assert _agrees(found, p / p.sum()) and found[p == 0].sum() == 0
 
