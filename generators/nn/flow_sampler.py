@@ -115,7 +115,7 @@ class _Layer:
 
     def __init__(self, transform: Any, num_features: int) -> None:
         net = transform.autoregressive_net
-        degrees = net.initial_layer.degrees
+        degrees = net.initial_layer.degrees.long()  # some ways to load weights make numbers of all buffers
         order = torch.argsort(degrees, stable=True)
         ends = torch.cumsum(torch.bincount(degrees, minlength=num_features), 0).tolist()
         # feature d, from 0 on, is the first to depend on the units of degree d
