@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import product
 
 import numpy as np
@@ -46,7 +47,8 @@ def _parts(counts: torch.Tensor) -> list[torch.Tensor]:
     return [p for p in parts if 1 <= int(p.sum()) <= n - 2 or (int(p.sum()) == n - 1 == 1)]
 
 
-def test_the_probabilities_of_all_contents_sum_to_one_and_are_those_of_the_draws(net: SplittingNet) -> None:
+def _draws_follow_density(net: SplittingNet) -> None:
+    """Assert that the contents of equal nodes have probabilities that sum to one, and those of the draws."""
     num = 40_000
     context, counts = _node(num)
     parts = _parts(counts[0])
@@ -65,6 +67,21 @@ def test_the_probabilities_of_all_contents_sum_to_one_and_are_those_of_the_draws
     chi2 = ((found - p * num) ** 2 / (p * num * (1 - p)))[big].sum()
     assert abs(chi2 - big.sum()) < 5 * np.sqrt(2 * big.sum())
     assert found[~big].sum() == pytest.approx(p[~big].sum() * num, abs=5 * np.sqrt(p[~big].sum() * num) + 1)
+
+
+def test_the_probabilities_of_all_contents_sum_to_one_and_are_those_of_the_draws(net: SplittingNet) -> None:
+    _draws_follow_density(net)
+
+
+def test_a_part_that_is_refused_keeps_its_component(net: SplittingNet) -> None:
+    net = deepcopy(net)
+    with torch.no_grad():
+        net.kind.bias[0] = 5.0
+        net.mixture.weight.zero_()
+        of_component = net.mixture.bias.view(3, -1)
+        of_component.zero_()
+        of_component[0, 1:] = 3.0  # gives everything away two times out of three, and is drawn anew
+    _draws_follow_density(net)
 
 
 def test_a_balance_keeps_charge_baryon_number_and_strangeness_of_a_part_small() -> None:
