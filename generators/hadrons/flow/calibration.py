@@ -12,8 +12,10 @@ from fastsim.sources.source import RNG, generator
 from generators.hadrons.flow.guidance import Observable
 from generators.hadrons.flow.model import PrimaryFlow
 
-_ROUNDS, _TOLERANCE = 6, 0.1
+_ROUNDS, _TOLERANCE = 8, 0.1
 """Most strengths that are tried, and the accuracy asked for, as a part of the change."""
+_MARGIN, _LARGEST_STEP = 0.15, 3.0
+"""A strength between two others keeps this part of their distance from both; one beyond is so many times as large."""
 
 
 def strength_for(
@@ -21,8 +23,8 @@ def strength_for(
 ) -> float:
     """Find the strength of a guidance that multiplies the mean of an observable by a ratio, to a tenth of the change.
 
-    The secant method, on sets of the same partons and with the same random numbers. It takes a few hundred partons:
-    with fewer, the change depends on which they are.
+    The secant method between a strength that is too small and one that is too large, on sets of the same partons and
+    with the same random numbers. It takes a few hundred partons: with fewer, the change depends on which they are.
 
     Args:
         model: the diffusion model.
@@ -49,15 +51,22 @@ def strength_for(
         result = observable(p4, torch.from_numpy(sets.index), len(sets))
         return float(result.mean()), float(result.var(correction=0))
 
-    last, variance = mean, _ = values(0.0)
+    mean, variance = values(0.0)
     change = (ratio - 1) * mean
-    before, strength, found = 0.0, change / max(variance, 1e-12), mean  # what a Gaussian takes
+    strength, found = change / max(variance, 1e-12), mean  # what a Gaussian takes
+    # strengths that make less and more than the change, and the parts of it that they make
+    less, more = (0.0, 0.0), (np.inf, np.inf)
     for _ in range(_ROUNDS):
         found, _ = values(strength)
-        if abs(found - mean - change) <= _TOLERANCE * abs(change):
+        part = (found - mean) / change if change else 1.0
+        if abs(part - 1) <= _TOLERANCE:
             return strength
-        slope = (found - last) / (strength - before)
-        if slope == 0:
+        if found == mean:
             break
-        before, last, strength = strength, found, strength + (mean + change - found) / slope
+        less, more = (less, (strength, part)) if part > 1 else ((strength, part), more)
+        if np.isfinite(more[0]):
+            share = float(np.clip((1 - less[1]) / (more[1] - less[1]), _MARGIN, 1 - _MARGIN))
+            strength = less[0] + share * (more[0] - less[0])
+        else:
+            strength /= float(np.clip(part, 1 / _LARGEST_STEP, 1 / 1.2))
     raise FastsimError(f"no strength multiplies the mean by {ratio}: {found / mean:.3f} was reached")

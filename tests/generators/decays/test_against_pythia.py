@@ -80,12 +80,16 @@ def agree(one: list[Any], two: list[Any]) -> float:
 
 
 def pair_masses(events: list[Event], ids: tuple[int, int]) -> Floats:
-    found = [
-        mass(p4[[i, j]].sum(axis=0))
-        for _, pdg_id, p4 in events
-        for i, j in combinations(range(len(pdg_id)), 2)
-        if tuple(sorted((int(pdg_id[i]), int(pdg_id[j])))) == ids
-    ]
+    """Return the mass of one pair of each event that has any, drawn at random: the pairs of an event are correlated."""
+    rng, found = np.random.default_rng(5), []
+    for _, pdg_id, p4 in events:
+        pairs = [
+            (i, j)
+            for i, j in combinations(range(len(pdg_id)), 2)
+            if tuple(sorted((int(pdg_id[i]), int(pdg_id[j])))) == ids
+        ]
+        if pairs:
+            found.append(mass(p4[list(pairs[rng.integers(len(pairs))])].sum(axis=0)))
     return np.array(found)
 
 
