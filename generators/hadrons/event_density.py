@@ -5,8 +5,9 @@ process. So log p(event | tune) is the sum over what the model drew in it; hadro
 depend on the tune of the model, and do not count.
 
 Events hold hadrons after reconstruction (:mod:`fastsim.event.reconstruction`), which keeps masses of jets but not
-their total momenta. Files of models of tunes hold these in the column ``drawn_p4``, and so the hadrons can be moved
-back to where they were drawn. Sets of a gun, and singlets that are alone in their system, stay where they were drawn.
+their total momenta. Files of models of tunes hold these in the columns ``drawn_e`` to ``drawn_pz``, and so the hadrons
+can be moved back to where they were drawn. Sets of a gun, and singlets that are alone in their system, stay where they
+were drawn.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ class EventDensity:
         if events.origin is None:
             raise InvalidEvent("the record does not say which parton a hadron is of: give a file of fastsim generate")
         coloured = assign_colours(events)
-        drawn = events.hard_columns.get(DRAWN)
+        found = [events.hard_columns[name] for name in DRAWN if name in events.hard_columns]
+        drawn = np.stack(found, axis=1) if len(found) == len(DRAWN) else None
         whole = WholeSinglets.of(coloured, model, PythiaGun())
         follows = np.flatnonzero(whole.leader != np.arange(len(whole.leader)))
         if drawn is not None and np.any(drawn[follows]):  # made without a fallback: longer chains were hemispheres
@@ -144,7 +146,7 @@ class EventDensity:
             raise InvalidEvent(
                 f"event {events.number[event]}: the hadrons of entry {row - events.offsets[event]} (PDG id "
                 f"{events.pdg_id[row]}) were moved when the hard process was reconstructed, and the file does not say "
-                f"from where: it needs the column {DRAWN!r} of fastsim generate with a model of tunes"
+                f"from where: it needs the columns {', '.join(DRAWN)} of fastsim generate with a model of tunes"
             )
         of_event = events.index[rows]
         parts, void = [], []

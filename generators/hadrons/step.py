@@ -25,9 +25,9 @@ HADRONS_FROM = "hadrons_from"
 """Name of the column of the hard entries that says it; -1 for entries that are no final partons."""
 SCALE_TOLERANCE = 1e-3
 """Relative distance below pT within which a shower starts at pT, and so for the limit of soft partons."""
-DRAWN = "drawn_p4"
-"""Name of the column of the hard entries that has the total four-momenta, in the rest frames of their systems in GeV,
-of the hadrons of partons as the source drew them, before reconstruction: files of a model of tunes have it."""
+DRAWN = ("drawn_e", "drawn_px", "drawn_py", "drawn_pz")
+"""Names of the columns of the hard entries that have the total four-momenta, in the rest frames of their systems in
+GeV, of the hadrons of partons as the source drew them, before reconstruction: files of a model of tunes have them."""
 _LEAST_MT = 1e-3
 """Least transverse mass in GeV that a rapidity is computed with."""
 ELSEWHERE = "partons_elsewhere"
@@ -57,7 +57,7 @@ class Hadronize:
 
     ``partons_elsewhere`` counts all partons whose hadrons are not the source's, and the column ``hadrons_from`` of the
     hard entries marks them: 0 for the source, 1 for the fallback, 2 for minimal ones, -1 for entries without hadrons.
-    Of a model of tunes, the column ``drawn_p4`` keeps what reconstruction changes, so that the density of its hadrons
+    Of a model of tunes, the columns :data:`DRAWN` keep what reconstruction changes, so that the density of its hadrons
     is known (:mod:`generators.hadrons.event_density`).
 
     So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
@@ -106,9 +106,10 @@ class Hadronize:
         for key, chosen in counts.items():
             events = events.tally(key, systems.event[chosen])
         columns: dict[str, Floats | NDArray[np.int8]] = {HADRONS_FROM: made_by}
-        if getattr(self.source, "tune", None) is not None:  # weights for other tunes need it
-            columns[DRAWN] = np.zeros((len(events.pdg_id), 4))
-            columns[DRAWN][systems.parton_rows] = drawing.sums(jets)
+        if getattr(self.source, "tune_parameters", ()):  # weights for other tunes need it
+            drawn = np.zeros((4, len(events.pdg_id)))  # one number a column: ROOT files take no more
+            drawn[:, systems.parton_rows] = drawing.sums(jets).T
+            columns |= dict(zip(DRAWN, drawn, strict=True))
         return events.with_particles(particles, origin).with_columns(hard=columns)
 
     @property

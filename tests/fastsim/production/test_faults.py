@@ -249,10 +249,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of made-up photons in the small detector, whose file is beside it."""
     folder = tmp_path_factory.mktemp("showers")
     (folder / "small.toml").write_text(SMALL)
-    binning = load_detector(folder / "small.toml").binning("gamma")
+    detector = load_detector(folder / "small.toml")
+    binning = detector.binning("gamma")
     assert binning is not None
     showers = toy_showers(60, binning, np.random.default_rng(1), energy=(1e3, 1e5))
-    return store(folder / "library.h5", showers, binning, detector={"name": "small"})
+    return store(folder / "library.h5", showers, binning, detector=detector.as_dict())
 
 
 @pytest.mark.parametrize("kind", ["showers", "reference"])
