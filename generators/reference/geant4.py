@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.detector.detector import Detector, Section
+from fastsim.detector.detector import Detector
 from fastsim.errors import FastsimError
+from generators.reference.geant4_volumes import DetectorVolumes, materials
 
 DATA_VARIABLE = "FASTSIM_GEANT4_DATA"
 """Environment variable that names a folder of Geant4's data sets."""
@@ -128,19 +129,12 @@ class Calorimeter:
         self._run = g4.G4RunManager()
         self._geometry = _geometry(g4, detector)
         self._run.SetUserInitialization(self._geometry)
-        self._run.SetUserInitialization(_physics(g4, detector.physics))
-        self._shooter, self._readout = _actions(g4, detector)
+        self._physics = physics_list(detector)
+        self._run.SetUserInitialization(self._physics)
+        self._shooter, self._readout = _actions(g4, detector, self._geometry)
         self._actions = _initialization(g4, self._shooter, self._readout)
         self._run.SetUserInitialization(self._actions)
-        commands = g4.G4UImanager.GetUIpointer()
-        for line in (
-            f"/process/eLoss/StepFunction {detector.step_fraction} {detector.step_mm} mm",
-            f"/process/msc/StepLimit {detector.msc_step_limit}",
-            f"/process/msc/RangeFactor {detector.msc_range_factor}",
-            "/process/em/applyCuts false",
-            f"/run/setCut {detector.cut_mm} mm",
-        ):
-            commands.ApplyCommand(line)
+        apply_settings(detector)
         self._run.Initialize()
         self._run.BeamOn(0)  # builds the tables of cross-sections
 
@@ -152,13 +146,15 @@ class Calorimeter:
         return np.asarray(self._readout.voxels, dtype=np.float32)
 
 
-def _physics(g4: Any, name: str) -> Any:
-    """Make the physics list.
+def physics_list(detector: Detector) -> Any:
+    """Make the physics list of a detector, a ``G4VModularPhysicsList``.
 
     Photoelectric tables are Livermore's, without fluorescence, as in Geant4's electromagnetic physics option 1.
     """
+    import geant4_pybind as g4
+
     modules = [g4.G4EmStandardPhysics_option1()]
-    if name == "FTFP_BERT":
+    if detector.physics == "FTFP_BERT":
         modules += [
             g4.G4DecayPhysics(),
             g4.G4HadronElasticPhysics(),
@@ -174,93 +170,52 @@ def _physics(g4: Any, name: str) -> Any:
     return physics
 
 
+def apply_settings(detector: Detector) -> None:
+    """Tell Geant4 how to follow particles in a detector: steps, multiple scattering, cut; before it is initialised."""
+    import geant4_pybind as g4
+
+    commands = g4.G4UImanager.GetUIpointer()
+    for line in (
+        f"/process/eLoss/StepFunction {detector.step_fraction} {detector.step_mm} mm",
+        f"/process/msc/StepLimit {detector.msc_step_limit}",
+        f"/process/msc/RangeFactor {detector.msc_range_factor}",
+        "/process/em/applyCuts false",
+        f"/run/setCut {detector.cut_mm} mm",
+    ):
+        commands.ApplyCommand(line)
+
+
 def _geometry(g4: Any, detector: Detector) -> Any:
-    """Make the construction of the detector's volumes, and of a scorer ``section-I`` for each section."""
+    """Make the construction of the detector's volumes and scorers."""
 
     class Geometry(g4.G4VUserDetectorConstruction):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.objects: list[Any] = []
-
-        def keep(self, thing: Any) -> Any:
-            """Keep a reference: Geant4 does not own the objects that Python creates."""
-            self.objects.append(thing)
-            return thing
+            self.volumes: DetectorVolumes
+            self.world: tuple[Any, ...] = ()  # Geant4 does not own the objects that Python creates
 
         def Construct(self) -> Any:
             """Build the world with all sections in it."""
-            nist = g4.G4NistManager.Instance()
-            absorber, active = (nist.FindOrBuildMaterial(name) for name in (detector.absorber, detector.active))
-            for name, material in ((detector.absorber, absorber), (detector.active, active)):
-                if material is None:
-                    raise FastsimError(f"{detector.name}: Geant4 has no material {name!r}")
-            thin = self.keep(g4.G4Material("vacuum", 1e-25 * g4.g / g4.cm3, 1, g4.kStateGas))
+            absorber, _ = materials(g4, detector)
+            thin = g4.G4Material("vacuum", 1e-25 * g4.g / g4.cm3, 1, g4.kStateGas)
             thin.AddMaterial(absorber, 1.0)
             half = detector.depth_mm + 1.0
             side = max(section.radius_mm for section in detector.sections) + 1.0
-            world = self.volume("world", g4.G4Box("world", side, side, half), thin)
-            place = self.keep(g4.G4PVPlacement(None, g4.G4ThreeVector(), world, "world", None, False, 0))
-            front = 0.0
-            for number, section in enumerate(detector.sections):
-                self.section(number, section, world, front, absorber, active)
-                front += section.depth_mm
+            box = g4.G4Box("world", side, side, half)
+            world = g4.G4LogicalVolume(box, thin, "world")
+            place = g4.G4PVPlacement(None, g4.G4ThreeVector(), world, "world", None, False, 0)
+            self.world = (thin, box, world, place)
+            self.volumes = DetectorVolumes(g4, detector, world)
             return place
-
-        def volume(self, name: str, solid: Any, material: Any) -> Any:
-            """Make a logical volume."""
-            return self.keep(g4.G4LogicalVolume(self.keep(solid), material, name))
-
-        def slab(self, name: str, section: Section, depth: float, material: Any) -> Any:
-            """Make a volume with the section's cross-section, ``depth`` mm long."""
-            if section.polar:
-                solid = g4.G4Tubs(name, 0.0, section.radius_mm, depth / 2, -math.pi, 2 * math.pi)
-            else:
-                half_x, half_y = (count * section.cell_mm / 2 for count in (section.num_x, section.num_y))
-                solid = g4.G4Box(name, half_x, half_y, depth / 2)
-            return self.volume(name, solid, material)
-
-        def section(self, number: int, section: Section, world: Any, front: float, absorber: Any, active: Any) -> None:
-            """Place a section whose front lies at z = ``front`` mm: layers of absorber, then active cells."""
-            name = f"section-{number}"
-            pitch = section.absorber_mm + section.active_mm
-            stack = self.slab(name, section, section.depth_mm, absorber)
-            middle = g4.G4ThreeVector(0.0, 0.0, front + section.depth_mm / 2)
-            self.keep(g4.G4PVPlacement(None, middle, stack, name, world, False, 0))
-            layer = self.slab(f"{name}-layer", section, pitch, absorber)
-            self.keep(g4.G4PVReplica(f"{name}-layer", layer, stack, g4.kZAxis, section.num_layers, pitch))
-            medium = self.slab(f"{name}-active", section, section.active_mm, active)
-            behind = g4.G4ThreeVector(0.0, 0.0, section.absorber_mm / 2)
-            self.keep(g4.G4PVPlacement(None, behind, medium, f"{name}-active", layer, False, 0))
-            depth, cell = section.active_mm / 2, section.cell_mm
-            if section.polar:
-                angle = 2 * math.pi / section.num_alpha
-                wedge = g4.G4Tubs(f"{name}-row", 0.0, section.radius_mm, depth, -angle / 2, angle)
-                box = g4.G4Tubs(f"{name}-cell", 0.0, cell, depth, -angle / 2, angle)
-                axes = (g4.kPhi, section.num_alpha, angle, -math.pi), (g4.kRho, sum(section.rings), cell, 0.0)
-            else:
-                wedge = g4.G4Box(f"{name}-row", section.num_x * cell / 2, cell / 2, depth)
-                box = g4.G4Box(f"{name}-cell", cell / 2, cell / 2, depth)
-                axes = (g4.kYAxis, section.num_y, cell, 0.0), (g4.kXAxis, section.num_x, cell, 0.0)
-            row = self.volume(f"{name}-row", wedge, active)
-            self.keep(g4.G4PVReplica(f"{name}-row", row, medium, *axes[0]))
-            leaf = self.volume(f"{name}-cell", box, active)
-            self.keep(g4.G4PVReplica(f"{name}-cell", leaf, row, *axes[1]))
 
         def ConstructSDandField(self) -> None:
             """Attach the scorers to the cells."""
-            manager = g4.G4SDManager.GetSDMpointer()
-            for number, section in enumerate(detector.sections):
-                name = f"section-{number}"
-                scorers = self.keep(g4.G4MultiFunctionalDetector(name))
-                # copy numbers: the layer 3 levels above the cell, its row 1 above
-                scorers.RegisterPrimitive(self.keep(g4.G4PSEnergyDeposit3D("deposit", *section.cells, 3, 1, 0)))
-                manager.AddNewDetector(scorers)
-                self.SetSensitiveDetector(f"{name}-cell", scorers)
+            self.volumes.score()
 
     return Geometry()
 
 
-def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
+def _actions(g4: Any, detector: Detector, geometry: Any) -> tuple[Any, Any]:
     """Make the action that shoots particles, and the one that reads their showers."""
 
     class Shooter(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[misc]
@@ -281,26 +236,19 @@ def _actions(g4: Any, detector: Detector) -> tuple[Any, Any]:
             self.gun.SetParticleEnergy(float(self.shots.energy[number]) * g4.GeV)
             self.gun.GeneratePrimaryVertex(event)
 
+    first = np.concatenate([[0], np.cumsum([math.prod(section.voxels) for section in detector.sections])])
+    tables = [section.voxel_of_cell() + start for section, start in zip(detector.sections, first, strict=False)]
+    voxel_of_cell = np.concatenate(tables)
+
     class Readout(g4.G4UserEventAction):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.voxels = np.zeros((0, detector.num_voxels))
-            self.sections: list[tuple[int, NDArray[np.int64]]] = []
 
         def EndOfEventAction(self, event: Any) -> None:
             """Add the deposits of an event to its row of voxels."""
-            if not self.sections:  # the collections get their numbers in the first run
-                manager, first = g4.G4SDManager.GetSDMpointer(), 0
-                for number, section in enumerate(detector.sections):
-                    table = section.voxel_of_cell() + first
-                    self.sections.append((manager.GetCollectionID(f"section-{number}/deposit"), table))
-                    first += math.prod(section.voxels)
-            shower = self.voxels[event.GetEventID()]
-            hits = event.GetHCofThisEvent()
-            for collection, voxel_of_cell in self.sections:
-                deposits = list(hits.GetHC(collection))
-                cells = np.array([cell for cell, _ in deposits], dtype=np.int64)
-                np.add.at(shower, voxel_of_cell[cells], [float(deposit) for _, deposit in deposits])
+            cells, deposits = geometry.volumes.deposits(event)
+            np.add.at(self.voxels[event.GetEventID()], voxel_of_cell[cells], deposits)
 
     return Shooter(), Readout()
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.detector.binning import Layer
 from fastsim.detector.incidents import Incidents
 from fastsim.detector.towers import Towers, unit_vectors
+from fastsim.detector.voxel_places import voxel_places
 from fastsim.errors import InvalidEvent, PipelineError
 from fastsim.event import Cells, Floats, HardEvents, Ints, kinematics, offsets_from_counts, species
 from fastsim.sources.showers import ShowerSource
@@ -175,10 +173,10 @@ class Deposit:
         hits: list[tuple[Ints, Ints, Floats]] = []
         for species_id in np.unique(pdg_id[rows]):
             selected = np.flatnonzero(pdg_id[rows] == species_id)
-            voxels = _voxels(source.binning(int(species_id)).layers)
+            voxels = voxel_places(source.binning(int(species_id)).layers)
             shower, voxel = np.nonzero(showers[selected])
             shower = selected[shower]
-            r, alpha = voxels.places(voxel, rng)
+            r, alpha = voxels.draw(voxel, rng)
             cell = self.towers.locate(direction[rows[shower]], voxels.layer[voxel], r, alpha + turn[shower])
             hits.append((event[rows[shower]], cell, showers[shower, voxel].astype(np.float64)))
         empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -216,35 +214,6 @@ def collected(num_events: int, event: Ints, cell: Ints, energy: Floats) -> Cells
     total = np.bincount(inverse, weights=energy[kept], minlength=len(keys))
     counts = np.bincount(keys // width, minlength=num_events)
     return Cells(offsets_from_counts(counts), keys % width, total.astype(np.float32))
-
-
-class _Voxels(NamedTuple):
-    """Where voxels lie: arrays (V,) of layer, squared radii in mm2, first alpha and width in rad."""
-
-    layer: Ints
-    r2_low: Floats
-    r2_high: Floats
-    alpha: Floats
-    width: Floats
-
-    def places(self, voxel: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Draw a place in each of N voxels, uniform over its area: radii in mm and angles in rad, each (N,)."""
-        low, high = self.r2_low[voxel], self.r2_high[voxel]
-        r = np.sqrt(low + rng.uniform(size=len(voxel)) * (high - low))
-        return r, self.alpha[voxel] + rng.uniform(size=len(voxel)) * self.width[voxel]
-
-
-@lru_cache(maxsize=64)
-def _voxels(layers: tuple[Layer, ...]) -> _Voxels:
-    """Return the places of all voxels of some layers, in the order of a shower's vector."""
-    columns = []
-    for number, layer in enumerate(layers):
-        squares = np.square(layer.r_edges)
-        width = 2 * np.pi / layer.num_alpha
-        alpha = np.repeat(-np.pi + width * np.arange(layer.num_alpha), layer.num_r)
-        low, high = (np.tile(edges, layer.num_alpha) for edges in (squares[:-1], squares[1:]))
-        columns.append((np.full(layer.num_voxels, number), low, high, alpha, np.full(layer.num_voxels, width)))
-    return _Voxels(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 def _along_axis(pdg_id: Ints, kinetic: Floats) -> Incidents:
