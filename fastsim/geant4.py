@@ -42,17 +42,15 @@ def attach(
         An object whose ``hits()`` are the deposits, and whose ``counts`` say what became of the particles that entered.
 
     Raises:
-        FastsimError: if geant4-pybind is missing, Geant4 has no geometry yet (attach after ``Initialize()``), or the
-            envelope is not in it, does not fit the model, or has one already.
+        FastsimError: if geant4-pybind is missing, the run manager has threads, Geant4 has no geometry yet (attach after
+            ``Initialize()``), or the envelope is not in it, does not fit the model, or has one already.
         InvalidValue: if the angle is not in [0, pi / 2).
     """
-    from fastsim.extras import library
     from fastsim.registry import load_showers
     from fastsim.sources.showers import ShowerSource
     from generators.reference.geant4_region import hand_over
 
     source = model if isinstance(model, ShowerSource) else load_showers(model)
-    library("geant4_pybind")
     return hand_over(envelope, source, max_theta=max_theta, rng=rng)
 
 
@@ -80,9 +78,7 @@ def place(
         InvalidValue: if ``front`` is not three finite numbers.
     """
     from fastsim.detector.detector import Detector, load_detector
-    from fastsim.extras import library
     from generators.reference.geant4_volumes import PlacedDetector
 
-    library("geant4_pybind")
     target = detector if isinstance(detector, Detector) else load_detector(detector)
     return PlacedDetector(target, world, front=front, name=name)

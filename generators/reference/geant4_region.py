@@ -29,6 +29,7 @@ from fastsim.detector.incidents import Incidents
 from fastsim.detector.voxel_places import voxel_places
 from fastsim.errors import FastsimError, InvalidValue, PipelineError
 from fastsim.event import Floats, Ints
+from fastsim.extras import library
 from fastsim.sources.showers import ShowerSource
 from fastsim.sources.source import RNG, generator
 
@@ -244,19 +245,20 @@ def hand_over(envelope: Any, source: ShowerSource, *, max_theta: float, rng: RNG
         rng: randomness of the showers.
 
     Raises:
-        FastsimError: if Geant4 has no geometry yet, the envelope is not in it or does not fit the source, or another
-            source makes its showers.
+        FastsimError: if geant4-pybind is missing, the run manager has threads, Geant4 has no geometry yet, the envelope
+            is not in it or does not fit the source, or another source makes its showers.
         InvalidValue: if the angle is not in [0, pi / 2).
     """
-    import geant4_pybind as g4
-
     if not (isinstance(max_theta, int | float) and 0 <= max_theta < math.pi / 2):
         raise InvalidValue(f"max_theta is {max_theta!r} rad, must be at least 0 and less than pi / 2")
+    g4 = library("geant4_pybind")
     if not isinstance(envelope, g4.G4LogicalVolume | g4.G4Region):
         kind = type(envelope).__name__
         raise FastsimError(f"the envelope is of type {kind}; give the G4LogicalVolume or the G4Region of a calorimeter")
     detector = source.geometry or load_detector(source.detector)
     shower_region = ShowerRegion(source, detector, float(max_theta), rng)
+    if isinstance(g4.G4RunManager.GetRunManager(), g4.G4MTRunManager):
+        raise FastsimError("a model works with the sequential G4RunManager, not with one of several threads")
     place = g4.G4TransportationManager.GetTransportationManager().GetNavigatorForTracking().GetWorldVolume()
     if place is None:
         raise FastsimError("Geant4 has no geometry yet: attach the model after the run manager's Initialize()")

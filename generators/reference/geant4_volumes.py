@@ -15,6 +15,7 @@ from fastsim.detector.cell_grid import CellGrid
 from fastsim.detector.detector import Detector, Section
 from fastsim.detector.hits import Hits
 from fastsim.errors import FastsimError, InvalidValue
+from fastsim.extras import library
 
 
 def materials(g4: Any, detector: Detector) -> tuple[Any, Any]:
@@ -151,8 +152,7 @@ class PlacedDetector:
     def __init__(
         self, detector: Detector, world: Any, *, front: tuple[float, float, float] = (0.0, 0.0, 0.0), name: str = ""
     ) -> None:
-        import geant4_pybind as g4
-
+        g4 = library("geant4_pybind")
         self._front = np.asarray(front, dtype=np.float64)
         if self._front.shape != (3,) or not np.isfinite(self._front).all():
             raise InvalidValue(f"front is {front}, must be x, y and z in mm")

@@ -84,6 +84,16 @@ def _simulate(data: Path, output: Path) -> dict[str, Any]:
         except FastsimError as error:
             errors[name] = str(error)
 
+    if os.fork() == 0:  # a process has one run manager
+        threads = g4.G4MTRunManager()
+        loose = g4.G4LogicalVolume(g4.G4Box("loose", 1.0, 1.0, 1.0), None, "loose")
+        refused("threads", lambda: fastsim.geant4.attach(loose, "pb-si-cascade", max_theta=0.1))
+        (output / "threads.json").write_text(json.dumps(errors))
+        del threads
+        os._exit(0)
+    os.wait()
+    errors.update(json.loads((output / "threads.json").read_text()))
+
     shots: list[Shot] = []
     found: list[Hits] = []
 

@@ -156,6 +156,7 @@ def test_detached_leaves_all_to_geant4(simulated: Simulated) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
+        ("threads", r"a model works with the sequential G4RunManager, not with one of several threads"),
         ("early", r"no geometry yet: attach the model after the run manager's Initialize\(\)"),
         ("world", "the envelope is the world; give the volume of a calorimeter in it"),
         ("world-region", "the envelope is the region of the world"),
