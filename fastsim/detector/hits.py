@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
 
+_EVENTS = 2**32
+"""More than a run has: Geant4's numbers of events are 32-bit integers."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Hits:
@@ -64,7 +67,10 @@ class Hits:
         """Return the hits of all parts, those of one event together; the order of its hits is kept."""
         parts = parts or [cls.empty()]
         whole = cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
-        return whole[np.lexsort((whole.event, whole.run))]
+        later = np.diff(whole.run) * _EVENTS + np.diff(whole.event)
+        if (later >= 0).all():
+            return whole
+        return whole[np.argsort(whole.run * _EVENTS + whole.event, kind="stable")]
 
     def summed(self, cell: Ints) -> Hits:
         """Return one hit for each cell of each event: the energies of hits in it added up.

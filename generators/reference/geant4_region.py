@@ -140,8 +140,8 @@ class ShowerRegion:
         for species in np.unique(pdg_id):
             rows = np.flatnonzero(pdg_id == species)
             shower, voxel = np.nonzero(showers[rows])
+            layer, x, y = self._places(int(species), shower, voxel)
             shower = rows[shower]
-            layer, x, y = self._places(int(species), voxel)
             depth = self._depth[layer]
             x += depth * (shift * np.cos(phi))[shower]
             y += depth * (shift * np.sin(phi))[shower]
@@ -152,12 +152,21 @@ class ShowerRegion:
             parts.append(Hits(run[shower], event[shower], layer, place, deposit, late, by_model))
         return Hits.concatenate(parts)
 
-    def _places(self, pdg_id: int, voxel: Ints) -> tuple[Ints, Floats, Floats]:
-        """Draw layer of the detector, x and y in mm in voxels of a particle's showers, (N,) each."""
+    def _places(self, pdg_id: int, shower: Ints, voxel: Ints) -> tuple[Ints, Floats, Floats]:
+        """Draw layer of the detector, x and y in mm in voxels of numbered showers of a particle, (N,) each.
+
+        Each place is uniform over its voxel. But the voxels of a layer share the place along alpha, and those of a
+        sector that along r: neighbours keep their distance, and a shower that lies beside the grid of the detector's
+        cells has about as many of them as on it. Places of their own would put two voxels into one cell too often.
+        """
         places = voxel_places(self.source.binning(pdg_id).layers)
-        r, alpha = places.draw(voxel, self._rng)
-        group = self._group[places.layer[voxel]]
-        layer = self._first_layer[places.layer[voxel]]
+        num = int(shower.max(initial=-1)) + 1
+        outwards = self._rng.uniform(size=(num, int(places.sector[-1]) + 1))
+        around = self._rng.uniform(size=(num, len(self._group)))
+        voxel_layer = places.layer[voxel]
+        r, alpha = places.at(voxel, outwards[shower, places.sector[voxel]], around[shower, voxel_layer])
+        group = self._group[voxel_layer]
+        layer = self._first_layer[voxel_layer]
         if (group > 1).any():
             layer = layer + self._rng.integers(0, group)
         return layer, r * np.cos(alpha), r * np.sin(alpha)
