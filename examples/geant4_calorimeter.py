@@ -135,7 +135,7 @@ class Result:
     def of(cls, name: str, seconds: float, hits: Hits, num: int, calorimeter: Any) -> Result:
         """Measure the hits of ``num`` events that took some CPU seconds."""
         cells = hits.summed(calorimeter.cells(hits))
-        energy = np.bincount(cells.event, cells.energy, minlength=num)
+        energy = np.asarray(np.bincount(cells.event, cells.energy, minlength=num), dtype=np.float64)
         above = np.bincount(cells.event[cells.energy > THRESHOLD], minlength=num)
         return cls(name, 1e3 * seconds / num, energy, above)
 

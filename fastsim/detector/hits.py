@@ -59,8 +59,8 @@ class Hits:
     @classmethod
     def empty(cls) -> Hits:
         """Return no hits."""
-        none = np.zeros(0)
-        return cls(none, none, none, np.zeros((0, 3)), none, none, none)
+        none, nothing = np.zeros(0, np.int64), np.zeros(0)
+        return cls(none, none, none, np.zeros((0, 3)), nothing, nothing, np.zeros(0, np.bool_))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Hits]) -> Hits:

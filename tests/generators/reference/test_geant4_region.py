@@ -55,7 +55,7 @@ def simulated(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulat
 
 def seen(hits: Hits, num: int) -> NDArray[np.float64]:
     """Energy in MeV of each event."""
-    return np.bincount(hits.event, hits.energy, minlength=num)
+    return np.asarray(np.bincount(hits.event, hits.energy, minlength=num), dtype=np.float64)
 
 
 def weighted(hits: Hits, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -123,7 +123,7 @@ def test_showers_lie_where_their_particles_entered(simulated: Simulated) -> None
 
     def middle(event: int) -> NDArray[np.float64]:
         rows = first & (hits.event == event) & hits.by_model
-        return np.average(hits.position[rows], weights=hits.energy[rows], axis=0)
+        return np.asarray(np.average(hits.position[rows], weights=hits.energy[rows], axis=0))
 
     x, y, z = middle(4)
     assert (x, y) == pytest.approx((FRONT[0] + 20.0, FRONT[1] - 10.0), abs=1.0) and FRONT[2] + 20 < z < FRONT[2] + 90
