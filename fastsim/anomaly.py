@@ -115,7 +115,7 @@ def fit_density(
     batch_size: int = 512,
     learning_rate: float = 2e-3,
     width: int = 48,
-    num_layers: int = 3,
+    num_layers: int = 2,
     num_bins: int = 8,
     seed: int = 0,
     folder: Path | None = None,
@@ -238,7 +238,7 @@ def anode(
         sidebands: the lowest and the highest mass that counts; by default all do.
         num_folds: parts of the signal region; each is scored by a density that is fitted to the others.
         num_steps: of the training on the sidebands; on the signal region as much less as it has fewer events, but
-            at least a quarter.
+            at least half as long.
         seed: of the folds and the fits.
         folder: for checkpoints and logs; a fit in it goes on. None keeps nothing.
         options: as in :func:`fit_density`.
@@ -277,7 +277,7 @@ def anode(
         x[beside], m[beside], **common, num_steps=num_steps, seed=seed, folder=folder and folder / "background"
     )
     share = len(inside) * (num_folds - 1) / num_folds / len(beside)
-    fewer = min(num_steps, max(round(share * num_steps), num_steps // 4, 1))
+    fewer = min(num_steps, max(round(share * num_steps), num_steps // 2, 1))
     data = tuple(
         fit_density(
             x[inside[fold != k]],
