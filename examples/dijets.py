@@ -3,10 +3,10 @@
 Pythia 8 makes, at 13 TeV, q q' -> W' -> W Z with a W' of 3.5 TeV whose W and Z have 500 and 100 GeV here and go to
 quarks - the masses of the LHC Olympics' R&D sample, Kasieczka et al. 2021, arXiv:2101.08320 - and QCD 2 -> 2 scattering
 with pT > 1.2 TeV and a mass above 2.7 TeV, with showers and hadronisation. Multiparton interactions are off, which
-costs a quarter of the time with them and stands for jets from which soft radiation has been removed (``--mpi`` puts them
-back). The two hardest anti-kt jets (R = 1) have |eta| < 2.5, the harder one pT > 1.2 TeV. There is no detector.
+takes a quarter of the time and stands for jets whose soft radiation has been removed (``--mpi`` puts them back). The
+two hardest anti-kt jets (R = 1) have |eta| < 2.5, the harder one pT > 1.2 TeV. There is no detector.
 
-    python examples/dijets.py runs/dijets --background 60000 --signal 6000
+    python -m examples.dijets runs/dijets --workers 2
 
 writes a file for every 2,000 generated events and goes on where it was stopped. ``data`` reads them.
 """
@@ -114,16 +114,28 @@ def observables(particles: Any) -> tuple[Floats, Floats]:
 
 
 def write(folder: Path, kind: str, mpi: bool, number: int) -> str:
-    """Write a chunk of events unless it is there, and return what was done."""
+    """Write a chunk of events unless it is there, and return what was done, if anything."""
     path = folder / f"{kind}{'-mpi' if mpi else ''}-{number}.npz"
     if path.exists():
-        return f"{path}: is there"
+        return ""
     start = time.process_time()
     mass, features = make(kind, CHUNK, 2 * number + (kind == "signal"), mpi=mpi)
     partial_path = path.with_suffix(".partial.npz")
     np.savez(partial_path, mass=mass, features=features)
     partial_path.replace(path)
     return f"{path}: {len(mass)} events in {time.process_time() - start:.1f} s of processor time"
+
+
+def produce(
+    folder: Path, *, background: int = 100_000, signal: int = 10_000, mpi: bool = False, workers: int = 1
+) -> None:
+    """Write what a folder lacks of so many generated events of both kinds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(workers) as pool:
+        for kind, num in {"signal": signal, "background": background}.items():
+            for done in pool.map(partial(write, folder, kind, mpi), range(-(-num // CHUNK))):
+                if done:
+                    print(done, flush=True)
 
 
 def data(folder: str | Path, kind: str, *, mpi: bool = False) -> tuple[Floats, Floats]:
@@ -134,24 +146,18 @@ def data(folder: str | Path, kind: str, *, mpi: bool = False) -> tuple[Floats, F
             chunks.append((file["mass"], file["features"]))
         number += 1
     if not chunks:
-        raise FileNotFoundError(f"{folder}: no {kind} events; python examples/dijets.py {folder} makes them")
+        raise FileNotFoundError(f"{folder}: no {kind} events; python -m examples.dijets {folder} makes them")
     return np.concatenate([mass for mass, _ in chunks]), np.concatenate([features for _, features in chunks])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--background", type=int, default=60_000, help="generated QCD events, before the cuts")
-    parser.add_argument("--signal", type=int, default=6_000, help="generated events with a W'")
+    parser.add_argument("--background", type=int, default=100_000, help="generated QCD events, before the cuts")
+    parser.add_argument("--signal", type=int, default=10_000, help="generated events with a W'")
     parser.add_argument("--mpi", action="store_true", help="with multiparton interactions")
     parser.add_argument("--workers", type=int, default=1)
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    kinds = {"signal": args.signal, "background": args.background}
-    with ProcessPoolExecutor(args.workers) as pool:
-        for kind, num in kinds.items():
-            for done in pool.map(partial(write, args.folder, kind, args.mpi), range(-(-num // CHUNK))):
-                print(done, flush=True)
+    produce(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

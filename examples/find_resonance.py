@@ -1,15 +1,15 @@
 """Look for a resonance among QCD dijets without labels: ANODE on the events of dijets.py, against what labels give.
 
-The data are the QCD events with m_jj from 2.9 to 5 TeV, to which so much signal is added that S/B in the signal region, 3.3 to
-3.7 TeV, is 1%, 0.1% and 0. Five quantities are used: m_jj, the lighter jet's mass, the mass difference, and tau_21 of
-both jets. Every seed draws the signal events anew and fits the densities anew, on the same background events.
+The data are the QCD events with m_jj from 2.9 to 5 TeV, to which so much signal is added that S/B in the signal region,
+3.3 to 3.7 TeV, is 1%, 0.1% and 0. Five quantities are used: m_jj, the lighter jet's mass, the mass difference, and
+tau_21 of both jets. Every seed draws the signal events anew and fits the densities anew, on the same background events.
 
-    python examples/dijets.py runs/dijets
-    python examples/find_resonance.py runs/dijets -o runs/resonance
+    python -m examples.find_resonance runs/dijets -o runs/resonance --workers 2
 
-prints the significance improvement eps_S / sqrt(eps_B) at fixed background efficiencies - means over the seeds, the
-spread of the seeds, and the error that the number of events leaves - for ANODE, for boosted trees trained with labels
-(the best that these quantities give), and for a random score. What is done is kept: a run that was stopped goes on.
+makes the events that the folder lacks, and prints the significance improvement eps_S / sqrt(eps_B) at fixed background
+efficiencies - means over the seeds, the spread of the seeds, and the error that the number of events leaves - for
+ANODE, for boosted trees trained with labels, which say what the five quantities can give, and for a random score. What
+is done is kept: a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.dijets import data
+from examples.dijets import data, produce
 from fastsim.anomaly import anode
 from metrics.classifiers.significance import SignificanceImprovement, significance_improvement
 
@@ -137,7 +137,9 @@ def picture(path: Path, ways: dict[str, list[Scores]]) -> None:
 
     figure = Figure(figsize=(5.6, 4.0), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for (name, scores), colour in zip(ways.items(), ("#5790fc", "#f89c20", "#964a8b", "#333333", "#9c9ca1"), strict=False):
+    for (name, scores), colour in zip(
+        ways.items(), ("#5790fc", "#f89c20", "#964a8b", "#333333", "#9c9ca1"), strict=False
+    ):
         curves = [significance_improvement(*both, num_bootstrap=2) for both in scores]
         values = np.array([curve.value for curve in curves])
         error = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
@@ -160,8 +162,10 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.001, 0.0], help="S/B in the signal region")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num-steps", type=int, default=2000, help="of the fit to the sidebands")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make events")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    produce(args.folder, workers=args.workers)
     background, signal = (Sample.read(args.folder, kind) for kind in ("background", "signal"))
     num = background.in_region.sum()
     print(f"{len(background.mass)} QCD events, {num} in the signal region; signal: {signal.in_region.mean():.0%} in it")

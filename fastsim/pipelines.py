@@ -76,6 +76,7 @@ class TrainCandidates:
             flops=flops(problem),
             parameters=sum(parameter.numel() for parameter in chain.parameters()),
             seconds=seconds,
+            milliseconds=milliseconds(problem),
         )
         _log.info("%s: %s %.5g, %.1f s", trial.label or chain.name, problem.figure.kind, value, seconds)
         return trial, chain
@@ -146,6 +147,34 @@ def flops(problem: Problem) -> float:
     with counter, torch.no_grad():
         chain(batch)
     return float(counter.get_total_flops()) / len(batch)
+
+
+def milliseconds(problem: Problem, least: float = 0.1) -> float:
+    """Measure the processor time of the chain of a problem an event, in batches of 256 with one thread, in ms.
+
+    Args:
+        problem: the problem.
+        least: seconds that are measured at least.
+    """
+    import torch
+
+    from fastsim.blocks.problem import VALIDATION
+
+    batch = next(problem.parts(VALIDATION, 256))
+    chain, training, threads = problem.chain, problem.chain.training, torch.get_num_threads()
+    chain.eval()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            chain(batch.clone(recurse=False))  # what the first call alone has to do
+            started, times = time.process_time(), 0
+            while (spent := time.process_time() - started) < least:
+                chain(batch.clone(recurse=False))
+                times += 1
+    finally:
+        chain.train(training)
+        torch.set_num_threads(threads)
+    return 1e3 * spent / (times * len(batch))
 
 
 def train(
@@ -226,6 +255,7 @@ def search(
     method: str | None = None,
     changes: Mapping[str, Any] | None = None,
     workers: int = 0,
+    cost: str = "flops",
 ) -> Found:
     """Find the best combination of candidates; a search that was stopped goes on, the same seed gives the same.
 
@@ -235,9 +265,11 @@ def search(
         method: one of :data:`METHODS`; by default what the file says.
         changes: values that replace those of the file, by their place.
         workers: processes that train combinations side by side (grid and random).
+        cost: "flops" or "time" an event: what the picture shows the score against.
 
     Raises:
-        PipelineError: if the file is wrong, there is nothing to choose, or the folder is of another search.
+        PipelineError: if the file is wrong, there is nothing to choose, the cost is unknown, or the folder is of
+            another search.
     """
     from fastsim.search import grid, pareto, tpe
     from fastsim.search.trial import best, combinations
@@ -247,6 +279,8 @@ def search(
     method = method or options["method"]
     if method not in METHODS:
         raise PipelineError(f"unknown method {method!r}: there are {', '.join(METHODS)}")
+    if cost not in pareto.COSTS:
+        raise PipelineError(f"unknown cost {cost!r}: there are {', '.join(pareto.COSTS)}")
     problem = problem_of(description)
     combinations(problem.space)
     folder = Path(output)
@@ -276,7 +310,7 @@ def search(
     summary = {"method": method, "best": found.best.__dict__, "seconds": found.seconds, "search": options}
     summary["trials"] = [trial.__dict__ for trial in done]
     (folder / f"{method}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure), encoding="utf-8")
+    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
     return found
 
 

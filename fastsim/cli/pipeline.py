@@ -76,9 +76,18 @@ def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tup
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name>-search]")
 @click.option("--method", help="grid, random, tpe, spos, asng or darts.  [default: as FILE says]")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that train combinations side by side.")
+@click.option(
+    "--cost",
+    type=click.Choice(["flops", "time"]),
+    default="flops",
+    show_default=True,
+    help="What the score is weighed against: operations, or processor time, an event.",
+)
 @set_option
 @debug_option
-def search(file: Path, output: Path | None, method: str | None, workers: int, changes: tuple[str, ...]) -> None:
+def search(
+    file: Path, output: Path | None, method: str | None, workers: int, cost: str, changes: tuple[str, ...]
+) -> None:
     """Find the best candidates of the blocks of FILE; a search that was stopped goes on."""
     from fastsim import pipelines
     from fastsim.cli.progress import training_notes
@@ -91,8 +100,9 @@ def search(file: Path, output: Path | None, method: str | None, workers: int, ch
             method=method,
             changes=_changes(changes),
             workers=workers,
+            cost=cost,
         )
-    click.echo("\n".join(pareto.table(found.trials, found.figure)))
+    click.echo("\n".join(pareto.table(found.trials, found.figure, pareto.COSTS[cost])))
     click.echo(f"best by {found.method}: {found.best.label}, {found.seconds:.0f} s of processor time")
 
 

@@ -138,6 +138,8 @@ def test_every_method_finds_the_known_best(method: str, folder: Path, grid_folde
         assert all(value < found.best.value - 0.05 for label, value in values.items() if label != found.best.label)
     saved = json.loads((grid_folder / f"{method}.json").read_text())
     assert saved["best"]["combination"] == BEST and (grid_folder / f"{method}.svg").exists()
+    # of two blocks of a few numbers: below a tenth of a millisecond an event on any machine
+    assert all(0.0 < trial["milliseconds"] < 0.1 for trial in saved["trials"])
 
 
 def test_second_order_darts_and_the_same_result_for_a_seed(folder: Path) -> None:
@@ -197,7 +199,10 @@ def test_a_search_is_not_mixed_with_another(folder: Path) -> None:
     pipelines.search("p.toml", "out", method="random", changes=few | {"search.num_trials": 2})
     with pytest.raises(PipelineError, match="is of a search with other settings"):
         pipelines.search("p.toml", "out", method="grid", changes={"training.num_steps": 3})
-    found = pipelines.search("p.toml", "out", method="grid", changes=few)
+    with pytest.raises(PipelineError, match="unknown cost 'money': there are flops, time"):
+        pipelines.search("p.toml", "out", method="grid", changes=few, cost="money")
+    found = pipelines.search("p.toml", "out", method="grid", changes=few, cost="time")
+    assert "CPU ms/event" in Path("out/grid.svg").read_text()
     assert len(found.trials) == 4 and len(Path("out/trials.jsonl").read_text().splitlines()) == 5
 
 

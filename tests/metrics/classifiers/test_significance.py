@@ -65,7 +65,9 @@ def test_bad_input_is_named() -> None:
         significance_improvement([], [1.0])
     with pytest.raises(InvalidValue, match="background: score of event 1 is nan"):
         significance_improvement([1.0], [1.0, np.nan])
-    with pytest.raises(InvalidValue, match=r"background_efficiency: 0.001: must be at most 1 and keep at least one of 10"):
+    with pytest.raises(
+        InvalidValue, match=r"background_efficiency: 0.001: must be at most 1 and keep at least one of 10"
+    ):
         significance_improvement([1.0], np.arange(10.0), [0.001, 0.5])
-    with pytest.raises(InvalidValue, match="background_efficiency: 1.5"):
+    with pytest.raises(InvalidValue, match=r"background_efficiency: 1\.5"):
         significance_improvement([1.0], np.arange(10.0), [1.5])
