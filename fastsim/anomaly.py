@@ -6,7 +6,7 @@ is without signal is fitted to the sidebands on both sides and interpolated in m
     log R = log p_data(x | m) - log p_background(x | m),
 
 which grows with the likelihood ratio of signal to background, though no label and no simulation is used. Both densities
-are normalising flows with m as their condition.
+are normalising flows with m as their condition; the mass itself is no feature.
 
 >>> rng = np.random.default_rng(1)
 >>> mass, features = rng.uniform(0.0, 3.0, 1200), rng.normal(size=(1200, 2))
@@ -22,7 +22,6 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,7 +117,6 @@ def fit_density(
     num_layers: int = 2,
     num_bins: int = 8,
     seed: int = 0,
-    folder: Path | None = None,
 ) -> Density:
     """Fit a conditional spline flow to events; the state of the training that held-out events are likeliest in is kept.
 
@@ -131,7 +129,6 @@ def fit_density(
         learning_rate: the highest.
         width, num_layers, num_bins: size of the flow (:class:`generators.nn.flows.SplineFlow`).
         seed: of weights, batches and of which events are held out.
-        folder: for checkpoints and logs; a training in it goes on. None keeps nothing.
 
     Raises:
         InvalidValue: if there are fewer than 100 events, shapes do not fit, or a value is not finite.
@@ -171,7 +168,7 @@ def fit_density(
     def validate(model: Any) -> dict[str, float]:
         return {"loss": -float(_log_prob(model.flow, z[held_out], contexts[held_out, 0].numpy()).mean())}
 
-    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as temporary:
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(seed)
         model = Model()
         config = TrainingConfig(
@@ -181,7 +178,7 @@ def fit_density(
             ema_decay=0.99,
             validate_every=max(1, num_steps // 10),
         )
-        result = fit(model, batches, config, folder or temporary, validate=validate, select="loss")
+        result = fit(model, batches, config, folder, validate=validate, select="loss")
     assert result.best_value is not None
     return Density(model.flow, bounds, centre, scale, result.best_value - float(log_det[held_out].mean()))
 
@@ -226,7 +223,6 @@ def anode(
     num_folds: int = 2,
     num_steps: int = 2000,
     seed: int = 0,
-    folder: Path | None = None,
     **options: Any,
 ) -> Anode:
     """Score the events in a signal region by what the density of data has over that of the sidebands.
@@ -240,7 +236,6 @@ def anode(
         num_steps: of the training on the sidebands; on the signal region as much less as it has fewer events, but
             at least half as long.
         seed: of the folds and the fits.
-        folder: for checkpoints and logs; a fit in it goes on. None keeps nothing.
         options: as in :func:`fit_density`.
 
     Returns:
@@ -252,6 +247,8 @@ def anode(
     """
     x, m = _checked(features, mass)
     low, high = (float(value) for value in region)
+    if not len(m):
+        raise InvalidValue("features: no events")
     first, last = (m.min(), m.max()) if sidebands is None else (float(value) for value in sidebands)
     if not low < high:
         raise InvalidValue(f"region: {low:g} to {high:g}: the lower limit comes first")
@@ -273,21 +270,12 @@ def anode(
     # one map for both densities, so that it cancels in their ratio
     common: dict[str, Any] = {**options, "bounds": Bounds.of(x[np.concatenate([inside, beside])])}
     fold = np.random.default_rng([seed, 1]).permutation(len(inside)) % num_folds
-    background = fit_density(
-        x[beside], m[beside], **common, num_steps=num_steps, seed=seed, folder=folder and folder / "background"
-    )
+    background = fit_density(x[beside], m[beside], **common, num_steps=num_steps, seed=seed)
     share = len(inside) * (num_folds - 1) / num_folds / len(beside)
     fewer = min(num_steps, max(round(share * num_steps), num_steps // 2, 1))
     data = tuple(
-        fit_density(
-            x[inside[fold != k]],
-            m[inside[fold != k]],
-            **common,
-            num_steps=fewer,
-            seed=seed + 1 + k,
-            folder=folder and folder / f"data-{k}",
-        )
-        for k in range(num_folds)
+        fit_density(x[rows], m[rows], **common, num_steps=fewer, seed=seed + 1 + k)
+        for k, rows in enumerate(inside[fold != k] for k in range(num_folds))
     )
     found = Anode(background, data, inside, fold, np.empty(0))
     every = found.score(x[inside], m[inside])
@@ -313,6 +301,8 @@ def _checked(features: ArrayLike, condition: ArrayLike) -> tuple[Floats, Floats]
     m = as_array(condition, "mass", 1).astype(np.float64)
     if len(x) != len(m):
         raise InvalidValue(f"mass: {len(m)} values for {len(x)} events")
+    if x.shape[1] == 0:
+        raise InvalidValue("features: no columns")
     for name, values in {"features": x, "mass": m[:, None]}.items():
         if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
             raise InvalidValue(f"{name}: event {bad[0]} is {values[bad[0]].tolist()}: give finite values")

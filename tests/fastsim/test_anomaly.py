@@ -146,6 +146,10 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         anode(x, m[:-1], REGION)
     with pytest.raises(InvalidValue, match=r"features: shape \(1000,\)"):
         anode(x[:, 0], m, REGION)
+    with pytest.raises(InvalidValue, match="features: no events"):
+        anode(x[:0], m[:0], REGION)
+    with pytest.raises(InvalidValue, match="features: no columns"):
+        anode(x[:, :0], m, REGION)
     x[:, 1] = 2.0
     with pytest.raises(InvalidValue, match="features: column 1 is 2 for all events"):
         anode(x, m, REGION)
