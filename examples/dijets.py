@@ -54,8 +54,8 @@ CHUNK = 2000
 """Generated events of a file."""
 RADIUS, PT_MIN, ETA_MAX = 1.0, 1200.0, 2.5
 """Of the jets; pT in GeV of the harder one."""
-FEATURES = ("m_1 / TeV", "(m_2 - m_1) / TeV", "tau_21 of jet 1", "tau_21 of jet 2")
-"""Columns of the features: jet 1 is the lighter one."""
+NUM_TEST = 1200
+"""Events of each kind that taggers are tested with."""
 
 
 def make(kind: str, num: int, seed: int, *, mpi: bool = False) -> tuple[Floats, Floats]:
@@ -89,7 +89,10 @@ def make(kind: str, num: int, seed: int, *, mpi: bool = False) -> tuple[Floats, 
 
 
 def observables(particles: Any) -> tuple[Floats, Floats]:
-    """Return the mass in TeV (N,) and the features (N, 4) of the events whose two hardest jets pass the cuts.
+    """Return the mass of the two hardest jets in TeV, (N,), and four features of those that pass the cuts, (N, 4).
+
+    Features are the mass of the lighter jet and the difference of the masses in TeV, and tau_21 of the lighter and of
+    the heavier jet.
 
     Args:
         particles: final particles, a set an event.
@@ -148,6 +151,38 @@ def data(folder: str | Path, kind: str, *, mpi: bool = False) -> tuple[Floats, F
     if not chunks:
         raise FileNotFoundError(f"{folder}: no {kind} events; python -m examples.dijets {folder} makes them")
     return np.concatenate([mass for mass, _ in chunks]), np.concatenate([features for _, features in chunks])
+
+
+def labelled(
+    *, num: int = 4000, seed: int = 1, mpi: bool = False, folder: str = "runs/dijets"
+) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return events of both kinds for training, validation and test; they are made with Pythia when first asked for.
+
+    Args:
+        num: events to learn from, half of each kind; a fifth of them for validation.
+        seed: of which events these are. The test events, 1,200 of each kind, are the same for all.
+        mpi: of those with multiparton interactions.
+        folder: of the events.
+    """
+    produce(Path(folder), background=4000, signal=4000, mpi=mpi)
+    parts: dict[str, list[dict[str, NDArray[Any]]]] = {"train": [], "validation": [], "test": []}
+    for label, kind in enumerate(("background", "signal")):
+        features = scaled(data(folder, kind, mpi=mpi)[1])
+        test, rest = features[:NUM_TEST], features[NUM_TEST:]
+        if num // 2 > len(rest):
+            raise ValueError(f"num = {num}: {len(rest)} {kind} events are there beside those of the test")
+        few = rest[np.random.default_rng([seed, label]).permutation(len(rest))[: num // 2]]
+        for name, rows in zip(parts, (few[len(few) // 5 :], few[: len(few) // 5], test), strict=True):
+            parts[name].append({"features": rows, "is_signal": np.full(len(rows), label, dtype=np.float32)})
+    return {
+        name: {key: np.concatenate([part[key] for part in both]) for key in both[0]} for name, both in parts.items()
+    }
+
+
+def scaled(features: Floats) -> NDArray[np.float32]:
+    """Return features (N, 4) as numbers of order 1, the same function for all samples: logarithms of masses."""
+    masses = np.log(np.maximum(features[:, :2], 1e-3) / 0.1)
+    return np.concatenate([masses, 4.0 * (features[:, 2:] - 0.5)], axis=1).astype(np.float32)
 
 
 def main() -> None:

@@ -37,11 +37,13 @@ class TrainCandidates:
         description: the pipeline.
         folder: for checkpoints and logs, one folder a combination.
         problem: with its data; made when it is first needed.
+        init: card of a chain whose weights the blocks of the same names start from.
     """
 
     description: Description
     folder: Path
     problem: Problem | None = None
+    init: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "problem": None}
@@ -54,6 +56,7 @@ class TrainCandidates:
         """Train a combination, and return what came of it with the trained chain."""
         import torch
 
+        from fastsim.blocks import files
         from fastsim.blocks.problem import TEST, VALIDATION
 
         if self.problem is None:
@@ -62,6 +65,8 @@ class TrainCandidates:
         with torch.random.fork_rng():
             torch.manual_seed(zlib.crc32(f"{self.description.seed} {text}".encode()))
             chain = chain_of(self.description, combination)
+            if self.init is not None:
+                files.start_from(chain, self.init)
             problem = self.problem.with_chain(chain)
             label = "-".join(f"{name}.{choice}" for name, choice in combination.items()) or "chain"
             started = time.process_time()
@@ -183,6 +188,7 @@ def train(
     *,
     changes: Mapping[str, Any] | None = None,
     combination: Combination | None = None,
+    init: str | os.PathLike[str] | None = None,
 ) -> tuple[Trial, Path]:
     """Train the blocks of a pipeline together, and save them; a run that was stopped goes on.
 
@@ -191,12 +197,14 @@ def train(
         output: folder of checkpoints, logs, card and weights.
         changes: values that replace those of the file, by their place.
         combination: a candidate for each choice; by default the first of each.
+        init: card of a chain that was trained, on other events say: blocks of the same names start from its weights.
 
     Returns:
         What came of it, and the path of the card.
 
     Raises:
         PipelineError: if the file is wrong, blocks do not fit, or a loss is not finite.
+        WeightsError: if the card or weights of ``init`` are missing or altered.
     """
     from fastsim.blocks import files
 
@@ -207,9 +215,13 @@ def train(
         raise PipelineError(f"block {unknown[0]!r} has no candidates: there are {', '.join(space) or 'none that has'}")
     complete = {name: wanted.get(name, choice.labels[0]) for name, choice in space.items()}
     folder = Path(output)
-    _same_settings(folder / "settings.json", {"pipeline": description.values, "combination": complete})
-    trial, chain = TrainCandidates(description, folder).trained(complete)
-    facts = {"pipeline": description.values, "combination": complete, "seconds": round(trial.seconds, 1)}
+    settings: dict[str, Any] = {"pipeline": description.values, "combination": complete}
+    if init is not None:
+        settings["init"] = files.read_card(init)["sha256"]
+    _same_settings(folder / "settings.json", settings)
+    card = None if init is None else Path(init)
+    trial, chain = TrainCandidates(description, folder, init=card).trained(complete)
+    facts = {**settings, "seconds": round(trial.seconds, 1)}
     metrics = {"value": trial.value, "validation": trial.score}
     if trial.error == trial.error:
         metrics["error"] = trial.error

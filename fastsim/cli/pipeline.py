@@ -54,9 +54,16 @@ def show(file: Path, output: Path | None, changes: tuple[str, ...]) -> None:
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name of FILE>]")
 @click.option("--choose", metavar="BLOCK=LABEL", multiple=True, help="A candidate; by default the first of each block.")
+@click.option(
+    "--init",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Card of a trained chain: blocks of the same names start from its weights.",
+)
 @set_option
 @debug_option
-def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tuple[str, ...]) -> None:
+def train(
+    file: Path, output: Path | None, choose: tuple[str, ...], init: Path | None, changes: tuple[str, ...]
+) -> None:
     """Train the blocks of FILE together, and write card and weights; a run that was stopped goes on."""
     from fastsim import pipelines
     from fastsim.cli.progress import training_notes
@@ -64,7 +71,7 @@ def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tup
     combination = dict(_pair(entry) for entry in choose)
     with training_notes():
         trial, card = pipelines.train(
-            file, output or Path("runs") / file.stem, changes=_changes(changes), combination=combination
+            file, output or Path("runs") / file.stem, changes=_changes(changes), combination=combination, init=init
         )
     error = "" if trial.error != trial.error else f" +- {trial.error:.4f}"
     click.echo(f"{trial.value:.4f}{error} on the test events, {trial.seconds:.0f} s of processor time", err=True)

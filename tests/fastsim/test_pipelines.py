@@ -13,7 +13,7 @@ import pytest
 
 from fastsim import pipelines
 from fastsim.cli import main
-from fastsim.errors import PipelineError
+from fastsim.errors import PipelineError, WeightsError
 
 MODULE = '''
 import numpy as np
@@ -120,6 +120,24 @@ def test_train_run_and_show(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "h (1)" in Path("p.svg").read_text() and Path("p.svg").read_text().count("<rect") == 3
     assert main(["pipeline", "show", str(card)]) == 0
     assert "product: mlp" in capsys.readouterr().out
+
+
+def test_a_training_starts_from_the_weights_of_another(folder: Path) -> None:
+    changes: dict[str, Any] = {"training.num_steps": 60}
+    _, card = pipelines.train("p.toml", "first", changes=changes, combination=BEST)
+    # one step at a rate of 1e-9: what it gives is what it started from
+    still: dict[str, Any] = {"training.num_steps": 1, "training.learning_rate": 1e-9, "seed": 5}
+    fresh, _ = pipelines.train("p.toml", "fresh", changes=still, combination=BEST)
+    tuned, second = pipelines.train("p.toml", "tuned", changes=still, combination=BEST, init=card)
+    first = json.loads(card.read_text())
+    assert tuned.value == pytest.approx(first["metrics"]["value"], abs=1e-4) and fresh.value < tuned.value - 0.1
+    assert json.loads(second.read_text())["training"]["init"] == first["sha256"]
+    with pytest.raises(PipelineError, match="holds a run with other settings"):
+        pipelines.train("p.toml", "tuned", changes=still, combination=BEST)
+    with pytest.raises(PipelineError, match=r"block 'product': the weights of .* do not fit"):
+        pipelines.train("p.toml", "other", changes=still, combination={**BEST, "product": "linear"}, init=card)
+    with pytest.raises(WeightsError, match=r"p.toml: cannot be read as a card"):
+        pipelines.train("p.toml", "other", changes=still, init="p.toml")
 
 
 @pytest.fixture(scope="module")
