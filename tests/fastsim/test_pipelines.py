@@ -10,8 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from fastsim import pipelines
+from fastsim.blocks import files
 from fastsim.cli import main
 from fastsim.errors import PipelineError, WeightsError
 
@@ -123,14 +125,16 @@ def test_train_run_and_show(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_training_starts_from_the_weights_of_another(folder: Path) -> None:
-    changes: dict[str, Any] = {"training.num_steps": 60}
+    changes: dict[str, Any] = {"training.num_steps": 50}
     _, card = pipelines.train("p.toml", "first", changes=changes, combination=BEST)
     # one step at a rate of 1e-9: what it gives is what it started from
     still: dict[str, Any] = {"training.num_steps": 1, "training.learning_rate": 1e-9, "seed": 5}
     fresh, _ = pipelines.train("p.toml", "fresh", changes=still, combination=BEST)
     tuned, second = pipelines.train("p.toml", "tuned", changes=still, combination=BEST, init=card)
+    weights = [dict(files.load(path).named_parameters()) for path in (card, second)]
+    torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-7)
     first = json.loads(card.read_text())
-    assert tuned.value == pytest.approx(first["metrics"]["value"], abs=1e-4) and fresh.value < tuned.value - 0.1
+    assert tuned.value == pytest.approx(first["metrics"]["value"], abs=0.01) and fresh.value < tuned.value - 0.1
     assert json.loads(second.read_text())["training"]["init"] == first["sha256"]
     with pytest.raises(PipelineError, match="holds a run with other settings"):
         pipelines.train("p.toml", "tuned", changes=still, combination=BEST)

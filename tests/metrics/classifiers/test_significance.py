@@ -35,11 +35,11 @@ def test_scores_that_know_nothing_are_at_the_null() -> None:
 
 
 def test_the_error_is_the_spread_of_independent_samples() -> None:
-    """Signal is a Gaussian 2 sigma above the background's: 200 samples of 500 and 2000 events."""
+    """Signal is a Gaussian 2 sigma above the background's: 100 samples of 500 and 2000 events."""
     rng = np.random.default_rng(2)
     runs = [
-        significance_improvement(rng.normal(2.0, 1.0, 500), rng.normal(size=2000), [0.01], num_bootstrap=20, seed=k)
-        for k in range(200)
+        significance_improvement(rng.normal(2.0, 1.0, 500), rng.normal(size=2000), [0.01], num_bootstrap=15, seed=k)
+        for k in range(100)
     ]
     spread = np.std([run.value[0] for run in runs], ddof=1)
     assert np.mean([run.error[0] for run in runs]) == pytest.approx(spread, rel=0.25)
