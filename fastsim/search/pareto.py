@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from operator import attrgetter
 
+from fastsim.errors import PipelineError
 from fastsim.search.trial import Trial
 
 
@@ -24,8 +24,15 @@ class Cost:
     attribute: str
 
     def __call__(self, trial: Trial) -> float:
-        """Return the cost of a trial."""
-        return float(attrgetter(self.attribute)(trial))
+        """Return the cost of a trial.
+
+        Raises:
+            PipelineError: if it was not measured.
+        """
+        cost = getattr(trial, self.attribute)
+        if cost is None:
+            raise PipelineError(f"trial {trial.label}: its {self.name} was not measured; search anew in another folder")
+        return float(cost)
 
 
 FLOPS = Cost("FLOPs/event", "flops")

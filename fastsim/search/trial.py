@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ class Trial:
         flops: floating-point operations of the trained chain an event.
         parameters: numbers that were trained.
         seconds: processor time of the training.
-        milliseconds: processor time of the trained chain an event, one thread; NaN where it was not measured.
+        milliseconds: processor time of the trained chain an event, one thread; None where it was not measured.
     """
 
     combination: Combination
@@ -40,7 +39,7 @@ class Trial:
     flops: float
     parameters: int
     seconds: float
-    milliseconds: float = math.nan
+    milliseconds: float | None = None
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from examples import dijets, find_resonance
 from fastsim.event import ParticleSet
@@ -13,7 +14,7 @@ from fastsim.event.kinematics import mass, p4_from_pt_eta_phi_m
 from metrics.classifiers.significance import significance_improvement
 
 
-def _event(*prongs: tuple[float, float, float]) -> np.ndarray:
+def _event(*prongs: tuple[float, float, float]) -> NDArray[np.float64]:
     """Return massless particles of given pT, eta and phi."""
     pt, eta, phi = np.array(prongs).T
     return p4_from_pt_eta_phi_m(pt, eta, phi, np.zeros(len(pt)))

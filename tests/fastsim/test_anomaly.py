@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.anomaly import Anode, Bounds, anode, fit_density
 from fastsim.errors import InvalidValue
 
+Floats = NDArray[np.float64]
+
 REGION = (2.0, 3.0)
 
 
-def _background(num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _background(num: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Masses, uniform in 0 to 5, and two features: Gaussians about 0.3 m and 0, of widths 1 and 0.7."""
     mass = rng.uniform(0.0, 5.0, num)
     return np.stack([0.3 * mass + rng.normal(size=num), 0.7 * rng.normal(size=num)], axis=1), mass
 
 
-def _signal(num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _signal(num: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     mass = rng.normal(2.5, 0.1, num)
     return np.stack([2.5 + 0.25 * rng.normal(size=num), 1.0 + 0.25 * rng.normal(size=num)], axis=1), mass
 
 
-def _log_normal(x: np.ndarray, mean: np.ndarray | float, std: float) -> np.ndarray:
-    return -0.5 * ((x - mean) / std) ** 2 - np.log(std * np.sqrt(2 * np.pi))
+def _log_normal(x: Floats, mean: Floats | float, std: float) -> Floats:
+    return np.asarray(-0.5 * ((x - mean) / std) ** 2 - np.log(std * np.sqrt(2 * np.pi)))
 
 
-def _log_background(x: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    return _log_normal(x[:, 0], 0.3 * mass, 1.0) + _log_normal(x[:, 1], 0.0, 0.7)
+def _log_background(x: Floats, mass: Floats) -> Floats:
+    return np.asarray(_log_normal(x[:, 0], 0.3 * mass, 1.0) + _log_normal(x[:, 1], 0.0, 0.7))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def found() -> Anode:
     rng = np.random.default_rng(1)
     parts = [_background(10_000, rng), _signal(600, rng)]
     features, mass = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return anode(features, mass, REGION, num_steps=200, width=24, num_layers=2, seed=3)
+    return anode(features, mass, REGION, num_steps=150, width=24, num_layers=2, seed=3)
 
 
 def test_the_score_orders_events_as_the_true_likelihood_ratio_does(found: Anode) -> None:
@@ -108,7 +113,7 @@ def test_bounds_are_outside_of_all_events() -> None:
     np.testing.assert_allclose(log_det, -np.log(widths * u * (1 - u)).sum() * np.ones(2))
 
 
-def _data() -> tuple[np.ndarray, np.ndarray]:
+def _data() -> tuple[Floats, Floats]:
     return _background(1000, np.random.default_rng(7))
 
 
@@ -124,7 +129,9 @@ def _data() -> tuple[np.ndarray, np.ndarray]:
         ((2.0, 2.7), {"num_folds": 2}, r"folds of \d+ events leave fewer than 100 to fit"),
     ],
 )
-def test_a_region_that_cannot_be_searched_is_refused(region: tuple[float, float], options: dict, words: str) -> None:
+def test_a_region_that_cannot_be_searched_is_refused(
+    region: tuple[float, float], options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(InvalidValue, match=words):
         anode(*_data(), region, num_steps=1, **options)
 
@@ -152,7 +159,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         anode(x[:, :0], m, REGION)
     x[:, 1] = 2.0
     with pytest.raises(InvalidValue, match="features: column 1 is 2 for all events"):
-        anode(x, m, REGION)
+        anode(x, m, (1.5, 3.5))
     with pytest.raises(InvalidValue, match="features: 99 events"):
         fit_density(x[:99], m[:99])
 

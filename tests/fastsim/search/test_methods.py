@@ -164,3 +164,5 @@ def test_pareto_front_in_processor_time() -> None:
     lines = pareto.table(trials, "auc", pareto.TIME)
     assert "CPU ms/event" in lines[0] and lines[1].startswith("* a=1") and lines[2].startswith("  a=2")
     assert "CPU ms/event" in pareto.picture(trials, "auc", pareto.TIME)
+    with pytest.raises(PipelineError, match="trial a=9: its CPU ms/event was not measured"):
+        pareto.front([*trials, Trial({"a": "9"}, 0.1, 0.1, 0.01, 1.0, 1, 1.0)], pareto.TIME)
