@@ -182,7 +182,7 @@ def labelled(
 def scaled(features: Floats) -> NDArray[np.float32]:
     """Return features (N, 4) as numbers of order 1, the same function for all samples: logarithms of masses."""
     masses = np.log(np.maximum(features[:, :2], 1e-3) / 0.1)
-    return np.concatenate([masses, 4.0 * (features[:, 2:] - 0.5)], axis=1).astype(np.float32)
+    return np.asarray(np.concatenate([masses, 4.0 * (features[:, 2:] - 0.5)], axis=1), dtype=np.float32)
 
 
 def main() -> None:

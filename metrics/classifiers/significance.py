@@ -92,10 +92,10 @@ def significance_improvement(
         )
     kept = _signal_efficiency(scores[0], scores[1], cuts)
     rng = np.random.default_rng(seed)
-    draws = [
-        _signal_efficiency(*(values[rng.integers(len(values), size=len(values))] for values in scores), cuts)
-        for _ in range(num_bootstrap)
-    ]
+    draws = []
+    for _ in range(num_bootstrap):
+        some = [values[rng.integers(len(values), size=len(values))] for values in scores]
+        draws.append(_signal_efficiency(some[0], some[1], cuts))
     error = np.std(draws, axis=0, ddof=1) / np.sqrt(cuts)
     return SignificanceImprovement(cuts, kept, kept / np.sqrt(cuts), error)
 
