@@ -37,11 +37,13 @@ class TrainCandidates:
         description: the pipeline.
         folder: for checkpoints and logs, one folder a combination.
         problem: with its data; made when it is first needed.
+        init: card of a chain whose weights the blocks of the same names start from.
     """
 
     description: Description
     folder: Path
     problem: Problem | None = None
+    init: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "problem": None}
@@ -54,6 +56,7 @@ class TrainCandidates:
         """Train a combination, and return what came of it with the trained chain."""
         import torch
 
+        from fastsim.blocks import files
         from fastsim.blocks.problem import TEST, VALIDATION
 
         if self.problem is None:
@@ -62,6 +65,8 @@ class TrainCandidates:
         with torch.random.fork_rng():
             torch.manual_seed(zlib.crc32(f"{self.description.seed} {text}".encode()))
             chain = chain_of(self.description, combination)
+            if self.init is not None:
+                files.start_from(chain, self.init)
             problem = self.problem.with_chain(chain)
             label = "-".join(f"{name}.{choice}" for name, choice in combination.items()) or "chain"
             started = time.process_time()
@@ -76,6 +81,7 @@ class TrainCandidates:
             flops=flops(problem),
             parameters=sum(parameter.numel() for parameter in chain.parameters()),
             seconds=seconds,
+            milliseconds=milliseconds(problem),
         )
         _log.info("%s: %s %.5g, %.1f s", trial.label or chain.name, problem.figure.kind, value, seconds)
         return trial, chain
@@ -148,12 +154,41 @@ def flops(problem: Problem) -> float:
     return float(counter.get_total_flops()) / len(batch)
 
 
+def milliseconds(problem: Problem, least: float = 0.1) -> float:
+    """Measure the processor time of the chain of a problem an event, in batches of 256 with one thread, in ms.
+
+    Args:
+        problem: the problem.
+        least: seconds that are measured at least.
+    """
+    import torch
+
+    from fastsim.blocks.problem import VALIDATION
+
+    batch = next(problem.parts(VALIDATION, 256))
+    chain, training, threads = problem.chain, problem.chain.training, torch.get_num_threads()
+    chain.eval()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            chain(batch.clone(recurse=False))  # what the first call alone has to do
+            started, times = time.process_time(), 0
+            while (spent := time.process_time() - started) < least:
+                chain(batch.clone(recurse=False))
+                times += 1
+    finally:
+        chain.train(training)
+        torch.set_num_threads(threads)
+    return 1e3 * spent / (times * len(batch))
+
+
 def train(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     changes: Mapping[str, Any] | None = None,
     combination: Combination | None = None,
+    init: str | os.PathLike[str] | None = None,
 ) -> tuple[Trial, Path]:
     """Train the blocks of a pipeline together, and save them; a run that was stopped goes on.
 
@@ -162,12 +197,14 @@ def train(
         output: folder of checkpoints, logs, card and weights.
         changes: values that replace those of the file, by their place.
         combination: a candidate for each choice; by default the first of each.
+        init: card of a chain that was trained, on other events say: blocks of the same names start from its weights.
 
     Returns:
         What came of it, and the path of the card.
 
     Raises:
         PipelineError: if the file is wrong, blocks do not fit, or a loss is not finite.
+        WeightsError: if the card or weights of ``init`` are missing or altered.
     """
     from fastsim.blocks import files
 
@@ -178,9 +215,13 @@ def train(
         raise PipelineError(f"block {unknown[0]!r} has no candidates: there are {', '.join(space) or 'none that has'}")
     complete = {name: wanted.get(name, choice.labels[0]) for name, choice in space.items()}
     folder = Path(output)
-    _same_settings(folder / "settings.json", {"pipeline": description.values, "combination": complete})
-    trial, chain = TrainCandidates(description, folder).trained(complete)
-    facts = {"pipeline": description.values, "combination": complete, "seconds": round(trial.seconds, 1)}
+    settings: dict[str, Any] = {"pipeline": description.values, "combination": complete}
+    if init is not None:
+        settings["init"] = files.read_card(init)["sha256"]
+    _same_settings(folder / "settings.json", settings)
+    card = None if init is None else Path(init)
+    trial, chain = TrainCandidates(description, folder, init=card).trained(complete)
+    facts = {**settings, "seconds": round(trial.seconds, 1)}
     metrics = {"value": trial.value, "validation": trial.score}
     if trial.error == trial.error:
         metrics["error"] = trial.error
@@ -226,6 +267,7 @@ def search(
     method: str | None = None,
     changes: Mapping[str, Any] | None = None,
     workers: int = 0,
+    cost: str = "flops",
 ) -> Found:
     """Find the best combination of candidates; a search that was stopped goes on, the same seed gives the same.
 
@@ -235,9 +277,11 @@ def search(
         method: one of :data:`METHODS`; by default what the file says.
         changes: values that replace those of the file, by their place.
         workers: processes that train combinations side by side (grid and random).
+        cost: "flops" or "time" an event: what the picture shows the score against.
 
     Raises:
-        PipelineError: if the file is wrong, there is nothing to choose, or the folder is of another search.
+        PipelineError: if the file is wrong, there is nothing to choose, the cost is unknown, or the folder is of
+            another search.
     """
     from fastsim.search import grid, pareto, tpe
     from fastsim.search.trial import best, combinations
@@ -247,6 +291,8 @@ def search(
     method = method or options["method"]
     if method not in METHODS:
         raise PipelineError(f"unknown method {method!r}: there are {', '.join(METHODS)}")
+    if cost not in pareto.COSTS:
+        raise PipelineError(f"unknown cost {cost!r}: there are {', '.join(pareto.COSTS)}")
     problem = problem_of(description)
     combinations(problem.space)
     folder = Path(output)
@@ -276,7 +322,7 @@ def search(
     summary = {"method": method, "best": found.best.__dict__, "seconds": found.seconds, "search": options}
     summary["trials"] = [trial.__dict__ for trial in done]
     (folder / f"{method}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure), encoding="utf-8")
+    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
     return found
 
 

@@ -11,6 +11,7 @@ from fastsim.detector.binning import Binning, read_binning
 from fastsim.formats.calochallenge import Showers, read_showers, write_showers
 from metrics.classifiers.posterior import multiclass_posterior
 from metrics.classifiers.sets import set_auc
+from metrics.classifiers.significance import SignificanceImprovement, significance_improvement
 from metrics.classifiers.trees import ClassifierTest, classifier_test
 from metrics.classifiers.voxels import voxel_auc
 from metrics.distances.frechet import fpd, frechet_distance
@@ -46,6 +47,7 @@ __all__ = [
     "MetricResult",
     "Sample",
     "Showers",
+    "SignificanceImprovement",
     "array_sample",
     "chi2_tables",
     "classifier_test",
@@ -74,6 +76,7 @@ __all__ = [
     "relative",
     "set_auc",
     "showers_sample",
+    "significance_improvement",
     "voxel_auc",
     "w1",
     "wasserstein_1",

@@ -13,6 +13,7 @@ from fastsim.shipped import sha256_of
 
 if TYPE_CHECKING:
     from fastsim.blocks.block import Block
+    from fastsim.blocks.chain import Chain
 
 KEYS = ("name", "block", "training", "metrics", "sha256", "weights")
 """What the card of a block says."""
@@ -129,3 +130,36 @@ def load(path: str | os.PathLike[str]) -> Block:
     except RuntimeError as error:
         raise WeightsError(f"{weights}: do not fit the blocks of the card: {' '.join(str(error).split())}") from error
     return block.eval()
+
+
+def start_from(chain: Chain, path: str | os.PathLike[str]) -> list[str]:
+    """Copy the weights of a card's blocks into the blocks of the same names of a chain.
+
+    Args:
+        chain: the chain; blocks that the card does not have keep their weights.
+        path: of the card.
+
+    Returns:
+        The names of the blocks that weights were copied into.
+
+    Raises:
+        WeightsError: as :func:`load`.
+        PipelineError: if no block has the name of one of the card's, or weights do not fit one that has.
+    """
+    from fastsim.blocks.chain import Chain
+
+    trained = load(path)
+    given = {block.name: block for block in (trained if isinstance(trained, Chain) else (trained,))}
+    taken = [block for block in chain if block.name in given]
+    if not taken:
+        names = (", ".join(sorted(blocks)) for blocks in (given, {block.name for block in chain}))
+        raise PipelineError("{}: it has the blocks {}, none of {}".format(os.fspath(path), *names))
+    for block in taken:
+        try:
+            block.load_state_dict(given[block.name].state_dict())
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise PipelineError(
+                f"block {block.name!r}: the weights of {os.fspath(path)} do not fit: {reason}"
+            ) from error
+    return [block.name for block in taken]

@@ -54,9 +54,16 @@ def show(file: Path, output: Path | None, changes: tuple[str, ...]) -> None:
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name of FILE>]")
 @click.option("--choose", metavar="BLOCK=LABEL", multiple=True, help="A candidate; by default the first of each block.")
+@click.option(
+    "--init",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Card of a trained chain: blocks of the same names start from its weights.",
+)
 @set_option
 @debug_option
-def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tuple[str, ...]) -> None:
+def train(
+    file: Path, output: Path | None, choose: tuple[str, ...], init: Path | None, changes: tuple[str, ...]
+) -> None:
     """Train the blocks of FILE together, and write card and weights; a run that was stopped goes on."""
     from fastsim import pipelines
     from fastsim.cli.progress import training_notes
@@ -64,7 +71,7 @@ def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tup
     combination = dict(_pair(entry) for entry in choose)
     with training_notes():
         trial, card = pipelines.train(
-            file, output or Path("runs") / file.stem, changes=_changes(changes), combination=combination
+            file, output or Path("runs") / file.stem, changes=_changes(changes), combination=combination, init=init
         )
     error = "" if trial.error != trial.error else f" +- {trial.error:.4f}"
     click.echo(f"{trial.value:.4f}{error} on the test events, {trial.seconds:.0f} s of processor time", err=True)
@@ -76,9 +83,18 @@ def train(file: Path, output: Path | None, choose: tuple[str, ...], changes: tup
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name>-search]")
 @click.option("--method", help="grid, random, tpe, spos, asng or darts.  [default: as FILE says]")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that train combinations side by side.")
+@click.option(
+    "--cost",
+    type=click.Choice(["flops", "time"]),
+    default="flops",
+    show_default=True,
+    help="What the score is weighed against: operations, or processor time, an event.",
+)
 @set_option
 @debug_option
-def search(file: Path, output: Path | None, method: str | None, workers: int, changes: tuple[str, ...]) -> None:
+def search(
+    file: Path, output: Path | None, method: str | None, workers: int, cost: str, changes: tuple[str, ...]
+) -> None:
     """Find the best candidates of the blocks of FILE; a search that was stopped goes on."""
     from fastsim import pipelines
     from fastsim.cli.progress import training_notes
@@ -91,8 +107,9 @@ def search(file: Path, output: Path | None, method: str | None, workers: int, ch
             method=method,
             changes=_changes(changes),
             workers=workers,
+            cost=cost,
         )
-    click.echo("\n".join(pareto.table(found.trials, found.figure)))
+    click.echo("\n".join(pareto.table(found.trials, found.figure, pareto.COSTS[cost])))
     click.echo(f"best by {found.method}: {found.best.label}, {found.seconds:.0f} s of processor time")
 
 

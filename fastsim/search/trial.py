@@ -29,6 +29,7 @@ class Trial:
         flops: floating-point operations of the trained chain an event.
         parameters: numbers that were trained.
         seconds: processor time of the training.
+        milliseconds: processor time of the trained chain an event, one thread; None where it was not measured.
     """
 
     combination: Combination
@@ -38,6 +39,7 @@ class Trial:
     flops: float
     parameters: int
     seconds: float
+    milliseconds: float | None = None
 
     @property
     def label(self) -> str:

@@ -153,3 +153,16 @@ def test_pareto_front_of_known_trials() -> None:
     picture = pareto.picture(trials, "auc")
     assert picture.count("<circle") == 6 and "nan" not in picture
     assert pareto.picture(trials[:1], "auc").count("<circle") == 1
+
+
+def test_pareto_front_in_processor_time() -> None:
+    """Operations and time disagree: what is slow for its operations leaves the front."""
+    rows = [(1.0, 9.0, 0.2), (2.0, 3.0, 0.5), (3.0, 4.0, 0.4)]  # FLOPs, ms, score
+    trials = [Trial({"a": str(k)}, s, s, 0.01, flops, 1, 1.0, ms) for k, (flops, ms, s) in enumerate(rows)]
+    assert [t.combination["a"] for t in pareto.front(trials)] == ["0", "1"]
+    assert [t.combination["a"] for t in pareto.front(trials, pareto.TIME)] == ["1"]
+    lines = pareto.table(trials, "auc", pareto.TIME)
+    assert "CPU ms/event" in lines[0] and lines[1].startswith("* a=1") and lines[2].startswith("  a=2")
+    assert "CPU ms/event" in pareto.picture(trials, "auc", pareto.TIME)
+    with pytest.raises(PipelineError, match="trial a=9: its CPU ms/event was not measured"):
+        pareto.front([*trials, Trial({"a": "9"}, 0.1, 0.1, 0.01, 1.0, 1, 1.0)], pareto.TIME)
