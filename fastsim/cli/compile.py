@@ -11,8 +11,8 @@ from fastsim.cli.options import debug_option
 from fastsim.cli.progress import COMPILER_LOG
 from fastsim.errors import FastsimError
 
-PARTONS_PER_MODEL = 60
-"""So many partons of all flavours meet every kind of splitting and decay that has a kernel."""
+PARTONS_PER_MODEL = (4, 150)
+"""Few partons are drawn by other kernels than many; so many of all flavours meet every kind of splitting and decay."""
 SHOWERS_PER_PARTICLE = 4
 
 
@@ -78,9 +78,10 @@ def _sample_hadrons(name: str) -> None:
     from fastsim.registry import load_model
 
     model = load_model(name)
-    gun = Gun(tuple(sorted(model.domain.flavours)), (model.domain.pt_min, model.domain.pt_max), num=PARTONS_PER_MODEL)
     rng = np.random.default_rng(1)
-    model.sample(gun.partons(rng), rng=rng)
+    for num in PARTONS_PER_MODEL:
+        gun = Gun(tuple(sorted(model.domain.flavours)), (model.domain.pt_min, model.domain.pt_max), num=num)
+        model.sample(gun.partons(rng), rng=rng)
 
 
 def _sample_showers(name: str) -> None:

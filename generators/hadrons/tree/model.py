@@ -28,7 +28,7 @@ from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import LEAST_MASS, Nodes
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.sampler import Angles, SplittingSampler
+from generators.hadrons.tree.sampler import Angles, CompiledSampler, SplittingSampler
 from generators.hadrons.tree.splittings import (
     CARRIER_NUMBERS,
     NUM_CONTEXT,
@@ -39,10 +39,11 @@ from generators.hadrons.tree.splittings import (
 )
 from generators.nn.compiled import compiled
 from generators.nn.derived import Derived
-from generators.nn.padding import padded
 
 _EPS = 1e-300
 _REDRAWS = 12
+_NARROW, _FEW_WIDE, _FEW_NARROW = 96, 128, 1024
+"""Width of narrow networks; most sets that wide and narrow ones draw without torch, which is faster for few."""
 _BLOCK = 4096  # rows at a time: more leave the processor's cache, fewer cost more calls
 _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: where there is room, and at all
 
@@ -172,14 +173,14 @@ def sample_tree(
     waiting, grown = tree.roots[sizes >= 3], len(tree.roots)
     while len(waiting):
         rows, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
-        _split_nodes(net, growth, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
+        _split_nodes(net, growth, rows, grown, *context(tree, net.padded(rows), energy, of_set), rng)
         end = grown + 2 * len(rows)
         waiting = np.concatenate([waiting, grown + np.flatnonzero(tree.size[grown:end] >= 3)])
         grown = end
     pairs = np.flatnonzero(tree.size == 2)
     for start in range(0, len(pairs), _BLOCK):
         rows = pairs[start : start + _BLOCK]
-        _split_pairs(net, growth, rows, grown, *context(tree, padded(rows), energy, of_set), rng)
+        _split_pairs(net, growth, rows, grown, *context(tree, net.padded(rows), energy, of_set), rng)
         grown += 2 * len(rows)
     leaves = np.flatnonzero(tree.size == 1)
     p4 = np.empty((len(sample.species), 4))
@@ -209,7 +210,7 @@ def _split_nodes(
     ``features`` and ``axes`` are what :func:`~generators.hadrons.tree.splittings.context` returns for the padded rows;
     what is drawn for the padding is thrown away.
     """
-    wide, tree, num = padded(rows), growth.tree, len(rows)
+    wide, tree, num = net.padded(rows), growth.tree, len(rows)
     counts, mass = tree.counts[wide], tree.mass[wide]
     hidden = net.encode(features, counts)
     counts_a, both = net.content(hidden, features, counts, rng)
@@ -242,7 +243,7 @@ def _split_pairs(
     The token of the first of its types goes to A.
     """
     tree, num = growth.tree, len(rows)
-    counts = tree.counts[padded(rows)]
+    counts = tree.counts[net.padded(rows)]
     counts_a = np.zeros_like(counts)
     counts_a[np.arange(len(counts)), (counts > 0).argmax(1)] = 1
     least = _shared(growth, rows, counts_a, len(counts))
@@ -342,7 +343,7 @@ class PrimaryTree(PrimaryModel):
     ) -> None:
         super().__init__(name, domain, latent, settings.get("precision", "bfloat16"), settings.get("tune", ()))
         self.net, self._settings = net, dict(settings)
-        self._sampler = Derived(SplittingSampler)
+        self._sampler, self._compiled = Derived(SplittingSampler), Derived(CompiledSampler)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as every module does; from then on samples use the weights as they are.
@@ -351,6 +352,7 @@ class PrimaryTree(PrimaryModel):
         or a NumPy view, see :class:`generators.nn.derived.Derived`), call this or ``eval()``.
         """
         self._sampler.forget()
+        self._compiled.forget()
         return super().train(mode)
 
     @classmethod
@@ -370,7 +372,8 @@ class PrimaryTree(PrimaryModel):
 
     def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
         """Draw the tokens' momenta; see :meth:`PrimaryModel.place`."""
-        sampler = self._sampler.of(self.net, self.precision)
+        few = len(tokens) <= (_FEW_NARROW if self.net.embed.out_features <= _NARROW else _FEW_WIDE)
+        sampler = self._compiled.of(self.net) if few else self._sampler.of(self.net, self.precision)
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
         # the sampler chooses its precision itself
         with torch.autocast("cpu", enabled=False):

@@ -28,6 +28,7 @@ from torch.nn.functional import embedding, linear, relu, silu
 
 from generators.hadrons.tree.sharing import NUM_NUMBERS, log_prob
 from generators.nn.compiled import compiled
+from generators.nn.compiled_network import Step, around
 
 M_B, M_A, COS_THETA, PHI = range(4)
 """Columns of the continuous variables, in the order in which they are sampled."""
@@ -125,6 +126,10 @@ class Residual(nn.Module):
         result: Tensor = x + self.outer(silu(self.inner(self.norm(x))))
         return result
 
+    def steps(self) -> list[Step]:
+        """Return the block for :class:`generators.nn.compiled_network.CompiledNetwork`."""
+        return around(self.norm, self.inner, nn.SiLU(), self.outer)
+
 
 class Plain(nn.Module):
     """A block x + relu(W x): faster than :class:`Residual`, which has two products and a normalisation."""
@@ -137,6 +142,10 @@ class Plain(nn.Module):
         """Compute the hidden states (K, width) after the block from those before it."""
         result: Tensor = x + relu(self.linear(x))
         return result
+
+    def steps(self) -> list[Step]:
+        """Return the block for :class:`generators.nn.compiled_network.CompiledNetwork`."""
+        return around(self.linear, nn.ReLU())
 
 
 class PairNet(nn.Module):

@@ -9,7 +9,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet
 from fastsim.event.kinematics import mass_squared, on_shell
 from fastsim.event.species import conjugate
-from generators.decays import decay, draw_masses
+from generators.decays import decay, draw_masses, pythia
 from generators.decays.data import particle_data
 from generators.decays.table import STABLE, decay_table
 
@@ -193,3 +193,18 @@ def test_refuses(p4: list[list[float]], options: dict[str, Floats], message: str
 def test_refuses_a_second_history(decayed: ParticleSet) -> None:
     with pytest.raises(FastsimError, match="history"):
         decay(decayed, np.random.default_rng(0))
+
+
+def test_a_record_of_few_particles_is_read_as_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    pdg_id = np.array([511, -521, 531, 411, -421, 4122, 443, 15])
+    mass = np.array([particle_data()[abs(int(i))].mass for i in pdg_id])
+    read = []
+    for few in (len(pdg_id), 0):
+        monkeypatch.setattr(pythia, "_FEW", few)
+        read.append([pythia.decay_at_rest(pdg_id, mass, 10.0, np.random.default_rng(seed)) for seed in range(20)])
+    for one, other in zip(*read, strict=True):
+        for found, wanted in zip(one, other, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    assert sum(len(products.source) for products in read[0]) > 20 * 2 * len(pdg_id)
+    # some were made away from where their source was: what came from the decays of others
+    assert any((np.abs(products.vertex[:, 1:]) > 0).any() for products in read[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from generators.hadrons.tokens import TYPES
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import SplittingNet
-from generators.hadrons.tree.sampler import SplittingSampler
+from generators.hadrons.tree.sampler import CompiledSampler, SplittingSampler
 from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS, log_prob, share
 
 TOKENS = {"carrier": 1, "211": 2, "-211": 1, "2212": 1, "-2112": 1, "321": 1}
@@ -47,7 +49,7 @@ def _parts(counts: torch.Tensor) -> list[torch.Tensor]:
     return [p for p in parts if 1 <= int(p.sum()) <= n - 2 or (int(p.sum()) == n - 1 == 1)]
 
 
-def _draws_follow_density(net: SplittingNet) -> None:
+def _draws_follow_density(net: SplittingNet, sampler: SplittingSampler) -> None:
     """Assert that the contents of equal nodes have probabilities that sum to one, and those of the draws."""
     num = 40_000
     context, counts = _node(num)
@@ -57,7 +59,6 @@ def _draws_follow_density(net: SplittingNet) -> None:
         hidden = net.encode(context[:wide], counts[:wide])
         p = net.content_log_prob(hidden, context[:wide], counts[:wide], torch.stack(parts)).exp().double().numpy()
     assert p.sum() == pytest.approx(1, abs=1e-4)
-    sampler = SplittingSampler(net, "float32")
     numbers = context.numpy(), counts.numpy()
     drawn, both = sampler.content(sampler.encode(*numbers), *numbers, np.random.default_rng(1))
     assert np.array_equal(both, np.flatnonzero(drawn.sum(1) >= 2))
@@ -69,8 +70,38 @@ def _draws_follow_density(net: SplittingNet) -> None:
     assert found[~big].sum() == pytest.approx(p[~big].sum() * num, abs=5 * np.sqrt(p[~big].sum() * num) + 1)
 
 
-def test_the_probabilities_of_all_contents_sum_to_one_and_are_those_of_the_draws(net: SplittingNet) -> None:
-    _draws_follow_density(net)
+@pytest.mark.parametrize("make", [partial(SplittingSampler, precision="float32"), CompiledSampler])
+def test_the_probabilities_of_all_contents_sum_to_one_and_are_those_of_the_draws(
+    net: SplittingNet, make: Callable[[SplittingNet], SplittingSampler]
+) -> None:
+    _draws_follow_density(net, make(net))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("pair_width", [None, 12])
+def test_both_samplers_have_the_same_densities(plain: bool, pair_width: int | None) -> None:
+    torch.manual_seed(4)
+    sizes = {"width": 24, "num_blocks": 2, "head_width": 8, "num_bins": 10, "num_components": 3}
+    net = make_net({**sizes, "plain": plain, "pair_width": pair_width})
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    node, held = _node(40)
+    counts = held.numpy()
+    counts_a = np.zeros_like(counts)
+    counts_a[:, TYPES.index("211")] = 1
+    least, bins = np.full((40, 2), 0.5), np.tile([3, 10], (40, 1))
+    context = (node + torch.randn(node.shape)).numpy()
+    found = []
+    for sampler in (SplittingSampler(net, "float32"), CompiledSampler(net)):
+        hidden = sampler.with_content(sampler.encode(context, counts), counts, counts_a, least)
+        heads = sampler.heads(hidden)
+        angles, pairs = sampler.angles(heads, bins), sampler.pair_angles(context, counts, counts_a, least)
+        rng = np.random.default_rng(2)
+        draws = [*sampler.masses_b(heads, rng), *sampler.masses_a(hidden, bins[:, 0], np.arange(0, 40, 3), rng)]
+        draws += [*sampler.draw(angles, rng), *sampler.draw(pairs, rng)]
+        found.append([np.asarray(hidden), angles.cos, pairs.cos, *draws])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
 
 
 def test_a_part_that_is_refused_keeps_its_component(net: SplittingNet) -> None:
@@ -81,7 +112,7 @@ def test_a_part_that_is_refused_keeps_its_component(net: SplittingNet) -> None:
         of_component = net.mixture.bias.view(3, -1)
         of_component.zero_()
         of_component[0, 1:] = 3.0  # gives everything away two times out of three, and is drawn anew
-    _draws_follow_density(net)
+    _draws_follow_density(net, SplittingSampler(net, "float32"))
 
 
 def test_a_balance_keeps_charge_baryon_number_and_strangeness_of_a_part_small() -> None:
