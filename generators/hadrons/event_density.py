@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts
-from fastsim.event.kinematics import boost_from
-from fastsim.event.reconstruction import HardSystems, rotate_between
+from fastsim.event.kinematics import boost_from, rotate_between
+from fastsim.event.reconstruction import HardSystems
 from fastsim.event.singlets import assign_colours
 from generators.hadrons.likelihood import (
     primary_with_origin,
