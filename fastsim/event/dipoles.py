@@ -79,9 +79,10 @@ class Dipoles:
         flavour = np.abs(pdg_id)
         m, least = (np.array([table[int(i)] for i in flavour]) for table in (PARTON_MASSES, LEAST_MOMENTUM))
         own = on_shell(p4, m)
-        size = _length(boost_from(own, own + partner))
-        light = size < least
-        harder = np.where(light, (least / np.maximum(size, 1e-3 * least)) ** 2, 1.0)
+        light = _length(boost_from(own, own + partner)) < least
+        product = own[:, 0] * partner[:, 0] - np.sum(own[:, 1:] * partner[:, 1:], axis=1)
+        needed = least * (least + np.hypot(least, m))  # product of a massless partner with which p* is the least
+        harder = np.where(light, needed / np.maximum(product, 1e-6 * needed), 1.0)
         frame = own + harder[:, None] * partner
         return cls(parton, frame, boost_from(own, frame))
 

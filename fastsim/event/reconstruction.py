@@ -142,8 +142,8 @@ class HardSystems:
     ``leader`` (K,) is the row of the entry that stands for each entry: itself, or the first of a group that is one
     member. The leader's momenta are those of the group; the others of the group belong to no system.
 
-    ``partner`` (K,) is the row of the colour partner of each entry, -1 for none. Those of partons of hard processes with
-    coloured beams count.
+    ``partner`` (K,) is the row of the colour partner of each entry, -1 for none. It counts for partons of hard
+    processes with coloured beams.
     """
 
     events: HardEvents
