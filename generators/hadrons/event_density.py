@@ -146,7 +146,8 @@ class EventDensity:
             raise InvalidEvent(
                 f"event {events.number[event]}: the hadrons of entry {row - events.offsets[event]} (PDG id "
                 f"{events.pdg_id[row]}) were moved when the hard process was reconstructed, and the file does not say "
-                f"from where: it needs the columns {', '.join(DRAWN)} of fastsim generate with a model of tunes"
+                f"from where: it needs the columns {', '.join(DRAWN)} of fastsim generate with a model of tunes and "
+                "--event hard"
             )
         of_event = events.index[rows]
         parts, void = [], []
