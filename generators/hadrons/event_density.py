@@ -161,8 +161,12 @@ class EventDensity:
             parts.append((of_event[filled], _readings(model, tokens, pairs=False)))
         singlets = np.flatnonzero(own[place[whole.first]]) if len(whole) else np.zeros(0, np.int64)
         if len(singlets):
-            chosen = place[whole.first[singlets]]
-            sets = _at_rest(jets[chosen], systems.rest[whole.first[singlets]], moved=drawn is None)
+            first = whole.first[singlets]
+            chosen = place[first]
+            sets = jets[chosen]
+            if drawn is None:
+                sets = _beside_others(sets, systems, first)
+            sets = _at_rest(sets, systems.rest[first], moved=drawn is None)
             along = whole.rest[whole.singlets.offsets[singlets], 1:]
             unit = (along / np.linalg.norm(along, axis=1, keepdims=True))[sets.index]
             turned = rotate_between(sets.p4[:, 1:], unit, np.broadcast_to(_AXIS, unit.shape))
@@ -252,13 +256,24 @@ def _readings(model: PrimaryTree, tokens: TokenSample, *, pairs: bool) -> TreeDe
     return TreeDensity(model, copies, pairs=pairs, source=source)
 
 
+def _beside_others(jets: ParticleSet, systems: HardSystems, first: Ints) -> ParticleSet:
+    """Move the hadrons of singlets from the lab to the rest frames of their systems, unless they are alone in these.
+
+    They were moved by way of these frames, and the product of two boosts also turns.
+    """
+    system = systems.system[first]
+    there = boost_from(jets.p4, systems.total[system][jets.index])
+    p4 = np.where(systems.single[system][jets.index, None], jets.p4, there)
+    return ParticleSet(jets.offsets, jets.pdg_id, p4)
+
+
 def _at_rest(jets: ParticleSet, frame: Floats, *, moved: bool) -> ParticleSet:
     """Move the hadrons of singlets to their rest frames.
 
     Args:
-        jets: hadrons of N singlets, in the rest frames of their systems, or in the lab.
+        jets: hadrons of N singlets, in the rest frames of their systems, or in the lab where they are alone in these.
         frame: momenta (N, 4) of the singlets in the rest frames of their systems in GeV.
-        moved: whether they are in the lab: then their own total momenta are the frames.
+        moved: whether they are where reconstruction put them: then their own total momenta are the frames.
 
     Raises:
         InvalidEvent: if hadrons of a singlet are missing.

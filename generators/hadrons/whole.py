@@ -87,7 +87,10 @@ class WholeSinglets:
             closed = found.closed & (found.kind != Kind.JUNCTION) & (found.counts > 1)
             found = found[closed & one & light & ~systems.lightlike[system[start]] & (found.mass > 0)]
         rows = found.partons
-        rest = boost_from(events.p4[rows], found.p4[found.index])
+        # by way of the system, as the hadrons go back: the product of two boosts also turns
+        inside = systems.rest[rows]
+        frame = np.add.reduceat(inside, found.offsets[:-1]) if len(found) else np.zeros((0, 4))
+        rest = boost_from(inside, frame[found.index])
         system = systems.system[rows[found.offsets[:-1]]]
         scale = events.scale[found.event]
         scale = np.where((systems.parent[system] < 0) & (scale > 0), scale, np.inf)

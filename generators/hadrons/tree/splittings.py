@@ -24,7 +24,7 @@ from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
-from generators.hadrons.tree.sharing import NUM_NUMBERS, numbers_of
+from generators.hadrons.tree.sharing import NUM_NUMBERS, TYPE_NUMBERS, numbers_of
 from generators.nn.compiled import compiled, compiled_inside
 
 Vector = tuple[float, float, float]
@@ -64,6 +64,10 @@ _SCALARS = (
 )
 _DIRECTION = ("x", "y", "z", "cos_phi", "sin_phi")
 """Numbers of a direction in a node's own frame; its azimuth is given too: at small angles the components hide it."""
+_NEIGHBOURS = tuple(
+    f"{of}_{name}" for of in ("sibling", "uncle") for name in ("charge", "baryon_number", "strangeness", "has_carrier")
+)
+"""What lies on either side of a node: where its baryon came from, an antibaryon is near. All 0 for the recoil."""
 _SET = (
     *(f"flavour_{flavour}" for flavour in FLAVOURS),
     "log_parton_energy",
@@ -82,6 +86,7 @@ FEATURES: tuple[str, ...] = (
     *_SCALARS,
     *(f"uncle_{name}" for name in _DIRECTION),
     *(f"axis_{name}" for name in _DIRECTION),
+    *_NEIGHBOURS,
     *_SET,
 )
 """Names of the columns of :func:`context`."""
@@ -98,6 +103,7 @@ _FLIGHT_COS = FEATURES.index("flight_cos_star")
 _FLIGHT_COS_PHI, _FLIGHT_SIN_PHI = FEATURES.index("flight_cos_phi_star"), FEATURES.index("flight_sin_phi_star")
 _UNCLE_DIRECTION, _AXIS_DIRECTION = FEATURES.index("uncle_x"), FEATURES.index("axis_x")
 _NUM_DIRECTION = len(_DIRECTION)
+_SIBLING_NUMBERS, _UNCLE_NUMBERS = FEATURES.index("sibling_charge"), FEATURES.index("uncle_charge")
 
 _LOGS = (
     "log_energy_fraction",
@@ -238,6 +244,19 @@ def _turned(v: Vector, x: Vector, y: Vector, z: Vector) -> Vector:
     )
 
 
+@compiled_inside
+def _numbers_of_node(node: int, counts: NDArray[np.uint8], numbers: Floats, out: NDArray[np.float32]) -> None:
+    """Fill charge, baryon number and strangeness of a node without its carrier, and whether it has the carrier."""
+    charge, baryon, strange = 0.0, 0.0, 0.0
+    for t in range(counts.shape[1]):
+        number = counts[node, t]
+        if number > 0:
+            charge += number * numbers[t, 0]
+            baryon += number * numbers[t, 1]
+            strange += number * numbers[t, 2]
+    out[0], out[1], out[2], out[3] = charge, baryon, strange, counts[node, 0]
+
+
 @compiled
 def _context(
     p4: Floats,
@@ -251,6 +270,7 @@ def _context(
     set_index: Ints,
     energy: Floats,
     numbers: Floats,
+    shared: Floats,
     rows: Ints,
     axes: Floats,
     tangents: Floats,
@@ -259,7 +279,8 @@ def _context(
 ) -> None:
     """Fill the features, or the arguments of their logarithms, and the axes of the rest frames.
 
-    ``rows`` (K,) are the nodes; ``tangents`` (3, K) takes tan(theta/2) to sibling, uncle and axis, ``logs`` (17, K) the
+    ``numbers`` (T, 3) are the numbers of the types for a node itself, ``shared`` (T, 3) for its neighbours; ``rows``
+    (K,) are the nodes; ``tangents`` (3, K) takes tan(theta/2) to sibling, uncle and axis, ``logs`` (17, K) the
     arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
     features of the set.
     """
@@ -280,14 +301,17 @@ def _context(
         top = i if up < 0 else up
         recoil_e, recoil = 2 * e_parton - p4[top, 0], (-p4[top, 1], -p4[top, 2], -p4[top, 3])
         sib_e, sib, unc_e, unc = recoil_e, recoil, recoil_e, recoil
+        out[k, _SIBLING_NUMBERS : _UNCLE_NUMBERS + 4] = 0.0
         if up < 0:
             sib_mass, sib_n = sqrt(max(recoil_e * recoil_e - _dot(recoil, recoil), 0.0)), 1
         else:
             j = right[up] if left[up] == i else left[up]
             sib_e, sib, sib_mass, sib_n = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3]), mass[j], size[j]
+            _numbers_of_node(j, counts, shared, out[k, _SIBLING_NUMBERS:_UNCLE_NUMBERS])
         if above >= 0:
             j = right[above] if left[above] == up else left[above]
             unc_e, unc = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3])
+            _numbers_of_node(j, counts, shared, out[k, _UNCLE_NUMBERS : _UNCLE_NUMBERS + 4])
         to_sib, to_unc = _unit(sib), _unit(unc)
         # the node's own frame: z along its momentum, x in the plane of the sibling
         z = _AXIS if square == 0 else _unit(own)
@@ -394,7 +418,7 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     links = (tree.left, tree.right, tree.parent, tree.set_index)
     tangents, logs = np.empty((3, len(rows))), np.empty((len(_LOGS), len(rows)))
     nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
-    _context(*nodes, *links, energy, _TYPE_NUMBERS, rows, axes, tangents, logs, out)
+    _context(*nodes, *links, energy, _TYPE_NUMBERS, TYPE_NUMBERS, rows, axes, tangents, logs, out)
     # angles and logarithms one by one would be most of the work
     angles = 2 * np.arctan(tangents)
     sibling_kt = logs[_ENERGY] * angles[_TO_SIBLING]

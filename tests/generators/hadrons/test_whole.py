@@ -10,8 +10,9 @@ import pytest
 
 import fastsim
 from fastsim.errors import InvalidEvent
-from fastsim.event import HardEvents, kinematics
+from fastsim.event import HardEvents, ParticleSet, Partons, kinematics
 from fastsim.event.species import charges
+from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import HadronSource, PartonPairs
 from generators.hadrons.step import Hadronize
 from generators.reference.pythia import PythiaGun
@@ -67,6 +68,34 @@ def test_two_singlets_and_a_photon_keep_their_momenta_each(model: HadronSource) 
     assert (np.diff(done.origin) >= 0).all() and set(done.origin.tolist()) == {2, 3, 4, 5, 6, 7}
     ids = np.abs(done.particles.history.decayed.pdg_id)
     assert ((ids // 100 % 10 == 5) | (ids // 1000 % 10 == 5)).any()
+
+
+class Photons(HadronSource):
+    """A source that puts a photon in the place of each parton of a pair."""
+
+    name = "photons"
+    domain = Domain(QUARKS_AND_GLUONS, 0.0, np.inf)
+    has_pairs = True
+
+    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
+        raise AssertionError("no partons but those of pairs")
+
+    def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
+        half = np.repeat(pairs.mass / 2, 2)
+        along = half * np.tile([1.0, -1.0], len(pairs.mass))
+        p4 = np.stack([half, 0 * half, 0 * half, along], axis=1)
+        return ParticleSet(2 * np.arange(len(pairs.mass) + 1), np.full(len(p4), 22), p4)
+
+
+def test_hadrons_fly_where_the_partons_of_a_moving_system_do() -> None:
+    """Boosts by way of the system's frame turn: the partons have to go the same way as the hadrons."""
+    event = annihilation([PAIR[0], (22, (0, 0)), (12, (0, 0)), PAIR[1], (-12, (0, 0))])
+    system = np.array([[200.0, 30.0, -80.0, 150.0]])
+    event = replace(event, p4=kinematics.boost_to(event.p4, np.broadcast_to(system, event.p4.shape)))
+    done = Hadronize(Photons(), PythiaGun()).step(event, rng=np.random.default_rng(1))
+    assert done.particles is not None and done.origin is not None
+    quarks = [2, 5]
+    np.testing.assert_allclose(done.particles.p4[np.isin(done.origin, quarks)], event.p4[quarks], rtol=1e-6)
 
 
 def test_the_reference_draws_all_singlets_itself() -> None:
