@@ -14,8 +14,8 @@ The hadrons of a parton, with total three-momentum q in the rest frame of the sy
 |q| = k p_i and then rotated by the smallest angle that takes q to the direction of the parton: the jet keeps
 its mass, and a jet that already is where it should be is left as it is.
 
-In whole collisions the partons of the hard process have colour partners (:mod:`fastsim.event.dipoles`): their hadrons
-keep the momenta that they were drawn with, and the hard process the sum of these, which is not that of the file.
+In whole collisions the partons of the hard process have colour partners (:mod:`fastsim.event.dipoles`), which take the
+recoil: the hard process has the sum of the momenta that its jets then have, which is not that of the file.
 
 Partons whose hadrons are drawn together, such as those of a colour singlet, can be one member of their system: with the
 sum of their momenta, and one jet that is moved as a whole.
@@ -325,7 +325,7 @@ class HardSystems:
         return Dipoles.of(parton, self.events.pdg_id[own], self.p4[own], self.p4[partner[parton]])
 
     def with_sums(self, sums: Floats) -> HardSystems:
-        """Return the systems in which the partons that have dipoles have the momenta of their hadrons.
+        """Return the systems in which the partons that have dipoles have the momenta of their jets.
 
         Args:
             sums: total four-momentum of each parton's hadrons in the rest frame of its system, (P, 4), in GeV.
@@ -336,7 +336,7 @@ class HardSystems:
         if len(changed) == 0:
             return self
         p4, total, rest, roots = self.p4.copy(), self.total.copy(), self.rest.copy(), self.roots.copy()
-        p4[rows] = boost_to(sums[parton], self.total[self.system[rows]])
+        p4[rows] = self.dipoles.jets(boost_to(sums[parton], self.total[self.system[rows]]))
         members = self.members[np.isin(self.system[self.members], changed)]
         total[changed] = _add(p4[members], self.system[members], len(self))[changed]
         rest[members] = boost_from(p4[members], total[self.system[members]])

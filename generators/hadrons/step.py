@@ -64,8 +64,8 @@ class Hadronize:
     So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
 
     As parts of whole collisions the partons of hard processes of hadrons are hemispheres of the dipoles with their
-    colour partners (:mod:`fastsim.event.dipoles`), and keep the momenta that these have: the hard process exchanges
-    momentum with the beams, which the rest of the collision makes good.
+    colour partners (:mod:`fastsim.event.dipoles`), which take the recoil: the hard process exchanges momentum with the
+    beams, which the rest of the collision makes good.
 
     Args:
         source: the model, library or reference to use.

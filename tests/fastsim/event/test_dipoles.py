@@ -74,7 +74,7 @@ def test_the_frame_of_a_dipole_takes_its_parton_to_where_it_is() -> None:
     assert light.to_lab(light.along_x, np.arange(50))[:, 1:] == pytest.approx(own[:, 1:], rel=1e-6, abs=1e-6)
 
 
-def test_hadrons_in_whole_collisions_keep_their_momenta_and_bosons_theirs() -> None:
+def test_hadrons_in_whole_collisions_recoil_against_beams_and_bosons_keep_their_momenta() -> None:
     colours = [(501, 0), (0, 502), (0, 0), (501, 502)]
     events = two_to_two([1, -1, 23, 21], colours)
     events = HardEvents.concatenate([events] * 20)
@@ -99,6 +99,17 @@ def test_hadrons_in_whole_collisions_keep_their_momenta_and_bosons_theirs() -> N
     assert alone.particles is not None
     moved = alone.particles.p4[alone.particles.pdg_id == 23]
     assert (kinematics.pt(moved) < kinematics.pt(events.p4[2]) - 1e-3).any()
+
+
+def test_a_jet_has_the_momentum_between_its_hemisphere_and_a_partner_that_takes_all_recoil() -> None:
+    own, beam = np.array([massless(40.0, 0.5, 1.0)]), np.array([[200.0, 0.0, 0.0, 200.0]])
+    dipole = Dipoles.of(np.zeros(1, np.int64), np.array([21]), own, beam)
+    hemisphere = kinematics.on_shell(0.9 * own, np.array([8.0]))
+    jet = dipole.jets(hemisphere)
+    assert kinematics.mass(jet) == pytest.approx([8.0], rel=1e-9)
+    assert kinematics.pt(jet) == pytest.approx([0.95 * 40.0])
+    z = 64.0 / kinematics.mass_squared(own + beam)[0]
+    assert jet[0, 3] == pytest.approx(0.95 * own[0, 3] + 0.5 * z * 200.0)
 
 
 def test_lines_to_products_of_a_top_end_at_the_top() -> None:
@@ -131,7 +142,8 @@ def test_sums_of_hadrons_make_the_momentum_of_the_hard_process() -> None:
     systems = HardSystems.of(events, partner=draw_partners(events, np.random.default_rng(4)))
     rest = systems.rest[systems.parton_rows] * np.array([1.0, 0.9, 0.9, 0.9])
     changed = systems.with_sums(rest)
-    assert changed.total[0] == pytest.approx(kinematics.boost_to(rest, systems.total[[0, 0]]).sum(axis=0))
+    jets_now = systems.dipoles.jets(kinematics.boost_to(rest, systems.total[[0, 0]]))
+    assert changed.total[0] == pytest.approx(jets_now.sum(axis=0))
     assert changed.roots[0] == pytest.approx(kinematics.mass(changed.total)[0])
     assert HardSystems.of(events).with_sums(rest).total == pytest.approx(systems.total)
     jets = ParticleSet(np.array([0, 1, 2]), np.array([22, 22]), rest)
