@@ -138,7 +138,8 @@ class Hadronize:
             events = assign_colours(events)
         if self.source.has_pairs:
             whole = WholeSinglets.of(events, self.source, self._reference)
-        partner = draw_partners(events, rng) if self.whole_collisions else None
+        beams = (events.status == -1) & events.colours.any(axis=1)
+        partner = draw_partners(events, rng) if self.whole_collisions and beams.any() else None
         systems = HardSystems.of(events, None if whole is None else whole.leader, partner)
         conditions = systems.conditions()
         scaled = conditions if self.source.has_scale else Partons(conditions.pdg_id, conditions.p4)
