@@ -258,17 +258,21 @@ def default_showers(detector: str, pdg_id: int) -> str:
     return (known or fitting)[0].name
 
 
-def hadron_steps(source: HadronSource) -> list[Step]:
+def hadron_steps(source: HadronSource, *, whole_collisions: bool = False) -> list[Step]:
     """Return the Steps from undecayed partons to hadrons of a source; partons outside its domain go to Pythia.
 
     What is stable, the limit of lifetimes of the source says.
+
+    Args:
+        source: the source of hadrons.
+        whole_collisions: whether the events become whole collisions, in which partons are connected to the beams.
     """
     from generators.hadrons.step import Hadronize
     from generators.reference.resonances import DecayResonances
     from generators.reference.unstable import DecayUnstable
 
     tau0_max = source.tau0_max
-    hadronize = Hadronize(source, _reference_for(source))
+    hadronize = Hadronize(source, _reference_for(source), whole_collisions=whole_collisions)
     return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), hadronize, Displace()]
 
 

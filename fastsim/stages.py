@@ -175,7 +175,7 @@ def hadron_stages(
     else:
         if latent:
             raise FastsimError("the latent is saved for a gun's sets in HDF5: give a gun and an output ending in .h5")
-        steps, settings = registry.hadron_steps(source), {}
+        steps, settings = registry.hadron_steps(source, whole_collisions=collisions.event == WHOLE), {}
     provenance = _hadron_provenance(source)
     if latent and source.latent_columns:
         provenance["latent_columns"] = json.dumps(source.latent_columns)
@@ -288,7 +288,8 @@ def cell_stages(
     step: Step | None = None
     of_run: StepOfRun | None = None
     if source is not None and collisions.any:
-        of_run = _with_collisions(given, [*own.before, *registry.hadron_steps(source)], collisions, [], options.workers)
+        hadron_steps = registry.hadron_steps(source, whole_collisions=collisions.event == WHOLE)
+        of_run = _with_collisions(given, [*own.before, *hadron_steps], collisions, [], options.workers)
     elif source is not None:
         sets = isinstance(given, GunInput)
         hadron_steps = [registry.gun_step(source)] if sets else registry.hadron_steps(source)

@@ -98,3 +98,19 @@ def on_shell(p4: Floats, m: Floats) -> Floats:
     """Return the three-momenta of ``p4`` (..., 4) with the energies of particles of mass ``m`` (...), in GeV."""
     energy = np.sqrt(np.sum(p4[..., 1:] ** 2, axis=-1) + m**2)
     return np.concatenate([energy[..., None], p4[..., 1:]], axis=-1)
+
+
+def rotate_between(vectors: Floats, start: Floats, end: Floats) -> Floats:
+    """Turn vectors (N, 3) by the smallest rotations that take the unit vectors ``start`` (N, 3) to ``end`` (N, 3)."""
+    cosine = np.sum(start * end, axis=-1, keepdims=True)
+    axis = np.cross(start, end)
+    along = np.sum(axis * vectors, axis=-1, keepdims=True)
+    opposite = cosine < -1 + 1e-12
+    factor = 1.0 / np.where(opposite, 1.0, 1.0 + cosine)
+    turned = cosine * vectors + np.cross(axis, vectors) + along * factor * axis
+    if opposite.any():  # any axis across does: turn by pi about it
+        helper = np.where(np.abs(start[:, :1]) < 0.9, np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]]))
+        across = np.cross(start, helper)
+        across /= np.linalg.norm(across, axis=-1, keepdims=True)
+        turned = np.where(opposite, 2 * np.sum(across * vectors, axis=-1, keepdims=True) * across - vectors, turned)
+    return np.asarray(turned)

@@ -14,6 +14,9 @@ The hadrons of a parton, with total three-momentum q in the rest frame of the sy
 |q| = k p_i and then rotated by the smallest angle that takes q to the direction of the parton: the jet keeps
 its mass, and a jet that already is where it should be is left as it is.
 
+In whole collisions the partons of the hard process have colour partners (:mod:`fastsim.event.dipoles`), which take the
+recoil: the hard process has the sum of the momenta that its jets then have, which is not that of the file.
+
 Partons whose hadrons are drawn together, such as those of a colour singlet, can be one member of their system: with the
 sum of their momenta, and one jet that is moved as a whole.
 
@@ -23,7 +26,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +34,8 @@ from numpy.typing import NDArray
 
 from fastsim.errors import InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts
-from fastsim.event.kinematics import boost_from, boost_to, mass, mass_squared, on_shell
+from fastsim.event.dipoles import Dipoles
+from fastsim.event.kinematics import boost_from, boost_to, mass, mass_squared, on_shell, rotate_between
 from fastsim.event.species import MASSES, STABLE, masses
 
 Bools = NDArray[np.bool_]
@@ -88,22 +92,6 @@ def solve_rescaling(momenta: Floats, m: Floats, system: Ints, roots: Floats) -> 
     return k, failed
 
 
-def rotate_between(vectors: Floats, start: Floats, end: Floats) -> Floats:
-    """Turn vectors (N, 3) by the smallest rotations that take the unit vectors ``start`` (N, 3) to ``end`` (N, 3)."""
-    cosine = np.sum(start * end, axis=-1, keepdims=True)
-    axis = np.cross(start, end)
-    along = np.sum(axis * vectors, axis=-1, keepdims=True)
-    opposite = cosine < -1 + 1e-12
-    factor = 1.0 / np.where(opposite, 1.0, 1.0 + cosine)
-    turned = cosine * vectors + np.cross(axis, vectors) + along * factor * axis
-    if opposite.any():  # any axis across does: turn by pi about it
-        helper = np.where(np.abs(start[:, :1]) < 0.9, np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]]))
-        across = np.cross(start, helper)
-        across /= np.linalg.norm(across, axis=-1, keepdims=True)
-        turned = np.where(opposite, 2 * np.sum(across * vectors, axis=-1, keepdims=True) * across - vectors, turned)
-    return np.asarray(turned)
-
-
 def _unit(vectors: Floats, fallback: Floats) -> Floats:
     """Return the directions of vectors (N, 3); of vectors of length zero those of ``fallback``."""
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -153,6 +141,9 @@ class HardSystems:
 
     ``leader`` (K,) is the row of the entry that stands for each entry: itself, or the first of a group that is one
     member. The leader's momenta are those of the group; the others of the group belong to no system.
+
+    ``partner`` (K,) is the row of the colour partner of each entry, -1 for none. It counts for partons of hard
+    processes with coloured beams.
     """
 
     events: HardEvents
@@ -167,17 +158,20 @@ class HardSystems:
     lightlike: Bools
     hadronic: Bools
     leader: Ints
+    partner: Ints
 
     def __len__(self) -> int:
         return len(self.roots)
 
     @classmethod
-    def of(cls, events: HardEvents, leader: Ints | None = None) -> HardSystems:
+    def of(cls, events: HardEvents, leader: Ints | None = None, partner: Ints | None = None) -> HardSystems:
         """Find the hard systems of the events.
 
         Args:
             events: the events.
             leader: of each entry the row of the one that stands for it, both of one system, (K,); itself by default.
+            partner: of each entry the row of its colour partner (:func:`fastsim.event.dipoles.draw_partners`), -1 for
+                none, (K,); by default none has one.
 
         Raises:
             InvalidEvent: if the mothers of an event run in a circle.
@@ -231,6 +225,7 @@ class HardSystems:
             lightlike,
             (parent < 0) & coloured[system_event],
             leader,
+            np.full(num_entries, -1) if partner is None else _before_decays(partner, system, parent),
         )
 
     @cached_property
@@ -276,7 +271,7 @@ class HardSystems:
         In a hard process with coloured beams: as they are, the scale is pT. In a decayed resonance (and in lepton
         collisions) no beam direction means anything: the scale is the momentum p* in the rest frame, so the
         parton is given pT = p*, at rapidity and azimuth zero. A two-body decay is then exactly the pair that the
-        Pythia gun shoots.
+        Pythia gun shoots. A parton with a colour partner is given p* in the rest frame of the two likewise.
 
         The showers of partons of the hard process start at the scale of the event (SCALUP), where it is known and below
         pT: what is harder is in the event already. Those of decayed resonances start at the kinematic limit.
@@ -288,6 +283,7 @@ class HardSystems:
         momentum = np.linalg.norm(rest[:, 1:], axis=-1)
         zero = np.zeros_like(momentum)
         p4[inner] = np.stack([np.hypot(momentum, mass(rest)), momentum, zero, zero], axis=-1)
+        p4[self.dipoles.parton] = self.dipoles.along_x
         known = Partons(self.events.pdg_id[rows], p4)
         scale = self.events.scale[self.events.index[rows]]
         low = (self.parent[self.system[rows]] < 0) & (scale > 0) & (scale < known.pt)
@@ -312,7 +308,49 @@ class HardSystems:
         inner = ~outer
         p4[inner, 0] = jets.p4[inner, 0]
         p4[inner, 1:] = rotate_between(jets.p4[inner, 1:], start[index[inner]], end[index[inner]])
+        dipole = np.full(len(self.parton_rows), -1)
+        dipole[self.dipoles.parton] = np.arange(len(self.dipoles))
+        dipole = (dipole if partons is None else dipole[partons])[index]
+        outer = dipole >= 0
+        p4[outer] = boost_from(self.dipoles.to_lab(jets.p4[outer], dipole[outer]), frame[index[outer]])
         return ParticleSet(jets.offsets, jets.pdg_id, p4)
+
+    @cached_property
+    def dipoles(self) -> Dipoles:
+        """The dipoles of those of the ``parton_rows`` that have colour partners and are not in a group."""
+        rows = self.parton_rows
+        partner = self.partner[rows]
+        parton = np.flatnonzero((partner >= 0) & self.hadronic[self.system[rows]] & ~self.grouped)
+        own = rows[parton]
+        return Dipoles.of(parton, self.events.pdg_id[own], self.p4[own], self.p4[partner[parton]])
+
+    def with_sums(self, sums: Floats) -> HardSystems:
+        """Return the systems in which the partons that have dipoles have the momenta of their jets.
+
+        Args:
+            sums: total four-momentum of each parton's hadrons in the rest frame of its system, (P, 4), in GeV.
+        """
+        parton = self.dipoles.parton
+        rows = self.parton_rows[parton]
+        changed = np.unique(self.system[rows[sums[parton, 0] > 0]])
+        if len(changed) == 0:
+            return self
+        p4, total, rest, roots = self.p4.copy(), self.total.copy(), self.rest.copy(), self.roots.copy()
+        p4[rows] = self.dipoles.jets(boost_to(sums[parton], self.total[self.system[rows]]))
+        members = self.members[np.isin(self.system[self.members], changed)]
+        total[changed] = _add(p4[members], self.system[members], len(self))[changed]
+        rest[members] = boost_from(p4[members], total[self.system[members]])
+        roots[changed] = mass(total[changed])
+        return replace(self, p4=p4, total=total, rest=rest, roots=roots)
+
+    def moved(self, jets: ParticleSet, other: HardSystems) -> ParticleSet:
+        """Move jets from the rest frames of these systems to those of ``other``, which are the same in the lab."""
+        if other is self:
+            return jets
+        system = self.system[self.parton_rows][jets.index]
+        frames = (np.where(s.lightlike[system, None], _REST, s.total[system]) for s in (self, other))
+        here, there = frames
+        return ParticleSet(jets.offsets, jets.pdg_id, boost_from(boost_to(jets.p4, here), there))
 
     def solve(self, sums: Floats, own_masses: Floats | None = None) -> tuple[Floats, Floats, Bools]:
         """Solve for the factors by which the momenta of each system's members are rescaled.
@@ -480,6 +518,18 @@ class HardSystems:
         event = events.index
         sizes = np.bincount(event[entry], minlength=len(events))
         return ParticleSet(offsets_from_counts(sizes), pdg_id, p4), entry - events.offsets[event[entry]]
+
+
+def _before_decays(partner: Ints, system: Ints, parent: Ints) -> Ints:
+    """Return partners (K,), where they are products of resonances the resonances of the hard process instead."""
+    partner = partner.copy()
+    while True:
+        product = np.flatnonzero(partner >= 0)
+        product = product[system[partner[product]] >= 0]
+        product = product[parent[system[partner[product]]] >= 0]
+        if len(product) == 0:
+            return partner
+        partner[product] = parent[system[partner[product]]]
 
 
 def _depths(system: Ints, parent: Ints, system_event: Ints, events: HardEvents) -> Ints:

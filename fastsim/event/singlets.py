@@ -138,6 +138,23 @@ def find_singlets(events: HardEvents) -> Singlets:
     )
 
 
+def colour_partners(events: HardEvents) -> Ints:
+    """Return the rows of the entries at the other ends of the colour lines of each entry, (K, 2), -1 for none.
+
+    The first is that at the colour of the entry, the second that at its anticolour. Lines run between incoming and
+    final entries; what has no tags, and a line that ends in a junction, has no partner.
+    """
+    legs = _legs(events)
+    after, _ = _neighbours(legs)
+    start = np.flatnonzero(after >= 0)
+    source, sink = legs.rows[start], legs.rows[after[start]]
+    partners = np.full((len(events.pdg_id), 2), -1)
+    outgoing = events.status == 1  # an incoming entry's colour is where a line ends
+    partners[source, np.where(outgoing[source], SOURCE, SINK)] = sink
+    partners[sink, np.where(outgoing[sink], SINK, SOURCE)] = source
+    return partners
+
+
 @dataclass(frozen=True)
 class _Legs:
     """The L coloured external legs of a batch: rows, events, and the tags at their two ends (L, 2), 0 for none."""

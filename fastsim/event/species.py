@@ -43,6 +43,8 @@ NEUTRINOS = frozenset({12, 14, 16})
 QUARKS = {"d": 1, "u": 2, "s": 3, "c": 4, "b": 5}
 PARTON_MASSES: dict[int, float] = {1: 0.33, 2: 0.33, 3: 0.5, 4: 1.5, 5: 4.8, 21: 0.0}
 """Constituent masses (GeV) that the Pythia gun gives its partons."""
+LEAST_MOMENTUM: dict[int, float] = {1: 0.5, 2: 0.5, 3: 0.5, 4: 2.0, 5: 3.5, 21: 0.5}
+"""Momenta (GeV) of a pair at rest below which it has no mass for two hadrons of its flavour."""
 
 PILE_UP = 83
 """PDG id of the pseudoparticle that stands for a further collision: 81-100 are the numbers left to generators."""

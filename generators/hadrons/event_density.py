@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, Partons, offsets_from_counts
-from fastsim.event.kinematics import boost_from
-from fastsim.event.reconstruction import HardSystems, rotate_between
+from fastsim.event.kinematics import boost_from, rotate_between
+from fastsim.event.reconstruction import HardSystems
 from fastsim.event.singlets import assign_colours
 from generators.hadrons.likelihood import (
     primary_with_origin,
@@ -146,7 +146,8 @@ class EventDensity:
             raise InvalidEvent(
                 f"event {events.number[event]}: the hadrons of entry {row - events.offsets[event]} (PDG id "
                 f"{events.pdg_id[row]}) were moved when the hard process was reconstructed, and the file does not say "
-                f"from where: it needs the columns {', '.join(DRAWN)} of fastsim generate with a model of tunes"
+                f"from where: it needs the columns {', '.join(DRAWN)} of fastsim generate with a model of tunes and "
+                "--event hard"
             )
         of_event = events.index[rows]
         parts, void = [], []

@@ -19,8 +19,8 @@ import numpy as np
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet
-from fastsim.event.kinematics import boost_from, mass
-from fastsim.event.reconstruction import is_parton, rotate_between
+from fastsim.event.kinematics import boost_from, mass, rotate_between
+from fastsim.event.reconstruction import is_parton
 from fastsim.sources.hadrons import PartonPairs
 from generators.hadrons.likelihood import primary_hadrons, summed, tokens_of_pairs, with_carriers
 from generators.hadrons.tokens import TokenSample

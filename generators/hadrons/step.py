@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, Partons, offsets_from_counts, ragged_indices
+from fastsim.event.dipoles import draw_partners
 from fastsim.event.kinematics import boost_to, mass, on_shell
 from fastsim.event.reconstruction import HardSystems
 from fastsim.event.singlets import assign_colours
@@ -62,17 +63,25 @@ class Hadronize:
 
     So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
 
+    As parts of whole collisions the partons of hard processes of hadrons are hemispheres of the dipoles with their
+    colour partners (:mod:`fastsim.event.dipoles`), which take the recoil: the hard process exchanges momentum with the
+    beams, which the rest of the collision makes good.
+
     Args:
         source: the model, library or reference to use.
         fallback: the source for partons outside its domain, usually the Pythia gun; None to refuse them.
+        whole_collisions: whether the events become whole collisions.
     """
 
     requires = frozenset({"partons"})
     provides = frozenset({"hadrons"})
 
-    def __init__(self, source: HadronSource, fallback: HadronSource | None = None) -> None:
+    def __init__(
+        self, source: HadronSource, fallback: HadronSource | None = None, *, whole_collisions: bool = False
+    ) -> None:
         self.source = source
         self.fallback = fallback
+        self.whole_collisions = whole_collisions
         self.name = f"hadronize:{source.name}"
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
@@ -83,7 +92,7 @@ class Hadronize:
             InvalidEvent: if the source draws colour singlets, and the colour tags of an event close none, or a singlet
                 is too light for hadrons of its flavours.
         """
-        drawing = self._prepared(events)
+        drawing = self._prepared(events, rng)
         jets, use = self._draw(drawing, rng)
         whole, systems = drawing.whole, drawing.systems
         owners = np.zeros(0, np.int64)
@@ -97,7 +106,12 @@ class Hadronize:
         jets, use, own_masses, counts = self._repair(drawing, jets, use, rng)
         entries = systems.parton_rows[jets.index]
         entries[systems.grouped[jets.index]] = owners
-        particles, origin = systems.place(jets, own_masses, drawing.sums(jets), entries)
+        sums = drawing.sums(jets)
+        final = systems.with_sums(sums)
+        if final is not systems:
+            jets = systems.moved(jets, final)
+            sums = np.where(systems.grouped[:, None], final.rest[systems.parton_rows], jets.sums())
+        particles, origin = final.place(jets, own_masses, sums, entries)
         particles, origin = decayed(self.source, particles, origin, rng)
         made_by = np.full(len(events.pdg_id), -1, dtype=np.int8)
         made_by[systems.parton_rows] = use
@@ -106,7 +120,7 @@ class Hadronize:
         for key, chosen in counts.items():
             events = events.tally(key, systems.event[chosen])
         columns: dict[str, Floats | NDArray[np.int8]] = {HADRONS_FROM: made_by}
-        if getattr(self.source, "tune_parameters", ()):  # weights for other tunes need it
+        if getattr(self.source, "tune_parameters", ()) and not self.whole_collisions:  # weights for other tunes need it
             drawn = np.zeros((4, len(events.pdg_id)))  # one number a column: ROOT files take no more
             drawn[:, systems.parton_rows] = drawing.sums(jets).T
             columns |= dict(zip(DRAWN, drawn, strict=True))
@@ -117,13 +131,16 @@ class Hadronize:
         """What draws what the source does not."""
         return self.fallback or self.source
 
-    def _prepared(self, events: HardEvents) -> _Drawing:
+    def _prepared(self, events: HardEvents, rng: np.random.Generator) -> _Drawing:
         """Find hard systems and conditions, and the singlets that are drawn as a whole where the source does that."""
         whole = None
-        if self.source.has_pairs:
+        if self.source.has_pairs or self.whole_collisions:
             events = assign_colours(events)
+        if self.source.has_pairs:
             whole = WholeSinglets.of(events, self.source, self._reference)
-        systems = HardSystems.of(events, None if whole is None else whole.leader)
+        beams = (events.status == -1) & events.colours.any(axis=1)
+        partner = draw_partners(events, rng) if self.whole_collisions and beams.any() else None
+        systems = HardSystems.of(events, None if whole is None else whole.leader, partner)
         conditions = systems.conditions()
         scaled = conditions if self.source.has_scale else Partons(conditions.pdg_id, conditions.p4)
         lifted = _lifted(scaled, self._reference.domain.pt_min)
@@ -212,7 +229,7 @@ class Hadronize:
         own_masses = systems.own_masses
         redrawn, to_fallback = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
         use = use.copy()
-        failed = systems.solve(drawing.sums(jets), own_masses)[2]
+        failed = drawing.failed(jets, own_masses)
         for attempt in range(2 * MAX_REDRAWS):
             redo = failed[parton_system] & (use != MINIMAL) & free
             if not redo.any():
@@ -225,7 +242,7 @@ class Hadronize:
                 chosen = np.flatnonzero(redo & (use == label))
                 if len(chosen):
                     jets = _replaced(jets, chosen, self._sample(label, drawing, chosen, rng))
-            failed = systems.solve(drawing.sums(jets), own_masses)[2]
+            failed = drawing.failed(jets, own_masses)
         for level in range(3):
             if not failed.any():
                 break
@@ -237,7 +254,7 @@ class Hadronize:
             if len(chosen):
                 use[chosen] = MINIMAL
                 jets = _replaced(jets, chosen, minimal_jets(systems, chosen, rng, photons=level > 0))
-            failed = systems.solve(drawing.sums(jets), own_masses)[2]
+            failed = drawing.failed(jets, own_masses)
         tally = {"redrawn_systems": np.concatenate(redrawn), "fallback_systems": to_fallback}
         return jets, use, own_masses, tally
 
@@ -263,6 +280,11 @@ class _Drawing:
     def sums(self, jets: ParticleSet) -> Floats:
         """Return the total four-momenta (P, 4) of jets in GeV; of singlets that are drawn as a whole, their own."""
         return np.where(self.systems.grouped[:, None], self.systems.rest[self.systems.parton_rows], jets.sums())
+
+    def failed(self, jets: ParticleSet, own_masses: Floats) -> NDArray[np.bool_]:
+        """Return which systems (S,) cannot be reconstructed with these jets and masses (K,) of other entries in GeV."""
+        sums = self.sums(jets)
+        return self.systems.with_sums(sums).solve(sums, own_masses)[2]
 
 
 def _lifted(partons: Partons, pt_min: float) -> Partons:

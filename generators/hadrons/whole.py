@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fastsim.errors import InvalidEvent, LightSinglet
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet
-from fastsim.event.kinematics import boost_from, boost_to
-from fastsim.event.reconstruction import HardSystems, is_parton, rotate_between
+from fastsim.event.kinematics import boost_from, boost_to, rotate_between
+from fastsim.event.reconstruction import HardSystems, is_parton
 from fastsim.event.singlets import Kind, Singlets, find_singlets
 from fastsim.sources.hadrons import ColourChains, HadronSource, PartonPairs
 

@@ -20,8 +20,8 @@ import pythia8mc
 
 from fastsim.errors import FastsimError, LightSinglet
 from fastsim.event import Floats, Ints, ParticleSet
-from fastsim.event.kinematics import boost_from, boost_to, mass
-from fastsim.event.reconstruction import is_parton, rotate_between
+from fastsim.event.kinematics import boost_from, boost_to, mass, rotate_between
+from fastsim.event.reconstruction import is_parton
 from fastsim.sources.hadrons import ColourChains, HadronSource, PartonPairs
 
 SOURCE, LUND = "source", "Lund"

@@ -25,7 +25,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, History, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.event.frames import to_lab
 from fastsim.event.kinematics import mass, on_shell
-from fastsim.event.species import MASSES, PARTON_MASSES, masses
+from fastsim.event.species import LEAST_MOMENTUM, MASSES, PARTON_MASSES, masses
 from fastsim.production.startup import starting
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import TAU0_MAX, ColourChains, HadronSource, PartonPairs
@@ -44,8 +44,6 @@ SETTINGS: tuple[str, ...] = (
 
 UNDECAYED_HADRONS: tuple[str, ...] = ("HadronLevel:Decay = off",)
 """The setting that leaves primary hadrons as they are."""
-LEAST_MOMENTUM: dict[int, float] = {1: 0.5, 2: 0.5, 3: 0.5, 4: 2.0, 5: 3.5, 21: 0.5}
-"""Momenta in GeV below which a pair is shot with these: it would have no mass for two hadrons of its flavour."""
 MONASH = Tune()
 """The tune that nothing has to be set for."""
 _FINAL = tuple(MASSES)
@@ -252,7 +250,7 @@ class PythiaGun(HadronSource):
     singlets are events of Pythia too, whole. Samples of partons have Pythia's own decays; what is drawn
     before decays (:meth:`primary`, singlets) is decayed by :mod:`generators.decays`, as the hadrons of models are.
 
-    Partons softer than :data:`LEAST_MOMENTUM` are shot with that momentum.
+    Partons softer than :data:`fastsim.event.species.LEAST_MOMENTUM` are shot with that momentum.
 
     Args:
         workers: number of worker processes; 0 to compute in this one. The result does not depend on it.

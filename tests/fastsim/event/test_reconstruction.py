@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fastsim.errors import InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, kinematics
-from fastsim.event.reconstruction import HardSystems, rotate_between, solve_rescaling
+from fastsim.event.kinematics import rotate_between
+from fastsim.event.reconstruction import HardSystems, solve_rescaling
 from fastsim.formats import lhe
 from generators.hadrons.step import Hadronize
 from tests.helpers.sources import Spray, closure, hard_event, shell
