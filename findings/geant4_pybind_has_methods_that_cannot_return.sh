@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # geant4-pybind 0.1.3 (Geant4 11.4.1, Python 3.11).
 #
-# Behaviour: some methods are bound, but not the types that they return: G4Region.GetProductionCuts(),
-# G4VSolid.GetExtent(), G4RunManager.GetRunManagerType() raise "TypeError: Unregistered type" whatever one does. G4RegionStore,
-# a vector in C++, can be neither counted nor looped over. G4Region.SetFastSimulationManager() and
+# Behaviour: some methods are bound, but not the types that they return: G4Region.GetProductionCuts() and
+# G4VSolid.GetExtent() raise "TypeError: Unregistered type" whatever one does. G4RegionStore, a vector in C++, cannot be
+# looped over. G4Region.SetFastSimulationManager() and
 # G4FastSimulationPhysics are there, but neither G4FastSimulationManager nor G4VFastSimulationModel that they are for.
 #
 # Expected: that a method which is there returns, and a container can be read. A region made from Python cannot be given
