@@ -19,8 +19,12 @@ EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
 
 
 def test_a_rate_is_that_of_the_work_done() -> None:
-    """Check that hard partons, which have more hadrons, take Pythia several times as long."""
-    soft, hard = (throughput.rate(Setting(PYTHIA, pt=pt, batch=8), 0.3, 1) for pt in ((20.0, 30.0), (1e3, 2e3)))
+    """Check that hard partons, which have more hadrons, take Pythia several times as long.
+
+    The best of short measurements in alternation counts: what else the machine does makes some of them slow.
+    """
+    settings = [Setting(PYTHIA, pt=pt, batch=8) for pt in ((20.0, 30.0), (1e3, 2e3))]
+    soft, hard = np.max([[throughput.rate(setting, 0.1, 1) for setting in settings] for _ in range(4)], axis=0)
     assert 10 < 2 * hard < soft
 
 
