@@ -1,67 +1,76 @@
-"""Draws from a :class:`generators.hadrons.counts.CountModel`, as fast as a processor allows.
+"""Draws from a :class:`generators.hadrons.counts.CountModel`, as fast as a processor allows and without torch.
 
-Matrix products are torch's, in bfloat16, of all sets at once; between them compiled kernels draw the counts of one type
-and write what that changes into the inputs of the next.
+Networks are compiled, in float32; between them compiled kernels draw the counts of one type and write what that changes
+into the inputs of the next.
 """
 
 from __future__ import annotations
 
 from math import exp, log1p, sqrt
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import linear, pad, silu
 
+from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
-from generators.hadrons.counts import (
+from generators.hadrons.count_shapes import (
+    CONTENT_SCALE,
     CORRECTION,
+    COUNT_SCALE,
     LAST_BARYON,
     LAST_PION,
     LAST_STRANGE,
     LEAST_SPREAD,
     ORDER,
+    PLACE,
     SIZE_OFFSET,
-    CountModel,
+    SIZE_SCALE,
+    drawn_types,
+    least_masses,
+    may_carry,
 )
-from generators.hadrons.tokens import CONTENT, NUM_CONTENT, NUM_GROUPS, SPECIES, TYPE_SPECIES
+from generators.hadrons.tokens import (
+    CONTENT,
+    FLAVOURS,
+    NUM_CONTENT,
+    NUM_GROUPS,
+    SPECIES,
+    TYPE,
+    TYPE_SPECIES,
+    TYPES,
+)
 from generators.nn.compiled import compiled, compiled_sums, compiled_sums_inside
-from generators.nn.padding import padded
+from generators.nn.compiled_network import (
+    SILU,
+    Array,
+    CompiledNetwork,
+    Weights,
+    activation,
+    linear_step,
+    perceptron,
+    tanh,
+)
 from generators.nn.sampling import exponentials, pick_logits
 
-Bits = NDArray[np.uint16]
-_Singles = NDArray[np.float32]
 _CONTENT = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT), np.int64)])
 """Quantum numbers of the species and, last, of no hadron."""
-_LANES = 16
-"""Inputs of products come in multiples of this many."""
 _IMPOSSIBLE = -1e9
 _MOST_MISSING = 1024
 """Missing quantum numbers beyond this many enter the networks as this many."""
 _REACH = 10.0
 """Numbers of tokens whose density falls short of the largest by exp(-10^2 / 2 + 12), or more, are never drawn."""
-_A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
-_A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
-_A11, _A13 = np.float32(2.00018790482477e-13), np.float32(-2.76076847742355e-16)
-_B0, _B2, _B4 = np.float32(4.89352518554385e-03), np.float32(2.26843463243900e-03), np.float32(1.18534705686654e-04)
-_B6, _TANH_IS_ONE = np.float32(1.19825839466702e-06), np.float32(7.9)
-"""Coefficients of tanh as a rational function (Eigen's ``generic_fast_tanh_float``), accurate to a few roundings."""
+_MAX_REDRAWS = 200
 
 
 @compiled_sums_inside
 def _bounded(x: Any, bound: float) -> Any:
     """Return bound tanh(x / bound), all of it in float32."""
-    x = min(max(x / np.float32(bound), -_TANH_IS_ONE), _TANH_IS_ONE)
-    y = x * x
-    above = x * (_A1 + y * (_A3 + y * (_A5 + y * (_A7 + y * (_A9 + y * (_A11 + y * _A13))))))
-    below = _B0 + y * (_B2 + y * (_B4 + y * _B6))
-    return np.float32(bound) * (above / below)
+    return np.float32(bound) * tanh(x / np.float32(bound))
 
 
 @compiled_sums_inside
-def _inverted(w: NDArray[np.float32], num: int, u: float) -> int:
+def _inverted(w: Array, num: int, u: float) -> int:
     """Return the index, among the first ``num``, that the cumulative sum of weights has at the share ``u`` of all."""
     total = 0.0
     for c in range(num):
@@ -75,16 +84,16 @@ def _inverted(w: NDArray[np.float32], num: int, u: float) -> int:
 
 @compiled_sums
 def _draw_sizes(
-    out: NDArray[np.float32],
+    out: Array,
     bound: float,
     offset: float,
     spread: float,
     u: Floats,
-    logits: NDArray[np.float32],
+    logits: Array,
     bits: NDArray[np.int32],
-    power: NDArray[np.float32],
-    rest: NDArray[np.float32],
-    w: NDArray[np.float32],
+    power: Array,
+    rest: Array,
+    w: Array,
     size: Ints,
 ) -> None:
     """Draw numbers of tokens ``size`` (K,) from Gaussians in sqrt(n), times corrections; see :func:`_draw_counts`.
@@ -109,16 +118,16 @@ def _draw_sizes(
 
 @compiled_sums
 def _draw_counts(
-    out: NDArray[np.float32],
+    out: Array,
     bound: float,
     left: Ints,
-    factorials: NDArray[np.float32],
+    factorials: Array,
     u: Floats,
-    logits: NDArray[np.float32],
+    logits: Array,
     bits: NDArray[np.int32],
-    power: NDArray[np.float32],
-    rest: NDArray[np.float32],
-    w: NDArray[np.float32],
+    power: Array,
+    rest: Array,
+    w: Array,
     number: Ints,
 ) -> None:
     """Draw the counts ``number`` (K,) of one type from binomials among the tokens ``left`` (K,), times corrections.
@@ -152,15 +161,15 @@ def _take(
     number: Ints,
     species: int,
     content: Ints,
-    of_count: Bits,
-    of_left: Bits,
-    of_need: Bits,
+    of_count: Array,
+    of_left: Array,
+    of_need: Array,
     column: int,
     start: int,
     left: Ints,
     need: Ints,
     counts: Ints,
-    inputs: Bits,
+    inputs: Array,
 ) -> None:
     """Take ``number`` (K,) tokens of a type from those that are left, and say so in the inputs of the next networks.
 
@@ -168,15 +177,15 @@ def _take(
         number: tokens of the type, (K,).
         species: of the type; -1 for a group of species, whose tokens have been counted.
         content: quantum numbers of the species, (8,).
-        of_count: bfloat16 codes of counts, (C, 2).
-        of_left: codes of tokens left, (C, 2).
-        of_need: codes of missing quantum numbers from -:data:`_MOST_MISSING` on.
+        of_count: encoded counts, (C, 2).
+        of_left: encoded numbers of tokens left, (C, 2).
+        of_need: encoded missing quantum numbers from -:data:`_MOST_MISSING` on.
         column: first of two columns of the inputs for the type's count.
         start: first of the columns for tokens left and missing quantum numbers.
         left: tokens left, (K,).
         need: missing quantum numbers, (K, 8).
         counts: of the species, (K, S + 1).
-        inputs: bfloat16 codes of the inputs, (P, I).
+        inputs: of the next networks, (K, I).
     """
     most = len(of_need) // 2
     for k in range(len(number)):
@@ -205,41 +214,95 @@ def _forced(kind: int, missing: Ints) -> Ints | None:
     return None
 
 
-def _codes(values: Tensor) -> Bits:
-    codes: Bits = values.bfloat16().view(torch.uint16).numpy()
-    return codes
+def _columns(n: Ints, scale: float) -> Array:
+    """Encode counts (C,) as inputs (C, 2)."""
+    return np.stack([np.log1p(n), n / scale], -1).astype(np.float32)
 
 
 class CountSampler:
-    """Draws counts and carriers with a copy of a model's weights in bfloat16."""
+    """Draws counts and carriers.
 
-    def __init__(self, model: CountModel) -> None:
-        with torch.no_grad():
-            self._model = model
-            self._start, known, num_types = model._num_shared, model._num_known, len(model.first)
-            # of_counts[t]: what log(1 + count) and the count of each type add, side by side
-            of_counts = (
-                (model.first[:, known:] * model.mask).reshape(num_types, 2, num_types, -1).transpose(1, 2).flatten(1, 2)
+    Args:
+        weights: of the :class:`~generators.hadrons.counts.CountModel`, by name.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        names = ("size", "carrier", "composition")
+        self._size, self._carrier, self._composition = (
+            CompiledNetwork(perceptron(weights, name, SILU)) for name in names
+        )
+        self._carrier_code = weights["carrier_code.weight"]
+        first, num_types = weights["first"], len(TYPES)
+        self._num_inputs = first.shape[1]
+        self._known = self._num_inputs - 2 * num_types
+        self._start = self._known - 2 - NUM_CONTENT
+        # what log(1 + count) and the count of each type known before add, side by side
+        mask = PLACE[None, :] < PLACE[:, None]
+        of_counts = first[:, self._known :].reshape(num_types, 2, num_types, -1) * mask[:, None, :, None]
+        of_counts = of_counts.transpose(0, 2, 1, 3).reshape(num_types, 2 * num_types, -1)
+        first = np.concatenate([first[:, : self._known], of_counts], 1)
+        lasts = [weights[f"last.{k}"] for k in range(sum(name.startswith("last.") for name in weights))]
+        limits = {last.shape[0]: last.shape[2] - 2 for last in lasts}  # charged pions are two
+        groups = drawn_types(limits.get(2, max(limits.values())), limits[max(limits)])
+        self._networks = {
+            int(t): CompiledNetwork(
+                [
+                    linear_step(first[t].T, weights["first_bias"][t]),
+                    *activation(SILU),
+                    linear_step(weights["second"][t].T, weights["second_bias"][t]),
+                    *activation(SILU),
+                    linear_step(last[place].T, weights[f"last_bias.{k}"][place]),
+                ]
             )
-            first = torch.cat([model.first[:, :known], of_counts], 1).transpose(1, 2)
-            first = pad(first, (0, -first.shape[2] % _LANES))  # odd products are slow
-            self._first = first.bfloat16().contiguous(), model.first_bias.bfloat16()
-            self._second = model.second.transpose(1, 2).bfloat16().contiguous(), model.second_bias.bfloat16()
-            self._last = {
-                int(t): (weight[k].T.bfloat16().contiguous(), bias[k].bfloat16())
-                for (_, rows), weight, bias in zip(model._groups, model.last, model.last_bias, strict=True)
-                for k, t in enumerate(rows)
-            }
-            self._known = known
-            largest = self._largest = cast(nn.Linear, model.size[-1]).out_features
-            n = torch.arange(largest + 1)
-            self._of_left, self._of_count = _codes(model._columns(n)), _codes(model._count_columns(n))
-            self._of_need = _codes(model._need_columns(torch.arange(-_MOST_MISSING, _MOST_MISSING + 1)))
-            self._factorials = torch.lgamma(1 + n.double()).float().numpy()
+            for k, ((_, rows), last) in enumerate(zip(groups, lasts, strict=True))
+            for place, t in enumerate(rows)
+        }
+        largest = self._largest = weights["size.4.bias"].shape[0] - 2
+        n = np.arange(largest + 1)
+        self._of_left, self._of_count = _columns(n, SIZE_SCALE), _columns(n, COUNT_SCALE)
+        self._of_need = (np.arange(-_MOST_MISSING, _MOST_MISSING + 1) / CONTENT_SCALE).astype(np.float32)
+        self._factorials = np.append(0.0, np.cumsum(np.log(n[1:]))).astype(np.float32)
+        self._may_carry = may_carry()
+        self._groups = TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None]
 
-    @torch.no_grad()
+    def sample(
+        self,
+        condition: Array,
+        rng: np.random.Generator,
+        missing: Ints | None = None,
+        max_mass: Floats | None = None,
+    ) -> tuple[Ints, Ints]:
+        """Draw counts and carriers of at least one token a set.
+
+        Args:
+            condition: (N, C).
+            rng: all randomness.
+            missing: quantum numbers (N, 8) that the sets have to have; by default they are free.
+            max_mass: what the least masses of the tokens may sum up to, in GeV, (N,).
+
+        Returns:
+            Counts of the species (N, S), and species of the carriers (N,), S for none.
+
+        Raises:
+            FastsimError: if a set could not be drawn in 200 trials.
+        """
+        counts = np.zeros((len(condition), len(SPECIES)), np.int64)
+        carrier, rows = np.zeros(len(condition), np.int64), np.arange(len(condition))
+        for _ in range(_MAX_REDRAWS):
+            need = None if missing is None else missing[rows]
+            counts[rows], carrier[rows], good = self.trial(condition[rows], rng, need)
+            if max_mass is not None:
+                good &= least_masses(counts[rows]) < max_mass[rows]
+            rows = rows[~good]
+            if len(rows) == 0:
+                return counts, carrier
+        raise FastsimError(
+            f"{len(rows)} of {len(condition)} sets of hadrons could not be drawn with the quantum numbers and the mass "
+            "that they must have: the system is too light for its flavours"
+        )
+
     def trial(
-        self, condition: Tensor, rng: np.random.Generator, missing: Ints | None
+        self, condition: Array, rng: np.random.Generator, missing: Ints | None
     ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
         """Draw N sets once.
 
@@ -251,30 +314,26 @@ class CountSampler:
         Returns:
             Counts (N, S), carriers (N,), S for none, and which sets have the quantum numbers that they must have.
         """
-        model, num = self._model, len(condition)
-        wide = padded(np.arange(num))
-        condition, size = condition[wide], np.empty(len(wide), np.int64)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = model.size(condition).float().numpy()
-            _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(len(wide)), *self._work(), size)
-            first = torch.cat([condition, model._columns(torch.from_numpy(size))], -1)
-            logits = model._carrier_logits(first).clamp(min=_IMPOSSIBLE).numpy()
-            carrier = pick_logits(logits, rng.random(len(wide)))
-            shared = model._shared(condition, torch.from_numpy(size), torch.from_numpy(carrier))
-        size, carrier = size[:num], carrier[:num]
+        num, size = len(condition), np.empty(len(condition), np.int64)
+        out = self._size(condition)
+        _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(num), *self._work(), size)
+        first = np.concatenate([condition, self._of_left[size]], 1)
+        flavour = condition[:, : len(FLAVOURS)].argmax(1)
+        logits = np.where(self._may_carry[flavour], self._carrier(first), np.float32(_IMPOSSIBLE))
+        carrier = pick_logits(logits, rng.random(num))
         counts = np.zeros((num, len(SPECIES) + 1), np.int64)
         left, need, good = size.copy(), np.zeros((num, NUM_CONTENT), np.int64), np.ones(num, dtype=bool)
         if missing is not None:
             need[:] = missing
-        inputs = torch.zeros(len(wide), self._first[0].shape[2], dtype=torch.bfloat16)
-        inputs[:, : self._start] = shared
-        codes = inputs.view(torch.uint16).numpy()
+        inputs = np.zeros((num, self._num_inputs), np.float32)
+        inputs[:, : first.shape[1]] = first
+        inputs[:, first.shape[1] : self._start] = self._carrier_code[carrier]
         has = carrier < len(SPECIES)
         counts[np.arange(num), carrier] = has
         need -= _CONTENT[carrier]
-        codes[:num, self._start : self._start + 2] = self._of_left[left]
-        codes[:num, self._start + 2 : self._known] = self._of_need[need + _MOST_MISSING]
-        state = left, need, counts, codes
+        inputs[:, self._start : self._start + 2] = self._of_left[left]
+        inputs[:, self._start + 2 : self._known] = self._of_need[need + _MOST_MISSING]
+        state = left, need, counts, inputs
         self._take(has.astype(np.int64), 0, -1, state)
         for kind in ORDER[:-1]:
             wanted = None if missing is None else _forced(kind, need)
@@ -291,37 +350,33 @@ class CountSampler:
             good &= (need == 0).all(-1)
         return counts[:, :-1], carrier, good
 
-    def draw(self, out: NDArray[np.float32], left: Ints, rng: np.random.Generator) -> Ints:
-        """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N or more, limit + 2) for it."""
+    def draw(self, out: Array, left: Ints, rng: np.random.Generator) -> Ints:
+        """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N, limit + 2) for it."""
         number = np.empty(len(left), np.int64)
         _draw_counts(out, CORRECTION, left, self._factorials, rng.random(len(left)), *self._work(), number)
         return number
 
-    def _work(self) -> tuple[_Singles, NDArray[np.int32], _Singles, _Singles, _Singles]:
+    def _work(self) -> tuple[Array, NDArray[np.int32], Array, Array, Array]:
         """Return the working memory of one set, for the compiled draws."""
-        power = np.empty(self._largest, np.float32)
-        return np.empty_like(power), power.view(np.int32), power, np.empty_like(power), np.empty_like(power)
+        logits, power, rest, w = np.empty((4, self._largest), np.float32)
+        return logits, power.view(np.int32), power, rest, w
 
-    def _outputs(self, inputs: Tensor, kind: int) -> NDArray[np.float32]:
-        """Compute log-odds and corrections (P, limit + 2) of the counts of a type."""
-        x = silu(linear(inputs, self._first[0][kind], self._first[1][kind]), inplace=True)
-        x = silu(linear(x, self._second[0][kind], self._second[1][kind]), inplace=True)
-        out: NDArray[np.float32] = linear(x, *self._last[kind]).float().numpy()
-        return out
+    def _outputs(self, inputs: Array, kind: int) -> Array:
+        """Compute log-odds and corrections (N, limit + 2) of the counts of a type."""
+        return self._networks[kind](inputs)
 
-    def _take(self, number: Ints, kind: int, species: int, state: tuple[Ints, Ints, Ints, Bits]) -> None:
+    def _take(self, number: Ints, kind: int, species: int, state: tuple[Ints, Ints, Ints, Array]) -> None:
         column, of_codes = self._known + 2 * kind, (self._of_count, self._of_left, self._of_need)
-        left, need, counts, codes = state
-        _take(number, species, _CONTENT[species], *of_codes, column, self._start, left, need, counts, codes)
+        left, need, counts, inputs = state
+        _take(number, species, _CONTENT[species], *of_codes, column, self._start, left, need, counts, inputs)
 
     def _fill_group(
-        self, group: int, first: Tensor, need: Ints, number: Ints, counts: Ints, rng: np.random.Generator
+        self, group: int, first: Array, need: Ints, number: Ints, counts: Ints, rng: np.random.Generator
     ) -> None:
         """Draw the species of the tokens of a group; ``counts`` and ``need`` are changed in place."""
         rows = np.repeat(np.arange(len(number)), number)
-        wide = padded(rows)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self._model._composition_logits(first[wide], torch.from_numpy(need[wide]), group)
-        species = pick_logits(logits[: len(rows)].numpy(), rng.random(len(rows)))
+        given = np.concatenate([first[rows], need[rows] / CONTENT_SCALE], 1, dtype=np.float32)
+        logits = np.where(self._groups[group], self._composition(given), np.float32(_IMPOSSIBLE))
+        species = pick_logits(logits, rng.random(len(rows)))
         np.add.at(counts, (rows, species), 1)
         np.subtract.at(need, rows, CONTENT[species])

@@ -18,65 +18,41 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from fastsim.errors import FastsimError
-from fastsim.event import Ints
+from generators.hadrons.count_sampler import CountSampler
+from generators.hadrons.count_shapes import (
+    CONTENT_SCALE,
+    CORRECTION,
+    COUNT_SCALE,
+    LAST_BARYON,
+    LAST_PION,
+    LAST_STRANGE,
+    LEAST_SPREAD,
+    ORDER,
+    PLACE,
+    SIZE_OFFSET,
+    SIZE_SCALE,
+    drawn_types,
+    may_carry,
+)
 from generators.hadrons.tokens import (
     CONTENT,
     FLAVOURS,
-    MIN_MASS,
     NUM_CONTENT,
     NUM_GROUPS,
     SPECIES,
     TYPE,
     TYPE_CONTENT,
     TYPES,
-    may_hold,
 )
+from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
 
-_PIONS = tuple(TYPES.index(name) for name in ("211", "-211", "111"))
-LAST_PION, _PI0 = TYPES.index("-211"), TYPES.index("111")
-LAST_STRANGE, LAST_BARYON = TYPES.index("-321"), TYPES.index("-2212")
 
-
-def _order() -> list[int]:
-    """Return the order in which the common types are drawn: rare ones first, pi0 last."""
-    names = (
-        *("22", "333", "331"),
-        *(f"{sign}{pdg}" for pdg in (3122, 3212, 3112, 3222, 1114, 2114, 2214, 2224, 2112, 2212) for sign in ("", "-")),
-        *(f"{sign}{pdg}" for pdg in (313, 323, 311, 321) for sign in ("", "-")),
-        *("221", "223", "113", "213", "-213", "211", "-211", "111"),
-    )
-    return [TYPES.index(name) for name in names]
-
-
-ORDER = [*range(1, 1 + NUM_GROUPS), *_order()]
-"""Types in the order in which their counts are drawn; the carrier comes before them."""
-_PLACE = np.argsort([0, *ORDER])  # the carrier is known to all
-_SIZE_SCALE, _COUNT_SCALE, _CONTENT_SCALE = 32, 16, 4
-"""Counts enter the networks as log(1 + n) and as n over these."""
-CORRECTION = 6.0
-"""Largest correction of the logarithm of a known shape."""
-SIZE_OFFSET = 3.0
-"""Mean of sqrt(n) of a network whose output is zero."""
-LEAST_SPREAD = 0.15
-"""Least width of the Gaussian in sqrt(n): a set can be of one size for certain."""
-_MAX_REDRAWS = 200
-NUM_SIDE = 1 + NUM_CONTENT + 3
-"""Inputs about the opposite set: whether it is given; missing quantum numbers; its size, twice, and least mass."""
-
-
-def may_carry() -> NDArray[np.bool_]:
-    """Return which species may carry the quark of a parton of each flavour, or none (the last), (6, S + 1)."""
-    allowed = np.zeros((len(FLAVOURS), len(SPECIES) + 1), dtype=bool)
-    allowed[:, -1] = True
-    for k, flavour in enumerate(FLAVOURS[:-1]):
-        allowed[k, :-1] = may_hold(flavour)
-    return allowed
+def _sampler(model: CountModel) -> CountSampler:
+    return CountSampler(weights_of(model))
 
 
 def _bounded(x: Tensor) -> Tensor:
@@ -122,10 +98,8 @@ class CountModel(nn.Module):
     type_of: Tensor
 
     def __init__(self, num_condition: int, *, width: int, max_size: int, max_pions: int, max_others: int) -> None:
-        from generators.hadrons.count_sampler import CountSampler  # which knows this model
-
         super().__init__()
-        self._sampler = Derived(CountSampler)
+        self._sampler = Derived(_sampler)
         num_types, num_species = len(TYPES), len(SPECIES)
         num_first = num_condition + 2
 
@@ -138,7 +112,6 @@ class CountModel(nn.Module):
         self.carrier = net(num_first, num_species + 1)
         self.composition = net(num_first + NUM_CONTENT, num_species)
         self.carrier_code = nn.Embedding(num_species + 1, 4)
-        limits = np.where(np.isin(np.arange(num_types), _PIONS), max_pions, max_others)
         self._num_shared = num_first + 4  # inputs that do not change as counts are drawn
         self._num_known = self._num_shared + 2 + NUM_CONTENT
         num_inputs = self._num_known + 2 * num_types
@@ -146,10 +119,9 @@ class CountModel(nn.Module):
         self.first_bias = nn.Parameter(torch.zeros(num_types, width))
         self.second = nn.Parameter(torch.randn(num_types, width, width) / width**0.5)
         self.second_bias = nn.Parameter(torch.zeros(num_types, width))
-        drawn = np.array([t not in (0, _PI0) for t in range(num_types)])
         # types with the same number of outputs share a batched product
-        groups = [(limit, np.flatnonzero((limits == limit) & drawn)) for limit in np.unique(limits)]
-        self._groups = [(int(limit), torch.from_numpy(rows)) for limit, rows in groups if len(rows)]
+        groups = drawn_types(max_pions, max_others)
+        self._groups = [(limit, torch.from_numpy(rows)) for limit, rows in groups]
         # log-odds of the binomial first, then corrections
         self.last = nn.ParameterList([torch.zeros(len(rows), width, limit + 2) for limit, rows in self._groups])
         self.last_bias = nn.ParameterList([torch.zeros(len(rows), limit + 2) for limit, rows in self._groups])
@@ -157,7 +129,7 @@ class CountModel(nn.Module):
             for bias in self.last_bias:
                 bias[:, 0] = -3.0
         # known[s, t]: whether the count of t is known when that of s is drawn
-        known = torch.from_numpy(_PLACE[None, :] < _PLACE[:, None])
+        known = torch.from_numpy(PLACE[None, :] < PLACE[:, None])
         self.register_buffer("mask", torch.cat([known, known], 1)[..., None], persistent=False)
         self.register_buffer("may_carry", torch.from_numpy(may_carry()), persistent=False)
         group = torch.from_numpy(TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None])
@@ -173,7 +145,7 @@ class CountModel(nn.Module):
     @staticmethod
     def _columns(n: Tensor) -> Tensor:
         """Encode numbers of tokens (...) as inputs (..., 2)."""
-        return torch.stack([torch.log1p(n.float()), n.float() / _SIZE_SCALE], -1)
+        return torch.stack([torch.log1p(n.float()), n.float() / SIZE_SCALE], -1)
 
     def _shared(self, condition: Tensor, size: Tensor, carrier: Tensor) -> Tensor:
         return torch.cat([condition, self._columns(size), self.carrier_code(carrier)], -1)
@@ -181,12 +153,12 @@ class CountModel(nn.Module):
     @staticmethod
     def _count_columns(c: Tensor) -> Tensor:
         """Encode counts of a type (...) as inputs (..., 2)."""
-        return torch.stack([torch.log1p(c.float()), c.float() / _COUNT_SCALE], -1)
+        return torch.stack([torch.log1p(c.float()), c.float() / COUNT_SCALE], -1)
 
     @staticmethod
     def _need_columns(need: Tensor) -> Tensor:
         """Encode missing quantum numbers as inputs of the same shape."""
-        return need / _CONTENT_SCALE
+        return need / CONTENT_SCALE
 
     def _size_log_probs(self, condition: Tensor) -> Tensor:
         """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens."""
@@ -212,9 +184,9 @@ class CountModel(nn.Module):
         size = counts.sum(-1)
         order = torch.tensor([0, *ORDER])
         of_order = types[:, order]
-        left = (size[:, None] - (torch.cumsum(of_order, -1) - of_order))[:, _PLACE].T
+        left = (size[:, None] - (torch.cumsum(of_order, -1) - of_order))[:, PLACE].T
         running = torch.cumsum(content[:, order], 1) - content[:, order]
-        need = (missing[:, None] - running)[:, _PLACE].transpose(0, 1)  # (T, N, 8)
+        need = (missing[:, None] - running)[:, PLACE].transpose(0, 1)  # (T, N, 8)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
             sizes = self._size_log_probs(condition)
             total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
@@ -298,11 +270,14 @@ class CountModel(nn.Module):
         types[rows, 0] = 1
         return types
 
-    @torch.no_grad()
     def sample(
-        self, condition: Tensor, rng: torch.Generator, missing: Tensor | None = None, max_mass: Tensor | None = None
+        self,
+        condition: Tensor,
+        rng: np.random.Generator,
+        missing: Tensor | None = None,
+        max_mass: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw counts and carriers of at least one token a set; matrix products are in bfloat16.
+        """Draw counts and carriers of at least one token a set; see :meth:`CountSampler.sample`.
 
         Args:
             condition: (N, C).
@@ -316,24 +291,6 @@ class CountModel(nn.Module):
         Raises:
             FastsimError: if a set could not be drawn in 200 trials.
         """
-        sampler = self._sampler.of(self)
-        numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
-        counts = np.zeros((len(condition), len(SPECIES)), np.int64)
-        carrier, rows = np.zeros(len(condition), np.int64), np.arange(len(condition))
-        for _ in range(_MAX_REDRAWS):
-            need = None if missing is None else missing.numpy()[rows]
-            counts[rows], carrier[rows], good = sampler.trial(condition[rows], numbers, need)
-            if max_mass is not None:
-                good &= least_masses(counts[rows]) < max_mass.numpy()[rows]
-            rows = rows[~good]
-            if len(rows) == 0:
-                return torch.from_numpy(counts), torch.from_numpy(carrier)
-        raise FastsimError(
-            f"{len(rows)} of {len(condition)} sets of hadrons could not be drawn with the quantum numbers and the mass "
-            "that they must have: the system is too light for its flavours"
-        )
-
-
-def least_masses(counts: Ints) -> NDArray[np.float64]:
-    """Return the sums of the tokens' least masses (N,) in GeV for counts of the species (N, S)."""
-    return np.asarray(counts @ MIN_MASS)
+        given = (None if x is None else x.detach().numpy() for x in (missing, max_mass))
+        counts, carrier = self._sampler.of(self).sample(condition.detach().float().numpy(), rng, *given)
+        return torch.from_numpy(counts), torch.from_numpy(carrier)

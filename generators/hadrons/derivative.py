@@ -18,9 +18,10 @@ from torch.autograd import grad
 
 from fastsim.event import Ints
 from fastsim.event.species import PARTON_MASSES
-from generators.hadrons.counts import NUM_SIDE, least_masses
+from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.flow.drafts import total_momentum
-from generators.hadrons.latent import NUM_TOTAL, Latent, LatentModel
+from generators.hadrons.latent import NUM_TOTAL, Latent
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT
 from generators.nn.flows import SplineFlow
 

@@ -17,26 +17,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from fastsim.event import Floats, Ints, offsets_from_counts
 from generators.decays import draw_masses
-from generators.hadrons.counts import NUM_SIDE, CountModel, least_masses
+from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.tokens import (
     CONTENT,
     FLAVOURS,
     IDS,
     MIN_MASS,
-    NUM_CONTENT,
     SPECIES,
-    TYPES,
     TokenSample,
     parton_energy,
 )
-from generators.nn.flows import SplineFlow
 
+Singles = NDArray[np.float32]
 FEATURES: tuple[str, ...] = ("mass", "recoil", "angle", "z1", "z2", "girth", "ptd", "z_carrier")
 """logit of the mass, as a fraction of what the least masses of the tokens leave of 2E; logit of the opposite
 hemisphere's mass, as a fraction of what is left of 2E then; logit (1 - cos theta)/2 of the momentum's angle to the
@@ -204,244 +200,22 @@ def total_log_jacobian(latent: Latent, energy: Floats, opposite: Floats | None =
     return np.asarray(by_mass + by_recoil + np.log(2 / sin2) - np.log(2 * np.pi * p / (8 * energy)))
 
 
-class LatentModel(nn.Module):
-    """p(z | flavour, pT, scale, extra conditions).
+def conditions(flavour: Ints, pt: Floats, scale: Floats, extra: Floats, side: Floats | None = None) -> Singles:
+    """Compute what latents depend on, (N, C).
 
     Args:
-        num_extra: further numbers of a condition (for example tune parameters).
-        count_width: width of the networks of the :class:`~generators.hadrons.counts.CountModel`.
-        flow_width: width of the networks of the flows.
-        max_size: see the count model.
-        max_pions: see the count model.
-        max_others: see the count model.
-        num_bins: of the flows' splines.
+        flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
+        pt: of the partons, in GeV, (N,).
+        scale: where their showers start, in GeV, (N,).
+        extra: further conditions, (N, E).
+        side: what is known of the opposite sets, see :func:`side_of`, (N, NUM_SIDE); by default nothing.
     """
-
-    _of_carrier: Tensor
-
-    def __init__(
-        self,
-        *,
-        num_extra: int = 0,
-        count_width: int = 48,
-        flow_width: int = 96,
-        max_size: int = 256,
-        max_pions: int = 63,
-        max_others: int = 31,
-        num_bins: int = 12,
-    ) -> None:
-        super().__init__()
-        self.num_extra = num_extra
-        num_condition = NUM_CONDITION + num_extra + NUM_SIDE
-        self.count_model = CountModel(
-            num_condition, width=count_width, max_size=max_size, max_pions=max_pions, max_others=max_others
-        )
-        num_inputs = num_condition + 2 * len(TYPES) + 2 + NUM_CONTENT
-        self.context = nn.Sequential(nn.Linear(num_inputs, flow_width), nn.SiLU(), nn.Linear(flow_width, flow_width))
-        # quantum numbers of the species and, last, of no carrier
-        of_carrier = torch.from_numpy(np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT))])).float()
-        self.register_buffer("_of_carrier", of_carrier, persistent=False)
-        num_extras = len(FEATURES) - NUM_TOTAL
-        self.total_flow = SplineFlow(NUM_TOTAL, flow_width, width=flow_width, num_bins=num_bins)
-        self.extras_flow = SplineFlow(num_extras, flow_width + NUM_TOTAL, width=flow_width, num_bins=num_bins)
-
-    def condition(
-        self, flavour: Ints, pt: Floats, scale: Floats, extra: Floats | Tensor | None = None, side: Floats | None = None
-    ) -> Tensor:
-        """Compute the conditions (N, C) in float32.
-
-        Args:
-            flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
-            pt: of the partons, in GeV, (N,).
-            scale: where their showers start, in GeV, (N,).
-            extra: further conditions, (N, num_extra); of a tensor, gradients are kept.
-            side: what is known of the opposite sets, see :func:`side_of`, (N, NUM_SIDE); by default nothing.
-
-        Raises:
-            ValueError: if ``extra`` has another shape.
-        """
-        log_pt = (np.log(pt) - np.log(100.0)) / np.log(10.0)
-        ratio = np.log(np.clip(scale / pt, 1e-3, 1.0))
-        numbers = np.stack([log_pt, log_pt**2, log_pt**3, ratio, ratio**2 / 4], -1)
-        columns = [torch.from_numpy(x) for x in ((flavour[:, None] == np.array(FLAVOURS)).astype(float), numbers)]
-        if self.num_extra:
-            if extra is None or extra.shape != (len(pt), self.num_extra):
-                raise ValueError(f"this latent model needs {self.num_extra} extra conditions for each parton")
-            columns.append(torch.as_tensor(extra))
-        columns.append(torch.from_numpy(np.zeros((len(pt), NUM_SIDE)) if side is None else side))
-        return torch.cat([column.float() for column in columns], -1)
-
-    def _context(self, condition: Tensor, counts: Tensor, carrier: Tensor) -> Tensor:
-        """Compute the context (N, flow_width) of the flows from conditions, counts of species (N, S) and carriers."""
-        c = self.count_model.of_types(counts, carrier).float()
-        n, least = c.sum(-1, keepdim=True), torch.from_numpy(least_masses(counts.numpy())).float()[:, None]
-        columns = [condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least), self._of_carrier[carrier]]
-        context: Tensor = self.context(torch.cat(columns, -1))
-        return context
-
-    def set_scales(self, features: Tensor) -> None:
-        """Set the standardisation of the flows from training features (N, 8)."""
-        self.total_flow.set_scales(features[:, :NUM_TOTAL])
-        self.extras_flow.set_scales(features[:, NUM_TOTAL:])
-
-    def _with_total(self, context: Tensor, total: Tensor) -> Tensor:
-        """Extend a context (N, flow_width) by the standardised features of the total momentum (N, 3)."""
-        return torch.cat([context, ((total - self.total_flow.mean) / self.total_flow.std).to(context.dtype)], -1)
-
-    def log_prob(
-        self,
-        condition: Tensor,
-        counts: Tensor,
-        carrier: Tensor,
-        features: Tensor,
-        missing: Tensor | None = None,
-        forced: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Compute the factors of log p(z | condition): "counts", "total" and "extras", each (N,).
-
-        Args:
-            condition: result of :meth:`condition`, (N, C).
-            counts: tokens of each species, (N, S).
-            carrier: species of the carriers, S for none, (N,).
-            features: columns :data:`FEATURES`, (N, 8).
-            missing: quantum numbers that the sets have to have, (N, 8); by default they are free.
-            forced: where they are not, (N,).
-        """
-        num = len(condition)
-        missing = torch.zeros(num, NUM_CONTENT) if missing is None else missing
-        forced = torch.zeros(num, dtype=torch.bool) if forced is None else forced
-        context = self._context(condition, counts, carrier)
-        total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
-        return {
-            "counts": self.count_model.log_prob(condition, counts, carrier, missing, forced),
-            "total": self.total_flow.log_prob(total, context),
-            "extras": self.extras_flow.log_prob(extras, self._with_total(context, total)),
-        }
-
-    def total_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
-        """Compute the factor "total" of :meth:`log_prob` alone, (N,)."""
-        return self.total_flow.log_prob(features[:, :NUM_TOTAL], self._context(condition, counts, carrier))
-
-    def extras_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
-        """Compute the factor "extras" of :meth:`log_prob` alone, (N,)."""
-        total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
-        context = self._context(condition, counts, carrier)
-        return self.extras_flow.log_prob(extras, self._with_total(context, total))
-
-    def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Compute the mean negative log-likelihood of a set, "loss", and its three parts.
-
-        Args:
-            batch: the arguments of :meth:`log_prob`.
-        """
-        parts = {name: -value.mean() for name, value in self.log_prob(*batch).items()}
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
-
-    def sample(
-        self,
-        flavour: Ints,
-        pt: Floats,
-        scale: Floats,
-        rng: torch.Generator,
-        extra: Floats | None = None,
-        *,
-        extras: bool = True,
-    ) -> Latent:
-        """Draw one latent for each parton.
-
-        Args:
-            flavour: of the partons, one of ``tokens.FLAVOURS``, (N,).
-            pt: of the partons, in GeV, (N,).
-            scale: where their showers start, in GeV, (N,).
-            rng: all randomness.
-            extra: further conditions, (N, num_extra).
-            extras: whether to draw the features beyond the total four-momentum too.
-        """
-        condition = self.condition(flavour, pt, scale, extra)
-        energy = parton_energy(flavour, pt)
-        counts, carrier = self.count_model.sample(condition, rng, max_mass=torch.from_numpy(1.9 * energy))
-        none = np.zeros(len(pt))
-        features, total = self._total(condition, counts, carrier, energy, none, none + np.nan, rng, extras=extras)
-        return Latent(counts.numpy(), carrier.numpy(), total, features)
-
-    def sample_pairs(
-        self,
-        flavour: Ints,
-        pt: Floats,
-        scale: Floats,
-        energy: Floats,
-        missing: Ints,
-        signs: Ints,
-        rng: torch.Generator,
-        extra: Floats | None = None,
-        *,
-        extras: bool = True,
-    ) -> tuple[Latent, Latent]:
-        """Draw the latents of both hemispheres of singlets, which add up to a singlet at rest.
-
-        Args:
-            flavour: of the two partons, (N, 2).
-            pt: their momentum in the rest frame in GeV, (N,).
-            scale: where their showers start, in GeV, (N,).
-            energy: half of the mass of the singlets, in GeV, (N,).
-            missing: quantum numbers of the singlets, (N, 8).
-            signs: -1 for partons that are conjugated (antiquarks), 1 for others, (N, 2).
-            rng: all randomness.
-            extra: further conditions, (N, num_extra).
-            extras: whether to draw the features beyond the total four-momentum too.
-
-        Returns:
-            The latents of the first and second hemisphere, the first along +z, the second turned by pi about x.
-        """
-        condition = self.condition(flavour[:, 0], pt, scale, extra)
-        room = torch.from_numpy(1.95 * energy)
-        counts, carrier = self.count_model.sample(condition, rng, max_mass=room)
-        numbers: Ints = counts.numpy() @ CONTENT
-        needed = signs[:, 1:] * (missing - signs[:, :1] * numbers)
-        least = least_masses(counts.numpy())
-        side = side_of(needed, counts.numpy())
-        after = self.condition(flavour[:, 1], pt, scale, extra, side)
-        more, second = self.count_model.sample(after, rng, torch.from_numpy(needed), room - torch.from_numpy(least))
-        # both sets are known to the first one's momentum
-        other = least_masses(more.numpy())
-        both = self.condition(flavour[:, 0], pt, scale, extra, side_of(numbers, more.numpy()))
-        back = single_masses(more.numpy(), rng)
-        features, total = self._total(both, counts, carrier, energy, other, back, rng, extras=extras)
-        one = Latent(counts.numpy(), carrier.numpy(), total, features)
-        # the recoil (2E - E1, -p1), turned by pi about x
-        turned = np.stack([2 * energy - total[:, 0], -total[:, 1], total[:, 2], total[:, 3]], -1)
-        values = total_features(turned, other, energy, least)
-        if extras:
-            after = self.condition(flavour[:, 1], pt, scale, extra, side_of(needed, counts.numpy()))
-            values = self._with_extras(self._context(after, more, second), values, rng)
-        return one, Latent(more.numpy(), second.numpy(), turned, values)
-
-    @torch.no_grad()
-    def _total(
-        self,
-        condition: Tensor,
-        counts: Tensor,
-        carrier: Tensor,
-        energy: Floats,
-        opposite: Floats,
-        back: Floats,
-        rng: torch.Generator,
-        *,
-        extras: bool,
-    ) -> tuple[Floats, Floats]:
-        """Draw features (N, 3 or 8) and total four-momenta (N, 4) in GeV; see :func:`total_momentum`."""
-        context = self._context(condition, counts, carrier)
-        features = self.total_flow.sample(context, rng).double().numpy()
-        azimuth = 2 * np.pi * torch.rand(len(counts), generator=rng, dtype=torch.float64).numpy()
-        exact = single_masses(counts.numpy(), rng)
-        total = total_momentum(features, least_masses(counts.numpy()), exact, energy, azimuth, opposite, back)
-        return (self._with_extras(context, features, rng) if extras else features), total
-
-    @torch.no_grad()
-    def _with_extras(self, context: Tensor, features: Floats, rng: torch.Generator) -> Floats:
-        """Extend the features (N, 3) of total momenta by the extras, drawn given the context; (N, 8)."""
-        known = self._with_total(context, torch.from_numpy(features).float())
-        return np.concatenate([features, self.extras_flow.sample(known, rng).double().numpy()], -1)
+    log_pt = (np.log(pt) - np.log(100.0)) / np.log(10.0)
+    ratio = np.log(np.clip(scale / pt, 1e-3, 1.0))
+    numbers = np.stack([log_pt, log_pt**2, log_pt**3, ratio, ratio**2 / 4], -1)
+    opposite = np.zeros((len(pt), NUM_SIDE)) if side is None else side
+    columns = [flavour[:, None] == np.array(FLAVOURS), numbers, extra, opposite]
+    return np.concatenate(columns, -1, dtype=np.float32)
 
 
 def tokens_of(latent: Latent, flavour: Ints, pt: Floats, scale: Floats, rng: np.random.Generator) -> TokenSample:
@@ -501,13 +275,12 @@ def side_of(missing: Ints, opposite: Ints) -> Floats:
     return np.concatenate([np.ones((len(n), 1)), missing / 4, numbers], -1)
 
 
-def single_masses(counts: Ints, rng: torch.Generator) -> Floats:
+def single_masses(counts: Ints, rng: np.random.Generator) -> Floats:
     """Draw the masses in GeV of the tokens of sets with a single one, NaN for other sets, (N,)."""
     result = np.full(len(counts), np.nan)
     rows = np.flatnonzero(counts.sum(-1) == 1)
     if len(rows):
-        seed = int(torch.randint(2**63 - 1, (1,), generator=rng))
-        result[rows] = draw_masses(IDS[counts[rows].argmax(-1)], np.random.default_rng(seed))
+        result[rows] = draw_masses(IDS[counts[rows].argmax(-1)], rng)
     return result
 
 

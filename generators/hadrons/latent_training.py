@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generators.hadrons.counts import NUM_SIDE, least_masses
-from generators.hadrons.latent import MASS, NUM_TOTAL, RECOIL, Latent, LatentModel, side_of, total_features
+from generators.hadrons.count_shapes import NUM_SIDE, least_masses
+from generators.hadrons.latent import MASS, NUM_TOTAL, RECOIL, Latent, side_of, total_features
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.training.loop import FitResult, TrainingConfig, fit
 

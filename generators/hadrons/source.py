@@ -2,75 +2,38 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastsim.errors import FastsimError, WeightsError
-from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
+from fastsim.errors import WeightsError
+from fastsim.event import Floats, Ints, ParticleSet, Partons
 from fastsim.sources.cards import ModelCard
-from fastsim.sources.domains import ROUNDING, Domain
-from fastsim.sources.hadrons import HadronSource, PartonPairs
-from generators.decays import decay
-from generators.hadrons.latent import NUM_CONDITION, Latent, LatentModel, tokens_of
+from fastsim.sources.domains import Domain
+from generators.hadrons.latent import NUM_CONDITION
+from generators.hadrons.latent_model import LatentModel
+from generators.hadrons.latent_sampler import LatentSampler
 from generators.hadrons.likelihood import primary_hadrons, summed, tokens_of_sets, with_carriers
-from generators.hadrons.tokens import (
-    CONJUGATE,
-    IDS,
-    TokenSample,
-    condition,
-    parton_content,
-    parton_energy,
-    to_particles,
-)
-from generators.hadrons.tunes import Tune, parameter, tune_of
+from generators.hadrons.primary import PrimarySource
 from generators.nn.devices import checked
 
-
-def _noise(rng: np.random.Generator) -> tuple[torch.Generator, torch.Generator]:
-    """Return the generators of tokens and of latents: two, so that the tokens' noise is the same for a given latent."""
-    tokens, latents = rng.integers(2**63 - 1, size=2)
-    return torch.Generator().manual_seed(int(tokens)), torch.Generator().manual_seed(int(latents))
-
-
-SCALE_MIN, RATIO_MIN = 1.0, 0.01
-"""Lowest scale in GeV at which showers start in the training data, and lowest one over pT; see :mod:`.data`."""
-PAIR_MARGIN = 0.9
-"""Share of the least pT that the momenta of a singlet's partons have to have."""
 _EXTRAS = "latent_model.extras_flow."
 
 
-class PrimaryModel(HadronSource, nn.Module):
-    """p(hadrons | parton) = p(z | parton) p(tokens | z, parton), then exact decays.
+class PrimaryModel(PrimarySource, nn.Module):
+    """A source of primary hadrons that can be trained: see :class:`~generators.hadrons.primary.PrimarySource`."""
 
-    A subclass gives the middle factor, :meth:`place`. Results depend on the partons, their order and ``rng``
-    only.
-
-    In a model of tunes both factors depend on parameters of Pythia too: their names are ``tune_parameters``, and
-    ``tune`` is where the model stands; :meth:`at` gives it at another tune.
-    """
-
-    domain: Domain
-    has_latent = True
-    has_pairs = True
-    has_scale = True
-    has_history = True
     load_options: ClassVar[frozenset[str]] = frozenset()
     """Keyword arguments that :meth:`from_card` takes in addition to ``device``."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """Kinds of torch devices that the model runs on."""
-    has_extras = True
-    """Whether the tokens depend on the latent's extras; otherwise these are not drawn."""
-
     tune_columns: ClassVar[Mapping[str, int]] = {"latent_model": NUM_CONDITION}
     """Place of the first parameter of tunes among the inputs of the networks that have them."""
 
@@ -78,10 +41,12 @@ class PrimaryModel(HadronSource, nn.Module):
         self, name: str, domain: Domain, latent: LatentModel, precision: str, parameters: Sequence[str] = ()
     ) -> None:
         super().__init__()
-        self.name, self.latent_model, self.precision = name, latent, precision
-        self.domain = replace(domain, scale_min=SCALE_MIN, ratio_min=RATIO_MIN)
-        self.tune_parameters: tuple[str, ...] = tuple(parameter(each).name for each in parameters)
-        self.tune: Tune | None = Tune() if self.tune_parameters else None
+        self._describe(name, domain, parameters)
+        self.latent_model, self.precision = latent, precision
+
+    @property
+    def latent_sampler(self) -> LatentSampler:
+        return self.latent_model.sampler
 
     def take_weights(self, other: PrimaryModel) -> None:
         """Take the weights of a model of the same sizes; parameters of tunes that it has not begin without an effect.
@@ -110,52 +75,6 @@ class PrimaryModel(HadronSource, nn.Module):
         places = [*columns[:first], *places, *range(after, after + len(columns) - first - num)]
         return result.index_copy(axis, torch.tensor(places), given)
 
-    def at(self, tune: Tune | str | Mapping[str, float] | None) -> Self:
-        """Return the model, with the same weights, at another tune.
-
-        Args:
-            tune: a tune, its text (``"aLund=0.5 alphaS=0.13"``), or values by name; None for Monash.
-
-        Raises:
-            FastsimError: if the model has no tunes, does not know a parameter, or its value is outside the range.
-        """
-        if self.tune is None:
-            return super().at(tune)
-        chosen = tune_of(tune)
-        for name in chosen.changed:
-            if name not in self.tune_parameters:
-                raise FastsimError(
-                    f"model {self.name!r} does not know {name}: it has {', '.join(self.tune_parameters)}"
-                )
-        changed = copy.copy(self)
-        changed.tune = chosen
-        return changed
-
-    @property
-    def vector(self) -> Floats:
-        """What the networks see of the tune, (P,); (0,) for a model without tunes."""
-        return np.zeros(0) if self.tune is None else self.tune.vector(self.tune_parameters)
-
-    def vectors(self, num: int) -> Floats:
-        """Return the vector of the tune for each of ``num`` sets, (num, P)."""
-        return np.tile(self.vector, (num, 1))
-
-    @property
-    def provenance(self) -> dict[str, str]:
-        values = super().provenance
-        return values if self.tune is None else {**values, "tune": str(self.tune)}
-
-    @abstractmethod
-    def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
-        """Draw the momenta (M, 4) in GeV of the tokens of N sets in the axis frame (:mod:`fastsim.event.frames`).
-
-        Args:
-            tokens: species, masses and carriers of the tokens; their momenta are not known yet.
-            energy: half of the masses of the pairs in GeV, (N,).
-            latent: the latents of the sets.
-            rng: source of all randomness.
-        """
-
     @classmethod
     @abstractmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> Self:
@@ -164,81 +83,6 @@ class PrimaryModel(HadronSource, nn.Module):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Return the sizes and settings that :meth:`build` takes, as JSON values."""
-
-    def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
-        return self.draw_with_latent(partons, rng, None)[0]
-
-    def decay(self, particles: ParticleSet, rng: np.random.Generator) -> ParticleSet:
-        return decay(particles, rng, tau0_max=self.tau0_max)
-
-    @torch.no_grad()
-    def draw_with_latent(
-        self, partons: Partons, rng: np.random.Generator, latent: Latent | None
-    ) -> tuple[ParticleSet, Latent]:
-        """Draw the primary hadrons of each parton's hemisphere, and return them with the latents.
-
-        The shower of a parton starts at its ``starting_scale``, by default its transverse momentum.
-
-        The latents of an antiquark are those of the quark that it is the antiparticle of.
-        """
-        noise, latent_noise = _noise(rng)
-        flavour, pt, _ = condition(partons)
-        scale = partons.starting_scale
-        if len(partons) == 0:
-            return ParticleSet.empty(), Latent.empty()
-        if latent is None:
-            latent = self.sample_latent(flavour, pt, scale, latent_noise)
-        tokens = self._placed(flavour, pt, scale, parton_energy(flavour, pt), latent, rng, noise)
-        return to_particles(tokens, partons), latent
-
-    def _placed(
-        self,
-        flavour: Ints,
-        pt: Floats,
-        scale: Floats,
-        energy: Floats,
-        latent: Latent,
-        rng: np.random.Generator,
-        noise: torch.Generator,
-    ) -> TokenSample:
-        tokens = replace(tokens_of(latent, flavour, pt, scale, rng), tune=self.vectors(len(pt)))
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return replace(tokens, p4=self.place(tokens, energy, latent, noise))
-
-    def takes(self, pairs: PartonPairs) -> NDArray[np.bool_]:
-        """Return which singlets lie in the domain: of a mass of twice its limits, if their partons have momenta for it.
-
-        Partons of a singlet of 10 GeV have a little less than 5 GeV, and training data begins at 4.5 GeV.
-        """
-        half, domain = pairs.mass / 2, replace(self.domain, pt_min=PAIR_MARGIN * self.domain.pt_min)
-        low, high = self.domain.pt_min * (1 - ROUNDING), self.domain.pt_max * (1 + ROUNDING)
-        both = domain.contains(pairs.partons(0)) & domain.contains(pairs.partons(1))
-        return np.asarray((half >= low) & (half <= high) & both)
-
-    def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
-        if len(pairs) == 0:
-            return ParticleSet.empty()
-        return particles_of_pairs(self.draw_pair_tokens(pairs, rng), pairs)
-
-    @torch.no_grad()
-    def draw_pair_tokens(self, pairs: PartonPairs, rng: np.random.Generator) -> TokenSample:
-        """Draw singlets as :meth:`draw_pairs` does, and return their hemispheres: first those of the first partons.
-
-        Returns:
-            2N token sets for N > 0 pairs: hemisphere 1 of all pairs, then hemisphere 2, with their carriers.
-        """
-        num = len(pairs)
-        noise, latent_noise = _noise(rng)
-        flavour, momenta, energy = np.abs(pairs.pdg_id), pairs.momenta, pairs.mass / 2
-        scale = pairs.starting_scale
-        signs = np.where(pairs.pdg_id < 0, -1, 1)
-        content = parton_content(pairs.pdg_id[:, 0]) + parton_content(pairs.pdg_id[:, 1])
-        both = self.latent_model.sample_pairs(
-            flavour, momenta, scale, energy, content, signs, latent_noise, self.vectors(num), extras=self.has_extras
-        )
-        latent = Latent.concatenate(both)
-        momenta, scale, energy = np.tile(momenta, 2), np.tile(scale, 2), np.tile(energy, 2)
-        return self._placed(flavour.T.ravel(), momenta, scale, energy, latent, rng, noise)
 
     def log_likelihood(
         self, partons: Partons, particles: ParticleSet, *, numbers: Ints | None = None, whole_events: bool = False
@@ -256,17 +100,8 @@ class PrimaryModel(HadronSource, nn.Module):
         names = np.arange(len(partons)) if numbers is None else numbers
         primary = primary_hadrons(particles, names)
         tokens = tokens_of_sets(partons, primary, names, whole_events=whole_events)
-        copies, source = with_carriers(replace(tokens, tune=self.vectors(len(tokens))))
+        copies, source = with_carriers(dataclasses.replace(tokens, tune=self.vectors(len(tokens))))
         return summed(density(copies), source, len(tokens))
-
-    @torch.no_grad()
-    def draw_latent(self, partons: Partons, rng: np.random.Generator) -> Latent:
-        flavour, pt, _ = condition(partons)
-        return self.sample_latent(flavour, pt, partons.starting_scale, _noise(rng)[1])
-
-    def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: torch.Generator) -> Latent:
-        """Draw the latents of N hemispheres: arguments as of :meth:`generators.hadrons.latent.LatentModel.sample`."""
-        return self.latent_model.sample(flavour, pt, scale, rng, self.vectors(len(pt)), extras=self.has_extras)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: parameters in float16, which halves the file, scales and edges as they are.
@@ -318,16 +153,3 @@ class PrimaryModel(HadronSource, nn.Module):
         json.dumps(training)  # a card holds JSON values only
         card = ModelCard(self.name, self.kind, version, self.config(), self.domain, training)
         return cards.save(card, self.tensors(), folder)
-
-
-def particles_of_pairs(tokens: TokenSample, pairs: PartonPairs) -> ParticleSet:
-    """Return the primary hadrons of N singlets from what :meth:`PrimaryModel.draw_pair_tokens` gives."""
-    num = len(pairs)
-    flipped = np.repeat(pairs.pdg_id.T.ravel() < 0, tokens.counts)
-    species = np.where(flipped, CONJUGATE[tokens.species], tokens.species)
-    second = tokens.index >= num
-    # the second hemisphere is turned by pi about x
-    p4 = np.where(second[:, None], tokens.p4 * np.array([1.0, 1.0, -1.0, -1.0]), tokens.p4)
-    order = np.argsort(tokens.index % num, kind="stable")
-    offsets = offsets_from_counts(tokens.counts[:num] + tokens.counts[num:])
-    return ParticleSet(offsets, IDS[species[order]], p4[order])

@@ -28,7 +28,7 @@ from generators.hadrons import data, records
 from generators.hadrons.data import DataConfig
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.flow.train import FlowTraining, fit_flow
-from generators.hadrons.latent import LatentModel
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.latent_training import LatentTraining, fit_extras, fit_latent, tune_latent
 from generators.hadrons.records import RecordConfig
 from generators.hadrons.source import PrimaryModel

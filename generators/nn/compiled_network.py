@@ -7,18 +7,19 @@ few: torch's products in bfloat16 are faster than those in float32 here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from fastsim.event import Ints
-from generators.nn.compiled import compiled, compiled_inside, compiled_sums_inside
+from generators.nn.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 
 Array = NDArray[np.float32]
+Weights = Mapping[str, NDArray[Any]]
+"""Weights and buffers of a module by the names that torch gives them: float32 numbers, and indices."""
 LINEAR, RELU, SILU, NORMALISE, KEEP, ADD = range(6)
 """Steps: a linear layer; activations; mean 0 and variance 1, scaled and shifted; remember the rows; add what was."""
 Step = tuple[int, int, Array]
@@ -29,6 +30,8 @@ _ROWS = 32
 _SERIAL = 200_000
 """Products of this many multiplications or fewer are computed by one thread (OpenBLAS: 262,144): what a row becomes,
 and the time of the others, would else depend on the number of threads."""
+_EPS = 1e-5
+"""What torch's layers add to a variance."""
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 _A1, _A3, _A5 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04), np.float32(1.48572235717979e-05)
 _A7, _A9 = np.float32(5.12229709037114e-08), np.float32(-8.60467152213735e-11)
@@ -163,63 +166,94 @@ def _run(steps: Ints, weights: Array, rows: int, x: Array, one: Array, two: Arra
                 out[start + k, i] = now[k * width + i]
 
 
-def numbers(x: Tensor) -> Array:
-    """Return a copy of a tensor in float32."""
-    result: Array = x.detach().float().contiguous().numpy().copy()
-    return result
+def weights_of(module: Any) -> dict[str, NDArray[Any]]:
+    """Return a copy of the weights of a torch module by name: what is no integer in float32."""
+    return {name: as_weights(x.detach().cpu().numpy()) for name, x in module.state_dict().items()}
 
 
-def steps_of(module: nn.Module) -> list[Step]:
-    """Return the steps of a module: a linear layer, an activation, a normalisation, or a sequence of such.
+def as_weights(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of an array as weights are computed with: integers as they are, other numbers in float32."""
+    return np.array(values, np.float32 if values.dtype.kind == "f" else values.dtype, order="C")
 
-    A module of another class may have a method ``steps`` of its own.
 
-    Raises:
-        TypeError: if it is of another class and has none.
-    """
-    own = getattr(module, "steps", None)
-    if own is not None:
-        result: list[Step] = own()
-        return result
-    if isinstance(module, nn.Sequential):
-        return [step for part in module for step in steps_of(part)]
-    if isinstance(module, nn.Linear):
-        return [(LINEAR, module.out_features, np.concatenate([numbers(module.weight.T).ravel(), numbers(module.bias)]))]
-    if isinstance(module, nn.LayerNorm):
-        weights = [numbers(module.weight), numbers(module.bias), np.array([module.eps], np.float32)]
-        return [(NORMALISE, module.normalized_shape[0], np.concatenate(weights))]
+def part(weights: Weights, name: str) -> dict[str, NDArray[Any]]:
+    """Return the weights of a submodule, by their names in it."""
+    start = f"{name}."
+    return {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
+
+
+def linear_step(weight: Array, bias: Array) -> Step:
+    """Return x W^T + b as a step, for ``weight`` (O, I) and ``bias`` (O,) as torch keeps them."""
+    return LINEAR, len(bias), np.concatenate([weight.T.ravel(), bias]).astype(np.float32)
+
+
+def linear(weights: Weights, name: str) -> list[Step]:
+    """Return the steps of the linear layer of a name."""
+    return [linear_step(weights[f"{name}.weight"], weights[f"{name}.bias"])]
+
+
+def layer_norm(weights: Weights, name: str) -> list[Step]:
+    """Return the steps of the layer normalisation of a name, with torch's usual constant."""
+    scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return [(NORMALISE, len(scale), np.concatenate([scale, shift, [_EPS]]).astype(np.float32))]
+
+
+def perceptron(weights: Weights, name: str, step: int) -> list[Step]:
+    """Return the steps of a sequence of linear layers with the activation ``step`` between them."""
+    places = sorted({int(key.split(".")[0]) for key in part(weights, name)})
+    layers = [linear(weights, f"{name}.{place}") for place in places]
+    return [*layers[0], *(each for layer in layers[1:] for each in (*activation(step), *layer))]
+
+
+def activation(step: int) -> list[Step]:
+    """Return the steps of an activation, :data:`RELU` or :data:`SILU`."""
+    return [(step, 0, np.empty(0, np.float32))]
+
+
+def around(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps of a block x + f(x), given those of f."""
     none = np.empty(0, np.float32)
-    if isinstance(module, nn.ReLU):
-        return [(RELU, 0, none)]
-    if isinstance(module, nn.SiLU):
-        return [(SILU, 0, none)]
-    raise TypeError(f"{type(module).__name__} has no steps for compiled code")
-
-
-def around(*modules: nn.Module) -> list[Step]:
-    """Return the steps of a block x + f(x), with modules that follow one another as f."""
-    none = np.empty(0, np.float32)
-    return [(KEEP, 0, none), *(step for module in modules for step in steps_of(module)), (ADD, 0, none)]
+    return [(KEEP, 0, none), *steps, (ADD, 0, none)]
 
 
 class CompiledNetwork:
-    """Modules that follow one another as a function on rows, with a copy of their weights in float32.
+    """Steps that follow one another as a function on rows."""
 
-    Args:
-        modules: as :func:`steps_of` takes them.
-    """
-
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        steps = [step for module in modules for step in steps_of(module)]
+    def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = np.array([(step, width) for step, width, _ in steps], np.int64)
         self._weights = np.concatenate([weights for _, _, weights in steps])
         self._num_outputs = next(width for _, width, _ in reversed(steps) if width)
         self._widest = int(self._steps[:, 1].max())
 
     def __call__(self, x: Array) -> Array:
-        """Return what the layers make of x (K, I), (K, O)."""
+        """Return what the steps make of x (K, I), (K, O)."""
         rows = min(_ROWS, max(len(x), 1))
-        one, two, kept = (np.empty(rows * max(self._widest, x.shape[1]), np.float32) for _ in range(3))
+        one, two, kept = np.empty((3, rows * max(self._widest, x.shape[1])), np.float32)
         out = np.empty((len(x), self._num_outputs), np.float32)
         _run(self._steps, self._weights, rows, x, one, two, kept, out)
         return out
+
+
+@compiled
+def _linear(x: Array, weight: Array, bias: Array, out: Array) -> None:
+    dense(x, weight, bias, out)
+
+
+def product(x: Array, weight: Array, bias: Array) -> Array:
+    """Return x W + b (K, O) for contiguous ``x`` (K, I), ``weight`` (I, O) and ``bias`` (O,)."""
+    if len(weight) == 0:
+        return np.tile(bias, (len(x), 1))
+    out = np.empty((len(x), weight.shape[1]), np.float32)
+    _linear(x, weight, bias, out)
+    return out
+
+
+@compiled_sums
+def _silu(x: Array) -> None:
+    silu(x)
+
+
+def swish(x: Array) -> Array:
+    """Replace contiguous rows (K, W) by x / (1 + exp(-x)), and return them."""
+    _silu(x)
+    return x

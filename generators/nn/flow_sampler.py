@@ -7,17 +7,19 @@ units are computed in turn; nflows evaluates its whole network again for every f
 from __future__ import annotations
 
 from math import exp, log1p, sqrt
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import linear, silu
 
 from fastsim.event import Floats
 from generators.nn.compiled import compiled_sums
+from generators.nn.compiled_network import Array, Weights, part, product, swish
 from generators.nn.sampling import exponentials
+
+TAIL = 6.0
+"""Beyond this many standard deviations the splines are the identity."""
+_LEAST = (1e-3, 1e-3, 1e-3)
+"""Smallest width, height and slope of a bin, those of nflows."""
 
 
 @compiled_sums
@@ -78,32 +80,51 @@ def _invert(
 
 
 class FlowSampler:
-    """Inverts the transforms of a flow with a copy of its weights.
+    """Inverts the transforms of a flow, and draws from it, with a copy of its weights and without torch.
 
     Args:
-        transforms: the transforms of the flow, autoregressive ones of splines and reversals of the features.
-        num_features: D.
+        weights: of the :class:`~generators.nn.flows.SplineFlow`, by name.
     """
 
-    def __init__(self, transforms: Any, num_features: int) -> None:
-        with torch.no_grad():
-            self._layers = [
-                _Layer(each, num_features) if hasattr(each, "autoregressive_net") else None
-                for each in reversed(transforms)
-            ]
-            own = [layer for layer in self._layers if layer is not None]
-            self._of_context = (
-                torch.cat([layer.of_context[0] for layer in own]),
-                torch.cat([layer.of_context[1] for layer in own]),
-            )
+    def __init__(self, weights: Weights) -> None:
+        self._mean, self._std = weights["mean"].astype(np.float64), weights["std"].astype(np.float64)
+        transforms = part(weights, "transform._transforms")
+        places = sorted({int(name.split(".")[0]) for name in transforms}, reverse=True)
+        # a transform without a network reverses the features
+        self._layers = [
+            _Layer(part(transforms, f"{place}.autoregressive_net"), self.num_features)
+            if any(name.startswith(f"{place}.autoregressive_net.") for name in transforms)
+            else None
+            for place in places
+        ]
+        own = [layer for layer in self._layers if layer is not None]
+        self._of_context = tuple(np.concatenate([layer.of_context[k] for layer in own], -1) for k in (0, 1))
 
-    @torch.no_grad()
-    def invert(self, noise: Floats, context: Tensor) -> Floats:
+    @property
+    def num_features(self) -> int:
+        """The number of features D."""
+        return len(self._mean)
+
+    def sample(self, context: Array, rng: np.random.Generator) -> Floats:
+        """Draw features (N, D), one row for each context (N, C)."""
+        return self.features(rng.standard_normal((len(context), self.num_features)), context)
+
+    def features(self, noise: Floats, context: Array) -> Floats:
+        """Compute the features (N, D) that noise (N, D) stands for, given contexts (N, C)."""
+        result: Floats = self.invert(noise, context) * self._std + self._mean
+        return result
+
+    def invert(self, noise: Floats, context: Array) -> Floats:
         """Compute the standardised features (N, D) that noise (N, D) stands for, given contexts (N, C)."""
-        x = noise
-        given = iter(linear(context, *self._of_context).chunk(sum(layer is not None for layer in self._layers), dim=1))
+        x, given = noise, product(context, *self._of_context)
+        width = given.shape[1] // sum(layer is not None for layer in self._layers)
+        start = 0
         for layer in self._layers:
-            x = np.ascontiguousarray(x[:, ::-1]) if layer is None else layer.invert(x, next(given))
+            if layer is None:
+                x = np.ascontiguousarray(x[:, ::-1])
+            else:
+                x = layer.invert(x, given[:, start : start + width])
+                start += width
         return x
 
 
@@ -113,57 +134,65 @@ class _Layer:
     Hidden units are sorted by their degree.
     """
 
-    def __init__(self, transform: Any, num_features: int) -> None:
-        net = transform.autoregressive_net
-        degrees = net.initial_layer.degrees.long()
-        order = torch.argsort(degrees, stable=True)
-        ends = torch.cumsum(torch.bincount(degrees, minlength=num_features), 0).tolist()
+    def __init__(self, weights: Weights, num_features: int) -> None:
+        degrees = weights["initial_layer.degrees"]
+        order = np.argsort(degrees, kind="stable")
+        ends = np.cumsum(np.bincount(degrees, minlength=num_features)).tolist()
         # feature d, from 0 on, is the first to depend on the units of degree d
         self._units = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        self._width = len(order)
 
-        def masked(layer: Any, columns: Tensor | None = None) -> Tensor:
-            weight: Tensor = (layer.weight * layer.mask).detach()
-            return weight if columns is None else weight[:, columns]
+        def masked(name: str) -> Array:
+            masked: Array = weights[f"{name}.weight"] * weights[f"{name}.mask"]
+            return masked
 
-        self._first = masked(net.initial_layer)[order], net.initial_layer.bias.detach()[order]
-        self._blocks = [
-            [(masked(layer, order)[order].contiguous(), layer.bias.detach()[order]) for layer in block.linear_layers]
-            for block in net.blocks
-        ]
-        of_context = [net.context_layer, *(block.context_layer for block in net.blocks)]
+        def rows(weight: Array, bias: Array, units: slice, end: int) -> tuple[Array, Array]:
+            """Return the part of a layer from the first ``end`` inputs to some units, as products take it."""
+            return np.ascontiguousarray(weight[units, :end].T), np.ascontiguousarray(bias[units])
+
+        first, first_bias = masked("initial_layer")[order], weights["initial_layer.bias"][order]
+        num_blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
+        names = [f"blocks.{block}.linear_layers.{k}" for block in range(num_blocks) for k in (0, 1)]
+        inner = [(masked(name)[order][:, order], weights[f"{name}.bias"][order]) for name in names]
+        last = masked("final_layer")[:, order].reshape(num_features, -1, len(order))
+        last_bias = weights["final_layer.bias"].reshape(num_features, -1)
+        self._first, self._inner, self._last = [], [], []
+        for column, units in enumerate(self._units[:num_features]):
+            self._first.append(rows(first, first_bias, units, column))
+            self._inner.append([rows(*layer, units, units.stop) for layer in inner])
+            self._last.append(rows(last[column], last_bias[column], slice(None), units.stop))
+        of_context = ["context_layer", *(f"blocks.{block}.context_layer" for block in range(num_blocks))]
         self.of_context = (
-            torch.cat([layer.weight.detach()[order] for layer in of_context]),
-            torch.cat([layer.bias.detach()[order] for layer in of_context]),
+            np.concatenate([weights[f"{name}.weight"][order].T for name in of_context], 1),
+            np.concatenate([weights[f"{name}.bias"][order] for name in of_context]),
         )
-        self._last = (
-            masked(net.final_layer, order).reshape(num_features, -1, len(order)),
-            net.final_layer.bias.detach().clone().reshape(num_features, -1),
-        )
-        self._tail, self._num_bins = transform.tail_bound, transform.num_bins
-        self._least = transform.min_bin_width, transform.min_bin_height, transform.min_derivative
+        self._num_bins = (last.shape[1] + 1) // 3
 
-    def invert(self, y: Floats, given: Tensor) -> Floats:
+    def invert(self, y: Floats, given: Array) -> Floats:
         """Invert the transform of y (N, D); ``given`` (N, ...) is what the layers add for the contexts."""
-        x, num, width = np.empty_like(y), len(y), len(self._first[1])
-        of_first, *of_blocks = given.chunk(given.shape[1] // width, dim=1)
+        x, num, width = np.empty_like(y), len(y), self._width
         # what the linear layers see of the units so far: before each of them, and before the last layer
-        seen = [torch.empty(num, width) for _ in range(2 * len(self._blocks) + 1)]
+        seen = [np.empty((num, 0), np.float32) for _ in range(given.shape[1] // width * 2 - 1)]
+
+        def with_units(place: int, values: Array) -> Array:
+            seen[place] = np.concatenate([seen[place], values], 1)
+            return seen[place]
+
         for column in range(y.shape[1]):
-            units, end = self._units[column], self._units[column].stop
-            if units.start < end:
-                features = torch.from_numpy(x[:, :column]).float()
-                hidden = linear(features, self._first[0][units, :column], self._first[1][units])
-                hidden += silu(of_first[:, units])
-                for k, ((w0, b0), (w1, b1)) in enumerate(self._blocks):
-                    seen[2 * k][:, units] = silu(hidden)
-                    inner = linear(seen[2 * k][:, :end], w0[units, :end], b0[units])
-                    seen[2 * k + 1][:, units] = silu(inner.add_(of_blocks[k][:, units]), inplace=True)
-                    hidden += linear(seen[2 * k + 1][:, :end], w1[units, :end], b1[units])
-                seen[-1][:, units] = hidden
-            params = linear(seen[-1][:, :end], self._last[0][column][:, :end], self._last[1][column])
-            self._invert_splines(params.contiguous().numpy(), y, column, x)
+            units = self._units[column]
+            if units.start < units.stop:
+                hidden = product(x[:, :column].astype(np.float32), *self._first[column])
+                hidden += swish(np.ascontiguousarray(given[:, units]))
+                for k in range(0, len(self._inner[column]), 2):
+                    inner = product(with_units(k, swish(hidden.copy())), *self._inner[column][k])
+                    start = (k // 2 + 1) * width
+                    inner += given[:, start + units.start : start + units.stop]
+                    hidden += product(with_units(k + 1, swish(inner)), *self._inner[column][k + 1])
+                with_units(-1, hidden)
+            params = product(seen[-1], *self._last[column])
+            self._invert_splines(params, y, column, x)
         return x
 
-    def _invert_splines(self, params: NDArray[np.float32], y: Floats, column: int, x: Floats) -> None:
+    def _invert_splines(self, params: Array, y: Floats, column: int, x: Floats) -> None:
         power, rest, widths, heights = (np.empty(self._num_bins, np.float32) for _ in range(4))
-        _invert(params, y, column, self._tail, self._least, power.view(np.int32), power, rest, widths, heights, x)
+        _invert(params, y, column, TAIL, _LEAST, power.view(np.int32), power, rest, widths, heights, x)

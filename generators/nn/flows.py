@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
-from generators.nn.flow_sampler import FlowSampler
+from generators.nn.flow_sampler import TAIL, FlowSampler
 
 
-def _sampler(transform: Any, num_features: int) -> FlowSampler:
-    return FlowSampler(transform._transforms, num_features)
-
-
-_TAIL = 6.0
-"""Beyond this many standard deviations the splines are the identity."""
+def _sampler(flow: SplineFlow) -> FlowSampler:
+    return FlowSampler(weights_of(flow))
 
 
 class SplineFlow(nn.Module):
@@ -70,7 +67,7 @@ class SplineFlow(nn.Module):
                     context_features=num_context,
                     num_bins=num_bins,
                     tails="linear",
-                    tail_bound=_TAIL,
+                    tail_bound=TAIL,
                     num_blocks=2,
                     activation=nn.functional.silu,
                 )
@@ -105,9 +102,8 @@ class SplineFlow(nn.Module):
     def sample(self, context: Tensor, rng: torch.Generator | None) -> Tensor:
         """Draw features (N, D) in float64, one row for each context (N, C)."""
         noise = torch.randn(len(context), self.num_features, generator=rng, dtype=torch.float64)
-        x = self._sampler.of(self.transform, self.num_features).invert(noise.numpy(), context)
-        result: Tensor = torch.from_numpy(x) * self.std.double() + self.mean.double()
-        return result
+        given = context.detach().float().contiguous().numpy()
+        return torch.from_numpy(self._sampler.of(self).features(noise.numpy(), given))
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from generators.hadrons.counts import CountModel, may_carry
+from generators.hadrons.count_shapes import may_carry
+from generators.hadrons.counts import CountModel
 from generators.hadrons.flow.network import FlowConfig, SetFlow, coordinates
 from generators.hadrons.flow.sampler import sample_flow
 from generators.hadrons.flow.train import given_of
 from generators.hadrons.gun import token_sample
-from generators.hadrons.latent import FEATURES, Latent, LatentModel
+from generators.hadrons.latent import FEATURES, Latent
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT, SPECIES, TokenSample, parton_energy
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import COS_THETA, PHI, SplittingNet, Splittings

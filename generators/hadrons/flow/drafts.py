@@ -18,7 +18,7 @@ from fastsim.event import Floats, Ints, Partons
 from fastsim.event.frames import rapidity
 from fastsim.event.kinematics import phi
 from fastsim.event.species import PARTON_MASSES
-from generators.hadrons.counts import least_masses
+from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.flow.network import Given, SetFlow
 from generators.hadrons.flow.sampler import flow_momenta
 from generators.hadrons.latent import ANGLE, LEAST_LOGIT, MASS, MAX_ANGLE, NUM_TOTAL, RECOIL, Latent, tokens_of

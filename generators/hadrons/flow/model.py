@@ -24,7 +24,8 @@ from generators.hadrons.flow.drafts import Draft, draft, momenta
 from generators.hadrons.flow.guidance import Guidance, Observable
 from generators.hadrons.flow.network import FlowConfig, SetFlow
 from generators.hadrons.flow.sampler import sample_flow
-from generators.hadrons.latent import Latent, LatentModel, tokens_of
+from generators.hadrons.latent import Latent, tokens_of
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.nn.quantise import pack, unpack

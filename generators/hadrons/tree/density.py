@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
-from generators.hadrons.counts import least_masses
+from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.latent import MASS, RECOIL, Latent, side_of, total_log_jacobian
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.hadrons.tree.splittings import splittings

@@ -18,24 +18,17 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, relu, silu
 
-from generators.hadrons.tree.sharing import NUM_NUMBERS, log_prob
-from generators.nn.compiled import compiled
-from generators.nn.compiled_network import Step, around
+from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PAIRS, PHI, content_inputs, node_inputs
+from generators.hadrons.tree.sharing import NUM_NUMBERS
+from generators.hadrons.tree.sharing_density import log_prob
 
-M_B, M_A, COS_THETA, PHI = range(4)
-"""Columns of the continuous variables, in the order in which they are sampled."""
-NUM_VARIABLES = 4
 _LEAST_SHARED = 4
 """Fewest tokens of a node whose children may both be composite."""
-_PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
 
 
 @dataclass(frozen=True)
@@ -66,51 +59,6 @@ class Splittings:
         return Splittings(*(column[rows] for column in columns))
 
 
-_LOG1P = np.log1p(np.arange(256)).astype(np.float32)
-
-
-@compiled
-def _inputs(
-    context: NDArray[np.float32],
-    counts: NDArray[np.uint8],
-    mean: NDArray[np.float32],
-    std: NDArray[np.float32],
-    log1p: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """Fill the inputs ``out`` (K, F + 2S): standardised context, log(1 + counts), and whether a count is not zero."""
-    width, species = context.shape[1], counts.shape[1]
-    for k in range(len(context)):
-        for i in range(width):
-            out[k, i] = (context[k, i] - mean[i]) / std[i]
-        for s in range(species):
-            out[k, width + s] = log1p[counts[k, s]]
-            out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
-
-
-@compiled
-def _content(
-    counts: NDArray[np.uint8],
-    counts_a: NDArray[np.uint8],
-    least: NDArray[np.float32],
-    log1p: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """Fill the features ``out`` (K, S + 4) of a content: log(1 + x) of A's counts, and of sizes and least masses.
-
-    The sizes of A and B come first, then their least masses in GeV.
-    """
-    species = counts.shape[1]
-    for k in range(len(counts)):
-        n_a, n_b = 0, 0
-        for s in range(species):
-            a, b = counts_a[k, s], counts[k, s] - counts_a[k, s]
-            out[k, s] = log1p[a]
-            n_a, n_b = n_a + a, n_b + b
-        out[k, species], out[k, species + 1] = log(1.0 + n_a), log(1.0 + n_b)
-        out[k, species + 2], out[k, species + 3] = log(1 + least[k, 0]), log(1 + least[k, 1])
-
-
 class Residual(nn.Module):
     """A block x + W2 silu(W1 norm(x)), the identity when new."""
 
@@ -126,10 +74,6 @@ class Residual(nn.Module):
         result: Tensor = x + self.outer(silu(self.inner(self.norm(x))))
         return result
 
-    def steps(self) -> list[Step]:
-        """Return the block for :class:`generators.nn.compiled_network.CompiledNetwork`."""
-        return around(self.norm, self.inner, nn.SiLU(), self.outer)
-
 
 class Plain(nn.Module):
     """A block x + relu(W x): faster than :class:`Residual`, which has two products and a normalisation."""
@@ -142,10 +86,6 @@ class Plain(nn.Module):
         """Compute the hidden states (K, width) after the block from those before it."""
         result: Tensor = x + relu(self.linear(x))
         return result
-
-    def steps(self) -> list[Step]:
-        """Return the block for :class:`generators.nn.compiled_network.CompiledNetwork`."""
-        return around(self.linear, nn.ReLU())
 
 
 class PairNet(nn.Module):
@@ -231,8 +171,8 @@ class SplittingNet(nn.Module):
         else:
             self.content_block = nn.Sequential(Residual(width), nn.LayerNorm(width))
         self.heads = nn.Linear(width, NUM_VARIABLES * head_width)
-        # one table for each (earlier variable, variable) pair, in the order of _PAIRS
-        self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in _PAIRS])
+        # one table for each (earlier variable, variable) pair, in the order of PAIRS
+        self.previous = nn.ModuleList([nn.Embedding(num_bins + 1, head_width) for _ in PAIRS])
         for table in self.previous:
             nn.init.zeros_(table.get_parameter("weight"))
         self.outputs = nn.ModuleList([nn.Linear(head_width, num_bins) for _ in range(NUM_VARIABLES)])
@@ -243,9 +183,8 @@ class SplittingNet(nn.Module):
 
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
-        out = np.empty((len(context), self.embed.in_features), dtype=np.float32)
-        _inputs(context.detach().numpy(), counts.numpy(), self.mean.numpy(), self.std.numpy(), _LOG1P, out)
-        inputs = torch.from_numpy(out)
+        arrays = (context.detach(), counts, self.mean, self.std)
+        inputs = torch.from_numpy(node_inputs(*(x.numpy() for x in arrays)))
         if context.requires_grad:  # compiled code has no gradients
             inputs = torch.cat([(context - self.mean) / self.std, inputs[:, context.shape[1] :]], -1)
         return inputs
@@ -290,9 +229,7 @@ class SplittingNet(nn.Module):
 
     def content_features(self, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute the features (K, S + 4) of the content of A: its counts, and sizes and least masses of A and B."""
-        out = np.empty((len(counts), self.num_species + 4), dtype=np.float32)
-        _content(counts.numpy(), counts_a.numpy(), least.numpy(), _LOG1P, out)
-        return torch.from_numpy(out)
+        return torch.from_numpy(content_inputs(counts.numpy(), counts_a.numpy(), least.numpy()))
 
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute the hidden states (K, width) once the content of A is known."""
@@ -307,7 +244,7 @@ class SplittingNet(nn.Module):
 
     def tables(self, variable: int) -> list[Tensor]:
         """Return what the bins of each earlier variable add to a variable's head, (num_bins + 1, head_width) each."""
-        return [t.get_parameter("weight") for (_, k), t in zip(_PAIRS, self.previous, strict=True) if k == variable]
+        return [t.get_parameter("weight") for (_, k), t in zip(PAIRS, self.previous, strict=True) if k == variable]
 
     def bin_logits(self, x: Tensor, bins: Tensor, variable: int) -> Tensor:
         """Compute the logits (K, num_bins) of one variable given the bins of the variables before it.

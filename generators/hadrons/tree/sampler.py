@@ -1,29 +1,37 @@
-"""Draws from a :class:`generators.hadrons.tree.network.SplittingNet`, as fast as a processor allows.
+"""Draws from a :class:`generators.hadrons.tree.network.SplittingNet`, as fast as a processor allows and without torch.
 
-Matrix products are torch's, in bfloat16 if that is asked for; the draws between them are compiled by numba.
+Networks are compiled, in float32, and so are the draws between them. :mod:`generators.hadrons.tree.torch_sampler` has
+torch compute the networks, which is faster where rows are many and networks wide.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import exp
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, relu, silu
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.tree.network import NUM_VARIABLES, Plain, Residual, SplittingNet
+from generators.hadrons.tree.inputs import NUM_VARIABLES, PAIRS, content_inputs, node_inputs
 from generators.hadrons.tree.sharing import NUM_NUMBERS, share
+from generators.hadrons.tree.splittings import CARRIER_NUMBERS
 from generators.nn.compiled import compiled, compiled_sums
-from generators.nn.compiled_network import CompiledNetwork
-from generators.nn.padding import padded, padded_number
+from generators.nn.compiled_network import (
+    RELU,
+    SILU,
+    CompiledNetwork,
+    Step,
+    Weights,
+    activation,
+    around,
+    layer_norm,
+    linear,
+    linear_step,
+    part,
+)
 from generators.nn.sampling import pick_bin, pick_logits
 
 Array = NDArray[np.float32]
@@ -147,42 +155,31 @@ def _of_component(
 Layer = Callable[[Any], Any]
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
-    return layer
+def _residual(weights: Weights, name: str) -> list[Step]:
+    """Return the steps of a block :class:`generators.hadrons.tree.network.Residual`."""
+    inner, outer = linear(weights, f"{name}.inner"), linear(weights, f"{name}.outer")
+    return around([*layer_norm(weights, f"{name}.norm"), *inner, *activation(SILU), *outer])
 
 
-def _chain(*layers: Layer) -> Layer:
-    def chain(x: Tensor) -> Tensor:
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return chain
+def _plain(weights: Weights, name: str) -> list[Step]:
+    """Return the steps of a block :class:`generators.hadrons.tree.network.Plain`."""
+    return around([*linear(weights, f"{name}.linear"), *activation(RELU)])
 
 
-def _layer(module: nn.Module) -> Layer:
-    """Return the module's function for tensors of its weights' type: without hooks, in place where that is safe."""
-    if isinstance(module, nn.Sequential):
-        return _chain(*map(_layer, module))
-    if isinstance(module, nn.Linear):
-        weight, bias = module.weight, module.bias
-        return lambda x: linear(x, weight, bias)
-    if isinstance(module, nn.SiLU):
-        return partial(silu, inplace=True)
-    if isinstance(module, nn.ReLU):
-        return torch.relu_  # of a product that nothing else sees
-    if isinstance(module, Plain):
-        inner = _layer(module.linear)
-        return lambda x: inner(x).relu_().add_(x)
-    if isinstance(module, Residual):
-        norm, first, last = (_layer(part) for part in (module.norm, module.inner, module.outer))
-        return lambda x: last(silu(first(norm(x)), inplace=True)).add_(x)
-    if isinstance(module, nn.LayerNorm):
-        shape, scale, shift, eps = module.normalized_shape, module.weight, module.bias, module.eps
-        return lambda x: layer_norm(x, shape, scale, shift, eps)
-    return module
+def _sequence(weights: Weights, name: str) -> list[Step]:
+    """Return the steps of linear layers, blocks and normalisations in sequence; what has no weights is a ReLU."""
+    steps: list[Step] = []
+    for place in range(1 + max(int(key.split(".")[0]) for key in part(weights, name))):
+        own = f"{name}.{place}"
+        if f"{own}.linear.weight" in weights:
+            steps += _plain(weights, own)
+        elif f"{own}.norm.weight" in weights:
+            steps += _residual(weights, own)
+        elif f"{own}.weight" not in weights:
+            steps += activation(RELU)
+        else:
+            steps += (linear if weights[f"{own}.weight"].ndim == 2 else layer_norm)(weights, own)
+    return steps
 
 
 @dataclass(frozen=True)
@@ -209,67 +206,82 @@ class Angles:
         return replace(self, cos=self.cos[rows], heads=self.heads[rows], bins=self.bins[rows])
 
 
-class SplittingSampler:
-    """Draws from ``net`` with a copy of its weights in ``precision``, "bfloat16" or "float32"."""
+class CompiledSampler:
+    """Draws splittings.
 
-    def __init__(self, net: SplittingNet, precision: str = "bfloat16") -> None:
-        self.num_bins = net.num_bins
-        self._net = copy.deepcopy(net).requires_grad_(False)
-        self._dtype, self._bits, self._shift = torch.float32, torch.uint32, 0
-        if precision == "bfloat16":
-            self._dtype, self._bits, self._shift = torch.bfloat16, torch.uint16, 16
-        for weight in self._net.parameters():  # scales and edges stay as they are
-            weight.data = weight.data.to(self._dtype)
-        self._edges = net.edges.double().numpy()
+    Args:
+        weights: of the :class:`~generators.hadrons.tree.network.SplittingNet`, by name.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._mean, self._std, self._edges = weights["mean"], weights["std"], weights["edges"].astype(np.float64)
+        self.num_bins, self.head_width = self._edges.shape[1] - 1, len(weights["heads.weight"]) // NUM_VARIABLES
         # what the bins of the variables before it add to a variable's head; m_B is the first
-        self._tables = {v: np.stack([t.detach().float().numpy() for t in net.tables(v)]) for v in (1, 2, 3)}
-        self._tables[0] = np.empty((0, 1, net.head_width), np.float32)
-        own, order = self._net, list(_ORDER)
-        weights, biases = (
-            own.heads.weight.view(NUM_VARIABLES, net.head_width, -1),
-            own.heads.bias.view(NUM_VARIABLES, -1),
-        )
-        first, last = order[:-1], order[-1:]
-        self._first_heads = self._function(_linear(weights[first].flatten(0, 1), biases[first].flatten()))
-        self._last_head = self._function(_linear(weights[last].flatten(0, 1), biases[last].flatten()))
-        self._encode = self._function(own.embed, own.trunk)
-        self._kind = self._function(own.kind)
+        tables: dict[int, list[Array]] = {v: [] for v in range(NUM_VARIABLES)}
+        for k, (_, variable) in enumerate(PAIRS):
+            tables[variable].append(weights[f"previous.{k}.weight"])
+        self._tables = {v: np.stack(each) for v, each in tables.items() if each}
+        self._tables[0] = np.empty((0, 1, self.head_width), np.float32)
+        self._encode = self._function(linear(weights, "embed") + _sequence(weights, "trunk"))
+        self._kind, self._content = (self._function(linear(weights, name)) for name in ("kind", "content"))
+        self._content_block = self._function(_sequence(weights, "content_block"))
         # the weights of the mixture's components are drawn from first; of the rest, what is drawn is computed
-        mixture, offset = (
-            x.reshape(net.num_components, 1 + net.num_species, *x.shape[1:])
-            for x in (own.mixture.weight, own.mixture.bias)
+        of_component = [weights[f"{name}.{kind}"] for name in ("mixture", "balance") for kind in ("weight", "bias")]
+        num = len(of_component[3]) // (2 * NUM_NUMBERS)
+        mixture, offset, balance, shift = (x.reshape(num, -1, *x.shape[1:]) for x in of_component)
+        self._weights = self._function([linear_step(mixture[:, 0], offset[:, 0])])
+        of_types = np.ascontiguousarray(mixture[:, 1:]), np.ascontiguousarray(offset[:, 1:])
+        self._components = *of_types, balance, shift
+        heads = weights["heads.weight"].reshape(NUM_VARIABLES, self.head_width, -1), weights["heads.bias"]
+        self._first_heads, self._last_head = (
+            self._function(
+                [linear_step(np.concatenate(heads[0][rows]), heads[1].reshape(NUM_VARIABLES, -1)[rows].ravel())]
+            )
+            for rows in (list(_ORDER[:-1]), list(_ORDER[-1:]))
         )
-        self._weights = self._function(_linear(mixture[:, 0].contiguous(), offset[:, 0].contiguous()))
-        balance = (x.reshape(net.num_components, -1, *x.shape[1:]) for x in (own.balance.weight, own.balance.bias))
-        self._components = tuple(x.float().contiguous().numpy() for x in (mixture[:, 1:], offset[:, 1:], *balance))
-        self._content, self._content_block = self._function(own.content), self._function(own.content_block)
-        activation = nn.ReLU() if own.activation is relu else nn.SiLU()
-        self._outputs = [self._function(activation, output) for output in own.outputs]
-        if own.pair is not None:
-            pair = own.pair
-            self._pair, self._cos = self._function(pair.trunk), self._function(pair.cos)
-            self._turn, self._phi = self._function(pair.turn), self._function(nn.ReLU(), pair.phi)
-            self._pair_table = pair.previous.weight.float().numpy()[None]
+        # plain networks begin their trunk with a ReLU, which has no weights
+        own = activation(RELU if not part(weights, "trunk.0") else SILU)
+        self._outputs = [self._function(own + linear(weights, f"outputs.{v}")) for v in range(NUM_VARIABLES)]
+        self._has_pair = "pair.cos.weight" in weights
+        if self._has_pair:
+            self._pair, self._cos = (
+                self._function(_sequence(weights, "pair.trunk")),
+                self._function(linear(weights, "pair.cos")),
+            )
+            self._turn = self._function(linear(weights, "pair.turn"))
+            self._phi = self._function(activation(RELU) + linear(weights, "pair.phi"))
+            self._pair_table = weights["pair.previous.weight"][None]
 
-    def _function(self, *modules: nn.Module) -> Layer:
-        """Return what modules that follow one another do to rows."""
-        return _chain(*map(_layer, modules))
+    shift = 0
+    """How far the upper bits of float32 numbers are shifted down in what networks take and give: see ``_add_rows``."""
 
-    def _rows(self, x: Tensor) -> Any:
-        """Return rows of float32 numbers as the functions take them."""
-        return x.to(self._dtype)
+    def _function(self, steps: Sequence[Step]) -> Layer:
+        """Return what steps do to rows."""
+        return CompiledNetwork(steps)
+
+    def _rows(self, x: Array) -> Any:
+        """Return rows as the functions take them."""
+        return x
 
     def _floats(self, x: Any) -> Array:
         """Return what a function gave as float32 numbers."""
-        result: Array = x.float().numpy()
+        result: Array = x
         return result
 
     def padded(self, rows: Ints) -> Ints:
-        """Return rows (K,) as the functions should get them, with repeated ones at the end."""
-        return padded(rows)
+        """Return rows (K,) as the functions should get them, perhaps with repeated ones at the end."""
+        return rows
+
+    def _as_bits(self, x: Any) -> Bits:
+        bits: Bits = x.view(np.uint32)
+        return bits
+
+    def _empty(self, num: int, width: int) -> Any:
+        """Return memory for the inputs of ``num`` rows, or some more."""
+        return np.empty((num, width), np.float32)
 
     def _inputs(self, context: Array, counts: NDArray[np.uint8]) -> Any:
-        return self._rows(self._net.inputs(torch.from_numpy(context), torch.from_numpy(counts)))
+        return self._rows(node_inputs(context, counts, self._mean, self._std))
 
     def encode(self, context: Array, counts: NDArray[np.uint8]) -> Any:
         """Return hidden states (K, width) of nodes with the given context (K, F) and counts (K, S)."""
@@ -293,7 +305,7 @@ class SplittingSampler:
             weight, bias, of_balance, balance_bias = self._components
             _of_component(inner, components, shared, weight, bias, of_balance, balance_bias, of_types, balance)
             one = np.ones((len(both), 1), np.float32)
-            part = share(one, of_types, balance, shared, context[both, self._net.carrier], rng)
+            part = share(one, of_types, balance, shared, context[both, CARRIER_NUMBERS], rng)
             size, rest = part.sum(-1), counts[both] - part
             # a single token is A, on whichever side it was drawn
             part = np.where((rest.sum(-1) == 1)[:, None], rest, part)
@@ -303,8 +315,7 @@ class SplittingSampler:
 
     def with_content(self, hidden: Any, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats) -> Any:
         """Return hidden states (K, width) once the content of A, and the least masses (K, 2) of A and B, are known."""
-        known = (torch.from_numpy(x) for x in (counts, counts_a, least.astype(np.float32)))
-        inner = self._content(self._rows(self._net.content_features(*known)))
+        inner = self._content(self._rows(content_inputs(counts, counts_a, least.astype(np.float32))))
         inner += hidden
         return self._content_block(inner)
 
@@ -323,7 +334,7 @@ class SplittingSampler:
 
     def angles(self, heads: Bits, bins: Ints) -> Angles:
         """Return densities of the angles given bins (K, 2) of m_B and m_A, ``num_bins`` where the child is a token."""
-        width = self._net.head_width
+        width = self.head_width
         cos = self._logits(heads, width, bins, 2)
         return Angles(cos, heads, 2 * width, bins, self._tables[3], self._outputs[3])
 
@@ -331,7 +342,7 @@ class SplittingSampler:
         self, context: Array, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats
     ) -> Angles:
         """Return densities of the angles of nodes of two tokens."""
-        if self._net.pair is None:
+        if not self._has_pair:
             hidden = self.with_content(self.encode(context, counts), counts, counts_a, least)
             return self.angles(self.heads(hidden), np.full((len(counts), 2), self.num_bins))
         hidden = self._pair(self._inputs(context, counts))
@@ -345,10 +356,6 @@ class SplittingSampler:
         logits = self._through(angles.through, angles.heads, angles.start, known, angles.tables)
         return np.tanh(value / 2), self._pick(logits, 3, rng)[1]
 
-    def _as_bits(self, x: Any) -> Bits:
-        bits: Bits = x.view(self._bits).numpy()
-        return bits
-
     def _logits(self, heads: Bits, start: int, bins: Ints, variable: int) -> Array:
         return self._through(self._outputs[variable], heads, start, bins, self._tables[variable])
 
@@ -356,40 +363,9 @@ class SplittingSampler:
         """Return logits (K, B) of a variable from its head, given the ``bins`` (K, V) of the variables before it."""
         wide = self._empty(len(bins), tables.shape[2])
         out, bits = self._as_bits(wide), np.empty(tables.shape[2], np.uint32)
-        _add_rows(heads, start, bins, tables, self._shift, bits, bits.view(np.float32), out)
+        _add_rows(heads, start, bins, tables, self.shift, bits, bits.view(np.float32), out)
         out[len(bins) :] = 0
         return self._floats(layers(wide)[: len(bins)])
 
-    def _empty(self, num: int, width: int) -> Any:
-        """Return memory for the inputs of ``num`` rows, or some more."""
-        return torch.empty(padded_number(num), width, dtype=self._dtype)
-
     def _pick(self, logits: Array, variable: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
         return pick_bin(logits, rng.random(len(logits)), self._edges[variable])
-
-
-class CompiledSampler(SplittingSampler):
-    """Draws from ``net`` as :class:`SplittingSampler` does, in float32 and without torch: faster where rows are few."""
-
-    def __init__(self, net: SplittingNet) -> None:
-        super().__init__(net, "float32")
-
-    def _function(self, *modules: nn.Module) -> Layer:
-        return CompiledNetwork(modules)
-
-    def _rows(self, x: Tensor) -> Any:
-        return x.numpy()
-
-    def _floats(self, x: Any) -> Array:
-        result: Array = x
-        return result
-
-    def padded(self, rows: Ints) -> Ints:
-        return rows
-
-    def _as_bits(self, x: Any) -> Bits:
-        bits: Bits = x.view(np.uint32)
-        return bits
-
-    def _empty(self, num: int, width: int) -> Any:
-        return np.empty((num, width), np.float32)

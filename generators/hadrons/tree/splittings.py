@@ -15,17 +15,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import atan2, hypot, log, sqrt, tan
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, build_trees
-from generators.hadrons.tree.network import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI, Splittings
+from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI
 from generators.hadrons.tree.sharing import NUM_NUMBERS, TYPE_NUMBERS, numbers_of
 from generators.nn.compiled import compiled, compiled_inside
+
+if TYPE_CHECKING:
+    from generators.hadrons.tree.network import Splittings
 
 Vector = tuple[float, float, float]
 
@@ -581,6 +584,10 @@ def splittings(sample: TokenSample, *, seed: int | None = None) -> tuple[Splitti
     Returns:
         The rows, the trees, and the nodes (K,) that split.
     """
+    import torch
+
+    from generators.hadrons.tree.network import Splittings
+
     p4 = sample.p4.copy()
     if seed is not None:
         mirror = np.random.default_rng(seed).integers(0, 2, len(sample)) * 2.0 - 1.0

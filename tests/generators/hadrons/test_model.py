@@ -12,7 +12,8 @@ from fastsim.event import kinematics
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import PartonPairs
 from generators.hadrons.gun import token_sample
-from generators.hadrons.latent import Latent, LatentModel, tokens_of, total_momentum
+from generators.hadrons.latent import Latent, tokens_of, total_momentum
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import CONTENT, MIN_MASS, SPECIES, TokenSample, parton_content, species_index
 from generators.hadrons.tree.model import PrimaryTree
 from generators.reference.pythia import PythiaGun

@@ -10,7 +10,7 @@ from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.flow.network import SetFlow, coordinates
 from generators.hadrons.flow.train import given_of
 from generators.hadrons.gun import token_sample
-from generators.hadrons.latent import LatentModel
+from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import TokenSample
 from tests.helpers.flow import CONFIG, DOMAIN, LATENT
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastsim.event import Partons
 from fastsim.event.frames import to_axis
-from generators.hadrons.counts import least_masses
+from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.flow.drafts import Draft, total_momentum
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.latent import Latent

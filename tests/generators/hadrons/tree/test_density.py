@@ -8,7 +8,7 @@ import torch
 
 import fastsim
 from fastsim.errors import FastsimError, InvalidValue
-from generators.hadrons.counts import least_masses
+from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.gun import token_sample
 from generators.hadrons.latent import Latent, side_of, total_features
 from generators.hadrons.likelihood import with_carriers
