@@ -41,10 +41,13 @@ FORMATS = ("hepmc3", "hepmc3.gz", "hepmc3.zst", "h5", "root")
 ROUNDS = 3
 PARTS = {
     "torch": "networks",
-    "network": "networks, their input",
+    "compiled_network": "networks",
+    "inputs": "networks, their input",
     "sampler": "draws",
+    "sampling": "draws",
+    "sharing": "draws",
     "splittings": "contexts, kinematics",
-    "model": "contexts, kinematics",
+    "growth": "contexts, kinematics",
 }
 """What the modules of the tree model do, as far as their names do not say it."""
 

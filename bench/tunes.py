@@ -26,7 +26,7 @@ from fastsim.event import Floats, HardEvents, ParticleSet, Partons
 from fastsim.tuning.weights import effective_share
 from generators.decays import decay
 from generators.hadrons.event_density import EventDensity, checked_model
-from generators.hadrons.source import particles_of_pairs
+from generators.hadrons.primary import particles_of_pairs
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tunes import Tune, design, parameter
 from generators.reference import annihilation

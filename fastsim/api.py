@@ -163,7 +163,7 @@ def generate(
             own = stages.own_steps(words)
             if not base:
                 return run_events(given, output, stages.own_stages(given, words, own, record=record), run)
-            source = load_model(
+            source = registry.load_for_run(
                 DEFAULT_MODEL if model is None else model,
                 num_inference_steps=num_inference_steps,
                 device=device,

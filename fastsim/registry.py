@@ -56,6 +56,8 @@ _KINDS = {
     "primary-flow": "generators.hadrons.flow.model:PrimaryFlow",
     "cascade": "generators.showers.cascade.source:CascadeModel",
 }
+_DRAWS = {"primary-tree": "generators.hadrons.tree.source:TreeSource"}
+"""Classes that draw what the models of a kind draw and do nothing else: they load torch when they need it, or never."""
 _TRAININGS = {
     "primary-tree": "generators.hadrons.train:train",
     "primary-flow": "generators.hadrons.train:train",
@@ -116,13 +118,14 @@ def _named(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> Any:
+def _from_card(name: PathLike, makes: str, *, device: str, draws_only: bool = False, **options: Any) -> Any:
     """Load the source that a card and its weights describe.
 
     Args:
         name: name or path of the card.
         makes: what it should make, "hadrons" or "showers".
         device: torch device.
+        draws_only: whether nothing but draws is asked of it.
         options: further options of the model's class; None stands for its default.
 
     Raises:
@@ -135,7 +138,8 @@ def _from_card(name: PathLike, makes: str, *, device: str, **options: Any) -> An
         function = "load_showers" if card.makes == SHOWERS else "load_model"
         what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
         raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{function}")
-    cls = model_class(card.kind, os.fspath(name))
+    only = _DRAWS.get(card.kind) if draws_only else None
+    cls = model_class(card.kind, os.fspath(name)) if only is None else _named(only)
     if not issubclass(cls, ShowerSource if makes == SHOWERS else HadronSource):
         raise WeightsError(f"{os.fspath(name)}: kind {card.kind!r} makes no {makes}, but the domain is one of {makes}")
     given = {key: value for key, value in options.items() if value is not None}
@@ -186,9 +190,38 @@ def load_model(
         FastsimError: if ``num_inference_steps`` or a tune is given for a model that has none, or a value of the tune is
             outside its range.
     """
+    given = {"num_inference_steps": num_inference_steps, "device": device, "workers": workers, "tune": tune}
+    return _load_hadrons(name, draws_only=False, **given)
+
+
+def load_for_run(
+    name: PathLike | HadronSource,
+    *,
+    num_inference_steps: int | None = None,
+    device: str = "cpu",
+    tune: Any = None,
+) -> HadronSource:
+    """Load a source of hadrons that nothing but draws is asked of: the same as of :func:`load_model`.
+
+    Args:
+        name, num_inference_steps, device, tune: see :func:`load_model`, also for what is raised.
+    """
+    given = {"num_inference_steps": num_inference_steps, "device": device, "tune": tune}
+    return _load_hadrons(name, draws_only=True, **given)
+
+
+def _load_hadrons(
+    name: PathLike | HadronSource,
+    *,
+    num_inference_steps: int | None,
+    device: str,
+    tune: Any,
+    draws_only: bool,
+    workers: int = 0,
+) -> HadronSource:
     if tune is not None:
-        source = load_model(name, num_inference_steps=num_inference_steps, device=device, workers=workers)
-        return source.at(tune)
+        given = {"num_inference_steps": num_inference_steps, "device": device, "workers": workers}
+        return _load_hadrons(name, draws_only=draws_only, tune=None, **given).at(tune)
     if not isinstance(name, str | os.PathLike):
         if not isinstance(name, HadronSource):
             raise FastsimError(f"model={name!r}: give a name, a path or a HadronSource")
@@ -202,7 +235,9 @@ def load_model(
 
         source = Library(text)
     else:
-        loaded: HadronSource = _from_card(name, HADRONS, device=device, num_inference_steps=num_inference_steps)
+        loaded: HadronSource = _from_card(
+            name, HADRONS, device=device, draws_only=draws_only, num_inference_steps=num_inference_steps
+        )
         return loaded
     if num_inference_steps is not None:
         raise FastsimError(f"model {source.name!r} takes no --num-inference-steps: only diffusion models do")

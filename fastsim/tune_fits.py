@@ -416,7 +416,7 @@ class _Fit:
         """Sample the model at a point, fill the tables, and compute scores (N, P) of the events if asked for."""
         from generators.decays import decay
         from generators.hadrons.event_density import EventDensity
-        from generators.hadrons.source import particles_of_pairs
+        from generators.hadrons.primary import particles_of_pairs
         from generators.reference.annihilation import TAU0_MAX, quark_pairs
         from metrics.hadrons.tables import fill_tables, joined
 

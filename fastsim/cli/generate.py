@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from fastsim.cli import showers
-from fastsim.cli.ahead import load_torch_ahead
 from fastsim.cli.options import (
     as_path,
     collision_options,
@@ -110,7 +109,6 @@ def command(
     source = event_input(input, gun, options)
     if latent and (gun is None or not output.lower().endswith((".h5", ".hdf5"))):
         raise click.UsageError("--latent is for a gun's sets in HDF5: give --gun and an output ending in .h5")
-    load_torch_ahead()
     from fastsim import api
     from fastsim.cli.progress import progress
     from fastsim.cli.summary import show

@@ -51,17 +51,32 @@ def single_threaded() -> None:
         torch.set_num_threads(1)
 
 
+_threads_before: list[int | None] = []
+"""Of each run that goes on, torch's number of threads before; None while torch is not loaded."""
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Run torch with one thread an operation, since chunks run side by side, and put the number back."""
-    import torch
+    """Run torch with one thread an operation, since chunks run side by side, and put the number back.
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    Torch is not loaded for that: a source that loads it on the way says so (:func:`torch_is_loaded`).
+    """
+    _threads_before.append(None)
+    if "torch" in sys.modules:
+        torch_is_loaded()
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        before = _threads_before.pop()
+        if before is not None:
+            sys.modules["torch"].set_num_threads(before)
+
+
+def torch_is_loaded() -> None:
+    """Have torch use one thread an operation from now on, if a run goes on."""
+    if _threads_before and _threads_before[-1] is None:
+        _threads_before[-1] = sys.modules["torch"].get_num_threads()
+        single_threaded()
 
 
 def in_order(

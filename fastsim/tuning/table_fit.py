@@ -28,7 +28,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from fastsim.event import Floats
 from fastsim.tuning.information import Directions
@@ -202,6 +201,8 @@ def _bounded_step(
     radius: float,
 ) -> Floats:
     """Return the step (P,) that minimises chi2 within bounds and trust region, along the directions that are known."""
+    from scipy.optimize import lsq_linear
+
     project = directions.known @ directions.known.T
     normal, slope = project @ normal @ project, project @ slope
     if not directions.known.size:

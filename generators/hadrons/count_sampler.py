@@ -40,21 +40,27 @@ from generators.hadrons.tokens import (
     TYPE_SPECIES,
     TYPES,
 )
-from generators.nn.compiled import compiled, compiled_sums, compiled_sums_inside
+from generators.nn.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 from generators.nn.compiled_network import (
     SILU,
     Array,
     CompiledNetwork,
     Weights,
     activation,
+    dense,
     linear_step,
     perceptron,
+    silu,
     tanh,
 )
 from generators.nn.sampling import exponentials, pick_logits
 
 _CONTENT = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT), np.int64)])
 """Quantum numbers of the species and, last, of no hadron."""
+_COMMON = np.array(ORDER[NUM_GROUPS:-1])
+"""Types that are species of their own, without the last one, which is what is left."""
+_IS_FORCED = np.isin(_COMMON, (LAST_BARYON, LAST_STRANGE, LAST_PION))
+"""Which of them missing quantum numbers decide, in sets that have to have some."""
 _IMPOSSIBLE = -1e9
 _MOST_MISSING = 1024
 """Missing quantum numbers beyond this many enter the networks as this many."""
@@ -148,15 +154,6 @@ def _draw_counts(
 
 
 @compiled
-def _force(wanted: Ints, left: Ints, number: Ints, good: NDArray[np.bool_]) -> None:
-    """Fill counts that leave no choice, ``wanted`` (K,), as far as tokens are ``left``; other sets are not ``good``."""
-    for k in range(len(wanted)):
-        number[k] = min(max(wanted[k], 0), left[k])
-        if number[k] != wanted[k]:
-            good[k] = False
-
-
-@compiled
 def _take(
     number: Ints,
     species: int,
@@ -175,7 +172,7 @@ def _take(
 
     Args:
         number: tokens of the type, (K,).
-        species: of the type; -1 for a group of species, whose tokens have been counted.
+        species: of the type; -1 for a group of species, or the carrier, whose tokens have been counted.
         content: quantum numbers of the species, (8,).
         of_count: encoded counts, (C, 2).
         of_left: encoded numbers of tokens left, (C, 2).
@@ -203,15 +200,82 @@ def _take(
             inputs[k, start + 2 + q] = of_need[min(max(need[k, q], -most), most) + most]
 
 
-def _forced(kind: int, missing: Ints) -> Ints | None:
-    """Return the counts (N,) of a type that missing quantum numbers (N, 8) leave no choice about; None for others."""
+@compiled
+def _draw_common(
+    kinds: Ints,
+    species: Ints,
+    forced: NDArray[np.bool_],
+    weights: Array,
+    starts: Ints,
+    widths: Ints,
+    bound: float,
+    factorials: Array,
+    u: Floats,
+    content: Ints,
+    of_count: Array,
+    of_left: Array,
+    of_need: Array,
+    known: int,
+    start: int,
+    good: NDArray[np.bool_],
+    left: Ints,
+    need: Ints,
+    counts: Ints,
+    inputs: Array,
+    one: Array,
+    two: Array,
+    out: Array,
+    logits: Array,
+    bits: NDArray[np.int32],
+    power: Array,
+    rest: Array,
+    w: Array,
+    number: Ints,
+) -> None:
+    """Draw the counts of common types one after another, each given those before.
+
+    Args:
+        kinds: the types, (K,); species: of each, (K,); forced: which of them missing quantum numbers decide, (K,).
+        weights: of the networks, one after another; starts: first one of each, (K,); widths: numbers of outputs, (K,).
+        bound, factorials: see :func:`_draw_counts`; u: uniform on [0, 1), (K, N).
+        content: quantum numbers of the species, (S + 1, 8); of_count, of_left, of_need: see :func:`_take`.
+        known, start: columns of the inputs, see :func:`_take`.
+        good: which sets have the quantum numbers that they must have so far, (N,).
+        left, need, counts, inputs: see :func:`_take`.
+        one, two: working memory for hidden units, (N, W); out: for outputs; number: for counts, (N,); the rest: see
+            :func:`_draw_counts`.
+    """
+    num, num_inputs, width = inputs.shape[0], inputs.shape[1], one.shape[1]
+    for k in range(len(kinds)):
+        if forced[k]:
+            for i in range(num):
+                wanted = _wanted(kinds[k], need[i])
+                number[i] = min(max(wanted, 0), left[i])
+                if number[i] != wanted:
+                    good[i] = False
+        else:
+            first, shape, outputs = starts[k], width * width, widths[k]
+            second = first + (num_inputs + 1) * width
+            last = second + shape + width
+            end = last + width * outputs
+            values = out[: num * outputs].reshape(num, outputs)
+            in_layer = weights[first : second - width].reshape(num_inputs, width)
+            dense(inputs, in_layer, weights[second - width : second], one)
+            silu(one)
+            dense(one, weights[second : second + shape].reshape(width, width), weights[last - width : last], two)
+            silu(two)
+            dense(two, weights[last:end].reshape(width, outputs), weights[end : end + outputs], values)
+            _draw_counts(values, bound, left, factorials, u[k], logits, bits, power, rest, w, number)
+        column, own = known + 2 * kinds[k], content[species[k]]
+        _take(number, species[k], own, of_count, of_left, of_need, column, start, left, need, counts, inputs)
+
+
+@compiled_inside
+def _wanted(kind: int, need: Ints) -> int:
+    """Return the count of a type that missing quantum numbers (8,) leave no choice about."""
     if kind == LAST_BARYON:
-        return np.asarray(-(missing[:, :5].sum(-1) // 3))
-    if kind == LAST_STRANGE:
-        return missing[:, 2].copy()
-    if kind == LAST_PION:
-        return missing[:, 0].copy()
-    return None
+        return -((need[0] + need[1] + need[2] + need[3] + need[4]) // 3)
+    return need[2] if kind == LAST_STRANGE else need[0]
 
 
 def _columns(n: Ints, scale: float) -> Array:
@@ -244,20 +308,23 @@ class CountSampler:
         lasts = [weights[f"last.{k}"] for k in range(sum(name.startswith("last.") for name in weights))]
         limits = {last.shape[0]: last.shape[2] - 2 for last in lasts}  # charged pions are two
         groups = drawn_types(limits.get(2, max(limits.values())), limits[max(limits)])
-        self._networks = {
-            int(t): CompiledNetwork(
-                [
-                    linear_step(first[t].T, weights["first_bias"][t]),
-                    *activation(SILU),
-                    linear_step(weights["second"][t].T, weights["second_bias"][t]),
-                    *activation(SILU),
-                    linear_step(last[place].T, weights[f"last_bias.{k}"][place]),
-                ]
-            )
+        networks = {
+            int(t): [
+                linear_step(first[t].T, weights["first_bias"][t]),
+                *activation(SILU),
+                linear_step(weights["second"][t].T, weights["second_bias"][t]),
+                *activation(SILU),
+                linear_step(last[place].T, weights[f"last_bias.{k}"][place]),
+            ]
             for k, ((_, rows), last) in enumerate(zip(groups, lasts, strict=True))
             for place, t in enumerate(rows)
         }
-        largest = self._largest = weights["size.4.bias"].shape[0] - 2
+        self._networks = {t: CompiledNetwork(networks[t]) for t in ORDER[:NUM_GROUPS]}
+        common = [np.concatenate([step[2] for step in networks[t]]) for t in _COMMON.tolist()]
+        starts = np.append(0, np.cumsum([len(each) for each in common]))[:-1]
+        self._common = np.concatenate(common), starts, np.array([networks[t][-1][1] for t in _COMMON.tolist()])
+        self._width = first.shape[2]
+        largest = self._largest = len(weights["size.4.bias"])
         n = np.arange(largest + 1)
         self._of_left, self._of_count = _columns(n, SIZE_SCALE), _columns(n, COUNT_SCALE)
         self._of_need = (np.arange(-_MOST_MISSING, _MOST_MISSING + 1) / CONTENT_SCALE).astype(np.float32)
@@ -335,26 +402,54 @@ class CountSampler:
         inputs[:, self._start + 2 : self._known] = self._of_need[need + _MOST_MISSING]
         state = left, need, counts, inputs
         self._take(has.astype(np.int64), 0, -1, state)
-        for kind in ORDER[:-1]:
-            wanted = None if missing is None else _forced(kind, need)
-            if wanted is None:
-                number = self.draw(self._outputs(inputs, kind), left, rng)
-            else:
-                number = np.empty(num, np.int64)
-                _force(wanted, left, number, good)
-            if kind <= NUM_GROUPS and number.any():
+        for kind in ORDER[:NUM_GROUPS]:
+            number = self.draw(self._outputs(inputs, kind), left, rng.random(num))
+            if number.any():
                 self._fill_group(kind - 1, first, need, number, counts, rng)
-            self._take(number, kind, -1 if kind <= NUM_GROUPS else int(TYPE_SPECIES[kind]), state)
+                self._take(number, kind, -1, state)
+        self._draw_common(rng.random((len(_COMMON), num)), state, good, forced=missing is not None)
         counts[:, int(TYPE_SPECIES[ORDER[-1]])] += left
         if missing is not None:
             good &= (need == 0).all(-1)
         return counts[:, :-1], carrier, good
 
-    def draw(self, out: Array, left: Ints, rng: np.random.Generator) -> Ints:
-        """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N, limit + 2) for it."""
+    def draw(self, out: Array, left: Ints, u: Floats) -> Ints:
+        """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N, limit + 2) for it.
+
+        ``u`` (N,) is uniform on [0, 1).
+        """
         number = np.empty(len(left), np.int64)
-        _draw_counts(out, CORRECTION, left, self._factorials, rng.random(len(left)), *self._work(), number)
+        _draw_counts(out, CORRECTION, left, self._factorials, u, *self._work(), number)
         return number
+
+    def _draw_common(
+        self, u: Floats, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
+    ) -> None:
+        """Draw the counts of all common types but the last; what ``good`` and ``state`` hold is changed in place."""
+        num = len(good)
+        one, two = np.empty((2, num, self._width), np.float32)
+        _draw_common(
+            _COMMON,
+            TYPE_SPECIES[_COMMON],
+            _IS_FORCED & forced,
+            *self._common,
+            CORRECTION,
+            self._factorials,
+            u,
+            _CONTENT,
+            self._of_count,
+            self._of_left,
+            self._of_need,
+            self._known,
+            self._start,
+            good,
+            *state,
+            one,
+            two,
+            np.empty(num * int(self._common[2].max()), np.float32),
+            *self._work(),
+            np.empty(num, np.int64),
+        )
 
     def _work(self) -> tuple[Array, NDArray[np.int32], Array, Array, Array]:
         """Return the working memory of one set, for the compiled draws."""

@@ -39,7 +39,7 @@ def test_options_change_the_model() -> None:
     precise, usual = throughput.load("hadron-tree", None, "float32"), throughput.load("hadron-tree")
     assert isinstance(precise, PrimaryModel) and isinstance(usual, PrimaryModel)
     assert (precise.precision, usual.precision) == ("float32", "bfloat16")
-    partons = bench_partons(20.0, 60.0, 200, 1, (4,))  # few are drawn in float32 whatever the precision
+    partons = bench_partons(20.0, 60.0, 1100, 1, (4,))  # fewer are drawn in float32 whatever the precision
     assert set(partons.pdg_id) == {4}
     assert not np.array_equal(precise.sample(partons, rng=1).p4, usual.sample(partons, rng=1).p4)
     rows = throughput.variants(["hadron-tree", "hadron-diffusion"])

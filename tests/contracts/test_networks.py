@@ -175,7 +175,7 @@ COUNTS = Density(
     log_prob=lambda model, rows: model.log_prob(UP[rows], *some_sets(rows), *free(len(rows))),
     num_rows=lambda: len(UP),
     total=count_total,
-    draw=lambda model, seed: model.sample(UP, torch.Generator().manual_seed(seed)),
+    draw=lambda model, seed: model.sample(UP, np.random.default_rng(seed)),
     num_draws=len(UP),
 )
 
@@ -204,7 +204,7 @@ def latent_total(model: LatentModel) -> float:
 
 def latent_draw(model: LatentModel, seed: int) -> tuple[Any, ...]:
     given = (sample().flavour, sample().pt, sample().scale)
-    latent = model.sample(*given, torch.Generator().manual_seed(seed))
+    latent = model.sample(*given, np.random.default_rng(seed))
     assert latent.features.shape[1] == len(FEATURES)
     return latent.counts, latent.total, latent.features
 

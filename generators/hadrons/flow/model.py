@@ -35,6 +35,10 @@ _QUICK = 4
 """Network evaluations of the samples that guidance chooses latents by."""
 
 
+def _noise(rng: np.random.Generator) -> torch.Generator:
+    return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+
+
 class PrimaryFlow(PrimaryModel):
     """The diffusion model as a source of hadrons.
 
@@ -111,17 +115,16 @@ class PrimaryFlow(PrimaryModel):
         model.guidance = Guidance(observable, strength)
         return model
 
-    def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: torch.Generator) -> Latent:
+    def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: np.random.Generator) -> Latent:
         if self.guidance is None:
             return super().sample_latent(flavour, pt, scale, rng)
         num = self.guidance.candidates
         flavour, pt, scale = np.repeat(flavour, num), np.repeat(pt, num), np.repeat(scale, num)
         latent = super().sample_latent(flavour, pt, scale, rng)
-        masses = np.random.default_rng(int(torch.randint(2**63 - 1, (1,), generator=rng)))
-        tokens = tokens_of(latent, flavour, pt, scale, masses)
+        tokens, noise = tokens_of(latent, flavour, pt, scale, rng), _noise(rng)
         steps = min(_QUICK, self.num_inference_steps)
-        p4 = sample_flow(self.flow, tokens, parton_energy(flavour, pt), latent, rng, num_inference_steps=steps)
-        chosen = self.guidance.choose(torch.from_numpy(p4), torch.from_numpy(tokens.index), rng)
+        p4 = sample_flow(self.flow, tokens, parton_energy(flavour, pt), latent, noise, num_inference_steps=steps)
+        chosen = self.guidance.choose(torch.from_numpy(p4), torch.from_numpy(tokens.index), noise)
         return latent[chosen.numpy()]
 
     def draft(self, partons: Partons, *, rng: RNG = None, latent: Latent | None = None) -> Draft:
@@ -142,10 +145,10 @@ class PrimaryFlow(PrimaryModel):
         steps = num_inference_steps or self.num_inference_steps
         return momenta(self.flow, draft, num_inference_steps=steps, guidance=self.guidance)
 
-    def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: torch.Generator) -> Floats:
-        """Draw the tokens' momenta; see :meth:`PrimaryModel.place`."""
+    def place(self, tokens: TokenSample, energy: Floats, latent: Latent, rng: np.random.Generator) -> Floats:
         settings = {"num_inference_steps": self.num_inference_steps, "guidance": self.guidance}
-        return sample_flow(self.flow, tokens, energy, latent, rng, **settings)
+        with torch.autocast("cpu", enabled=False):  # the network lowers its own precision
+            return sample_flow(self.flow, tokens, energy, latent, _noise(rng), **settings)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: the flow's matrices in eight bits, the others as for other models."""

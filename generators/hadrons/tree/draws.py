@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from fastsim.event import Floats
+from fastsim.production.chunks import torch_is_loaded
 from fastsim.production.startup import starting
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.sampler import CompiledSampler
 from generators.nn.compiled_network import Weights
 
-_NARROW, _FEW_WIDE, _FEW_NARROW = 96, 128, 1024
-"""Width of narrow networks; most sets that wide and narrow ones draw without torch, which is faster for few."""
+_NARROW, _FEW = 96, 1024
+"""Width of narrow networks, which are always as fast without torch; most sets that wide ones draw without it."""
 
 
 class TreeDraws:
@@ -30,8 +31,7 @@ class TreeDraws:
 
     def __init__(self, weights: Weights, precision: str) -> None:
         self._weights, self._precision = weights, precision
-        self.few = _FEW_NARROW if len(weights["embed.bias"]) <= _NARROW else _FEW_WIDE
-        """Most sets that are drawn without torch."""
+        self._few = np.inf if len(weights["embed.bias"]) <= _NARROW else _FEW
 
     @cached_property
     def _compiled(self) -> CompiledSampler:
@@ -42,11 +42,12 @@ class TreeDraws:
         with starting():
             from generators.hadrons.tree.torch_sampler import TorchSampler
 
+            torch_is_loaded()
             return TorchSampler(self._weights, self._precision)
 
     def momenta(self, tokens: TokenSample, energy: Floats, total: Floats, rng: np.random.Generator) -> Floats:
         """Draw the momenta (M, 4) in GeV of tokens; see :func:`~generators.hadrons.tree.growth.sample_tree`."""
-        sampler = self._compiled if len(tokens) <= self.few else self._torch
+        sampler = self._compiled if len(tokens) <= self._few else self._torch
         return sample_tree(sampler, tokens, energy, total, rng)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class TreeSource(PrimarySource):
 
     kind = "primary-tree"
     has_extras = False
+    load_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, card: ModelCard, weights: Weights) -> None:
         assert isinstance(card.domain, Domain)  # cards of this kind have no other
@@ -48,7 +49,7 @@ class TreeSource(PrimarySource):
         return self._draws.momenta(tokens, energy, latent.total, rng)
 
     @classmethod
-    def from_card(cls, card: ModelCard, weights: Path, *, device: str = "cpu", **options: Any) -> PrimarySource:
+    def from_card(cls, card: ModelCard, weights: Path, *, device: str = "cpu") -> PrimarySource:
         """Return the source of a card and its verified weights file; of another device, the model itself.
 
         Raises:
@@ -60,8 +61,8 @@ class TreeSource(PrimarySource):
         inputs = NUM_CONTEXT + len(card.config.get("tune", ())) + 2 * len(TYPES)
         embed = given.get("net.embed.weight")
         fits = embed is not None and embed.shape[1] == inputs and set(card.config) <= KEYS
-        if fits and device == "cpu" and not options:
+        if fits and device == "cpu":
             return cls(card, given)
         from generators.hadrons.tree.model import PrimaryTree  # which says what is wrong
 
-        return PrimaryTree.from_card(card, weights, device=device, **options)
+        return PrimaryTree.from_card(card, weights, device=device)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from fastsim.event import Floats
 from generators.hadrons.observables import distance
 from generators.hadrons.tokens import TokenSample, parton_energy
-from generators.hadrons.tree.model import sample_tree
+from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.sampler import SplittingSampler
 from generators.hadrons.tree.splittings import splittings
+from generators.hadrons.tree.torch_sampler import TorchSampler
+from generators.nn.compiled_network import weights_of
 from generators.training.loop import FitResult, TrainingConfig, fit
 
 _SETS_PER_BLOCK = 40_000
@@ -90,7 +91,7 @@ def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
     """Draw new trees for the tokens and total momenta that the sets of ``sample`` have."""
     total: Floats = np.stack([np.bincount(sample.index, sample.p4[:, k], len(sample)) for k in range(4)], -1)
     energy = parton_energy(sample.flavour, sample.pt)
-    rng, sampler = np.random.default_rng(seed), SplittingSampler(net)
+    rng, sampler = np.random.default_rng(seed), TorchSampler(weights_of(net))
     momenta = []
     for start in range(0, len(sample), _SETS_PER_DRAW):
         rows = slice(start, start + _SETS_PER_DRAW)

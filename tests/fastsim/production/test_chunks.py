@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents
 from fastsim.event.rng import chunk_rng
-from fastsim.production.chunks import HERE, ChunkRunner, in_order
+from fastsim.production.chunks import HERE, ChunkRunner, in_order, one_torch_thread, torch_is_loaded
 from fastsim.production.inputs import GunInput, Input, open_input
 from fastsim.production.manifest import ChunkRow
 from fastsim.production.options import ALL_EVENTS, EventRange
@@ -145,3 +146,27 @@ def test_summary_adds_up() -> None:
     assert (summary.events, summary.partons, summary.sum_weights) == (10, 20, 10.0)
     rows = dict(summary.rows())
     assert rows["events"] == "10" and rows["output"] == "out.h5" and "events/s" in rows["time"]
+
+
+def test_torch_has_one_thread_while_a_run_goes_on() -> None:
+    """Also where it is loaded on the way, and its own number of threads after it."""
+    import torch
+
+    number = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_torch_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delitem(sys.modules, "torch")
+            with one_torch_thread():
+                sys.modules["torch"] = torch
+                assert torch.get_num_threads() == 3
+                torch_is_loaded()
+                assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        torch_is_loaded()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(number)

@@ -14,7 +14,7 @@ from fastsim.event import HardEvents, Partons
 from fastsim.sources.hadrons import PartonPairs
 from generators.hadrons.event_density import EventDensity, checked_model
 from generators.hadrons.likelihood import tokens_of_pairs, with_carriers
-from generators.hadrons.source import particles_of_pairs
+from generators.hadrons.primary import particles_of_pairs
 from generators.hadrons.step import DRAWN, Hadronize
 from generators.hadrons.tree.density import TreeDensity
 from generators.hadrons.tree.model import PrimaryTree

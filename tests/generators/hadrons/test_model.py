@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import fastsim
 from fastsim.errors import FastsimError
@@ -95,14 +94,14 @@ def test_a_system_too_light_for_its_flavours_is_refused() -> None:
     latent = LatentModel(count_width=8, flow_width=8, max_size=8)
     one = np.array([5])
     with pytest.raises(FastsimError, match="too light for its flavours"):
-        latent.sample_pairs(
+        latent.sampler.sample_pairs(
             one[:, None].repeat(2, 1),
             np.array([0.1]),
             np.array([0.1]),
             np.array([0.2]),
             np.zeros((1, 8), np.int64),
             np.array([[1, -1]]),
-            torch.Generator().manual_seed(1),
+            np.random.default_rng(1),
         )
 
 

@@ -7,7 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from generators.nn.compiled_network import CompiledNetwork, around, steps_of
+from generators.nn.compiled_network import (
+    RELU,
+    SILU,
+    CompiledNetwork,
+    activation,
+    around,
+    layer_norm,
+    linear,
+    part,
+    perceptron,
+    product,
+    swish,
+    weights_of,
+)
 
 
 class Block(nn.Module):
@@ -20,9 +33,6 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + nn.functional.relu(self.linear(self.norm(x)))
 
-    def steps(self) -> list[tuple[int, int, np.ndarray]]:  # type: ignore[type-arg]
-        return around(self.norm, self.linear, nn.ReLU())
-
 
 @pytest.mark.parametrize("num", [0, 1, 2, 33, 200])
 def test_layers_are_those_of_torch(num: int) -> None:
@@ -30,21 +40,37 @@ def test_layers_are_those_of_torch(num: int) -> None:
     net = nn.Sequential(nn.Linear(7, 40), nn.SiLU(), Block(40), nn.LayerNorm(40), nn.ReLU(), nn.Linear(40, 300))
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.5)
-    x = 3 * torch.randn(num, 7)
-    found = CompiledNetwork([net])(x.numpy())
+    weights, x = weights_of(net), 3 * torch.randn(num, 7)
+    block = [*layer_norm(weights, "2.norm"), *linear(weights, "2.linear"), *activation(RELU)]
+    steps = [*linear(weights, "0"), *activation(SILU), *around(block), *layer_norm(weights, "3"), *activation(RELU)]
+    found = CompiledNetwork([*steps, *linear(weights, "5")])(x.numpy())
     assert found.shape == (num, 300) and found.dtype == np.float32
     np.testing.assert_allclose(found, net(x).detach().numpy(), atol=1e-4, rtol=1e-4)
 
 
+def test_a_perceptron_is_that_of_torch() -> None:
+    torch.manual_seed(2)
+    net = nn.ModuleDict({"net": nn.Sequential(nn.Linear(3, 20), nn.SiLU(), nn.Linear(20, 5))})
+    x = torch.randn(4, 3)
+    found = CompiledNetwork(perceptron(weights_of(net), "net", SILU))(x.numpy())
+    np.testing.assert_allclose(found, net["net"](x).detach().numpy(), atol=1e-5, rtol=1e-5)
+    assert set(part(weights_of(net), "net.2")) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("inputs", [0, 1, 9])
+def test_a_product_and_an_activation_are_those_of_torch(inputs: int) -> None:
+    torch.manual_seed(3)
+    x, weight, bias = torch.randn(6, inputs), torch.randn(inputs, 4), torch.randn(4)
+    found = product(x.numpy(), weight.numpy(), bias.numpy())
+    np.testing.assert_allclose(found, (x @ weight + bias).numpy(), atol=1e-5)
+    np.testing.assert_allclose(swish(found), nn.functional.silu(x @ weight + bias).numpy(), atol=1e-5)
+
+
 def test_weights_are_copies() -> None:
-    layer = nn.Linear(3, 2)
-    net, x = CompiledNetwork([layer]), np.ones((1, 3), np.float32)
-    before = net(x)
+    layer = nn.Linear(3, 2).half()
+    weights = weights_of(layer)
+    before = weights["weight"].copy()
     with torch.no_grad():
         layer.weight.add_(1.0)
-    np.testing.assert_array_equal(net(x), before)
-
-
-def test_what_has_no_steps_is_refused() -> None:
-    with pytest.raises(TypeError, match="GELU has no steps"):
-        steps_of(nn.Sequential(nn.Linear(2, 2), nn.GELU()))
+    assert weights["weight"].dtype == np.float32
+    np.testing.assert_array_equal(weights["weight"], before)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from generators.nn.compiled_network import weights_of
 from generators.nn.flow_sampler import FlowSampler
 from generators.nn.flows import SplineFlow
 
@@ -18,7 +19,7 @@ def test_features_are_those_of_the_inverse_transform(num_features: int) -> None:
         for parameter in flow.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     context, noise = torch.randn(400, 7), 3 * torch.randn(400, num_features).double()
-    x = FlowSampler(flow.transform._transforms, num_features).invert(noise.numpy(), context)
+    x = FlowSampler(weights_of(flow)).invert(noise.numpy(), context.numpy())
     with torch.no_grad():
         expected = flow.double().transform.inverse(noise, context.double())[0].numpy()
     assert np.isfinite(x).all()

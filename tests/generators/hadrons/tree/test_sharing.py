@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from itertools import product
 
 import numpy as np
@@ -14,8 +13,11 @@ import torch
 from generators.hadrons.tokens import TYPES
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import SplittingNet
-from generators.hadrons.tree.sampler import CompiledSampler, SplittingSampler
-from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS, log_prob, share
+from generators.hadrons.tree.sampler import CompiledSampler
+from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS, share
+from generators.hadrons.tree.sharing_density import log_prob
+from generators.hadrons.tree.torch_sampler import TorchSampler
+from generators.nn.compiled_network import weights_of
 
 TOKENS = {"carrier": 1, "211": 2, "-211": 1, "2212": 1, "-2112": 1, "321": 1}
 
@@ -49,7 +51,15 @@ def _parts(counts: torch.Tensor) -> list[torch.Tensor]:
     return [p for p in parts if 1 <= int(p.sum()) <= n - 2 or (int(p.sum()) == n - 1 == 1)]
 
 
-def _draws_follow_density(net: SplittingNet, sampler: SplittingSampler) -> None:
+def _with_torch(net: SplittingNet) -> CompiledSampler:
+    return TorchSampler(weights_of(net), "float32")
+
+
+def _without_torch(net: SplittingNet) -> CompiledSampler:
+    return CompiledSampler(weights_of(net))
+
+
+def _draws_follow_density(net: SplittingNet, sampler: CompiledSampler) -> None:
     """Assert that the contents of equal nodes have probabilities that sum to one, and those of the draws."""
     num = 40_000
     context, counts = _node(num)
@@ -70,9 +80,9 @@ def _draws_follow_density(net: SplittingNet, sampler: SplittingSampler) -> None:
     assert found[~big].sum() == pytest.approx(p[~big].sum() * num, abs=5 * np.sqrt(p[~big].sum() * num) + 1)
 
 
-@pytest.mark.parametrize("make", [partial(SplittingSampler, precision="float32"), CompiledSampler])
+@pytest.mark.parametrize("make", [_with_torch, _without_torch])
 def test_the_probabilities_of_all_contents_sum_to_one_and_are_those_of_the_draws(
-    net: SplittingNet, make: Callable[[SplittingNet], SplittingSampler]
+    net: SplittingNet, make: Callable[[SplittingNet], CompiledSampler]
 ) -> None:
     _draws_follow_density(net, make(net))
 
@@ -92,7 +102,7 @@ def test_both_samplers_have_the_same_densities(plain: bool, pair_width: int | No
     least, bins = np.full((40, 2), 0.5), np.tile([3, 10], (40, 1))
     context = (node + torch.randn(node.shape)).numpy()
     found = []
-    for sampler in (SplittingSampler(net, "float32"), CompiledSampler(net)):
+    for sampler in (_with_torch(net), _without_torch(net)):
         hidden = sampler.with_content(sampler.encode(context, counts), counts, counts_a, least)
         heads = sampler.heads(hidden)
         angles, pairs = sampler.angles(heads, bins), sampler.pair_angles(context, counts, counts_a, least)
@@ -112,7 +122,7 @@ def test_a_part_that_is_refused_keeps_its_component(net: SplittingNet) -> None:
         of_component = net.mixture.bias.view(3, -1)
         of_component.zero_()
         of_component[0, 1:] = 3.0  # gives everything away two times out of three, and is drawn anew
-    _draws_follow_density(net, SplittingSampler(net, "float32"))
+    _draws_follow_density(net, _with_torch(net))
 
 
 def test_a_balance_keeps_charge_baryon_number_and_strangeness_of_a_part_small() -> None:
