@@ -127,7 +127,7 @@ def test_networks_are_those_of_the_density(model: CountModel) -> None:
 
 @pytest.mark.parametrize("flavour", [2, 5])
 def test_quantum_numbers_that_are_asked_for_are_kept(model: CountModel, flavour: int) -> None:
-    num = 3000
+    num = NUM  # of a network that has learned nothing few sets have them
     missing = np.zeros((num, NUM_CONTENT), np.int64)
     missing[:, 0], missing[:, 1] = -1, 1  # a positive pion's
     counts, carrier, good = _trial(model, _condition(flavour, num), 3, missing)
