@@ -190,8 +190,14 @@ def load_model(
         FastsimError: if ``num_inference_steps`` or a tune is given for a model that has none, or a value of the tune is
             outside its range.
     """
-    given = {"num_inference_steps": num_inference_steps, "device": device, "workers": workers, "tune": tune}
-    return _load_hadrons(name, draws_only=False, **given)
+    return _load_hadrons(
+        name,
+        num_inference_steps=num_inference_steps,
+        device=device,
+        workers=workers,
+        tune=tune,
+        draws_only=False,
+    )
 
 
 def load_for_run(
@@ -206,8 +212,7 @@ def load_for_run(
     Args:
         name, num_inference_steps, device, tune: see :func:`load_model`, also for what is raised.
     """
-    given = {"num_inference_steps": num_inference_steps, "device": device, "tune": tune}
-    return _load_hadrons(name, draws_only=True, **given)
+    return _load_hadrons(name, num_inference_steps=num_inference_steps, device=device, tune=tune, draws_only=True)
 
 
 def _load_hadrons(
@@ -220,8 +225,15 @@ def _load_hadrons(
     workers: int = 0,
 ) -> HadronSource:
     if tune is not None:
-        given = {"num_inference_steps": num_inference_steps, "device": device, "workers": workers}
-        return _load_hadrons(name, draws_only=draws_only, tune=None, **given).at(tune)
+        monash = _load_hadrons(
+            name,
+            num_inference_steps=num_inference_steps,
+            device=device,
+            workers=workers,
+            tune=None,
+            draws_only=draws_only,
+        )
+        return monash.at(tune)
     if not isinstance(name, str | os.PathLike):
         if not isinstance(name, HadronSource):
             raise FastsimError(f"model={name!r}: give a name, a path or a HadronSource")

@@ -273,14 +273,16 @@ def _draw_common(
 @compiled_inside
 def _wanted(kind: int, need: Ints) -> int:
     """Return the count of a type that missing quantum numbers (8,) leave no choice about."""
+    wanted: int = need[2] if kind == LAST_STRANGE else need[0]
     if kind == LAST_BARYON:
-        return -((need[0] + need[1] + need[2] + need[3] + need[4]) // 3)
-    return need[2] if kind == LAST_STRANGE else need[0]
+        wanted = -((need[0] + need[1] + need[2] + need[3] + need[4]) // 3)
+    return wanted
 
 
 def _columns(n: Ints, scale: float) -> Array:
     """Encode counts (C,) as inputs (C, 2)."""
-    return np.stack([np.log1p(n), n / scale], -1).astype(np.float32)
+    columns: Array = np.stack([np.log1p(n), n / scale], -1).astype(np.float32)
+    return columns
 
 
 class CountSampler:
@@ -426,7 +428,7 @@ class CountSampler:
         self, u: Floats, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
     ) -> None:
         """Draw the counts of all common types but the last; what ``good`` and ``state`` hold is changed in place."""
-        num = len(good)
+        num, (left, need, counts, inputs), (logits, bits, power, rest, w) = len(good), state, self._work()
         one, two = np.empty((2, num, self._width), np.float32)
         _draw_common(
             _COMMON,
@@ -443,11 +445,18 @@ class CountSampler:
             self._known,
             self._start,
             good,
-            *state,
+            left,
+            need,
+            counts,
+            inputs,
             one,
             two,
             np.empty(num * int(self._common[2].max()), np.float32),
-            *self._work(),
+            logits,
+            bits,
+            power,
+            rest,
+            w,
             np.empty(num, np.int64),
         )
 

@@ -116,7 +116,8 @@ class FlowSampler:
 
     def invert(self, noise: Floats, context: Array) -> Floats:
         """Compute the standardised features (N, D) that noise (N, D) stands for, given contexts (N, C)."""
-        x, given = noise, product(context, *self._of_context)
+        weight, bias = self._of_context
+        x, given = noise, product(context, weight, bias)
         width = given.shape[1] // sum(layer is not None for layer in self._layers)
         start = 0
         for layer in self._layers:
@@ -143,8 +144,8 @@ class _Layer:
         self._width = len(order)
 
         def masked(name: str) -> Array:
-            masked: Array = weights[f"{name}.weight"] * weights[f"{name}.mask"]
-            return masked
+            result: Array = np.multiply(weights[f"{name}.weight"], weights[f"{name}.mask"], dtype=np.float32)
+            return result
 
         def rows(weight: Array, bias: Array, units: slice, end: int) -> tuple[Array, Array]:
             """Return the part of a layer from the first ``end`` inputs to some units, as products take it."""

@@ -26,8 +26,9 @@ from generators.hadrons.gun import token_sample
 from generators.hadrons.latent import FEATURES, Latent
 from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT, SPECIES, TokenSample, parton_energy
+from generators.hadrons.tree.inputs import COS_THETA, PHI
 from generators.hadrons.tree.model import make_net
-from generators.hadrons.tree.network import COS_THETA, PHI, SplittingNet, Splittings
+from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
 from generators.hadrons.tree.train import resample
 from generators.nn.flows import SplineFlow

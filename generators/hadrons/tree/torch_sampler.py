@@ -50,17 +50,17 @@ class TorchSampler(CompiledSampler):
         super().__init__(weights)
 
     def _function(self, steps: Sequence[Step]) -> Layer:
-        layers = [step[0] if step[0] in (KEEP, ADD) else _layer(step, self._dtype) for step in steps]
+        layers = [(step[0], None if step[0] in (KEEP, ADD) else _layer(step, self._dtype)) for step in steps]
 
         def function(x: Tensor) -> Tensor:
             kept = x
-            for layer in layers:
-                if layer == KEEP:
-                    kept = x
-                elif layer == ADD:
-                    x = x.add_(kept)
-                else:
+            for kind, layer in layers:
+                if layer is not None:
                     x = layer(x)
+                elif kind == KEEP:
+                    kept = x
+                else:
+                    x = x.add_(kept)
             return x
 
         return function

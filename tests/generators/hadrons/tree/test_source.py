@@ -87,5 +87,5 @@ def test_weights_that_change_are_followed() -> None:
     before = model.sample(given, rng=1)
     assert model.sample(given, rng=1) == before
     with torch.no_grad():
-        model.latent_model.count_model.size[4].bias[0] += 1.0
+        model.latent_model.count_model.size.get_parameter("4.bias")[0] += 1.0
     assert model.sample(given, rng=1).counts.sum() > before.counts.sum()
