@@ -11,8 +11,10 @@ from fastsim.cli.options import debug_option
 from fastsim.cli.progress import COMPILER_LOG
 from fastsim.errors import FastsimError
 
-PARTONS_PER_MODEL = (4, 150)
+FEW, MANY = 4, 150
 """Few partons are drawn by other kernels than many; so many of all flavours meet every kind of splitting and decay."""
+MANY_OF_KIND = {"primary-tree": 1100}
+"""Partons of which trees with wide networks draw the splittings by the kernels of many."""
 SHOWERS_PER_PARTICLE = 4
 
 
@@ -75,11 +77,11 @@ def _sample_hadrons(name: str) -> None:
     import numpy as np
 
     from fastsim.event.gun import Gun
-    from fastsim.registry import load_model
+    from fastsim.registry import load_for_run
 
-    model = load_model(name)
+    model = load_for_run(name)
     rng = np.random.default_rng(1)
-    for num in PARTONS_PER_MODEL:
+    for num in (FEW, MANY_OF_KIND.get(model.kind, MANY)):
         gun = Gun(tuple(sorted(model.domain.flavours)), (model.domain.pt_min, model.domain.pt_max), num=num)
         model.sample(gun.partons(rng), rng=rng)
 
