@@ -62,7 +62,7 @@ class LatentSampler:
         """
         condition = conditions(flavour, pt, scale, _given(extra, len(pt)))
         energy = parton_energy(flavour, pt)
-        counts, carrier = self._counts.sample(condition, rng, max_mass=1.9 * energy)
+        counts, carrier = self._counts.sample(condition, _own(rng), max_mass=1.9 * energy)
         none = np.zeros(len(pt))
         features, total = self._total(condition, counts, carrier, energy, none, none + np.nan, rng, extras=extras)
         return Latent(counts, carrier, total, features)
@@ -102,13 +102,13 @@ class LatentSampler:
             return conditions(flavour[:, side], pt, scale, given, known)
 
         room = 1.95 * energy
-        counts, carrier = self._counts.sample(condition(0), rng, max_mass=room)
+        counts, carrier = self._counts.sample(condition(0), _own(rng), max_mass=room)
         numbers = np.asarray(counts @ CONTENT)
         needed = signs[:, 1:] * (missing - signs[:, :1] * numbers)
         least = least_masses(counts)
-        more, second = self._counts.sample(condition(1, side_of(needed, counts)), rng, needed, room - least)
+        more, second = self._counts.sample(condition(1, side_of(needed, counts)), _own(rng), needed, room - least)
         # both sets are known to the first one's momentum
-        other, back = least_masses(more), single_masses(more, rng)
+        other, back = least_masses(more), single_masses(more, _own(rng))
         both = condition(0, side_of(numbers, more))
         features, total = self._total(both, counts, carrier, energy, other, back, rng, extras=extras)
         one = Latent(counts, carrier, total, features)
@@ -142,7 +142,7 @@ class LatentSampler:
         context = self._context(condition, counts, carrier)
         features = self._total_flow.sample(context, rng)
         azimuth = 2 * np.pi * rng.random(len(counts))
-        exact = single_masses(counts, rng)
+        exact = single_masses(counts, _own(rng))
         total = total_momentum(features, least_masses(counts), exact, energy, azimuth, opposite, back)
         return (self._with_extras(context, features, rng) if extras else features), total
 
@@ -152,6 +152,11 @@ class LatentSampler:
         mean, std = self._scale
         known = np.concatenate([context, (features - mean) / std], 1, dtype=np.float32)
         return np.concatenate([features, self._extras_flow.sample(known, rng)], -1)
+
+
+def _own(rng: np.random.Generator) -> np.random.Generator:
+    """Return a generator for draws whose number depends on what is drawn: others after them stay the same."""
+    return np.random.default_rng(rng.integers(2**63 - 1))
 
 
 def _given(extra: Floats | None, num: int) -> Floats:

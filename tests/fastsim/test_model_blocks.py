@@ -86,7 +86,7 @@ def test_gradients_from_partons_agree_with_finite_differences() -> None:
     four = fastsim.Chain([*parts, observable("particle")])
     for chain, ids in ((two, "primary_id"), (four, "particle_id")):
         # flows are sampled in single precision: a shorter step would show its rounding
-        batch, step = batch_for(chain, seed=2), 2e-3
+        batch, step = batch_for(chain, seed=6), 2e-3
         direction = batch["parton_p4"] * torch.tensor([0.0, 1.0, 1.0, 1.0])
         gradient = (chain.gradient(batch, "observable", "parton_p4", scores=False) * direction).sum(1)
         found = []
