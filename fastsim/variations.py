@@ -17,6 +17,7 @@ from fastsim.formats.atomic import ENDINGS, HDF5_ENDINGS, AtomicPath, PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.weight_names import safe_names
 from fastsim.registry import REFERENCE, load_model
+from fastsim.sources.collisions import WHOLE
 from fastsim.sources.hadrons import HadronSource
 from fastsim.tuning.description import MODEL
 from fastsim.tuning.weights import MIN_SHARE, Variation, refuse_collapsed
@@ -261,6 +262,11 @@ class _Events:
                 texts = {key: value for key, value in attributes.items() if isinstance(value, str)}
                 return cls(name, num, None, True, texts, RunInfo(provenance=texts))
         run, _ = read_events(name, num_events=num)
+        if run.provenance.get("events") == WHOLE or "pileup" in run.provenance:
+            raise FastsimError(
+                f"{name}: its events are whole collisions (--event full, --pileup), whose other hadrons come from no "
+                "parton of the hard process: give the events of --event hard without pile-up"
+            )
         return cls(name, num, None, False, run.provenance, run)
 
     @property
