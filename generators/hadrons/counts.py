@@ -239,6 +239,12 @@ class CountModel(nn.Module):
         shape = (root - SIZE_OFFSET - out[:, :1]) / (LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
+    @torch.no_grad()
+    def mean_size(self, condition: Tensor) -> Tensor:
+        """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
+        probs = self._size_log_probs(condition).double().exp()
+        return probs @ torch.arange(1.0, probs.shape[1] + 1, dtype=torch.float64)
+
     def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
         """Compute log p(counts, carrier | condition), (N,), of counts of at least one token each.
 
