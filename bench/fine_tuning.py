@@ -1,8 +1,8 @@
 """A model fine-tuned to another shower, and one trained on the same data from scratch, for docs/training.md.
 
-    fastsim reference ee.lhe -o train.h5 --full --seed 1 --pythia "PartonShowers:model = 2" \
+    python -m bench.fine_tuning lhe train.lhe --num 50000 --seed 1
+    fastsim reference train.lhe -o train.h5 --full --seed 1 --pythia "PartonShowers:model = 2" \
         --pythia "PDF:lepton = off" --pythia "PartonLevel:ISR = off"
-    python -m bench.fine_tuning lhe ee.lhe --num 50000
     python -m bench.fine_tuning train runs/fine --data train.h5 --sets 20000
     python -m bench.fine_tuning judge runs/fine --data test.h5 --write
 
@@ -17,6 +17,7 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ EVENT = (
     "{pdg} 1 1 2 501 0 {x:.10e} {y:.10e} {z:.10e} {e} {m} 0 9\n"
     "-{pdg} 1 1 2 0 501 {mx:.10e} {my:.10e} {mz:.10e} {e} {m} 0 9\n</event>\n"
 )
-STEPS = {"init": (300, 400), "scratch": (1000, 1200)}
+STEPS = (300, 400)
 """Steps of the latent and of the tree."""
 RATES = {"init": 5e-4, "scratch": 2e-3}
 
@@ -67,9 +68,9 @@ def write_pairs(path: Path, num: int, seed: int) -> None:
         file.write("</LesHouchesEvents>\n")
 
 
-def config(name: str, data: Path, num_sets: int, kind: str, model: str) -> dict[str, Any]:
+def config(name: str, data: Path, num_sets: int, kind: str, model: str, steps: Sequence[int]) -> dict[str, Any]:
     """Return the config of a training on a file of ``num_sets`` sets, a tenth of which chooses the weights."""
-    latent_steps, tree_steps = STEPS[kind]
+    latent_steps, tree_steps = steps
     warmup = 50 if kind == "init" else 200
     loop = {"learning_rate": RATES[kind], "warmup": warmup, "decay_fraction": 0.8, "ema_decay": 0.99, "log_every": 50}
     latent: dict[str, Any] = {"batch_size": 2048}
@@ -106,6 +107,12 @@ def minutes(folder: Path) -> float:
     return total
 
 
+def steps_of(card: Path) -> str:
+    """Return the numbers of steps of the latent and of the tree that a card keeps."""
+    given = json.loads(card.read_text())["training"]["config"]
+    return " + ".join(str(given[part]["loop"]["num_steps"]) for part in ("latent", "tree"))
+
+
 def hemispheres(tokens: TokenSample, source: HadronSource, seed: int) -> Sample:
     """Return token sets as a sample for the judge, with the decays of a source."""
     direction = np.zeros(len(tokens))
@@ -128,7 +135,7 @@ def judge(folder: Path, data: Path, model: str) -> str:
     base = fastsim.load_model(model)
     assert isinstance(base, PrimaryModel)
     real = hemispheres(tokens[:half], base, 1)
-    samples = {"Pythia with Vincia (null)": (hemispheres(tokens[half:], base, 2), "", "")}
+    samples = {"Pythia itself (null)": (hemispheres(tokens[half:], base, 2), "", "")}
     samples[f"{model} as it ships"] = (made(base, tokens[half:], 3), "", "")
     cards = sorted(folder.glob("*-*/*-*.json"), key=lambda p: (p.stem.split("-")[0], int(p.stem.split("-")[1])))
     for card in cards:
@@ -136,13 +143,14 @@ def judge(folder: Path, data: Path, model: str) -> str:
         own = fastsim.load_model(card)
         assert isinstance(own, PrimaryModel)
         words = "fine-tuned" if kind == "init" else "from scratch"
-        samples[f"{words}, {int(num):,} sets"] = made(own, tokens[half:], 3), num, f"{minutes(card.parent):.1f}"
+        name, taken = f"{words}, {int(num):,} sets", f"{minutes(card.parent):.0f}"
+        samples[name] = made(own, tokens[half:], 3), steps_of(card), taken
     rows = []
-    for name, (sample, _, time) in samples.items():
+    for name, (sample, steps, time) in samples.items():
         results = [METRICS[metric].compute(real, sample, 0).results[0] for metric in ("auc", "auc_shapes")]
-        rows.append([name, time, *(f"{r.value:.3f} ± {r.error:.3f}" for r in results)])
+        rows.append([name, steps, time, *(f"{r.value:.3f} ± {r.error:.3f}" for r in results)])
         print(" | ".join(rows[-1]), flush=True)
-    return table(["model", "minutes", "AUC, all that the judge sees", "AUC, shapes"], rows) + (
+    return table(["model", "steps", "minutes", "AUC, all that the judge sees", "AUC, shapes"], rows) + (
         f"\n{half:,} hemispheres of each; version {base.card.version if base.card else 'none'} of {model}.\n"
     )
 
@@ -159,6 +167,7 @@ def main() -> None:
     fit.add_argument("--data", type=Path, required=True, help="file of events with their partons")
     fit.add_argument("--sets", type=int, default=20_000, help="hemispheres, two an event")
     fit.add_argument("--scratch", action="store_true", help="without the weights of the model")
+    fit.add_argument("--steps", type=int, nargs=2, default=STEPS, help="of the latent and of the tree")
     told = commands.add_parser("judge", help="compare all runs of a folder with a file")
     told.add_argument("folder", type=Path)
     told.add_argument("--data", type=Path, required=True, help="file of other events than those of the training")
@@ -175,7 +184,7 @@ def main() -> None:
         data, path = options.folder / f"{options.sets}.h5", options.folder / f"{name}.json"
         if not data.exists():
             head(options.data, data, options.sets // 2)
-        path.write_text(json.dumps(config(name, data, options.sets, kind, options.model), indent=2))
+        path.write_text(json.dumps(config(name, data, options.sets, kind, options.model, options.steps), indent=2))
         fastsim.train(path, options.folder / name)
         print(f"{name}: {minutes(options.folder / name):.1f} minutes")
     else:

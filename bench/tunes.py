@@ -216,7 +216,6 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
     monash, monash_seconds = pythia_observables(MORE * num, 101, Tune())
     both = np.concatenate([base, monash])  # Pythia at Monash: weights do not change its events
     apart = (base.mean(axis=0) - monash.mean(axis=0)) / (2 * both.std(axis=0) / np.sqrt(len(both)))
-    print(f"Pythia with and without weights: {root_mean_square([apart])}", flush=True)
     of_both = both.std(axis=0) / np.sqrt(len(both))
     rows, aside, pulls, training = [], [], {method: [] for method in METHODS}, 0.0
     for k, (name, each) in enumerate(tunes.items()):
@@ -274,7 +273,9 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
     text = f"{text}\n{table(['tune', *header], aside)}\n"
     return (
         f"{text}{num:,} events of the model, {MORE * num:,} of each run of Pythia, "
-        f"and as many twice to learn from. Root mean square of pulls: {', '.join(sizes)}. On one core a weight of "
+        f"and as many twice to learn from. Observables of a run are correlated: between two runs of Pythia at Monash the "
+        f"root mean square of ten pulls is {np.sqrt(np.mean(apart**2)):.2f}. Root mean square of pulls: "
+        f"{', '.join(sizes)}. On one core a weight of "
         f"{len(tunes)} costs {costs[0]:.2f} ms an event, an event of the model {costs[1]:.2f} ms, one of Pythia "
         f"{costs[2]:.2f} ms with the reading of its record, {costs[3]:.2f} ms with all its weights; trees cost "
         f"{per_event:.2f} ms an event, beside the run at the other tune that they learn from.\n"
