@@ -272,10 +272,9 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
     per_event = 1e3 * training / len(tunes) / MORE / num
     text = f"{text}\n{table(['tune', *header], aside)}\n"
     return (
-        f"{text}{num:,} events of the model, {MORE * num:,} of each run of Pythia, "
-        f"and as many twice to learn from. Observables of a run are correlated: between two runs of Pythia at Monash the "
-        f"root mean square of ten pulls is {np.sqrt(np.mean(apart**2)):.2f}. Root mean square of pulls: "
-        f"{', '.join(sizes)}. On one core a weight of "
+        f"{text}{num:,} events of the model, {MORE * num:,} of each run of Pythia, and as many twice to learn from. "
+        f"Observables of a run are correlated: between two runs of Pythia at Monash the root mean square of ten pulls "
+        f"is {np.sqrt(np.mean(apart**2)):.2f}. Root mean square of pulls: {', '.join(sizes)}. On one core a weight of "
         f"{len(tunes)} costs {costs[0]:.2f} ms an event, an event of the model {costs[1]:.2f} ms, one of Pythia "
         f"{costs[2]:.2f} ms with the reading of its record, {costs[3]:.2f} ms with all its weights; trees cost "
         f"{per_event:.2f} ms an event, beside the run at the other tune that they learn from.\n"
