@@ -81,7 +81,9 @@ def config(name: str, data: Path, num_sets: int, kind: str, model: str, steps: S
     if kind == "init":
         values["init"] = model
     else:
-        sizes = fastsim.load_model(model).card.config
+        card = fastsim.load_model(model).card
+        assert card is not None
+        sizes = card.config
         latent["network"], tree["network"] = sizes["latent"], sizes["splitting"]
     return {**values, "data": {"files": [str(data.resolve())]}, "latent": latent, "tree": tree}
 
