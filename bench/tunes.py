@@ -96,8 +96,11 @@ def closure(model: PrimaryTree, num_points: int, num: int) -> str:
     size, width = every.size, float(np.sqrt(np.mean(every**2)))
     text = table([*(f"{name}, hidden: fitted (pull)" for name in FITTED), "p", "flags", "s"], rows)
     inside = int((np.abs(every) < 2).sum())
+    errors = every.std(axis=0, ddof=1) / np.sqrt(len(every)) if len(every) > 1 else np.full(len(FITTED), np.nan)
+    means = [f"{n} {m:+.2f} ± {e:.2f}" for n, m, e in zip(FITTED, every.mean(axis=0), errors, strict=True)]
     return (
-        f"{text}\nRoot mean square of {size} pulls: {width:.2f} ± {width / np.sqrt(2 * size):.2f}; {inside} within 2.\n"
+        f"{text}\nRoot mean square of {size} pulls: {width:.2f} ± {width / np.sqrt(2 * size):.2f}; {inside} within 2. "
+        f"Mean pulls: {', '.join(means)}.\n"
     )
 
 
