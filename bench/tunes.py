@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -220,13 +221,15 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
     both = np.concatenate([base, monash])  # Pythia at Monash: weights do not change its events
     apart = (base.mean(axis=0) - monash.mean(axis=0)) / (2 * both.std(axis=0) / np.sqrt(len(both)))
     of_both = both.std(axis=0) / np.sqrt(len(both))
-    rows, aside, pulls, training = [], [], {method: [] for method in METHODS}, 0.0
+    rows, aside, training = [], [], 0.0
+    pulls: dict[str, list[Floats]] = {method: [] for method in METHODS}
     for k, (name, each) in enumerate(tunes.items()):
         run, seconds = pythia_observables(MORE * num, 200 + k, each)
         # the same events at both ends: the error is that of the difference
         wanted = run.mean(axis=0) - both.mean(axis=0)
         error = np.hypot(run.std(axis=0) / np.sqrt(len(run)), of_both)
-        found: list[tuple[Moved, int] | None] = [(Moved.of(values, w[:, k], wanted, error), num), None]
+        mine = Moved.of(values, w[:, k], wanted, error)
+        found: list[tuple[Moved, int] | None] = [(mine, num), None]
         if name in by_pythia or name.lower() in by_pythia:
             ratio = by_pythia[name if name in by_pythia else name.lower()]
             found[1] = Moved.of(base, ratio, wanted, error), len(base)
@@ -239,7 +242,6 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
         for method, one in zip(METHODS, found, strict=True):
             if one is not None:
                 pulls[method].append(one[0].pulls)
-        mine = found[0][0]
         mean, of_mean = w[:, k].mean(), w[:, k].std() / np.sqrt(num)
         largest = int(np.argmax(np.abs(wanted) / error))
         rows.append(
@@ -302,7 +304,7 @@ def cost(num: int, num_tunes: int) -> str:
         run = pythia_observables(num, 5, Tune())[1] / num
         for name, path in (("the model", made), ("Pythia", other)):
             for tunes in ([Tune.of({"aLund": 0.76})], narrow_design(num_tunes)):
-                options = {"to": tunes, "tune": Tune(), "model": MODEL, "min_ess": 0.0}
+                options: dict[str, Any] = {"to": tunes, "tune": Tune(), "model": MODEL, "min_ess": 0.0}
                 fastsim.reweight(path, num_events=20, **options)  # code is compiled, or loaded, once
                 each = fastsim.reweight(path, **options).seconds / num
                 share = each / len(tunes) / run
