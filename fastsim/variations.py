@@ -17,6 +17,7 @@ from fastsim.formats.atomic import ENDINGS, HDF5_ENDINGS, AtomicPath, PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.weight_names import safe_names
 from fastsim.registry import REFERENCE, load_model
+from fastsim.sources.collisions import WHOLE
 from fastsim.sources.hadrons import HadronSource
 from fastsim.tuning.description import MODEL
 from fastsim.tuning.weights import MIN_SHARE, Variation, refuse_collapsed
@@ -81,8 +82,9 @@ def reweight(
 ) -> Reweighting:
     """Compute weights p_B / p_A that move events of one tune to others, and write them.
 
-    p is the density that a model of tunes gives to all hadrons that it made in an event, before decays; which hadron
-    carries a parton's quark is summed over. All tunes are done in one pass. See docs/tunes.md.
+    p is the density that a model of tunes gives to all hadrons that it made in an event, before decays. Which hadron
+    carries a parton's quark is drawn as the model finds it likely at the tune of the events. All tunes are done in one
+    pass. The same events give the same weights. See docs/tunes.md.
 
     Args:
         events: path of a file that ``fastsim generate`` wrote (.h5, .root) with ``record="full"``, or events in
@@ -124,9 +126,9 @@ def reweight(
         raise FastsimError(f"{source.name}: does not say which tune its events are of: give it (--tune; Monash is one)")
     vectors = [loaded.at(each).vector for each in tunes]
     weights, numbers, elsewhere = [np.zeros((0, len(tunes)))], [np.zeros(0, np.int64)], 0
-    done = 0
+    done, rng = 0, np.random.default_rng(0)
     for batch in source.batches():
-        ratio, others = _ratios(loaded, batch, loaded.at(own).vector, vectors, source.name)
+        ratio, others = _ratios(loaded, batch, loaded.at(own).vector, vectors, source.name, rng)
         weights.append(ratio)
         numbers.append(batch.number)
         elsewhere += others
@@ -149,7 +151,12 @@ def reweight(
 
 
 def _ratios(
-    model: PrimaryTree, events: HardEvents, own: Floats, others: Sequence[Floats], name: str
+    model: PrimaryTree,
+    events: HardEvents,
+    own: Floats,
+    others: Sequence[Floats],
+    name: str,
+    rng: np.random.Generator,
 ) -> tuple[Floats, int]:
     """Return p_B / p_A of events (E, V) for the vectors of other tunes, and the partons that are no model's."""
     from generators.hadrons.event_density import EventDensity
@@ -161,8 +168,7 @@ def _ratios(
     if density.void.any():
         number = events.number[int(np.argmax(density.void))]
         raise InvalidEvent(f"{name}: event {number} is none that the model makes: a parton has no hadrons on its side")
-    density = density.likely(own)
-    before = density(own)
+    density, before = density.drawn(own, rng)
     ratios = np.stack([np.exp(density(other) - before) for other in others], axis=-1)
     if not np.isfinite(ratios).all():
         number = events.number[int(np.argmin(np.isfinite(ratios).all(axis=1)))]
@@ -256,6 +262,11 @@ class _Events:
                 texts = {key: value for key, value in attributes.items() if isinstance(value, str)}
                 return cls(name, num, None, True, texts, RunInfo(provenance=texts))
         run, _ = read_events(name, num_events=num)
+        if run.provenance.get("events") == WHOLE or "pileup" in run.provenance:
+            raise FastsimError(
+                f"{name}: its events are whole collisions (--event full, --pileup), whose other hadrons come from no "
+                "parton of the hard process: give the events of --event hard without pile-up"
+            )
         return cls(name, num, None, False, run.provenance, run)
 
     @property

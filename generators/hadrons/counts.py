@@ -14,13 +14,16 @@ exact, and the distribution that of the model given the total.
 
 from __future__ import annotations
 
+from math import exp, log
 from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from fastsim.event import Ints
 from generators.hadrons.count_sampler import CountSampler
 from generators.hadrons.count_shapes import (
     CONTENT_SCALE,
@@ -47,7 +50,8 @@ from generators.hadrons.tokens import (
     TYPE_CONTENT,
     TYPES,
 )
-from generators.nn.compiled_network import weights_of
+from generators.nn.compiled import compiled
+from generators.nn.compiled_network import tanh, weights_of
 from generators.nn.derived import Derived
 
 
@@ -77,6 +81,47 @@ def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
     choose = -factorials[: corrections.shape[dim]].view(shape) - factorials[rest.clamp(min=0)]
     logits = choose + count * odds + _bounded(corrections)
     return torch.log_softmax(logits.masked_fill(rest < 0, -torch.inf), dim)
+
+
+def _chosen_log_probs(out: Tensor, left: Tensor, number: Tensor) -> Tensor:
+    """Compute the log-probabilities (T, N) of the counts ``number`` (T, N), those of :func:`_count_log_probs` of them.
+
+    Counts that no tokens are left for cost nothing: they are most.
+
+    Args:
+        out: log-odds of a token's being of the type, then the corrections, (T, N, limit + 2).
+        left: tokens left, (T, N).
+        number: counts, none above the tokens left, (T, N).
+    """
+    result = np.empty(number.shape, np.float32)
+    factorials = torch.lgamma(1 + torch.arange(float(max(out.shape[2], int(left.max()) + 1)))).numpy()
+    arrays = [x.contiguous().numpy() for x in (out, left, number)]
+    _log_counts(arrays[0], arrays[1], arrays[2], factorials, np.empty(out.shape[2], np.float32), result)
+    return torch.from_numpy(result)
+
+
+@compiled
+def _log_counts(
+    out: NDArray[np.float32],
+    left: Ints,
+    number: Ints,
+    log_factorials: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    result: NDArray[np.float32],
+) -> None:
+    """Fill ``result`` (T, N) for :func:`_chosen_log_probs`; ``logits`` (limit + 1 or more,) are working memory."""
+    for t in range(out.shape[0]):
+        for n in range(out.shape[1]):
+            rest, odds, top = left[t, n], out[t, n, 0], np.float32(-np.inf)
+            most = min(out.shape[2] - 2, rest)
+            for c in range(most + 1):
+                x = np.float32(CORRECTION) * tanh(out[t, n, 1 + c] / np.float32(CORRECTION))
+                logits[c] = x + np.float32(c) * odds - log_factorials[c] - log_factorials[rest - c]
+                top = max(top, logits[c])
+            total = np.float32(0)
+            for c in range(most + 1):
+                total += exp(logits[c] - top)
+            result[t, n] = logits[number[t, n]] - top - log(total)
 
 
 class CountModel(nn.Module):
@@ -167,6 +212,12 @@ class CountModel(nn.Module):
         shape = (root - SIZE_OFFSET - out[:, :1]) / (LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
+    @torch.no_grad()
+    def mean_size(self, condition: Tensor) -> Tensor:
+        """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
+        probs = self._size_log_probs(condition).double().exp()
+        return probs @ torch.arange(1.0, probs.shape[1] + 1, dtype=torch.float64)
+
     def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
         """Compute log p(counts, carrier | condition), (N,), of counts of at least one token each.
 
@@ -199,9 +250,12 @@ class CountModel(nn.Module):
             free = torch.ones(num_types, len(counts), dtype=torch.bool)
             free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
             for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
-                out = torch.bmm(weight.transpose(1, 2), x[chosen]).float() + bias[..., None]
                 number = types[:, chosen].clamp(max=limit).T
-                log_probs = _count_log_probs(out, left[chosen], 1).gather(1, number[:, None])[:, 0]
+                out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
+                if torch.is_grad_enabled():
+                    log_probs = _count_log_probs(out, left[chosen], 2).gather(2, number[..., None])[..., 0]
+                else:
+                    log_probs = _chosen_log_probs(out, left[chosen], number)
                 total = total + torch.where(free[chosen], log_probs, 0.0).sum(0)
             for group in range(NUM_GROUPS):
                 members = torch.nonzero(self.group[group])[:, 0]

@@ -25,6 +25,8 @@ from generators.hadrons.tunes import NAMES, Tune, design, parameter
 from generators.reference.settings import check_settings, read_settings
 from generators.training.config import from_dict
 
+_SHOWER = "partonshowers:model"
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -110,9 +112,22 @@ def read_configs(section: Any, config_path: Path) -> list[DataConfig | RecordCon
                 raise FastsimError(f"{where}: tunes: no parameter {name!r}: there are {', '.join(NAMES)}")
         own = () if lines is None else read_settings(config_path.parent / lines, where)
         config = replace(config, settings=(*own, *config.settings))
-        check_settings(config.settings, where if lines is None else f"{where}: {lines}")
+        place = where if lines is None else f"{where}: {lines}"
+        check_settings(config.settings, place)
+        _refuse_other_showers(config.settings, place)
         result.append(config)
     return result
+
+
+def _refuse_other_showers(lines: Sequence[str], where: object) -> None:
+    """Raise FastsimError for a setting with which Pythia showers no pair by itself: it fails in the middle of one."""
+    for line in lines:
+        key, _, value = (part.strip() for part in line.partition("="))
+        if key.lower() == _SHOWER and value != "1":
+            raise FastsimError(
+                f"{where}: {line!r}: the gun's pairs are showered by Pythia's own shower alone: of others learn from "
+                'files of whole events ("files")'
+            )
 
 
 def tune_parameters(configs: Sequence[DataConfig | RecordConfig]) -> tuple[str, ...]:

@@ -194,6 +194,14 @@ class EventDensity:
         parts = tuple((rows, density.likely(tune)) for rows, density in self.parts)
         return EventDensity(parts, self.num, self.elsewhere, self.void)
 
+    def drawn(self, tune: ArrayLike, rng: np.random.Generator) -> tuple[EventDensity, Floats]:
+        """Draw a reading of each set at a tune; return its density, and that at the tune, (E,): see
+        :meth:`TreeDensity.drawn`.
+        """
+        found = [(rows, *density.drawn(tune, rng)) for rows, density in self.parts]
+        parts = tuple((rows, density) for rows, density, _ in found)
+        return EventDensity(parts, self.num, self.elsewhere, self.void), self._summed([value for *_, value in found])
+
     def block(self, start: int, stop: int) -> EventDensity:
         """Return the density of the events from ``start`` to ``stop``."""
         parts = []

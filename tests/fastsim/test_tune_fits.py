@@ -124,6 +124,17 @@ def test_records_without_what_is_needed_are_refused(model: PrimaryTree, tmp_path
         fastsim.reweight(plain, to=OTHER, model=model)
 
 
+def test_whole_collisions_are_refused(examples: Path, rest_library: Path, card: str, tmp_path: Path) -> None:
+    whole, line = tmp_path / "whole.h5", r"whole.h5: its events are whole collisions .* give the events of --event hard"
+    options: dict[str, Any] = {"event": "full", "rest": rest_library, "num_events": 2}
+    fastsim.generate(examples / "pp_dijet.lhe.gz", whole, model=card, **options)
+    with pytest.raises(FastsimError, match=line):
+        fastsim.reweight(whole, tmp_path / "w.npz", to=OTHER, model=card)
+    with pytest.raises(FastsimError, match=line):
+        fastsim.tune({"parameters": {"aLund": 0.68}, "events": {"files": [str(whole)], "num": 2}}, model=card)
+    assert not (tmp_path / "w.npz").exists()
+
+
 def test_a_hidden_point_is_found_from_events(files: dict[str, Path], card: str, tmp_path: Path) -> None:
     text = f"""
 model = "{card}"

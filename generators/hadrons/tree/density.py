@@ -19,7 +19,7 @@ from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
 from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.latent import MASS, RECOIL, Latent, side_of, total_log_jacobian
-from generators.hadrons.tokens import TokenSample, parton_energy
+from generators.hadrons.tokens import NUM_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.splittings import splittings
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _ROWS = 16384
 """Splittings whose density is computed at once, with what torch keeps for their gradients."""
+_ROWS_ALONE = 2048
+"""Splittings whose density is computed at once without gradients: what layers hand on stays in the cache."""
+_SETS = 512
+"""Sets whose counts' density is computed at once."""
 
 
 class TreeDensity:
@@ -169,21 +173,52 @@ class TreeDensity:
             tune: vector of the tune, (P,); by default where the model stands.
             least: share of the density of its set below which a reading is left out.
         """
-        if len(self._source) == self._size * self._group:
+        if not self._ambiguous:
             return self
-        kept = [np.zeros(0, dtype=np.int64)]
-        for rows in self._blocks():
-            block = self.block(rows)
-            with torch.no_grad():
-                values = block._readings(block._tensor(tune).expand(len(block), -1)).numpy()
-            top = np.full(int(block._source[-1]) + 1, -np.inf)
-            np.maximum.at(top, block._source, values)
-            share = np.exp(values - top[block._source])
-            share /= np.bincount(block._source, share)[block._source]
-            first = int(np.searchsorted(self._source, rows.start * self._group))
-            kept.append(first + np.flatnonzero(share >= least))
-        readings = np.concatenate(kept)
+        readings = np.flatnonzero(self._shares(self._values(tune)) >= least)
         return self._some(readings, self._source[readings], self._size)
+
+    def drawn(self, tune: ArrayLike | None, rng: np.random.Generator) -> tuple[TreeDensity, Floats]:
+        """Draw one reading of each set, as likely as it is at a tune; return its density, and that at the tune, (N,).
+
+        With x a set and c its reading, p_B(x, c) / p_A(x, c) has the mean p_B(x) / p_A(x) over readings that are drawn
+        with p_A(c | x): weights for other tunes cost one reading a set.
+
+        Args:
+            tune: vector of the tune A, (P,); None for where the model stands.
+            rng: all randomness.
+        """
+        values, readings, density = self._values(tune), np.arange(len(self._source)), self
+        if self._ambiguous:
+            total = np.cumsum(self._shares(values))
+            first = np.searchsorted(self._source, np.arange(self._size * self._group))
+            last = np.append(first[1:], len(self._source)) - 1
+            start = np.where(first > 0, total[first - 1], 0.0)
+            chosen = np.searchsorted(total, start + rng.random(len(first)) * (total[last] - start), side="right")
+            readings = np.clip(chosen, first, last)
+            density = self._some(readings, np.arange(len(readings)), self._size)
+        return density, values[readings].reshape(-1, self._group).sum(axis=1)
+
+    @property
+    def _ambiguous(self) -> bool:
+        """Whether a set has several readings."""
+        return len(self._source) > self._size * self._group
+
+    def _values(self, tune: ArrayLike | None) -> Floats:
+        """Compute the log-densities (R,) of the readings at the vector of a tune (P,)."""
+        values = [np.zeros(0)]
+        with torch.no_grad():
+            for rows in self._blocks():
+                block = self.block(rows)
+                values.append(block._readings(block._tensor(tune).expand(len(block), -1)).numpy())
+        return np.concatenate(values)
+
+    def _shares(self, values: Floats) -> Floats:
+        """Return the shares (R,) of the readings in the densities of their sets, from their logarithms (R,)."""
+        top = np.full(self._size * self._group, -np.inf)
+        np.maximum.at(top, self._source, values)
+        share = np.exp(values - top[self._source])
+        return np.asarray(share / np.bincount(self._source, share)[self._source])
 
     def _some(self, readings: Ints, source: Ints, size: int) -> TreeDensity:
         """Return the density of ``size`` sets, or pairs, with some readings, which are of the sets ``source``."""
@@ -207,8 +242,9 @@ class TreeDensity:
     def _readings(self, tune: Tensor) -> Tensor:
         """Compute the log-densities (R,) of the readings at the tunes (N, P) of the sets, or pairs."""
         of_set = tune[torch.from_numpy(self._source // self._group)]
+        at_once = _ROWS if torch.is_grad_enabled() else _ROWS_ALONE
         log_q = torch.cat(
-            [self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), _ROWS)]
+            [self._splittings(of_set, rows) for rows in torch.split(torch.arange(len(self._rows)), at_once)]
         )
         of_sets = torch.zeros(len(self._own), dtype=torch.float64)
         of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
@@ -230,24 +266,29 @@ class TreeDensity:
         own, latent, model = self._own, self._latent, self._model.latent_model
         counts, carrier = torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier)
         features = torch.from_numpy(latent.features).float()
-        known = own.flavour, own.pt, own.scale, of_set
-        alone = model.condition(*known)
-        if self._group == 1:
-            parts = model.log_prob(alone, counts, carrier, features)
-            return (parts["counts"] + parts["total"]).double()
-        # what the first hemisphere lacks is what the second has
-        given = model.condition(*known, side=side_of(latent.content, latent.counts[self._opposite]))
         second = torch.from_numpy(self._second)
-        missing = torch.where(second[:, None], torch.from_numpy(latent.content), 0)
-        condition = torch.where(second[:, None], given, alone)
-        of_counts = model.count_model.log_prob(condition, counts, carrier, missing, second)
-        of_total = model.total_log_prob(given, counts, carrier, features)
-        return (of_counts + torch.where(second, 0.0, of_total)).double()
+        known = own.flavour, own.pt, own.scale, of_set
+        given = condition = model.condition(*known)
+        missing = torch.zeros(len(own), NUM_CONTENT, dtype=torch.int64)
+        if self._group == 2:
+            # what the first hemisphere lacks is what the second has
+            given = model.condition(*known, side=side_of(latent.content, latent.counts[self._opposite]))
+            missing = torch.where(second[:, None], torch.from_numpy(latent.content), missing)
+            condition = torch.where(second[:, None], given, condition)
+        total = torch.cat(
+            [
+                model.count_model.log_prob(condition[rows], counts[rows], carrier[rows], missing[rows], second[rows])
+                for rows in torch.split(torch.arange(len(own)), _SETS)
+            ]
+        )
+        first = torch.nonzero(~second)[:, 0]
+        of_total = model.total_log_prob(given[first], counts[first], carrier[first], features[first])
+        return total.index_add(0, first, of_total).double()
 
     def _summed(self, values: Tensor) -> Tensor:
         """Sum the densities, given by their logarithms (R,), of the readings of each set; multiply those of pairs."""
         num = self._size * self._group
-        if len(values) > num:
+        if self._ambiguous:
             source = torch.from_numpy(self._source)
             top = torch.full((num,), -torch.inf, dtype=values.dtype)
             top = top.scatter_reduce(0, source, values.detach(), "amax")

@@ -25,7 +25,7 @@ from torch.nn.functional import embedding, linear, relu, silu
 
 from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PAIRS, PHI, content_inputs, node_inputs
 from generators.hadrons.tree.sharing import NUM_NUMBERS
-from generators.hadrons.tree.sharing_density import log_prob
+from generators.hadrons.tree.sharing_density import log_content, log_prob
 
 _LEAST_SHARED = 4
 """Fewest tokens of a node whose children may both be composite."""
@@ -202,9 +202,13 @@ class SplittingNet(nn.Module):
 
     def components(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the mixture of contents: log-weights (K, C), base log-odds (K, C, S) and balances (K, C, 6)."""
-        out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
-        balance = self.balance(hidden).float().view(-1, self.num_components, 2 * NUM_NUMBERS)
+        out, balance = self._outputs_of_components(hidden)
         return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:], balance
+
+    def _outputs_of_components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute logits of the weights and base log-odds (K, C, 1 + S), and balances (K, C, 6)."""
+        out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
+        return out, self.balance(hidden).float().view(-1, self.num_components, 2 * NUM_NUMBERS)
 
     def content_log_prob(self, hidden: Tensor, context: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Compute log P(counts_a), (K,), of nodes of three tokens or more.
@@ -216,8 +220,12 @@ class SplittingNet(nn.Module):
         chosen = kinds.gather(1, 1 + counts_a.int().argmax(-1, keepdim=True).long())[:, 0]
         total = torch.where(single, chosen, -torch.inf)
         shared = torch.nonzero(counts.sum(-1, dtype=torch.int32) >= _LEAST_SHARED)[:, 0]
-        weights, logits, balance = self.components(hidden[shared])
         carrier = context[shared, self.carrier].float()
+        if not torch.is_grad_enabled():
+            mixture, balance = self._outputs_of_components(hidden[shared])
+            of_mixture = log_content(mixture, balance, counts[shared], counts_a[shared], carrier) + kinds[shared, 0]
+            return total.index_put((shared,), torch.logaddexp(total[shared], of_mixture))
+        weights, logits, balance = self.components(hidden[shared])
         of_a = log_prob(weights, logits, balance, counts[shared], counts_a[shared], carrier)
         # a single token may be what is left of the mixture's part
         alone = torch.nonzero(single[shared])[:, 0]

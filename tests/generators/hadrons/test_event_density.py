@@ -59,6 +59,26 @@ def test_sets_of_a_gun_have_the_likelihood_of_the_model(model: PrimaryTree) -> N
     np.testing.assert_allclose(score[:, 0], change, atol=0.05 * np.abs(score[:, 0]).max())
 
 
+def test_one_reading_of_a_set_gives_weights_of_the_right_mean(model: PrimaryTree) -> None:
+    """Readings are as frequent as they are likely, and so the ratio of one has the ratio of the sums as its mean."""
+    num = 40
+    ids = np.array([2, 2, -1, 3, -2, 2, 1, 21])
+    partons = Partons.from_pt_eta_phi(ids, np.full(len(ids), 45.0), np.zeros(len(ids)), np.zeros(len(ids)))
+    density = EventDensity.of(model, HardEvents.of_partons(partons, model.sample(partons, rng=5)))
+    summed, rng, ratios = density(ZERO), np.random.default_rng(3), []
+    for _ in range(num):
+        one, value = density.drawn(ZERO, rng)
+        assert (value <= summed + 1e-3).all()
+        ratios.append(np.exp(one(OTHER) - value))
+    np.testing.assert_allclose(one(ZERO), value, atol=1e-3)
+    found = np.array(ratios)
+    spread = found.std(axis=0)
+    assert (spread > 1e-3).sum() >= 3  # light quarks have several readings
+    pulls = (found.mean(axis=0) - np.exp(density(OTHER) - summed)) / (spread / num**0.5 + 2e-3)
+    assert np.abs(pulls).max() < 4.5
+    assert spread[ids == 21] == pytest.approx(0, abs=1e-6)  # which nothing carries
+
+
 def test_singlets_know_their_carriers_or_sum_over_them(model: PrimaryTree) -> None:
     num = 20
     ids = np.resize([[2, -2], [5, -5], [21, 21]], (num, 2))

@@ -148,6 +148,10 @@ def test_data_of_other_settings_of_pythia(tmp_path: Path) -> None:
         ({"settings": ["StringZ:aLund"]}, "data: 'StringZ:aLund' is no setting of Pythia: give 'KEY = VALUE'"),
         ({"cmnd": "no.cmnd"}, r"data: cmnd: .*no.cmnd: No such file"),
         ({"cmnd": "bad.cmnd"}, r"bad.cmnd:2: Pythia does not know 'StringZ:aLand'"),
+        (
+            {"settings": ["PartonShowers:Model=2"]},
+            r"data: 'PartonShowers:Model=2': .* learn from files of whole events",
+        ),
         ({"tunes": ["aLund", "alund"]}, "data: tunes: no parameter 'alund': there are aLund, bLund"),
         ([{}, {"tune": []}], r"data\[1\]: unknown key 'tune'"),
     ],
