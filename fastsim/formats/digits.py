@@ -79,7 +79,7 @@ def integers(values: NDArray[np.int64]) -> Bytes:
     return cells
 
 
-def cells(prefix: bytes, columns: list[Bytes]) -> Bytes:
+def rows(prefix: bytes, columns: list[Bytes]) -> tuple[bytes, NDArray[np.int64]]:
     """Join text cells to N lines ``prefix column column ...``.
 
     Args:
@@ -87,46 +87,13 @@ def cells(prefix: bytes, columns: list[Bytes]) -> Bytes:
         columns: text cells, each of shape (N, width).
 
     Returns:
-        The lines with their ends, shape (N, width); zero bytes are to be dropped.
+        The lines as one text, and the offsets (N+1,) in it at which each line starts.
     """
     num = len(columns[0])
-    width = len(prefix) + sum(1 + column.shape[1] for column in columns) + 1
-    matrix = np.empty((num, width), np.uint8)
-    matrix[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
-    place = len(prefix)
+    blocks = [np.broadcast_to(np.frombuffer(prefix, np.uint8), (num, len(prefix)))]
     for column in columns:
-        matrix[:, place] = ord(" ")
-        matrix[:, place + 1 : place + 1 + column.shape[1]] = column
-        place += 1 + column.shape[1]
-    matrix[:, place] = ord("\n")
-    return matrix
-
-
-def text(lines: Bytes) -> tuple[bytes, NDArray[np.int64]]:
-    """Return the text of N lines (N, width) without their zero bytes, and the offsets (N+1,) at which they start."""
-    joined = lines.tobytes().translate(None, b"\0")
-    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("\n"))
-    return joined, np.concatenate([[0], ends + 1]).astype(np.int64)
-
-
-def merged(lines: Bytes, others: Bytes, before: NDArray[np.int64]) -> Bytes:
-    """Put lines among others.
-
-    Args:
-        lines: N lines, shape (N, width).
-        others: K lines that are put among them, shape (K, another width).
-        before: index of the line that each of these comes before, rising, shape (K,).
-
-    Returns:
-        All lines, shape (N + K, larger width).
-    """
-    if len(others) == 0:
-        return lines
-    num = len(lines) + len(others)
-    place = before + np.arange(len(others))
-    is_line = np.ones(num, dtype=bool)
-    is_line[place] = False
-    matrix = np.zeros((num, max(lines.shape[1], others.shape[1])), np.uint8)
-    matrix[is_line, : lines.shape[1]] = lines
-    matrix[place, : others.shape[1]] = others
-    return matrix
+        blocks += [np.full((num, 1), ord(" "), np.uint8), column]
+    blocks.append(np.full((num, 1), ord("\n"), np.uint8))
+    matrix = np.concatenate(blocks, axis=1)
+    lengths = np.count_nonzero(matrix, axis=1)
+    return matrix.tobytes().translate(None, b"\0"), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -106,10 +106,8 @@ class Writer(AtomicWriter):
             raise InvalidEvent(f"event {event}: a particle's momentum is not finite; the model failed there")
         columns = [digits.integers(c) for c in (record.number, record.parent, record.pdg_id)]
         columns += [digits.floats(c) for c in (p4[:, 1], p4[:, 2], p4[:, 3], p4[:, 0], record.mass)]
-        lines = digits.cells(b"P", [*columns, digits.integers(record.status)])
-        text, line_starts = digits.text(digits.merged(lines, _places(record.displaced), record.displaced.row))
-        # the line of each particle, or that of the vertex before it
-        line = np.arange(len(lines) + 1) + np.searchsorted(record.displaced.row, np.arange(len(lines) + 1))
+        text, line_starts = digits.rows(b"P", [*columns, digits.integers(record.status)])
+        places = _places(record.displaced)
         cross_section = b""
         if self.run.cross_section != (0.0, 0.0):
             cross_section = b"A 0 GenCrossSection %.10e %.10e -1 -1\n" % self.run.cross_section
@@ -124,12 +122,16 @@ class Writer(AtomicWriter):
             )
             yield cross_section
             yield b"A 0 event_scale %.10e\nA 0 signal_process_id %d\n" % (events.scale[i], events.process[i])
-            first, hard, last = (line_starts[line[row]] for row in (start, middle, end))
-            yield text[first:hard]
+            yield text[line_starts[start] : line_starts[middle]]
             if record.num_incoming[i]:
                 incoming = b",".join(b"%d" % k for k in record.incoming_numbers(i))
                 yield b"V %d 0 [%s]\n" % (-1 - record.num_beams[i], incoming)
-            yield text[hard:last]
+            written = line_starts[middle]
+            for row, line in places[record.displaced_of(i)]:
+                yield text[written : line_starts[row]]
+                yield line
+                written = line_starts[row]
+            yield text[written : line_starts[end]]
 
     def _finish(self, complete: bool) -> None:
         if complete:
@@ -140,15 +142,16 @@ class Writer(AtomicWriter):
             self._file.close()
 
 
-def _places(vertices: Vertices) -> digits.Bytes:
-    """Return the lines of V vertices, ``V id status [mother] @ x y z t``, shape (V, width)."""
+def _places(vertices: Vertices) -> list[tuple[int, bytes]]:
+    """Return the lines of vertices, ``V id status [mother] @ x y z t``, with the rows that they come before."""
     if len(vertices.row) == 0:
-        return np.zeros((0, 0), np.uint8)
+        return []
     zero, at = (np.full((len(vertices.row), 1), ord(sign), np.uint8) for sign in "0@")
     opened, closed = (np.full((len(vertices.row), 1), ord(sign), np.uint8) for sign in "[]")
     mother = np.concatenate([opened, digits.integers(vertices.mother), closed], axis=1)
     position = [digits.floats(vertices.position[:, k], POSITION_DIGITS) for k in (1, 2, 3, 0)]
-    return digits.cells(b"V", [digits.integers(vertices.id), zero, mother, at, *position])
+    text, starts = digits.rows(b"V", [digits.integers(vertices.id), zero, mother, at, *position])
+    return [(row, text[a:b]) for row, a, b in zip(vertices.row.tolist(), starts[:-1], starts[1:], strict=True)]
 
 
 def _escape(text: str) -> str:

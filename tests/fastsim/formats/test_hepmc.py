@@ -8,7 +8,6 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -394,12 +393,3 @@ def test_floats_of_fewer_digits(values: list[float], num: int) -> None:
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
 def test_integers(values: list[int]) -> None:
     assert [int(bytes(cell[cell != 0])) for cell in digits.integers(np.array(values))] == values
-
-
-def test_lines_among_others() -> None:
-    lines = digits.cells(b"P", [digits.integers(np.array([1, -20, 3]))])
-    others = digits.cells(b"Vertex", [digits.integers(np.array([7, 8, 9]))])
-    text, starts = digits.text(digits.merged(lines, others, np.array([0, 2, 2])))
-    assert text == b"Vertex 7\nP 1\nP -20\nVertex 8\nVertex 9\nP 3\n"
-    assert [text[a:b] for a, b in pairwise(starts)] == text.splitlines(keepends=True)
-    assert digits.merged(lines, others[:0], np.zeros(0, np.int64)) is lines
