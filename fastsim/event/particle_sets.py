@@ -275,7 +275,7 @@ class ParticleSet(FourMomenta, Ragged):
         [211, 22, 211, 22]
         """
         joined = cls.concatenate([replace(batch, history=None) for batch in batches])
-        rows = _by_set(batches)
+        rows = _by_set([batch.index for batch in batches])
         counts = np.sum([batch.counts for batch in batches], axis=0)
         history = None
         if any(batch.history is not None for batch in batches):
@@ -290,7 +290,7 @@ class ParticleSet(FourMomenta, Ragged):
                 np.where(d.mother < 0, -1, d.mother + shift[d.index])
                 for d, shift in zip(before, shifts[:-1], strict=True)
             ]
-            order = _by_set(before)
+            order = _by_set([d.index for d in before])
             everything = Decayed.concatenate(before)
             decayed = Decayed(
                 offsets_from_counts(shifts[-1]),
@@ -304,13 +304,6 @@ class ParticleSet(FourMomenta, Ragged):
         return cls(offsets_from_counts(counts), joined.pdg_id[rows], joined.p4[rows], history)
 
 
-def _by_set(batches: Sequence[Ragged]) -> Ints:
+def _by_set(index: Sequence[Ints]) -> Ints:
     """Return the order of the items of several batches, one after the other, that puts those of one set together."""
-    counts = np.array([batch.counts for batch in batches])
-    before = np.cumsum(counts, axis=0) - counts
-    starts = offsets_from_counts(counts.sum(axis=0))[:-1] + before
-    shifts = np.concatenate([start - batch.offsets[:-1] for batch, start in zip(batches, starts, strict=True)])
-    own = np.concatenate([np.arange(count) for count in counts.sum(axis=1)])
-    order = np.empty(len(own), np.int64)
-    order[own + np.repeat(shifts, counts.ravel())] = np.arange(len(own))
-    return order
+    return np.argsort(np.concatenate(index), kind="stable")
