@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.break_even import line
+from bench.endurance import FASTSIM
+from bench.shower_speed import children_seconds
 from bench.start import Cost
-from bench.throughput import FASTSIM, children_seconds
 from bench.validation.collisions import PROCESSES
 from examples import make_lhe
 
