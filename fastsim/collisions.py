@@ -199,7 +199,20 @@ def _made(
     digest = hashlib.sha256(named.encode()).hexdigest()[:12]
 
     def write(path: PathLike) -> None:
-        _log.warning("making the %s of %g GeV, once on this machine: %s", name, card.energy, path)
-        write_library(card, make, path, workers=workers, force=True, progress=progress)
+        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, name, card.energy, path)
+        write_library(card, make, path, workers=workers, force=True, progress=progress or _quarters(name))
 
     return cached(f"{name}-{card.energy:g}-{digest}.h5", write)
+
+
+def _quarters(name: str) -> Progress:
+    """Return a progress that logs each quarter of a library that takes longer than seconds."""
+    reported = 0
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal reported
+        if total is not None and total >= 1000 and (quarter := 4 * done // total) > reported:
+            reported = quarter
+            _log.warning("%d of %d %s are made", done, total, name)
+
+    return report

@@ -49,14 +49,22 @@ MEANS = (
 """Observables whose means are shown."""
 
 
-def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any]]) -> dict[str, Path]:
-    """Make the samples of a process that the folder does not have yet, and print what they cost."""
+def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any]], seed: int = 0) -> dict[str, Path]:
+    """Make the samples of a process that the folder does not have yet, and print what they cost.
+
+    Args:
+        process: one of :data:`PROCESSES`.
+        num: events of a sample.
+        folder: of the samples.
+        variants: options of ``fastsim.generate`` by the name of the sample.
+        seed: other events for another one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     make_lhe.BEAM_ENERGY = 6800.0
     files = [folder / f"{process}-{k}.lhe.gz" for k in (1, 2)]
-    for seed, path in enumerate(files, start=1):
+    for k, path in enumerate(files, start=1):
         if not path.exists():
-            make_lhe.write(path, [(PROCESSES[process], num)], seed=100 * seed)
+            make_lhe.write(path, [(PROCESSES[process], num)], seed=100 * k + 1000 * seed)
     samples = {"real": folder / f"{process}-real.h5", "pythia": folder / f"{process}-pythia.h5"}
     samples |= {name: folder / f"{process}-{name}.h5" for name in variants}
     for name, path in samples.items():
@@ -65,9 +73,9 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
         start = time.perf_counter()
         source = files[0] if name == "real" else files[1]
         if name in variants:
-            summary = fastsim.generate(source, path, event="full", seed=3, threads=1, **variants[name])
+            summary = fastsim.generate(source, path, event="full", seed=10 * seed + 3, threads=1, **variants[name])
         else:
-            summary = fastsim.reference(source, path, full=True, seed=1 if name == "real" else 2)
+            summary = fastsim.reference(source, path, full=True, seed=10 * seed + (1 if name == "real" else 2))
         seconds = time.perf_counter() - start
         print(f"{process} {name}: {1e3 * seconds / summary.events:.2f} ms an event, {summary.notes}", flush=True)
     return samples
@@ -124,6 +132,7 @@ def main() -> None:
     parser.add_argument("--processes", nargs="+", choices=PROCESSES, default=["dijets"])
     parser.add_argument("--num", type=int, default=4000)
     parser.add_argument("--folder", type=Path, required=True, help="of the samples, which are made once")
+    parser.add_argument("--seed", type=int, default=0, help="other events for another one; give it another folder")
     parser.add_argument("--model", default="hadron-tree")
     parser.add_argument("--rests", nargs="*", default=["library"], help="library, pythia, or a path (.h5)")
     parser.add_argument("--worst", action="store_true", help="also list the observables that differ most")
@@ -133,7 +142,7 @@ def main() -> None:
         for rest in arguments.rests
     }
     for process in arguments.processes:
-        samples = make(process, arguments.num, arguments.folder, variants)
+        samples = make(process, arguments.num, arguments.folder, variants, arguments.seed)
         print("\n".join(rows(process, samples)), flush=True)
         if arguments.worst:
             for name in variants:

@@ -160,9 +160,12 @@ class ParticleSet(FourMomenta, Ragged):
 
     def batch(self, rows: Any) -> Self:
         """Return the batch of the sets of a slice, a mask or an array of indices."""
+        everything = np.arange(len(self), dtype=np.int64)
+        chosen = everything[rows]
+        if np.array_equal(chosen, everything):
+            return self  # nothing changes sets in place, and copies of all of a chunk cost
         if self.history is None:
             return super().batch(rows)
-        chosen = np.arange(len(self), dtype=np.int64)[rows]
         flat = ragged_indices(self.offsets, chosen)
         history = History(self.history.decayed[chosen], self.history.mother[flat], self.history.vertex[flat])
         return replace(replace(self, history=None).batch(chosen), history=history)

@@ -151,13 +151,12 @@ def _per_set(particles: ParticleSet, values: Floats) -> Floats:
 def _with_rests(events: HardEvents, rows: Ints, rest: ParticleSet, before: Floats, after: Floats) -> HardEvents:
     """Return events, of which ``rows`` (L,) get L rests, and their hard processes the momenta ``after`` (L, 4)."""
     assert events.particles is not None and events.origin is not None
-    others = np.setdiff1d(np.arange(len(events)), rows)
-    order = np.argsort(np.concatenate([rows, others]))
-    unmoved = events.particles[others]
-    moved = follow(events.particles[rows], before, after)
-    hard = ParticleSet.concatenate([moved, unmoved])[order]
-    none = ParticleSet.empty(len(others))
-    rests = ParticleSet.concatenate([rest, replace(none, history=History.unknown(len(others), 0))])[order]
+    hard, rests = follow(events.particles[rows], before, after), rest
+    if len(others := np.setdiff1d(np.arange(len(events)), rows)):
+        order = np.argsort(np.concatenate([rows, others]))
+        hard = ParticleSet.concatenate([hard, events.particles[others]])[order]
+        none = ParticleSet.empty(len(others))
+        rests = ParticleSet.concatenate([rest, replace(none, history=History.unknown(len(others), 0))])[order]
     whole = ParticleSet.overlaid([hard, rests])
     origin = np.full(len(whole.pdg_id), -1)
     own = np.arange(len(origin)) - whole.offsets[whole.index] < hard.counts[whole.index]

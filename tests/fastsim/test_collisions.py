@@ -12,7 +12,7 @@ import pytest
 
 import fastsim
 from fastsim.cli import main
-from fastsim.collisions import make_minimum_bias
+from fastsim.collisions import _quarters, make_minimum_bias
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
 from fastsim.production.inputs import Input
@@ -93,6 +93,18 @@ def test_the_library_of_the_machine_is_made_once(
     assert fastsim.read(one, num_events=3).scale.tolist() == fastsim.read(source, num_events=3).scale.tolist()  # type: ignore[union-attr]
 
 
+def test_a_long_library_says_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    report = _quarters("rests")
+    for done in range(128, 6001, 128):
+        report(min(done, 6000), 6000)
+    report(6000, 6000)
+    report = _quarters("rests")
+    report(900, 900)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{done} of 6000 rests are made" for done in (1536, 3072, 4608, 6000)
+    ]
+
+
 def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path) -> None:
     source = shared / "lhe" / "whizard-3.1.4-eeWW.lhe"
     summaries = [
@@ -165,3 +177,21 @@ def test_pileup_of_other_energies_is_refused(examples: Path, pileup: Path, tmp_p
     source.write_text(file(event()).replace("6500. 6500.", "4000. 4000."))
     with pytest.raises(FastsimError, match="beams of 6500 and 6500 GeV, not those of the input"):
         fastsim.generate(source, tmp_path / "a.h5", model=MODEL, pileup=1.0, pileup_events=pileup)
+
+
+def test_gluinos_that_nothing_decays_stay_in_whole_collisions(tmp_path: Path) -> None:
+    """New coloured particles of the file: hadrons of none, counted, and the rest has what they leave of the beams."""
+    mass, px = 2000.0, 500.0
+    energy = float(np.hypot(mass, px))
+    lines = [f"4 1 1.0 {2 * energy} 0.0078 0.1"]
+    lines += [f"21 -1 0 0 {c} 0. 0. {s * energy} {energy} 0. 0. 9." for c, s in (("501 502", 1), ("503 501", -1))]
+    lines += [f"1000021 1 1 2 {c} {s * px} 0. 0. {energy} {mass} 0. 9." for c, s in (("503 504", 1), ("504 502", -1))]
+    source, output = tmp_path / "a.lhe", tmp_path / "a.h5"
+    source.write_text(file("<event>\n" + "\n".join(lines) + "\n</event>\n"))
+    summary = fastsim.generate(source, output, model=MODEL, event="full", rest="pythia", threads=1)
+    assert summary.notes["undecayed_particles"] == 2 and summary.notes["rests_from_pythia"] == 1
+    events = fastsim.read(output)
+    assert isinstance(events, HardEvents) and events.particles is not None
+    (one,) = events.particles
+    assert np.count_nonzero(one.pdg_id == 1000021) == 2 and len(one.pdg_id) > 20
+    assert one.p4.sum(axis=0) == pytest.approx([13000.0, 0.0, 0.0, 0.0], abs=1e-5)

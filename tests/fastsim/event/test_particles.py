@@ -84,3 +84,23 @@ def test_overlaid_sets_keep_their_mothers() -> None:
     some = both.keeping(np.array([True, False, False, True, True, False, True, True, True]))
     assert some.pdg_id.tolist() == [7, 1, 2, 4, 3, 4] and some.roots()[0].tolist() == [6, 1, 8, 2, 4, 4]
     assert ParticleSet.overlaid([other, other]).history is None
+
+
+def test_all_sets_in_order_are_not_copied() -> None:
+    one = sets()
+    assert one[[0, 1]] is one and one[:] is one
+    assert one[[1, 0]].pdg_id.tolist() == [22, 22, 211, -211] and len(one[[0, 1, 1]]) == 3
+
+
+def test_overlaid_sets_of_any_sizes() -> None:
+    rng = np.random.default_rng(3)
+    batches = []
+    for number in range(3):
+        counts = rng.integers(0, 4, 5)
+        ids = 100 * number + np.arange(counts.sum())
+        batches.append(ParticleSet(np.cumsum([0, *counts]), ids, np.outer(ids, np.ones(4))))
+    both = ParticleSet.overlaid(batches)
+    for i in range(5):
+        wanted = [int(k) for b in batches for k in b.pdg_id[b.offsets[i] : b.offsets[i + 1]]]
+        assert both.pdg_id[both.offsets[i] : both.offsets[i + 1]].tolist() == wanted
+    assert np.array_equal(both.p4[:, 0], both.pdg_id)
