@@ -6,9 +6,10 @@ partons into hadrons. Events have two anti-kt jets (R = 1) with pT > 250 GeV, |e
 what is far from the mass of H is left out. Subjets are the anti-kt jets (R = 0.2) of each one's constituents. There are
 no other partons of the collision, no pile-up and no detector.
 
-    python -m examples.higgs_pairs higgs-pairs.h5 --num 16000
+    python -m examples.higgs_pairs runs/higgs-pairs
 
-writes the arrays that ``data`` returns, which a pipeline makes by itself when it is first trained.
+writes a file for every 1,000 generated events and goes on where it was stopped; a pipeline does so by itself when it is
+first trained. ``data`` reads them.
 """
 
 from __future__ import annotations
@@ -55,21 +56,28 @@ FRACTIONS = (0.6, 0.15, 0.25)
 """Of the events, for training, validation and test."""
 
 
-def make(label: int, num: int, seed: int) -> Arrays:
-    """Make events of one kind that pass the cuts.
+def produce(folder: Path, label: int, num: int, seed: int) -> Arrays:
+    """Return events of one kind that pass the cuts; a file for every :data:`CHUNK` generated ones is made if missing.
 
     Args:
+        folder: of the files.
         label: 0 for QCD, 1 for X -> HH.
         num: number of events.
         seed: of Pythia and of the engine.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     parts: list[Arrays] = []
     number = 0
     while sum(len(part["mask"]) for part in parts) < num:
-        parts.append(fat_jets(hadrons(label, CHUNK, seed=1 + (seed * 10_000 + number) * 2 + label)))
+        path = folder / f"{('background', 'signal')[label]}-{seed}-{number}.npz"
+        if not path.exists():
+            partial = path.with_suffix(".partial.npz")
+            np.savez_compressed(partial, **fat_jets(hadrons(label, CHUNK, 1 + 2 * (1000 * seed + number) + label)))
+            partial.replace(path)
+        with np.load(path) as file:
+            parts.append(dict(file))
         number += 1
-    arrays = {name: np.concatenate([part[name] for part in parts])[:num] for name in parts[0]}
-    return arrays | {"is_signal": np.full(num, label, dtype=np.float32)}
+    return {name: np.concatenate([part[name] for part in parts])[:num] for name in parts[0]}
 
 
 def hadrons(label: int, num: int, seed: int) -> Any:
@@ -149,45 +157,26 @@ def _pairs(values: NDArray[Any], *, with_jet: bool = False) -> NDArray[np.float3
     return np.asarray(values.reshape(len(values) // 2, -1, values.shape[2]), dtype=np.float32)
 
 
-def write(path: Path, num: int, seed: int) -> None:
-    """Write ``num`` events, half of each kind in random order, to an HDF5 file."""
-    import h5py
-
-    both = [make(label, num // 2, seed) for label in (0, 1)]
-    order = np.random.default_rng(seed).permutation(2 * (num // 2))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with h5py.File(partial, "w") as file:
-        for name in both[0]:
-            file[name] = np.concatenate([arrays[name] for arrays in both])[order]
-    partial.replace(path)
-
-
 def data(*, num: int = 16000, seed: int = 1, folder: str = "runs/higgs-pairs") -> dict[str, Arrays]:
-    """Return events for training, validation and test; they are made when first asked for."""
-    import h5py
-
-    path = Path(folder) / f"events-{num}-{seed}.h5"
-    if not path.is_file():
-        write(path, num, seed)
-    with h5py.File(path) as file:
-        arrays = {name: file[name][()] for name in file}
-    size = len(arrays["is_signal"])
-    edges = [0, *(round(size * float(share)) for share in np.cumsum(FRACTIONS))]
+    """Return events for training, validation and test, half of each kind; they are made when first asked for."""
+    both = [produce(Path(folder), label, num // 2, seed) for label in (0, 1)]
+    arrays = {name: np.concatenate([kind[name] for kind in both]) for name in both[0]}
+    arrays["is_signal"] = np.repeat(np.float32([0, 1]), num // 2)
+    order = np.random.default_rng(seed).permutation(len(arrays["is_signal"]))
+    edges = [0, *(round(len(order) * float(share)) for share in np.cumsum(FRACTIONS))]
     names = ("train", "validation", "test")
     return {
-        split: {name: values[low:high] for name, values in arrays.items()}
+        split: {name: values[order[low:high]] for name, values in arrays.items()}
         for split, low, high in zip(names, edges[:-1], edges[1:], strict=True)
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, help="HDF5 file to write")
-    parser.add_argument("--num", type=int, default=16000, help="events, half of each kind")
+    parser.add_argument("folder", help="of the events")
+    parser.add_argument("--num", type=int, default=16000, help="events that pass the cuts, half of each kind")
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    write(args.output, args.num, args.seed)
+    data(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ FRACTIONS = (0.6, 0.2, 0.2)
 def make(label: int, num: int, seed: int, decays: str = "hadronic") -> Arrays:
     """Make events of one process that pass the cuts.
 
+    ``true_taus`` are the three-momenta of the taus: what is measured of them and what escaped.
+
     Args:
         label: 0 for Z, 1 for H.
         num: number of events.
@@ -98,7 +100,9 @@ def make(label: int, num: int, seed: int, decays: str = "hadronic") -> Arrays:
         if (row := _event(pythia.event, rng)) is not None:
             rows.append({**row, "is_higgs": np.asarray(label, dtype=np.float32)})
     arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    return arrays | summaries(arrays["visible"])
+    arrays |= summaries(arrays["visible"])
+    arrays["true_taus"] = arrays["whole"][:, [1, 2, 3, 5, 6, 7]] + arrays["true_neutrinos"]
+    return arrays
 
 
 def _within(event: Any) -> bool:
@@ -114,8 +118,8 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
     fly along x: what is left out, rapidity and azimuth of the pair, says nothing of spin. ``visible`` are for each tau,
     first the tau-, momenta of its charged and of its neutral products, the difference of their energies over the sum,
     their mass, whether it went to an electron or a muon, and the number of charged products; then the missing
-    transverse momentum. ``true_taus`` are the three-momenta of the taus; ``features``, ``mask`` and ``p4`` the visible
-    particles as a set.
+    transverse momentum. ``true_neutrinos`` are the three-momenta of what escaped of each tau; ``features``, ``mask``
+    and ``p4`` the visible particles as a set.
     """
     taus = {}
     for k in range(event.size()):
@@ -123,13 +127,13 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
             taus[event[k].id()] = k
     if len(taus) != 2:
         return None
-    whole_taus, escaped = np.zeros((2, 4)), np.zeros((2, 4))
+    total, escaped = np.zeros(4), np.zeros((2, 4))
     products: list[tuple[int, Any, Floats]] = []  # side, particle, measured momentum
     for side, tau in enumerate((TAU, -TAU)):
         for k in _final(event, taus[tau]):
             particle = event[k]
             p4 = np.array([particle.e(), particle.px(), particle.py(), particle.pz()])
-            whole_taus[side] += p4
+            total += p4
             if particle.idAbs() in NEUTRINOS:
                 escaped[side] += p4
             else:
@@ -139,7 +143,6 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
         pt = np.hypot(p4[1], p4[2])
         if pt < 10.0 or abs(np.arcsinh(p4[3] / pt)) > 2.5:
             return None
-    total = whole_taus.sum(0)
     mass = np.sqrt(max(total[0] ** 2 - (total[1:] ** 2).sum(), 0.0))
     if not WINDOW[0] < mass < WINDOW[1]:
         return None
@@ -164,7 +167,7 @@ def _event(event: Any, rng: np.random.Generator) -> Arrays | None:
     return {
         "visible": np.concatenate([*visible, missing / UNIT]).astype(np.float32),
         "missing": (missing / UNIT).astype(np.float32),
-        "true_taus": (whole_taus @ turn.T)[:, 1:].reshape(-1).astype(np.float32) / np.float32(UNIT),
+        "true_neutrinos": (escaped @ turn.T)[:, 1:].reshape(-1).astype(np.float32) / np.float32(UNIT),
         "features": features.astype(np.float32),
         "mask": np.arange(MAX_PARTICLES) < len(order),
         "p4": p4_set.astype(np.float32),

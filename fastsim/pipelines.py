@@ -9,6 +9,7 @@ import copy
 import json
 import logging
 import os
+import threading
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from fastsim.blocks.problem import Problem
 
 _log = logging.getLogger(__name__)
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a process trains: what draws from torch's own generator would share it with the threads beside."""
 
 
 @dataclass
@@ -54,6 +57,10 @@ class TrainCandidates:
 
     def trained(self, combination: Combination) -> tuple[Trial, Chain]:
         """Train a combination, and return what came of it with the trained chain."""
+        with _ONE_AT_A_TIME:
+            return self._trained(combination)
+
+    def _trained(self, combination: Combination) -> tuple[Trial, Chain]:
         import torch
 
         from fastsim.blocks import files
