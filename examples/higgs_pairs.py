@@ -157,7 +157,7 @@ def _pairs(values: NDArray[Any], *, with_jet: bool = False) -> NDArray[np.float3
     return np.asarray(values.reshape(len(values) // 2, -1, values.shape[2]), dtype=np.float32)
 
 
-def data(*, num: int = 16000, seed: int = 1, folder: str = "runs/higgs-pairs") -> dict[str, Arrays]:
+def data(*, num: int = 12000, seed: int = 1, folder: str = "runs/higgs-pairs") -> dict[str, Arrays]:
     """Return events for training, validation and test, half of each kind; they are made when first asked for."""
     both = [produce(Path(folder), label, num // 2, seed) for label in (0, 1)]
     arrays = {name: np.concatenate([kind[name] for kind in both]) for name in both[0]}
@@ -174,7 +174,7 @@ def data(*, num: int = 16000, seed: int = 1, folder: str = "runs/higgs-pairs") -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="of the events")
-    parser.add_argument("--num", type=int, default=16000, help="events that pass the cuts, half of each kind")
+    parser.add_argument("--num", type=int, default=12000, help="events that pass the cuts, half of each kind")
     parser.add_argument("--seed", type=int, default=1)
     data(**vars(parser.parse_args()))
 
