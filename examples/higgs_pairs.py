@@ -161,7 +161,7 @@ def data(*, num: int = 12000, seed: int = 1, folder: str = "runs/higgs-pairs") -
     """Return events for training, validation and test, half of each kind; they are made when first asked for."""
     both = [produce(Path(folder), label, num // 2, seed) for label in (0, 1)]
     arrays = {name: np.concatenate([kind[name] for kind in both]) for name in both[0]}
-    arrays["is_signal"] = np.repeat(np.float32([0, 1]), num // 2)
+    arrays["is_signal"] = np.repeat(np.array([0, 1], dtype=np.float32), num // 2)
     order = np.random.default_rng(seed).permutation(len(arrays["is_signal"]))
     edges = [0, *(round(len(order) * float(share)) for share in np.cumsum(FRACTIONS))]
     names = ("train", "validation", "test")
