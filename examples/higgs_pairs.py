@@ -72,7 +72,8 @@ def produce(folder: Path, label: int, num: int, seed: int) -> Arrays:
         path = folder / f"{('background', 'signal')[label]}-{seed}-{number}.npz"
         if not path.exists():
             partial = path.with_suffix(".partial.npz")
-            np.savez_compressed(partial, **fat_jets(hadrons(label, CHUNK, 1 + 2 * (1000 * seed + number) + label)))
+            made: dict[str, Any] = dict(fat_jets(hadrons(label, CHUNK, 1 + 2 * (1000 * seed + number) + label)))
+            np.savez_compressed(partial, **made)
             partial.replace(path)
         with np.load(path) as file:
             parts.append(dict(file))
