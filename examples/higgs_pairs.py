@@ -91,7 +91,8 @@ def hadrons(label: int, num: int, seed: int) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hard.lhe"
         path.write_text("\n".join(text))
-        return fastsim.hadron_pipeline(MODEL).step(fastsim.read(path), rng=seed).particles
+        partons: Any = fastsim.read(path)
+    return fastsim.hadron_pipeline(MODEL).step(partons, rng=seed).particles
 
 
 def fat_jets(particles: Any) -> Arrays:
