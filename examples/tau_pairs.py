@@ -76,6 +76,8 @@ FRACTIONS = (0.6, 0.2, 0.2)
 def make(label: int, num: int, seed: int, decays: str = "hadronic") -> Arrays:
     """Make events of one process that pass the cuts.
 
+    ``true_taus`` are the three-momenta of the taus: what is measured of them and what escaped.
+
     Args:
         label: 0 for Z, 1 for H.
         num: number of events.
@@ -98,7 +100,9 @@ def make(label: int, num: int, seed: int, decays: str = "hadronic") -> Arrays:
         if (row := _event(pythia.event, rng)) is not None:
             rows.append({**row, "is_higgs": np.asarray(label, dtype=np.float32)})
     arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    return arrays | summaries(arrays["visible"])
+    arrays |= summaries(arrays["visible"])
+    arrays["true_taus"] = arrays["whole"][:, [1, 2, 3, 5, 6, 7]] + arrays["true_neutrinos"]
+    return arrays
 
 
 def _within(event: Any) -> bool:

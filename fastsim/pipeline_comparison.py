@@ -57,6 +57,7 @@ def compare(
     changes: Way | None = None,
     combination: Combination | None = None,
     workers: int = 0,
+    scheduler: str | None = None,
 ) -> list[Point]:
     """Train a pipeline in several ways, each with the same seeds, on the same events; what was stopped goes on.
 
@@ -70,6 +71,7 @@ def compare(
         changes: values that replace those of the file in all ways.
         combination: a candidate for each choice; by default the first of each.
         workers: processes that train side by side.
+        scheduler: address of a Dask scheduler, whose workers train side by side instead.
 
     Raises:
         PipelineError: if the file is wrong, there are fewer than two ways, or the folder is of another comparison.
@@ -94,12 +96,13 @@ def compare(
     evaluate = TrainWays(os.fspath(path), dict(changes or {}), found, complete, folder / "trials")
     seeds = [str(description.seed + k) for k in range(num_seeds)]
     runs = [{"way": label, "seed": seed} for label in found for seed in seeds]
-    done = grid.run(runs, evaluate, trials, workers=workers)
+    done = grid.run(runs, evaluate, trials, workers=workers, scheduler=scheduler)
     result = []
     for label in found:
         own = [trial for trial in done if trial.combination["way"] == label]
         error = sum(trial.error for trial in own) / len(own)
-        result.append(Point(label, tuple(trial.value for trial in own), error, (places or {}).get(label)))
+        place, parameters = (places or {}).get(label), own[0].parameters
+        result.append(Point(label, tuple(trial.value for trial in own), error, place, parameters))
     figure = description.values["figure"]["kind"]
     summary = [{**asdict(point), "mean": point.mean, "error": point.error} for point in result]
     (folder / "comparison.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -110,6 +110,8 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
     if not isinstance(values.get("ways", {}), dict):
         raise PipelineError(f"{place}: [ways] is no table")
     values["training"] = {**_TRAINING, **values["training"]}
+    if values["training"]["num_steps"] <= 0 and values["training"]["pretrain_steps"] <= 0:
+        raise PipelineError(f"{place}: [training]: num_steps and pretrain_steps are 0: nothing would be trained")
     values["search"] = {**_SEARCH, "num_steps": values["training"]["num_steps"], **values["search"]}
     return Description(place, values)
 

@@ -9,6 +9,7 @@ import copy
 import json
 import logging
 import os
+import threading
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from fastsim.blocks.problem import Problem
 
 _log = logging.getLogger(__name__)
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a process trains: what draws from torch's own generator would share it with the threads beside."""
 
 
 @dataclass
@@ -54,6 +57,10 @@ class TrainCandidates:
 
     def trained(self, combination: Combination) -> tuple[Trial, Chain]:
         """Train a combination, and return what came of it with the trained chain."""
+        with _ONE_AT_A_TIME:
+            return self._trained(combination)
+
+    def _trained(self, combination: Combination) -> tuple[Trial, Chain]:
         import torch
 
         from fastsim.blocks import files
@@ -87,7 +94,7 @@ class TrainCandidates:
         return trial, chain
 
     def _fit(self, problem: Problem, folder: Path) -> None:
-        """Train each block on its own losses first, if that is wanted, and then all together."""
+        """Train each block on its own losses first, if that is wanted, and then all together, if that is."""
         from fastsim import registry
         from fastsim.blocks.problem import VALIDATION, Joint
 
@@ -128,13 +135,14 @@ class TrainCandidates:
                 fit(Joint(problem, names), steps, f"pretrain-{block.name}", own_losses, done)
                 done += steps
             problem.chain.requires_grad_(True)
-        fit(
-            Joint(problem),
-            options["num_steps"],
-            "joint",
-            lambda model: {"validation": -problem.score(VALIDATION, model.chain)},
-            done,
-        )
+        if options["num_steps"] > 0:
+            fit(
+                Joint(problem),
+                options["num_steps"],
+                "joint",
+                lambda model: {"validation": -problem.score(VALIDATION, model.chain)},
+                done,
+            )
 
 
 def flops(problem: Problem) -> float:
@@ -267,6 +275,7 @@ def search(
     method: str | None = None,
     changes: Mapping[str, Any] | None = None,
     workers: int = 0,
+    scheduler: str | None = None,
     cost: str = "flops",
 ) -> Found:
     """Find the best combination of candidates; a search that was stopped goes on, the same seed gives the same.
@@ -277,11 +286,13 @@ def search(
         method: one of :data:`METHODS`; by default what the file says.
         changes: values that replace those of the file, by their place.
         workers: processes that train combinations side by side (grid and random).
+        scheduler: address of a Dask scheduler, whose workers train them side by side instead; they find the file's
+            modules, and the folder under the same name.
         cost: "flops" or "time" an event: what the picture shows the score against.
 
     Raises:
-        PipelineError: if the file is wrong, there is nothing to choose, the cost is unknown, or the folder is of
-            another search.
+        PipelineError: if the file is wrong, there is nothing to choose, the cost is unknown, the method goes step by
+            step and cannot use workers, or the folder is of another search.
     """
     from fastsim.search import grid, pareto, tpe
     from fastsim.search.trial import best, combinations
@@ -291,6 +302,8 @@ def search(
     method = method or options["method"]
     if method not in METHODS:
         raise PipelineError(f"unknown method {method!r}: there are {', '.join(METHODS)}")
+    if (workers or scheduler is not None) and method not in ("grid", "random"):
+        raise PipelineError(f"{method} trains one network at a time: workers and a scheduler are for grid and random")
     if cost not in pareto.COSTS:
         raise PipelineError(f"unknown cost {cost!r}: there are {', '.join(pareto.COSTS)}")
     problem = problem_of(description)
@@ -311,7 +324,7 @@ def search(
     else:
         every = grid.grid(problem.space)
         few = every if method == "grid" else grid.sampled(problem.space, options["num_trials"], description.seed)
-        done = grid.run(few, evaluate, trials, workers=workers)
+        done = grid.run(few, evaluate, trials, workers=workers, scheduler=scheduler)
     found = Found(
         method=method,
         trials=tuple(done),

@@ -111,6 +111,14 @@ def _checked_address(ctx: click.Context, param: click.Parameter, value: str | No
     return value
 
 
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    callback=_checked_address,
+    help="Workers of a Dask cluster, such as tcp://host:8786.",
+)
+
+
 class Slice(click.ParamType[tuple[int, int]]):
     """The type of an option ``i/n``: slice i, from 0, of n."""
 
@@ -193,12 +201,7 @@ def run_options(
             help="Add what happens to FILE, one JSON a line.",
         ),
         click.option("--workers", metavar="N", type=click.IntRange(0), default=0, show_default=True, help=workers),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            callback=_checked_address,
-            help="Workers of a Dask cluster, such as tcp://host:8786.",
-        ),
+        scheduler_option,
     ]
     names = ["seed", "num_events", "first_event", "slice", "force", "resume", "log", "workers", "scheduler"]
     if events:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fastsim.cli.options import debug_option
+from fastsim.cli.options import debug_option, scheduler_option
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 set_option = click.option(
@@ -31,7 +31,7 @@ def command() -> None:
       fastsim pipeline train examples/tau_pairs.toml -o runs/tau-pairs
       fastsim pipeline search examples/tau_pairs.toml --method spos -o runs/tau-search
       fastsim pipeline compare examples/tau_pairs.toml -o runs/tau-ways
-      fastsim pipeline trade-off examples/tau_pairs.toml --loss neutrinos -o runs/tau-ratios
+      fastsim pipeline trade-off examples/tau_pairs.toml --loss taus -o runs/tau-ratios
     """
 
 
@@ -83,6 +83,7 @@ def train(
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<name>-search]")
 @click.option("--method", help="grid, random, tpe, spos, asng or darts.  [default: as FILE says]")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that train combinations side by side.")
+@scheduler_option
 @click.option(
     "--cost",
     type=click.Choice(["flops", "time"]),
@@ -93,7 +94,13 @@ def train(
 @set_option
 @debug_option
 def search(
-    file: Path, output: Path | None, method: str | None, workers: int, cost: str, changes: tuple[str, ...]
+    file: Path,
+    output: Path | None,
+    method: str | None,
+    workers: int,
+    scheduler: str | None,
+    cost: str,
+    changes: tuple[str, ...],
 ) -> None:
     """Find the best candidates of the blocks of FILE; a search that was stopped goes on."""
     from fastsim import pipelines
@@ -107,6 +114,7 @@ def search(
             method=method,
             changes=_changes(changes),
             workers=workers,
+            scheduler=scheduler,
             cost=cost,
         )
     click.echo("\n".join(pareto.table(found.trials, found.figure, pareto.COSTS[cost])))
@@ -126,10 +134,17 @@ workers_option = click.option("--workers", type=click.IntRange(0), default=0, he
 @seeds_option
 @choose_option
 @workers_option
+@scheduler_option
 @set_option
 @debug_option
 def compare(
-    file: Path, output: Path | None, seeds: int, choose: tuple[str, ...], workers: int, changes: tuple[str, ...]
+    file: Path,
+    output: Path | None,
+    seeds: int,
+    choose: tuple[str, ...],
+    workers: int,
+    scheduler: str | None,
+    changes: tuple[str, ...],
 ) -> None:
     """Train FILE in the ways of its table [ways], each with several seeds: a table and a picture."""
     from fastsim import pipeline_comparison
@@ -140,7 +155,13 @@ def compare(
         folder,
         changes,
         lambda given: pipeline_comparison.compare(
-            file, folder, num_seeds=seeds, changes=given, combination=dict(map(_pair, choose)), workers=workers
+            file,
+            folder,
+            num_seeds=seeds,
+            changes=given,
+            combination=dict(map(_pair, choose)),
+            workers=workers,
+            scheduler=scheduler,
         ),
     )
 
@@ -154,6 +175,7 @@ def compare(
 @seeds_option
 @choose_option
 @workers_option
+@scheduler_option
 @set_option
 @debug_option
 def trade_off(
@@ -165,6 +187,7 @@ def trade_off(
     seeds: int,
     choose: tuple[str, ...],
     workers: int,
+    scheduler: str | None,
     changes: tuple[str, ...],
 ) -> None:
     """Scan the ratio of the losses of FILE: the figure of merit against it, with errors, as table and picture."""
@@ -189,6 +212,7 @@ def trade_off(
             num_seeds=seeds,
             combination=dict(map(_pair, choose)),
             workers=workers,
+            scheduler=scheduler,
         ),
     )
 

@@ -11,6 +11,7 @@ CATALOGUE = {
     "deep-sets": "fastsim.networks.deep_sets:DeepSets",
     "edge-convolution": "fastsim.networks.edge_convolution:EdgeConvolution",
     "particle-transformer": "fastsim.networks.particle_transformer:ParticleTransformer",
+    "self-attention": "fastsim.networks.self_attention:SelfAttention",
     "mixer": "fastsim.networks.mixer:Mixer",
     "cross-attention": "fastsim.networks.cross_attention:CrossAttention",
     "lorentz": "fastsim.networks.lorentz:LorentzNetwork",

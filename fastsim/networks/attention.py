@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -13,6 +14,11 @@ from fastsim.networks.layers import dense
 
 CLOSED = -1e4
 """What is added to the scores of padding, which so gets no attention."""
+
+
+def closed(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the bias (N, 1, 1, K) that leaves what is outside a mask (N, K) without attention."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, CLOSED)[:, None, None]
 
 
 class Attention(nn.Module):

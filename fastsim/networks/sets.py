@@ -97,7 +97,11 @@ class SetNetwork(nn.Module, ABC):
         mask = mask.bool()
         outside = ~mask[..., None]
         p4 = features.new_zeros(*mask.shape, 4) if p4 is None else p4.masked_fill(outside, 0.0)
-        hidden = self.encode(features.masked_fill(outside, 0.0), mask, p4)
+        return self.read_off(self.encode(features.masked_fill(outside, 0.0), mask, p4), mask)
+
+    def read_off(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Compute the outputs in their order from hidden vectors (N, K, width) of the particles."""
+        outside = ~mask[..., None]
         results: dict[str, Tensor] = {}
         if self.particle_outputs is not None:
             results |= self.particle_outputs(hidden.masked_fill(outside, 0.0))

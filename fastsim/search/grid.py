@@ -1,4 +1,4 @@
-"""Search by training every combination, or some drawn at random; in processes side by side if wanted.
+"""Search by training every combination, or some drawn at random; side by side, in processes or on a cluster, if wanted.
 
 References:
     Bergstra, Bengio, Random search for hyper-parameter optimization, JMLR 13 (2012) 281.
@@ -6,7 +6,10 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -29,22 +32,50 @@ def sampled(space: Space, num: int, seed: int) -> list[Combination]:
     return [every[row] for row in rows]
 
 
-def run(chosen: Sequence[Combination], evaluate: Evaluate, trials: Trials, *, workers: int = 0) -> list[Trial]:
+def run(
+    chosen: Sequence[Combination],
+    evaluate: Evaluate,
+    trials: Trials,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+) -> list[Trial]:
     """Evaluate combinations, and return their trials in order.
 
     Args:
         chosen: the combinations.
-        evaluate: trains and judges one; with workers it is sent to other processes.
+        evaluate: trains and judges one; it is sent to workers and to a cluster.
         trials: keeps what is done.
         workers: processes that evaluate side by side; 0 for this one.
+        scheduler: address of a Dask scheduler, whose workers evaluate side by side instead.
+
+    Raises:
+        FastsimError: if no scheduler answers there, or its workers die.
     """
     missing = [combination for combination in chosen if trials.of(combination) is None]
-    if workers and missing:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
-            for trial in pool.map(evaluate, missing):
-                trials.add(trial)
+    if missing and (workers or scheduler is not None):
+        for trial in _side_by_side(missing, evaluate, workers, scheduler):
+            trials.add(trial)
     kept = trials.keeping(evaluate)
     return [kept(combination) for combination in chosen]
+
+
+def _side_by_side(
+    missing: Sequence[Combination], evaluate: Evaluate, workers: int, scheduler: str | None
+) -> Iterator[Trial]:
+    """Yield the trials of combinations as they are done, so that a kill loses only those under way."""
+    with ExitStack() as stack:
+        pool: Executor
+        if scheduler is None:
+            num = min(workers, len(missing))
+            pool = stack.enter_context(ProcessPoolExecutor(num, mp_context=get_context("spawn")))
+        else:
+            from fastsim.production.dask import Cluster
+
+            cluster = stack.enter_context(closing(Cluster(scheduler)))
+            evaluate = stack.enter_context(cluster.send(evaluate))
+            pool = stack.enter_context(ThreadPoolExecutor(min(cluster.num, len(missing))))
+        futures = [pool.submit(evaluate, combination) for combination in missing]
+        stack.callback(lambda: [future.cancel() for future in futures])
+        for future in as_completed(futures):
+            yield future.result()

@@ -18,6 +18,7 @@ class Point:
         values: the figure of merit on the test events, one a seed.
         test_error: mean of the standard errors that the test events leave, common to all ways; NaN if not known.
         place: on the horizontal axis; None for a way that stands beside it.
+        parameters: numbers that were trained; None if not known.
 
     >>> point = Point("latent", (0.62, 0.64), 0.01)
     >>> round(point.mean, 3), round(point.error, 3)
@@ -28,6 +29,7 @@ class Point:
     values: tuple[float, ...]
     test_error: float
     place: float | None = None
+    parameters: int | None = None
 
     @property
     def mean(self) -> float:
@@ -54,12 +56,16 @@ def table(points: Sequence[Point], figure: str) -> list[str]:
         figure: name of the figure of merit.
     """
     width = max(len("way"), *(len(point.label) for point in points))
-    lines = [f"{'way':<{width}} {figure:>18} {'minus the first':>18}  seeds"]
+    counted = any(point.parameters is not None for point in points)
+    numbers = f" {'numbers':>9}" if counted else ""
+    lines = [f"{'way':<{width}} {figure:>18} {'minus the first':>18}{numbers}  seeds"]
     for point in points:
         value, (shift, error) = f"{point.mean:.4f} +- {point.error:.4f}", difference(point, points[0])
         beside = "" if point is points[0] else f"{shift:+.4f} +- {error:.4f}"
         seeds = " ".join(f"{v:.4f}" for v in point.values)
-        lines.append(f"{point.label:<{width}} {value:>18} {beside:>18}  {seeds}")
+        count = "" if point.parameters is None else f"{point.parameters:,}"
+        numbers = f" {count:>9}" if counted else ""
+        lines.append(f"{point.label:<{width}} {value:>18} {beside:>18}{numbers}  {seeds}")
     known = [point.test_error for point in points if not math.isnan(point.test_error)]
     note = "+- is the spread of the seeds over the root of their number"
     return [*lines, note + (f"; the test events, common to all, leave {statistics.fmean(known):.4f}" if known else "")]

@@ -228,6 +228,41 @@ def test_a_search_is_not_mixed_with_another(folder: Path) -> None:
     assert len(found.trials) == 4 and len(Path("out/trials.jsonl").read_text().splitlines()) == 5
 
 
+def test_a_cluster_finds_what_one_process_finds(folder: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    few = {"training.num_steps": 5}
+    here = pipelines.search("p.toml", "here", method="grid", changes=few)
+    # two threads of one worker: each would draw its new weights from what the other seeded
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None, silence_logs=50
+    ) as cluster:
+        there = pipelines.search("p.toml", "there", method="grid", changes=few, scheduler=cluster.scheduler_address)
+    assert [(t.combination, t.score, t.value) for t in there.trials] == [
+        (t.combination, t.score, t.value) for t in here.trials
+    ]
+    assert len(Path("there/trials.jsonl").read_text().splitlines()) == 5
+    with pytest.raises(PipelineError, match="tpe trains one network at a time: workers and a scheduler are for grid"):
+        pipelines.search("p.toml", "there", method="tpe", changes=few, workers=2)
+
+
+def test_steps_may_be_trained_one_by_one_alone(folder: Path) -> None:
+    """The first block stays as its own loss made it, whatever the second one is to tell."""
+    alone = {"training.pretrain_steps": 60, "training.num_steps": 0}
+    first = {"training.pretrain_steps": 60, "training.num_steps": 0, "losses.label.against": "other"}
+    Path("data_of_a_pipeline_test.py").write_text(MODULE.replace('"large"', '"other": h[:, 0] > 0, "large"'))
+    states = []
+    for name, changes in (("one", alone), ("two", first)):
+        _, card = pipelines.train("p.toml", name, changes=changes, combination=BEST)
+        states.append({key: value for key, value in files.load(card).state_dict().items() if "standardise" not in key})
+    same = {key: torch.equal(states[0][key], states[1][key]) for key in states[0]}
+    blocks = {key.split(".")[1] for key in same}
+    assert len(blocks) == 2
+    assert all(equal for key, equal in same.items() if key.startswith("blocks.0"))
+    assert not any(equal for key, equal in same.items() if key.startswith("blocks.1") and "weight" in key)
+    with pytest.raises(PipelineError, match="num_steps and pretrain_steps are 0: nothing would be trained"):
+        pipelines.train("p.toml", "none", changes={"training.num_steps": 0})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -311,6 +346,9 @@ def test_ways_are_compared_with_errors(folder: Path, capsys: pytest.CaptureFixtu
     assert points[0]["mean"] > 0.9 and abs(points[2]["mean"] - 0.5) < 0.1
     assert len(points[0]["values"]) == 2 and points[0]["values"][0] != points[0]["values"][1]
     assert 0 < points[0]["test_error"] < 0.05 and points[0]["place"] is None
+    # 2 x 24, 24 x 24 and 24 x 1, then 1 x 16, 16 x 16 and 16 x 1, with offsets
+    assert points[0]["parameters"] == 2 * 24 + 24 + 24 * 25 + 25 + 32 + 16 * 17 + 17
+    assert "numbers" in lines[0] and " 1,018 " in lines[1]
     before = Path("out/trials.jsonl").read_text()
     assert main([*words, "label=mlp"]) == 0 and Path("out/trials.jsonl").read_text() == before
     assert main([*words, "label=linear"]) == 1

@@ -152,6 +152,25 @@ def test_cross_attention_puts_particles_into_the_nearest_subjet() -> None:
     assert subjets[0, :, 4:].tolist() == [[1.5, 2.5, 3.5], [6.0, 7.0, 8.0]]
 
 
+def test_cross_attention_takes_subjets_that_are_given() -> None:
+    """Given what the network would find inside, with the same weights, it says the same."""
+    features, mask, p4 = sets()
+    inside = network("cross-attention", num_subjets=4)
+    subjets, filled = inside._subjets(features, mask, p4)
+    shapes = {**INPUTS, "subjets": ("subjets", 7), "subjet_mask": ("subjets",)}
+    given = load_object(CATALOGUE["cross-attention"], "").of_shapes(shapes, OUTPUTS, width=16).double().eval()
+    given.load_state_dict(inside.state_dict())
+    results = given(features, mask, p4, subjets, filled)
+    for one, two in zip(results, inside(features, mask, p4), strict=True):
+        torch.testing.assert_close(one, two)
+    # padding and order of the subjets say nothing, a subjet does
+    order = torch.tensor([2, 0, 3, 1])
+    padded = torch.where(filled[..., None], subjets, torch.nan)[:, order]
+    torch.testing.assert_close(given(features, mask, p4, padded, filled[:, order])[0], results[0])
+    other = given(features, mask, p4, subjets + 1.0, filled)[0]
+    assert (other - results[0]).abs().min() > 1e-6
+
+
 def test_mixer_takes_more_particles_than_places() -> None:
     features, mask, p4 = sets()
     model = network("mixer", num_places=4)
@@ -183,6 +202,8 @@ def test_outputs_are_read_off_a_latent(kind: str) -> None:
         ("lorentz", {"x": ("n", 4), "mask": ("n",)}, {}, "needs the four-momenta"),
         ("lorentz", INPUTS, {"scalars": [3]}, "the features have columns 0 to 2"),
         ("particle-transformer", INPUTS, {"width": 6}, "width=6 is no multiple of num_heads=4"),
+        ("self-attention", INPUTS, {"width": 6}, "width=6 is no multiple of num_heads=4"),
+        ("cross-attention", {**INPUTS, "s": ("m",), "t": ("m",)}, {}, 'subjets are given as ("m", G) and their mask'),
         ("mlp", {"x": (4,)}, {"latent": "z"}, "latent='z' is none of the outputs"),
     ],
 )
