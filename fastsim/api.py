@@ -258,6 +258,7 @@ def showers(
     phi: float = 0.0,
     geant4_data: PathLike | None = None,
     latent: bool = False,
+    num_inference_steps: int | None = None,
     **options: Unpack[RunKeywords],
 ) -> ShowerSummary:
     """Write single calorimeter showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
@@ -277,6 +278,7 @@ def showers(
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         latent: write what the model drew each shower from, too: the data set ``latent``, whose attribute ``columns``
             names its columns.
+        num_inference_steps: network evaluations of a diffusion model; by default as many as its card says.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`.
 
     Returns:
@@ -296,6 +298,8 @@ def showers(
     if model == registry.GEANT4:
         if latent:
             raise FastsimError("Geant4 has no latent: ask a model for it")
+        if num_inference_steps is not None:
+            raise FastsimError("Geant4 takes no --num-inference-steps: only diffusion models do")
         summary: ShowerSummary = registry.run_geant4(gun, output, num=num, options=run, data=geant4_data)
         return summary
     if geant4_data is not None:
@@ -304,7 +308,7 @@ def showers(
         model = registry.default_showers(gun.detector.name, PARTICLES[particle][0])
     with ExitStack() as stack:
         with starting():
-            source = load_showers(model)
+            source = load_showers(model, num_inference_steps=num_inference_steps)
             stack.enter_context(nullcontext() if source.card is None else one_torch_thread())
         provenance = {f"model_{key}": value for key, value in source.provenance.items()}
         return run_showers(
