@@ -316,6 +316,34 @@ def showers(
         )
 
 
+def export(
+    model: PathLike | ShowerSource,
+    output: PathLike,
+    *,
+    num: int = 20_000,
+    num_inference_steps: int | None = None,
+    seed: int = 1,
+) -> list[Path]:
+    """Write a diffusion model of showers, kind shower-flow, as ONNX for simulations in C++ or any other language.
+
+    Args:
+        model: a name or path as :func:`load_showers` takes it, or the source itself.
+        output: a folder, which is made.
+        num: showers a particle whose latents and energies of layers are drawn beforehand, for the table of the export.
+        num_inference_steps: network evaluations of a shower; by default as many as the card says.
+        seed: of the table.
+
+    Returns:
+        The files: two networks, the table, and ``model.json``, which says what a host has to know.
+
+    Raises:
+        MissingLibrary: if onnx or onnxscript is missing.
+        FastsimError: if the model is of another kind, ``num`` is too small, or the folder holds an export.
+    """
+    source = load_showers(model, num_inference_steps=num_inference_steps)
+    return registry.export_showers(source, Path(output), num=num, seed=seed)
+
+
 def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:
     """Return the pipeline from undecayed partons to hadrons that :func:`generate` runs, for events in memory.
 

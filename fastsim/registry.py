@@ -243,6 +243,21 @@ def load_showers(
     return source
 
 
+def export_showers(source: ShowerSource, folder: Path, *, num: int, seed: int) -> list[Path]:
+    """Write a source of showers as ONNX; see :func:`fastsim.api.export`.
+
+    Raises:
+        FastsimError: if it is of a kind that has no export.
+    """
+    from generators.showers.flow.export import export
+    from generators.showers.flow.source import ShowerFlow
+
+    if not isinstance(source, ShowerFlow):
+        kind = type(source).__name__ if source.card is None else source.card.kind
+        raise FastsimError(f"{source.name} is of kind {kind!r}; what has an export is {ShowerFlow.kind!r}")
+    return export(source, folder, num=num, seed=seed)
+
+
 def shipped_showers(detector: str) -> list[str]:
     """Return the names of the models of showers that ship for a detector."""
     return [name for name in cards.available(SHOWERS) if cards.read(name)[0].detector == detector]

@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Solver = Literal["euler", "heun", "dpm", "rk2"]
+_importing = threading.Lock()
 _TRAIN_TIMESTEPS = 1000
 """Timesteps of diffusers' schedulers between noise levels 0 and 1."""
 
@@ -63,6 +65,16 @@ def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scale, (2 * sigma - 1) / variance, scale
 
 
+def _diffusers() -> Any:
+    """Import diffusers, one thread after the other: a second one that imports it meanwhile gets a module without names.
+
+    The package puts another module into its own place while it is imported.
+    """
+    with _importing:
+        import diffusers
+    return diffusers
+
+
 def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> Any:
     """Return a diffusers scheduler, set for at most ``num_inference_steps`` network evaluations.
 
@@ -77,8 +89,7 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
-    import diffusers
-
+    diffusers = _diffusers()
     if num_inference_steps < {"heun": 3, "rk2": 2}.get(solver, 1):
         raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3, rk2 2)")
     if solver == "euler":
@@ -109,8 +120,7 @@ def dpm_between(levels: Sequence[float]) -> Any:
     Raises:
         ValueError: if the levels do not fall from 1, or do not end above 0.
     """
-    import diffusers
-
+    diffusers = _diffusers()
     if len(levels) < 2 or levels[0] != 1 or levels[-1] <= 0 or any(np.diff(levels) >= 0):
         raise ValueError(f"levels {list(levels)}: noise levels fall from 1 and end above 0")
     result = diffusers.DPMSolverMultistepScheduler(
@@ -133,8 +143,7 @@ def euler_between(levels: Sequence[float]) -> Any:
     Raises:
         ValueError: if the levels do not fall from 1, or end below 0.
     """
-    import diffusers
-
+    diffusers = _diffusers()
     if len(levels) < 2 or levels[0] != 1 or levels[-1] < 0 or any(np.diff(levels) >= 0):
         raise ValueError(f"levels {list(levels)}: noise levels fall from 1")
     result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS)

@@ -61,6 +61,7 @@ class FlowTraining:
         unit: of deposits, in MeV; None: a tenth of the deposit that one in ten deposits is below.
         scale: of the variable that the flow works in.
         sigma_mean, sigma_width: of the logits of the denoiser's noise levels.
+        sigma_least: the lowest of them; None: a little below the one at which the decoder takes over.
     """
 
     network: FlowConfig = field(default_factory=FlowConfig)
@@ -72,6 +73,7 @@ class FlowTraining:
     scale: float = 1.3
     sigma_mean: float = 0.4
     sigma_width: float = 1.2
+    sigma_least: float | None = None
 
 
 class FlowTask(nn.Module):
@@ -129,11 +131,10 @@ class _Batches:
         voxels = self.model.grid.turn(showers.voxels, rng)
         layers, context = given(self.model, showers.pdg_id, showers.energy, voxels)
         deposits, num = self.model.flow.patches.patches(voxels), len(showers)
-        least = self.config.network.sigma_min
-        sigma = np.full(num, least)
+        sigma = np.full(num, self.config.network.sigma_min)
         if not self.decodes:
             levels = draw_sigma(num, self.config.sigma_mean, self.config.sigma_width, rng)
-            sigma = np.clip(levels, 0.9 * least, 0.9999)
+            sigma = np.clip(levels, self.config.sigma_least or 0.9 * self.config.network.sigma_min, 0.9999)
         noise = rng.standard_normal(deposits.shape, np.float32)
         return tuple(
             torch.from_numpy(np.asarray(each, np.float32)) for each in (deposits, layers, context, sigma, noise)

@@ -54,7 +54,7 @@ class FlowConfig:
     denoiser: LayerNetworkConfig = LayerNetworkConfig()
     decoder: LayerNetworkConfig = LayerNetworkConfig(width=128, depth=3, heads=4, hidden=12)
     num_components: int = 4
-    sigma_min: float = 0.2
+    sigma_min: float = 0.45
 
 
 def conditions(particle: Voxels, energy: Floats, z: Latent) -> Voxels:
