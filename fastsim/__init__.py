@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastsim.api import (
         Summary,
         evaluate,
+        export,
         generate,
         generate_showers,
         hadron_pipeline,
@@ -47,6 +48,7 @@ _HOMES = {
     "fastsim.api": (
         "Summary",
         "evaluate",
+        "export",
         "generate",
         "generate_showers",
         "hadron_pipeline",
@@ -94,6 +96,7 @@ __all__ = [
     "__version__",
     "block",
     "evaluate",
+    "export",
     "generate",
     "generate_showers",
     "hadron_pipeline",

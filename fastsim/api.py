@@ -258,6 +258,7 @@ def showers(
     phi: float = 0.0,
     geant4_data: PathLike | None = None,
     latent: bool = False,
+    num_inference_steps: int | None = None,
     **options: Unpack[RunKeywords],
 ) -> ShowerSummary:
     """Write single calorimeter showers as a CaloChallenge HDF5 file, with the binning as XML beside it.
@@ -277,6 +278,7 @@ def showers(
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         latent: write what the model drew each shower from, too: the data set ``latent``, whose attribute ``columns``
             names its columns.
+        num_inference_steps: network evaluations of a diffusion model; by default as many as its card says.
         options: the attributes of :class:`~fastsim.production.options.RunOptions`.
 
     Returns:
@@ -296,6 +298,8 @@ def showers(
     if model == registry.GEANT4:
         if latent:
             raise FastsimError("Geant4 has no latent: ask a model for it")
+        if num_inference_steps is not None:
+            raise FastsimError("Geant4 takes no --num-inference-steps: only diffusion models do")
         summary: ShowerSummary = registry.run_geant4(gun, output, num=num, options=run, data=geant4_data)
         return summary
     if geant4_data is not None:
@@ -304,12 +308,40 @@ def showers(
         model = registry.default_showers(gun.detector.name, PARTICLES[particle][0])
     with ExitStack() as stack:
         with starting():
-            source = load_showers(model)
+            source = load_showers(model, num_inference_steps=num_inference_steps)
             stack.enter_context(nullcontext() if source.card is None else one_torch_thread())
         provenance = {f"model_{key}": value for key, value in source.provenance.items()}
         return run_showers(
             source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model), latent=latent
         )
+
+
+def export(
+    model: PathLike | ShowerSource,
+    output: PathLike,
+    *,
+    num: int = 20_000,
+    num_inference_steps: int | None = None,
+    seed: int = 1,
+) -> list[Path]:
+    """Write a diffusion model of showers, kind shower-flow, as ONNX for simulations in C++ or any other language.
+
+    Args:
+        model: a name or path as :func:`load_showers` takes it, or the source itself.
+        output: a folder, which is made.
+        num: showers a particle whose latents and energies of layers are drawn beforehand, for the table of the export.
+        num_inference_steps: network evaluations of a shower; by default as many as the card says.
+        seed: of the table.
+
+    Returns:
+        The files: two networks, the table, and ``model.json``, which says what a host has to know.
+
+    Raises:
+        MissingLibrary: if onnx or onnxscript is missing.
+        FastsimError: if the model is of another kind, ``num`` is too small, or the folder holds an export.
+    """
+    source = load_showers(model, num_inference_steps=num_inference_steps)
+    return registry.export_showers(source, Path(output), num=num, seed=seed)
 
 
 def hadron_pipeline(model: PathLike | HadronSource = DEFAULT_MODEL) -> Pipeline:

@@ -15,6 +15,8 @@ EXTRAS = {
     "geant4_pybind": "geant4",
     "matplotlib": "plot",
     "mplhep": "plot",
+    "onnx": "export",
+    "onnxscript": "export",
     "optuna": "search",
     "ot": "evaluate",
     "sklearn": "evaluate",

@@ -55,13 +55,15 @@ _KINDS = {
     "primary-tree": "generators.hadrons.tree.model:PrimaryTree",
     "primary-flow": "generators.hadrons.flow.model:PrimaryFlow",
     "cascade": "generators.showers.cascade.source:CascadeModel",
+    "shower-flow": "generators.showers.flow.source:ShowerFlow",
 }
 _DRAWS = {"primary-tree": "generators.hadrons.tree.source:TreeSource"}
 """Classes that draw what the models of a kind draw and do nothing else: they load torch when they need it, or never."""
 _TRAININGS = {
     "primary-tree": "generators.hadrons.train:train",
     "primary-flow": "generators.hadrons.train:train",
-    "cascade": "generators.showers.train:train",
+    "cascade": "generators.showers.cascade.train:train",
+    "shower-flow": "generators.showers.flow.train:train",
 }
 
 _RETIRED = {"tree": "primary-tree", "diffusion": "primary-flow"}
@@ -256,28 +258,51 @@ def _load_hadrons(
     return source
 
 
-def load_showers(name: ShowerModelName | ShowerSource) -> ShowerSource:
+def load_showers(
+    name: ShowerModelName | ShowerSource, *, num_inference_steps: int | None = None, device: str = "cpu"
+) -> ShowerSource:
     """Load a source of calorimeter showers by name.
 
     Args:
         name: a shipped model (``fastsim models`` lists them), the path of a card (.json), or of a library (.h5) that
             ``fastsim showers --model geant4`` made; or the paths of a library's files. A source is returned as it is.
+        num_inference_steps: network evaluations of a diffusion model; by default as many as its card says.
+        device: torch device.
 
     Returns:
         The source: ``sample(incidents, rng=...)`` gives deposits, ``card`` is the card of a trained model.
 
     Raises:
         WeightsError: if there is no such model, it makes no showers, or its card or weights are missing or altered.
-        FastsimError: if a library cannot be read.
+        FastsimError: if a library cannot be read, or ``num_inference_steps`` is given for a source that has none.
     """
     if isinstance(name, ShowerSource):
-        return name
-    if not isinstance(name, str | os.PathLike) or os.fspath(name).lower().endswith(HDF5_ENDINGS):
+        source = name
+    elif not isinstance(name, str | os.PathLike) or os.fspath(name).lower().endswith(HDF5_ENDINGS):
         from generators.showers.library import ShowerLibrary
 
-        return ShowerLibrary(name)
-    loaded: ShowerSource = _from_card(name, SHOWERS, device="cpu")
-    return loaded
+        source = ShowerLibrary(name)
+    else:
+        loaded: ShowerSource = _from_card(name, SHOWERS, device=device, num_inference_steps=num_inference_steps)
+        return loaded
+    if num_inference_steps is not None:
+        raise FastsimError(f"model {source.name!r} takes no --num-inference-steps: only diffusion models do")
+    return source
+
+
+def export_showers(source: ShowerSource, folder: Path, *, num: int, seed: int) -> list[Path]:
+    """Write a source of showers as ONNX; see :func:`fastsim.api.export`.
+
+    Raises:
+        FastsimError: if it is of a kind that has no export.
+    """
+    from generators.showers.flow.export import export
+    from generators.showers.flow.source import ShowerFlow
+
+    if not isinstance(source, ShowerFlow):
+        kind = type(source).__name__ if source.card is None else source.card.kind
+        raise FastsimError(f"{source.name} is of kind {kind!r}; what has an export is {ShowerFlow.kind!r}")
+    return export(source, folder, num=num, seed=seed)
 
 
 def shipped_showers(detector: str) -> list[str]:

@@ -35,6 +35,7 @@ COMMANDS = (
     "train",
     "pipeline",
     "models",
+    "export",
     "merge",
     "verify",
     "doctor",

@@ -103,11 +103,20 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
     help="Folder of Geant4's data sets (or FASTSIM_GEANT4_DATA).",
 )
 @click.option("--latent", is_flag=True, help="Save what the model drew each shower from, too.")
+@click.option(
+    "--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a diffusion model."
+)
 @run_options(
     events=False, threads=True, workers="Worker processes instead of threads; of Geant4 where it makes the showers."
 )
 def command(
-    output: str, model: str | None, geant4_data: Path | None, latent: bool, options: dict[str, Any], **gun: Any
+    output: str,
+    model: str | None,
+    geant4_data: Path | None,
+    latent: bool,
+    num_inference_steps: int | None,
+    options: dict[str, Any],
+    **gun: Any,
 ) -> None:
     """Make showers of single particles in a calorimeter, from a model or, with --model geant4, from Geant4.
 
@@ -120,7 +129,15 @@ def command(
       fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 -n 20000 -o g4.h5 --model geant4 --workers 2
       fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 -n 500 -o lib.h5 --model library.h5
     """
-    make(output, gun, model=model, geant4_data=geant4_data, options=options, latent=latent)
+    make(
+        output,
+        gun,
+        model=model,
+        geant4_data=geant4_data,
+        options=options,
+        latent=latent,
+        num_inference_steps=num_inference_steps,
+    )
 
 
 def asked(gun: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -161,6 +178,7 @@ def make(
     geant4_data: Path | None,
     options: Mapping[str, Any],
     latent: bool = False,
+    num_inference_steps: int | None = None,
 ) -> None:
     """Make showers while a bar shows the progress, and print a summary.
 
@@ -171,6 +189,7 @@ def make(
         geant4_data: folder of Geant4's data sets.
         options: the options of the run.
         latent: whether to save what the model drew each shower from.
+        num_inference_steps: network evaluations of a diffusion model.
     """
     from fastsim import api
     from fastsim.cli.progress import progress
@@ -182,7 +201,14 @@ def make(
     target |= {name: gun[name] or 0.0 for name in ("theta", "phi")}
     with progress("running Geant4" if model == "geant4" else "generating", "showers") as report:
         summary = api.showers(
-            output, **target, model=model, geant4_data=geant4_data, latent=latent, **options, progress=report
+            output,
+            **target,
+            model=model,
+            geant4_data=geant4_data,
+            latent=latent,
+            num_inference_steps=num_inference_steps,
+            **options,
+            progress=report,
         )
     show(summary)
 

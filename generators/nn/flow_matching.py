@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Solver = Literal["euler", "heun", "dpm", "rk2"]
+_importing = threading.Lock()
 _TRAIN_TIMESTEPS = 1000
 """Timesteps of diffusers' schedulers between noise levels 0 and 1."""
 
@@ -63,6 +65,16 @@ def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scale, (2 * sigma - 1) / variance, scale
 
 
+def _diffusers() -> Any:
+    """Import diffusers, one thread after the other: a second one that imports it meanwhile gets a module without names.
+
+    The package puts another module into its own place while it is imported.
+    """
+    with _importing:
+        import diffusers
+    return diffusers
+
+
 def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> Any:
     """Return a diffusers scheduler, set for at most ``num_inference_steps`` network evaluations.
 
@@ -77,8 +89,7 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
-    import diffusers
-
+    diffusers = _diffusers()
     if num_inference_steps < {"heun": 3, "rk2": 2}.get(solver, 1):
         raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3, rk2 2)")
     if solver == "euler":
@@ -103,18 +114,41 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     return result
 
 
+def dpm_between(levels: Sequence[float]) -> Any:
+    """Return diffusers' two-step multistep DPM-Solver++, with one network evaluation between two noise levels.
+
+    Raises:
+        ValueError: if the levels do not fall from 1, or do not end above 0.
+    """
+    diffusers = _diffusers()
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] <= 0 or any(np.diff(levels) >= 0):
+        raise ValueError(f"levels {list(levels)}: noise levels fall from 1 and end above 0")
+    result = diffusers.DPMSolverMultistepScheduler(
+        _TRAIN_TIMESTEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        final_sigmas_type="sigma_min",  # else its last step is of first order
+        lower_order_final=False,
+    )
+    result.set_timesteps(len(levels) - 1)
+    # at 1 it would divide by the signal's share
+    sigmas = torch.tensor([min(levels[0], 1 - 1e-3), *levels[1:]], dtype=torch.float32)
+    result.sigmas, result.timesteps = sigmas, sigmas[:-1] * _TRAIN_TIMESTEPS
+    return result
+
+
 def euler_between(levels: Sequence[float]) -> Any:
     """Return a diffusers scheduler that takes one Euler step from each noise level to the next.
 
     Raises:
-        ValueError: if the levels do not fall from 1 to 0.
+        ValueError: if the levels do not fall from 1, or end below 0.
     """
-    import diffusers
-
-    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or any(np.diff(levels) >= 0):
-        raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0")
+    diffusers = _diffusers()
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] < 0 or any(np.diff(levels) >= 0):
+        raise ValueError(f"levels {list(levels)}: noise levels fall from 1")
     result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS)
     result.set_timesteps(sigmas=list(levels[:-1]))
+    result.sigmas[-1] = levels[-1]
     return result
 
 
@@ -126,10 +160,11 @@ def integrate(
     num_inference_steps: int = 16,
     shift: float = 1.0,
     levels: Sequence[float] = (),
+    last: float = 0.0,
 ) -> Tensor:
     """Turn noise (T, D) at sigma = 1 into data (T, D): solve dx/dsigma = velocity(x, sigma) down to sigma = 0.
 
-    The result is differentiable in the noise and in what ``velocity`` depends on.
+    Arrays may have more axes. The result is differentiable in the noise and in what ``velocity`` depends on.
 
     Args:
         velocity: gives u (T, D) at x (T, D) and a noise level.
@@ -138,11 +173,18 @@ def integrate(
         num_inference_steps: the most evaluations of ``velocity``.
         shift: of the noise levels.
         levels: noise levels from 1 to 0 to take one Euler step each between, instead of what the other arguments say.
+        last: noise level to stop at; above 0 the levels are even, and the solver "euler" or "dpm".
 
     Raises:
         ValueError: for an unknown solver or too few evaluations.
     """
-    steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
+    if last > 0:
+        if solver not in ("euler", "dpm") or num_inference_steps < 1:
+            raise ValueError(f"solver {solver!r}, {num_inference_steps} steps: above 0 stop euler and dpm, from 1 step on")
+        between = dpm_between if solver == "dpm" else euler_between
+        steps = between([float(level) for level in np.linspace(1.0, last, num_inference_steps + 1)])
+    else:
+        steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
     x = noise
     for timestep in steps.timesteps:
         u = velocity(x, float(timestep) / _TRAIN_TIMESTEPS)

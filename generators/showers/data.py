@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer, read_binning
-from fastsim.detector.detector import PARTICLES, Detector
+from fastsim.detector.detector import PARTICLES, Detector, available, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
@@ -244,3 +244,24 @@ def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[fl
     given = values.get("binning")
     place = binning_path(paths[0]) if given is None else config.parent / str(given)
     return FileSet(tuple(paths), read_binning(place), str(place), energy)
+
+
+def read_detector(name: Any, config_path: Path) -> Detector:
+    """Load a detector that ships, or one from a TOML file, whose path is relative to the config's folder."""
+    text = str(name)
+    return load_detector(text if text in available() else config_path.parent / text)
+
+
+def read_energies(values: Any, config_path: Path) -> tuple[float, float]:
+    """Read the lowest and the highest kinetic energy of a config, in GeV.
+
+    Raises:
+        FastsimError: unless they are two positive numbers in order.
+    """
+    try:
+        low, high = (float(value) for value in values)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not 0 < low <= high < np.inf:
+        raise FastsimError(f"{config_path}: energy is {values!r}: must be [lowest, highest] in GeV")
+    return low, high

@@ -20,8 +20,13 @@ _INPUTS = ("first.weight", "skip.weight", "shift", "scale")
 """Tensors of a network whose last axis are the features of its splits."""
 
 
-def initial_model(name: str, config: Path) -> CascadeModel:
+def initial_model(name: str, config: Path, key: str = "init") -> CascadeModel:
     """Load the cascade that a training starts from: a shipped one by name, or the path of a card.
+
+    Args:
+        name: of the model, or the path of its card, relative to the config's folder.
+        config: path of the config.
+        key: of the config that names it.
 
     Raises:
         FastsimError: if there is no such model, or it is no cascade.
@@ -29,7 +34,7 @@ def initial_model(name: str, config: Path) -> CascadeModel:
     beside = config.parent / name
     card, weights = cards.load(beside if name not in cards.available() and beside.exists() else name)
     if card.kind != CascadeModel.kind:
-        raise FastsimError(f"{config}: init: {name} is of kind {card.kind!r}; give a cascade")
+        raise FastsimError(f"{config}: {key}: {name} is of kind {card.kind!r}; give a cascade")
     return CascadeModel.from_card(card, weights)
 
 

@@ -73,6 +73,7 @@ class Cascade(nn.Module):
             cascade without latent.
         ceiling: largest visible energy over what the particle can deposit: above 1 where deposits were divided by the
             sampling fraction.
+        splits: the stages of splits that it has, the first ones.
 
     Raises:
         ValueError: if ``sizes`` names a stage that there is not.
@@ -85,9 +86,10 @@ class Cascade(nn.Module):
         sizes: Mapping[str, Mapping[str, Any]],
         latent: Mapping[str, Any] | None = None,
         ceiling: float = 1.0,
+        splits: tuple[str, ...] = STAGES,
     ) -> None:
         super().__init__()
-        self.ceiling = ceiling
+        self.ceiling, self.splits = ceiling, splits
         self.grid, self.particles = grid, particles
         num_particle, num_layers = 2 + len(particles), grid.num_layers
         self.num_features = {
@@ -113,16 +115,16 @@ class Cascade(nn.Module):
             "rings": {"width": 128, "depth": 3, "num_components": 6},
             "sectors": {"width": 128, "depth": 3, "num_components": 6},
         }
-        if unknown := sorted(set(sizes) - set(STAGES)):
-            raise ValueError(f"unknown stage {unknown[0]!r}: there are {', '.join(STAGES)}")
+        if unknown := sorted(set(sizes) - set(splits)):
+            raise ValueError(f"unknown stage {unknown[0]!r}: there are {', '.join(splits)}")
         self.nets = nn.ModuleDict(
-            {stage: SplitNet(lengths[stage], **{**defaults[stage], **sizes.get(stage, {})}) for stage in STAGES}
+            {stage: SplitNet(lengths[stage], **{**defaults[stage], **sizes.get(stage, {})}) for stage in splits}
         )
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages in their order."""
-        return STAGES if self.latent is None else (STAGES[0], LATENT, *STAGES[1:])
+        return self.splits if self.latent is None else (self.splits[0], LATENT, *self.splits[1:])
 
     def module(self, stage: str) -> nn.Module:
         """Return what is trained of a stage: the network of its splits, or the latent's flow."""

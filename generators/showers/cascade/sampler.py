@@ -47,7 +47,7 @@ class CascadeSampler:
             "rings": (fast, torch.float32),
             "sectors": (fast, fast),
         }
-        self._nets = {stage: FastNet(cascade.net(stage), *kind) for stage, kind in kinds.items()}
+        self._nets = {stage: FastNet(cascade.net(stage), *kinds[stage]) for stage in cascade.splits}
 
     def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
@@ -85,7 +85,7 @@ class CascadeSampler:
         rng: np.random.Generator,
     ) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV from visible energies (N,) in MeV and latents (N, Z), if there are any."""
-        layers = self._layers(with_response(given, visible, energy), visible, z, rng)
+        layers = self.layers(given, energy, visible, z, rng)
         rings = self._rings(given, layers, z, rng)
         parts = np.array_split(np.arange(len(rings)), -(-np.count_nonzero(rings) // RINGS_AT_ONCE) or 1)
         heaps = (self._sectors(given[part], rings[part], None if z is None else z[part], rng) for part in parts)
@@ -99,9 +99,24 @@ class CascadeSampler:
         a, b = draw_splits(net(features), energy, random_numbers(len(energy), rng, normal=net.normal))
         return a, b
 
-    def _layers(
-        self, given: NDArray[np.float32], visible: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
+    def layers(
+        self,
+        particle: NDArray[np.float32],
+        energy: Floats,
+        visible: NDArray[np.float32],
+        z: Latent | None,
+        rng: np.random.Generator,
     ) -> NDArray[np.float32]:
+        """Draw the energies of layers (N, L) in MeV.
+
+        Args:
+            particle: features of the particles, (N, C).
+            energy: their kinetic energies in GeV, (N,).
+            visible: visible energies in MeV, (N,).
+            z: latents (N, Z); None for a cascade without.
+            rng: all randomness.
+        """
+        given = with_response(particle, visible, energy)
         layers = np.zeros((len(visible), self.grid.num_layers), np.float32)
         known, rest = np.zeros_like(layers), visible.copy()
         length = self.cascade.net("layers").first.in_features

@@ -95,7 +95,7 @@ def config(folder: Path, **changes: Any) -> Path:
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train in this process: others would have to import torch first."""
-    monkeypatch.setattr("generators.showers.train.available_cpus", lambda: 1)
+    monkeypatch.setattr("generators.showers.cascade.train.available_cpus", lambda: 1)
 
 
 def test_from_files_to_cells(folder: Path, one_process: None) -> None:

@@ -24,7 +24,7 @@ from generators.showers.cascade.sampler import CascadeSampler
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
 from generators.showers.data import TrainingShowers
-from generators.showers.train import CascadeTraining, StageTraining, fit_stage
+from generators.showers.cascade.train import CascadeTraining, StageTraining, fit_stage
 from generators.training.loop import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
 

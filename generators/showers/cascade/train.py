@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastsim.detector.detector import PARTICLES, Detector, available, load_detector
+from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.production.options import available_cpus
@@ -25,7 +25,7 @@ from generators.showers.cascade.latent import Latent, LatentFlow
 from generators.showers.cascade.network import LATENT, STAGES, Cascade, most_visible
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows, SplitNet
-from generators.showers.data import TrainingShowers, shower_sets
+from generators.showers.data import TrainingShowers, read_detector, read_energies, shower_sets
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
@@ -256,9 +256,9 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     config = read_config(config_path)
     check_keys(config, _KEYS, config_path, required=("name", "detector", "energy", "data", "cascade"))
     seed, settings = int(config.get("seed", 1)), CascadeTraining.of(config["cascade"], f"{config_path}: cascade")
-    energy = _energies(config["energy"], config_path)
-    detector = _detector(config["detector"], config_path)
-    simulated = _detector(config.get("showers_of", config["detector"]), config_path)
+    energy = read_energies(config["energy"], config_path)
+    detector = read_detector(config["detector"], config_path)
+    simulated = read_detector(config.get("showers_of", config["detector"]), config_path)
     sets = shower_sets(config["data"], simulated, energy, config_path)
     particles = sorted({each.particle for each in sets}, key=list(PARTICLES).index)
     initial = None if config.get("init") is None else initial_model(config["init"], config_path)
@@ -280,22 +280,6 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     kept = None if initial is None else initialise(model.cascade, initial.cascade, f"{config_path}: init")
     facts = None if initial is None else {"name": initial.name, **initial.provenance}
     return _Prepared(model, showers, settings, seed, kept, facts)
-
-
-def _detector(name: Any, config_path: Path) -> Detector:
-    """Load a detector that ships, or one from a TOML file, whose path is relative to the config's folder."""
-    text = str(name)
-    return load_detector(text if text in available() else config_path.parent / text)
-
-
-def _energies(values: Any, config_path: Path) -> tuple[float, float]:
-    try:
-        low, high = (float(value) for value in values)
-    except (TypeError, ValueError):
-        low, high = 0.0, 0.0
-    if not 0 < low <= high < np.inf:
-        raise FastsimError(f"{config_path}: energy is {values!r}: must be [lowest, highest] in GeV")
-    return low, high
 
 
 def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:

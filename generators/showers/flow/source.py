@@ -1,0 +1,89 @@
+"""A trained flow of voxels as a source of showers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from fastsim.detector.detector import Detector
+from fastsim.errors import FastsimError
+from fastsim.sources.domains import ShowerDomain
+from generators.nn.derived import Derived
+from generators.nn.quantise import pack
+from generators.showers.cascade.latent import COLUMNS
+from generators.showers.cascade.network import STAGES, Cascade
+from generators.showers.flow.patches import Patches
+from generators.showers.flow.sampler import FlowSampler
+from generators.showers.flow.voxels import FlowConfig, VoxelFlow
+from generators.showers.model import ShowerModel
+from generators.training.config import from_dict
+
+FIRST = STAGES[:2]
+"""Stages of a cascade that draw what a flow of voxels is given."""
+_STEPS, _TRIES = 8, 4
+
+
+class ShowerFlow(ShowerModel):
+    """P(deposits | particle) of one detector, by flow matching through a latent.
+
+    Args:
+        name: of the model.
+        detector: whose voxels it fills.
+        domain: what it was trained on; showers are perpendicular.
+        config: ``network``, ``latent`` and ``ceiling`` of the first stages of a cascade; ``flow``, the fields of
+            :class:`~generators.showers.flow.voxels.FlowConfig`; ``unit`` in MeV and ``scale`` of
+            :class:`~generators.showers.flow.patches.Patches`; ``solver``, ``num_inference_steps``, ``tries`` and
+            ``precision`` of :class:`~generators.showers.flow.sampler.FlowSampler`.
+    """
+
+    kind = "shower-flow"
+    keys: ClassVar = (
+        "network", "latent", "ceiling", "flow", "unit", "scale", "solver", "num_inference_steps", "tries", "precision"
+    )  # fmt: skip
+    devices: ClassVar = ("cpu", "cuda")
+    load_options: ClassVar = frozenset({"num_inference_steps"})
+
+    def __init__(self, name: str, detector: Detector, domain: ShowerDomain, config: Mapping[str, Any]) -> None:
+        super().__init__(name, detector, domain, config)
+        if self.num_inference_steps < 1:
+            raise FastsimError(f"num_inference_steps = {self.num_inference_steps}: at least 1")
+        grid = self._grid()
+        self.cascade = Cascade(
+            grid,
+            self.particles,
+            config.get("network", {}),
+            config.get("latent", {}),
+            float(config.get("ceiling", 1.0)),
+            splits=FIRST,
+        )
+        sizes = from_dict(FlowConfig, config.get("flow", {}), "flow")
+        patches = Patches(grid, float(config["unit"]), float(config["scale"]))
+        self.flow = VoxelFlow(patches, 2 + len(self.particles), sizes)
+        self.network = nn.ModuleDict({"first": self.cascade, "flow": self.flow})
+        self.latent_columns = COLUMNS
+        self._sampler = Derived(self._make_sampler)
+
+    @property
+    def num_inference_steps(self) -> int:
+        """Network evaluations of a shower."""
+        return int(self._settings.get("num_inference_steps", _STEPS))
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        return {**super().provenance, "num_inference_steps": str(self.num_inference_steps)}
+
+    def _make_sampler(self, network: nn.Module, *options: Any) -> FlowSampler:
+        return FlowSampler(self.cascade, self.flow, *options)
+
+    @property
+    def sampler(self) -> FlowSampler:
+        get = self._settings.get
+        options = (get("precision", "bfloat16"), get("solver", "dpm"), self.num_inference_steps)
+        return self._sampler.of(self.network, *options, get("tries", _TRIES), self._device)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights to save: the matrices of the flow in eight bits, the first stages as they are."""
+        packed = {f"flow.{n}" for n, p in self.flow.named_parameters() if p.dim() == 2 and p.shape[1] >= 64}
+        return {k: v.contiguous() for k, v in pack(self.network.state_dict(), packed).items()}

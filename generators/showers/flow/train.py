@@ -1,0 +1,306 @@
+"""Training of a flow of voxels from a JSON config: showers, the first stages of a cascade, denoiser and decoder."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastsim.detector.detector import PARTICLES
+from fastsim.errors import FastsimError
+from fastsim.event import Floats, Ints
+from fastsim.production.options import available_cpus
+from generators.nn.flow_matching import draw_sigma
+from generators.showers.cascade.initial import initial_model
+from generators.showers.cascade.latent import latent_of
+from generators.showers.data import TrainingShowers, read_detector, read_energies, shower_sets
+from generators.showers.flow.source import FIRST, ShowerFlow
+from generators.showers.flow.voxels import FlowConfig, VoxelFlow, conditions
+from generators.training.config import check_keys, from_dict, read_config
+from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
+
+_KEYS = ("name", "kind", "version", "seed", "detector", "energy", "data", "first", "flow")
+NETWORKS = ("denoiser", "decoder")
+_AT_ONCE = 100
+_FLOOR = 0.01
+"""Deposits below this many units count as none: they are far below every threshold, and logarithms see them large."""
+_LOOP = TrainingConfig(
+    num_steps=9_000,
+    learning_rate=2e-3,
+    decay_fraction=0.6,
+    ema_decay=0.998,
+    weight_decay=0.02,
+    optimizer="muon",
+    precision="bfloat16",
+    validate_every=500,
+    checkpoint_every=250,
+)
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Deposits (N, L, P) and energies of layers (N, L) in MeV, contexts (N, C), noise levels (N,), noise (N, L, P)."""
+
+
+@dataclass(frozen=True)
+class FlowTraining:
+    """How a flow of voxels is trained.
+
+    Attributes:
+        network: sizes.
+        denoiser, decoder: length and rates of the trainings of the two networks.
+        batch_size: showers that a step takes.
+        num_validation: showers, the last of all, that are held out to pick the checkpoints.
+        unit: of deposits, in MeV; None: a tenth of the deposit that one in ten deposits is below.
+        scale: of the variable that the flow works in.
+        sigma_mean, sigma_width: of the logits of the denoiser's noise levels.
+        sigma_least: the lowest of them; None: a little below the one at which the decoder takes over.
+    """
+
+    network: FlowConfig = field(default_factory=FlowConfig)
+    denoiser: TrainingConfig = _LOOP
+    decoder: TrainingConfig = replace(_LOOP, num_steps=5_000)
+    batch_size: int = 64
+    num_validation: int = 600
+    unit: float | None = None
+    scale: float = 1.3
+    sigma_mean: float = 0.4
+    sigma_width: float = 1.2
+    sigma_least: float | None = None
+
+
+class FlowTask(nn.Module):
+    """One of the two networks with its loss; the parameters are those of that network alone.
+
+    Args:
+        flow: both networks.
+        name: "denoiser" or "decoder".
+    """
+
+    def __init__(self, flow: VoxelFlow, name: str) -> None:
+        super().__init__()
+        self.flow, self.name = flow, name
+        for other in set(NETWORKS) - {name}:
+            getattr(flow, other).requires_grad_(False)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch: the denoiser's error in units of the noise, or the decoder's nats a shower."""
+        return self._of_denoiser(batch) if self.name == "denoiser" else self._of_decoder(batch)
+
+    def _noisy(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        deposits, _, _, sigma, noise = batch
+        patches = self.flow.patches
+        v = torch.log1p(deposits / patches.unit) / patches.scale
+        return v, torch.lerp(v, noise, sigma.view(-1, 1, 1)) * self.flow.mask
+
+    def _of_denoiser(self, batch: Batch) -> Tensor:
+        _, layers, context, sigma, noise = batch
+        v, x = self._noisy(batch)
+        u = self.flow.velocity(x, sigma, self.flow.layer_features(layers), context)
+        # preconditioning makes the network's target of unit variance when the error is weighted so
+        weight = sigma**2 + (1 - sigma) ** 2
+        error = ((u - (noise - v)) * self.flow.mask).square().sum((1, 2)) / self.flow.mask.sum()
+        return (weight * error).mean()
+
+    def _of_decoder(self, batch: Batch) -> Tensor:
+        deposits, layers, context, _, _ = batch
+        parameters = self.flow.decode(self._noisy(batch)[1], self.flow.layer_features(layers), context)
+        return self.flow.decoder_nll(deposits, parameters).sum((1, 2)).mean()
+
+
+class _Batches:
+    """The showers that each step takes, turned and mirrored, and their noise: a function of the step alone."""
+
+    def __init__(self, model: ShowerFlow, name: str, showers: TrainingShowers, config: FlowTraining, seed: int) -> None:
+        self.model, self.showers, self.config = model, showers, config
+        self.decodes, self.seed = name == "decoder", [seed, NETWORKS.index(name)]
+
+    def __call__(self, step: int) -> Batch:
+        rng = np.random.default_rng(np.random.SeedSequence([*self.seed, step]))
+        return self.of(self.showers[rng.integers(0, len(self.showers), self.config.batch_size)], rng)
+
+    def of(self, showers: TrainingShowers, rng: np.random.Generator) -> Batch:
+        """Return the batch of some showers."""
+        voxels = self.model.grid.turn(showers.voxels, rng)
+        layers, context = given(self.model, showers.pdg_id, showers.energy, voxels)
+        deposits, num = self.model.flow.patches.patches(voxels), len(showers)
+        sigma = np.full(num, self.config.network.sigma_min)
+        if not self.decodes:
+            levels = draw_sigma(num, self.config.sigma_mean, self.config.sigma_width, rng)
+            sigma = np.clip(levels, self.config.sigma_least or 0.9 * self.config.network.sigma_min, 0.9999)
+        noise = rng.standard_normal(deposits.shape, np.float32)
+        return tuple(
+            torch.from_numpy(np.asarray(each, np.float32)) for each in (deposits, layers, context, sigma, noise)
+        )  # type: ignore[return-value]
+
+
+def given(
+    model: ShowerFlow, pdg_id: Ints, energy: Floats, voxels: np.ndarray[Any, np.dtype[np.float32]]
+) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.float32]]]:
+    """Compute the energies of layers (N, L) in MeV and the contexts (N, C) of known showers.
+
+    Args:
+        model: whose grid they are in.
+        pdg_id: of the particles, (N,).
+        energy: kinetic energies of the particles in GeV, (N,).
+        voxels: deposits in MeV, (N, V).
+    """
+    heaps = model.grid.heaps(voxels)
+    context = conditions(model.cascade.given(pdg_id, energy), energy, latent_of(model.grid, heaps))
+    return heaps[..., 1].sum(-1), context
+
+
+def fit_network(
+    model: ShowerFlow, name: str, showers: TrainingShowers, config: FlowTraining, seed: int, run_dir: Path
+) -> FitResult:
+    """Train the denoiser or the decoder; the checkpoint with the least loss of the held-out showers is kept.
+
+    Args:
+        model: whose network is trained; contexts are standardised already.
+        name: "denoiser" or "decoder".
+        showers: all showers, the last ``config.num_validation`` of which are held out.
+        config: how to train.
+        seed: decides the batches.
+        run_dir: folder of checkpoints and logs; a run in it is resumed.
+    """
+    num = len(showers) - config.num_validation
+    batches = _Batches(model, name, showers[:num], config, seed)
+    check = [
+        batches.of(showers[k : k + _AT_ONCE], np.random.default_rng(k)) for k in range(num, len(showers), _AT_ONCE)
+    ]
+    loop: TrainingConfig = getattr(config, name)
+
+    def validate(module: nn.Module) -> Mapping[str, float]:
+        assert isinstance(module, FlowTask)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=loop.precision == "bfloat16"):
+            losses = [float(module.loss(batch)) * len(batch[0]) for batch in check]
+        return {"loss": sum(losses) / config.num_validation}
+
+    return fit(FlowTask(model.flow, name), batches, loop, run_dir, validate=validate, select="loss")
+
+
+def _train_network(config_path: Path, run: Path, cache: Path, name: str, threads: int) -> tuple[FitResult, Path]:
+    """Train one network of a config in a process of its own; return its result and the file of its weights."""
+    torch.set_num_threads(threads)
+    prepared = _prepare(config_path, cache)
+    result = fit_network(prepared.model, name, prepared.showers, prepared.settings, prepared.seed, run / name)
+    weights = run / name / "weights.pt"
+    write_atomically(getattr(prepared.model.flow, name).state_dict(), weights)
+    return result, weights
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The model of a config before its training, and what it is trained with; ``first`` is where its stages are of."""
+
+    model: ShowerFlow
+    showers: TrainingShowers
+    settings: FlowTraining
+    seed: int
+    first: dict[str, str]
+
+
+def _prepare(config_path: Path, cache: Path) -> _Prepared:
+    """Make the model of a config, and read its showers.
+
+    Raises:
+        FastsimError: if the config is not understood, the cascade is of something else, or no showers are left.
+    """
+    config = read_config(config_path)
+    check_keys(config, _KEYS, config_path, required=("name", "detector", "energy", "data", "first"))
+    seed = int(config.get("seed", 1))
+    settings = from_dict(FlowTraining, config.get("flow", {}), f"{config_path}: flow", default=FlowTraining())
+    energy, detector = read_energies(config["energy"], config_path), read_detector(config["detector"], config_path)
+    first = initial_model(config["first"], config_path, "first")
+    sets = shower_sets(config["data"], detector, energy, config_path)
+    particles = tuple(PARTICLES[name][0] for name in sorted({s.particle for s in sets}, key=list(PARTICLES).index))
+    place = f"{config_path}: first: {first.name}"
+    if first.cascade.latent is None:
+        raise FastsimError(f"{place} has no latent: train a cascade with one first")
+    if first.geometry != detector:
+        raise FastsimError(f"{place} is of detector {first.detector}, the config of {detector.name}")
+    if first.particles != particles:
+        raise FastsimError(f"{place} is of particles {first.particles}, the config's data of {particles}")
+    if energy[0] < first.domain.min_energy or energy[1] > first.domain.max_energy:
+        raise FastsimError(
+            f"{place} makes {first.domain.min_energy:g} to {first.domain.max_energy:g} GeV, the config asks for "
+            f"{energy[0]:g} to {energy[1]:g}"
+        )
+    showers = TrainingShowers.shuffled([each.read(detector, cache) for each in sets])
+    num = len(showers) - settings.num_validation
+    if num < 1:
+        raise FastsimError(f"{len(showers)} showers with {settings.num_validation} held out: none to train on")
+    unit = settings.unit or round(0.1 * float(np.quantile(showers.voxels[showers.voxels > 0], 0.1)), 6)
+    showers.voxels[showers.voxels < _FLOOR * unit] = 0.0
+    values = {
+        "network": {stage: sizes for stage, sizes in first.sizes.items() if stage in FIRST},
+        "latent": first.sizes["latent"],
+        "ceiling": first.ceiling,
+        "flow": asdict(settings.network),
+        "unit": unit,
+        "scale": settings.scale,
+    }
+    torch.manual_seed(seed)
+    model = ShowerFlow.build(config["name"], detector, particles, energy, values)
+    known = model.cascade.state_dict()
+    model.cascade.load_state_dict({k: v for k, v in first.cascade.state_dict().items() if k in known})
+    model.cascade.requires_grad_(False)
+    some = showers[: min(num, 5000)]
+    model.flow.set_scales(torch.from_numpy(given(model, some.pdg_id, some.energy, some.voxels)[1]))
+    return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance})
+
+
+def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
+    """Train the flow that a JSON config describes, and write its card and weights.
+
+    Geant4's showers are cached in the folder ``data`` next to ``output``. Denoiser and decoder are trained at the same
+    time, in a process each.
+
+    Args:
+        config_path: JSON with name, kind "shower-flow", seed, detector (a name, or the path of a TOML file), energy
+            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`), first (name or path of the
+            cascade whose response, latent and layers it takes) and flow. Paths are relative to the config's folder.
+        output: folder of the run.
+        resume: go on from the checkpoints in it; otherwise they are removed first.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        FastsimError: if the config is not understood, or Geant4 is needed and missing.
+    """
+    run, cache = output / "shower-flow", output.parent / "data"
+    if not resume:
+        shutil.rmtree(run, ignore_errors=True)
+    prepared = _prepare(config_path, cache)
+    workers = min(available_cpus(), len(NETWORKS))
+    job = partial(_train_network, config_path, run, cache, threads=available_cpus() // workers)
+    if workers == 1:
+        results = {name: job(name) for name in NETWORKS}
+    else:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            results = dict(zip(NETWORKS, pool.map(job, NETWORKS), strict=True))
+    for name, (_, weights) in results.items():
+        getattr(prepared.model.flow, name).load_state_dict(torch.load(weights, weights_only=True))
+    config = read_config(config_path)
+    return prepared.model.save(
+        output,
+        version=str(config.get("version", "1")),
+        training={
+            "command": f"fastsim train {config_path.name}",
+            "config": config,
+            "showers": len(prepared.showers),
+            "first": prepared.first,
+            "networks": {
+                name: {"steps": result.step, "best_step": result.best_step, "validation_loss": result.best_value}
+                for name, (result, _) in results.items()
+            },
+        },
+    )

@@ -1,0 +1,235 @@
+"""A flow of voxels from files over its training to showers, and what an export of it draws without this package."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import fastsim
+from fastsim.detector.detector import load_detector
+from fastsim.errors import FastsimError, InvalidValue
+from fastsim.formats.calochallenge import read_showers
+from fastsim.sources import cards
+from generators.showers.cascade.latent import COLUMNS
+from generators.showers.flow.source import ShowerFlow
+from generators.showers.flow.train import NETWORKS
+from tests.helpers.showers import store, toy_showers
+
+MINE = """
+absorber = "G4_W"
+active = "G4_Si"
+physics = "em"
+particles = ["e-", "gamma"]
+min_energy = 0.5
+max_energy = 100.0
+[[section]]
+num_layers = 4
+absorber_mm = 2.0
+active_mm = 0.5
+cell_mm = 5.0
+rings = [1, 3]
+num_alpha = 4
+[[section]]
+num_layers = 2
+absorber_mm = 4.0
+active_mm = 0.5
+cell_mm = 5.0
+rings = [4]
+num_alpha = 4
+"""
+SIZE = {"width": 16, "depth": 2, "num_components": 2}
+LOOP = {"num_steps": 20, "learning_rate": 5e-3, "warmup": 2, "log_every": 20, "validate_every": 0}
+NETWORK = {"width": 16, "depth": 2, "heads": 2, "hidden": 4}
+FLOW: dict[str, Any] = {
+    "num_validation": 40,
+    "batch_size": 32,
+    "network": {"denoiser": NETWORK, "decoder": NETWORK, "num_components": 2},
+    "denoiser": {**LOOP, "num_steps": 60, "validate_every": 10},
+    "decoder": {**LOOP, "num_steps": 60, "validate_every": 10},
+}
+
+
+def write_config(folder: Path, name: str, **values: Any) -> Path:
+    path = folder / f"{name}.json"
+    data = [{"files": ["showers_gamma.h5"]}, {"files": ["showers_e-.h5"]}]
+    common = {"name": name, "detector": "mine.toml", "energy": [1, 50], "data": data}
+    path.write_text(json.dumps({**common, **values}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector, showers in it, a cascade of it, and a flow that has its first stages; all trained for a second."""
+    folder = tmp_path_factory.mktemp("flow")
+    (folder / "mine.toml").write_text(MINE)
+    detector = load_detector(folder / "mine.toml")
+    for seed, particle in enumerate(("gamma", "e-")):
+        binning = detector.binning(particle)
+        assert binning is not None
+        showers = toy_showers(160, binning, np.random.default_rng(seed), energy=(1e3, 5e4), response=0.03, quantum=1.0)
+        path = store(folder / f"showers_{particle}.h5", showers, binning)
+        with h5py.File(path, "a") as file:
+            del file.attrs["settings"]
+    stage = {"num_showers": 32, "num_splits": 200, "loop": LOOP}
+    stages = dict.fromkeys(("response", "latent", "layers", "rings", "sectors"), stage)
+    sizes = dict.fromkeys(("response", "layers", "rings", "sectors"), SIZE)
+    network = {**sizes, "latent": {"width": 16, "num_bins": 4}}
+    cascade = write_config(
+        folder, "cascade", kind="cascade", cascade={"num_validation": 30, "network": network, **stages}
+    )
+    with pytest.MonkeyPatch.context() as patch:  # in this process: others would have to import torch first
+        patch.setattr("generators.showers.cascade.train.available_cpus", lambda: 1)
+        patch.setattr("generators.showers.flow.train.available_cpus", lambda: 1)
+        fastsim.train(cascade, folder / "runs" / "cascade")
+        first = "runs/cascade/cascade.json"
+        fastsim.train(write_config(folder, "flow", kind="shower-flow", first=first, flow=FLOW), folder / "runs" / "flow")
+    return folder
+
+
+@pytest.fixture
+def model(folder: Path) -> ShowerFlow:
+    loaded = fastsim.load_showers(folder / "runs" / "flow" / "flow.json")
+    assert isinstance(loaded, ShowerFlow)
+    return loaded
+
+
+def photons(num: int, energy: float = 20.0) -> fastsim.Incidents:
+    return fastsim.Incidents.perpendicular(22, np.full(num, energy))
+
+
+def test_training_learns_and_the_card_tells_of_it(folder: Path) -> None:
+    card, _ = cards.read(folder / "runs" / "flow" / "flow.json")
+    assert card.kind == "shower-flow" and card.training["showers"] == 320
+    assert card.training["first"]["name"] == "cascade" and len(card.training["first"]["sha256"]) == 64
+    assert card.config["geometry"]["absorber"] == "G4_W" and set(card.training["networks"]) == set(NETWORKS)
+    for name in NETWORKS:
+        rows = (folder / "runs" / "flow" / "shower-flow" / name / "log.csv").read_text().splitlines()
+        losses = [float(row.split(",")[3]) for row in rows if "validation/loss" in row]
+        assert len(losses) == 6 and losses[-1] < 0.9 * losses[0]
+
+
+def test_showers_are_those_of_their_latents_and_layers(model: ShowerFlow) -> None:
+    showers, latent = model.sample_with_latent(photons(40), rng=1)
+    assert showers.shape == (40, 40) and (showers >= 0).all() and 0.05 < (showers == 0).mean() < 0.95
+    np.testing.assert_allclose(showers.sum(1), latent[:, COLUMNS.index("visible")], rtol=1e-4)
+    np.testing.assert_array_equal(model.sample(photons(40), rng=1), showers)
+    np.testing.assert_array_equal(model.sample(photons(40), rng=7, latent=latent).sum(1).round(1), showers.sum(1).round(1))
+    assert not np.array_equal(model.sample(photons(40), rng=2), showers)
+    assert model.sample(photons(0), rng=1).shape == (0, 40)
+    latent[3, 0] = 1e6
+    with pytest.raises(InvalidValue, match="latent 3: a visible energy of 1e"):
+        model.sample(photons(40), rng=1, latent=latent)
+
+
+def test_weights_decide_and_are_kept(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
+    before = model.sample(photons(8), rng=3)
+    saved = model.save(tmp_path, version="2", training={})
+    np.testing.assert_array_equal(fastsim.load_showers(saved).sample(photons(8), rng=3), before)
+    with torch.no_grad():
+        model.flow.decoder.outputs.bias[0] += 5.0  # deposits nearly everywhere
+    assert (model.sample(photons(8), rng=3) > 0).mean() > (before > 0).mean() + 0.05
+
+
+def test_the_number_of_evaluations_is_an_option(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
+    card = folder / "runs" / "flow" / "flow.json"
+    settings: dict[str, Any] = {"detector": folder / "mine.toml", "particle": "gamma", "energy": 5.0, "num": 4, "seed": 1}
+    for name, steps in (("a.h5", None), ("b.h5", 8), ("c.h5", 3)):
+        fastsim.showers(tmp_path / name, **settings, model=card, num_inference_steps=steps, latent=True)
+    one, same, other = (read_showers(tmp_path / name).voxels for name in ("a.h5", "b.h5", "c.h5"))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+    with h5py.File(tmp_path / "c.h5") as file:
+        assert json.loads(file.attrs["settings"])["model_num_inference_steps"] == "3"
+    with pytest.raises(FastsimError, match="num_inference_steps = 0: at least 1"):
+        fastsim.load_showers(card, num_inference_steps=0)
+    cascade = folder / "runs" / "cascade" / "cascade.json"
+    with pytest.raises(FastsimError, match="takes no --num-inference-steps"):
+        fastsim.showers(tmp_path / "d.h5", **settings, model=cascade, num_inference_steps=3)
+    with pytest.raises(FastsimError, match="Geant4 takes no --num-inference-steps"):
+        fastsim.showers(tmp_path / "d.h5", **settings, model="geant4", num_inference_steps=3)
+    if not torch.cuda.is_available():
+        with pytest.raises(FastsimError, match="sees no CUDA device"):
+            fastsim.load_showers(card, device="cuda")
+
+
+def test_what_does_not_fit_the_first_stages_is_named(folder: Path, tmp_path: Path) -> None:
+    first = str(folder / "runs" / "cascade" / "cascade.json")
+    for wrong, message in (
+        ({"first": "nothing"}, "nothing"),
+        ({"first": "copper-towers"}, r"first: copper-towers has no latent"),
+        ({"first": "pb-si-cascade"}, r"first: pb-si-cascade is of detector pb-si-ecal, the config of mine"),
+        ({"energy": [1, 60]}, r"first: cascade makes 1 to 50 GeV, the config asks for 1 to 60"),
+        ({"data": {"files": "showers_e-.h5"}}, r"first: cascade is of particles \(22, 11\)|\(11, 22\)"),
+        ({"flow": {"num_validation": 320}}, "320 showers with 320 held out: none to train on"),
+        ({"flow": {"width": 3}}, "flow: unknown key 'width'"),
+        ({"flow": {"network": {"decoder": {"with": 3}}}}, r"flow\.network\.decoder: unknown key 'with'"),
+        ({"cascade": {}}, "unknown key 'cascade'"),
+    ):
+        config = write_config(folder, "wrong", **{"kind": "shower-flow", "first": first, "flow": FLOW, **wrong})
+        with pytest.raises(FastsimError, match=message):
+            fastsim.train(config, tmp_path / "wrong")
+
+
+def test_an_export_draws_the_same_showers_without_this_package(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
+    """The networks agree to 1e-4; the example draws showers whose energy and hits are the model's within errors."""
+    import onnxruntime
+
+    from generators.showers.flow.export import export
+
+    target = tmp_path / "onnx"
+    files = export(model, target, num=400, seed=1)
+    assert {path.name for path in files} == {"denoiser.onnx", "decoder.onnx", "table.bin", "model.json"}
+    values = json.loads((target / "model.json").read_text())
+    num_layers, num_places = values["denoiser"]["inputs"]["x"][1:]
+    rows = np.fromfile(target / "table.bin", "<f4").reshape(800, -1)
+    layers, context = rows[:7, 1 : 1 + num_layers], rows[:7, 1 + num_layers :]
+    x, sigma = np.random.default_rng(1).normal(size=(7, num_layers, num_places)).astype(np.float32), 0.4
+    flow, tensors = model.flow, (torch.from_numpy(layers), torch.from_numpy(context))
+    features = flow.layer_features(tensors[0])
+    with torch.inference_mode():
+        u = flow.velocity(torch.from_numpy(x), torch.full((7,), sigma), features, tensors[1]).numpy()
+        wanted = {"denoiser": x - sigma * u, "decoder": flow.decode(torch.from_numpy(x), features, tensors[1]).numpy()}
+    given = {"x": x, "layers": layers, "context": context, "sigma": np.full(7, sigma, np.float32)}
+    for name in NETWORKS:
+        session = onnxruntime.InferenceSession(target / f"{name}.onnx", providers=["CPUExecutionProvider"])
+        found = session.run(None, {each.name: given[each.name] for each in session.get_inputs()})[0]
+        np.testing.assert_allclose(found, wanted[name], atol=1e-4)
+    # by the example, in a process that knows nothing of fastsim
+    host = shutil.copy(Path("examples/onnx_showers.py"), tmp_path / "host.py")
+    run = [sys.executable, "-I", host, str(target), "--particle", "22", "--energy", "20", "-n", "300"]
+    subprocess.run([*run, "-o", str(tmp_path / "showers.npy")], check=True, cwd=tmp_path)
+    drawn, own = np.load(tmp_path / "showers.npy"), model.sample(photons(300), rng=5)
+    assert drawn.shape == own.shape
+    for statistic in (lambda v: v.sum(1), lambda v: (v > 0).sum(1), lambda v: v.max(1)):
+        one, two = statistic(drawn), statistic(own)
+        error = np.hypot(one.std(), two.std()) / len(own) ** 0.5
+        assert abs(one.mean() - two.mean()) < 5 * error
+    (target / "model.json").unlink()
+    failed = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+    assert failed.returncode == 2 and failed.stderr.count("\n") == 1 and "no model.json" in failed.stderr
+
+
+def test_what_cannot_be_exported_is_said(folder: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from fastsim.cli.export import command
+
+    with pytest.raises(FastsimError, match=r"pb-si-cascade is of kind 'cascade'; what has an export is 'shower-flow'"):
+        fastsim.export("pb-si-cascade", tmp_path / "a")
+    card = folder / "runs" / "flow" / "flow.json"
+    with pytest.raises(FastsimError, match="3 rows a particle: a host chooses among 32"):
+        fastsim.export(card, tmp_path / "a", num=3)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "model.json").write_text("{}")
+    with pytest.raises(FastsimError, match=r"model\.json exists: give another folder"):
+        fastsim.export(card, tmp_path / "b")
+    assert CliRunner().invoke(command, ["--help"]).exit_code == 0
