@@ -180,7 +180,9 @@ def integrate(
     """
     if last > 0:
         if solver not in ("euler", "dpm") or num_inference_steps < 1:
-            raise ValueError(f"solver {solver!r}, {num_inference_steps} steps: above 0 stop euler and dpm, from 1 step on")
+            raise ValueError(
+                f"solver {solver!r}, {num_inference_steps} steps: above 0 stop euler and dpm, from 1 step on"
+            )
         between = dpm_between if solver == "dpm" else euler_between
         steps = between([float(level) for level in np.linspace(1.0, last, num_inference_steps + 1)])
     else:

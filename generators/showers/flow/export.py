@@ -22,6 +22,7 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def coefficients(levels: Sequence[float]) -> list[dict[str, float]]:
     sigmas = dpm_between(levels).sigmas.double().numpy()
     logs = np.log1p(-sigmas) - np.log(sigmas)
     steps = []
-    for i, (now, then) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (now, then) in enumerate(pairwise(sigmas)):
         h = logs[i + 1] - logs[i]
         share = -(1 - then) * np.expm1(-h)
         half = 0.0 if i == 0 else 0.5 * h / (logs[i] - logs[i - 1])
@@ -154,7 +155,7 @@ def export(model: ShowerFlow, folder: Path, *, num: int, seed: int) -> list[Path
         "decoder": {
             "file": paths[1].name,
             "inputs": {name: shape for name, shape in shapes.items() if name != "sigma"},
-            "outputs": {"parameters": [*shapes["x"], 1 + 3 * flow.config.num_components]},
+            "outputs": {"parameters": ["N", num_layers, num_places, 1 + 3 * flow.config.num_components]},
             "components": flow.config.num_components,
             "unit_mev": flow.patches.unit,
         },

@@ -6,7 +6,8 @@ means for it, such as that it is noise on nothing: so voxels enter through units
 those of a small network of each voxel's value, whose hidden units the token shifts.
 
 References:
-    Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762. Peebles, Xie, DiT (adaLN), 2022, arXiv:2212.09748.
+    Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
+    Peebles, Xie, DiT (adaLN), 2022, arXiv:2212.09748.
     Chen et al., PixArt-alpha (one projection for all blocks), 2023, arXiv:2310.00426.
     Favaro et al., CaloDREAM (calorimeter patches as tokens), 2024, arXiv:2405.09629.
 """
@@ -109,7 +110,9 @@ class LayerNetwork(nn.Module):
         self.lift_bias = nn.Parameter(torch.linspace(-1, 1, config.lifts))
         self.enter = nn.Linear(sees * (num_places + num_features) + config.lifts * num_places, width)
         self.place = nn.Parameter(0.02 * torch.randn(num_layers, width))
-        self.context = nn.Sequential(nn.Linear(num_context, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
+        self.context = nn.Sequential(
+            nn.Linear(num_context, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU()
+        )
         self.modulation = _zero(nn.Linear(width, 4 * width))
         self.blocks = nn.ModuleList(_Block(num_layers, config) for _ in range(config.depth))
         self.last = _zero(nn.Linear(width, 2 * width))

@@ -4,8 +4,8 @@ A patch holds the V_max voxels of a layer, those that a layer lacks filled up by
 
 .. math:: v = \log(1 + E / \epsilon) / s
 
-with epsilon a tenth of a usual deposit, so that no deposit is 0, as exactly as the record has it, and all others lie in a
-range that noise of unit width covers evenly.
+with epsilon a tenth of a usual deposit, so that no deposit is exactly 0, and all others lie in a range that noise of
+unit width covers evenly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import Floats, Ints
+from fastsim.event import Ints
 from generators.nn.compiled import compiled
 from generators.showers.cascade.grid import Grid
 
@@ -67,7 +67,8 @@ class Patches:
 
     def compressed(self, deposits: Voxels) -> Voxels:
         """Compute v of deposits in MeV, of any shape."""
-        return np.log1p(deposits * np.float32(1 / self.unit)) * np.float32(1 / self.scale)
+        v: Voxels = np.log1p(deposits * np.float32(1 / self.unit)) * np.float32(1 / self.scale)
+        return v
 
 
 @compiled

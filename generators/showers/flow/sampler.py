@@ -52,7 +52,7 @@ class FlowSampler:
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self._flow.denoiser.to(self._dtype)
         self._flow.decoder.to(self._dtype)
-        self._steps = {"solver": solver, "num_inference_steps": num_inference_steps, "last": flow.config.sigma_min}
+        self._solver, self._num_steps, self._last = solver, num_inference_steps, flow.config.sigma_min
 
     def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Latent:
         """Draw the latents (N, Z) of particles (N,) with kinetic energies in GeV."""
@@ -88,7 +88,7 @@ class FlowSampler:
         def velocity(x: Tensor, sigma: float) -> Tensor:
             return flow.velocity(x, x.new_full((len(x),), sigma), features, given)
 
-        y = integrate(velocity, noise, **self._steps)
+        y = integrate(velocity, noise, solver=self._solver, num_inference_steps=self._num_steps, last=self._last)
         parameters = flow.decode(y, features, given).cpu().numpy()
         each = (*shape[:2], self._tries, shape[2])
         normal, uniform = rng.standard_normal(each, np.float32), rng.random((*each, 2), np.float32)

@@ -34,7 +34,7 @@ _AT_ONCE = 100
 _FLOOR = 0.01
 """Deposits below this many units count as none: they are far below every threshold, and logarithms see them large."""
 _LOOP = TrainingConfig(
-    num_steps=9_000,
+    num_steps=6_500,
     learning_rate=2e-3,
     decay_fraction=0.6,
     ema_decay=0.998,
@@ -44,6 +44,8 @@ _LOOP = TrainingConfig(
     validate_every=500,
     checkpoint_every=250,
 )
+
+_SHORT = replace(_LOOP, num_steps=1_500)
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Deposits (N, L, P) and energies of layers (N, L) in MeV, contexts (N, C), noise levels (N,), noise (N, L, P)."""
@@ -66,7 +68,7 @@ class FlowTraining:
 
     network: FlowConfig = field(default_factory=FlowConfig)
     denoiser: TrainingConfig = _LOOP
-    decoder: TrainingConfig = replace(_LOOP, num_steps=5_000)
+    decoder: TrainingConfig = _SHORT
     batch_size: int = 64
     num_validation: int = 600
     unit: float | None = None

@@ -7,14 +7,11 @@ need not resolve what is narrower than :math:`\sigma_0`, and few steps are enoug
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastsim.event import Floats
@@ -39,6 +36,8 @@ _NUM_LATENT = 15
 _NUM_SIGMA = 6
 _SMALL = 1e-4
 _LOG_WIDTHS = -4.0, 1.5
+_DENOISER = LayerNetworkConfig()
+_DECODER = LayerNetworkConfig(width=128, depth=3, heads=4, hidden=12)
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class FlowConfig:
         sigma_min: noise level at which the decoder takes over.
     """
 
-    denoiser: LayerNetworkConfig = LayerNetworkConfig()
-    decoder: LayerNetworkConfig = LayerNetworkConfig(width=128, depth=3, heads=4, hidden=12)
+    denoiser: LayerNetworkConfig = _DENOISER
+    decoder: LayerNetworkConfig = _DECODER
     num_components: int = 4
     sigma_min: float = 0.45
 
@@ -121,13 +120,14 @@ class VoxelFlow(nn.Module):
         return torch.stack(columns, dim=2)
 
     def velocity(self, x: Tensor, sigma: Tensor, features: Tensor, context: Tensor) -> Tensor:
-        """Estimate the velocity (N, L, P) at x (N, L, P) and noise levels (N,), given features of layers and contexts."""
+        """Estimate the velocity at x, both (N, L, P), and noise levels (N,), given features of layers and contexts."""
         level = sigma.view(-1, 1)
         c_in, c_skip, c_out = (each.view(-1, 1, 1) for each in preconditioning(level))
         angle = torch.pi * level * torch.tensor([0.5, 1.0, 2.0])
         known = torch.cat([self.standard(context), level, level**2, angle.sin(), angle[:, :1].cos()], dim=1)
         output = self.denoiser(c_in * x, features, known)[..., 0].float()
-        return (c_skip * x + c_out * output) * self.mask
+        u: Tensor = (c_skip * x + c_out * output) * self.mask
+        return u
 
     def standard(self, context: Tensor) -> Tensor:
         """Standardise contexts (N, C)."""
@@ -138,7 +138,7 @@ class VoxelFlow(nn.Module):
         guess = y / (1 - self.config.sigma_min)
         raw = self.decoder(guess, features, self.standard(context)).float()
         num = self.config.num_components
-        logit, weights, means, widths = raw.split([1, num, num, num], dim=3)
+        logit, weights, means, widths = torch.split(raw, [1, num, num, num], dim=3)
         # a log deposit is what the noisy voxel says, up to what the network adds
         start = self.patches.scale * guess.clamp(min=0.2)[..., None]
         low, high = _LOG_WIDTHS
@@ -147,21 +147,10 @@ class VoxelFlow(nn.Module):
     def decoder_nll(self, deposits: Tensor, parameters: Tensor) -> Tensor:
         """Compute the negative log-likelihoods (N, L, P) of deposits in MeV; densities are those of log(E / unit)."""
         num = self.config.num_components
-        logit, weights, means, widths = parameters.split([1, num, num, num], dim=3)
+        logit, weights, means, widths = torch.split(parameters, [1, num, num, num], dim=3)
         some = deposits > 0
         value = torch.log(deposits.clamp(min=1e-12) / self.patches.unit)[..., None]
         normal = -0.5 * ((value - means) * torch.exp(-widths)) ** 2 - widths - 0.5 * np.log(2 * np.pi)
         density = torch.logsumexp(F.log_softmax(weights, dim=3) + normal, dim=3)
         logit = logit[..., 0]
         return (F.softplus(torch.where(some, -logit, logit)) - torch.where(some, density, 0.0)) * self.mask
-
-
-def flow_config(values: Mapping[str, Any]) -> FlowConfig:
-    """Make a :class:`FlowConfig` from JSON values."""
-    from generators.training.config import from_dict
-
-    return from_dict(FlowConfig, values, "flow")
-
-
-Sizes = Sequence[int]
-Bools = NDArray[np.bool_]

@@ -23,8 +23,8 @@ from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.sampler import CascadeSampler
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import FastNet, Rows, SplitNet, add_relu, draw_splits, random_numbers, relu
-from generators.showers.data import TrainingShowers
 from generators.showers.cascade.train import CascadeTraining, StageTraining, fit_stage
+from generators.showers.data import TrainingShowers
 from generators.training.loop import TrainingConfig
 from tests.helpers.showers import electron_binning, toy_showers
 
@@ -262,7 +262,7 @@ def test_a_model_is_refused_what_it_was_not_trained_on() -> None:
 
 
 def test_card_and_weights_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("generators.showers.cascade.source.load_detector", lambda name: small_detector())
+    monkeypatch.setattr("generators.showers.model.load_detector", lambda name: small_detector())
     model = CascadeModel.build("tiny", small_detector(), [11, 22], (1, 100), {"network": SMALL})
     model.cascade.load_state_dict(cascade(model.cascade.grid).state_dict())
     path = model.save(tmp_path, version="1", training={})

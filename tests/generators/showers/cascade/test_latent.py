@@ -18,8 +18,8 @@ from generators.showers.cascade.latent import COLUMNS, Latent, latent_of, turned
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows
-from generators.showers.data import TrainingShowers
 from generators.showers.cascade.train import CascadeTraining, fit_stage
+from generators.showers.data import TrainingShowers
 from tests.helpers.showers import electron_binning, toy_showers
 
 SIZES = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from generators.showers.cascade.grid import Grid
@@ -12,7 +15,7 @@ from generators.showers.flow.patches import Patches, draw_deposits
 GRID = Grid(((0.0, 2.0, 6.0), (0.0, 6.0), (0.0, 1.0, 3.0, 9.0)), 4)
 
 
-def drawn(parameters: np.ndarray, layers: np.ndarray, tries: int = 1, seed: int = 1) -> np.ndarray:
+def drawn(parameters: NDArray[Any], layers: NDArray[Any], tries: int = 1, seed: int = 1) -> NDArray[np.float32]:
     """Draw deposits in GRID, or in as many places as the parameters have, with a unit of 0.01 MeV."""
     rng, shape = np.random.default_rng(seed), parameters.shape[:3]
     each = (*shape[:2], tries, shape[2])

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 import fastsim
 from fastsim.detector.detector import load_detector
@@ -91,7 +93,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("generators.showers.flow.train.available_cpus", lambda: 1)
         fastsim.train(cascade, folder / "runs" / "cascade")
         first = "runs/cascade/cascade.json"
-        fastsim.train(write_config(folder, "flow", kind="shower-flow", first=first, flow=FLOW), folder / "runs" / "flow")
+        fastsim.train(
+            write_config(folder, "flow", kind="shower-flow", first=first, flow=FLOW), folder / "runs" / "flow"
+        )
     return folder
 
 
@@ -122,7 +126,9 @@ def test_showers_are_those_of_their_latents_and_layers(model: ShowerFlow) -> Non
     assert showers.shape == (40, 40) and (showers >= 0).all() and 0.05 < (showers == 0).mean() < 0.95
     np.testing.assert_allclose(showers.sum(1), latent[:, COLUMNS.index("visible")], rtol=1e-4)
     np.testing.assert_array_equal(model.sample(photons(40), rng=1), showers)
-    np.testing.assert_array_equal(model.sample(photons(40), rng=7, latent=latent).sum(1).round(1), showers.sum(1).round(1))
+    np.testing.assert_array_equal(
+        model.sample(photons(40), rng=7, latent=latent).sum(1).round(1), showers.sum(1).round(1)
+    )
     assert not np.array_equal(model.sample(photons(40), rng=2), showers)
     assert model.sample(photons(0), rng=1).shape == (0, 40)
     latent[3, 0] = 1e6
@@ -141,7 +147,13 @@ def test_weights_decide_and_are_kept(folder: Path, model: ShowerFlow, tmp_path: 
 
 def test_the_number_of_evaluations_is_an_option(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
     card = folder / "runs" / "flow" / "flow.json"
-    settings: dict[str, Any] = {"detector": folder / "mine.toml", "particle": "gamma", "energy": 5.0, "num": 4, "seed": 1}
+    settings: dict[str, Any] = {
+        "detector": folder / "mine.toml",
+        "particle": "gamma",
+        "energy": 5.0,
+        "num": 4,
+        "seed": 1,
+    }
     for name, steps in (("a.h5", None), ("b.h5", 8), ("c.h5", 3)):
         fastsim.showers(tmp_path / name, **settings, model=card, num_inference_steps=steps, latent=True)
     one, same, other = (read_showers(tmp_path / name).voxels for name in ("a.h5", "b.h5", "c.h5"))
@@ -209,7 +221,12 @@ def test_an_export_draws_the_same_showers_without_this_package(folder: Path, mod
     subprocess.run([*run, "-o", str(tmp_path / "showers.npy")], check=True, cwd=tmp_path)
     drawn, own = np.load(tmp_path / "showers.npy"), model.sample(photons(300), rng=5)
     assert drawn.shape == own.shape
-    for statistic in (lambda v: v.sum(1), lambda v: (v > 0).sum(1), lambda v: v.max(1)):
+    statistics: list[Callable[[NDArray[Any]], NDArray[Any]]] = [
+        lambda v: v.sum(1),
+        lambda v: (v > 0).sum(1),
+        lambda v: v.max(1),
+    ]
+    for statistic in statistics:
         one, two = statistic(drawn), statistic(own)
         error = np.hypot(one.std(), two.std()) / len(own) ** 0.5
         assert abs(one.mean() - two.mean()) < 5 * error
