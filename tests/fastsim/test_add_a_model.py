@@ -57,6 +57,6 @@ def test_the_page_is_true(page: dict[str, str], tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert (
-        "unknown kind 'pions': there are cascade, primary-flow, primary-tree, shower-flow; install the package that adds it"
+        "unknown kind 'pions': there are cascade, primary-flow, primary-tree, shower-flow; install the package"
         in done.stderr
     )

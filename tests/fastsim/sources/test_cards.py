@@ -120,7 +120,7 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
         ({"colour": "red"}, "unknown key 'colour': allowed are config, domain"),
         (
             {"kind": "gan"},
-            "unknown kind 'gan': there are cascade, primary-flow, primary-tree, shower-flow; install the package that adds it",
+            "unknown kind 'gan': there are cascade, primary-flow, primary-tree, shower-flow; install the package",
         ),
         ({"kind": "diffusion"}, "is of fastsim 0.1, whose models made final particles: train the model anew"),
         ({"kind": "cascade"}, "kind 'cascade' makes no hadrons, but the domain is one of hadrons"),
