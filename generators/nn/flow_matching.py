@@ -145,7 +145,7 @@ def euler_between(levels: Sequence[float]) -> Any:
     """
     diffusers = _diffusers()
     if len(levels) < 2 or levels[0] != 1 or levels[-1] < 0 or any(np.diff(levels) >= 0):
-        raise ValueError(f"levels {list(levels)}: noise levels fall from 1")
+        raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0, or end above it")
     result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS)
     result.set_timesteps(sigmas=list(levels[:-1]))
     result.sigmas[-1] = levels[-1]
@@ -186,6 +186,8 @@ def integrate(
         between = dpm_between if solver == "dpm" else euler_between
         steps = between([float(level) for level in np.linspace(1.0, last, num_inference_steps + 1)])
     else:
+        if levels and levels[-1] != 0:
+            raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0")
         steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
     x = noise
     for timestep in steps.timesteps:

@@ -136,7 +136,7 @@ class _Layer:
     """
 
     def __init__(self, weights: Weights, num_features: int) -> None:
-        degrees = weights["initial_layer.degrees"]
+        degrees = weights["initial_layer.degrees"].astype(np.int64)
         order = np.argsort(degrees, kind="stable")
         ends = np.cumsum(np.bincount(degrees, minlength=num_features)).tolist()
         # feature d, from 0 on, is the first to depend on the units of degree d
