@@ -123,7 +123,7 @@ class VoxelFlow(nn.Module):
         """Estimate the velocity at x, both (N, L, P), and noise levels (N,), given features of layers and contexts."""
         level = sigma.view(-1, 1)
         c_in, c_skip, c_out = (each.view(-1, 1, 1) for each in preconditioning(level))
-        angle = torch.pi * level * torch.tensor([0.5, 1.0, 2.0])
+        angle = torch.pi * level * level.new_tensor([0.5, 1.0, 2.0])
         known = torch.cat([self.standard(context), level, level**2, angle.sin(), angle[:, :1].cos()], dim=1)
         output = self.denoiser(c_in * x, features, known)[..., 0].float()
         u: Tensor = (c_skip * x + c_out * output) * self.mask

@@ -40,6 +40,16 @@ def test_a_new_network_gives_the_best_linear_guess() -> None:
     assert (u[:, 1, 4:] == 0).all() and model.mask.sum() == GRID.num_voxels
 
 
+def test_all_is_computed_on_one_device() -> None:
+    """torch's device "meta" computes shapes alone, and refuses numbers of another device as CUDA does."""
+    model, (features, context) = flow().to("meta"), (each.to("meta") for each in given(4))
+    x = torch.zeros(4, 3, 8, device="meta")
+    layers = torch.ones(4, 3, device="meta")
+    assert model.layer_features(layers).shape == features.shape
+    assert model.velocity(x, x.new_full((4,), 0.5), features, context).shape == x.shape
+    assert model.decode(x, features, context).shape == (4, 3, 8, 10)
+
+
 def test_layers_see_each_other_and_showers_do_not() -> None:
     torch.manual_seed(3)
     network = LayerNetwork(3, 8, 4, 5, 2, SMALL)
