@@ -43,6 +43,29 @@ rings = [1, 2]
 num_alpha = 3
 """
 """A detector of 24 voxels, as the file that ``--detector`` takes."""
+IRREGULAR = """
+absorber = "G4_W"
+active = "G4_Si"
+physics = "em"
+particles = ["e-", "gamma"]
+min_energy = 0.5
+max_energy = 100.0
+[[section]]
+num_layers = 4
+absorber_mm = 2.0
+active_mm = 0.5
+cell_mm = 5.0
+rings = [1, 3]
+num_alpha = 4
+[[section]]
+num_layers = 2
+absorber_mm = 4.0
+active_mm = 0.5
+cell_mm = 5.0
+rings = [4]
+num_alpha = 4
+"""
+"""A detector of 40 voxels whose sections have other rings."""
 
 
 class ToySource(ShowerSource):

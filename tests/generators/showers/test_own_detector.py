@@ -24,30 +24,8 @@ from fastsim.sources import cards
 from generators.showers.cascade.latent import COLUMNS
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.data import shower_sets
-from tests.helpers.showers import store, toy_showers
+from tests.helpers.showers import IRREGULAR, store, toy_showers
 
-MINE = """
-absorber = "G4_W"
-active = "G4_Si"
-physics = "em"
-particles = ["e-", "gamma"]
-min_energy = 0.5
-max_energy = 100.0
-[[section]]
-num_layers = 4
-absorber_mm = 2.0
-active_mm = 0.5
-cell_mm = 5.0
-rings = [1, 3]
-num_alpha = 4
-[[section]]
-num_layers = 2
-absorber_mm = 4.0
-active_mm = 0.5
-cell_mm = 5.0
-rings = [4]
-num_alpha = 4
-"""
 SIZE = {"width": 16, "depth": 2, "num_components": 2}
 STAGE = {
     "num_showers": 32,
@@ -59,7 +37,7 @@ STAGE = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a detector, and 200 showers of photons and 100 of electrons in it, as other programs write them."""
-    (tmp_path / "mine.toml").write_text(MINE)
+    (tmp_path / "mine.toml").write_text(IRREGULAR)
     detector = load_detector(tmp_path / "mine.toml")
     for seed, (particle, num) in enumerate((("gamma", 100), ("gamma", 100), ("e-", 100))):
         binning = detector.binning(particle)
@@ -130,7 +108,7 @@ def test_from_files_to_cells(folder: Path, one_process: None) -> None:
     # a detector of the same name and cells, but of other materials
     other = folder / "other"
     other.mkdir()
-    (other / "mine.toml").write_text(MINE.replace("G4_W", "G4_Pb"))
+    (other / "mine.toml").write_text(IRREGULAR.replace("G4_W", "G4_Pb"))
     with pytest.raises(OutOfDomain, match="model 'mine-cascade' makes showers in another detector of the name mine"):
         fastsim.showers(folder / "c.h5", **{**settings, "detector": other / "mine.toml"}, num=2, model=card)
     with pytest.raises(OutOfDomain, match="makes showers in mine, not in pb-si-ecal"):
@@ -241,7 +219,7 @@ def test_what_cannot_be_trained_on_is_said_in_one_line(folder: Path, case: str, 
 
 
 def test_sectors_that_cannot_be_halved_are_said(folder: Path, one_process: None) -> None:
-    (folder / "mine.toml").write_text(MINE.replace("num_alpha = 4", "num_alpha = 6"))
+    (folder / "mine.toml").write_text(IRREGULAR.replace("num_alpha = 4", "num_alpha = 6"))
     binning = load_detector(folder / "mine.toml").binning("gamma")
     assert binning is not None
     store(folder / "six.h5", toy_showers(50, binning, np.random.default_rng(0), energy=(1e3, 5e4)), binning)

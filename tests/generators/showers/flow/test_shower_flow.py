@@ -24,30 +24,8 @@ from fastsim.sources import cards
 from generators.showers.cascade.latent import COLUMNS
 from generators.showers.flow.source import ShowerFlow
 from generators.showers.flow.train import NETWORKS
-from tests.helpers.showers import store, toy_showers
+from tests.helpers.showers import IRREGULAR, store, toy_showers
 
-MINE = """
-absorber = "G4_W"
-active = "G4_Si"
-physics = "em"
-particles = ["e-", "gamma"]
-min_energy = 0.5
-max_energy = 100.0
-[[section]]
-num_layers = 4
-absorber_mm = 2.0
-active_mm = 0.5
-cell_mm = 5.0
-rings = [1, 3]
-num_alpha = 4
-[[section]]
-num_layers = 2
-absorber_mm = 4.0
-active_mm = 0.5
-cell_mm = 5.0
-rings = [4]
-num_alpha = 4
-"""
 SIZE = {"width": 16, "depth": 2, "num_components": 2}
 LOOP = {"num_steps": 20, "learning_rate": 5e-3, "warmup": 2, "log_every": 20, "validate_every": 0}
 NETWORK = {"width": 16, "depth": 2, "heads": 2, "hidden": 4}
@@ -72,7 +50,7 @@ def write_config(folder: Path, name: str, **values: Any) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector, showers in it, a cascade of it, and a flow that has its first stages; all trained for a second."""
     folder = tmp_path_factory.mktemp("flow")
-    (folder / "mine.toml").write_text(MINE)
+    (folder / "mine.toml").write_text(IRREGULAR)
     detector = load_detector(folder / "mine.toml")
     for seed, particle in enumerate(("gamma", "e-")):
         binning = detector.binning(particle)
