@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.tokens import TYPES, TokenSample
+from generators.hadrons.tokens import CONTENT, TYPES, TokenSample
+from generators.hadrons.tree.sharing import TYPE_NUMBERS, numbers_of
 from generators.nn.compiled import compiled
 
 LEAST_MASS = 1e-9
@@ -33,6 +34,8 @@ class Nodes:
         least: sums of the masses of the tokens that a node holds, in GeV, (K,).
         counts: tokens of each type that a node holds, (K, T).
         size: tokens that a node holds, (K,).
+        numbers: charge, baryon number and strangeness of a node with its carrier, of groups what their members share,
+            (K, 3).
         left: number of a child among all K nodes, -1 for a leaf, (K,).
         right: number of the other child, likewise, (K,).
         parent: number of the parent, -1 for a root, (K,).
@@ -45,6 +48,7 @@ class Nodes:
     least: Floats
     counts: NDArray[np.uint8]
     size: Ints
+    numbers: Floats
     left: Ints
     right: Ints
     parent: Ints
@@ -142,6 +146,21 @@ def _cluster(
                     distance[a], near[a] = d, c
 
 
+def numbers_of_carriers(carriers: Ints) -> Floats:
+    """Compute charge, baryon number and strangeness (N, 3) of carriers, species (N,); -1 is none."""
+    return numbers_of(np.where(carriers[:, None] >= 0, CONTENT[carriers], 0))
+
+
+def numbers_of_nodes(counts: NDArray[np.uint8], carrier: Floats) -> Floats:
+    """Compute charge, baryon number and strangeness (K, 3) of nodes.
+
+    Args:
+        counts: tokens of each type, (K, T).
+        carrier: the numbers of the carriers of their sets, (K, 3).
+    """
+    return np.asarray(counts @ TYPE_NUMBERS + counts[:, :1] * carrier)
+
+
 def build_trees(sample: TokenSample) -> Nodes:
     """Cluster all sets; the nodes of a set are its n leaves, then its n - 1 inner nodes, the root last.
 
@@ -163,4 +182,5 @@ def build_trees(sample: TokenSample) -> Nodes:
     roots = np.cumsum(2 * sizes - 1) - 1
     size = counts.sum(1, dtype=np.int64)
     index = np.repeat(np.arange(len(sample)), 2 * sizes - 1)
-    return Nodes(node_p4, mass, least, counts, size, left, right, parent, index, roots)
+    numbers = numbers_of_nodes(counts, numbers_of_carriers(sample.carriers)[index])
+    return Nodes(node_p4, mass, least, counts, size, numbers, left, right, parent, index, roots)

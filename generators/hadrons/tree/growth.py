@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import TYPES, TokenSample
-from generators.hadrons.tree.clustering import LEAST_MASS, Nodes
+from generators.hadrons.tree.clustering import LEAST_MASS, Nodes, numbers_of_carriers, numbers_of_nodes
 from generators.hadrons.tree.sampler import Angles, CompiledSampler
+from generators.hadrons.tree.sharing import NUM_NUMBERS
 from generators.hadrons.tree.splittings import context, set_features, split
 from generators.nn.compiled import compiled
 
@@ -25,6 +26,7 @@ class _Growth:
 
     Attributes:
         tree: the nodes.
+        carrier: charge, baryon number and strangeness of the carriers of the sets, (N, 3).
         start: first token of each node, (K,).
         kinds: type of each token, those of a node in order of their types, (M,).
         ids: number of each token in the sample that the trees are drawn for, (M,).
@@ -32,6 +34,7 @@ class _Growth:
     """
 
     tree: Nodes
+    carrier: Floats
     start: Ints
     kinds: Ints
     ids: Ints
@@ -55,6 +58,7 @@ def _planted(sample: TokenSample, total: Floats, rng: np.random.Generator) -> _G
         least=np.empty(num_nodes),
         counts=np.empty((num_nodes, len(TYPES)), dtype=np.uint8),
         size=np.zeros(num_nodes, dtype=np.int64),
+        numbers=np.empty((num_nodes, NUM_NUMBERS)),
         left=np.full(num_nodes, -1),
         right=np.full(num_nodes, -1),
         parent=np.full(num_nodes, -1),
@@ -63,6 +67,8 @@ def _planted(sample: TokenSample, total: Floats, rng: np.random.Generator) -> _G
     )
     tree.p4[roots], tree.size[roots], tree.set_index[roots] = total, size, roots
     tree.counts[roots] = sample.type_counts()
+    carrier = numbers_of_carriers(sample.carriers)
+    tree.numbers[roots] = numbers_of_nodes(tree.counts[roots], carrier)
     tree.least[roots] = np.bincount(sample.index, sample.mass, len(size))
     momentum = np.sqrt((total[:, 1:] ** 2).sum(-1))
     square = (total[:, 0] - momentum) * (total[:, 0] + momentum)
@@ -70,7 +76,7 @@ def _planted(sample: TokenSample, total: Floats, rng: np.random.Generator) -> _G
     start = np.empty(num_nodes, dtype=np.int64)
     start[roots] = sample.offsets[:-1]
     order = np.argsort((sample.index * len(TYPES) + kinds) + rng.random(len(kinds)))
-    return _Growth(tree, start, kinds[order], order, sample.mass[order])
+    return _Growth(tree, carrier, start, kinds[order], order, sample.mass[order])
 
 
 @compiled
@@ -288,6 +294,8 @@ def _grow(
     tree.mass[a], tree.mass[b], tree.p4[a], tree.p4[b] = m_a, m_b, p4_a, p4_b
     tree.counts[a], tree.counts[b] = counts_a, counts - counts_a
     tree.least[a], tree.least[b] = least.T
+    tree.numbers[a] = numbers_of_nodes(counts_a, growth.carrier[tree.set_index[rows]])
+    tree.numbers[b] = tree.numbers[rows] - tree.numbers[a]
     for children in (a, b):
         tree.parent[children], tree.set_index[children] = rows, tree.set_index[rows]
     tree.size[a] = counts_a.sum(-1)

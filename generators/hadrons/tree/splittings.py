@@ -5,8 +5,10 @@ A node X of the tree, of mass M, splits into A and B. This module turns trees in
 coordinates that describe it (:func:`splittings`), and the children's momenta from them (:func:`split`).
 The loops over splittings are compiled.
 
-The *sibling* of a node is the other child of its parent, its *uncle* the sibling of its parent, the *axis* the
-direction of the parton, along z in the axis frame. A star marks the rest frame of the node. An angle theta is often
+The *sibling* of a node is the other child of its parent, its *uncle* the sibling of its parent, its *granduncle* that of
+its parent's parent, the *axis* the direction of the parton, along z in the axis frame. The *partner* of a node in a
+number (charge, baryon number, strangeness) is what balances it: of the siblings of the node and of its ancestors the
+nearest whose number has the other sign, or the part of it that has. A star marks the rest frame of the node. An angle theta is often
 given as tan(theta/2), which keeps its precision at small angles and transforms simply: in the rest frame of a node
 that moves along z, tan(theta*/2) = tan(theta/2) (E + p) / M for a massless direction.
 """
@@ -71,6 +73,24 @@ _NEIGHBOURS = tuple(
     f"{of}_{name}" for of in ("sibling", "uncle") for name in ("charge", "baryon_number", "strangeness", "has_carrier")
 )
 """What lies on either side of a node: where its baryon came from, an antibaryon is near. All 0 for the recoil."""
+_GRANDUNCLE = (
+    *(f"granduncle_{name}" for name in ("charge", "baryon_number", "strangeness", "has_carrier")),
+    "log_granduncle_energy_fraction",
+    "log_granduncle_angle",
+)
+"""The generation before the uncle's; all 0 where there is none."""
+_NUMBERS = ("charge", "baryon_number", "strangeness")
+_OF_PARTNER = ("is_there", "cos_phi", "sin_phi")
+_LOGS_OF_PARTNER = ("energy_fraction", "size", "generation")
+_PARTNERS = tuple(
+    name
+    for number in _NUMBERS
+    for name in (
+        *(f"{number}_partner_{of}" for of in _OF_PARTNER),
+        *(f"log_{number}_partner_{of}" for of in (*_LOGS_OF_PARTNER, "angle")),
+    )
+)
+"""Where a baryon left many generations ago, an antibaryon is still near. All 0 where there is no partner."""
 _SET = (
     *(f"flavour_{flavour}" for flavour in FLAVOURS),
     "log_parton_energy",
@@ -90,6 +110,8 @@ FEATURES: tuple[str, ...] = (
     *(f"uncle_{name}" for name in _DIRECTION),
     *(f"axis_{name}" for name in _DIRECTION),
     *_NEIGHBOURS,
+    *_GRANDUNCLE,
+    *_PARTNERS,
     *_SET,
 )
 """Names of the columns of :func:`context`."""
@@ -107,6 +129,8 @@ _FLIGHT_COS_PHI, _FLIGHT_SIN_PHI = FEATURES.index("flight_cos_phi_star"), FEATUR
 _UNCLE_DIRECTION, _AXIS_DIRECTION = FEATURES.index("uncle_x"), FEATURES.index("axis_x")
 _NUM_DIRECTION = len(_DIRECTION)
 _SIBLING_NUMBERS, _UNCLE_NUMBERS = FEATURES.index("sibling_charge"), FEATURES.index("uncle_charge")
+_GRANDUNCLE_NUMBERS = FEATURES.index("granduncle_charge")
+_FIRST_PARTNER, _NUM_PARTNER = FEATURES.index("charge_partner_is_there"), len(_PARTNERS) // NUM_NUMBERS
 
 _LOGS = (
     "log_energy_fraction",
@@ -126,6 +150,9 @@ _LOGS = (
     "log_uncle_angle",
     "log_axis_angle",
     "log_mass_over_sibling_kt",
+    "log_granduncle_energy_fraction",
+    "log_granduncle_angle",
+    *(f"log_{number}_partner_{of}" for number in _NUMBERS for of in (*_LOGS_OF_PARTNER, "angle")),
 )
 """The features that are logarithms: their arguments are gathered first, and all logarithms taken at once."""
 (
@@ -146,9 +173,16 @@ _LOGS = (
     _UNCLE_ANGLE,
     _AXIS_ANGLE,
     _MASS_OVER_KT,
-) = range(len(_LOGS))
+    _GRANDUNCLE_ENERGY,
+    _GRANDUNCLE_ANGLE,
+    _PARTNER_LOGS,
+) = range(_LOGS.index("log_charge_partner_energy_fraction") + 1)
+_NUM_PARTNER_LOGS = len(_LOGS_OF_PARTNER) + 1
 _COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
-_TO_SIBLING, _TO_UNCLE, _TO_AXIS = range(3)
+_TO_SIBLING, _TO_UNCLE, _TO_AXIS, _TO_GRANDUNCLE, _TO_PARTNER = range(5)
+_NUM_ANGLES = _TO_PARTNER + NUM_NUMBERS
+_HALF_UNIT = tan(0.5)
+"""tan(theta/2) of an angle of 1 rad, whose logarithm is 0: for what is not there."""
 
 
 _TYPE_NUMBERS = numbers_of(TYPE_CONTENT)
@@ -260,6 +294,45 @@ def _numbers_of_node(node: int, counts: NDArray[np.uint8], numbers: Floats, out:
     out[0], out[1], out[2], out[3] = charge, baryon, strange, counts[node, 0]
 
 
+@compiled_inside
+def _other_child(node: int, left: Ints, right: Ints, parent: Ints) -> int:
+    """Return the sibling of a node that is no root."""
+    up = parent[node]
+    return int(right[up] if left[up] == node else left[up])
+
+
+@compiled_inside
+def _partner(
+    node: int, which: int, numbers: Floats, p4: Floats, size: Ints, left: Ints, right: Ints, parent: Ints
+) -> tuple[int, int]:
+    """Return the partner of a node in a number, -1 where there is none, and how many generations ago it left.
+
+    A tree that grows looks like the finished one: nodes wait in the order of their depth, so that those two
+    generations before the node have split, but for those of two tokens, which come last. The partner is looked for
+    down to there.
+    """
+    own, found, generation, child = numbers[node, which], -1, 0, node
+    while abs(own) > 0.5 and found < 0 and parent[child] >= 0:
+        other = _other_child(child, left, right, parent)
+        generation += 1
+        if numbers[other, which] * own < -0.25:
+            found = other
+        child = parent[child]
+    for _ in range(generation - 2):
+        if found < 0 or size[found] < 3:
+            break
+        one, two = left[found], right[found]
+        in_one, in_two = numbers[one, which] * own < -0.25, numbers[two, which] * own < -0.25
+        if in_one and in_two:
+            to_node = _unit((p4[node, 1], p4[node, 2], p4[node, 3]))
+            to_one = _unit((p4[one, 1], p4[one, 2], p4[one, 3]))
+            to_two = _unit((p4[two, 1], p4[two, 2], p4[two, 3]))
+            found = one if _dot(to_node, to_one) >= _dot(to_node, to_two) else two
+        else:
+            found = one if in_one else two
+    return found, generation
+
+
 @compiled
 def _context(
     p4: Floats,
@@ -272,6 +345,7 @@ def _context(
     parent: Ints,
     set_index: Ints,
     energy: Floats,
+    balance: Floats,
     numbers: Floats,
     shared: Floats,
     rows: Ints,
@@ -282,9 +356,9 @@ def _context(
 ) -> None:
     """Fill the features, or the arguments of their logarithms, and the axes of the rest frames.
 
-    ``numbers`` (T, 3) are the numbers of the types for a node itself, ``shared`` (T, 3) for its neighbours; ``rows``
-    (K,) are the nodes; ``tangents`` (3, K) takes tan(theta/2) to sibling, uncle and axis, ``logs`` (17, K) the
-    arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
+    ``balance`` (all nodes, 3) are their numbers with the carriers'; ``numbers`` (T, 3) are the numbers of the types for a node itself, ``shared`` (T, 3) for its neighbours; ``rows``
+    (K,) are the nodes; ``tangents`` (7, K) takes tan(theta/2) to sibling, uncle, axis, granduncle and partners,
+    ``logs`` (31, K) the arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
     features of the set.
     """
     for k in range(len(rows)):
@@ -321,6 +395,25 @@ def _context(
         x, y = _across_axes(_AXIS if up < 0 else to_sib, z)
         half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
         tangents[_TO_SIBLING, k], tangents[_TO_UNCLE, k], tangents[_TO_AXIS, k] = half_sib, half_unc, half_axis
+        out[k, _GRANDUNCLE_NUMBERS : _GRANDUNCLE_NUMBERS + 4] = 0.0
+        logs[_GRANDUNCLE_ENERGY, k], tangents[_TO_GRANDUNCLE, k] = 1.0, _HALF_UNIT
+        if above >= 0 and parent[above] >= 0:
+            j = _other_child(above, left, right, parent)
+            _numbers_of_node(j, counts, shared, out[k, _GRANDUNCLE_NUMBERS : _GRANDUNCLE_NUMBERS + 4])
+            logs[_GRANDUNCLE_ENERGY, k] = max(p4[j, 0] / e_parton, 1e-9)
+            tangents[_TO_GRANDUNCLE, k] = _half_tangent(z, _unit((p4[j, 1], p4[j, 2], p4[j, 3])))
+        for which in range(NUM_NUMBERS):
+            j, generation = _partner(i, which, balance, p4, size, left, right, parent)
+            place, first = _FIRST_PARTNER + which * _NUM_PARTNER, _PARTNER_LOGS + which * _NUM_PARTNER_LOGS
+            out[k, place : place + len(_OF_PARTNER)] = 0.0
+            logs[first : first + len(_LOGS_OF_PARTNER), k], tangents[_TO_PARTNER + which, k] = 1.0, _HALF_UNIT
+            if j >= 0:
+                to = _unit((p4[j, 1], p4[j, 2], p4[j, 3]))
+                seen = _local(x, y, z, to)
+                out[k, place], out[k, place + 1], out[k, place + 2] = 1.0, seen[3], seen[4]
+                logs[first, k] = max(p4[j, 0] / e_parton, 1e-9)
+                logs[first + 1, k], logs[first + 2, k] = size[j], generation
+                tangents[_TO_PARTNER + which, k] = _half_tangent(z, to)
         free = max(m - least[i], 1e-6)
         logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
         logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
@@ -363,7 +456,7 @@ def _context(
 def _place(
     logs: Floats, columns: Ints, of_set: NDArray[np.float32], set_index: Ints, rows: Ints, out: NDArray[np.float32]
 ) -> None:
-    """Put the logarithms (17, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
+    """Put the logarithms (31, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
 
     ``of_set`` (N, G) are the features of the sets, ``set_index`` the sets of all nodes, ``rows`` (K,) the nodes.
     """
@@ -419,14 +512,17 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     width = NUM_CONTEXT - len(_SET) + of_set.shape[1]
     out, axes = np.empty((len(rows), width), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
-    tangents, logs = np.empty((3, len(rows))), np.empty((len(_LOGS), len(rows)))
+    tangents, logs = np.empty((_NUM_ANGLES, len(rows))), np.empty((len(_LOGS), len(rows)))
     nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
-    _context(*nodes, *links, energy, _TYPE_NUMBERS, TYPE_NUMBERS, rows, axes, tangents, logs, out)
+    _context(*nodes, *links, energy, tree.numbers, _TYPE_NUMBERS, TYPE_NUMBERS, rows, axes, tangents, logs, out)
     # angles and logarithms one by one would be most of the work
     angles = 2 * np.arctan(tangents)
     sibling_kt = logs[_ENERGY] * angles[_TO_SIBLING]
     logs[_SIBLING_ANGLE], logs[_SIBLING_KT] = angles[_TO_SIBLING] + 1e-6, sibling_kt + 1e-4
     logs[_UNCLE_ANGLE], logs[_AXIS_ANGLE] = angles[_TO_UNCLE] + 1e-6, angles[_TO_AXIS] + 1e-6
+    logs[_GRANDUNCLE_ANGLE] = angles[_TO_GRANDUNCLE] + 1e-6
+    of_partners = logs[_PARTNER_LOGS:].reshape(NUM_NUMBERS, _NUM_PARTNER_LOGS, len(rows))
+    of_partners[:, len(_LOGS_OF_PARTNER)] = angles[_TO_PARTNER:] + 1e-6
     logs[_MASS_OVER_KT] = logs[_MASS] / (sibling_kt + 1e-3)
     np.log(logs, out=logs)
     # logit (1 + cos theta*) / 2 = -2 log tan(theta*/2)
