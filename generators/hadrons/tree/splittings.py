@@ -5,12 +5,12 @@ A node X of the tree, of mass M, splits into A and B. This module turns trees in
 coordinates that describe it (:func:`splittings`), and the children's momenta from them (:func:`split`).
 The loops over splittings are compiled.
 
-The *sibling* of a node is the other child of its parent, its *uncle* the sibling of its parent, its *granduncle* that of
-its parent's parent, the *axis* the direction of the parton, along z in the axis frame. The *partner* of a node in a
+The *sibling* of a node is the other child of its parent, its *uncle* the sibling of its parent, its *granduncle* that
+of its parent's parent, the *axis* the direction of the parton, along z in the axis frame. The *partner* of a node in a
 number (charge, baryon number, strangeness) is what balances it: of the siblings of the node and of its ancestors the
-nearest whose number has the other sign, or the part of it that has. A star marks the rest frame of the node. An angle theta is often
-given as tan(theta/2), which keeps its precision at small angles and transforms simply: in the rest frame of a node
-that moves along z, tan(theta*/2) = tan(theta/2) (E + p) / M for a massless direction.
+nearest whose number has the other sign, or the part of it that has. A star marks the rest frame of the node. An angle
+theta is often given as tan(theta/2), which keeps its precision at small angles and transforms simply: in the rest frame
+of a node that moves along z, tan(theta*/2) = tan(theta/2) (E + p) / M for a massless direction.
 """
 
 from __future__ import annotations
@@ -356,9 +356,10 @@ def _context(
 ) -> None:
     """Fill the features, or the arguments of their logarithms, and the axes of the rest frames.
 
-    ``balance`` (all nodes, 3) are their numbers with the carriers'; ``numbers`` (T, 3) are the numbers of the types for a node itself, ``shared`` (T, 3) for its neighbours; ``rows``
-    (K,) are the nodes; ``tangents`` (7, K) takes tan(theta/2) to sibling, uncle, axis, granduncle and partners,
-    ``logs`` (31, K) the arguments of the logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
+    ``balance`` (all nodes, 3) are their numbers with the carriers'; ``numbers`` (T, 3) are the numbers of the types for
+    a node itself, ``shared`` (T, 3) for its neighbours; ``rows`` (K,) are the nodes; ``tangents`` (7, K) takes
+    tan(theta/2) to sibling, uncle, axis, granduncle and partners, ``logs`` (31, K) the arguments of the logarithms of
+    ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
     features of the set.
     """
     for k in range(len(rows)):
