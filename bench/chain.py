@@ -1,10 +1,12 @@
 """What a chain of blocks costs beyond the same calls by hand.
 
     python -m bench.chain
+    python -m bench.chain --compile
 
 prints, for batches of several sizes, the processor time of two small networks called by hand, twice (the difference is
 that of the measurement), as a chain on a TensorDict, and as a chain on tensors by keyword; and what the chain alone
-costs, with modules that do nothing.
+costs, with modules that do nothing. With ``--compile`` the chain is measured as ``torch.compile`` makes it, too, which
+needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -71,8 +73,8 @@ def chains() -> tuple[Any, Any]:
     return Chain(networks).eval(), Chain(empty)
 
 
-def measured(chain: Any, size: int, rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
-    """Measure a chain of two blocks on a batch of ``size`` events; see :func:`compared`."""
+def measured(chain: Any, size: int, rounds: int = ROUNDS, compiled: Any = None) -> dict[str, tuple[float, float]]:
+    """Measure a chain of two blocks, and the same compiled if given, on ``size`` events; see :func:`compared`."""
     import torch
     from tensordict import TensorDict
 
@@ -92,7 +94,11 @@ def measured(chain: Any, size: int, rounds: int = ROUNDS) -> dict[str, tuple[flo
         "TensorDict": lambda: chain(batch),
         "keywords": lambda: kept.update(zip(chain.outputs, chain(visible=visible), strict=True)),
     }
+    if compiled is not None:
+        ways["compiled"] = lambda: kept.update(zip(chain.outputs, compiled(visible=visible), strict=True))
     with torch.no_grad():
+        for way in ways.values():  # what is compiled for this size is so before it is measured
+            way()
         return compared(ways, rounds)
 
 
@@ -101,12 +107,15 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--compile", action="store_true", help="measure the chain compiled by torch, too")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
     networks, empty = chains()
+    compiled = torch.compile(networks) if arguments.compile else None
     for size in SIZES:
-        found = measured(networks, size, rounds)
+        found = measured(networks, size, rounds, compiled)
         text = ", ".join(f"{name} {1e6 * s:.0f} us ({100 * (ratio - 1):+.1f}%)" for name, (s, ratio) in found.items())
         print(f"{size} events: {text}")
     found = measured(empty, SIZES[0], rounds)

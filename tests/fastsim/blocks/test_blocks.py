@@ -68,6 +68,23 @@ def test_chains_nest_and_other_tensordict_modules_take_them() -> None:
     ]
 
 
+def test_a_chain_is_one_graph_to_torch_compile() -> None:
+    """Nothing in it breaks the graph, and the compiled chain gives the same: tensors, a TensorDict, and derivatives."""
+    chain = Chain(
+        [
+            Block("mlp", {"x": (3,)}, {"h": (4,)}, name="one"),
+            Block("mlp", {"x": (3,), "h": (4,)}, {"y": ()}, name="two"),
+        ]
+    )
+    compiled = torch.compile(chain, backend="eager", fullgraph=True)
+    x = torch.randn(5, 3, requires_grad=True)
+    plain, graph = chain(x=x), compiled(x=x)
+    for one, two in zip(plain, graph, strict=True):
+        torch.testing.assert_close(one, two)
+    torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (plain[1], graph[1])))
+    torch.testing.assert_close(compiled(TensorDict({"x": x.detach()}, [5]))["y"], plain[1].detach())
+
+
 def test_choice_runs_a_path_or_a_mixture() -> None:
     choice = Choice({"two": affine("a", "b", 2.0), "five": affine("a", "b", 5.0)}, name="scale")
     chain = Chain([choice, affine("b", "c", 1.0)])
