@@ -80,8 +80,8 @@ _GRANDUNCLE = (
 )
 """The generation before the uncle's; all 0 where there is none."""
 _NUMBERS = ("charge", "baryon_number", "strangeness")
-_OF_PARTNER = ("is_there", "cos_phi", "sin_phi")
-_LOGS_OF_PARTNER = ("energy_fraction", "size", "generation")
+_OF_PARTNER = ("is_there", "cos_phi", "sin_phi", "cos_phi_star", "sin_phi_star")
+_LOGS_OF_PARTNER = ("energy_fraction", "size", "generation", "energy_star", "tangent_star")
 _PARTNERS = tuple(
     name
     for number in _NUMBERS
@@ -91,6 +91,9 @@ _PARTNERS = tuple(
     )
 )
 """Where a baryon left many generations ago, an antibaryon is still near. All 0 where there is no partner."""
+_IN_REST_FRAME = ("log_sibling_tangent_star", "log_uncle_tangent_star", "uncle_cos_phi_star", "uncle_sin_phi_star")
+"""Directions about z* as seen from the node's rest frame, as its own splitting is described; tan(theta*/2) is that of
+massless particles. The energy of a partner in that frame is relative to half the node's mass."""
 _SET = (
     *(f"flavour_{flavour}" for flavour in FLAVOURS),
     "log_parton_energy",
@@ -112,6 +115,7 @@ FEATURES: tuple[str, ...] = (
     *_NEIGHBOURS,
     *_GRANDUNCLE,
     *_PARTNERS,
+    *_IN_REST_FRAME,
     *_SET,
 )
 """Names of the columns of :func:`context`."""
@@ -130,6 +134,7 @@ _UNCLE_DIRECTION, _AXIS_DIRECTION = FEATURES.index("uncle_x"), FEATURES.index("a
 _NUM_DIRECTION = len(_DIRECTION)
 _SIBLING_NUMBERS, _UNCLE_NUMBERS = FEATURES.index("sibling_charge"), FEATURES.index("uncle_charge")
 _GRANDUNCLE_NUMBERS = FEATURES.index("granduncle_charge")
+_UNCLE_COS_PHI_STAR = FEATURES.index("uncle_cos_phi_star")
 _FIRST_PARTNER, _NUM_PARTNER = FEATURES.index("charge_partner_is_there"), len(_PARTNERS) // NUM_NUMBERS
 
 _LOGS = (
@@ -152,6 +157,8 @@ _LOGS = (
     "log_mass_over_sibling_kt",
     "log_granduncle_energy_fraction",
     "log_granduncle_angle",
+    "log_sibling_tangent_star",
+    "log_uncle_tangent_star",
     *(f"log_{number}_partner_{of}" for number in _NUMBERS for of in (*_LOGS_OF_PARTNER, "angle")),
 )
 """The features that are logarithms: their arguments are gathered first, and all logarithms taken at once."""
@@ -175,12 +182,16 @@ _LOGS = (
     _MASS_OVER_KT,
     _GRANDUNCLE_ENERGY,
     _GRANDUNCLE_ANGLE,
+    _SIBLING_TANGENT,
+    _UNCLE_TANGENT,
     _PARTNER_LOGS,
 ) = range(_LOGS.index("log_charge_partner_energy_fraction") + 1)
 _NUM_PARTNER_LOGS = len(_LOGS_OF_PARTNER) + 1
 _COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
 _TO_SIBLING, _TO_UNCLE, _TO_AXIS, _TO_GRANDUNCLE, _TO_PARTNER = range(5)
 _NUM_ANGLES = _TO_PARTNER + NUM_NUMBERS
+_LEAST_TANGENT = 1e-3
+_TANGENTS_STAR = [i for i, name in enumerate(_LOGS) if name.endswith("tangent_star")]
 _HALF_UNIT = tan(0.5)
 """tan(theta/2) of an angle of 1 rad, whose logarithm is 0: for what is not there."""
 
@@ -295,6 +306,19 @@ def _numbers_of_node(node: int, counts: NDArray[np.uint8], numbers: Floats, out:
 
 
 @compiled_inside
+def _about(v: Vector, x: Vector, y: Vector, z: Vector) -> tuple[float, float, float]:
+    """Return tan(theta/2) of a unit vector about the axis z, and the cosine and sine of its azimuth from x.
+
+    The azimuth is (0, 0) for a vector along z.
+    """
+    v_x, v_y = _dot(x, v), _dot(y, v)
+    across = hypot(v_x, v_y)
+    if across > 1e-9:
+        return _half_tangent(v, z), v_x / across, v_y / across
+    return _half_tangent(v, z), 0.0, 0.0
+
+
+@compiled_inside
 def _other_child(node: int, left: Ints, right: Ints, parent: Ints) -> int:
     """Return the sibling of a node that is no root."""
     up = parent[node]
@@ -358,7 +382,7 @@ def _context(
 
     ``balance`` (all nodes, 3) are their numbers with the carriers'; ``numbers`` (T, 3) are the numbers of the types for
     a node itself, ``shared`` (T, 3) for its neighbours; ``rows`` (K,) are the nodes; ``tangents`` (7, K) takes
-    tan(theta/2) to sibling, uncle, axis, granduncle and partners, ``logs`` (31, K) the arguments of the logarithms of
+    tan(theta/2) to sibling, uncle, axis, granduncle and partners, ``logs`` (39, K) the arguments of the logarithms of
     ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
     features of the set.
     """
@@ -403,18 +427,6 @@ def _context(
             _numbers_of_node(j, counts, shared, out[k, _GRANDUNCLE_NUMBERS : _GRANDUNCLE_NUMBERS + 4])
             logs[_GRANDUNCLE_ENERGY, k] = max(p4[j, 0] / e_parton, 1e-9)
             tangents[_TO_GRANDUNCLE, k] = _half_tangent(z, _unit((p4[j, 1], p4[j, 2], p4[j, 3])))
-        for which in range(NUM_NUMBERS):
-            j, generation = _partner(i, which, balance, p4, size, left, right, parent)
-            place, first = _FIRST_PARTNER + which * _NUM_PARTNER, _PARTNER_LOGS + which * _NUM_PARTNER_LOGS
-            out[k, place : place + len(_OF_PARTNER)] = 0.0
-            logs[first : first + len(_LOGS_OF_PARTNER), k], tangents[_TO_PARTNER + which, k] = 1.0, _HALF_UNIT
-            if j >= 0:
-                to = _unit((p4[j, 1], p4[j, 2], p4[j, 3]))
-                seen = _local(x, y, z, to)
-                out[k, place], out[k, place + 1], out[k, place + 2] = 1.0, seen[3], seen[4]
-                logs[first, k] = max(p4[j, 0] / e_parton, 1e-9)
-                logs[first + 1, k], logs[first + 2, k] = size[j], generation
-                tangents[_TO_PARTNER + which, k] = _half_tangent(z, to)
         free = max(m - least[i], 1e-6)
         logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
         logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
@@ -451,13 +463,36 @@ def _context(
         out[k, _FLIGHT_COS] = z_star[2]
         out[k, _FLIGHT_COS_PHI] = x_star[2] / across if has_azimuth else 0.0
         out[k, _FLIGHT_SIN_PHI] = y_star[2] / across if has_azimuth else 0.0
+        logs[_SIBLING_TANGENT, k] = _half_tangent(to_sib_star, z_star)
+        sin, cos = _sin_cos(_tangent(e, p, m, half_unc))
+        seen = _about((sin * uncle[3], sin * uncle[4], cos), x_star, y_star, z_star)
+        logs[_UNCLE_TANGENT, k] = seen[0]
+        out[k, _UNCLE_COS_PHI_STAR], out[k, _UNCLE_COS_PHI_STAR + 1] = seen[1], seen[2]
+        for which in range(NUM_NUMBERS):
+            j, generation = _partner(rows[k], which, balance, p4, size, left, right, parent)
+            place, first = _FIRST_PARTNER + which * _NUM_PARTNER, _PARTNER_LOGS + which * _NUM_PARTNER_LOGS
+            out[k, place : place + len(_OF_PARTNER)] = 0.0
+            logs[first : first + len(_LOGS_OF_PARTNER), k], tangents[_TO_PARTNER + which, k] = 1.0, _HALF_UNIT
+            if j >= 0:
+                momentum = (p4[j, 1], p4[j, 2], p4[j, 3])
+                to = _unit(momentum)
+                half, local = _half_tangent(z, to), _local(x, y, z, to)
+                tangents[_TO_PARTNER + which, k] = half
+                sin, cos = _sin_cos(_tangent(e, p, m, half))
+                seen = _about((sin * local[3], sin * local[4], cos), x_star, y_star, z_star)
+                out[k, place], out[k, place + 1], out[k, place + 2] = 1.0, local[3], local[4]
+                out[k, place + 3], out[k, place + 4] = seen[1], seen[2]
+                logs[first, k] = max(p4[j, 0] / e_parton, 1e-9)
+                logs[first + 1, k], logs[first + 2, k] = size[j], generation
+                logs[first + 3, k] = max(2 * (p4[j, 0] * e - _dot(momentum, own)) / (m * m), 1e-9)
+                logs[first + 4, k] = seen[0]
 
 
 @compiled
 def _place(
     logs: Floats, columns: Ints, of_set: NDArray[np.float32], set_index: Ints, rows: Ints, out: NDArray[np.float32]
 ) -> None:
-    """Put the logarithms (31, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
+    """Put the logarithms (39, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
 
     ``of_set`` (N, G) are the features of the sets, ``set_index`` the sets of all nodes, ``rows`` (K,) the nodes.
     """
@@ -525,6 +560,7 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     of_partners = logs[_PARTNER_LOGS:].reshape(NUM_NUMBERS, _NUM_PARTNER_LOGS, len(rows))
     of_partners[:, len(_LOGS_OF_PARTNER)] = angles[_TO_PARTNER:] + 1e-6
     logs[_MASS_OVER_KT] = logs[_MASS] / (sibling_kt + 1e-3)
+    logs[_TANGENTS_STAR] = np.clip(logs[_TANGENTS_STAR], _LEAST_TANGENT, 1 / _LEAST_TANGENT)
     np.log(logs, out=logs)
     # logit (1 + cos theta*) / 2 = -2 log tan(theta*/2)
     logs[_AXIS_TANGENT] = np.clip(-2 * logs[_AXIS_TANGENT], -12.0, 12.0)

@@ -9,6 +9,7 @@ import pytest
 
 import fastsim
 from fastsim.event import Floats, Ints
+from fastsim.event.kinematics import boost_from
 from generators.hadrons.gun import token_sample
 from generators.hadrons.tokens import parton_energy
 from generators.hadrons.tree import growth
@@ -56,27 +57,25 @@ def test_a_node_sees_its_granduncle() -> None:
 def test_the_partner_of_a_node_balances_it() -> None:
     """Where a baryon has left, however long ago, the node that holds the antibaryon knows when and where."""
     rows, tree, nodes = splittings(token_sample(np.array([2, -5, 21, 1] * 6), np.full(24, 200.0), seed=3))
-    context, old = rows.context.numpy(), 0
+    old = 0
     for which, name in enumerate(("charge", "baryon_number", "strangeness")):
-        there = context[:, FEATURES.index(f"{name}_partner_is_there")]
-        generation = np.rint(np.exp(context[:, FEATURES.index(f"log_{name}_partner_generation")]))
-        size = np.rint(np.exp(context[:, FEATURES.index(f"log_{name}_partner_size")]))
-        angle = context[:, FEATURES.index(f"log_{name}_partner_angle")]
+        there, generation, size, angle = (
+            rows.context[:, FEATURES.index(each)].numpy()
+            for each in (
+                f"{name}_partner_is_there",
+                *(f"log_{name}_partner_{of}" for of in ("generation", "size", "angle")),
+            )
+        )
         for row, node in enumerate(nodes):
-            own, ancestor, found = tree.numbers[node, which], node, []
-            while tree.parent[ancestor] >= 0:  # all siblings on the way up
-                found.append(_sibling(tree, ancestor))
-                ancestor = tree.parent[ancestor]
-            balanced = [k for k, other in enumerate(found) if own * tree.numbers[other, which] < -0.5]
-            assert bool(there[row]) == bool(balanced)
-            if not balanced:
-                assert (generation[row], size[row], angle[row]) == (1, 1, pytest.approx(0, abs=1e-5))
+            part, ago = _partner(tree, node, which)
+            assert bool(there[row]) == (part >= 0)
+            if part < 0:
+                assert generation[row] == size[row] == 0 and angle[row] == pytest.approx(0, abs=1e-5)
                 continue
-            assert generation[row] == balanced[0] + 1
-            part = _part(tree, node, found[balanced[0]], which, balanced[0] - 1)
-            assert size[row] == tree.size[part]
+            assert generation[row] == pytest.approx(np.log(ago), abs=1e-6)
+            assert size[row] == pytest.approx(np.log(tree.size[part]), abs=1e-6)
             assert angle[row] == pytest.approx(np.log(_angle(tree, node, part) + 1e-6), abs=1e-3)
-            old += balanced[0] >= 2 and part != found[balanced[0]]
+            old += ago >= 3
     assert old > 20
 
 
@@ -100,6 +99,33 @@ def test_a_tree_that_grows_is_seen_as_the_finished_one(monkeypatch: pytest.Monke
         np.testing.assert_array_equal(axes, same_axes)
 
 
+def test_directions_in_the_rest_frame_are_those_of_the_splitting() -> None:
+    """A partner that flies as A does is seen where A is: massless, in the same axes."""
+    sample = token_sample(np.array([2, -5, 21, 1] * 6), np.full(24, 200.0), seed=3)
+    (rows, tree, nodes), energy = splittings(sample), parton_energy(sample.flavour, sample.pt)
+    _, axes = context(tree, nodes, energy, np.zeros((len(sample), 0), np.float32))
+    seen = 0
+    for row, node in enumerate(nodes):
+        partner, _ = _partner(tree, node, 0)
+        if partner < 0:
+            continue
+        p4, momentum = tree.p4[node], tree.p4[partner].copy()
+        momentum[0] = np.linalg.norm(momentum[1:])  # massless
+        star = boost_from(momentum[None], p4[None])[0]
+        x, y, z = axes[row] @ (star[1:] / star[0])
+        value = dict(zip(FEATURES, rows.context[row].tolist(), strict=True))
+        wanted = np.clip(np.log(np.sqrt((1 - z) / (1 + z))), np.log(1e-3), np.log(1e3))
+        if abs(wanted) < 4:  # beyond, the boost itself loses digits
+            seen += 1
+            assert value["log_charge_partner_tangent_star"] == pytest.approx(wanted, abs=0.01)
+            turn = np.hypot(x, y)
+            assert value["charge_partner_cos_phi_star"] == pytest.approx(x / turn, abs=0.01)
+            assert value["charge_partner_sin_phi_star"] == pytest.approx(y / turn, abs=0.01)
+        share = 2 * boost_from(tree.p4[partner][None], p4[None])[0, 0] / tree.mass[node]
+        assert value["log_charge_partner_energy_star"] == pytest.approx(np.log(share), abs=0.01)
+    assert seen > 200
+
+
 def _sibling(tree: Nodes, node: int) -> int:
     up = tree.parent[node]
     return int(tree.right[up] if tree.left[up] == node else tree.left[up])
@@ -110,12 +136,20 @@ def _angle(tree: Nodes, one: int, two: int) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-def _part(tree: Nodes, node: int, found: int, which: int, levels: int) -> int:
-    """Return the part of ``found`` that balances ``node``, the nearer where both do, ``levels`` down at most."""
-    for _ in range(levels):
+def _partner(tree: Nodes, node: int, which: int) -> tuple[int, int]:
+    """Return what balances a number of a node, -1 if nothing does, and how many generations ago it left."""
+    ancestor, siblings = node, []
+    while tree.parent[ancestor] >= 0:
+        siblings.append(_sibling(tree, ancestor))
+        ancestor = tree.parent[ancestor]
+    able = [k for k, other in enumerate(siblings) if tree.numbers[other, which] * tree.numbers[node, which] < -0.5]
+    if not able:
+        return -1, 0
+    found = siblings[able[0]]
+    for _ in range(able[0] - 1):  # to the part of it that does, as far as a tree that grows knows it
         if tree.size[found] < 3:
             break
         children = [tree.left[found], tree.right[found]]
-        able = [child for child in children if tree.numbers[child, which] * tree.numbers[node, which] < -0.5]
-        found = min(able, key=lambda child: _angle(tree, node, child))
-    return found
+        balanced = [c for c in children if tree.numbers[c, which] * tree.numbers[node, which] < -0.5]
+        found = min(balanced, key=lambda child: _angle(tree, node, child))
+    return found, able[0] + 1
