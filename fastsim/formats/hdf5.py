@@ -52,7 +52,7 @@ _EVENT = ("number", "weights", "process", "scale")
 class FileOut:
     """A file for HDF5 to write to, whose writes never fail: :meth:`check` raises the first error that there was.
 
-    HDF5 2.0 ends the process with a segmentation fault, later or sooner, if it sees a write fail.
+    HDF5 2.0 cannot be left alone with a failed write: the process may not live to report it.
     """
 
     def __init__(self, path: PathLike) -> None:

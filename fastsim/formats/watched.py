@@ -12,7 +12,7 @@ from typing import IO, Any
 
 NUM_EDGE_BYTES = 256
 """Bytes that are remembered of the beginning and of the end of a file."""
-_LONE_BACKSLASH = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
+_OPEN_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
 
 
 class WatchedFile:
@@ -50,7 +50,7 @@ class WatchedFile:
     def readinto1(self, buffer: bytearray | memoryview) -> int:
         """Fill a buffer with the next bytes, and return their number: 0 at the end and where reading fails.
 
-        HepMC3 reads beyond a line that ends in a lone backslash, and takes the process with it: there the file ends.
+        An escape that a line leaves open ends the file: what HepMC3 makes of it is not an error that could be caught.
         """
         if self.error is not None:
             return 0
@@ -65,9 +65,9 @@ class WatchedFile:
         # backslashes at the end wait for what follows, so that what was passed on never ends in one
         passed = block.rstrip(b"\\") if size else block
         self._pending = block[len(passed) :]
-        lone = b"\\\n" in passed and _LONE_BACKSLASH.search(passed) is not None
-        if lone or len(self._pending) > NUM_EDGE_BYTES or (not size and len(pending) % 2):
-            self.error = ValueError("a line ends in a lone backslash")
+        open_escape = b"\\\n" in passed and _OPEN_ESCAPE.search(passed) is not None
+        if open_escape or len(self._pending) > NUM_EDGE_BYTES or (not size and len(pending) % 2):
+            self.error = ValueError("a line ends in an open escape")
             return 0
         self._look(passed)
         return len(passed) if passed or not size else self.readinto1(buffer)

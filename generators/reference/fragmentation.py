@@ -114,7 +114,7 @@ class SourceFragmentation(pythia8mc.LundFragmentation):  # type: ignore[misc]
 
 
 class _Hooks(pythia8mc.UserHooks):  # type: ignore[misc]
-    """Give Pythia the fragmentation at the one moment when it takes it: before, it is ignored; after, it crashes."""
+    """Give Pythia the fragmentation at the one moment when it takes it."""
 
     def __init__(self, pythia: Any, fragmentation: SourceFragmentation) -> None:
         super().__init__()
