@@ -31,7 +31,6 @@ from fastsim.production.event_run import run_events
 from fastsim.production.inputs import InputLike, open_input
 from fastsim.production.options import RunKeywords, RunOptions
 from fastsim.production.shower_run import run_showers
-from fastsim.production.startup import starting
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
@@ -40,6 +39,7 @@ from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
 from fastsim.sources.showers import ShowerSource
+from fastsim.startup import starting
 from fastsim.tune_fits import tune
 from fastsim.variations import reweight
 

@@ -493,7 +493,7 @@ def geant4_status() -> str:
 
 def kernel_folders() -> list[str]:
     """Return the folders that hold the compiled kernels of the models loaded so far; none if none is writable."""
-    from generators.nn.compiled import cache_folders
+    from fastsim.compiled import cache_folders
 
     return cache_folders()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SECONDS_PER_LINE = 60.0
 """Time between the lines that say in a log how far a command is."""
 
-COMPILER_LOG = "generators.nn.compiled"
+COMPILER_LOG = "fastsim.compiled"
 """Name of the logger that says when a kernel has to be compiled; importing its module would load numba."""
 
 

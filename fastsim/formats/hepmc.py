@@ -8,7 +8,7 @@ analyses and detector simulations pass over; with it the beam vertices conserve 
 by the hard process as a whole rather than at each parton's vertex: hadrons have a mass that the parton had not,
 and the recoil is shared by all outgoing members.
 
-The text is written here, in columns for a whole batch of events (:mod:`fastsim.formats.digits`), because
+The text is written here, by compiled functions for many events at once (:mod:`fastsim.formats.hepmc_text`), because
 building pyhepmc objects one particle at a time costs more than making the hadrons; the tests compare every field
 with pyhepmc, which also does the reading.
 
@@ -35,11 +35,10 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, PipelineError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
-from fastsim.formats import digits
 from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
 from fastsim.formats.cross_section import last_cross_section
 from fastsim.formats.graph import EventHistory, history_of, joined
-from fastsim.formats.record import Record, Vertices
+from fastsim.formats.record import Record
 from fastsim.formats.watched import WatchedFile
 from fastsim.formats.weight_names import distinct, safe_names
 
@@ -47,9 +46,6 @@ logger = logging.getLogger(__name__)
 
 EVENTS_PER_TEXT = 128
 """Events formatted at once: their text then stays in the processor's cache."""
-
-POSITION_DIGITS = 10
-"""Digits of the coordinates of vertices: a decay after 1 m is known to 0.1 nm, the momenta need more for their sums."""
 
 
 class Writer(AtomicWriter):
@@ -97,17 +93,16 @@ class Writer(AtomicWriter):
                 self._file.write(text)
             self.num_written += len(block)
 
-    def _text(self, events: HardEvents) -> Iterator[bytes]:
+    def _text(self, events: HardEvents) -> Iterator[bytes | memoryview]:
         """Yield the lines of the events, some at a time."""
+        from fastsim.formats.hepmc_text import particle_lines
+
         record = Record(events, self.run)
         p4 = record.p4
         if not np.isfinite(p4).all():
             event = int(events.number[record.event[np.argmin(np.isfinite(p4).all(axis=1))]])
             raise InvalidEvent(f"event {event}: a particle's momentum is not finite; the model failed there")
-        columns = [digits.integers(c) for c in (record.number, record.parent, record.pdg_id)]
-        columns += [digits.floats(c) for c in (p4[:, 1], p4[:, 2], p4[:, 3], p4[:, 0], record.mass)]
-        text, line_starts = digits.rows(b"P", [*columns, digits.integers(record.status)])
-        places = _places(record.displaced)
+        text, starts = particle_lines(record)
         cross_section = b""
         if self.run.cross_section != (0.0, 0.0):
             cross_section = b"A 0 GenCrossSection %.10e %.10e -1 -1\n" % self.run.cross_section
@@ -122,16 +117,11 @@ class Writer(AtomicWriter):
             )
             yield cross_section
             yield b"A 0 event_scale %.10e\nA 0 signal_process_id %d\n" % (events.scale[i], events.process[i])
-            yield text[line_starts[start] : line_starts[middle]]
+            yield text[starts[start] : starts[middle]]
             if record.num_incoming[i]:
                 incoming = b",".join(b"%d" % k for k in record.incoming_numbers(i))
                 yield b"V %d 0 [%s]\n" % (-1 - record.num_beams[i], incoming)
-            written = line_starts[middle]
-            for row, line in places[record.displaced_of(i)]:
-                yield text[written : line_starts[row]]
-                yield line
-                written = line_starts[row]
-            yield text[written : line_starts[end]]
+            yield text[starts[middle] : starts[end]]
 
     def _finish(self, complete: bool) -> None:
         if complete:
@@ -140,18 +130,6 @@ class Writer(AtomicWriter):
             self._file.flush()
         else:
             self._file.close()
-
-
-def _places(vertices: Vertices) -> list[tuple[int, bytes]]:
-    """Return the lines of vertices, ``V id status [mother] @ x y z t``, with the rows that they come before."""
-    if len(vertices.row) == 0:
-        return []
-    zero, at = (np.full((len(vertices.row), 1), ord(sign), np.uint8) for sign in "0@")
-    opened, closed = (np.full((len(vertices.row), 1), ord(sign), np.uint8) for sign in "[]")
-    mother = np.concatenate([opened, digits.integers(vertices.mother), closed], axis=1)
-    position = [digits.floats(vertices.position[:, k], POSITION_DIGITS) for k in (1, 2, 3, 0)]
-    text, starts = digits.rows(b"V", [digits.integers(vertices.id), zero, mother, at, *position])
-    return [(row, text[a:b]) for row, a, b in zip(vertices.row.tolist(), starts[:-1], starts[1:], strict=True)]
 
 
 def _escape(text: str) -> str:

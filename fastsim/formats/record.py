@@ -131,11 +131,6 @@ class Record:
         first = int(self.num_beams[event]) + 1
         return range(first, first + int(self.num_to_hard[event]))
 
-    def displaced_of(self, event: int) -> slice:
-        """Return the rows, in ``displaced``, of an event's vertices."""
-        low, high = np.searchsorted(self.displaced.row, self.start[event : event + 2])
-        return slice(int(low), int(high))
-
     def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Group, _Group, _Group]:
         """Return the beams (status 4), the incoming partons (21), and what remains of the beams (63)."""
         beams, beam_masses = _beams(run)

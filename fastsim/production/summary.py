@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastsim import startup
 from fastsim.event import HardEvents
 from fastsim.formats.calochallenge import Showers
-from fastsim.production import startup
 
 BAD_EVENTS, REJECTED_EVENTS = "bad_events", "rejected_events"
 """Notes that count events of the input that are not in the output: those that are none, and those Pythia rejects."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastsim.compiled import compiled, compiled_inside
 from fastsim.event import Floats, Ints
 from generators.decays.line_shapes import draw_mass
 from generators.decays.phase_space import (
@@ -29,7 +30,6 @@ from generators.decays.table import (
     WEAK,
     Table,
 )
-from generators.nn.compiled import compiled, compiled_inside
 
 SAFETY = 0.0005
 """GeV that a decay must set free (``ParticleDecays:mSafety``)."""

@@ -20,10 +20,10 @@ from math import atan, inf, pi, sqrt, tan
 
 import numpy as np
 
+from fastsim.compiled import compiled, compiled_inside
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from generators.decays.data import Species, particle_data
-from generators.nn.compiled import compiled, compiled_inside
 
 MAX_ENHANCEMENT = 2.5
 NUM_PARAMETERS = 5

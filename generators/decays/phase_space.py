@@ -12,8 +12,8 @@ from math import cos, pi, sin, sqrt
 
 import numpy as np
 
+from fastsim.compiled import compiled_inside
 from fastsim.event import Floats
-from generators.nn.compiled import compiled_inside
 
 _PAIR_MARGIN = 1.000001
 """Least mass of a virtual photon, in units of the sum of the masses of its leptons."""

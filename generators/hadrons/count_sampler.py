@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from generators.hadrons.count_shapes import (
@@ -40,7 +41,6 @@ from generators.hadrons.tokens import (
     TYPE_SPECIES,
     TYPES,
 )
-from generators.nn.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 from generators.nn.compiled_network import (
     SILU,
     Array,

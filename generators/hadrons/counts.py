@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from fastsim.compiled import compiled
 from fastsim.event import Ints
 from generators.hadrons.count_sampler import CountSampler
 from generators.hadrons.count_shapes import (
@@ -50,7 +51,6 @@ from generators.hadrons.tokens import (
     TYPE_CONTENT,
     TYPES,
 )
-from generators.nn.compiled import compiled
 from generators.nn.compiled_network import tanh, weights_of
 from generators.nn.derived import Derived
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 from fastsim.event import Ints
-from generators.nn.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 
 Array = NDArray[np.float32]
 Weights = Mapping[str, NDArray[Any]]

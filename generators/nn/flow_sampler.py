@@ -11,8 +11,8 @@ from math import exp, log1p, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled_sums
 from fastsim.event import Floats
-from generators.nn.compiled import compiled_sums
 from generators.nn.compiled_network import Array, Weights, part, product, swish
 from generators.nn.sampling import exponentials
 

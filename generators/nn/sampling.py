@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 from fastsim.event import Floats, Ints
-from generators.nn.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 
 _GROUP = 8
 """Bins whose weights are summed first: the search goes through sums of eight, then through eight weights."""

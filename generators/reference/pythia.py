@@ -26,10 +26,10 @@ from fastsim.event import Floats, History, Ints, ParticleSet, Partons, offsets_f
 from fastsim.event.frames import to_lab
 from fastsim.event.kinematics import mass, on_shell
 from fastsim.event.species import LEAST_MOMENTUM, MASSES, PARTON_MASSES, masses
-from fastsim.production.startup import starting
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import TAU0_MAX, ColourChains, HadronSource, PartonPairs
 from fastsim.sources.source import RNG, generator
+from fastsim.startup import starting
 from generators.hadrons.tunes import Tune, tune_of
 from generators.reference.chains import chains_of, draw_chains
 from generators.reference.event_record import particle_sets, read_record

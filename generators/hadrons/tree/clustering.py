@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import CONTENT, TYPES, TokenSample
 from generators.hadrons.tree.sharing import TYPE_NUMBERS, numbers_of
-from generators.nn.compiled import compiled
 
 LEAST_MASS = 1e-9
 """Least mass of a node over its energy: collinear photons would have none, and so no rest frame."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastsim.event import Floats
 from fastsim.production.chunks import torch_is_loaded
-from fastsim.production.startup import starting
+from fastsim.startup import starting
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.sampler import CompiledSampler

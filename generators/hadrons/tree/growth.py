@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import LEAST_MASS, Nodes, numbers_of_carriers, numbers_of_nodes
 from generators.hadrons.tree.sampler import Angles, CompiledSampler
 from generators.hadrons.tree.sharing import NUM_NUMBERS
 from generators.hadrons.tree.splittings import context, set_features, split
-from generators.nn.compiled import compiled
 
 _REDRAWS = 12
 _BLOCK = 4096  # rows at a time: more leave the processor's cache, fewer cost more calls

@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.nn.compiled import compiled
+from fastsim.compiled import compiled
 
 M_B, M_A, COS_THETA, PHI = range(4)
 """Columns of the continuous variables, in the order in which they are sampled."""

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_sums
 from fastsim.event import Floats, Ints
 from generators.hadrons.tree.inputs import NUM_VARIABLES, PAIRS, content_inputs, node_inputs
 from generators.hadrons.tree.sharing import NUM_NUMBERS, share
 from generators.hadrons.tree.splittings import CARRIER_NUMBERS
-from generators.nn.compiled import compiled, compiled_sums
 from generators.nn.compiled_network import (
     RELU,
     SILU,

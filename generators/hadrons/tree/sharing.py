@@ -17,9 +17,9 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import TYPE_CONTENT, TYPES
-from generators.nn.compiled import compiled
 from generators.nn.sampling import binomial
 
 NUM_NUMBERS = 3

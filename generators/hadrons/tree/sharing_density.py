@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastsim.compiled import compiled, compiled_sums_inside
 from fastsim.event import Floats, Ints
 from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS
-from generators.nn.compiled import compiled, compiled_sums_inside
 from generators.nn.compiled_network import tanh
 
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_inside
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI
 from generators.hadrons.tree.sharing import NUM_NUMBERS, TYPE_NUMBERS, numbers_of
-from generators.nn.compiled import compiled, compiled_inside
 
 if TYPE_CHECKING:
     from generators.hadrons.tree.network import Splittings

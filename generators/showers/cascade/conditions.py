@@ -16,8 +16,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_inside
 from fastsim.event import Floats, Ints
-from generators.nn.compiled import compiled, compiled_inside
 from generators.showers.cascade.features import Numbers
 from generators.showers.cascade.latent import (
     CORE,

@@ -17,8 +17,8 @@ from math import log, log1p
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled, compiled_inside
 from fastsim.event import Ints
-from generators.nn.compiled import compiled, compiled_inside
 
 Numbers = NDArray[np.float32]
 

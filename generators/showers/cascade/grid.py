@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.detector.binning import Binning
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
-from generators.nn.compiled import compiled
 
 Deposits = NDArray[np.float32]
 

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fastsim.compiled import compiled
 from fastsim.event import Floats
-from generators.nn.compiled import compiled
 from generators.nn.flows import SplineFlow
 from generators.showers.cascade.grid import Deposits, Grid
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.event import Floats, Ints
-from generators.nn.compiled import compiled
 from generators.showers.cascade.conditions import layer_conditions, ring_conditions, sum_rings
 from generators.showers.cascade.features import (
     compress_quickly,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 from torch import Tensor, nn
 
+from fastsim.compiled import compiled, compiled_inside
 from fastsim.event import Ints
-from generators.nn.compiled import compiled, compiled_inside
 from generators.nn.padding import padded_number
 
 Bits = NDArray[np.uint16]

@@ -16,8 +16,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.event import Ints
-from generators.nn.compiled import compiled
 from generators.showers.cascade.grid import Grid
 
 Voxels = NDArray[np.float32]

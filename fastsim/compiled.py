@@ -23,7 +23,7 @@ from numba.core.caching import FunctionCache, NullCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
-from fastsim.production.startup import starting
+from fastsim.startup import starting
 
 F = TypeVar("F", bound=Callable[..., Any])
 

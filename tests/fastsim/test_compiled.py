@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 INNER = """
-from generators.nn.compiled import compiled_inside
+from fastsim.compiled import compiled_inside
 
 @compiled_inside
 def inner(x):
     return {factor} * x
 """
 OUTER = """
-from generators.nn.compiled import compiled
+from fastsim.compiled import compiled
 from parts import inner
 
 @compiled
@@ -29,7 +29,7 @@ PROGRAM = """
 import logging, sys
 logging.basicConfig(format="%(message)s %(kept)s", level=logging.INFO, stream=sys.stdout)
 import kernels
-from generators.nn.compiled import cache_folders
+from fastsim.compiled import cache_folders
 print(kernels.outer(2.0))
 print("folders", [f for f in cache_folders()])
 """
@@ -151,7 +151,7 @@ def test_kernels_can_be_sent_to_other_processes() -> None:
 def test_numba_finds_a_place_for_every_kernel(name: str) -> None:
     from importlib import import_module
 
-    from generators.nn.compiled import cache_folders
+    from fastsim.compiled import cache_folders
 
     import_module(name)
     assert cache_folders()

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from fastsim.production import startup
+from fastsim import startup
 from fastsim.production.summary import Counts, ShowerSummary, Summary
 
 SCRIPT = """
