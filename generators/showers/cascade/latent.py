@@ -43,6 +43,9 @@ NUM_VECTORS = len(VECTORS)
 
 START = 0.01
 """Share of the energy that the start of a shower is defined by."""
+BLUR = (0.1, 0.25, 0.25, 0.6)
+"""How much the sectors' splits see the latent's vectors blurred, by vector, times 1 / sqrt(visible energy / MeV); the
+centre relative to the radius, tilts a length of the shower. See :func:`blurred`."""
 MIN_LENGTH = 0.5
 """Layers; showers in one layer have no length, but sums are taken relative to it."""
 _SMALL = 1e-4
@@ -114,6 +117,23 @@ def turned_latent(z: Latent, angle: Floats, mirrored: NDArray[np.bool_]) -> Late
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     pairs[..., 0], pairs[..., 1] = cos * x - sin * y, sin * x + cos * y
     return turned
+
+
+def blurred(z: Latent, rng: np.random.Generator) -> Latent:
+    """Add normal noise to the vectors of latents (N, Z), of the widths :data:`BLUR`.
+
+    What is left of an exact latent decides the last layers of a shower exactly. Splits that learn from it put all that
+    a sampler has missed so far into those layers, on one side; splits that learn from, and are given, blurred latents
+    do not, and the mean over the noise is the same distribution of showers.
+    """
+    result = z.copy()
+    size = 1 / np.sqrt(np.maximum(z[:, VISIBLE], 1.0))
+    radius, length = np.maximum(z[:, RADIUS], 1e-3), np.maximum(z[:, LENGTH], MIN_LENGTH)
+    units = (size, size * radius, size / length, size * radius / length)
+    for vector, (blur, unit) in enumerate(zip(BLUR, units, strict=True)):
+        first = FIRST_VECTOR + 2 * vector
+        result[:, first : first + 2] += blur * unit[:, None] * rng.standard_normal((len(z), 2))
+    return result
 
 
 class LatentFlow(nn.Module):

@@ -14,7 +14,7 @@ from fastsim.errors import FastsimError, InvalidValue
 from fastsim.sources import cards
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.initial import initialise
-from generators.showers.cascade.latent import COLUMNS, Latent, latent_of, turned_latent
+from generators.showers.cascade.latent import BLUR, COLUMNS, FIRST_VECTOR, Latent, blurred, latent_of, turned_latent
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows
@@ -67,6 +67,21 @@ def test_the_latent_turns_with_the_shower() -> None:
     np.testing.assert_allclose(
         turned_latent(turned, angle, mirrored), latent_of(grid, grid.heaps(voxels)), rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_blur_widens_directions_alone() -> None:
+    """By its widths, in the unit of each vector, and less where more energy is visible."""
+    num, columns = 40_000, {name: k for k, name in enumerate(COLUMNS)}
+    z = np.zeros((2 * num, len(COLUMNS)), np.float32)
+    z[:, columns["visible"]] = np.repeat([25.0, 400.0], num)
+    z[:, columns["radius"]], z[:, columns["length"]] = 6.0, 5.0
+    z[:, columns["side_x"]] = 0.3
+    change = blurred(z, np.random.default_rng(1)) - z
+    assert (change[:, :FIRST_VECTOR] == 0).all()
+    for unit, each in ((1 / 5, change[:num]), (1 / 20, change[num:])):
+        widths = np.array([BLUR[0], 6 * BLUR[1], BLUR[2] / 5, 6 * BLUR[3] / 5]) * unit
+        np.testing.assert_allclose(each[:, FIRST_VECTOR:].std(0), np.repeat(widths, 2), rtol=0.02)
+        np.testing.assert_allclose(each[:, FIRST_VECTOR:].mean(0), 0, atol=5 * widths.max() / num**0.5)
 
 
 def test_the_flow_does_not_see_the_frame() -> None:
