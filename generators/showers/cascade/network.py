@@ -50,7 +50,15 @@ from generators.showers.cascade.features import (
     sector_features,
 )
 from generators.showers.cascade.grid import Grid
-from generators.showers.cascade.latent import NUM_VECTORS, VISIBLE, Latent, LatentFlow, blurred, latent_of
+from generators.showers.cascade.latent import (
+    NUM_VECTORS,
+    VISIBLE,
+    Latent,
+    LatentFlow,
+    blurred_rings,
+    blurred_sectors,
+    latent_of,
+)
 from generators.showers.cascade.splits import MAX_LOG_RATIO, Rows, SplitNet
 
 STAGES = ("response", "layers", "rings", "sectors")
@@ -199,11 +207,20 @@ class Cascade(nn.Module):
             parts.append((out, layers[rows, layer], rest[layer + 1][rows]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def ring_rows(self, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32], z: Latent | None = None) -> Rows:
+    def ring_rows(
+        self,
+        pdg_id: Ints,
+        energy: Floats,
+        rings: NDArray[np.float32],
+        z: Latent | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Rows:
         """Compute the splits of the energies of layers into those of their rings (N, L, R) in MeV.
 
-        ``z`` (N, Z) are the latents, if there are any.
+        ``z`` (N, Z) are the latents, if there are any, and ``rng`` draws their blur; None: a fixed one.
         """
+        if z is not None:
+            z = blurred_rings(z, np.random.default_rng(0) if rng is None else rng)
         particle, rings = self.given(pdg_id, energy), np.ascontiguousarray(rings)
         known, memory = compressed(rings), self._memory(rings[..., None])[..., 0]
         layers = compressed(rings.sum(-1))
@@ -246,7 +263,7 @@ class Cascade(nn.Module):
         swapped = np.empty(len(nodes), np.bool_)
         sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, particle, out, swapped)
         if (z := self.latents(heaps)) is not None:
-            sides = Sides(self.grid, heaps, blurred(z, np.random.default_rng(0) if rng is None else rng))
+            sides = Sides(self.grid, heaps, blurred_sectors(z, np.random.default_rng(0) if rng is None else rng))
             for front in range(self.grid.num_fronts):
                 sides.advance(front)
             sides.fill(nodes, swapped, self.num_features["sectors"], out)
