@@ -48,16 +48,30 @@ RING_CONDITIONS = (
     "radius_depth_left",
 )
 """Features of the split of a ring: "gone" is the energy of the layers in front; the last is weighted with radii."""
+NUM_STEPS = 3
+"""Layers in front whose own side and centre are features of the split of a block of sectors."""
+RECENT = 0.9
+"""Weight in the recent side and centre of the layer before the last, relative to the last."""
+NUM_RECENT = 2
+"""Vectors of a latent, the first ones, that are looked at layer by layer: side and centre."""
 SECTOR_CONDITIONS = (
     *(f"{name}_{part}" for name in VECTORS for part in ("whole", "left", "gone")),
     "share_left",
     "node_share",
     "log_radius",
+    *(f"{name}_{part}" for name in VECTORS[:NUM_RECENT] for part in (*range(1, NUM_STEPS + 1), "recent")),
+    "even_rings",  # the same halves in the even rings of the layer, known if this ring is odd
 )
-"""Features of the split of a block of sectors: vectors along the line from half B to half A."""
+"""Features of the split of a block of sectors: vectors along the line from half B to half A.
+
+Sides of layers agree little with those next to them, but do so over many: a memory of a few layers takes the chance of
+the last one for the direction of the shower.
+"""
 _NUM_SHARED = len(_SHARED)
 _MOST = 1.5
 """What is left is cut there, in the unit of a feature."""
+_ONE_PARTICLE = 0.1
+"""MeV; the side of a layer with less, which is that of one particle, counts less."""
 _LEAST = 0.1
 """What is left is relative to the energy that is left, but at least to this share of the whole: a sampler that missed
 the latent by a little would else see more of it the less energy there is to put it right with."""
@@ -200,19 +214,32 @@ def ring_conditions(
 
 
 @compiled
-def sum_layers(rings: Numbers, gone: Floats) -> None:
-    """Fill the energies in MeV in front of each layer (N, L) from those of the rings (N, L, R)."""
+def sum_layers(rings: Numbers, energy: Floats) -> None:
+    """Fill the energies in MeV of, in front of and recently in front of each layer (N, L, 3) from those of rings.
+
+    ``rings`` (N, L, R) are all known. Recent energy is weighted with :data:`RECENT`, as recent vectors are.
+    """
     for n in range(len(rings)):
-        total = 0.0
+        total, recent = 0.0, 0.0
         for layer in range(rings.shape[1]):
-            gone[n, layer] = total
+            own = 0.0
             for r in range(rings.shape[2]):
-                total += rings[n, layer, r]
+                own += rings[n, layer, r]
+            energy[n, layer, 0], energy[n, layer, 1], energy[n, layer, 2] = own, total, recent
+            total += own
+            recent = own + RECENT * recent
 
 
 @compiled
 def sum_sides(
-    deposits: Numbers, front: int, radii: Floats, directions: Floats, z: Numbers, own: Floats, gone: Floats
+    deposits: Numbers,
+    front: int,
+    radii: Floats,
+    directions: Floats,
+    z: Numbers,
+    own: Floats,
+    gone: Floats,
+    recent: Floats,
 ) -> None:
     """Fill the sums of vectors that the splits of a front need: those of level k in layer front - k, all k.
 
@@ -224,6 +251,7 @@ def sum_sides(
         z: latents, (N, Z).
         own: sums over one layer, as the halves that a level's splits made say, (N, L, K, W, 2).
         gone: sums over the layers in front, as finely as they are known by then, (N, L, K, W, 2).
+        recent: the same of the first vectors, weighted with :data:`RECENT` from layer to layer, (N, L, K, 2, 2).
     """
     num_layers, num_r, num_levels = deposits.shape[1], deposits.shape[2], own.shape[2]
     for n in range(deposits.shape[0]):
@@ -258,6 +286,9 @@ def sum_sides(
             for w in range(NUM_VECTORS):
                 for c in range(2):
                     gone[n, layer, level, w, c] = gone[n, layer - 1, finer, w, c] + own[n, layer - 1, level, w, c]
+                    if w < NUM_RECENT:
+                        before = recent[n, layer - 1, finer, w, c]
+                        recent[n, layer, level, w, c] = own[n, layer - 1, level, w, c] + RECENT * before
 
 
 @compiled
@@ -270,6 +301,7 @@ def sector_conditions(
     energy: Floats,
     own: Floats,
     gone: Floats,
+    recent: Floats,
     place: int,
     out: Numbers,
 ) -> None:
@@ -281,8 +313,8 @@ def sector_conditions(
         swapped: whether half A is the second, (K,).
         directions: of the slots, (2A, 2).
         z: latents, (N, Z).
-        energy: in front of each layer, in MeV, (N, L).
-        own, gone: the sums of :func:`sum_sides`, (N, L, K, W, 2).
+        energy: the energies of :func:`sum_layers`, (N, L, 3).
+        own, gone, recent: the sums of :func:`sum_sides`, (N, L, K, W, 2), the last (N, L, K, 2, 2).
         place: column of the first feature to fill.
         out: the features, (K, F).
     """
@@ -302,7 +334,7 @@ def sector_conditions(
             factor = (1 / radius if w % 2 else 1.0) * (length if w >= 2 else 1.0)
             target[w, 0] = factor * z[n, FIRST_VECTOR + 2 * w]
             target[w, 1] = factor * z[n, FIRST_VECTOR + 2 * w + 1]
-        visible, before = z[n, VISIBLE], energy[n, layer]
+        visible, before = z[n, VISIBLE], energy[n, layer, 1]
         left = max(visible - before, deposits[n, layer, ring, node])
         most = max(left, _LEAST * visible)
         p = place
@@ -319,3 +351,21 @@ def sector_conditions(
         out[k, p] = left / visible
         out[k, p + 1] = (deposits[n, layer, ring, node] / left) ** 0.5
         out[k, p + 2] = 4 * log(radius)
+        p += 3
+        for w in range(NUM_RECENT):
+            for step in range(1, NUM_STEPS + 1):
+                out[k, p] = 0.0
+                if layer >= step:
+                    sums = own[n, layer - step, level, w]
+                    least = max(energy[n, layer - step, 0], _ONE_PARTICLE)
+                    out[k, p] = 2 * _cut((sums[0] * x + sums[1] * y) / least, _MOST)
+                p += 1
+            sums = recent[n, layer, level, w]
+            out[k, p] = 4 * _cut((sums[0] * x + sums[1] * y) / max(energy[n, layer, 2], _ONE_PARTICLE), _MOST)
+            p += 1
+        more, less = 0.0, 0.0
+        if ring % 2 == 1:
+            for other in range(0, deposits.shape[2], 2):
+                more += deposits[n, layer, other, a]
+                less += deposits[n, layer, other, b]
+        out[k, p] = 2 * (more - less) / max(more + less, _ONE_PARTICLE)

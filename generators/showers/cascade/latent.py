@@ -43,6 +43,12 @@ NUM_VECTORS = len(VECTORS)
 
 START = 0.01
 """Share of the energy that the start of a shower is defined by."""
+RING_BLUR = (0.15, 0.06, 0.3)
+"""Noise that the splits of rings see on log radius, core and growth, times 1 / sqrt(visible energy / MeV); growth in
+radii a length of the shower."""
+SECTOR_BLUR = (0.1, 0.25, 0.25, 0.6)
+"""Noise that the splits of sectors see on each of :data:`VECTORS`, in the same unit; the centre in radii, tilts a
+length of the shower. Both are about as wide as a sampler misses a latent by that is not blurred."""
 MIN_LENGTH = 0.5
 """Layers; showers in one layer have no length, but sums are taken relative to it."""
 _SMALL = 1e-4
@@ -114,6 +120,39 @@ def turned_latent(z: Latent, angle: Floats, mirrored: NDArray[np.bool_]) -> Late
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     pairs[..., 0], pairs[..., 1] = cos * x - sin * y, sin * x + cos * y
     return turned
+
+
+def blurred_rings(z: Latent, rng: np.random.Generator) -> Latent:
+    """Add normal noise to radius, core and growth of latents (N, Z), as wide as :data:`RING_BLUR` says.
+
+    What is left of an exact latent decides the last layers of a shower exactly. Splits that learn from it put all that
+    a sampler has missed so far into those layers. Splits that learn from blurred latents, and are given such, do not,
+    and over the noise the distribution of showers is the same.
+    """
+    size, radius, length = _units(z)
+    noise = np.asarray(RING_BLUR) * size[:, None] * rng.standard_normal((len(z), 3))
+    result = z.copy()
+    result[:, RADIUS] *= np.exp(noise[:, 0])
+    result[:, CORE] = np.clip(z[:, CORE] + noise[:, 1], 0.0, 1.0)
+    result[:, GROWTH] += noise[:, 2] * radius / length
+    return result
+
+
+def blurred_sectors(z: Latent, rng: np.random.Generator) -> Latent:
+    """Add normal noise to the vectors of latents (N, Z), as wide as :data:`SECTOR_BLUR` says: :func:`blurred_rings`."""
+    size, radius, length = _units(z)
+    units = (size, size * radius, size / length, size * radius / length)
+    result = z.copy()
+    for vector, (blur, unit) in enumerate(zip(SECTOR_BLUR, units, strict=True)):
+        first = FIRST_VECTOR + 2 * vector
+        result[:, first : first + 2] += blur * unit[:, None] * rng.standard_normal((len(z), 2))
+    return result
+
+
+def _units(z: Latent) -> tuple[Latent, Latent, Latent]:
+    """Return 1 / sqrt(visible energy / MeV), radius and length of latents (N, Z), (N,) each."""
+    size = 1 / np.sqrt(np.maximum(z[:, VISIBLE], 1.0))
+    return size, np.maximum(z[:, RADIUS], 1e-3), np.maximum(z[:, LENGTH], MIN_LENGTH)
 
 
 class LatentFlow(nn.Module):

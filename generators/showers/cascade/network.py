@@ -28,6 +28,7 @@ from fastsim.event import Floats, Ints
 from fastsim.event.species import masses
 from generators.showers.cascade.conditions import (
     LAYER_CONDITIONS,
+    NUM_RECENT,
     RING_CONDITIONS,
     SECTOR_CONDITIONS,
     layer_conditions,
@@ -49,7 +50,15 @@ from generators.showers.cascade.features import (
     sector_features,
 )
 from generators.showers.cascade.grid import Grid
-from generators.showers.cascade.latent import NUM_VECTORS, VISIBLE, Latent, LatentFlow, latent_of
+from generators.showers.cascade.latent import (
+    NUM_VECTORS,
+    VISIBLE,
+    Latent,
+    LatentFlow,
+    blurred_rings,
+    blurred_sectors,
+    latent_of,
+)
 from generators.showers.cascade.splits import MAX_LOG_RATIO, Rows, SplitNet
 
 STAGES = ("response", "layers", "rings", "sectors")
@@ -198,11 +207,20 @@ class Cascade(nn.Module):
             parts.append((out, layers[rows, layer], rest[layer + 1][rows]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def ring_rows(self, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32], z: Latent | None = None) -> Rows:
+    def ring_rows(
+        self,
+        pdg_id: Ints,
+        energy: Floats,
+        rings: NDArray[np.float32],
+        z: Latent | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Rows:
         """Compute the splits of the energies of layers into those of their rings (N, L, R) in MeV.
 
-        ``z`` (N, Z) are the latents, if there are any.
+        ``z`` (N, Z) are the latents, if there are any, and ``rng`` draws their blur; None: a fixed one.
         """
+        if z is not None:
+            z = blurred_rings(z, np.random.default_rng(0) if rng is None else rng)
         particle, rings = self.given(pdg_id, energy), np.ascontiguousarray(rings)
         known, memory = compressed(rings), self._memory(rings[..., None])[..., 0]
         layers = compressed(rings.sum(-1))
@@ -236,7 +254,7 @@ class Cascade(nn.Module):
             energy: kinetic energies of the particles in GeV, (N,).
             heaps: deposits in MeV, (N, L, R, 2A).
             most: draw so many splits, with repetition, where there are more; None: all splits.
-            rng: draws them.
+            rng: draws them, and the blur of the latents; None: a fixed one.
         """
         nodes, particle = all_nodes(heaps), self.given(pdg_id, energy)
         if most is not None and rng is not None and most < len(nodes):
@@ -245,7 +263,7 @@ class Cascade(nn.Module):
         swapped = np.empty(len(nodes), np.bool_)
         sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, particle, out, swapped)
         if (z := self.latents(heaps)) is not None:
-            sides = Sides(self.grid, heaps, z)
+            sides = Sides(self.grid, heaps, blurred_sectors(z, np.random.default_rng(0) if rng is None else rng))
             for front in range(self.grid.num_fronts):
                 sides.advance(front)
             sides.fill(nodes, swapped, self.num_features["sectors"], out)
@@ -267,25 +285,27 @@ class Sides:
     Args:
         grid: of the voxels.
         deposits: in MeV, known where earlier fronts have split; may be filled later, (N, L, R, 2A).
-        z: latents, (N, Z).
+        z: latents, blurred, (N, Z).
     """
 
     def __init__(self, grid: Grid, deposits: NDArray[np.float32], z: Latent) -> None:
         self._grid, self._deposits, self._z = grid, deposits, z
         shape = (len(deposits), grid.num_layers, grid.num_levels, NUM_VECTORS, 2)
         self._own, self._gone = np.zeros(shape), np.zeros(shape)
-        self._energy = np.zeros(shape[:2])
+        self._recent = np.zeros((*shape[:3], NUM_RECENT, 2))
+        self._energy = np.zeros((*shape[:2], 3))
         sum_layers(np.ascontiguousarray(deposits[..., 1]), self._energy)
 
     def advance(self, front: int) -> None:
         """Take in what the fronts before this one have split."""
-        sum_sides(self._deposits, front, self._grid.radii, self._grid.directions, self._z, self._own, self._gone)
+        radii, directions = self._grid.radii, self._grid.directions
+        sum_sides(self._deposits, front, radii, directions, self._z, self._own, self._gone, self._recent)
 
     def fill(self, nodes: Ints, swapped: NDArray[np.bool_], place: int, out: NDArray[np.float32]) -> None:
         """Fill the features of the splits of blocks; see :func:`~.conditions.sector_conditions`."""
-        directions = self._grid.directions
+        sums = self._own, self._gone, self._recent
         sector_conditions(
-            nodes, self._deposits, swapped, directions, self._z, self._energy, self._own, self._gone, place, out
+            nodes, self._deposits, swapped, self._grid.directions, self._z, self._energy, *sums, place, out
         )
 
 

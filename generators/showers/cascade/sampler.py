@@ -19,7 +19,7 @@ from generators.showers.cascade.features import (
     sector_features,
     whole_rings,
 )
-from generators.showers.cascade.latent import VISIBLE, Latent, turned_latent
+from generators.showers.cascade.latent import VISIBLE, Latent, blurred_rings, blurred_sectors, turned_latent
 from generators.showers.cascade.network import Cascade, Sides, with_response
 from generators.showers.cascade.splits import FastNet, draw_split, draw_splits, random_numbers
 
@@ -140,6 +140,8 @@ class CascadeSampler:
         of_layers = compressed(layers)
         length, place = self.cascade.net("rings").first.in_features, self.cascade.num_features["rings"]
         gone = np.zeros((num, grid.num_layers, 5))
+        if z is not None:
+            z = blurred_rings(z, rng)
         for layer, num_r in enumerate(grid.num_r):
             if z is not None:
                 sum_rings(rings, layer, grid.radii, gone)
@@ -172,7 +174,7 @@ class CascadeSampler:
         known, memory, packed = np.zeros_like(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
         known[..., 1] = compressed(rings)
         length, place = self.cascade.net("sectors").first.in_features, self.cascade.num_features["sectors"]
-        sides = None if z is None else Sides(grid, heaps, z)
+        sides = None if z is None else Sides(grid, heaps, blurred_sectors(z, rng))
         halves = [np.empty((0, 4), np.int64)] * 2  # of the front before, by parity of the ring
         for front in range(grid.num_fronts):
             remember_front(heaps, front, grid.neighbours, memory, packed)

@@ -131,24 +131,30 @@ class _Batches:
             heaps = self.model.grid.heaps(self.model.grid.turn(self.showers.voxels[chosen], rng))
             return self.model.sector_rows(pdg_id, energy, heaps, num_splits, rng)
         z = None if self.latents is None else self.latents[chosen]
-        rows = _stage_rows(self.model, self.stage, pdg_id, energy, self.rings[chosen], z)
+        rows = _stage_rows(self.model, self.stage, pdg_id, energy, self.rings[chosen], z, rng)
         if not isinstance(rows, Rows):
             return rows
         return rows if num_splits is None else rows.chosen(rng.integers(0, len(rows), num_splits))
 
 
 def _stage_rows(
-    model: Cascade, stage: str, pdg_id: Ints, energy: Floats, rings: NDArray[np.float32], z: Latent | None
+    model: Cascade,
+    stage: str,
+    pdg_id: Ints,
+    energy: Floats,
+    rings: NDArray[np.float32],
+    z: Latent | None,
+    rng: np.random.Generator,
 ) -> Rows | tuple[Tensor, Tensor]:
     """Compute all splits of a stage before the sectors, from the energies of rings (N, L, R) in MeV and latents (N, Z).
 
-    Of the latent: features and contexts of its flow.
+    Of the latent: features and contexts of its flow. ``rng`` draws the blur that rings see the latents with.
     """
     if stage == LATENT:
         assert z is not None
         return model.latent_rows(pdg_id, energy, z)
     if stage == "rings":
-        return model.ring_rows(pdg_id, energy, rings, z)
+        return model.ring_rows(pdg_id, energy, rings, z, rng)
     layers = rings.sum(-1)
     if stage == "layers":
         return model.layer_rows(pdg_id, energy, layers, z)

@@ -134,6 +134,9 @@ def test_sampling_sees_what_training_sees(
         return finished[-1].copy()
 
     monkeypatch.setattr(sampler, "_sectors", sectors)
+    for place in ("network", "sampler"):  # training and sampling would draw other blurs
+        for blurred in ("blurred_rings", "blurred_sectors"):
+            monkeypatch.setattr(f"generators.showers.cascade.{place}.{blurred}", lambda z, rng: z)
     sampler.sample(pdg_id, energy, rng)
     assert len(finished) > 1
     if latent is not None:  # the untrained cascade does not make what the latent asks for

@@ -14,7 +14,16 @@ from fastsim.errors import FastsimError, InvalidValue
 from fastsim.sources import cards
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.initial import initialise
-from generators.showers.cascade.latent import COLUMNS, Latent, latent_of, turned_latent
+from generators.showers.cascade.latent import (
+    COLUMNS,
+    RING_BLUR,
+    SECTOR_BLUR,
+    Latent,
+    blurred_rings,
+    blurred_sectors,
+    latent_of,
+    turned_latent,
+)
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows
@@ -67,6 +76,33 @@ def test_the_latent_turns_with_the_shower() -> None:
     np.testing.assert_allclose(
         turned_latent(turned, angle, mirrored), latent_of(grid, grid.heaps(voxels)), rtol=1e-4, atol=1e-5
     )
+
+
+def test_blurs_are_as_wide_as_they_say() -> None:
+    """In the unit of each column, and less where more energy is visible; other columns stay as they are."""
+    num, column = 40_000, {name: k for k, name in enumerate(COLUMNS)}
+    z = np.zeros((2 * num, len(COLUMNS)), np.float32)
+    z[:, column["visible"]] = np.repeat([25.0, 400.0], num)
+    for name, value in (("radius", 6.0), ("length", 5.0), ("core", 0.5), ("side_x", 0.3)):
+        z[:, column[name]] = value
+    rings, sectors = blurred_rings(z, np.random.default_rng(1)), blurred_sectors(z, np.random.default_rng(2))
+    rings[:, column["radius"]] = 6 * (1 + np.log(rings[:, column["radius"]] / 6))
+    expected = {
+        "radius": 6 * RING_BLUR[0],
+        "core": RING_BLUR[1],
+        "growth": RING_BLUR[2] * 6 / 5,
+        **{f"side_{axis}": SECTOR_BLUR[0] for axis in "xy"},
+        **{f"centre_{axis}": SECTOR_BLUR[1] * 6 for axis in "xy"},
+        **{f"side_tilt_{axis}": SECTOR_BLUR[2] / 5 for axis in "xy"},
+        **{f"tilt_{axis}": SECTOR_BLUR[3] * 6 / 5 for axis in "xy"},
+    }
+    changes = (rings - z) + (sectors - z)
+    for name, place in column.items():
+        assert not ((rings - z)[:, place].any() and (sectors - z)[:, place].any())
+        for unit, change in ((1 / 5, changes[:num, place]), (1 / 20, changes[num:, place])):
+            width = expected.get(name, 0.0) * unit
+            assert change.std() == pytest.approx(width, rel=0.02, abs=1e-6), name
+            assert abs(change.mean()) <= 5 * width / num**0.5 + 1e-6, name
 
 
 def test_the_flow_does_not_see_the_frame() -> None:
