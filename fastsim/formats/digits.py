@@ -65,7 +65,7 @@ def put_float(text: Bytes, at: int, value: float, num_digits: int) -> int:
     size = abs(value)
     exponent, mantissa = 0, 0
     if size >= _SMALL:
-        exponent = int(math.floor((math.frexp(size)[1] - 1) * _LOG_2))
+        exponent = math.floor((math.frexp(size)[1] - 1) * _LOG_2)
         if size >= _POWERS[_ZERO + exponent + 1]:
             exponent += 1
         mantissa = int(np.rint(size * _POWERS[_ZERO + num_digits - 1 - exponent]))

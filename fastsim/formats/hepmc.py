@@ -38,6 +38,7 @@ from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offset
 from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
 from fastsim.formats.cross_section import last_cross_section
 from fastsim.formats.graph import EventHistory, history_of, joined
+from fastsim.formats.library_output import off_stdout
 from fastsim.formats.record import Record
 from fastsim.formats.watched import WatchedFile
 from fastsim.formats.weight_names import distinct, safe_names
@@ -234,7 +235,7 @@ def _read(
     try:
         with _open_to_read(name) as raw:
             watched = WatchedFile(raw, b"E ")
-            for event in pyhepmc.open(watched):
+            for event in off_stdout(iter(pyhepmc.open(watched))):
                 status = event.numpy.particles.status
                 final = np.isin(status, final_status)
                 if num_read == 0 and len(final) and not final.any():
@@ -332,7 +333,7 @@ def _run_of(path: PathLike) -> RunInfo:
     try:
         with _open_to_read(name) as raw:
             watched = WatchedFile(raw, b"E ")
-            event = next(iter(pyhepmc.open(watched)), None)
+            event = next(off_stdout(iter(pyhepmc.open(watched))), None)
             if event is None:
                 watched.finish()
     except (OSError, RuntimeError, ValueError, EOFError) as error:

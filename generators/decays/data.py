@@ -15,6 +15,7 @@ import numpy as np
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
+from fastsim.production.startup import starting
 
 FIXED_RATIOS = frozenset({113, 213, 225})
 """Species with a width that depends on the mass, for which Pythia 8.317 nevertheless takes fixed branching ratios."""
@@ -67,6 +68,7 @@ class Species:
 
 
 @lru_cache(maxsize=1)
+@starting()
 def particle_data() -> dict[int, Species]:
     """Return all hadrons and leptons that Pythia knows and that are no beyond-standard-model states, by PDG id.
 

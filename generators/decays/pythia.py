@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
+from fastsim.production.startup import starting
 from generators.decays.table import STABLE, decay_table
 
 _SETTINGS = ("Print:quiet = on", "ProcessLevel:all = off", "ParticleDecays:limitTau0 = on")
@@ -52,17 +53,23 @@ def _own_pythia(tau0_max: float) -> Any:
     """Return this thread's Pythia for a limit of lifetimes in mm; the first call starts it (50 ms)."""
     instances: dict[float, Any] = _of_thread.__dict__.setdefault("pythia", {})
     if tau0_max not in instances:
-        import pythia8mc
-
-        pythia = pythia8mc.Pythia("", False)
-        # Pythia refuses numbers like 1e+30
-        for line in (*_SETTINGS, f"ParticleDecays:tau0Max = {tau0_max:f}"):
-            if not pythia.readString(line):
-                raise FastsimError(f"Pythia refuses the setting {line!r}")
-        if not pythia.init():
-            raise FastsimError("Pythia did not start")
-        instances[tau0_max] = pythia
+        instances[tau0_max] = _start(tau0_max)
     return instances[tau0_max]
+
+
+@starting()
+def _start(tau0_max: float) -> Any:
+    """Return a Pythia that decays what is given to it, up to a lifetime in mm."""
+    import pythia8mc
+
+    pythia = pythia8mc.Pythia("", False)
+    # Pythia refuses numbers like 1e+30
+    for line in (*_SETTINGS, f"ParticleDecays:tau0Max = {tau0_max:f}"):
+        if not pythia.readString(line):
+            raise FastsimError(f"Pythia refuses the setting {line!r}")
+    if not pythia.init():
+        raise FastsimError("Pythia did not start")
+    return pythia
 
 
 def decay_at_rest(pdg_id: Ints, mass: Floats, tau0_max: float, rng: np.random.Generator) -> Products:
@@ -143,6 +150,8 @@ def _next_of_few(pythia: Any) -> Columns | None:
 
 def _next_of_many(pythia: Any) -> Columns | None:
     """Do as :func:`_next_of_few`, to the bit, faster where there are many particles."""
+    with starting():  # Pythia imports it for its batches, half a second of the first one
+        import awkward  # noqa: F401
     events = pythia.nextBatch(1)
     return _columns(events) if len(events) else None
 

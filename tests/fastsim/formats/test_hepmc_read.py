@@ -299,3 +299,19 @@ def test_standard_output_stays_clean(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
     assert "vs  2 expected" in done.stderr and "cut short or damaged, 2 events begin in it" in done.stderr
+
+
+def test_standard_output_is_the_callers(tmp_path: Path) -> None:
+    """HepMC3 prints "1  vs  2 expected" of an event with a vertex too few; C keeps it until the process ends."""
+    path = make(tmp_path / "a.hepmc3", (), vertices=2)
+    code = (
+        "import sys, fastsim\n"
+        "print('before')\n"
+        "try: fastsim.read(sys.argv[1])\n"
+        "except fastsim.FastsimError as error: print(error)\n"
+        "print('after')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    before, error, after = done.stdout.splitlines()
+    assert (before, after) == ("before", "after") and error.startswith(f"{path}: holds no event")
+    assert "1  vs  2 expected" in done.stderr
