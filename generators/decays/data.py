@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from fastsim.production.startup import starting
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
+from fastsim.startup import starting
 
 FIXED_RATIOS = frozenset({113, 213, 225})
 """Species with a width that depends on the mass, for which Pythia 8.317 nevertheless takes fixed branching ratios."""

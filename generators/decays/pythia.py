@@ -6,11 +6,11 @@ import threading
 from typing import Any, NamedTuple
 
 import numpy as np
-from fastsim.production.startup import starting
 from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
+from fastsim.startup import starting
 from generators.decays.table import STABLE, decay_table
 
 _SETTINGS = ("Print:quiet = on", "ProcessLevel:all = off", "ParticleDecays:limitTau0 = on")
