@@ -113,7 +113,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     networks, empty = chains()
-    compiled = torch.compile(networks) if arguments.compile else None
+    compiled = torch.compile(networks) if arguments.compile else None  # type: ignore[no-untyped-call]
     for size in SIZES:
         found = measured(networks, size, rounds, compiled)
         text = ", ".join(f"{name} {1e6 * s:.0f} us ({100 * (ratio - 1):+.1f}%)" for name, (s, ratio) in found.items())

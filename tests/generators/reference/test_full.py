@@ -119,7 +119,7 @@ def test_an_event_that_takes_too_long_is_left_out(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The alarm rings during the second event: the first is made again, the third as it is without the second."""
-    start, rung = PythiaProcess._start, []
+    start, rung = PythiaProcess._start, list[int]()
 
     def watched(self: PythiaProcess) -> None:
         start(self)
