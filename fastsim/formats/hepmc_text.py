@@ -38,7 +38,7 @@ def particle_lines(record: Record) -> tuple[memoryview, Ints]:
     starts = np.empty(num + 1, np.int64)
     columns = record.number, record.parent, record.pdg_id, record.p4, record.mass, record.status
     _put_lines(*columns, *vertices, text, starts)
-    return memoryview(text)[: starts[-1]], starts
+    return text.data[: starts[-1]], starts
 
 
 @compiled

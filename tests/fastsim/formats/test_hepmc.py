@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.errors import FastsimError, InvalidEvent, PipelineError
 from fastsim.event import HardEvents, ParticleSet, RunInfo, kinematics, species
 from fastsim.formats import digits, hepmc, lhe
@@ -366,30 +367,41 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@given(st.lists(st.floats(-1e98, 1e98, allow_subnormal=False), min_size=1))
-def test_floats_have_sixteen_digits(values: list[float]) -> None:
-    x = np.array(values)
-    x[np.abs(x) < 1e-98] = 0.0
-    back = np.array([float(bytes(cell[cell != 0])) for cell in digits.floats(x)])
-    np.testing.assert_allclose(back, x, rtol=8e-16, atol=0)
+@compiled
+def put_float(text: NDArray[np.uint8], value: float, num_digits: int) -> int:
+    """Python does not call kernels that are called inside others."""
+    return digits.put_float(text, 0, value, num_digits)
+
+
+@compiled
+def put_integer(text: NDArray[np.uint8], value: int) -> int:
+    return digits.put_integer(text, 0, value)
+
+
+def written(value: float, num_digits: int = 16) -> float:
+    """The number that a float is written as."""
+    text = np.zeros(digits.FLOAT_WIDTH, np.uint8)
+    end = put_float(text, value, num_digits)
+    assert len(bytes(text[:end])) == num_digits + 5 + (value < 0)
+    return float(bytes(text[:end]))
+
+
+@given(st.floats(-1e98, 1e98, allow_subnormal=False))
+def test_floats_have_sixteen_digits(value: float) -> None:
+    assert written(value) == pytest.approx(value if abs(value) >= 1e-98 else 0.0, rel=8e-16, abs=1e-98)
 
 
 def test_floats_at_powers_of_ten() -> None:
-    x = np.array([s * m * 10.0**e for s in (1, -1) for e in range(-20, 20) for m in (1.0, 0.9999999999999999, 9.5)])
-    back = np.array([float(bytes(cell[cell != 0])) for cell in digits.floats(x)])
-    np.testing.assert_allclose(back, x, rtol=8e-16, atol=0)
-    with pytest.raises(ValueError, match="nan cannot be written"):
-        digits.floats(np.array([1.0, np.nan]))
+    for value in (s * m * 10.0**e for s in (1, -1) for e in range(-20, 20) for m in (1.0, 0.9999999999999999, 9.5)):
+        assert written(value) == pytest.approx(value, rel=8e-16, abs=0)
 
 
-@given(st.lists(st.floats(-1e98, 1e98, allow_subnormal=False), min_size=1), st.integers(2, 16))
-def test_floats_of_fewer_digits(values: list[float], num: int) -> None:
-    x = np.array(values)
-    x[np.abs(x) < 1e-98] = 0.0
-    back = np.array([float(bytes(cell[cell != 0])) for cell in digits.floats(x, num)])
-    np.testing.assert_allclose(back, x, rtol=0.5000001 * 10.0 ** (1 - num) + 8e-16, atol=0)
+@given(st.floats(-1e98, 1e98, allow_subnormal=False), st.integers(2, 16))
+def test_floats_of_fewer_digits(value: float, num: int) -> None:
+    assert written(value, num) == pytest.approx(value, rel=0.5000001 * 10.0 ** (1 - num) + 8e-16, abs=1e-98)
 
 
-@given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
-def test_integers(values: list[int]) -> None:
-    assert [int(bytes(cell[cell != 0])) for cell in digits.integers(np.array(values))] == values
+@given(st.integers(-(2**63) + 1, 2**63 - 1))
+def test_integers(value: int) -> None:
+    text = np.zeros(digits.INTEGER_WIDTH, np.uint8)
+    assert int(bytes(text[: put_integer(text, value)])) == value
