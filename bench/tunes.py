@@ -209,8 +209,8 @@ def weights(model: PrimaryTree, num: int, names: Sequence[str]) -> str:
             EventDensity.of_tokens(model, tokens[together[:20]], pairs=True)(vectors[0])
         clock = time.process_time()
         density = EventDensity.of_tokens(model, tokens[together], pairs=True)
-        nominal = density(model.at(None).vector)
-        ratios.append(np.stack([np.exp(density(vector) - nominal) for vector in vectors], axis=-1))
+        nominal, *moved_to = density.at([model.at(None).vector, *vectors])
+        ratios.append(np.exp(np.stack(moved_to, axis=-1) - nominal[:, None]))
         weighing += time.process_time() - clock
     values, w = np.concatenate(seen), np.concatenate(ratios)
     clock = time.process_time()

@@ -169,7 +169,7 @@ def _ratios(
         number = events.number[int(np.argmax(density.void))]
         raise InvalidEvent(f"{name}: event {number} is none that the model makes: a parton has no hadrons on its side")
     density, before = density.drawn(own, rng)
-    ratios = np.stack([np.exp(density(other) - before) for other in others], axis=-1)
+    ratios = np.exp(density.at(others) - before).T
     if not np.isfinite(ratios).all():
         number = events.number[int(np.argmin(np.isfinite(ratios).all(axis=1)))]
         raise InvalidEvent(f"{name}: event {number} has no finite weight: the model gives it no density")

@@ -14,6 +14,7 @@ exact, and the distribution that of the model given the total.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp, log
 from typing import Self
 
@@ -230,6 +231,20 @@ class CountModel(nn.Module):
             missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
             forced: where they are not, (N,).
         """
+        return self.log_probs([condition], counts, carrier, missing, forced)[0]
+
+    def log_probs(
+        self, conditions: Sequence[Tensor], counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor
+    ) -> list[Tensor]:
+        """Compute :meth:`log_prob` under several conditions; what the counts alone determine is computed once.
+
+        Args:
+            conditions: V of (N, C).
+            counts: of the species, the carrier among them, (N, S).
+            carrier: species of the carriers, S for none, (N,).
+            missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
+            forced: where they are not, (N,).
+        """
         num_types, rows = len(TYPES), torch.arange(len(counts))
         types, content = self._of_types(counts, carrier)
         size = counts.sum(-1)
@@ -239,37 +254,52 @@ class CountModel(nn.Module):
         running = torch.cumsum(content[:, order], 1) - content[:, order]
         need = (missing[:, None] - running)[:, PLACE].transpose(0, 1)  # (T, N, 8)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
-            sizes = self._size_log_probs(condition)
-            total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
-            first = torch.cat([condition, self._columns(size)], -1)
-            total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
             encoded = self._count_columns(types).transpose(1, 2).flatten(1)
             # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
             own = torch.cat([self._columns(left), self._need_columns(need)], -1).transpose(1, 2)
-            x = self._hidden(self._shared(condition, size, carrier), own, encoded)
+            before = self._before(self._shared(conditions[0], size, carrier), own, encoded)
             free = torch.ones(num_types, len(counts), dtype=torch.bool)
             free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
-            for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
-                number = types[:, chosen].clamp(max=limit).T
-                out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
-                if torch.is_grad_enabled():
-                    log_probs = _count_log_probs(out, left[chosen], 2).gather(2, number[..., None])[..., 0]
-                else:
-                    log_probs = _chosen_log_probs(out, left[chosen], number)
-                total = total + torch.where(free[chosen], log_probs, 0.0).sum(0)
+            of_groups = [
+                (left[chosen], types[:, chosen].clamp(max=limit).T, free[chosen]) for limit, chosen in self._groups
+            ]
+            rest = self._without_carrier(counts, carrier)
+            rare = []
             for group in range(NUM_GROUPS):
                 members = torch.nonzero(self.group[group])[:, 0]
                 some = torch.nonzero(types[:, 1 + group])[:, 0]
                 if len(some):
-                    k = self._without_carrier(counts, carrier)[some][:, members].float()
+                    k = rest[some][:, members].float()
+                    choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
+                    rare.append((group, members, some, k, choose))
+            totals = []
+            for condition in conditions:
+                sizes = self._size_log_probs(condition)
+                total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+                first = torch.cat([condition, self._columns(size)], -1)
+                total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
+                own_before = before
+                if condition is not conditions[0]:
+                    own_before = self._moved(before, condition - conditions[0])
+                x = self._hidden(own_before)
+                for (_, chosen), (tokens, number, drawn), weight, bias in zip(
+                    self._groups, of_groups, self.last, self.last_bias, strict=True
+                ):
+                    out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
+                    if torch.is_grad_enabled():
+                        log_probs = _count_log_probs(out, tokens, 2).gather(2, number[..., None])[..., 0]
+                    else:
+                        log_probs = _chosen_log_probs(out, tokens, number)
+                    total = total + torch.where(drawn, log_probs, 0.0).sum(0)
+                for group, members, some, k, choose in rare:
                     logits = self._composition_logits(first[some], need[1 + group, some], group)
                     log_probs = torch.log_softmax(logits, -1)[:, members]
-                    choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
                     total = total.index_add(0, some, (k * log_probs).sum(-1) + choose)
-        return total
+                totals.append(total)
+        return totals
 
-    def _hidden(self, shared: Tensor, own: Tensor, encoded: Tensor) -> Tensor:
-        """Compute the hidden states (T, width, N) of the counts' networks.
+    def _before(self, shared: Tensor, own: Tensor, encoded: Tensor) -> Tensor:
+        """Compute what the first layers of the counts' networks give before their activation, (T, width, N).
 
         Args:
             shared: inputs of all types, (N, I).
@@ -284,7 +314,16 @@ class CountModel(nn.Module):
         )
         x = x.view(*self.first_bias.shape, -1)
         x = x + torch.bmm(self.first[:, start:known].transpose(1, 2), own)
-        x = silu(x + self.first_bias[..., None].to(x.dtype))
+        return x + self.first_bias[..., None].to(x.dtype)
+
+    def _moved(self, before: Tensor, step: Tensor) -> Tensor:
+        """Compute what :meth:`_before` gives, from that of conditions which differ by ``step`` (N, C)."""
+        of_step = self.first[:, : step.shape[1]].transpose(1, 2).flatten(0, 1) @ step.T
+        return before + of_step.view(before.shape)
+
+    def _hidden(self, before: Tensor) -> Tensor:
+        """Compute the hidden states (T, width, N) of the counts' networks from what :meth:`_before` gives."""
+        x = silu(before)
         x = torch.bmm(self.second.transpose(1, 2), x)
         return silu(x + self.second_bias[..., None].to(x.dtype))
 

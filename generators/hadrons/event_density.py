@@ -181,6 +181,11 @@ class EventDensity:
         """Return the log-density, (E,), at the vector of a tune (P,); NaN for events that the model cannot make."""
         return self._summed([density(tune) for _, density in self.parts])
 
+    def at(self, tunes: ArrayLike) -> Floats:
+        """Return the log-densities (V, E) at the vectors of several tunes (V, P): see :meth:`TreeDensity.at`."""
+        found = [density.at(tunes) for _, density in self.parts]
+        return np.stack([self._summed([value[k] for value in found]) for k in range(len(np.asarray(tunes)))])
+
     def gradient(self, tune: ArrayLike) -> tuple[Floats, Floats]:
         """Compute the log-density (E,) and its derivatives by the vector of the tune, the scores (E, P)."""
         found = [density.gradient(tune) for _, density in self.parts]

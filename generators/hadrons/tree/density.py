@@ -6,6 +6,7 @@ evaluated for every tune that is asked for. Gradients with respect to the tune a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 _ROWS = 16384
 """Splittings whose density is computed at once, with what torch keeps for their gradients."""
-_ROWS_ALONE = 2048
-"""Splittings whose density is computed at once without gradients: what layers hand on stays in the cache."""
+_ROWS_ALONE = 4096
+"""Splittings whose density is computed at once without gradients."""
 _SETS = 512
 """Sets whose counts' density is computed at once."""
 
@@ -112,8 +113,29 @@ class TreeDensity:
         Raises:
             InvalidValue: if the vectors have another shape.
         """
+        vectors = self._tensor(tune)
+        if vectors.ndim == 1:
+            return np.asarray(self.at(vectors.numpy()[None])[0])
         with torch.no_grad():
-            return np.asarray(self.log_prob(self._tensor(tune)).numpy())
+            return np.asarray(self.log_prob(vectors).numpy())
+
+    def at(self, tunes: ArrayLike) -> Floats:
+        """Return the log-densities (V, N) at several tunes: what does not depend on the tune is computed once.
+
+        Args:
+            tunes: vectors of tunes, one or more, (V, P).
+
+        Raises:
+            InvalidValue: if the vectors have another shape.
+        """
+        vectors, width = self._tensor(tunes), len(self._model.tune_parameters)
+        if vectors.ndim != 2 or vectors.shape[1] != width:
+            raise InvalidValue(
+                f"vectors of tunes of shape {tuple(vectors.shape[1:])} for {self._size} sets: give ({width},) or "
+                f"({self._size}, {width})"
+            )
+        with torch.no_grad():
+            return np.stack([self._summed(each).numpy() for each in self._at(vectors)])
 
     def log_prob(self, tune: Tensor) -> Tensor:
         """Compute the log-density (N,) in float64, which torch can differentiate with respect to the tune.
@@ -206,12 +228,8 @@ class TreeDensity:
 
     def _values(self, tune: ArrayLike | None) -> Floats:
         """Compute the log-densities (R,) of the readings at the vector of a tune (P,)."""
-        values = [np.zeros(0)]
         with torch.no_grad():
-            for rows in self._blocks():
-                block = self.block(rows)
-                values.append(block._readings(block._tensor(tune).expand(len(block), -1)).numpy())
-        return np.concatenate(values)
+            return np.asarray(self._at(self._tensor(tune)[None])[0].numpy())
 
     def _shares(self, values: Floats) -> Floats:
         """Return the shares (R,) of the readings in the densities of their sets, from their logarithms (R,)."""
@@ -239,6 +257,16 @@ class TreeDensity:
         edges = [*np.flatnonzero(np.diff(before, prepend=-1)), self._size]
         return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 
+    def _at(self, tunes: Tensor) -> Tensor:
+        """Compute the log-densities (V, R) of the readings at tunes (V, P) of all sets, without gradients."""
+        values = torch.zeros(len(tunes), len(self._own), dtype=torch.float64)
+        of_row = torch.from_numpy(self._set)
+        for rows in torch.split(torch.arange(len(self._rows)), _ROWS_ALONE):
+            values.index_add_(1, of_row[rows], self._model.net.log_probs(self._rows.rows(rows), tunes).double())
+        latents = self._latents([each.expand(len(self._own), -1) for each in tunes])
+        jacobian = torch.from_numpy(self._jacobian)
+        return torch.stack([value + jacobian + latent for value, latent in zip(values, latents, strict=True)])
+
     def _readings(self, tune: Tensor) -> Tensor:
         """Compute the log-densities (R,) of the readings at the tunes (N, P) of the sets, or pairs."""
         of_set = tune[torch.from_numpy(self._source // self._group)]
@@ -248,7 +276,7 @@ class TreeDensity:
         )
         of_sets = torch.zeros(len(self._own), dtype=torch.float64)
         of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
-        return of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)
+        return of_sets + torch.from_numpy(self._jacobian) + self._latents([of_set])[0]
 
     def _tensor(self, tune: ArrayLike | None) -> Tensor:
         return torch.from_numpy(np.asarray(self._model.vector if tune is None else tune, dtype=np.float64)).float()
@@ -261,29 +289,38 @@ class TreeDensity:
             part = replace(part, context=torch.cat([part.context[:, : self._num_context], own], -1))
         return self._model.net.log_prob(part)
 
-    def _latents(self, of_set: Tensor) -> Tensor:
-        """Compute the log-density (N,) of counts and total momentum at the tunes (N, P) of their sets."""
+    def _latents(self, of_sets: Sequence[Tensor]) -> list[Tensor]:
+        """Compute V log-densities (N,) of counts and total momentum, at V times the tunes (N, P) of the sets."""
         own, latent, model = self._own, self._latent, self._model.latent_model
         counts, carrier = torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier)
         features = torch.from_numpy(latent.features).float()
         second = torch.from_numpy(self._second)
-        known = own.flavour, own.pt, own.scale, of_set
-        given = condition = model.condition(*known)
+        first = torch.nonzero(~second)[:, 0]
+        known = own.flavour, own.pt, own.scale
         missing = torch.zeros(len(own), NUM_CONTENT, dtype=torch.int64)
+        side = None
         if self._group == 2:
             # what the first hemisphere lacks is what the second has
-            given = model.condition(*known, side=side_of(latent.content, latent.counts[self._opposite]))
+            side = side_of(latent.content, latent.counts[self._opposite])
             missing = torch.where(second[:, None], torch.from_numpy(latent.content), missing)
-            condition = torch.where(second[:, None], given, condition)
-        total = torch.cat(
-            [
-                model.count_model.log_prob(condition[rows], counts[rows], carrier[rows], missing[rows], second[rows])
-                for rows in torch.split(torch.arange(len(own)), _SETS)
-            ]
-        )
-        first = torch.nonzero(~second)[:, 0]
-        of_total = model.total_log_prob(given[first], counts[first], carrier[first], features[first])
-        return total.index_add(0, first, of_total).double()
+        of_total, conditions = [], []
+        for of_set in of_sets:
+            given = condition = model.condition(*known, of_set)
+            if side is not None:
+                given = model.condition(*known, of_set, side=side)
+                condition = torch.where(second[:, None], given, condition)
+            of_total.append(model.total_log_prob(given[first], counts[first], carrier[first], features[first]))
+            conditions.append(condition)
+        of_counts = [
+            model.count_model.log_probs(
+                [condition[rows] for condition in conditions], counts[rows], carrier[rows], missing[rows], second[rows]
+            )
+            for rows in torch.split(torch.arange(len(own)), _SETS)
+        ]
+        return [
+            torch.cat(values).index_add(0, first, total).double()
+            for *values, total in zip(*of_counts, of_total, strict=True)
+        ]
 
     def _summed(self, values: Tensor) -> Tensor:
         """Sum the densities, given by their logarithms (R,), of the readings of each set; multiply those of pairs."""

@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,27 @@ class Splittings:
         """Return the splittings of the given indices."""
         columns = (self.context, self.counts, self.counts_a, self.least, self.variables)
         return Splittings(*(column[rows] for column in columns))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the density of K splittings needs beside the result of the first layer.
+
+    Attributes:
+        batch: the splittings.
+        more: the rows of those of three tokens or more, and these, (Q,).
+        content: what the content of A adds to the hidden states, (K, width).
+        bins: those of the variables, (K, 4).
+        free: rows in which each variable is free, None for all.
+        log_widths: of the bins, (4, num_bins).
+    """
+
+    batch: Splittings
+    more: tuple[Tensor, Splittings]
+    content: Tensor
+    bins: Tensor
+    free: tuple[Tensor | None, ...]
+    log_widths: Tensor
 
 
 class Residual(nn.Module):
@@ -191,8 +212,13 @@ class SplittingNet(nn.Module):
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""
-        hidden: Tensor = self.trunk(self.embed(self.inputs(context, counts).to(self.embed.weight.dtype)))
+        hidden: Tensor = self.trunk(self._first(context, counts))
         return hidden
+
+    def _first(self, context: Tensor, counts: Tensor) -> Tensor:
+        """Compute the results (K, width) of the first layer."""
+        first: Tensor = self.embed(self.inputs(context, counts).to(self.embed.weight.dtype))
+        return first
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """Compute log-probabilities (K, 1 + S): A from the mixture (four tokens or more), or one token of each type."""
@@ -241,9 +267,14 @@ class SplittingNet(nn.Module):
 
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute the hidden states (K, width) once the content of A is known."""
-        features = self.content_features(counts, counts_a, least)
-        known: Tensor = self.content_block(hidden + self.content(features.to(self.content.weight.dtype)))
+        known: Tensor = self.content_block(hidden + self._of_content(counts, counts_a, least))
         return known
+
+    def _of_content(self, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
+        """Compute what the content of A adds to the hidden states, (K, width)."""
+        features = self.content_features(counts, counts_a, least)
+        added: Tensor = self.content(features.to(self.content.weight.dtype))
+        return added
 
     def head(self, hidden: Tensor, variable: int) -> Tensor:
         """Compute the input (K, head_width) of one variable's density from the result of :meth:`with_content`."""
@@ -281,39 +312,89 @@ class SplittingNet(nn.Module):
     def log_prob(self, batch: Splittings) -> Tensor:
         """Compute the log-density (K,) of splittings in the coordinates of ``batch.variables``."""
         if self.pair is None:
-            return self._log_prob(batch)
-        of_pair = batch.counts.sum(-1, dtype=torch.int32) == 2
-        pairs, others = torch.nonzero(of_pair)[:, 0], torch.nonzero(~of_pair)[:, 0]
-        total = torch.zeros(len(batch)).index_add(0, pairs, self._pair_log_prob(self.pair, batch.rows(pairs)))
-        return total.index_add(0, others, self._log_prob(batch.rows(others)))
+            return self._log_prob(self._first(batch.context, batch.counts), self._known(batch))
+        pairs, others = self._by_network(batch)
+        of_pairs, of_others = batch.rows(pairs), batch.rows(others)
+        hidden = self.pair.trunk(self.inputs(of_pairs.context, of_pairs.counts))
+        total = torch.zeros(len(batch)).index_add(
+            0, pairs, self._pair_log_prob(self.pair, hidden, self.bins(of_pairs.variables))
+        )
+        first = self._first(of_others.context, of_others.counts)
+        return total.index_add(0, others, self._log_prob(first, self._known(of_others)))
 
-    def _pair_log_prob(self, net: PairNet, batch: Splittings) -> Tensor:
-        bins = self.bins(batch.variables)
-        hidden = net.trunk(self.inputs(batch.context, batch.counts))
+    @torch.no_grad()
+    def log_probs(self, batch: Splittings, tunes: Tensor) -> Tensor:
+        """Compute the log-densities (V, K) of splittings at several tunes, without gradients.
+
+        What does not depend on the tune is computed once: the tune adds the same to the first layer of every row.
+
+        Args:
+            batch: K splittings; the last P columns of their context are not looked at.
+            tunes: values of these columns, (V, P).
+        """
+        width = batch.context.shape[1]
+        own = slice(width - tunes.shape[1], width)
+        context = batch.context.clone()
+        context[:, own] = self.mean[own]
+        batch, steps = replace(batch, context=context), (tunes - self.mean[own]) / self.std[own]
+        total = torch.zeros(len(tunes), len(batch))
+        others = torch.arange(len(batch))
+        if self.pair is not None:
+            pairs, others = self._by_network(batch)
+            part = batch.rows(pairs)
+            enter, *rest = self.pair.trunk
+            first, bins = enter(self.inputs(part.context, part.counts)), self.bins(part.variables)
+            for row, step in zip(total, steps @ enter.get_parameter("weight")[:, own].T, strict=True):
+                hidden = first + step
+                for layer in rest:
+                    hidden = layer(hidden)
+                row[pairs] = self._pair_log_prob(self.pair, hidden, bins)
+        part = batch.rows(others)
+        first, known = self._first(part.context, part.counts), self._known(part)
+        for row, step in zip(total, steps @ self.embed.weight[:, own].T, strict=True):
+            row[others] = self._log_prob(first + step, known)
+        return total
+
+    @staticmethod
+    def _by_network(batch: Splittings) -> tuple[Tensor, Tensor]:
+        """Return the rows of splittings of two tokens, and of others."""
+        of_pair = batch.counts.sum(-1, dtype=torch.int32) == 2
+        return torch.nonzero(of_pair)[:, 0], torch.nonzero(~of_pair)[:, 0]
+
+    def _pair_log_prob(self, net: PairNet, hidden: Tensor, bins: Tensor) -> Tensor:
+        """Compute the log-density (K,) of nodes of two tokens from hidden states (K, W) and bins (K, 4)."""
         log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
         cos_bins = bins[:, COS_THETA]
         cos = _chosen_log_prob(net.cos(hidden), cos_bins, log_widths[COS_THETA])
         return cos + _chosen_log_prob(net.phi_logits(hidden, cos_bins), bins[:, PHI], log_widths[PHI])
 
-    def _log_prob(self, batch: Splittings) -> Tensor:
-        counts, counts_a = batch.counts, batch.counts_a
-        n = counts.sum(-1, dtype=torch.int32)
-        hidden = self.encode(batch.context, counts)
-        total = torch.zeros(len(batch))
+    def _known(self, batch: Splittings) -> _Known:
+        """Return what the density of splittings needs beside the result of the first layer."""
         # of two tokens, A is the one whose type comes first
-        more = torch.nonzero(n > 2)[:, 0]
-        content = self.content_log_prob(hidden[more], batch.context[more], counts[more], counts_a[more])
-        total = total.index_add(0, more, content)
-        hidden = self.with_content(hidden, counts, counts_a, batch.least)
+        more = torch.nonzero(batch.counts.sum(-1, dtype=torch.int32) > 2)[:, 0]
         bins = self.bins(batch.variables)
-        widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
-        for variable in range(NUM_VARIABLES):
-            if variable in (COS_THETA, PHI):  # angles are free in every splitting
-                total = total + self._bin_density(self.head(hidden, variable), bins, widths, variable)
+        # angles are free in every splitting
+        free = tuple(
+            None if variable in (COS_THETA, PHI) else torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
+            for variable in range(NUM_VARIABLES)
+        )
+        content = self._of_content(batch.counts, batch.counts_a, batch.least)
+        log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
+        return _Known(batch, (more, batch.rows(more)), content, bins, free, log_widths)
+
+    def _log_prob(self, first: Tensor, known: _Known) -> Tensor:
+        """Compute the log-density (K,) of splittings from the result (K, width) of the first layer."""
+        hidden = self.trunk(first)
+        rows, more = known.more
+        content = self.content_log_prob(hidden[rows], more.context, more.counts, more.counts_a)
+        total = torch.zeros(len(known.batch)).index_add(0, rows, content)
+        hidden = self.content_block(hidden + known.content)
+        for variable, free in enumerate(known.free):
+            if free is None:
+                total = total + self._bin_density(self.head(hidden, variable), known.bins, known.log_widths, variable)
                 continue
-            rows = torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
-            density = self._bin_density(self.head(hidden[rows], variable), bins[rows], widths, variable)
-            total = total.index_add(0, rows, density)
+            x = self.head(hidden[free], variable)
+            total = total.index_add(0, free, self._bin_density(x, known.bins[free], known.log_widths, variable))
         return total
 
     def _bin_density(self, x: Tensor, bins: Tensor, log_widths: Tensor, variable: int) -> Tensor:

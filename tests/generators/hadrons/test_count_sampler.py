@@ -116,7 +116,7 @@ def test_networks_are_those_of_the_density(model: CountModel) -> None:
         need = -(torch.cumsum(content[:, order], 1) - content[:, order])[:, place].transpose(0, 1)
         own = torch.cat([model._columns(left), model._need_columns(need)], -1).transpose(1, 2)
         encoded = model._count_columns(types).transpose(1, 2).flatten(1)
-        hidden = model._hidden(model._shared(condition, size, torch.from_numpy(carrier)), own, encoded)
+        hidden = model._hidden(model._before(model._shared(condition, size, torch.from_numpy(carrier)), own, encoded))
         for (_, rows), weight, bias in zip(model._groups, model.last, model.last_bias, strict=True):
             out = torch.bmm(weight.transpose(1, 2), hidden[rows]) + bias[..., None]
             for kind, expected in zip(rows.tolist(), out.transpose(1, 2).numpy(), strict=True):

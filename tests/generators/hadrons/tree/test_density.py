@@ -120,6 +120,21 @@ def test_the_score_is_the_derivative(model: PrimaryTree, sample: TokenSample, pa
         assert slopes[:, k].mean() == pytest.approx(difference.mean(), abs=0.01)
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+def test_several_tunes_at_once_have_the_densities_of_each(model: PrimaryTree, sample: TokenSample, pairs: bool) -> None:
+    """What the tunes share is computed once: the log-density of one after the other, from its derivative's code."""
+    density = TreeDensity(model, sample, pairs=pairs)
+    tunes = np.array([[0.0, 0.0], [0.9, -0.3], [-0.6, 1.1]])
+    wanted = np.stack([density.gradient(tune)[0] for tune in tunes])
+    found = density.at(tunes)
+    assert found.shape == (3, len(density))
+    np.testing.assert_allclose(found - found[0], wanted - wanted[0], atol=1e-4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert np.abs(found[1:] - found[0]).mean() > 0.1
+    with pytest.raises(InvalidValue, match=r"vectors of tunes of shape \(3,\)"):
+        density.at(np.zeros((2, 3)))
+
+
 def test_blocks_are_parts_of_the_whole(model: PrimaryTree, sample: TokenSample) -> None:
     density = TreeDensity(model, sample, pairs=True)
     whole = density(np.array([0.2, 0.1]))
