@@ -191,7 +191,11 @@ def test_sigterm_ends_a_run_whose_pythia_does_not_answer(tmp_path: Path, example
         deadline = time.monotonic() + 60
         while not children(process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
-        os.kill(children(process.pid)[0], signal.SIGSTOP)
+        (pythia,) = children(process.pid)
+        while not ignores(pythia, signal.SIGTERM) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        os.kill(pythia, signal.SIGSTOP)
         time.sleep(1.0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
@@ -199,6 +203,13 @@ def test_sigterm_ends_a_run_whose_pythia_does_not_answer(tmp_path: Path, example
     finally:
         process.kill()
         process.wait()
+
+
+def ignores(process: int, number: int) -> bool:
+    """Whether a process ignores a signal: Pythia's does once it has begun, and ends with its parent soon after."""
+    text = Path(f"/proc/{process}/status").read_text()
+    mask = int(next(line for line in text.splitlines() if line.startswith("SigIgn")).split()[1], 16)
+    return bool(mask >> (number - 1) & 1)
 
 
 def children(parent: int) -> list[int]:
