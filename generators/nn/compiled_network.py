@@ -70,15 +70,16 @@ def _row_product(x: Array, row: int, weight: Array, out: Array) -> None:
 
 
 @compiled_sums_inside
-def _add_bias(bias: Array, out: Array) -> None:
+def add_bias(bias: Array, out: Array) -> None:
+    """Add ``bias`` (O,) to rows (K, O)."""
     for k in range(len(out)):
         for o in range(len(bias)):
             out[k, o] += bias[o]
 
 
 @compiled_inside
-def dense(x: Array, weight: Array, bias: Array, out: Array) -> None:
-    """Fill ``out`` (K, O) with x W + b for ``x`` (K, I), ``weight`` (I, O) and ``bias`` (O,)."""
+def multiply(x: Array, weight: Array, out: Array) -> None:
+    """Fill ``out`` (K, O) with x W for ``x`` (K, I) and ``weight`` (I, O)."""
     num, start = len(x), 0
     step = max(_SERIAL // (weight.shape[0] * weight.shape[1]), 2)
     while start < num:
@@ -88,7 +89,13 @@ def dense(x: Array, weight: Array, bias: Array, out: Array) -> None:
         else:
             np.dot(x[start:end], weight, out[start:end])
         start = end
-    _add_bias(bias, out)
+
+
+@compiled_inside
+def dense(x: Array, weight: Array, bias: Array, out: Array) -> None:
+    """Fill ``out`` (K, O) with x W + b for ``x`` (K, I), ``weight`` (I, O) and ``bias`` (O,)."""
+    multiply(x, weight, out)
+    add_bias(bias, out)
 
 
 @compiled_sums_inside

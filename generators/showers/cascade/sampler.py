@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fastsim.compiled import compiled
@@ -23,7 +22,7 @@ from generators.showers.cascade.latent import VISIBLE, Latent, blurred_rings, bl
 from generators.showers.cascade.network import Cascade, Sides, with_response
 from generators.showers.cascade.splits import FastNet, draw_split, draw_splits, random_numbers
 
-RINGS_AT_ONCE = 30_000
+RINGS_AT_ONCE = 6_000
 """Rings with energy whose sectors are drawn side by side: with more the arrays leave the processor's cache."""
 
 
@@ -32,22 +31,11 @@ class CascadeSampler:
 
     Args:
         cascade: the trained networks.
-        precision: of the networks of rings and sectors, "bfloat16" or "float32"; the response and the layers, which
-            decide the energy scale, are computed in float32 always, and so is the last layer of the rings' network.
     """
 
-    def __init__(self, cascade: Cascade, precision: str) -> None:
-        if precision not in ("bfloat16", "float32"):
-            raise ValueError(f"precision {precision!r}: bfloat16 or float32")
+    def __init__(self, cascade: Cascade) -> None:
         self.cascade, self.grid = cascade, cascade.grid
-        fast = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        kinds = {
-            "response": (torch.float32, torch.float32),
-            "layers": (torch.float32, torch.float32),
-            "rings": (fast, torch.float32),
-            "sectors": (fast, fast),
-        }
-        self._nets = {stage: FastNet(cascade.net(stage), *kinds[stage]) for stage in cascade.splits}
+        self._nets = {stage: FastNet(cascade.net(stage)) for stage in cascade.splits}
 
     def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
@@ -96,7 +84,7 @@ class CascadeSampler:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Draw both parts (K,) of energies (K,) in MeV."""
         net = self._nets[stage]
-        a, b = draw_splits(net(features), energy, random_numbers(len(energy), rng, normal=net.normal))
+        a, b = draw_splits(net(features), energy, random_numbers((len(energy),), rng, normal=net.normal))
         return a, b
 
     def layers(
@@ -119,15 +107,15 @@ class CascadeSampler:
         given = with_response(particle, visible, energy)
         layers = np.zeros((len(visible), self.grid.num_layers), np.float32)
         known, rest = np.zeros_like(layers), visible.copy()
-        length = self.cascade.net("layers").first.in_features
+        net, length = self._nets["layers"], self.cascade.net("layers").first.in_features
+        u = random_numbers((self.grid.num_layers - 1, len(visible)), rng, normal=net.normal)
         for layer in range(self.grid.num_layers - 1):
             rows = np.flatnonzero(rest > 0)
             features = np.empty((len(rows), length), np.float32)
             layer_features(rows, layer, layers, known, given, rest, features)
             if z is not None:
                 layer_conditions(rows, layer, layers, rest, z, self.cascade.num_features["layers"], features)
-            layers[rows, layer], rest[rows] = self._draw("layers", features, rest[rows], rng)
-            known[:, layer] = compressed(layers[:, layer])
+            draw_parts(net(features), rows, u[layer], rest, layers[:, layer], known[:, layer])
         layers[:, -1] = rest
         return layers
 
@@ -138,7 +126,8 @@ class CascadeSampler:
         rings = np.zeros((num, grid.num_layers, grid.max_r), np.float32)
         known, memory, packed = np.zeros_like(rings), np.zeros_like(rings), np.zeros_like(rings)
         of_layers = compressed(layers)
-        length, place = self.cascade.net("rings").first.in_features, self.cascade.num_features["rings"]
+        net, length = self._nets["rings"], self.cascade.net("rings").first.in_features
+        place = self.cascade.num_features["rings"]
         gone = np.zeros((num, grid.num_layers, 5))
         if z is not None:
             z = blurred_rings(z, rng)
@@ -148,14 +137,14 @@ class CascadeSampler:
             remember(rings[..., None], layer, grid.neighbours, memory[..., None])
             packed[:, layer] = compressed(memory[:, layer])
             rest = layers[:, layer].copy()
+            u = random_numbers((num_r - 1, num), rng, normal=net.normal)
             for ring in range(num_r - 1):
                 rows = np.flatnonzero(rest > 0)
                 features = np.empty((len(rows), length), np.float32)
                 ring_features(rows, layer, ring, of_layers, known, packed, given, rest, features)
                 if z is not None:
                     ring_conditions(rows, layer, ring, rings, rest, grid.radii, gone, z, place, features)
-                rings[rows, layer, ring], rest[rows] = self._draw("rings", features, rest[rows], rng)
-                known[:, layer, ring] = compressed(rings[:, layer, ring])
+                draw_parts(net(features), rows, u[ring], rest, rings[:, layer, ring], known[:, layer, ring])
             rings[:, layer, num_r - 1] = rest
             known[:, layer, num_r - 1] = compressed(rest)
         return rings
@@ -193,6 +182,28 @@ class CascadeSampler:
                 parameters = self._nets["sectors"](features)
                 halves[parity] = draw_halves(parameters, nodes, swapped, rng.random((len(nodes), 3)), heaps, known)
         return heaps
+
+
+@compiled
+def draw_parts(
+    parameters: NDArray[np.float32],
+    rows: Ints,
+    u: Floats,
+    rest: NDArray[np.float32],
+    part: NDArray[np.float32],
+    known: NDArray[np.float32],
+) -> None:
+    """Draw how the energies that are left of showers are split into a part and the rest.
+
+    Args:
+        parameters: (K, 3 + 3C) of :class:`~generators.showers.cascade.splits.SplitNet`; rows: numbers of the showers,
+            (K,); u: random numbers, (N, 3); rest: what is left in MeV, before and after, (N,); part: to fill, in MeV,
+            (N,); known: to fill, the same compressed, (N,).
+    """
+    for k in range(len(rows)):
+        n = rows[k]
+        part[n], rest[n] = draw_split(parameters[k], rest[n], u[n])
+        known[n] = compress_quickly(part[n])
 
 
 @compiled

@@ -24,12 +24,11 @@ class CascadeModel(ShowerModel):
         detector: whose voxels it fills.
         domain: what it was trained on; showers are perpendicular.
         config: ``network`` (sizes by stage), ``latent`` (sizes of its flow; None or absent for a cascade without) and
-            ``precision`` of rings and sectors, "bfloat16" (default) or "float32"; ``ceiling`` as
-            :class:`~generators.showers.cascade.network.Cascade` takes it.
+            ``ceiling`` as :class:`~generators.showers.cascade.network.Cascade` takes it.
     """
 
     kind = "cascade"
-    keys: ClassVar = ("network", "latent", "ceiling", "precision")
+    keys: ClassVar = ("network", "latent", "ceiling")
 
     def __init__(self, name: str, detector: Detector, domain: ShowerDomain, config: Mapping[str, Any]) -> None:
         super().__init__(name, detector, domain, config)
@@ -53,7 +52,7 @@ class CascadeModel(ShowerModel):
 
     @property
     def sampler(self) -> CascadeSampler:
-        return self._sampler.of(self.cascade, self._settings.get("precision", "bfloat16"))
+        return self._sampler.of(self.cascade)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: rings and sectors in float16, which halves the file, others as they are."""

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 from torch import Tensor, nn
 
-from fastsim.compiled import compiled, compiled_inside
+from fastsim.compiled import compiled, compiled_sums_inside
 from fastsim.event import Ints
-from generators.nn.padding import padded_number
-
-Bits = NDArray[np.uint16]
+from generators.nn.compiled_network import add_bias, multiply
+from generators.showers.cascade.features import Numbers
 
 MAX_LOG_RATIO = 30.0
 _SCALE = 3.0
@@ -28,6 +27,9 @@ _SPAN, _MIDDLE = 5.0, -0.5
 """Log-scales lie within ``_SPAN`` of ``_MIDDLE``."""
 _LEAST_WEIGHT = log(1000.0)
 """How far below the largest a normal component's log-weight may lie."""
+_ROWS = 36
+"""Rows that go through the layers of a network at a time."""
+_ZERO = np.float32(0)
 
 
 @dataclass(frozen=True)
@@ -132,132 +134,108 @@ class SplitNet(nn.Module):
 
 
 class FastNet:
-    """The parameters of a :class:`SplitNet` for sampling: standardisation folded into the weights, no graph.
+    """The parameters of a :class:`SplitNet` for sampling: standardisation folded into the weights, compiled, in float32.
+
+    A few dozen rows at a time go through all layers, so that what these hand on stays in the processor's cache: splits
+    cost the same in small batches as in large ones.
 
     Args:
         net: whose weights are copied.
-        dtype: of the matrix products, torch.float32 or torch.bfloat16; head: of the last one.
     """
 
-    def __init__(self, net: SplitNet, dtype: torch.dtype, head: torch.dtype) -> None:
-        weight = (net.first.weight * net.scale).detach()
-        bias = (net.first.bias - weight @ net.shift).detach()
-        self._first = weight.T.to(dtype).contiguous(), bias
-        layers = [layer for layer in net.hidden if isinstance(layer, nn.Linear)]
-        self._hidden = [(_copy(layer.weight.T, dtype), _copy(layer.bias, torch.float32)) for layer in layers]
-        self._head = _copy(net.head.weight.T, head), _copy(net.head.bias, head)
-        self._skip = None
-        if net.skip is not None:
-            direct = net.skip.weight.detach() * net.scale
-            self._skip = direct.T.contiguous(), -(direct @ net.shift)
-        self._dtype, self._last = dtype, head
+    def __init__(self, net: SplitNet) -> None:
+        with torch.no_grad():
+            first = net.first.weight * net.scale
+            layers = [(first, net.first.bias - first @ net.shift)]
+            layers += [(layer.weight, layer.bias) for layer in net.hidden if isinstance(layer, nn.Linear)]
+            head = net.head.bias
+            if net.skip is not None:
+                head = head - (net.skip.weight * net.scale) @ net.shift
+            layers.append((net.head.weight, head))
+            parts = [x for weight, bias in layers for x in (weight.T.ravel(), bias)]
+            if net.skip is not None:
+                parts.append((net.skip.weight * net.scale).T.ravel())
+            self._weights: NDArray[np.float32] = torch.cat([x.reshape(-1) for x in parts]).float().numpy()
+        self._depth, self._width, self._num_outputs = len(net.hidden), net.first.out_features, net.head.out_features
         self.normal, self._num_components = net.normal, net.num_components
 
-    @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return parameters (K, 3 + 3C) for features (K, F)."""
-        num = len(features)
-        given = torch.zeros(padded_number(num), features.shape[1], dtype=self._dtype)
-        given[:num].copy_(torch.from_numpy(features))
-        weight, bias = self._first
-        x = given @ weight
-        relu(x, bias)
-        y = torch.empty_like(x)
-        for weight, bias in self._hidden:
-            torch.mm(x, weight, out=y)
-            add_relu(x, y, bias)
-        weight, bias = self._head
-        result = torch.addmm(bias, x.to(self._last), weight)[:num].float()
-        if self._skip is not None:
-            weight, bias = self._skip
-            result += torch.addmm(bias, torch.from_numpy(features), weight)
+        result = np.empty((len(features), self._num_outputs), np.float32)
+        rows = min(_ROWS, max(len(features), 1))
+        one, two = np.empty((2, rows * max(self._width, self._num_outputs)), np.float32)
+        _evaluate(features, self._depth, self._width, self._weights, rows, one, two, result)
         if self.normal:
             weights = result[:, 3 : 3 + self._num_components]
-            weights[weights < weights.amax(1, keepdim=True) - _LEAST_WEIGHT] = -torch.inf
-        parameters: NDArray[np.float32] = result.numpy()
-        return parameters
+            weights[weights < weights.max(1, keepdims=True) - _LEAST_WEIGHT] = -np.inf
+        return result
 
 
-def _copy(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a copy of a tensor, its rows one after the other in memory."""
-    return x.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+@compiled_sums_inside
+def _relu(x: Numbers, bias: Numbers) -> None:
+    """Set rows x (K, W) to relu(x + bias)."""
+    for k in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            x[k, c] = max(x[k, c] + bias[c], _ZERO)
 
 
-def relu(x: Tensor, bias: Tensor) -> None:
-    """Set x to relu(x + bias), for x (K, W) in float32 or bfloat16, rounded once."""
-    if x.dtype == torch.bfloat16:
-        bits = np.empty(x.shape[1], np.uint32)
-        _relu_bits(_bits(x), bias.numpy(), bits, bits.view(np.float32))
-    else:
-        x.add_(bias).relu_()
+@compiled_sums_inside
+def _add_relu(x: Numbers, y: Numbers, bias: Numbers) -> None:
+    """Add relu(y + bias) to rows x, for x, y (K, W)."""
+    for k in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            x[k, c] += max(y[k, c] + bias[c], _ZERO)
 
 
-def add_relu(x: Tensor, y: Tensor, bias: Tensor) -> None:
-    """Add relu(y + bias) to x, for x, y (K, W) both in float32 or in bfloat16, rounded once; y may be changed."""
-    if x.dtype == torch.bfloat16:
-        bits, more = np.empty((2, x.shape[1]), np.uint32)
-        _add_relu_bits(_bits(x), _bits(y), bias.numpy(), bits, more, bits.view(np.float32), more.view(np.float32))
-    else:
-        x.add_(y.add_(bias).relu_())
-
-
-def _bits(x: Tensor) -> Bits:
-    """Return the memory of a bfloat16 tensor as an array; numpy has no such type."""
-    bits: Bits = x.view(torch.int16).numpy().view(np.uint16)
-    return bits
+@compiled_sums_inside
+def _add(x: Numbers, y: Numbers) -> None:
+    """Add rows y to rows x, (K, W)."""
+    for k in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            x[k, c] += y[k, c]
 
 
 @compiled
-def _relu_bits(x: Bits, bias: NDArray[np.float32], bits: NDArray[np.uint32], value: NDArray[np.float32]) -> None:
-    """Apply :func:`relu` to bfloat16 numbers (K, W) that are given as bits, the upper half of a float32.
-
-    ``bits`` and ``value`` (W,) are the working memory of one row, the same memory seen as bits and as numbers.
-    """
-    for k in range(len(x)):
-        for c in range(len(bits)):
-            bits[c] = np.uint32(x[k, c]) << np.uint32(16)
-        for c in range(len(bits)):
-            value[c] = max(value[c] + bias[c], np.float32(0))
-        for c in range(len(bits)):
-            x[k, c] = _rounded(bits[c])
-
-
-@compiled
-def _add_relu_bits(
-    x: Bits,
-    y: Bits,
-    bias: NDArray[np.float32],
-    bits: NDArray[np.uint32],
-    more: NDArray[np.uint32],
-    value: NDArray[np.float32],
-    change: NDArray[np.float32],
+def _evaluate(
+    features: Numbers, depth: int, width: int, weights: Numbers, rows: int, one: Numbers, two: Numbers, out: Numbers
 ) -> None:
-    """Apply :func:`add_relu` to bfloat16 numbers (K, W) that are given as bits.
+    """Fill ``out`` (K, O) with the parameters of a :class:`FastNet`, for features (K, F).
 
-    The others are the working memory of one row: ``bits`` and ``value`` (W,) of x, ``more`` and ``change`` (W,) of y.
+    Args:
+        depth: number of hidden layers but the first; width: of all.
+        weights: each layer's (I, O) and its bias (O,), and, if there are more, those of the features to the head.
+        rows: how many go through the layers at a time.
+        one, two: working memory for so many rows of hidden layers and of ``out``.
     """
-    for k in range(len(x)):
-        for c in range(len(bits)):
-            bits[c] = np.uint32(x[k, c]) << np.uint32(16)
-            more[c] = np.uint32(y[k, c]) << np.uint32(16)
-        for c in range(len(bits)):
-            value[c] += max(change[c] + bias[c], np.float32(0))
-        for c in range(len(bits)):
-            x[k, c] = _rounded(bits[c])
+    num_features, num_outputs = features.shape[1], out.shape[1]
+    for start in range(0, len(features), rows):
+        num = min(rows, len(features) - start)
+        given, result = features[start : start + num], out[start : start + num]
+        x, y = one[: num * width].reshape(num, width), two[: num * width].reshape(num, width)
+        end = num_features * width
+        multiply(given, weights[:end].reshape(num_features, width), x)
+        _relu(x, weights[end : end + width])
+        end += width
+        for _ in range(depth):
+            first, end = end, end + width * width
+            multiply(x, weights[first:end].reshape(width, width), y)
+            _add_relu(x, y, weights[end : end + width])
+            end += width
+        first, end = end, end + width * num_outputs
+        multiply(x, weights[first:end].reshape(width, num_outputs), result)
+        add_bias(weights[end : end + num_outputs], result)
+        end += num_outputs
+        if end < len(weights):
+            direct = two[: num * num_outputs].reshape(num, num_outputs)
+            multiply(given, weights[end:].reshape(num_features, num_outputs), direct)
+            _add(result, direct)
 
 
-@compiled_inside
-def _rounded(bits: np.uint32) -> np.uint16:
-    """Round the bits of a float32 to those of the nearest bfloat16, half to even."""
-    even = (bits >> np.uint32(16)) & np.uint32(1)
-    return np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
-
-
-def random_numbers(num: int, rng: np.random.Generator, *, normal: bool) -> NDArray[np.float64]:
-    """Draw numbers (num, 3) for :func:`draw_split`: uniform, or such that the logit of the third is normal."""
-    u = rng.random((num, 3))
+def random_numbers(shape: tuple[int, ...], rng: np.random.Generator, *, normal: bool) -> NDArray[np.float64]:
+    """Draw numbers (*shape, 3) for :func:`draw_split`: uniform, or such that the logit of the third is normal."""
+    u = rng.random((*shape, 3))
     if normal:
-        u[:, 2] = expit(ndtri(u[:, 2]))
+        u[..., 2] = expit(ndtri(u[..., 2]))
     return u
 
 
@@ -267,7 +245,10 @@ def _log_scale(x: Tensor) -> Tensor:
 
 @compiled
 def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) -> tuple[float, float]:
-    """Return both parts of an energy, from parameters (3 + 3C,) of a :class:`SplitNet` and u (3,) uniform."""
+    """Return both parts of an energy, from parameters (3 + 3C,) of a :class:`SplitNet` and u (3,) uniform.
+
+    The parameters of the weights are used up.
+    """
     num = (len(p) - 3) // 3
     top = max(p[0], p[1], p[2])
     both, only_a, only_b = exp(p[0] - top), exp(p[1] - top), exp(p[2] - top)
@@ -279,10 +260,11 @@ def draw_split(p: NDArray[np.float32], energy: float, u: NDArray[np.float64]) ->
         top = max(top, p[3 + c])
     total = 0.0
     for c in range(num):
-        total += exp(p[3 + c] - top)
+        p[3 + c] = exp(p[3 + c] - top)
+        total += p[3 + c]
     left, chosen = u[1] * total, num - 1
     for c in range(num):
-        left -= exp(p[3 + c] - top)
+        left -= p[3 + c]
         if left < 0:
             chosen = c
             break

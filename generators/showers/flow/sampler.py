@@ -46,7 +46,7 @@ class FlowSampler:
     ) -> None:
         if precision not in ("bfloat16", "float32"):
             raise ValueError(f"precision {precision!r}: bfloat16 or float32")
-        self.first, self._tries, self._device = CascadeSampler(first, precision), tries, device
+        self.first, self._tries, self._device = CascadeSampler(first), tries, device
         self.cascade, self.grid, self.patches = first, first.grid, flow.patches
         self._flow = copy.deepcopy(flow).to(device)
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
