@@ -53,7 +53,8 @@ class ShowerModel(ShowerSource):
         name: of the model.
         detector: whose voxels it fills.
         domain: what it was trained on; showers are perpendicular.
-        config: ``particles`` (PDG ids) and the ``keys`` of the kind.
+        config: ``particles`` (PDG ids) that the networks know, ``like``, particles that are drawn as one of those, by
+            names ({"e+": "e-"}), and the ``keys`` of the kind.
     """
 
     keys: ClassVar[Collection[str]]
@@ -69,13 +70,14 @@ class ShowerModel(ShowerSource):
     """The stages that draw the visible energy and the latent."""
 
     def __init__(self, name: str, detector: Detector, domain: ShowerDomain, config: Mapping[str, Any]) -> None:
-        known = {"detector", "geometry", "particles", *self.keys}
+        known = {"detector", "geometry", "particles", "like", *self.keys}
         if unknown := sorted(set(config) - known):
             raise ValueError(f"unknown key {unknown[0]!r}: a {self.kind} takes {', '.join(sorted(known))}")
         self.name, self.detector, self.domain = name, detector.name, domain
         self.particles = tuple(int(i) for i in config["particles"])
-        if set(self.particles) != domain.particles:
-            raise ValueError(f"particles {self.particles} are not those of the domain")
+        self._like = _likenesses(config.get("like", {}), self.particles)
+        if {*self.particles, *self._like} != domain.particles:
+            raise ValueError(f"particles {(*self.particles, *self._like)} are not those of the domain")
         self.geometry, self._settings, self._device = detector, dict(config), "cpu"
 
     @property
@@ -97,7 +99,8 @@ class ShowerModel(ShowerSource):
         config: Mapping[str, Any],
     ) -> Self:
         """Make an untrained model of a detector, for particles (PDG ids) and a range of kinetic energies in GeV."""
-        domain = ShowerDomain(frozenset(particles), float(energy[0]), float(energy[1]))
+        alike = _likenesses(config.get("like", {}), particles)
+        domain = ShowerDomain(frozenset((*particles, *alike)), float(energy[0]), float(energy[1]))
         settings = {"detector": detector.name, "particles": list(particles), **config}
         if detector.name not in shipped_detectors():
             settings["geometry"] = json.loads(json.dumps(detector.as_dict()))
@@ -154,12 +157,12 @@ class ShowerModel(ShowerSource):
     def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
             return np.zeros((0, self.grid.num_voxels), np.float32)
-        return self.sampler.sample(incidents.pdg_id, incidents.energy, rng)
+        return self.sampler.sample(self._known(incidents.pdg_id), incidents.energy, rng)
 
     def draw_latent(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
             return np.zeros((0, len(COLUMNS)), np.float32)
-        return self.sampler.latent(incidents.pdg_id, incidents.energy, rng)
+        return self.sampler.latent(self._known(incidents.pdg_id), incidents.energy, rng)
 
     def draw_given(self, incidents: Incidents, latent: NDArray[np.float32], rng: np.random.Generator) -> Deposits:
         if len(incidents) == 0:
@@ -172,7 +175,14 @@ class ShowerModel(ShowerSource):
                 f"latent {row}: a visible energy of {visible[row]:g} MeV, but its particle can deposit 0 to "
                 f"{most[row]:g} MeV"
             )
-        return self.sampler.sample_given(incidents.pdg_id, incidents.energy, latent, rng)
+        return self.sampler.sample_given(self._known(incidents.pdg_id), incidents.energy, latent, rng)
+
+    def _known(self, pdg_id: Ints) -> Ints:
+        """Return PDG ids (N,) with those that the networks know in place of others that are drawn like them."""
+        known = pdg_id.copy()
+        for particle, other in self._like.items():
+            known[pdg_id == particle] = other
+        return known
 
     def latent_of(self, voxels: Deposits) -> NDArray[np.float32]:
         """Compute the latents (N, Z) of any showers in these voxels, deposits (N, V) in MeV: Geant4's, for example."""
@@ -185,3 +195,20 @@ class ShowerModel(ShowerSource):
         json.dumps(training)  # a card holds JSON values only
         card = ModelCard(self.name, self.kind, version, self._settings, self.domain, training)
         return cards.save(card, self.tensors(), folder)
+
+
+def _likenesses(like: Mapping[str, str], particles: Collection[int]) -> dict[int, int]:
+    """Return the PDG ids of particles that are drawn as others, and of those, from their names.
+
+    Raises:
+        ValueError: if it is no object of names, a name is unknown, a particle is known itself, or the other is not.
+    """
+    if not isinstance(like, Mapping) or not all(isinstance(name, str) for name in like.values()):
+        raise ValueError(f'like: {like!r}; give names of particles, such as {{"e+": "e-"}}')
+    if unknown := sorted({*like, *like.values()} - set(PARTICLES)):
+        raise ValueError(f"like: {unknown[0]!r} is none of {', '.join(PARTICLES)}")
+    result = {PARTICLES[name][0]: PARTICLES[other][0] for name, other in like.items()}
+    for particle, other in result.items():
+        if particle in particles or other not in particles:
+            raise ValueError(f"like: {_NAMES[particle]} as {_NAMES[other]}: known are {[_NAMES[i] for i in particles]}")
+    return result

@@ -46,7 +46,7 @@ MIXED = [
     Shot("gamma", 50.0),
     Shot("gamma", 1.2),
     Shot("gamma", 0.3),
-    Shot("e+", 1.5),
+    Shot("mu-", 1.5),
     Shot("gamma", 40.0, (FRONT[0] + 20.0, FRONT[1] - 10.0, -100.0)),
     leaning(0.1),
     leaning(0.3),
@@ -54,9 +54,10 @@ MIXED = [
     Shot("gamma", 1.5, (FRONT[0], FRONT[1], FRONT[2] + 300.0), (0.0, 0.0, -1.0)),
     Shot("gamma", 30.0, (TURNED[0] - 100.0, TURNED[1] + 10.0, TURNED[2]), (1.0, 0.0, 0.0)),
     Shot("gamma", 2.0, (FRONT[0], FRONT[1], FRONT[2] + 20.0)),
+    Shot("e+", 1.5),
 ]
-"""Taken; taken; too soft; a positron; taken off the axis; taken at an angle; too large an angle; from the side; from
-behind; taken by the second copy; begins within the calorimeter."""
+"""Taken; taken; too soft; a muon; taken off the axis; taken at an angle; too large an angle; from the side; from
+behind; taken by the second copy; begins within the calorimeter; a positron, taken as an electron."""
 
 
 def simulate(data: Path, output: Path) -> None:

@@ -29,7 +29,7 @@ from generators.showers.data import TrainingShowers, read_detector, read_energie
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
-_KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "init", "cascade")
+_KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "like", "init", "cascade")
 _SHOWERS_PER_BLOCK = 2000
 """Showers whose heaps are computed at once: they take much more memory than voxels."""
 _NUMBERS = {**{stage: number for number, stage in enumerate(STAGES)}, LATENT: len(STAGES)}
@@ -275,6 +275,8 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     values: dict[str, Any] = {"network": {stage: size for stage, size in sizes.items() if stage != LATENT}}
     if settings.latent:
         values["latent"] = sizes.get(LATENT, {})
+    if "like" in config:
+        values["like"] = config["like"]
     ceiling = most_visible(showers.pdg_id, showers.energy, showers.voxels.sum(1))
     if ceiling != 1:
         values["ceiling"] = ceiling
@@ -282,7 +284,8 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     try:
         model = CascadeModel.build(config["name"], detector, [PARTICLES[name][0] for name in particles], energy, values)
     except (TypeError, ValueError) as error:
-        raise FastsimError(f"{config_path}: cascade.network: {error}") from error
+        where = "" if str(error).startswith("like: ") else "cascade.network: "
+        raise FastsimError(f"{config_path}: {where}{error}") from error
     kept = None if initial is None else initialise(model.cascade, initial.cascade, f"{config_path}: init")
     facts = None if initial is None else {"name": initial.name, **initial.provenance}
     return _Prepared(model, showers, settings, seed, kept, facts)
@@ -296,8 +299,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
 
     Args:
         config_path: JSON with name, kind "cascade", seed, detector (a name, or the path of a TOML file), energy
-            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; init, the name or
-            path of a cascade to start from; and showers_of, a detector of finer voxels, if its showers are to be
+            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; like, particles that
+            are drawn as others, such as {"e+": "e-"}; init, the name or path of a cascade to start from; and showers_of, a detector of finer voxels, if its showers are to be
             regrouped. Paths are relative to the config's folder.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.

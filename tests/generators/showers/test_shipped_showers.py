@@ -52,7 +52,7 @@ def test_a_model_by_name_samples_with_a_seed(tmp_path: Path) -> None:
         fastsim.load_model("pb-si-cascade")
 
 
-@pytest.mark.parametrize(("particle", "energy"), [("e-", 2.0), ("gamma", 8.0)])
+@pytest.mark.parametrize(("particle", "energy"), [("e-", 2.0), ("gamma", 8.0), ("e+", 1.5)])
 def test_showers_are_geant4s(particle: str, energy: float, shared: Path, tmp_path: Path) -> None:
     """Visible energy, deposits, depth and radius: means within four standard errors and 1%."""
     settings = {"detector": "pb-si-ecal", "particle": particle, "energy": energy}

@@ -251,6 +251,42 @@ def test_a_model_is_refused_what_it_was_not_trained_on() -> None:
         assert words in str(caught.value)
 
 
+def test_a_particle_is_drawn_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its showers and latents are those of the other, bit by bit, also from a card; in a mixture it has its place."""
+    monkeypatch.setattr("generators.showers.model.load_detector", lambda name: small_detector())
+    config = {"network": SMALL, "latent": FLOW, "like": {"e+": "e-"}}
+    model = CascadeModel.build("tiny", small_detector(), [11, 22], (1, 50), config)
+    assert model.domain.particles == {-11, 11, 22} and model.particles == (11, 22)
+    model.cascade.load_state_dict(cascade(model.cascade.grid, latent=FLOW).state_dict())
+    back = CascadeModel.from_card(*cards.load(model.save(tmp_path, version="1", training={})))
+    energy = np.geomspace(1, 50, 40)
+    kinds = np.tile([11, 22], 20)
+    swapped = np.where(kinds == 11, -11, kinds)
+    electrons, positrons = (Incidents(ids, energy, np.zeros(40), np.zeros(40)) for ids in (kinds, swapped))
+    latent = back.latent(positrons, rng=1)
+    np.testing.assert_array_equal(latent, back.latent(electrons, rng=1))
+    np.testing.assert_array_equal(back.sample(positrons, rng=2), back.sample(electrons, rng=2))
+    np.testing.assert_array_equal(
+        back.sample(positrons, rng=3, latent=latent), back.sample(electrons, rng=3, latent=latent)
+    )
+    assert (positrons.pdg_id == swapped).all()
+
+
+@pytest.mark.parametrize(
+    ("like", "words"),
+    [
+        ({"e+": "muon"}, "'muon' is none of e-"),
+        ({"e-": "gamma"}, "e- as gamma: known are"),
+        ({"e+": "pi+"}, r"e\+ as pi\+: known are"),
+        ({"e+": ["e-"]}, "give names of particles"),
+        (["e+"], "give names of particles"),
+    ],
+)
+def test_a_particle_is_drawn_as_one_that_is_known_only(like: object, words: str) -> None:
+    with pytest.raises(ValueError, match=f"like: .*{words}"):
+        CascadeModel.build("tiny", small_detector(), [11, 22], (1, 50), {"network": SMALL, "like": like})
+
+
 def test_card_and_weights_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("generators.showers.model.load_detector", lambda name: small_detector())
     model = CascadeModel.build("tiny", small_detector(), [11, 22], (1, 100), {"network": SMALL})
