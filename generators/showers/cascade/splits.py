@@ -134,7 +134,7 @@ class SplitNet(nn.Module):
 
 
 class FastNet:
-    """The parameters of a :class:`SplitNet` for sampling: compiled, in float32, standardisation folded into the weights.
+    """The parameters of a :class:`SplitNet` for sampling: compiled, in float32, standardised within the weights.
 
     A few dozen rows at a time go through all layers, so that what these hand on stays in the processor's cache: splits
     cost the same in small batches as in large ones.

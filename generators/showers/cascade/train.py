@@ -299,9 +299,10 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
 
     Args:
         config_path: JSON with name, kind "cascade", seed, detector (a name, or the path of a TOML file), energy
-            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; like, particles that
-            are drawn as others, such as {"e+": "e-"}; init, the name or path of a cascade to start from; and showers_of, a detector of finer voxels, if its showers are to be
-            regrouped. Paths are relative to the config's folder.
+            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; like, particles
+            that are drawn as others, such as {"e+": "e-"}; init, the name or path of a cascade to start from; and
+            showers_of, a detector of finer voxels, if its showers are to be regrouped. Paths are relative to the
+            config's folder.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
 

@@ -198,6 +198,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
     "no data": (lambda f: None, {"data": []}, "data is an object, or a list of objects"),
     "no detector": (lambda f: None, {"detector": "yours.toml"}, "yours.toml: cannot be read"),
     "energies": (lambda f: None, {"energy": [5, 1]}, r"energy is \[5, 1\]: must be \[lowest, highest\] in GeV"),
+    "no such likeness": (lambda f: None, {"like": {"e+": "pi+"}}, r"json: like: e\+ as pi\+: known are"),
     "no such start": (lambda f: None, {"init": "nothing"}, "unknown model 'nothing'"),
     "other start": (lambda f: None, {"init": "hadron-tree-small"}, "give a cascade"),
     "unfit start": (
