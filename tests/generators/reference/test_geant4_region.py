@@ -114,7 +114,7 @@ def test_who_is_taken(simulated: Simulated) -> None:
     assert counts[TAKEN] == 6 + 2
     # at least the shots themselves; soft particles of the tracker enter too
     assert counts[ENERGY] >= 1 and counts[PARTICLE] >= 1 and counts[ANGLE] >= 1 and counts[SIDE] >= 2
-    assert simulated.said["waiting"] == [7, 0, 0]
+    assert simulated.said["waiting"] == [8, 0, 0]
 
 
 def test_showers_lie_where_their_particles_entered(simulated: Simulated) -> None:
