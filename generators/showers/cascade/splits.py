@@ -148,13 +148,9 @@ class FastNet:
             first = net.first.weight * net.scale
             layers = [(first, net.first.bias - first @ net.shift)]
             layers += [(layer.weight, layer.bias) for layer in net.hidden if isinstance(layer, nn.Linear)]
-            head = net.head.bias
-            if net.skip is not None:
-                head = head - (net.skip.weight * net.scale) @ net.shift
-            layers.append((net.head.weight, head))
-            parts = [x for weight, bias in layers for x in (weight.T.ravel(), bias)]
-            if net.skip is not None:
-                parts.append((net.skip.weight * net.scale).T.ravel())
+            direct = net.skip.weight * net.scale if net.skip is not None else torch.zeros(0, len(net.shift))
+            layers.append((net.head.weight, net.head.bias - direct @ net.shift if len(direct) else net.head.bias))
+            parts = [*(x for weight, bias in layers for x in (weight.T, bias)), direct.T]
             self._weights: NDArray[np.float32] = torch.cat([x.reshape(-1) for x in parts]).float().numpy()
         self._depth, self._width, self._num_outputs = len(net.hidden), net.first.out_features, net.head.out_features
         self.normal, self._num_components = net.normal, net.num_components
