@@ -19,7 +19,7 @@ from fastsim.event.arrays import (
     four_momenta,
     ints,
     offsets_from_counts,
-    ragged_indices,
+    ragged_items,
     row_number,
     same_fields,
 )
@@ -166,7 +166,7 @@ class ParticleSet(FourMomenta, Ragged):
             return self  # nothing changes sets in place, and copies of all of a chunk cost
         if self.history is None:
             return super().batch(rows)
-        flat = ragged_indices(self.offsets, chosen)
+        flat = ragged_items(self.offsets, chosen)
         history = History(self.history.decayed[chosen], self.history.mother[flat], self.history.vertex[flat])
         return replace(replace(self, history=None).batch(chosen), history=history)
 
