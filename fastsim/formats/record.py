@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,7 @@ class Record:
     """
 
     def __init__(self, events: HardEvents, run: RunInfo) -> None:
+        from fastsim.compiled import for_kernels
         from fastsim.formats.record_rows import number_vertices, put_particles
 
         size = len(events)
@@ -120,9 +121,9 @@ class Record:
             events.offsets,
             np.where(self.num_incoming > 0, -1 - self.num_beams, 0),
             species.PILE_UP,
-            *map(_usable, (before.offsets, before.pdg_id, before.p4, before.mother, before.vertex)),
+            *map(for_kernels, (before.offsets, before.pdg_id, before.p4, before.mother, before.vertex)),
             final.of_decayed(origin),
-            *map(_usable, (final.offsets, final.pdg_id, final.p4, history.mother, history.vertex)),
+            *map(for_kernels, (final.offsets, final.pdg_id, final.p4, history.mother, history.vertex)),
             origin,
             others,
             np.empty((5, most + 3), np.int64),
@@ -255,11 +256,6 @@ def _is_whole(events: HardEvents) -> NDArray[np.bool_]:
     return np.asarray(np.bincount(final.index[primary & (events.origin < 0)], minlength=len(events)) > 0)
 
 
-def _usable(values: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as kernels take it: they are compiled once for arrays in one piece that can be written."""
-    return np.require(values, requirements=("C", "W"))
-
-
 def _at_primary(rows: Ints) -> Floats:
     """Return where N particles at the primary vertex were made, zeros (N, 4)."""
     return np.zeros((len(rows), 4))
@@ -309,10 +305,11 @@ def final_masses(pdg_id: Ints, p4: Floats) -> Floats:
     Returns:
         Masses in GeV, shape (M,).
     """
+    from fastsim.compiled import for_kernels
     from fastsim.formats.record_rows import put_masses
 
     table = np.full(max(species.MASSES) + 1, -1.0)
     table[list(species.MASSES)] = list(species.MASSES.values())
     mass = np.empty(len(pdg_id))
-    put_masses(pdg_id, p4, table, mass)
+    put_masses(for_kernels(pdg_id), for_kernels(p4), table, mass)
     return mass
