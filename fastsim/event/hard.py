@@ -208,7 +208,8 @@ class HardEvents(Ragged):
         """Return the batch of the events of a slice, a mask or an array of indices."""
         chosen = np.arange(len(self), dtype=np.int64)[rows]
         entries = ragged_items(self.offsets, chosen)
-        origin, finals = self.origin, slice(0, 0)
+        origin = self.origin
+        finals: Ints | slice = slice(0, 0)
         if self.particles is not None:
             finals = ragged_items(self.particles.offsets, chosen)
             origin = None if origin is None else origin[finals]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,9 @@ class Record:
     first), decayed and final particles that the partons became, by origin, then generation by generation what these
     decay into. ``number`` counts from 1 in each event; ``parent`` is the number of the particle whose decay makes this
     one, 0 for none, negative for the hard vertex and for ``displaced`` vertices (as Asciiv3 has it). Event i is the
-    rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``.
+    rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``: there end the ``num_to_hard`` particles
+    after the ``num_beams`` beams, which are ``num_incoming`` partons and, where all of the collision begins there, what
+    these leave of the beams.
     """
 
     def __init__(self, events: HardEvents, run: RunInfo) -> None:
@@ -114,7 +116,7 @@ class Record:
         self.pdg_id[rows], self.p4[rows], self.status[rows] = pdg_id[order], p4[order], status[order]
         self.parent[rows], places[rows] = np.where(source >= 0, number_of_entry[source], of_special), vertex[order]
         most = max(int(counts.max(initial=0)), int(np.diff(events.offsets).max(initial=0)))
-        put_particles(
+        arguments: list[Any] = [
             self.start,
             self.start[:-1] + num_first,
             number_of_entry,
@@ -132,7 +134,8 @@ class Record:
             self.status,
             self.parent,
             places,
-        )
+        ]
+        put_particles(*arguments)
         self.mass = final_masses(self.pdg_id, self.p4)
         self.mass[rows] = mass[order]
         decays, row, identity, mother = (np.empty(n, np.int64) for n in (size, num, num, num))
@@ -141,14 +144,6 @@ class Record:
         )
         self.num_vertices = decays + (self.num_incoming > 0)
         self.displaced = Vertices(row[:far], identity[:far], mother[:far], places[row[:far]])
-
-    def incoming_numbers(self, event: int) -> range:
-        """Return the numbers of the particles that end at an event's hard vertex.
-
-        These are the incoming ones, and, where all of the collision begins there, what these leave of the beams.
-        """
-        first = int(self.num_beams[event]) + 1
-        return range(first, first + int(self.num_to_hard[event]))
 
     def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Group, _Group, _Group]:
         """Return the beams (status 4), the incoming partons (21), and what remains of the beams (63)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ def put_masses(pdg_id: Ints, p4: Floats, table: Floats, mass: Floats) -> None:
 
 
 @compiled_inside
-def _written_mass(pdg_id: int, p4: Floats, row: int, table: Floats) -> float:
+def _written_mass(pdg_id: int, p4: Floats, row: int, table: Floats) -> Any:
     size = abs(pdg_id)
     own = table[size] if size < len(table) else -1.0
     energy = p4[row, 0]
