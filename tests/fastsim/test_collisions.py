@@ -229,9 +229,9 @@ def test_pileup_of_other_energies_is_refused(examples: Path, pileup: Path, tmp_p
 
 @pytest.mark.slow
 def test_jets_are_as_many_as_in_pythia(tmp_path: Path) -> None:
-    """Of the same 2,500 hard events, whose differences have a smaller error than those of other ones."""
+    """Of the same 3,000 hard events, whose differences have a smaller error than those of other ones."""
     source = tmp_path / "dijets.lhe.gz"
-    make_lhe.write(source, [(PROCESSES["dijets"], 2500)], seed=5)
+    make_lhe.write(source, [(PROCESSES["dijets"], 3000)], seed=5)
     with patch.dict("os.environ", FASTSIM_CACHE=str(tmp_path / "cache")):
         fastsim.generate(source, tmp_path / "model.h5", model=MODEL, event="full", seed=2)
     fastsim.reference(source, tmp_path / "pythia.h5", full=True, seed=3)
