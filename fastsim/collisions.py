@@ -19,7 +19,7 @@ from fastsim.formats.atomic import PathLike
 from fastsim.production.options import Progress
 from fastsim.registry import REFERENCE, installed_version
 from fastsim.shipped import sha256_of
-from fastsim.sources.collisions import WHOLE, Collisions, is_hadron
+from fastsim.sources.collisions import WHOLE, Collisions, is_lepton
 from fastsim.sources.pipeline import Step
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ def collision_steps(
     Raises:
         FastsimError: if the beams are none that collide so, or a library cannot be read.
     """
-    if not collisions.any or not all(is_hadron(pdg_id) for pdg_id in run.beam_pdg_id):
+    if not collisions.any or all(is_lepton(pdg_id) for pdg_id in run.beam_pdg_id):
         return []
+    if 0 in run.beam_pdg_id:
+        raise FastsimError("the file does not name its beams: whole collisions and pile-up need them; use --event hard")
     if min(run.beam_energy) <= 0:
         raise FastsimError("the file gives no beam energies: whole collisions and pile-up need them; use --event hard")
     if unknown := [pdg_id for pdg_id in run.beam_pdg_id if abs(pdg_id) not in (2212, 2112)]:

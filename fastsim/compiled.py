@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numba import njit
 from numba.core import entrypoints
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
+from numpy.typing import NDArray
 
 from fastsim.startup import starting
 
@@ -55,6 +57,11 @@ def compiled_sums(function: F) -> F:
 def compiled_sums_inside(function: F) -> F:
     """Compile as :func:`compiled_sums` does a function that other kernels call and Python does not."""
     return _kernel(function, no_cpython_wrapper=True, fastmath=_SUMS)
+
+
+def for_kernels(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as kernels take it: in one piece and writable, or each would be compiled anew for others."""
+    return np.require(values, requirements=("C", "W"))
 
 
 def cache_folders() -> list[str]:

@@ -45,6 +45,17 @@ def ragged_indices(offsets: Ints, rows: NDArray[np.integer[Any]]) -> Ints:
     return np.arange(total, dtype=np.int64) + shift
 
 
+def ragged_items(offsets: Ints, rows: Ints) -> Ints | slice:
+    """Return what chooses the items of the chosen rows: a slice, of which arrays give views, where these lie together.
+
+    >>> ragged_items(np.array([0, 2, 2, 3]), np.array([1, 2]))
+    slice(2, 3, None)
+    """
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(offsets[rows[0]]), int(offsets[rows[-1] + 1]))
+    return ragged_indices(offsets, rows)
+
+
 def ints(name: str, values: ArrayLike) -> Ints:
     """Return the values as an int64 array (N,); ``name`` is for the message.
 
@@ -238,7 +249,7 @@ class Ragged:
     def batch(self, rows: Any) -> Self:
         """Return the batch of the rows of a slice, a mask or an array of indices."""
         chosen = np.arange(len(self), dtype=np.int64)[rows]
-        flat = ragged_indices(self.offsets, chosen)
+        flat = ragged_items(self.offsets, chosen)
         columns: dict[str, Any] = {name: getattr(self, name)[flat] for name in self._item_columns}
         columns |= {name: getattr(self, name)[chosen] for name in self._row_columns}
         others = {field.name: getattr(self, field.name) for field in fields(self) if field.init}  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsim.errors import InvalidValue
 from fastsim.event import kinematics
-from fastsim.event.arrays import Floats, Ints, Ragged, Row, RowNumber, ragged_indices, row_number
+from fastsim.event.arrays import Floats, Ints, Ragged, Row, RowNumber, ragged_items, row_number
 from fastsim.event.cells import Cells
 from fastsim.event.particle_sets import ParticleSet
 from fastsim.event.particles import Partons
@@ -207,10 +207,11 @@ class HardEvents(Ragged):
     def batch(self, rows: Any) -> HardEvents:
         """Return the batch of the events of a slice, a mask or an array of indices."""
         chosen = np.arange(len(self), dtype=np.int64)[rows]
-        entries = ragged_indices(self.offsets, chosen)
-        origin, finals = self.origin, np.zeros(0, np.int64)
+        entries = ragged_items(self.offsets, chosen)
+        origin = self.origin
+        finals: Ints | slice = slice(0, 0)
         if self.particles is not None:
-            finals = ragged_indices(self.particles.offsets, chosen)
+            finals = ragged_items(self.particles.offsets, chosen)
             origin = None if origin is None else origin[finals]
         return replace(
             super().batch(chosen),

@@ -19,7 +19,7 @@ from fastsim.event.arrays import (
     four_momenta,
     ints,
     offsets_from_counts,
-    ragged_indices,
+    ragged_items,
     row_number,
     same_fields,
 )
@@ -166,7 +166,7 @@ class ParticleSet(FourMomenta, Ragged):
             return self  # nothing changes sets in place, and copies of all of a chunk cost
         if self.history is None:
             return super().batch(rows)
-        flat = ragged_indices(self.offsets, chosen)
+        flat = ragged_items(self.offsets, chosen)
         history = History(self.history.decayed[chosen], self.history.mother[flat], self.history.vertex[flat])
         return replace(replace(self, history=None).batch(chosen), history=history)
 
@@ -274,36 +274,54 @@ class ParticleSet(FourMomenta, Ragged):
         >>> ParticleSet.overlaid([one, two]).pdg_id.tolist()
         [211, 22, 211, 22]
         """
-        joined = cls.concatenate([replace(batch, history=None) for batch in batches])
-        rows = _by_set([batch.index for batch in batches])
-        counts = np.sum([batch.counts for batch in batches], axis=0)
+        offsets, places = _side_by_side([batch.offsets for batch in batches])
         history = None
         if any(batch.history is not None for batch in batches):
             known = [b.history or History.unknown(len(b), len(b.pdg_id)) for b in batches]
             before = [history.decayed for history in known]
+            starts, rows = _side_by_side([decayed.offsets for decayed in before])
+            # mothers are counted from the first of their set
             shifts = np.cumsum([np.zeros(len(batches[0]), np.int64), *(d.counts for d in before)], axis=0)
-            above = [
-                np.where(h.mother < 0, -1, h.mother + shift[b.index])
-                for b, h, shift in zip(batches, known, shifts[:-1], strict=True)
-            ]
-            further = [
-                np.where(d.mother < 0, -1, d.mother + shift[d.index])
-                for d, shift in zip(before, shifts[:-1], strict=True)
-            ]
-            order = _by_set([d.index for d in before])
-            everything = Decayed.concatenate(before)
-            decayed = Decayed(
-                offsets_from_counts(shifts[-1]),
-                everything.pdg_id[order],
-                everything.p4[order],
-                np.concatenate(further)[order],
-                everything.vertex[order],
+            above, further = (
+                [np.where(mother < 0, -1, mother + np.repeat(shift, counts)) for mother, shift, counts in of_all]
+                for of_all in (
+                    [(h.mother, s, b.counts) for h, s, b in zip(known, shifts[:-1], batches, strict=True)],
+                    [(d.mother, s, d.counts) for d, s in zip(before, shifts[:-1], strict=True)],
+                )
             )
-            places = np.concatenate([h.vertex for h in known])
-            history = History(decayed, np.concatenate(above)[rows], places[rows])
-        return cls(offsets_from_counts(counts), joined.pdg_id[rows], joined.p4[rows], history)
+            decayed = Decayed(
+                starts,
+                _placed([d.pdg_id for d in before], rows),
+                _placed([d.p4 for d in before], rows),
+                _placed(further, rows),
+                _placed([d.vertex for d in before], rows),
+            )
+            history = History(decayed, _placed(above, places), _placed([h.vertex for h in known], places))
+        ids, momenta = ([getattr(batch, name) for batch in batches] for name in ("pdg_id", "p4"))
+        return cls(offsets, _placed(ids, places), _placed(momenta, places), history)
 
 
-def _by_set(index: Sequence[Ints]) -> Ints:
-    """Return the order of the items of several batches, one after the other, that puts those of one set together."""
-    return np.argsort(np.concatenate(index), kind="stable")
+def _side_by_side(offsets: Sequence[Ints]) -> tuple[Ints, list[Ints]]:
+    """Return the offsets of N sets that hold those of several batches, one after the other, and the places of these.
+
+    Args:
+        offsets: of each batch (N+1,).
+
+    Returns:
+        Offsets (N+1,), and for each batch the places of its items.
+    """
+    counts = [np.diff(of_batch) for of_batch in offsets]
+    joined = offsets_from_counts(np.sum(counts, axis=0))
+    start, places = joined[:-1], []
+    for of_batch, num in zip(offsets, counts, strict=True):
+        places.append(np.arange(of_batch[-1]) + np.repeat(start - of_batch[:-1], num))
+        start = start + num
+    return joined, places
+
+
+def _placed(columns: Sequence[NDArray[Any]], places: Sequence[Ints]) -> NDArray[Any]:
+    """Return one array with the items of several at their places."""
+    joined = np.empty((sum(map(len, columns)), *columns[0].shape[1:]), columns[0].dtype)
+    for column, place in zip(columns, places, strict=True):
+        joined[place] = column
+    return joined

@@ -6,6 +6,7 @@ species comes from the scikit-hep ``particle`` table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -118,11 +119,25 @@ def charge(pdg_id: int) -> float:
     return float(value) if value is not None else 0.0
 
 
-def _map(values: ArrayLike, function: object) -> NDArray[np.float64]:
+_DENSE = 10_000
+"""Below this size of their PDG ids, what is known of species is looked up in an array."""
+_known: dict[Callable[[int], float], NDArray[np.float64]] = {}
+
+
+def _map(values: ArrayLike, function: Callable[[int], float]) -> NDArray[np.float64]:
+    """Return what a function says of the species of an array of PDG ids, same shape; it is asked once a species."""
     pdg_id = np.asarray(values, dtype=np.int64)
-    unique, inverse = np.unique(pdg_id, return_inverse=True)
-    table = np.array([function(int(u)) for u in unique], dtype=np.float64)  # type: ignore[operator]
-    return table[inverse].reshape(pdg_id.shape) if len(unique) else np.zeros(pdg_id.shape)
+    table = _known.setdefault(function, np.full(2 * _DENSE, np.nan))
+    if (np.abs(pdg_id) >= _DENSE).any():
+        unique, inverse = np.unique(pdg_id, return_inverse=True)
+        each = np.array([function(int(species)) for species in unique], dtype=np.float64)
+        return each[inverse].reshape(pdg_id.shape)
+    result = table[pdg_id]  # those of antiparticles are at its end
+    if np.isnan(result).any():
+        for species in np.unique(pdg_id[np.isnan(result)]).tolist():
+            table[species] = function(species)
+        result = table[pdg_id]
+    return result
 
 
 def masses(pdg_id: ArrayLike) -> NDArray[np.float64]:
@@ -163,7 +178,11 @@ def baryon_numbers(pdg_id: ArrayLike) -> NDArray[np.float64]:
     >>> baryon_numbers([2212, -3122, 211]).tolist()
     [1.0, -1.0, 0.0]
     """
-    return _map(pdg_id, lambda i: float(np.sign(i)) if len(quark_content(i)) == 3 else 0.0)
+    return _map(pdg_id, _baryon_number)
+
+
+def _baryon_number(pdg_id: int) -> float:
+    return float(np.sign(pdg_id)) if len(quark_content(pdg_id)) == 3 else 0.0
 
 
 def strangeness(pdg_id: ArrayLike) -> NDArray[np.float64]:
@@ -172,7 +191,12 @@ def strangeness(pdg_id: ArrayLike) -> NDArray[np.float64]:
     >>> strangeness([321, 3122, -3312, 310]).tolist()
     [1.0, -1.0, 2.0, 0.0]
     """
-    return _map(pdg_id, lambda i: float(sum(q == -3 for q in quark_content(i)) - sum(q == 3 for q in quark_content(i))))
+    return _map(pdg_id, _strangeness)
+
+
+def _strangeness(pdg_id: int) -> float:
+    content = quark_content(pdg_id)
+    return float(content.count(-3) - content.count(3))
 
 
 def conjugate(pdg_id: ArrayLike) -> NDArray[np.int64]:

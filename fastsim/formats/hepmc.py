@@ -89,40 +89,40 @@ class Writer(AtomicWriter):
                 f"{events.weights.shape[1]} weights an event, but the run names {len(self.run.weight_names)}"
             )
         for block in events.chunks(EVENTS_PER_TEXT):
-            text = b"".join(self._text(block))
+            text = self._text(block)
             with writing(self.path):
                 self._file.write(text)
             self.num_written += len(block)
 
-    def _text(self, events: HardEvents) -> Iterator[bytes | memoryview]:
-        """Yield the lines of the events, some at a time."""
-        from fastsim.formats.hepmc_text import particle_lines
+    def _text(self, events: HardEvents) -> memoryview:
+        """Return the lines of events."""
+        from fastsim.formats.hepmc_text import text_of_events
 
         record = Record(events, self.run)
         p4 = record.p4
         if not np.isfinite(p4).all():
             event = int(events.number[record.event[np.argmin(np.isfinite(p4).all(axis=1))]])
             raise InvalidEvent(f"event {event}: a particle's momentum is not finite; the model failed there")
-        text, starts = particle_lines(record)
         cross_section = b""
         if self.run.cross_section != (0.0, 0.0):
             cross_section = b"A 0 GenCrossSection %.10e %.10e -1 -1\n" % self.run.cross_section
-        for i in range(len(events)):
-            start, middle, end = record.start[i], record.middle[i], record.start[i + 1]
-            weights = " ".join(map(repr, events.weights[i].tolist()))
-            yield b"E %d %d %d\nU GEV MM\nW %s\n" % (
-                events.number[i],
-                record.num_vertices[i],
-                end - start,
-                weights.encode(),
+        columns = (events.number, record.num_vertices, np.diff(record.start), events.scale, events.process)
+        heads = [
+            b"E %d %d %d\nU GEV MM\nW %s\n%sA 0 event_scale %.10e\nA 0 signal_process_id %d\n"
+            % (number, num_vertices, num, " ".join(map(repr, weights)).encode(), cross_section, scale, process)
+            for weights, number, num_vertices, num, scale, process in zip(
+                events.weights.tolist(), *(column.tolist() for column in columns), strict=True
             )
-            yield cross_section
-            yield b"A 0 event_scale %.10e\nA 0 signal_process_id %d\n" % (events.scale[i], events.process[i])
-            yield text[starts[start] : starts[middle]]
-            if record.num_incoming[i]:
-                incoming = b",".join(b"%d" % k for k in record.incoming_numbers(i))
-                yield b"V %d 0 [%s]\n" % (-1 - record.num_beams[i], incoming)
-            yield text[starts[middle] : starts[end]]
+        ]
+        vertices = [
+            b"V %d 0 [%s]\n" % (-1 - num_beams, b",".join(b"%d" % k for k in range(num_beams + 1, num_beams + num + 1)))
+            if num_incoming
+            else b""
+            for num_incoming, num_beams, num in zip(
+                record.num_incoming.tolist(), record.num_beams.tolist(), record.num_to_hard.tolist(), strict=True
+            )
+        ]
+        return text_of_events(record, heads, vertices)
 
     def _finish(self, complete: bool) -> None:
         if complete:

@@ -1,13 +1,14 @@
-"""The lines of particles and vertices of HepMC3 text (Asciiv3), compiled: those of many events into one buffer."""
+"""HepMC3 text (Asciiv3) of many events in one buffer, compiled: lines of particles and vertices, and given ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsim.compiled import compiled, compiled_inside
 from fastsim.errors import InvalidValue
-from fastsim.event import Floats, Ints
+from fastsim.event import Floats, Ints, offsets_from_counts
 from fastsim.formats.digits import FLOAT_WIDTH, INTEGER_WIDTH, TOO_LARGE, Bytes, put_float, put_integer
 from fastsim.formats.record import Record
 
@@ -18,27 +19,32 @@ _VERTEX_WIDTH = 8 + 2 * (INTEGER_WIDTH + 1) + 4 * (FLOAT_WIDTH + 1)
 _P, _V, _BLANK, _LINE, _NOUGHT, _OPEN, _CLOSE, _AT = (ord(sign) for sign in "PV \n0[]@")
 
 
-def particle_lines(record: Record) -> tuple[memoryview, Ints]:
-    """Return the lines of N particles, ``P number parent pdg_id px py pz e m status``, each after that of its vertex.
+def text_of_events(record: Record, heads: Sequence[bytes], vertices: Sequence[bytes]) -> memoryview:
+    """Return the text of E events with N particles, whose lines are ``P number parent pdg_id px py pz e m status``.
 
     Vertices away from the primary one have lines ``V id 0 [mother] @ x y z t``, before that of their first daughter.
 
-    Returns:
-        The text, and the place (N+1,) in it at which the lines of each particle begin.
+    Args:
+        record: the events.
+        heads: the lines at the beginnings of the events, (E,).
+        vertices: the lines of their hard vertices, (E,).
 
     Raises:
         InvalidValue: if a number is not finite, or not below 1e99.
     """
-    vertices = record.displaced
-    for values in (record.p4, record.mass, vertices.position):
-        if not (writable := np.abs(values) < TOO_LARGE).all():
-            raise InvalidValue(f"{values[~writable][0]} cannot be written: a number must be finite and below 1e99")
+    displaced = record.displaced
+    for values in (record.p4, record.mass, displaced.position):
+        if not max(values.max(initial=0.0), -values.min(initial=0.0)) < TOO_LARGE:
+            wrong = values[~(np.abs(values) < TOO_LARGE)][0]
+            raise InvalidValue(f"{wrong} cannot be written: a number must be finite and below 1e99")
+    lines = [line for both in zip(heads, vertices, strict=True) for line in both]
+    given = np.frombuffer(bytearray(b"".join(lines)), np.uint8)
+    ends = offsets_from_counts(np.array([len(line) for line in lines], dtype=np.int64))[1:]
+    rows = np.stack([record.start[:-1], record.middle], axis=-1).ravel()
     num = len(record.number)
-    text = np.empty(num * _PARTICLE_WIDTH + len(vertices.row) * _VERTEX_WIDTH, np.uint8)
-    starts = np.empty(num + 1, np.int64)
+    text = np.empty(len(given) + num * _PARTICLE_WIDTH + len(displaced.row) * _VERTEX_WIDTH, np.uint8)
     columns = record.number, record.parent, record.pdg_id, record.p4, record.mass, record.status
-    _put_lines(*columns, *vertices, text, starts)
-    return text.data[: starts[-1]], starts
+    return text.data[: _put_lines(*columns, *displaced, rows, ends, given, text)]
 
 
 @compiled
@@ -53,13 +59,25 @@ def _put_lines(
     identity: Ints,
     mother: Ints,
     position: Floats,
+    before: Ints,
+    ends: Ints,
+    given: Bytes,
     text: Bytes,
-    starts: NDArray[np.int64],
-) -> None:
-    """Put the lines of N particles and V vertices into a text, and the places where they begin into ``starts``."""
-    at = vertex = 0
-    for k in range(len(number)):
-        starts[k] = at
+) -> int:
+    """Put the lines of N particles and V vertices into a text, and return where it ends.
+
+    Of the G ``given`` pieces, which end at ``ends`` (G,), each goes before the line of a particle, ``before`` (G,).
+    """
+    at = vertex = piece = place = 0
+    for k in range(len(number) + 1):
+        while piece < len(before) and before[piece] == k:
+            while place < ends[piece]:
+                text[at] = given[place]
+                at += 1
+                place += 1
+            piece += 1
+        if k == len(number):
+            break
         if vertex < len(row) and row[vertex] == k:
             at = _put_vertex(text, at, identity[vertex], mother[vertex], position, vertex)
             vertex += 1
@@ -75,7 +93,7 @@ def _put_lines(
         at = put_integer(text, at + 1, status[k])
         text[at] = _LINE
         at += 1
-    starts[len(number)] = at
+    return at
 
 
 @compiled_inside

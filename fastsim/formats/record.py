@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,9 @@ NUM_INITIAL = 3
 class _Group(NamedTuple):
     """N particles of one kind; all columns have shape (N,), but ``p4`` and ``vertex`` (N, 4).
 
-    What may decay are the K entries of the hard record, numbered by their rows, and after them the decayed particles,
-    numbered from K. ``source``: number of the one that they come from, or ROOT, HARD_VERTEX, BEAM_A or BEAM_B.
-    ``entry``: the number that they have themselves, or -1. ``key``: their order within an event. ``vertex``: where they
-    were made, (ct, x, y, z) in mm.
+    ``source``: the row of the hard entry that they come from, or ROOT, HARD_VERTEX, BEAM_A or BEAM_B. ``entry``: the
+    row of the entry that they are themselves, or -1. ``key``: their order within an event. ``vertex``: where they were
+    made, (ct, x, y, z) in mm.
     """
 
     event: Ints
@@ -70,66 +69,81 @@ class Record:
     first), decayed and final particles that the partons became, by origin, then generation by generation what these
     decay into. ``number`` counts from 1 in each event; ``parent`` is the number of the particle whose decay makes this
     one, 0 for none, negative for the hard vertex and for ``displaced`` vertices (as Asciiv3 has it). Event i is the
-    rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``.
+    rows ``start[i]:start[i+1]``, with its hard vertex before row ``middle[i]``: there end the ``num_to_hard`` particles
+    after the ``num_beams`` beams, which are ``num_incoming`` partons and, where all of the collision begins there, what
+    these leave of the beams.
     """
 
     def __init__(self, events: HardEvents, run: RunInfo) -> None:
+        from fastsim.compiled import for_kernels
+        from fastsim.formats.record_rows import number_vertices, put_particles
+
         size = len(events)
         self.num_incoming = np.bincount(events.index[events.status == -1], minlength=size)
         self.num_beams = np.where((self.num_incoming == 2) & (min(run.beam_energy) > 0), 2, 0)
-        groups = [*self._initial(events, run), *self._hard_and_final(events)]
+        final = events.particles if events.particles is not None else ParticleSet.empty(size)
+        history = final.history or History.unknown(size, len(final.pdg_id))
+        hard, origin, others = self._hard(events, final, history)
+        groups = [*self._initial(events, run), hard]
         remnants = np.bincount(groups[NUM_INITIAL - 1].event, minlength=size)
         self.num_to_hard = self.num_incoming + np.where(_is_whole(events), remnants, 0)
+        # the particles of the groups come first, the decayed and the final ones follow
         kind = np.repeat(np.arange(len(groups)), [len(group.event) for group in groups])
         columns = (np.concatenate(column) for column in zip(*groups, strict=True))
         event, pdg_id, p4, mass, status, source, entry, key, vertex = columns
-        order = np.lexsort((key, kind, event))
-        self.event, self.pdg_id, self.p4 = event[order], pdg_id[order], p4[order]
-        self.mass, self.status = mass[order], status[order]
-        self.start = offsets_from_counts(np.bincount(event, minlength=size))
+        before = history.decayed
+        num_first = np.bincount(event, minlength=size)
+        counts = num_first + before.counts + np.bincount(final.index[others], minlength=size)
+        self.start = offsets_from_counts(counts)
         self.middle = self.start[:-1] + np.bincount(event[kind < NUM_INITIAL], minlength=size)
-        self.number = np.arange(len(order)) - self.start[self.event] + 1
-        number_of_entry = np.zeros(max(int(entry.max(initial=-1)) + 1, len(events.pdg_id)) + 1, np.int64)
-        number_of_entry[entry[order]] = self.number  # the last place is for particles that are no entry
-        special = np.stack([0 * self.event, -1 - self.num_beams[self.event], 0 * self.event + 1, 0 * self.event + 2])
-        source = source[order]
+        self.event = np.repeat(np.arange(size), counts)
+        self.number = np.arange(len(self.event)) - self.start[self.event] + 1
+        order = np.lexsort((key, kind, event))
+        event, entry, source = event[order], entry[order], source[order]
+        first_number = np.arange(len(order)) - offsets_from_counts(num_first)[event] + 1
+        rows = self.start[event] + first_number - 1
+        number_of_entry = np.zeros(len(events.pdg_id) + 1, np.int64)
+        number_of_entry[entry] = first_number  # the last place is for particles that are no entry
+        special = np.stack([0 * event, -1 - self.num_beams[event], 0 * event + 1, 0 * event + 2])
         of_special = special[np.maximum(-1 - source, 0), np.arange(len(source))]
-        self.parent = np.where(source >= 0, number_of_entry[np.maximum(source, 0)], of_special)
-        decays = np.zeros(len(order), dtype=bool)
-        decays[(self.start[self.event] + self.parent - 1)[self.parent > 0]] = True
-        self.num_vertices = np.bincount(self.event[decays], minlength=size) + (self.num_incoming > 0)
-        self.displaced = self._displaced(vertex[order])
-
-    def _displaced(self, vertex: Floats) -> Vertices:
-        """Return the vertices of decays away from the primary one, and give their numbers to the daughters.
-
-        Vertices are numbered in the order in which their first daughters come, as HepMC3 numbers those that it writes.
-        The place of a vertex is that of its first daughter.
-        """
-        made = np.flatnonzero(self.parent != 0)
-        if not vertex.any():
-            return Vertices(made[:0], made[:0], made[:0], vertex[:0])
-        width = int(np.abs(self.parent).max(initial=0)) + 1
-        keys = self.event[made] * 2 * width + self.parent[made]
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), np.int64)
-        rank[np.argsort(first)] = np.arange(len(first))
-        row = made[np.sort(first)]
-        before = np.searchsorted(self.event[row], np.arange(len(self.start) - 1))
-        identity = -(np.arange(len(row)) - before[self.event[row]] + 1)
-        far = (self.parent[row] > 0) & vertex[row].any(axis=1)
-        mother = self.parent[row]
-        of_made = rank[inverse.ravel()]
-        self.parent[made] = np.where(far[of_made], identity[of_made], self.parent[made])
-        return Vertices(row[far], identity[far], mother[far], vertex[row[far]])
-
-    def incoming_numbers(self, event: int) -> range:
-        """Return the numbers of the particles that end at an event's hard vertex.
-
-        These are the incoming ones, and, where all of the collision begins there, what these leave of the beams.
-        """
-        first = int(self.num_beams[event]) + 1
-        return range(first, first + int(self.num_to_hard[event]))
+        num = len(self.event)
+        self.pdg_id, self.status, self.parent = (
+            np.empty(num, np.int64),
+            np.empty(num, np.int64),
+            np.empty(num, np.int64),
+        )
+        self.p4, self.mass, places = np.empty((num, 4)), np.empty(num), np.empty((num, 4))
+        self.pdg_id[rows], self.p4[rows], self.status[rows] = pdg_id[order], p4[order], status[order]
+        self.parent[rows], places[rows] = np.where(source >= 0, number_of_entry[source], of_special), vertex[order]
+        most = max(int(counts.max(initial=0)), int(np.diff(events.offsets).max(initial=0)))
+        arguments: list[Any] = [
+            self.start,
+            self.start[:-1] + num_first,
+            number_of_entry,
+            events.offsets,
+            np.where(self.num_incoming > 0, -1 - self.num_beams, 0),
+            species.PILE_UP,
+            *map(for_kernels, (before.offsets, before.pdg_id, before.p4, before.mother, before.vertex)),
+            final.of_decayed(origin),
+            *map(for_kernels, (final.offsets, final.pdg_id, final.p4, history.mother, history.vertex)),
+            origin,
+            others,
+            np.empty((5, most + 3), np.int64),
+            self.pdg_id,
+            self.p4,
+            self.status,
+            self.parent,
+            places,
+        ]
+        put_particles(*arguments)
+        self.mass = final_masses(self.pdg_id, self.p4)
+        self.mass[rows] = mass[order]
+        decays, row, identity, mother = (np.empty(n, np.int64) for n in (size, num, num, num))
+        far = number_vertices(
+            self.start, self.parent, places, np.empty(most + 8, np.int64), decays, row, identity, mother
+        )
+        self.num_vertices = decays + (self.num_incoming > 0)
+        self.displaced = Vertices(row[:far], identity[:far], mother[:far], places[row[:far]])
 
     def _initial(self, events: HardEvents, run: RunInfo) -> tuple[_Group, _Group, _Group]:
         """Return the beams (status 4), the incoming partons (21), and what remains of the beams (63)."""
@@ -168,11 +182,20 @@ class Record:
         )
         return first, incoming, remnants
 
-    def _hard_and_final(self, events: HardEvents) -> tuple[_Group, _Group]:
-        """Return the outgoing and intermediate entries of the hard record, and the decayed and final particles.
+    def _hard(self, events: HardEvents, final: ParticleSet, history: History) -> tuple[_Group, Ints, NDArray[np.bool_]]:
+        """Return the outgoing and intermediate entries of the hard record, and what the final particles are to them.
 
         An outgoing entry has status 23, a resonance 22, another decayed particle and one with a lifetime 2, and an
         entry after which nothing comes 1, as final particles have.
+
+        Args:
+            events: the events.
+            final: their M final particles.
+            history: that of these.
+
+        Returns:
+            The entries; the index, within its event, of the written entry that each final particle comes from, -1 for
+            none, (M,); which final particles are none of the entries, (M,).
         """
         index = events.index
         written = np.isin(events.status, (1, 2, -2))
@@ -183,8 +206,6 @@ class Record:
         ends = np.ones(len(index), dtype=bool)
         ends[mother[written & inner]] = False
 
-        final = events.particles if events.particles is not None else ParticleSet.empty(len(events))
-        history = final.history or History.unknown(len(final), len(final.pdg_id))
         origin = events.origin if events.origin is not None else np.full(len(final.pdg_id), -1)
         owned = np.flatnonzero(origin >= 0)
         source = origin[owned] + events.offsets[final.index[owned]]
@@ -216,60 +237,9 @@ class Record:
         )
         known = np.full(len(origin), -1)
         known[owned] = origin[owned]
-        above = np.concatenate([final.of_decayed(known), known])
-        event = np.concatenate([history.decayed.index, final.index])
         others = np.ones(len(origin), dtype=bool)
         others[owned[same]] = False
-        apart = np.concatenate([history.decayed.pdg_id, final.pdg_id]) == species.PILE_UP
-        return hard, _decayed_and_final(
-            final,
-            history,
-            np.where(above >= 0, above + events.offsets[event], np.where(apart, ROOT, top[event])),
-            above,
-            np.flatnonzero(others),
-            len(index),
-        )
-
-
-def _decayed_and_final(
-    final: ParticleSet, history: History, source: Ints, origin: Ints, rows: Ints, num_entries: int
-) -> _Group:
-    """Return the decayed and the final particles: those that the partons became, what these decay into, and so on.
-
-    Their key puts generation after generation, the daughters of one particle together.
-
-    Args:
-        final: the M final particles.
-        history: the D decayed ones.
-        source: where the decayed and then the final ones come from, as :class:`_Group` has it, (D + M,); of use for
-            those that the partons became.
-        origin: index within the event of the hard entry that they come from, (D + M,); -1 if it is not written.
-        rows: the final particles to write.
-        num_entries: number of the first decayed particle.
-    """
-    before = history.decayed
-    size = len(before.pdg_id)
-    rows = np.concatenate([np.arange(size), size + rows])
-    event = np.concatenate([before.index, final.index])[rows]
-    pdg_id = np.concatenate([before.pdg_id, final.pdg_id])[rows]
-    p4 = np.concatenate([before.p4, final.p4])[rows]
-    mother = np.concatenate([before.mother, history.mother])[rows]
-    vertex = np.concatenate([before.vertex, history.vertex])[rows]
-    primary, is_decayed = mother < 0, rows < size
-    mother = np.where(primary, -1, mother + before.offsets[event])
-    generation = _depths(mother, ~primary)
-    above = np.where(primary, origin[rows], mother)
-    return _Group(
-        event,
-        pdg_id,
-        p4,
-        final_masses(pdg_id, p4),
-        np.where(is_decayed, 2, 1),
-        np.where(primary, source[rows], num_entries + mother),
-        np.where(is_decayed, num_entries + rows, -1),
-        generation * (above.max(initial=0) + 2) + above,
-        vertex,
-    )
+        return hard, known, others
 
 
 def _is_whole(events: HardEvents) -> NDArray[np.bool_]:
@@ -330,11 +300,11 @@ def final_masses(pdg_id: Ints, p4: Floats) -> Floats:
     Returns:
         Masses in GeV, shape (M,).
     """
-    ids = np.abs(np.asarray(pdg_id, dtype=np.int64))
-    known = np.array(sorted(species.MASSES))
-    table = np.array([species.MASSES[int(k)] for k in known])
-    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    own = np.where(known[place] == ids, table[place], -1.0)
-    on_shell = np.abs(kinematics.mass_squared(p4) - own**2) <= 1e-9 * p4[:, 0] ** 2
-    massless = np.abs(kinematics.mass_squared(p4)) <= 1e-12 * p4[:, 0] ** 2
-    return np.where((own >= 0) & on_shell, own, np.where(massless, 0.0, kinematics.mass(p4)))
+    from fastsim.compiled import for_kernels
+    from fastsim.formats.record_rows import put_masses
+
+    table = np.full(max(species.MASSES) + 1, -1.0)
+    table[list(species.MASSES)] = list(species.MASSES.values())
+    mass = np.empty(len(pdg_id))
+    put_masses(for_kernels(pdg_id), for_kernels(p4), table, mass)
+    return mass

@@ -117,16 +117,23 @@ def _locked(folder: Path) -> IO[str]:
     return lock
 
 
+_BYTES_OF_HEADER = 1024
+"""Room for what a file of arrays says about each of them."""
+
+
 def save_chunk(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> None:
     """Write the arrays of a chunk; the file appears when it is complete and on the disk.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    target, content = AtomicPath(path, force=True), io.BytesIO()
+    target = AtomicPath(path, force=True)
+    size = sum(values.nbytes + _BYTES_OF_HEADER for values in arrays.values())
+    content = io.BytesIO(bytes(size))  # one that grows is copied again and again
     try:
         save: Callable[..., None] = np.savez_compressed if compressed else np.savez
         save(content, **arrays)  # a disk that fills up would leave a zip file open
+        content.truncate()
         with writing(path), target.temporary.open("wb") as file:
             file.write(content.getbuffer())
     except BaseException:

@@ -54,10 +54,10 @@ class Collisions:
         return self.event == WHOLE or self.pileup > 0
 
 
-def is_hadron(pdg_id: int) -> bool:
-    """Return whether a beam of a PDG id is one of hadrons or nuclei.
+def is_lepton(pdg_id: int) -> bool:
+    """Return whether a beam of a PDG id is one of leptons, of which nothing is left after the hard process.
 
-    >>> is_hadron(2212), is_hadron(-11), is_hadron(22)
+    >>> is_lepton(-11), is_lepton(2212), is_lepton(22)
     (True, False, False)
     """
-    return abs(pdg_id) > 100
+    return 11 <= abs(pdg_id) <= 16

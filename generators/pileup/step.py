@@ -48,9 +48,11 @@ class AddPileUp:
         """Return the events with further collisions."""
         assert events.particles is not None and events.origin is not None
         counts = rng.poisson(self.mean, len(events))
-        sets = self.library.particles[self.library.choose(counts, rng)]
-        num = len(sets)
-        sets = turned(sets, rng.uniform(0.0, 2 * np.pi, num), rng.integers(0, 2, num).astype(bool))
+        rows = self.library.choose(counts, rng)
+        num = len(rows)
+        sets = turned(
+            self.library.particles, rows, rng.uniform(0.0, 2 * np.pi, num), rng.integers(0, 2, num).astype(bool)
+        )
         event = np.repeat(np.arange(len(events)), counts)
         width = np.array([self.spread, ACROSS, ACROSS, self.spread])
         places = (rng.normal(size=(num, 4)) - rng.normal(size=(len(events), 4))[event]) * width

@@ -86,9 +86,14 @@ class PythiaProcess:
 
     def complete(self, events: HardEvents, seed: int) -> Completed:
         """Return what Pythia makes of events; those that it rejects, or dies of, are missing."""
+        possible = np.flatnonzero(_has_room(events, self._arguments[0]))
+        if len(possible) < len(events):
+            done = self.complete(events[possible], seed)
+            endless = [int(possible[i]) for i in done.endless]
+            return done._replace(events=possible[done.events], endless=endless)
         jobs = [_job(events, i, seed) for i in range(len(events))]
         parts: list[tuple[ParticleSet, Ints, Floats]] = []
-        endless: list[int] = []
+        endless = []
         waiting = deque(range(i, min(i + EVENTS_PER_BATCH, len(jobs))) for i in range(0, len(jobs), EVENTS_PER_BATCH))
         while waiting:
             batch = waiting.popleft()
@@ -160,6 +165,18 @@ def _end(process: subprocess.Popen[bytes], connection: _Pipe) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _has_room(events: HardEvents, run: RunInfo) -> NDArray[np.bool_]:
+    """Return which events (E,) have no incoming particle with all of the energy of a beam of hadrons, or more.
+
+    Pythia would ask for another event in place of one that has.
+    """
+    incoming = np.flatnonzero(events.status == -1)
+    side = np.where(events.p4[incoming, 3] >= 0, 0, 1)
+    beams = np.array([e if abs(pdg) > 100 else np.inf for e, pdg in zip(run.beam_energy, run.beam_pdg_id, strict=True)])
+    full = events.p4[incoming, 0] >= beams[side]
+    return np.asarray(np.bincount(events.index[incoming[full]], minlength=len(events)) == 0)
 
 
 def _job(events: HardEvents, i: int, seed: int) -> Job:
@@ -263,7 +280,8 @@ def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
 
         def setEvent(self, process: int = 0) -> bool:
             self.number += 1
-            assert self.number < len(self.jobs), "Pythia asks once for each event"
+            if self.number >= len(self.jobs):
+                os._exit(1)  # Pythia asks for another event in place of one that it cannot use
             seed, process, scale, rows = self.jobs[self.number]
             self.report(self.number)
             signal.setitimer(signal.ITIMER_PROF, self.time_limit)

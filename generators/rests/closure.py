@@ -17,8 +17,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import Decayed, Floats, History, ParticleSet
-from fastsim.event.kinematics import boost_from, boost_to, mass_squared, rapidity
+from fastsim.compiled import for_kernels
+from fastsim.event import Decayed, Floats, History, Ints, ParticleSet
+from fastsim.event.kinematics import mass_squared, rapidity
+from generators.rests.moves import put_along, put_following
 from generators.rests.rests import Rests
 
 MAX_STRETCH = 0.5
@@ -75,35 +77,45 @@ def close(rests: Rests, before: Floats, hard: Floats, beams: Floats) -> tuple[Pa
     shift = np.where(room, plus, 1.0) / np.where(room, np.bincount(event, up * stretch, minlength=size), 1.0)
     factor = shift[event] * stretch
     closed = room & (np.abs(b) < MAX_STRETCH) & (np.abs(excess) < 1e-9)
-    return _boosted(particles, factor[root], factor[of_decayed]), moved, closed
+    return _boosted(particles, factor, root, of_decayed), moved, closed
 
 
-def _boosted(particles: ParticleSet, factor: Floats, of_decayed: Floats) -> ParticleSet:
-    """Return particles boosted along the beam by the factors of their p+, of the final (M,) and decayed ones (D,)."""
+def _boosted(particles: ParticleSet, factor: Floats, root: Ints, of_decayed: Ints) -> ParticleSet:
+    """Return particles boosted along the beam by the factors of their p+, those of the particles that they come from.
+
+    Args:
+        particles: M final and D decayed particles.
+        factor: those factors.
+        root, of_decayed: which of them belong to the final and to the decayed particles, (M,) and (D,).
+    """
     history = particles.history
     if history is not None:
         before = history.decayed
-        decayed = replace(before, p4=_along(before.p4, of_decayed), vertex=_along(before.vertex, of_decayed))
-        history = History(decayed, history.mother, _along(history.vertex, factor))
-    return replace(particles, p4=_along(particles.p4, factor), history=history)
+        decayed = replace(
+            before, p4=_along(before.p4, factor, of_decayed), vertex=_along(before.vertex, factor, of_decayed)
+        )
+        history = History(decayed, history.mother, _along(history.vertex, factor, root))
+    return replace(particles, p4=_along(particles.p4, factor, root), history=history)
 
 
-def _along(vectors: Floats, factor: Floats) -> Floats:
-    """Return four-vectors (N, 4) boosted along z by the factors (N,) of their p+."""
-    up, down = (vectors[:, 0] + vectors[:, 3]) * factor, (vectors[:, 0] - vectors[:, 3]) / factor
-    return np.stack([0.5 * (up + down), vectors[:, 1], vectors[:, 2], 0.5 * (up - down)], axis=-1)
+def _along(vectors: Floats, factor: Floats, rows: Ints) -> Floats:
+    out = np.empty((len(vectors), 4))
+    put_along(for_kernels(vectors), factor, rows, out)
+    return out
 
 
 def follow(particles: ParticleSet, before: Floats, after: Floats) -> ParticleSet:
     """Return N sets boosted so that their sums, ``before`` (N, 4) in GeV, become ``after`` (N, 4)."""
 
-    def moved(vectors: Floats, rows: NDArray[np.int64]) -> Floats:
-        return boost_to(boost_from(vectors, before[rows]), after[rows])
+    def moved(vectors: Floats, offsets: Ints) -> Floats:
+        out = np.empty((len(vectors), 4))
+        put_following(for_kernels(vectors), offsets, for_kernels(before), for_kernels(after), out)
+        return out
 
-    history, index = particles.history, particles.index
+    history = particles.history
     if history is not None:
         decayed: Decayed = history.decayed
-        rows = decayed.index
-        decayed = replace(decayed, p4=moved(decayed.p4, rows), vertex=moved(decayed.vertex, rows))
-        history = History(decayed, history.mother, moved(history.vertex, index))
-    return replace(particles, p4=moved(particles.p4, index), history=history)
+        starts = decayed.offsets
+        decayed = replace(decayed, p4=moved(decayed.p4, starts), vertex=moved(decayed.vertex, starts))
+        history = History(decayed, history.mother, moved(history.vertex, particles.offsets))
+    return replace(particles, p4=moved(particles.p4, particles.offsets), history=history)

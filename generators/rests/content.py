@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastsim.event import Ints, ParticleSet
 from fastsim.event.kinematics import on_shell, rapidity
 from fastsim.event.species import masses
+from generators.rests.moves import choose
 
 Replacements = dict[int, tuple[int, ...]]
 """Species that may take the place of a species, by its PDG id."""
@@ -30,6 +31,11 @@ _HALF = (130, 310)
 """Species of which only the half can be meant: they are K0 and anti-K0."""
 _ADDED = (-211, 211)
 """Species of which there are too many: they are to be chosen as often as the nucleons together."""
+_KINDS = (130, 310, -211, 211, -321, 321, -2112, 2112, -2212, 2212)
+"""Species that may change."""
+_LARGEST = 2212
+_KIND = np.full(2 * _LARGEST + 1, -1)
+_KIND[list(_KINDS)] = np.arange(len(_KINDS))  # those of antiparticles are at its end
 CENTRAL = 5.0
 """Absolute rapidity up to which particles are changed where possible: those beyond carry what is left of the beams."""
 MAX_SHIFT = 20
@@ -51,28 +57,31 @@ def shift_content(
     """
     pdg_id, index = particles.pdg_id.copy(), particles.index
     primary = np.ones(len(pdg_id), bool) if particles.history is None else particles.history.mother < 0
-    candidates = np.flatnonzero(primary & np.isin(np.abs(pdg_id), (130, 211, 310, 321, 2112, 2212)))
-    outer = np.abs(rapidity(particles.p4[candidates])) > CENTRAL
+    kind = np.full(len(pdg_id), -1)
+    small = primary & (np.abs(pdg_id) <= _LARGEST)
+    kind[small] = _KIND[pdg_id[small]]
+    candidates = np.flatnonzero(kind >= 0)
+    kind, of_set, size = kind[candidates], index[candidates], len(particles)
+    outer = np.where(np.abs(rapidity(particles.p4[candidates])) > CENTRAL, 1e6, 0.0)
     left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
     left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
     tables = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
+    sums, best, chosen = np.empty((2, size)), np.empty(size), np.empty(size, np.int64)
     for remaining, table in zip(left, tables, strict=True):
+        weight = np.array([(0.5 if species in _HALF else 1.0) * (species in table) for species in _KINDS])
+        added = np.array([float(species in _ADDED) for species in _KINDS])
+        balanced = table in (BARYON_DOWN, BARYON_UP)
         for _ in range(MAX_SHIFT):
-            wanted = remaining > 0
-            if not wanted.any():
+            if not (remaining > 0).any():
                 break
-            kinds = pdg_id[candidates]
-            weight = np.isin(kinds, tuple(table)) * np.where(np.isin(kinds, _HALF), 0.5, 1.0)
-            if table in (BARYON_DOWN, BARYON_UP):
-                weight = _balanced(weight, np.isin(kinds, _ADDED), index[candidates], len(particles))
             # the smallest of exponential variates of these rates is that of each with a chance in proportion
-            key = rng.exponential(size=len(candidates)) / np.where(weight > 0, weight, 1.0) + np.where(outer, 1e6, 0.0)
-            rows = np.flatnonzero((weight > 0) & wanted[index[candidates]])
-            order = rows[np.lexsort((key[rows], index[candidates[rows]]))]
-            sets, first = np.unique(index[candidates[order]], return_index=True)
-            chosen = candidates[order[first]]
-            coin = rng.integers(0, 2, len(particles))[sets]
-            pdg_id[chosen] = [table[k][c % len(table[k])] for k, c in zip(pdg_id[chosen].tolist(), coin, strict=True)]
+            key = rng.exponential(size=len(candidates))
+            choose(key, kind, weight, added if balanced else added[:0], outer, of_set, remaining, sums, best, chosen)
+            sets = np.flatnonzero(chosen >= 0)
+            rows = candidates[chosen[sets]]
+            coin = rng.integers(0, 2, size)[sets]
+            pdg_id[rows] = [table[k][c % len(table[k])] for k, c in zip(pdg_id[rows].tolist(), coin, strict=True)]
+            kind[chosen[sets]] = _KIND[pdg_id[rows]]
             remaining[sets] -= 1
             if len(sets) == 0:
                 break
@@ -80,11 +89,3 @@ def shift_content(
     p4 = particles.p4.copy()
     p4[changed] = on_shell(p4[changed], masses(pdg_id[changed]))
     return replace(particles, pdg_id=pdg_id, p4=p4), np.asarray((left == 0).all(axis=0))
-
-
-def _balanced(weight: NDArray[np.float64], one: NDArray[np.bool_], index: Ints, size: int) -> NDArray[np.float64]:
-    """Return weights (C,) scaled so that those of a mask and the others have the same sum in each of ``size`` sets."""
-    sums = [np.bincount(index, weight * kind, minlength=size)[index] for kind in (one, ~one)]
-    total = np.where(one, sums[0], sums[1])
-    balanced: NDArray[np.float64] = np.where(total > 0, weight / np.where(total > 0, total, 1.0), 0.0)
-    return balanced

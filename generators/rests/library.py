@@ -94,7 +94,7 @@ class RestLibrary:
             chosen[asked], mirrored[asked] = rows[place % len(rows)], place >= len(rows)
         before = self.conditions[chosen].total
         before[mirrored, 3] *= -1.0
-        return self.rests[chosen].turned(angle, mirrored), before
+        return self.rests.turned(chosen, angle, mirrored), before
 
     def _index(self) -> dict[tuple[int, int], tuple[Any, Ints]]:
         """Return, for each kind of collision, a tree of its rests and their mirror images, and their rows."""

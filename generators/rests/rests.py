@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.event import Floats, Ints, ParticleSet
+from fastsim.compiled import for_kernels
+from fastsim.event import Decayed, Floats, History, Ints, ParticleSet, offsets_from_counts, ragged_indices
+from generators.rests.moves import put_turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,29 +43,36 @@ class Rests:
         particles = ParticleSet.concatenate([batch.particles for batch in batches])
         return cls(particles, np.concatenate([batch.recoil for batch in batches]))
 
-    def turned(self, angle: Floats, mirrored: NDArray[np.bool_]) -> Rests:
-        """Return the rests turned about the beam by angles (N,), those of a mask (N,) before by pi about the x axis."""
-        return Rests(turned(self.particles, angle, mirrored), _turned(self.recoil, angle, mirrored))
+    def turned(self, rows: Ints, angle: Floats, mirrored: NDArray[np.bool_]) -> Rests:
+        """Return R of the rests turned about the beam.
+
+        Args:
+            rows: which of them, (R,).
+            angle: angles in rad, (R,).
+            mirrored: which of the R are turned before by pi about the x axis, (R,).
+        """
+        recoil = _turned(self.recoil, np.arange(len(self) + 1), rows, angle, mirrored)
+        return Rests(turned(self.particles, rows, angle, mirrored), recoil)
 
 
-def turned(particles: ParticleSet, angle: Floats, mirrored: NDArray[np.bool_]) -> ParticleSet:
-    """Return N sets turned about the beam by angles (N,), those of a mask (N,) before by pi about the x axis."""
-    index, history = particles.index, particles.history
+def turned(particles: ParticleSet, rows: Ints, angle: Floats, mirrored: NDArray[np.bool_]) -> ParticleSet:
+    """Return R of N sets turned about the beam, as :meth:`Rests.turned` does."""
+    history, offsets = particles.history, particles.offsets
+    flat = ragged_indices(offsets, rows)
     if history is not None:
         before = history.decayed
-        rows = before.index
-        decayed = replace(
-            before,
-            p4=_turned(before.p4, angle[rows], mirrored[rows]),
-            vertex=_turned(before.vertex, angle[rows], mirrored[rows]),
-        )
-        history = replace(history, decayed=decayed, vertex=_turned(history.vertex, angle[index], mirrored[index]))
-    return replace(particles, p4=_turned(particles.p4, angle[index], mirrored[index]), history=history)
+        chosen = ragged_indices(before.offsets, rows)
+        p4, vertex = (_turned(vectors, before.offsets, rows, angle, mirrored) for vectors in (before.p4, before.vertex))
+        starts = offsets_from_counts(before.counts[rows])
+        decayed = Decayed(starts, before.pdg_id[chosen], p4, before.mother[chosen], vertex)
+        history = History(decayed, history.mother[flat], _turned(history.vertex, offsets, rows, angle, mirrored))
+    p4 = _turned(particles.p4, offsets, rows, angle, mirrored)
+    return ParticleSet(offsets_from_counts(particles.counts[rows]), particles.pdg_id[flat], p4, history)
 
 
-def _turned(vectors: Floats, angle: Floats, mirrored: NDArray[np.bool_]) -> Floats:
-    """Return four-vectors (N, 4) turned by pi about the x axis where a mask (N,) says so, then by angles about z."""
+def _turned(vectors: Floats, offsets: Ints, rows: Ints, angle: Floats, mirrored: NDArray[np.bool_]) -> Floats:
+    """Return the four-vectors of R of N sets, (M, 4) in all, turned as :meth:`Rests.turned` does."""
+    out = np.empty((int((offsets[rows + 1] - offsets[rows]).sum()), 4))
     sign = np.where(mirrored, -1.0, 1.0)
-    cos, sin = np.cos(angle), np.sin(angle)
-    x, y = vectors[:, 1], sign * vectors[:, 2]
-    return np.stack([vectors[:, 0], cos * x - sin * y, sin * x + cos * y, sign * vectors[:, 3]], axis=-1)
+    put_turned(for_kernels(vectors), offsets, rows, np.cos(angle), np.sin(angle), sign, out)
+    return out

@@ -130,10 +130,12 @@ class _Joined:
         """
         if not self._parts:
             return np.zeros(0, np.int64), ParticleSet.empty(), np.zeros((0, 4)), np.zeros((0, 4))
-        rows, sets, moved = zip(*self._parts, strict=True)
-        order = np.argsort(chosen := np.concatenate(rows))
-        rest = ParticleSet.concatenate(sets)[order]
-        return chosen[order], rest, self._sums[chosen[order]], np.concatenate(moved)[order]
+        chosen, rest, moved = self._parts[0]
+        if len(self._parts) > 1:
+            rows, sets, momenta = zip(*self._parts, strict=True)
+            order = np.argsort(every := np.concatenate(rows))
+            chosen, rest, moved = every[order], ParticleSet.concatenate(sets)[order], np.concatenate(momenta)[order]
+        return chosen, rest, self._sums[chosen], moved
 
 
 def beam_momentum(run: RunInfo) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,10 +12,13 @@ import pyhepmc
 import pytest
 
 import fastsim
+from bench.validation.collisions import PROCESSES, observables
+from examples import make_lhe
 from fastsim.cli import main
 from fastsim.collisions import _quarters, make_minimum_bias
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
+from fastsim.formats import lhe
 from fastsim.production.inputs import Input
 from fastsim.production.verify import verify
 from tests.helpers.events import event, file
@@ -121,7 +125,12 @@ def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path)
     assert whole.cells > 2 * hard.cells and whole.notes["rests_from_library"] == 2
 
 
-HADRONS = {"lead": ("1000822080", "1000822080"), "pions": ("211", "2212")}
+HADRONS = {
+    "lead": ("1000822080", "1000822080"),
+    "pions": ("211", "2212"),
+    "HERA": ("11", "2212"),
+    "photons": ("22", "22"),
+}
 
 
 @pytest.mark.parametrize("name", HADRONS)
@@ -148,9 +157,48 @@ def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Pa
 
 def test_files_without_beams(tmp_path: Path) -> None:
     source = tmp_path / "a.lhe"
-    source.write_text(file(event()).replace("6500. 6500.", "0. 0."))
-    with pytest.raises(FastsimError, match="gives no beam energies"):
-        fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest="pythia")
+    for given, message in (
+        ("2212 2212 0. 0.", "gives no beam energies"),
+        ("0 0 6500. 6500.", "does not name its beams"),
+    ):
+        source.write_text(file(event()).replace("2212 2212 6500. 6500.", given))
+        for words in ({"event": "full", "rest": "pythia"}, {"pileup": 2.0}):
+            with pytest.raises(FastsimError, match=f"{message}.*use --event hard"):
+                fastsim.generate(source, tmp_path / "a.h5", model=MODEL, **words)
+
+
+@pytest.mark.parametrize("energy", [400.0, 100_000.0])
+def test_energies_outside_are_those_of_pythia(energy: float, tmp_path: Path, rest_library: Path) -> None:
+    source = tmp_path / "a.lhe"
+    source.write_text(file(event()).replace("6500. 6500.", f"{energy} {energy}"))
+    for rest in (rest_library, None):  # no library is made for such beams
+        output = tmp_path / f"{rest is None}.h5"
+        summary = fastsim.generate(source, output, model=MODEL, event="full", rest=rest)
+        assert summary.notes["rests_from_pythia"] == 1
+        events = fastsim.read(output)
+        assert isinstance(events, HardEvents) and events.particles is not None
+        assert events.particles.sums()[0] == pytest.approx([2 * energy, 0.0, 0.0, 0.0], abs=1e-8 * energy)
+
+
+def test_partons_with_more_energy_than_their_beam(
+    examples: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Such events are counted and keep their hard hadrons, Pythia rejects them, and the others are as they are."""
+    text = gzip.decompress((examples / "pp_dijet.lhe.gz").read_bytes()).decode()
+    source = tmp_path / "a.lhe"
+    source.write_text(text.replace("6.500000e+03 6.500000e+03", "4.000000e+02 4.000000e+02"))
+    run, batches = lhe.read(source, chunk_size=12)
+    assert run.beam_energy == (400.0, 400.0)
+    events = next(batches)
+    incoming = events.status == -1
+    outside = np.bincount(events.index[incoming & (events.p4[:, 0] >= 400.0)], minlength=12) > 0
+    assert 0 < outside.sum() < 12
+    summary = fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest="pythia", num_events=12)
+    assert summary.events == 12 and summary.notes["events_without_rest"] >= outside.sum()
+    assert summary.notes["events_without_rest"] + summary.notes["rests_from_pythia"] == 12
+    rejected = fastsim.reference(source, tmp_path / "b.h5", full=True, num_events=12).notes["rejected_events"]
+    assert outside.sum() <= rejected < 12
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pileup: Path, tmp_path: Path) -> None:
@@ -177,6 +225,21 @@ def test_pileup_of_other_energies_is_refused(examples: Path, pileup: Path, tmp_p
     source.write_text(file(event()).replace("6500. 6500.", "4000. 4000."))
     with pytest.raises(FastsimError, match="beams of 6500 and 6500 GeV, not those of the input"):
         fastsim.generate(source, tmp_path / "a.h5", model=MODEL, pileup=1.0, pileup_events=pileup)
+
+
+@pytest.mark.slow
+def test_jets_are_as_many_as_in_pythia(tmp_path: Path) -> None:
+    """Of the same 3,000 hard events, whose differences have a smaller error than those of other ones."""
+    source = tmp_path / "dijets.lhe.gz"
+    make_lhe.write(source, [(PROCESSES["dijets"], 3000)], seed=5)
+    with patch.dict("os.environ", FASTSIM_CACHE=str(tmp_path / "cache")):
+        fastsim.generate(source, tmp_path / "model.h5", model=MODEL, event="full", seed=2)
+    fastsim.reference(source, tmp_path / "pythia.h5", full=True, seed=3)
+    model, pythia = (observables(tmp_path / name) for name in ("model.h5", "pythia.h5"))
+    for jets in ("jets_20", "jets_30"):
+        change = model[jets] - pythia[jets]
+        error = change.std() / np.sqrt(len(change))
+        assert abs(change.mean()) < 3 * error < 0.1 * pythia[jets].mean()
 
 
 def test_gluinos_that_nothing_decays_stay_in_whole_collisions(tmp_path: Path) -> None:
