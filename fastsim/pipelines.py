@@ -282,7 +282,8 @@ def search(
 
     Args:
         path: the pipeline's file.
-        output: folder of trials, checkpoints, and at the end ``METHOD.json`` and ``METHOD.svg``.
+        output: folder of trials, checkpoints, and at the end ``METHOD.json`` and ``METHOD.svg`` (of darts with its
+            order: ``darts-1.json``).
         method: one of :data:`METHODS`; by default what the file says.
         changes: values that replace those of the file, by their place.
         workers: processes that train combinations side by side (grid and random).
@@ -313,10 +314,10 @@ def search(
     trials = Trials(folder / "trials.jsonl", settings)
     evaluate = TrainCandidates(description, folder / "trials", problem)
     before = 0.0
+    name = f"{method}-{options['order']}" if method == "darts" else method
     if method in ONE_SHOT:
         supernet = _supernet(method, description, problem)
-        before_name = f"{method}-{options['order']}" if method == "darts" else method
-        chosen = [supernet.run(folder / before_name)]
+        chosen = [supernet.run(folder / name)]
         before = supernet.seconds
         done = grid.run(chosen, evaluate, trials)
     elif method == "tpe":
@@ -334,8 +335,8 @@ def search(
     )
     summary = {"method": method, "best": found.best.__dict__, "seconds": found.seconds, "search": options}
     summary["trials"] = [trial.__dict__ for trial in done]
-    (folder / f"{method}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
     return found
 
 

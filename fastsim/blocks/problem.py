@@ -87,10 +87,16 @@ class Problem:
         """Return the problem with another chain."""
         return replace(self, chain=chain)
 
-    def batch(self, step: int, split: str = TRAIN) -> TensorDictBase:
-        """Return the batch of a step, a function of the seed and the step alone: each event once an epoch."""
+    def batch(self, step: int, split: str = TRAIN, size: int | None = None) -> TensorDictBase:
+        """Return the batch of a step, a function of the seed and the step alone: each event once an epoch.
+
+        Args:
+            step: number of the step, from 0.
+            split: "train", "validation" or "test".
+            size: events of the batch, by default :attr:`batch_size`; no more than there are.
+        """
         data = self.data[split]
-        size = min(self.batch_size, len(data))
+        size = min(size or self.batch_size, len(data))
         epoch, place = divmod(step, len(data) // size)
         order = np.random.default_rng([self.seed, SPLITS.index(split), epoch]).permutation(len(data))
         rows = torch.from_numpy(order[place * size : (place + 1) * size])

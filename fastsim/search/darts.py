@@ -54,6 +54,7 @@ class DARTS(Supernet):
             raise PipelineError(f"order={order}: DARTS is of order 1 or 2")
         super().__init__(problem, num_steps=num_steps, learning_rate=learning_rate)
         self.order = order
+        self.settings |= {"alpha_rate": alpha_rate, "order": order}
         self.alphas = {name: torch.zeros(len(labels), requires_grad=True) for name, labels in problem.space.items()}
         self.alpha_optimizer = torch.optim.Adam(list(self.alphas.values()), lr=alpha_rate, betas=(0.5, 0.999))
 

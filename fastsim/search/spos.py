@@ -38,8 +38,7 @@ class SPOS(Supernet):
         """Return the path of the best validation score with the weights of the network."""
 
         def score(genes: Genes) -> float:
-            chosen = self.problem.chain.chosen(labels_of(self.problem, genes))
-            return self.problem.score(VALIDATION, chosen)
+            return self.problem.score(VALIDATION, self.calibrated(labels_of(self.problem, genes)))
 
         sizes = [len(labels) for labels in self.problem.space.values()]
         found, self.scores = evolve(sizes, score, self.rng(self.num_steps))

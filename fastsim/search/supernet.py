@@ -15,11 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from tensordict import TensorDict
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastsim.blocks.problem import VALIDATION, Combination, Joint, Problem
+from fastsim.blocks.chain import Chain
+from fastsim.blocks.problem import TRAIN, VALIDATION, Combination, Joint, Problem
 from fastsim.errors import PipelineError
 from fastsim.search.trial import combinations
+
+CALIBRATION = 8
+"""Batches of 1024 training events that the statistics of one path are taken of."""
 
 
 class Supernet(ABC):
@@ -42,6 +46,13 @@ class Supernet(ABC):
         self.choices = problem.chain.choices()
         self.joint = Joint(problem)
         self.optimizer = torch.optim.AdamW(self.joint.parameters(), lr=learning_rate)
+        self.settings: dict[str, Any] = {
+            "num_steps": num_steps,
+            "learning_rate": learning_rate,
+            "seed": problem.seed,
+            "batch_size": problem.batch_size,
+        }
+        """What decides the result; a checkpoint of others is refused."""
         self.seconds = 0.0
         """Processor time of the search so far."""
 
@@ -93,7 +104,7 @@ class Supernet(ABC):
         done = 0
         if file is not None and file.exists():
             state = torch.load(file, weights_only=True)
-            if state["steps"] != self.num_steps or state["seed"] != self.problem.seed:
+            if state.get("settings") != self.settings:
                 raise PipelineError(f"{file}: is of a search with other settings; give another folder, or remove it")
             self.joint.load_state_dict(state["joint"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -113,8 +124,7 @@ class Supernet(ABC):
     def _save(self, file: Path, done: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         state = {
-            "steps": self.num_steps,
-            "seed": self.problem.seed,
+            "settings": self.settings,
             "done": done,
             "seconds": self.seconds,
             "joint": self.joint.state_dict(),
@@ -125,9 +135,33 @@ class Supernet(ABC):
         torch.save(state, partial)
         partial.replace(file)
 
-    def validation_batch(self, step: int) -> TensorDict:
-        """Return the batch of validation events of a step."""
-        return self.problem.batch(step, VALIDATION)
+    def validation_batch(self, step: int, size: int | None = None) -> TensorDict:
+        """Return the batch of validation events of a step; of ``size`` events, by default as many as trained on."""
+        return self.problem.batch(step, VALIDATION, size)
+
+    def calibrated(self, combination: Combination) -> Chain:
+        """Return the chain of a combination, of the shared modules, with statistics of its own inputs.
+
+        What standardises its inputs has seen those of all paths mixed. For one path its running mean and variance are
+        taken anew, of training events (Guo et al. 2019, section 3.4, for batch normalisation).
+        """
+        chain = self.problem.chain.chosen(combination)
+        norms = [module for module in chain.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        if not norms:
+            return chain
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+        chain.train()
+        with torch.no_grad():
+            for number, part in enumerate(self.problem.parts(TRAIN, 1024)):
+                if number == CALIBRATION:
+                    break
+                chain(part)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        return chain
 
 
 def labels_of(problem: Problem, rows: Sequence[int]) -> Combination:

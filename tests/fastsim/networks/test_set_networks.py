@@ -152,6 +152,23 @@ def test_cross_attention_puts_particles_into_the_nearest_subjet() -> None:
     assert subjets[0, :, 4:].tolist() == [[1.5, 2.5, 3.5], [6.0, 7.0, 8.0]]
 
 
+def test_axes_of_subjets_keep_their_distance() -> None:
+    """Two hard particles of one prong are one subjet, and the softer prong is found; with radius 0 they are two."""
+    angle = torch.tensor([0.0, 0.1, 2.0, 2.1])
+    pt = torch.tensor([5.0, 4.0, 3.0, 2.0])
+    p4 = torch.stack([pt, pt * angle.cos(), pt * angle.sin(), torch.zeros(4)], dim=-1)[None]
+    features, mask = torch.zeros(1, 4, 3), torch.ones(1, 4, dtype=torch.bool)
+    sums = {}
+    for radius in (0.2, 0.0):
+        model = load_object(CATALOGUE["cross-attention"], "").of_shapes(
+            INPUTS, {"logit": ()}, width=8, num_subjets=3, subjet_radius=radius
+        )
+        subjets, filled = model._subjets(features, mask, p4)
+        sums[radius] = (subjets[0, :, 0] / 2).exp()[filled[0]].tolist()
+    assert sums[0.2] == pytest.approx([9.0, 5.0], rel=0.01)
+    assert sums[0.0] == pytest.approx([5.0, 4.0, 5.0], rel=0.01)
+
+
 def test_cross_attention_takes_subjets_that_are_given() -> None:
     """Given what the network would find inside, with the same weights, it says the same."""
     features, mask, p4 = sets()
