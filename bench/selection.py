@@ -77,7 +77,10 @@ def table(grids: dict[int, Any], found: dict[str, dict[int, Any]]) -> list[str]:
         value = f"{mean:.4f} +- {error:.4f}"
         lines.append(f"{label:<{width}} {value:>18} {beside:>19} {validation[label]:>11.4f} {seconds[label]:>7.0f}")
     total = statistics.fmean(grid.seconds for grid in grids.values())
-    lines += [f"grid: {total:.0f} s of processor time a seed; the test events, common to all, leave {test_error:.4f}", ""]
+    lines += [
+        f"grid: {total:.0f} s of processor time a seed; the test events leave {test_error:.4f}, common to all",
+        "",
+    ]
     lines.append(f"{'method':<8} {'minus the grid':>19} {'mean minus best':>19} {'time over grid':>16}  found")
     for method, searches in found.items():
         paired = [of[seed][search.best.label].value - grids[seed].best.value for seed, search in searches.items()]

@@ -226,9 +226,11 @@ def train(
     settings: dict[str, Any] = {"pipeline": description.values, "combination": complete}
     if init is not None:
         settings["init"] = files.read_card(init)["sha256"]
-    _same_settings(folder / "settings.json", settings)
     card = None if init is None else Path(init)
-    trial, chain = TrainCandidates(description, folder, init=card).trained(complete)
+    # data that cannot be had leave no folder that refuses what is right
+    problem = problem_of(description, complete)
+    _same_settings(folder / "settings.json", settings)
+    trial, chain = TrainCandidates(description, folder, problem, init=card).trained(complete)
     facts = {**settings, "seconds": round(trial.seconds, 1)}
     metrics = {"value": trial.value, "validation": trial.score}
     if trial.error == trial.error:

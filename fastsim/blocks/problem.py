@@ -159,16 +159,27 @@ class Joint(nn.Module):
         losses = torch.stack([loss.weight * loss(results) for loss in self.losses])
         finite = torch.isfinite(losses)
         if not finite.all():
-            name = self.losses[int((~finite).nonzero()[0, 0])].name
-            blocks = [b for b in self.chain if not all(torch.isfinite(results[key]).all() for key in b.outputs)]
-            cause = f"block {blocks[0].name!r} is the first to give what is not finite" if blocks else "all outputs are"
-            raise PipelineError(f"loss {name!r} is {losses[~finite][0].item()}: {cause}; lower learning_rate")
+            raise PipelineError(self._not_finite(self.losses[int((~finite).nonzero()[0, 0])], losses[~finite], results))
         total = self.weighting(losses, self._shared())
         parts = {loss.name: value for loss, value in zip(self.losses, losses.detach(), strict=True)}
         if len(parts) > 1:
             weights = self.weighting.weights()
             parts |= {f"weight/{loss.name}": w for loss, w in zip(self.losses, weights, strict=True)}
         return {"loss": total, **parts}
+
+    def _not_finite(self, loss: Loss, values: Tensor, results: TensorDictBase) -> str:
+        """Say which block made a loss that is not finite."""
+        said = f"loss {loss.name!r} is {values[0].item()}"
+        for key in (*self.chain.inputs, loss.against):
+            if not torch.isfinite(results[key]).all():
+                return f"{said}: {key!r} of the data is not finite"
+        for block in self.chain:
+            if not all(torch.isfinite(results[key]).all() for key in block.outputs):
+                return f"{said}: block {block.name!r} is the first to give what is not finite; lower learning_rate"
+        giver = next((block.name for block in self.chain if loss.of in block.outputs), None)
+        size = results[loss.of].abs().max().item()
+        source = "the data" if giver is None else f"block {giver!r}"
+        return f"{said}: {loss.of!r} of {source} is as large as {size:.3g}; lower learning_rate"
 
     def _shared(self) -> list[Tensor]:
         """Return the parameters of the first block, which the losses of later blocks reach too."""

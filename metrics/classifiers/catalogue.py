@@ -1,8 +1,8 @@
 """Any network of sets of the catalogue (:mod:`fastsim.networks`) as a judge between two samples of particle sets.
 
 It sees the leading particles of each set: coordinates about the parton and the species, or for a network that knows
-invariants alone those of :mod:`metrics.hadrons.classifier_inputs`, and the four-momenta; :mod:`metrics.classifiers.training`
-says how it is trained and judged.
+invariants alone those of :mod:`metrics.hadrons.classifier_inputs`, and the four-momenta.
+:mod:`metrics.classifiers.training` says how it is trained and judged.
 
 References:
     Of each network in its file. Kansal et al. 2022, arXiv:2211.10295 (classifiers among other metrics).

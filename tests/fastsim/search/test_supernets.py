@@ -72,3 +72,21 @@ def test_the_known_path_is_found(method: type[Supernet], options: dict[str, Any]
     search = method(problem(seed), learning_rate=0.02, **options)
     assert search.run() == {"scale": "double", "form": "square"}
     assert search.seconds > 0
+
+
+def test_a_path_is_scored_with_statistics_of_its_own_inputs() -> None:
+    """What standardises h has seen it of both candidates, 1 and 5: for a path it is told that of the path."""
+    standardised = Block("mlp", {"h": ()}, {"y": ()}, name="form", options={"num_layers": 0})
+    made = problem(0)
+    shifts = choice("scale", "x", "h", one=lambda x: 0 * x + 1, five=lambda x: 0 * x + 5)
+    losses = (Loss("y", "mean-square", "y", "true_y"),)
+    search = SPOS(Problem(Chain([shifts, standardised]), made.data, losses, losses[0], batch_size=64), num_steps=300)
+    norm = standardised.module.standardise
+    for step in range(300):
+        search.update(step)
+    assert 2.0 < norm.running_mean.item() < 4.6
+    offsets = {label: shifts[label].module.offset.item() for label in shifts.labels}
+    for label, mean in (("one", 1.0), ("five", 5.0)):
+        search.calibrated({"scale": label})
+        assert norm.running_mean.item() == pytest.approx(mean + offsets[label], abs=1e-3)
+    assert norm.momentum == 0.01
