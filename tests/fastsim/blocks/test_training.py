@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_names_the_block() -> None:
     with pytest.raises(PipelineError, match="loss 'z' is nan: block 'log' is the first to give what is not finite"):
         Joint(made).loss(made.batch(0))
     far = problem(chain=Chain([Block(Scale(1e30), {"x": ()}, {"y": ()}, name="scale"), *list(problem().chain)[1:]]))
-    with pytest.raises(PipelineError, match="loss 'y' is inf: 'y' of block 'scale' is as large as .*e\\+.*; lower"):
+    with pytest.raises(PipelineError, match=r"loss 'y' is inf: 'y' of block 'scale' is as large as .*; lower"):
         Joint(far).loss(far.batch(0))
     broken = problem(data={split: part.clone() for split, part in problem().data.items()})
     broken.data["train"]["x"][:] = torch.nan
