@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
@@ -177,3 +178,47 @@ def test_bad_losses_and_data_are_one_line() -> None:
     with pytest.raises(PipelineError, match="needs events of both kinds"):
         auc(torch.ones(3), torch.ones(3))
     assert weighting("fixed", 2).weights().tolist() == [1.0, 1.0]
+
+
+def energy_distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Compare the particles of generated and of true sets, each with what sums over its set, as two samples."""
+
+    def described(values: torch.Tensor) -> torch.Tensor:
+        some = (values != 0).any(2, keepdim=True).float()
+        return torch.cat([values.sum(1), values.square().sum(1), some.sum(1)], dim=1)
+
+    one, two = described(output), described(target)
+    between = torch.cdist(one, two).mean()
+    return 2 * between - torch.cdist(one, one).mean() - torch.cdist(two, two).mean()
+
+
+@pytest.mark.parametrize("kind", ["deep-sets", "mixer", "self-attention"])
+def test_a_network_of_sets_is_a_generator(kind: str) -> None:
+    """Noise of as many particles as the mask says becomes sets like the true ones: shifted by a width of their own."""
+    rng = np.random.default_rng(1)
+
+    def split(size: int) -> TensorDict:
+        mask = np.arange(6) < rng.integers(2, 7, size)[:, None]
+        true = np.where(mask[..., None], rng.normal([2.0, -1.0], [0.3, 1.0], (size, 6, 2)), 0.0)
+        return tensors({"mask": mask, "true": true}, "data")
+
+    shapes = {"noise_particles": ("particles", 2), "mask": ("particles",)}
+    torch.manual_seed(0)
+    chain = Chain([Block(kind, shapes, {"made": ("particles", 2)}, name="generator", options={"width": 16})])
+    distance = Loss("distance", f"{__name__}:energy_distance", "made", "true")
+    data = {name: split(512) for name in ("train", "validation", "test")}
+    made = Problem(chain, data, (distance,), distance, batch_size=128)
+    joint, optimizer = Joint(made), torch.optim.AdamW(chain.parameters(), lr=1e-2)
+    before = made.value("test")[0]
+    for step in range(250):
+        optimizer.zero_grad()
+        joint.loss(made.batch(step))["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert made.value("test")[0] < 0.03 * before
+    (part,) = made.parts("test")
+    drawn = chain(part)["made"][part["mask"]]
+    assert drawn.mean(0).tolist() == pytest.approx([2.0, -1.0], abs=0.25)
+    assert drawn.std(0)[1] > 1.5 * drawn.std(0)[0]
+    # other noise, other sets
+    other = chain(part.exclude("made", "noise_particles").update({"noise_particles": torch.randn(512, 6, 2)}))["made"]
+    assert (other[part["mask"]] - drawn).abs().mean() > 0.1
