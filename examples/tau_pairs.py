@@ -295,6 +295,9 @@ def data(
         write(path, num, seed, decays)
     with h5py.File(path) as file:
         arrays = {name: file[name][()] for name in file}
+    # hadronic decays have six visible particles at most: places that no event fills are left out
+    filled = int(arrays["mask"].any(0).sum())
+    arrays |= {name: arrays[name][:, :filled] for name in ("features", "mask", "p4")}
     size = len(arrays["mass"])
     edges = [0, *(round(size * float(share)) for share in np.cumsum(FRACTIONS))]
     names = ("train", "validation", "test")

@@ -108,12 +108,12 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
     values = {"name": Path(path).stem, "seed": 0, "search": {}, "training": {}, **values}
     _check(values, "", place, ("data", "blocks", "losses", "figure"))
     for name in ("training", "search", "figure"):
-        _check(values[name], name, f"{place}: [{name}]", _KEYS[name] if name == "figure" else ())
+        _check(values[name], name, f"{place}: [{name}]", ("kind", "of") if name == "figure" else ())
     for name in ("blocks", "losses"):
         if not isinstance(values[name], dict) or not values[name]:
             raise PipelineError(f"{place}: [{name}] is empty")
     for name, loss in values["losses"].items():
-        _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of", "against"))
+        _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of"))
     for name, block in values["blocks"].items():
         if not isinstance(block, dict) or ("candidates" in block) == ("kind" in block):
             raise PipelineError(f"{place}: [blocks.{name}]: give a kind, or candidates")

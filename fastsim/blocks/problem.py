@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastsim.blocks.block import Block
 from fastsim.blocks.chain import Chain
-from fastsim.blocks.losses import AUC, Loss, auc_error
+from fastsim.blocks.losses import Loss
 from fastsim.blocks.noise import with_noise
 from fastsim.blocks.weighting import Weighting, weighting
 from fastsim.errors import PipelineError
@@ -71,10 +71,10 @@ class Problem:
         if not self.losses:
             raise PipelineError("there are no losses: nothing would be trained")
         shapes = {name: tuple(value.shape[1:]) for name, value in self.data[TRAIN].items()}
-        wanted = [name for loss in (*self.losses, self.figure) for name in (loss.of, loss.against)]
+        wanted = [name for loss in (*self.losses, self.figure) for name in loss.names]
         self.chain.requiring(shapes, wanted)
         for loss in self.losses:
-            if loss.rises:
+            if not loss.trainable:
                 raise PipelineError(f"loss {loss.name!r}: {loss.kind} is a figure of merit, not a loss")
         weighting(self.weighting, len(self.losses))
 
@@ -121,13 +121,9 @@ class Problem:
         chain.eval()
         with torch.no_grad():
             parts = [chain(part) for part in self.parts(split)]
-            names = {self.figure.of, self.figure.against}
-            whole = {name: torch.cat([part[name] for part in parts]) for name in names}
+            whole = {name: torch.cat([part[name] for part in parts]) for name in self.figure.names}
         chain.train(training)
-        value = float(self.figure(whole))
-        if self.figure.kind != AUC:
-            return value, float("nan")
-        return value, auc_error(whole[self.figure.of], whole[self.figure.against])
+        return self.figure.measured(whole)
 
     def score(self, split: str, chain: Block | None = None) -> float:
         """Compute the figure of merit with the sign with which more is better."""
@@ -170,7 +166,7 @@ class Joint(nn.Module):
     def _not_finite(self, loss: Loss, values: Tensor, results: TensorDictBase) -> str:
         """Say which block made a loss that is not finite."""
         said = f"loss {loss.name!r} is {values[0].item()}"
-        for key in (*self.chain.inputs, loss.against):
+        for key in (*self.chain.inputs, *loss.names[1:]):
             if not torch.isfinite(results[key]).all():
                 return f"{said}: {key!r} of the data is not finite"
         for block in self.chain:
