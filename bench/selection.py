@@ -44,12 +44,15 @@ def changes_of(entries: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def searched(file: Path, folder: Path, method: str, seed: int, changes: dict[str, Any]) -> Any:
+def searched(
+    file: Path, folder: Path, method: str, seed: int, changes: dict[str, Any], num_steps: int | None = None
+) -> Any:
     """Search with a method such as ``darts-2`` and a seed; all methods share the trials of a seed."""
     from fastsim import pipelines
 
     name, _, order = method.partition("-")
     own = {**changes, "seed": seed, **({"search.order": int(order)} if order else {})}
+    own |= {"search.num_steps": num_steps} if num_steps else {}
     return pipelines.search(file, folder / f"seed-{seed}", method=name, changes=own)
 
 
@@ -98,16 +101,19 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="of a pipeline with candidates")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/selection"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), help="as spos, or spos=600 with its steps")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     changes = changes_of(args.changes)
     seeds = range(1, args.seeds + 1)
     grids = {seed: searched(args.file, args.output, "grid", seed, changes) for seed in seeds}
-    found = {
-        method: {seed: searched(args.file, args.output, method, seed, changes) for seed in seeds}
-        for method in args.methods
-    }
+    found: dict[str, dict[int, Any]] = {}
+    for method in args.methods:
+        name, _, steps = method.partition("=")
+        if name not in METHODS:
+            parser.error(f"no method {name!r}: there are {', '.join(METHODS)}")
+        number = int(steps) if steps else None
+        found[name] = {seed: searched(args.file, args.output, name, seed, changes, number) for seed in seeds}
     print("\n".join(table(grids, found)))
 
 

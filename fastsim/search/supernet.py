@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from tensordict import TensorDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastsim.blocks.chain import Chain
 from fastsim.blocks.problem import TRAIN, VALIDATION, Combination, Joint, Problem
 from fastsim.errors import PipelineError
+from fastsim.networks.layers import Standardise
 from fastsim.search.trial import combinations
 
 CALIBRATION = 8
@@ -146,21 +147,17 @@ class Supernet(ABC):
         taken anew, of training events (Guo et al. 2019, section 3.4, for batch normalisation).
         """
         chain = self.problem.chain.chosen(combination)
-        norms = [module for module in chain.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
+        norms = [module for module in chain.modules() if isinstance(module, Standardise)]
         if not norms:
             return chain
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
         chain.train()
         with torch.no_grad():
             for number, part in enumerate(self.problem.parts(TRAIN, 1024)):
                 if number == CALIBRATION:
                     break
                 chain(part)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
         return chain
 
 

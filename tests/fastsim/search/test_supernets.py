@@ -89,4 +89,3 @@ def test_a_path_is_scored_with_statistics_of_its_own_inputs() -> None:
     for label, mean in (("one", 1.0), ("five", 5.0)):
         search.calibrated({"scale": label})
         assert norm.running_mean.item() == pytest.approx(mean + offsets[label], abs=1e-3)
-    assert norm.momentum == 0.01
