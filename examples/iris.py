@@ -15,13 +15,13 @@ Shape = tuple[int | str, ...]
 
 
 def data(*, seed: int = 1) -> dict[str, dict[str, Any]]:
-    """Return 105 flowers to train on, 30 for validation and 15 to test, drawn at random."""
+    """Return 60 flowers to train on, 60 for validation and 30 to test, drawn at random."""
     import numpy as np
     from sklearn.datasets import load_iris
 
     measured, species = load_iris(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(species))
-    edges = {"train": (0, 105), "validation": (105, 135), "test": (135, 150)}
+    edges = {"train": (0, 60), "validation": (60, 120), "test": (120, 150)}
     return {
         split: {"measured": measured[order[low:high]], "species": species[order[low:high]]}
         for split, (low, high) in edges.items()
