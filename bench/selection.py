@@ -2,15 +2,16 @@
 
     python -m bench.selection examples/tau_pairs.toml -o runs/selection --seeds 3 --set data.num=100000
 
-trains the grid with each seed on the same events, and then searches with each method and the same seeds; a run that was
-stopped goes on. A search ends with training what it found from new weights, which the grid has done already with this
-seed: its time is counted, its result is taken from there. Printed are
+trains the grid with the first seed - and with the other seeds, on the same events, the combinations whose validation
+score is no further than ``--repeat`` from the best - and searches with each method and every seed; a run that was
+stopped goes on. A search ends with training what it found from new weights, which has been done already with this seed:
+its time is counted, its result is taken from there. Printed are
 
-- the grid: mean of each combination over the seeds; the best is that of the highest mean on the validation events;
-- of each method, what it found; the figure of merit on the test events, minus that of the combination that the grid of
-  the same seed chose (paired: the same events and seeds); and the mean over all seeds of what it found minus that of
-  the grid's best, in which the luck of a seed averages out;
-- processor time, search and training, over that of the grid of the same seed. Data are read before, and not counted.
+- the grid: mean of each combination over its seeds. The best is that of the highest mean on the validation events;
+- of each method: the figure of merit on the test events of what it found, minus that of the best, trained with the
+  same seed on the same events; the same with the mean over the seeds of what it found, in which the luck of a
+  training averages out; and processor time, search and training, over that of the grid. Data are read before, and
+  not counted.
 """
 
 from __future__ import annotations
@@ -56,43 +57,69 @@ def searched(
     return pipelines.search(file, folder / f"seed-{seed}", method=name, changes=own)
 
 
-def table(grids: dict[int, Any], found: dict[str, dict[int, Any]]) -> list[str]:
+def repeated(file: Path, folder: Path, labels: Sequence[str], seed: int, changes: dict[str, Any]) -> None:
+    """Train some combinations of the grid with a further seed."""
+    from fastsim.pipeline_file import problem_of, read
+    from fastsim.pipelines import TrainCandidates, settings_of
+    from fastsim.search import grid
+    from fastsim.search.trial import Trials
+
+    description = read(file, {**changes, "seed": seed})
+    problem, place = problem_of(description), folder / f"seed-{seed}"
+    trials = Trials(place / "trials.jsonl", settings_of(description))
+    chosen = [choice for choice in grid.grid(problem.space) if label_of(choice) in labels]
+    grid.run(chosen, TrainCandidates(description, place / "trials", problem), trials)
+
+
+def label_of(combination: dict[str, str]) -> str:
+    """Return a combination as trials write it."""
+    return ", ".join(f"{name}={label}" for name, label in combination.items())
+
+
+def trials_of(folder: Path, seed: int) -> dict[str, Any]:
+    """Return the trials of a seed by their label."""
+    from fastsim.search.trial import Trial
+
+    lines = (folder / f"seed-{seed}" / "trials.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+    return {trial.label: trial for trial in (Trial(**json.loads(line)) for line in lines)}
+
+
+def table(grid: Any, trials: dict[int, dict[str, Any]], found: dict[str, dict[int, Any]]) -> list[str]:
     """Return lines with the grid's combinations, and what each method found for the seeds.
 
     Args:
-        grids: the search of the grid by seed.
+        grid: the search of the whole grid, with the first seed.
+        trials: by seed and label.
         found: for each method, its searches by seed.
     """
-    of = {seed: {trial.label: trial for trial in grid.trials} for seed, grid in grids.items()}
-    labels = list(next(iter(of.values())))
-    means = {label: mean_and_error([trials[label].value for trials in of.values()]) for label in labels}
-    validation = {label: statistics.fmean(trials[label].score for trials in of.values()) for label in labels}
-    seconds = {label: statistics.fmean(trials[label].seconds for trials in of.values()) for label in labels}
-    best = max(labels, key=lambda label: validation[label])
-    test_error = statistics.fmean(trial.error for trials in of.values() for trial in trials.values())
+    labels = [trial.label for trial in grid.trials]
+    every = [label for label in labels if all(label in of for of in trials.values())]
+    score = {label: statistics.fmean(of[label].score for of in trials.values() if label in of) for label in labels}
+    best = max(every, key=lambda label: score[label])
+    test_error = statistics.fmean(trial.error for trial in grid.trials)
     width = max(map(len, labels))
-    lines = [f"{'combination':<{width}} {'test':>18} {'minus the best':>19} {'validation':>11} {'CPU s':>7}"]
-    for label in sorted(labels, key=lambda label: -validation[label]):
-        mean, error = means[label]
-        beside = "{:+.4f} +- {:.4f}".format(
-            *mean_and_error([trials[label].value - trials[best].value for trials in of.values()])
-        )
-        value = f"{mean:.4f} +- {error:.4f}"
-        lines.append(f"{label:<{width}} {value:>18} {beside:>19} {validation[label]:>11.4f} {seconds[label]:>7.0f}")
-    total = statistics.fmean(grid.seconds for grid in grids.values())
-    lines += [
-        f"grid: {total:.0f} s of processor time a seed; the test events leave {test_error:.4f}, common to all",
-        "",
+    lines = [
+        f"{'combination':<{width}} {'test':>18} {'minus the best':>19} {'validation':>11} {'CPU s':>6} {'seeds':>5}"
     ]
-    lines.append(f"{'method':<8} {'minus the grid':>19} {'mean minus best':>19} {'time over grid':>16}  found")
+    for label in sorted(labels, key=lambda label: -score[label]):
+        own = {seed: of for seed, of in trials.items() if label in of}
+        value = "{:.4f} +- {:.4f}".format(*mean_and_error([of[label].value for of in own.values()]))
+        beside = "{:+.4f} +- {:.4f}".format(*mean_and_error([of[label].value - of[best].value for of in own.values()]))
+        seconds = statistics.fmean(of[label].seconds for of in own.values())
+        columns = f"{value:>18} {beside:>19} {score[label]:>11.4f} {seconds:>6.0f} {len(own):>5}"
+        lines.append(f"{label:<{width}} {columns}")
+    lines.append(f"grid: {grid.seconds:.0f} s of processor time; the test events leave {test_error:.4f}, common to all")
+    lines += ["", f"{'method':<8} {'minus the best':>19} {'mean of seeds':>19} {'time over grid':>16}  found"]
     for method, searches in found.items():
-        paired = [of[seed][search.best.label].value - grids[seed].best.value for seed, search in searches.items()]
-        regrets = [means[search.best.label][0] - means[best][0] for search in searches.values()]
-        ratios = [search.seconds / grids[seed].seconds for seed, search in searches.items()]
-        columns = ["{:+.4f} +- {:.4f}".format(*mean_and_error(values)) for values in (paired, regrets)]
-        time = "{:.3f} +- {:.3f}".format(*mean_and_error(ratios))
+        paired = [trials[seed][s.best.label].value - trials[seed][best].value for seed, s in searches.items()]
+        regrets = [
+            statistics.fmean(of[s.best.label].value - of[best].value for of in trials.values() if s.best.label in of)
+            for s in searches.values()
+        ]
+        columns = " ".join(f"{m:+.4f} +- {e:.4f}".rjust(19) for m, e in map(mean_and_error, (paired, regrets)))
+        time = "{:.3f} +- {:.3f}".format(*mean_and_error([s.seconds / grid.seconds for s in searches.values()]))
         names = "; ".join(search.best.label for search in searches.values())
-        lines.append(f"{method:<8} {columns[0]:>19} {columns[1]:>19} {time:>16}  {names}")
+        lines.append(f"{method:<8} {columns} {time:>16}  {names}")
     return lines
 
 
@@ -101,20 +128,25 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="of a pipeline with candidates")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/selection"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--repeat", type=float, default=math.inf, help="how far from the best further seeds are worth")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), help="as spos, or spos=600 with its steps")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
-    changes = changes_of(args.changes)
-    seeds = range(1, args.seeds + 1)
-    grids = {seed: searched(args.file, args.output, "grid", seed, changes) for seed in seeds}
-    found: dict[str, dict[int, Any]] = {}
     for method in args.methods:
-        name, _, steps = method.partition("=")
-        if name not in METHODS:
-            parser.error(f"no method {name!r}: there are {', '.join(METHODS)}")
-        number = int(steps) if steps else None
-        found[name] = {seed: searched(args.file, args.output, name, seed, changes, number) for seed in seeds}
-    print("\n".join(table(grids, found)))
+        if method.partition("=")[0] not in METHODS:
+            parser.error(f"no method {method!r}: there are {', '.join(METHODS)}")
+    changes, seeds = changes_of(args.changes), range(1, args.seeds + 1)
+    grid = searched(args.file, args.output, "grid", 1, changes)
+    near = [trial.label for trial in grid.trials if trial.score > grid.best.score - args.repeat]
+    found: dict[str, dict[int, Any]] = {}
+    for seed in seeds:
+        if seed > 1:
+            repeated(args.file, args.output, near, seed, changes)
+        for method in args.methods:
+            name, _, steps = method.partition("=")
+            search = searched(args.file, args.output, name, seed, changes, int(steps) if steps else None)
+            found.setdefault(name, {})[seed] = search
+    print("\n".join(table(grid, {seed: trials_of(args.output, seed) for seed in seeds}, found)))
 
 
 if __name__ == "__main__":

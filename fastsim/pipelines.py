@@ -312,8 +312,7 @@ def search(
     problem = problem_of(description)
     combinations(problem.space)
     folder = Path(output)
-    settings = {k: v for k, v in description.values.items() if k != "search"}
-    trials = Trials(folder / "trials.jsonl", settings)
+    trials = Trials(folder / "trials.jsonl", settings_of(description))
     evaluate = TrainCandidates(description, folder / "trials", problem)
     before = 0.0
     name = f"{method}-{options['order']}" if method == "darts" else method
@@ -340,6 +339,11 @@ def search(
     (folder / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     (folder / f"{name}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
     return found
+
+
+def settings_of(description: Description) -> dict[str, Any]:
+    """Return what decides the result of a trial, whatever searches: trials of others are not mixed with them."""
+    return {key: value for key, value in description.values.items() if key != "search"}
 
 
 def _supernet(method: str, description: Description, problem: Problem) -> Any:

@@ -34,8 +34,8 @@ def dense(widths: Sequence[int]) -> nn.Sequential:
 class Standardise(nn.BatchNorm1d):
     """Batch normalisation without weights of its own, whose statistics are right from the first batches on.
 
-    They are the mean over all batches until these are :data:`MEMORY`, and then an exponential average over about so many;
-    one that begins at mean 0 and variance 1, as torch's does, is wrong until it has seen several times as many.
+    They are the mean over all batches until these are :data:`MEMORY`, and then an exponential average over about so
+    many; one that begins at mean 0 and variance 1, as torch's does, is wrong until it has seen several times as many.
 
     Args:
         num: quantities of one event.
