@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 METHODS = ("grid", "random", "tpe", "spos", "asng", "darts")
 """How ``search`` finds the best combination."""
 ONE_SHOT = ("spos", "asng", "darts")
-"""Those that train one network with all candidates, and then the combination that it holds for the best."""
+"""Those that train one network with all candidates, and then the combinations that it holds for the best."""
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "": ("name", "seed", "data", "blocks", "losses", "figure", "training", "search", "ways"),
@@ -40,15 +40,15 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "weight_decay",
         "ema_decay",
     ),
-    "search": ("method", "num_trials", "num_steps", "learning_rate", "order"),
+    "search": ("method", "num_trials", "num_steps", "learning_rate", "order", "num_finalists"),
     "blocks": ("inputs", "outputs", "kind", "candidates"),
 }
 _TRAINING: dict[str, Any] = {"batch_size": 256, "num_steps": 2000, "learning_rate": 1e-3, "weighting": "fixed"}
 _TRAINING |= {"pretrain_steps": 0, "weight_decay": 0.0, "ema_decay": 0.99}
-_SEARCH: dict[str, Any] = {"method": "grid", "num_trials": 10, "learning_rate": 1e-3, "order": 1}
+_SEARCH: dict[str, Any] = {"method": "grid", "num_trials": 10, "learning_rate": 1e-3, "order": 1, "num_finalists": 2}
 _WHOLE: dict[str, dict[str, int]] = {
     "training": {"batch_size": 1, "num_steps": 0, "pretrain_steps": 0},
-    "search": {"num_trials": 1, "num_steps": 1},
+    "search": {"num_trials": 1, "num_steps": 1, "num_finalists": 1},
 }
 """The least that whole numbers may be."""
 _NUMBERS: dict[str, dict[str, tuple[float, float]]] = {

@@ -318,7 +318,7 @@ def search(
     name = f"{method}-{options['order']}" if method == "darts" else method
     if method in ONE_SHOT:
         supernet = _supernet(method, description, problem)
-        chosen = [supernet.run(folder / name)]
+        chosen = supernet.run(folder / name)[: options["num_finalists"]]
         before = supernet.seconds
         done = grid.run(chosen, evaluate, trials)
     elif method == "tpe":

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.blocks.problem import Combination, Problem
-from fastsim.search.supernet import Supernet, labels_of
+from fastsim.search.supernet import Supernet, labels_of, ranked_by
 
 Floats = NDArray[np.float64]
 
@@ -158,9 +158,9 @@ class ASNG(Supernet):
                 losses.append(-value if figure.rises else value)
         self.distribution.update(drawn, losses)
 
-    def best(self) -> Combination:
-        """Return the most likely combination."""
-        return labels_of(self.problem, self.distribution.most_likely())
+    def ranked(self) -> list[Combination]:
+        """Return the most likely combination, and those next to it."""
+        return ranked_by(self.problem, [theta.tolist() for theta in self.distribution.theta])
 
     def state(self) -> dict[str, Any]:
         """Return the distribution."""

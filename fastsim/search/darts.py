@@ -25,7 +25,7 @@ from torch.autograd import grad
 
 from fastsim.blocks.problem import Combination, Problem
 from fastsim.errors import PipelineError
-from fastsim.search.supernet import Supernet
+from fastsim.search.supernet import Supernet, ranked_by
 
 
 class DARTS(Supernet):
@@ -85,9 +85,9 @@ class DARTS(Supernet):
         for name, alpha in self.alphas.items():
             self.choices[name].path = alpha.softmax(0)
 
-    def best(self) -> Combination:
-        """Return the candidates of the largest weights."""
-        return {name: self.choices[name].labels[int(alpha.argmax())] for name, alpha in self.alphas.items()}
+    def ranked(self) -> list[Combination]:
+        """Return the candidates of the largest weights, and the combinations next to them."""
+        return ranked_by(self.problem, [alpha.detach().softmax(0).tolist() for alpha in self.alphas.values()])
 
     def state(self) -> dict[str, Any]:
         """Return the mixture and its optimiser."""

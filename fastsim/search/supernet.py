@@ -84,8 +84,11 @@ class Supernet(ABC):
         """Take one step: of the weights, and of what chooses."""
 
     @abstractmethod
-    def best(self) -> Combination:
-        """Return the combination that the trained network holds for the best."""
+    def ranked(self) -> list[Combination]:
+        """Return combinations that the trained network holds for good, the best first.
+
+        Shared weights do not order what lies close together: those at the top are to be trained on their own.
+        """
 
     def state(self) -> dict[str, Any]:
         """Return what chooses, as far as it is not among the weights, for the checkpoint."""
@@ -94,8 +97,8 @@ class Supernet(ABC):
     def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (nothing to take is no omission)
         """Take what :meth:`state` returned."""
 
-    def run(self, folder: Path | None = None, *, checkpoint_every: int = 200) -> Combination:
-        """Train, and return the best combination; the same seed gives the same, also after a kill.
+    def run(self, folder: Path | None = None, *, checkpoint_every: int = 200) -> list[Combination]:
+        """Train, and return :meth:`ranked`; the same seed gives the same, also after a kill.
 
         Args:
             folder: for a checkpoint, from which a run that was stopped goes on; None for none.
@@ -118,7 +121,7 @@ class Supernet(ABC):
             self.seconds = before + time.process_time() - started
             if file is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == self.num_steps):
                 self._save(file, step + 1)
-        found = self.best()
+        found = self.ranked()
         self.seconds = before + time.process_time() - started
         return found
 
@@ -164,3 +167,19 @@ class Supernet(ABC):
 def labels_of(problem: Problem, rows: Sequence[int]) -> Combination:
     """Return the combination whose candidates have the given numbers, one for each choice."""
     return {name: labels[row] for (name, labels), row in zip(problem.space.items(), rows, strict=True)}
+
+
+def ranked_by(problem: Problem, weights: Sequence[Sequence[float]]) -> list[Combination]:
+    """Return the combination of the largest weights and all that differ from it in one choice, by their product.
+
+    Args:
+        problem: its space has the candidates.
+        weights: of the candidates of each choice, positive.
+    """
+    best = tuple(max(range(len(own)), key=own.__getitem__) for own in weights)
+    found = {best: 1.0}
+    for place, own in enumerate(weights):
+        for row, weight in enumerate(own):
+            if row != best[place]:
+                found[(*best[:place], row, *best[place + 1 :])] = weight / own[best[place]]
+    return [labels_of(problem, rows) for rows in sorted(found, key=found.__getitem__, reverse=True)]

@@ -126,8 +126,8 @@ def _prepare(
         particles, _ = classifier_inputs.coordinates(jets)
     x = standardized(particles, *moments(particles[ragged_indices(jets.offsets, train)]))
     kinds = np.eye(classifier_inputs.NUM_SPECIES, dtype=np.float32)[classifier_inputs.species(jets)]
-    sets = classifier_inputs.condition(jets)
-    sets = standardized(sets, *moments(sets[train]))
+    conditions = classifier_inputs.condition(jets)
+    sets = standardized(conditions, *moments(conditions[train]))
 
     def inputs(rows: Ints) -> tuple[Any, ...]:
         counts = np.minimum(jets.counts[rows], max_particles)[:, None]

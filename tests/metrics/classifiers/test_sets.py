@@ -249,7 +249,7 @@ def test_showers(rng: np.random.Generator) -> None:
     real, same, other = (showers(1000, rng, share) for share in (0.5, 0.5, 0.6))
     options: dict[str, Any] = {"hidden": 64, "num_epochs": 10, "num_threads": 1}
     equal = voxel_auc(real, same, **options).auc
-    assert equal.auc.name == "auc_voxels" and abs(equal.value - 0.5) < 3.5 * equal.null_error
+    assert equal.name == "auc_voxels" and abs(equal.value - 0.5) < 3.5 * equal.null_error
     # the best AUC is that of the share itself, Phi(0.1 / (sqrt 2 sigma)) with sigma = 0.07
     assert voxel_auc(real, other, **options).auc.value > 0.75
     with pytest.raises(FastsimError, match="real: shower 0 has an incident energy of 0"):
