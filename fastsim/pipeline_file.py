@@ -5,6 +5,7 @@ docs/how-to/pipelines.md lists it.
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 METHODS = ("grid", "random", "tpe", "spos", "asng", "darts")
 """How ``search`` finds the best combination."""
 ONE_SHOT = ("spos", "asng", "darts")
-"""Those that train one network with all candidates, and then the combination that it holds for the best."""
+"""Those that train one network with all candidates, and then the combinations that it holds for the best."""
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "": ("name", "seed", "data", "blocks", "losses", "figure", "training", "search", "ways"),
@@ -39,12 +40,23 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "weight_decay",
         "ema_decay",
     ),
-    "search": ("method", "num_trials", "num_steps", "learning_rate", "order"),
+    "search": ("method", "num_trials", "num_steps", "learning_rate", "order", "num_finalists"),
     "blocks": ("inputs", "outputs", "kind", "candidates"),
 }
 _TRAINING: dict[str, Any] = {"batch_size": 256, "num_steps": 2000, "learning_rate": 1e-3, "weighting": "fixed"}
 _TRAINING |= {"pretrain_steps": 0, "weight_decay": 0.0, "ema_decay": 0.99}
-_SEARCH: dict[str, Any] = {"method": "grid", "num_trials": 10, "learning_rate": 1e-3, "order": 1}
+_SEARCH: dict[str, Any] = {"method": "grid", "num_trials": 10, "learning_rate": 1e-3, "order": 1, "num_finalists": 2}
+_WHOLE: dict[str, dict[str, int]] = {
+    "training": {"batch_size": 1, "num_steps": 0, "pretrain_steps": 0},
+    "search": {"num_trials": 1, "num_steps": 1, "num_finalists": 1},
+}
+"""The least that whole numbers may be."""
+_NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
+    "training": {"learning_rate": (0.0, math.inf), "weight_decay": (0.0, math.inf), "ema_decay": (0.0, 1.0)},
+    "search": {"learning_rate": (0.0, math.inf)},
+    "losses": {"weight": (0.0, math.inf)},
+}
+"""Between what numbers may be."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +108,12 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
     values = {"name": Path(path).stem, "seed": 0, "search": {}, "training": {}, **values}
     _check(values, "", place, ("data", "blocks", "losses", "figure"))
     for name in ("training", "search", "figure"):
-        _check(values[name], name, f"{place}: [{name}]", _KEYS[name] if name == "figure" else ())
+        _check(values[name], name, f"{place}: [{name}]", ("kind", "of") if name == "figure" else ())
     for name in ("blocks", "losses"):
         if not isinstance(values[name], dict) or not values[name]:
             raise PipelineError(f"{place}: [{name}] is empty")
     for name, loss in values["losses"].items():
-        _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of", "against"))
+        _check(loss, "losses", f"{place}: [losses.{name}]", ("kind", "of"))
     for name, block in values["blocks"].items():
         if not isinstance(block, dict) or ("candidates" in block) == ("kind" in block):
             raise PipelineError(f"{place}: [blocks.{name}]: give a kind, or candidates")
@@ -110,9 +122,13 @@ def read(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None)
     if not isinstance(values.get("ways", {}), dict):
         raise PipelineError(f"{place}: [ways] is no table")
     values["training"] = {**_TRAINING, **values["training"]}
-    if values["training"]["num_steps"] <= 0 and values["training"]["pretrain_steps"] <= 0:
+    _check_numbers(values, place)
+    if values["training"]["num_steps"] == 0 and values["training"]["pretrain_steps"] == 0:
         raise PipelineError(f"{place}: [training]: num_steps and pretrain_steps are 0: nothing would be trained")
-    values["search"] = {**_SEARCH, "num_steps": values["training"]["num_steps"], **values["search"]}
+    # of blocks that are trained one by one alone, a search takes as many steps
+    steps = values["training"]["num_steps"] or values["training"]["pretrain_steps"]
+    values["search"] = {**_SEARCH, "num_steps": steps, **values["search"]}
+    _check_numbers(values, place)
     return Description(place, values)
 
 
@@ -126,6 +142,26 @@ def _check(values: Any, table: str, place: str, required: tuple[str, ...]) -> No
     for key in required:
         if key not in values:
             raise PipelineError(f"{place}: missing key {key!r}")
+
+
+def _check_numbers(values: Mapping[str, Any], place: str) -> None:
+    """Raise PipelineError if what has to be a number is none, or out of its bounds."""
+    seed = values["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise PipelineError(f"{place}: seed = {seed!r}: give a whole number from 0")
+    tables = {"training": values["training"], "search": values["search"]}
+    tables |= {f"losses.{name}": loss for name, loss in values["losses"].items()}
+    for name, table in tables.items():
+        kind = name.partition(".")[0]
+        for key, least in _WHOLE.get(kind, {}).items():
+            value = table.get(key, least)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise PipelineError(f"{place}: [{name}]: {key} = {value!r}: give a whole number from {least}")
+        for key, (low, high) in _NUMBERS.get(kind, {}).items():
+            value = table.get(key, low)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                upto = f" to {high:g}" if high < math.inf else ""
+                raise PipelineError(f"{place}: [{name}]: {key} = {value!r}: give a number from {low:g}{upto}")
 
 
 def chain_of(description: Description, combination: Combination | None = None) -> Chain:

@@ -226,9 +226,11 @@ def train(
     settings: dict[str, Any] = {"pipeline": description.values, "combination": complete}
     if init is not None:
         settings["init"] = files.read_card(init)["sha256"]
-    _same_settings(folder / "settings.json", settings)
     card = None if init is None else Path(init)
-    trial, chain = TrainCandidates(description, folder, init=card).trained(complete)
+    # data that cannot be had leave no folder that refuses what is right
+    problem = problem_of(description, complete)
+    _same_settings(folder / "settings.json", settings)
+    trial, chain = TrainCandidates(description, folder, problem, init=card).trained(complete)
     facts = {**settings, "seconds": round(trial.seconds, 1)}
     metrics = {"value": trial.value, "validation": trial.score}
     if trial.error == trial.error:
@@ -282,7 +284,8 @@ def search(
 
     Args:
         path: the pipeline's file.
-        output: folder of trials, checkpoints, and at the end ``METHOD.json`` and ``METHOD.svg``.
+        output: folder of trials, checkpoints, and at the end ``METHOD.json`` and ``METHOD.svg`` (of darts with its
+            order: ``darts-1.json``).
         method: one of :data:`METHODS`; by default what the file says.
         changes: values that replace those of the file, by their place.
         workers: processes that train combinations side by side (grid and random).
@@ -309,14 +312,13 @@ def search(
     problem = problem_of(description)
     combinations(problem.space)
     folder = Path(output)
-    settings = {k: v for k, v in description.values.items() if k != "search"}
-    trials = Trials(folder / "trials.jsonl", settings)
+    trials = Trials(folder / "trials.jsonl", settings_of(description))
     evaluate = TrainCandidates(description, folder / "trials", problem)
     before = 0.0
+    name = f"{method}-{options['order']}" if method == "darts" else method
     if method in ONE_SHOT:
         supernet = _supernet(method, description, problem)
-        before_name = f"{method}-{options['order']}" if method == "darts" else method
-        chosen = [supernet.run(folder / before_name)]
+        chosen = supernet.run(folder / name)[: options["num_finalists"]]
         before = supernet.seconds
         done = grid.run(chosen, evaluate, trials)
     elif method == "tpe":
@@ -334,9 +336,14 @@ def search(
     )
     summary = {"method": method, "best": found.best.__dict__, "seconds": found.seconds, "search": options}
     summary["trials"] = [trial.__dict__ for trial in done]
-    (folder / f"{method}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{method}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.svg").write_text(pareto.picture(done, found.figure, pareto.COSTS[cost]), encoding="utf-8")
     return found
+
+
+def settings_of(description: Description) -> dict[str, Any]:
+    """Return what decides the result of a trial, whatever searches: trials of others are not mixed with them."""
+    return {key: value for key, value in description.values.items() if key != "search"}
 
 
 def _supernet(method: str, description: Description, problem: Problem) -> Any:

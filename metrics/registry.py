@@ -12,6 +12,7 @@ import numpy as np
 from fastsim.errors import InvalidValue
 from fastsim.formats.calochallenge import Showers
 from metrics import jetnet
+from metrics.classifiers.catalogue import NETWORKS, name_of, network_auc
 from metrics.classifiers.trees import ClassifierTest, classifier_test
 from metrics.distances.frechet import check_features, fpd
 from metrics.distances.kernel import kpd
@@ -188,6 +189,12 @@ def _auc_set(real: Sample, generated: Sample, seed: int, *, pairwise: bool = Fal
     return Outcome([test.auc], test)
 
 
+def _auc_network(real: Sample, generated: Sample, seed: int, *, kind: str, **options: Any) -> Outcome:
+    one, other = _events(Jets, real, generated)
+    test = network_auc(one, other, kind, **_weights(real, generated), seed=seed, **options)
+    return Outcome([test.auc], test)
+
+
 def _auc_voxels(real: Sample, generated: Sample, seed: int, **options: Any) -> Outcome:
     from metrics.classifiers.voxels import voxel_auc
 
@@ -269,6 +276,11 @@ METRICS: dict[str, Metric] = {
     "auc_voxels": Metric("network on voxels", ("showers",), False, _auc_voxels),
 }
 """The metrics of one generated sample, by name."""
+JUDGES: dict[str, Metric] = {
+    name_of(kind): Metric(f"network of the catalogue: {kind}", ("jets",), False, partial(_auc_network, kind=kind))
+    for kind in NETWORKS
+}
+"""Networks of the catalogue as judges: computed where they are named, not among "all"."""
 POSTERIOR = "posterior"
 """The one metric of several generated samples together, for every kind of events; never quick."""
 
@@ -298,7 +310,7 @@ JETNET: dict[str, Metric] = {
     "cov_mmd": Metric("coverage and MMD under the EMD", ("jets",), False, _jetnet(jetnet.cov_mmd, padded)),
 }
 """The metrics of JetNet 0.2.5, with its draws and without nulls."""
-PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": METRICS, "jetnet": JETNET}
+PROTOCOLS: dict[str, dict[str, Metric]] = {"fastsim": {**METRICS, **JUDGES}, "jetnet": JETNET}
 """The metrics by protocol, then by name."""
 
 
@@ -345,7 +357,7 @@ def metrics_for(kind: Kind, names: Sequence[str] | None, protocol: str = "fastsi
     if names is None:
         return [name for name in known if name != POSTERIOR and metrics[name].quick]
     if list(names) == ["all"]:
-        return known
+        return [name for name in known if name not in JUDGES]
     for name in names:
         if name not in known:
             raise InvalidValue(f"no metric {name!r} for {kind}; there are {', '.join(known)}")

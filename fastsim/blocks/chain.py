@@ -86,7 +86,8 @@ class Chain(Block):
     def requiring(self, inputs: Mapping[str, Shape], outputs: Sequence[str] = ()) -> Self:
         """Return the chain itself if it can be run on some inputs and gives some outputs.
 
-        Random inputs of fixed sizes need not be there: :func:`fastsim.blocks.noise.with_noise` draws them.
+        Random inputs whose sizes are fixed, or those of another input, need not be there:
+        :func:`fastsim.blocks.noise.with_noise` draws them.
 
         Args:
             inputs: the shapes of what is there.
@@ -98,7 +99,7 @@ class Chain(Block):
         """
         for block in self:
             for key, wanted in block.inputs.items():
-                if key not in self.inputs or (key not in inputs and is_drawn(key, wanted)):
+                if key not in self.inputs or (key not in inputs and is_drawn(key, self.inputs)):
                     continue
                 if key not in inputs:
                     present = ", ".join([*inputs, *self.outputs])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastsim.blocks.block import Block
 from fastsim.blocks.chain import Chain
-from fastsim.blocks.losses import AUC, Loss, auc_error
+from fastsim.blocks.losses import Loss
 from fastsim.blocks.noise import with_noise
 from fastsim.blocks.weighting import Weighting, weighting
 from fastsim.errors import PipelineError
@@ -71,10 +71,10 @@ class Problem:
         if not self.losses:
             raise PipelineError("there are no losses: nothing would be trained")
         shapes = {name: tuple(value.shape[1:]) for name, value in self.data[TRAIN].items()}
-        wanted = [name for loss in (*self.losses, self.figure) for name in (loss.of, loss.against)]
+        wanted = [name for loss in (*self.losses, self.figure) for name in loss.names]
         self.chain.requiring(shapes, wanted)
         for loss in self.losses:
-            if loss.rises:
+            if not loss.trainable:
                 raise PipelineError(f"loss {loss.name!r}: {loss.kind} is a figure of merit, not a loss")
         weighting(self.weighting, len(self.losses))
 
@@ -87,10 +87,16 @@ class Problem:
         """Return the problem with another chain."""
         return replace(self, chain=chain)
 
-    def batch(self, step: int, split: str = TRAIN) -> TensorDictBase:
-        """Return the batch of a step, a function of the seed and the step alone: each event once an epoch."""
+    def batch(self, step: int, split: str = TRAIN, size: int | None = None) -> TensorDictBase:
+        """Return the batch of a step, a function of the seed and the step alone: each event once an epoch.
+
+        Args:
+            step: number of the step, from 0.
+            split: "train", "validation" or "test".
+            size: events of the batch, by default :attr:`batch_size`; no more than there are.
+        """
         data = self.data[split]
-        size = min(self.batch_size, len(data))
+        size = min(size or self.batch_size, len(data))
         epoch, place = divmod(step, len(data) // size)
         order = np.random.default_rng([self.seed, SPLITS.index(split), epoch]).permutation(len(data))
         rows = torch.from_numpy(order[place * size : (place + 1) * size])
@@ -115,13 +121,9 @@ class Problem:
         chain.eval()
         with torch.no_grad():
             parts = [chain(part) for part in self.parts(split)]
-            names = {self.figure.of, self.figure.against}
-            whole = {name: torch.cat([part[name] for part in parts]) for name in names}
+            whole = {name: torch.cat([part[name] for part in parts]) for name in self.figure.names}
         chain.train(training)
-        value = float(self.figure(whole))
-        if self.figure.kind != AUC:
-            return value, float("nan")
-        return value, auc_error(whole[self.figure.of], whole[self.figure.against])
+        return self.figure.measured(whole)
 
     def score(self, split: str, chain: Block | None = None) -> float:
         """Compute the figure of merit with the sign with which more is better."""
@@ -153,16 +155,27 @@ class Joint(nn.Module):
         losses = torch.stack([loss.weight * loss(results) for loss in self.losses])
         finite = torch.isfinite(losses)
         if not finite.all():
-            name = self.losses[int((~finite).nonzero()[0, 0])].name
-            blocks = [b for b in self.chain if not all(torch.isfinite(results[key]).all() for key in b.outputs)]
-            cause = f"block {blocks[0].name!r} is the first to give what is not finite" if blocks else "all outputs are"
-            raise PipelineError(f"loss {name!r} is {losses[~finite][0].item()}: {cause}; lower learning_rate")
+            raise PipelineError(self._not_finite(self.losses[int((~finite).nonzero()[0, 0])], losses[~finite], results))
         total = self.weighting(losses, self._shared())
         parts = {loss.name: value for loss, value in zip(self.losses, losses.detach(), strict=True)}
         if len(parts) > 1:
             weights = self.weighting.weights()
             parts |= {f"weight/{loss.name}": w for loss, w in zip(self.losses, weights, strict=True)}
         return {"loss": total, **parts}
+
+    def _not_finite(self, loss: Loss, values: Tensor, results: TensorDictBase) -> str:
+        """Say which block made a loss that is not finite."""
+        said = f"loss {loss.name!r} is {values[0].item()}"
+        for key in (*self.chain.inputs, *loss.names[1:]):
+            if not torch.isfinite(results[key]).all():
+                return f"{said}: {key!r} of the data is not finite"
+        for block in self.chain:
+            if not all(torch.isfinite(results[key]).all() for key in block.outputs):
+                return f"{said}: block {block.name!r} is the first to give what is not finite; lower learning_rate"
+        giver = next((block.name for block in self.chain if loss.of in block.outputs), None)
+        size = results[loss.of].abs().max().item()
+        source = "the data" if giver is None else f"block {giver!r}"
+        return f"{said}: {loss.of!r} of {source} is as large as {size:.3g}; lower learning_rate"
 
     def _shared(self) -> list[Tensor]:
         """Return the parameters of the first block, which the losses of later blocks reach too."""

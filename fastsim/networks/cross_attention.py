@@ -1,7 +1,8 @@
 r"""Cross-attention between two scales: constituents attend to subjets, and subjets to constituents.
 
-Subjets are given as a second set, or found inside: then the ``num_subjets`` hardest particles are their axes, and each
-particle belongs to the nearest axis in rapidity and azimuth, as seeded cones do it.
+Subjets are given as a second set, or found inside, as seeded cones are: the hardest particle is the first axis, the
+hardest one further than ``subjet_radius`` from all axes so far is the next, up to ``num_subjets``; each particle
+belongs to the nearest axis in rapidity and azimuth.
 
 References:
     Hammad, Moretti, Nojiri, Multi-scale cross-attention transformer encoder for event classification, 2024,
@@ -33,7 +34,8 @@ class CrossAttention(SetNetwork):
         width: of hidden vectors.
         num_layers: of each of the four attentions.
         num_heads: of an attention.
-        num_subjets: that are found inside.
+        num_subjets: that are found inside, at most.
+        subjet_radius: distance in rapidity and azimuth that two axes keep; 0 takes the hardest particles.
         num_subjet_features: of a subjet, where these are given; None where they are found inside.
         latent: name of the output that is a latent, which the other outputs of the set are read off.
     """
@@ -49,13 +51,14 @@ class CrossAttention(SetNetwork):
         num_layers: int = 1,
         num_heads: int = 4,
         num_subjets: int = 3,
+        subjet_radius: float = 0.2,
         num_subjet_features: int | None = None,
         latent: str | None = None,
     ) -> None:
         if width % num_heads:
             raise ValueError(f"width={width} is no multiple of num_heads={num_heads}")
         super().__init__(num_features, outputs, width=width, latent=latent)
-        self.num_subjets, self.num_subjet_features = num_subjets, num_subjet_features
+        self.num_subjets, self.subjet_radius, self.num_subjet_features = num_subjets, subjet_radius, num_subjet_features
         self.enter = dense([num_features, width, width])
         self.enter_subjet = dense([num_subjet_features or 4 + num_features, width, width])
         self.within, self.within_subjets, self.up, self.down = (
@@ -122,13 +125,19 @@ class CrossAttention(SetNetwork):
         They are ln pT, ln E, ln m^2 and the share of pT, and the mean features of the particles.
         """
         pt = (p4[..., 1] ** 2 + p4[..., 2] ** 2).clamp_min(1e-16).sqrt()
-        num = min(self.num_subjets, mask.shape[1])
-        hardest = pt.masked_fill(~mask, -torch.inf).topk(num, dim=1)
-        filled = torch.isfinite(hardest.values)
-        rows = torch.arange(len(mask), device=mask.device)[:, None]
         place = rapidity_azimuth(p4)
-        difference = place[:, :, None] - place[rows, hardest.indices][:, None]
-        distance = difference[..., 0] ** 2 + wrapped(difference[..., 1]) ** 2
+        rows = torch.arange(len(mask), device=mask.device)
+        num = min(self.num_subjets, mask.shape[1])
+        free, distances, found = mask, [], []
+        for _ in range(num):
+            axis = pt.masked_fill(~free, -torch.inf).argmax(1)
+            found.append(free.any(1))
+            difference = place - place[rows, axis][:, None]
+            distances.append(difference[..., 0] ** 2 + wrapped(difference[..., 1]) ** 2)
+            # also the axis itself, whatever the rounding
+            taken = (distances[-1] <= self.subjet_radius**2) | torch.nn.functional.one_hot(axis, mask.shape[1]).bool()
+            free = free & ~taken
+        distance, filled = torch.stack(distances, dim=-1), torch.stack(found, dim=1)
         nearest = distance.masked_fill(~filled[:, None], torch.inf).argmin(-1)
         belongs = torch.nn.functional.one_hot(nearest, num).to(p4.dtype) * mask[..., None]
         total = torch.einsum("nks,nkd->nsd", belongs, p4)

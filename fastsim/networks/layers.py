@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
+from typing import ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastsim.errors import PipelineError
@@ -26,6 +29,34 @@ def dense(widths: Sequence[int]) -> nn.Sequential:
             layers.append(nn.GELU())
         layers.append(nn.Linear(before, after))
     return nn.Sequential(*layers)
+
+
+class Standardise(nn.BatchNorm1d):
+    """Batch normalisation without weights of its own, whose statistics are right from the first batches on.
+
+    They are the mean over all batches until these are :data:`MEMORY`, and then an exponential average over about so
+    many; one that begins at mean 0 and variance 1, as torch's does, is wrong until it has seen several times as many.
+
+    Args:
+        num: quantities of one event.
+    """
+
+    MEMORY: ClassVar[int] = 100
+
+    def __init__(self, num: int) -> None:
+        super().__init__(num, affine=False, momentum=1.0 / self.MEMORY)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, num) with mean 0 and variance 1: of the batch in training, else by the statistics."""
+        if not self.training:
+            return super().forward(x)
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            rate = (1.0 / self.num_batches_tracked).clamp_min(1.0 / self.MEMORY)
+            self.running_mean.lerp_(x.mean(0), rate.to(x.dtype))
+            self.running_var.lerp_(x.var(0), rate.to(x.dtype))
+        return F.batch_norm(x, None, None, training=True, eps=self.eps)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.errors import PipelineError
-from fastsim.networks.layers import Outputs, Shape, dense
+from fastsim.networks.layers import Outputs, Shape, Standardise, dense
 
 
 class MLP(nn.Module):
@@ -36,7 +36,7 @@ class MLP(nn.Module):
         latent: str | None = None,
     ) -> None:
         super().__init__()
-        self.standardise = nn.BatchNorm1d(num_inputs, affine=False, momentum=0.01)
+        self.standardise = Standardise(num_inputs)
         self.hidden = (
             nn.Sequential(dense([num_inputs, *[width] * num_layers]), nn.GELU()) if num_layers else nn.Identity()
         )

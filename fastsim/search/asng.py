@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastsim.blocks.problem import Combination, Problem
-from fastsim.search.supernet import Supernet, labels_of
+from fastsim.search.supernet import Supernet, labels_of, ranked_by
 
 Floats = NDArray[np.float64]
 
@@ -106,17 +106,39 @@ class CategoricalASNG:
 
 
 class ASNG(Supernet):
-    """At each step two paths are drawn: both are trained, and their validation losses move the distribution."""
+    """At each step two paths are drawn: both are trained, and the figure of merit of others moves the distribution.
+
+    The order of two paths on one batch of validation events is mostly chance where candidates differ little, and before
+    they are trained it says which one learns first. So the distribution stays uniform for a while, and moves on larger
+    batches.
+
+    Args:
+        problem: its chain has the choices; it is trained.
+        num_steps: steps of the training.
+        learning_rate: of the weights, highest.
+        warm_up: share of the steps in which the distribution stays as it is.
+        evaluation_size: validation events that two paths are compared on.
+    """
 
     name: ClassVar[str] = "asng"
     SAMPLES: ClassVar[int] = 2
 
-    def __init__(self, problem: Problem, *, num_steps: int, learning_rate: float = 1e-3) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        num_steps: int,
+        learning_rate: float = 1e-3,
+        warm_up: float = 0.5,
+        evaluation_size: int = 2048,
+    ) -> None:
         super().__init__(problem, num_steps=num_steps, learning_rate=learning_rate)
         self.distribution = CategoricalASNG([len(labels) for labels in problem.space.values()])
+        self.warm_up, self.evaluation_size = warm_up, evaluation_size
+        self.settings |= {"warm_up": warm_up, "evaluation_size": evaluation_size}
 
     def update(self, step: int) -> None:
-        """Train the drawn paths on one batch, then judge others on a batch of validation events."""
+        """Train the drawn paths on one batch, then compare others on a batch of validation events."""
         rng = self.rng(step)
         total = torch.zeros(())
         batch = self.problem.batch(step)
@@ -124,22 +146,21 @@ class ASNG(Supernet):
             self.set_path(labels_of(self.problem, self.distribution.draw(rng)))
             total = total + self.loss(batch) / self.SAMPLES
         self.descend(step, total)
+        if step < self.warm_up * self.num_steps:
+            return
         drawn = [self.distribution.draw(rng) for _ in range(self.SAMPLES)]
-        losses, batch = [], self.validation_batch(step)
+        losses, batch = [], self.validation_batch(step, self.evaluation_size)
         with torch.no_grad():
             for rows in drawn:
                 self.set_path(labels_of(self.problem, rows))
-                losses.append(float(self._plain_loss(batch)))
+                figure = self.problem.figure
+                value = float(figure(self.problem.chain(batch.clone(recurse=False))))
+                losses.append(-value if figure.rises else value)
         self.distribution.update(drawn, losses)
 
-    def _plain_loss(self, batch: Any) -> torch.Tensor:
-        """Compute the sum of the losses without adaptive weights."""
-        results = self.problem.chain(batch.clone(recurse=False))
-        return sum((loss.weight * loss(results) for loss in self.problem.losses), torch.zeros(()))
-
-    def best(self) -> Combination:
-        """Return the most likely combination."""
-        return labels_of(self.problem, self.distribution.most_likely())
+    def ranked(self) -> list[Combination]:
+        """Return the most likely combination, and those next to it."""
+        return ranked_by(self.problem, [theta.tolist() for theta in self.distribution.theta])
 
     def state(self) -> dict[str, Any]:
         """Return the distribution."""

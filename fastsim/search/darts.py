@@ -25,7 +25,7 @@ from torch.autograd import grad
 
 from fastsim.blocks.problem import Combination, Problem
 from fastsim.errors import PipelineError
-from fastsim.search.supernet import Supernet
+from fastsim.search.supernet import Supernet, ranked_by
 
 
 class DARTS(Supernet):
@@ -54,6 +54,7 @@ class DARTS(Supernet):
             raise PipelineError(f"order={order}: DARTS is of order 1 or 2")
         super().__init__(problem, num_steps=num_steps, learning_rate=learning_rate)
         self.order = order
+        self.settings |= {"alpha_rate": alpha_rate, "order": order}
         self.alphas = {name: torch.zeros(len(labels), requires_grad=True) for name, labels in problem.space.items()}
         self.alpha_optimizer = torch.optim.Adam(list(self.alphas.values()), lr=alpha_rate, betas=(0.5, 0.999))
 
@@ -84,9 +85,9 @@ class DARTS(Supernet):
         for name, alpha in self.alphas.items():
             self.choices[name].path = alpha.softmax(0)
 
-    def best(self) -> Combination:
-        """Return the candidates of the largest weights."""
-        return {name: self.choices[name].labels[int(alpha.argmax())] for name, alpha in self.alphas.items()}
+    def ranked(self) -> list[Combination]:
+        """Return the candidates of the largest weights, and the combinations next to them."""
+        return ranked_by(self.problem, [alpha.detach().softmax(0).tolist() for alpha in self.alphas.values()])
 
     def state(self) -> dict[str, Any]:
         """Return the mixture and its optimiser."""

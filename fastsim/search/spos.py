@@ -34,16 +34,17 @@ class SPOS(Supernet):
         self.set_path(labels_of(self.problem, [int(rng.integers(size)) for size in sizes]))
         self.descend(step, self.loss(self.problem.batch(step)))
 
-    def best(self) -> Combination:
-        """Return the path of the best validation score with the weights of the network."""
+    def ranked(self) -> list[Combination]:
+        """Return the paths that evolution scored, by their validation score with the weights of the network."""
 
         def score(genes: Genes) -> float:
-            chosen = self.problem.chain.chosen(labels_of(self.problem, genes))
-            return self.problem.score(VALIDATION, chosen)
+            return self.problem.score(VALIDATION, self.calibrated(labels_of(self.problem, genes)))
 
         sizes = [len(labels) for labels in self.problem.space.values()]
-        found, self.scores = evolve(sizes, score, self.rng(self.num_steps))
-        return labels_of(self.problem, found)
+        _, self.scores = evolve(sizes, score, self.rng(self.num_steps))
+        return [
+            labels_of(self.problem, genes) for genes in sorted(self.scores, key=self.scores.__getitem__, reverse=True)
+        ]
 
 
 def evolve(

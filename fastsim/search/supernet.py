@@ -17,9 +17,14 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from fastsim.blocks.problem import VALIDATION, Combination, Joint, Problem
+from fastsim.blocks.chain import Chain
+from fastsim.blocks.problem import TRAIN, VALIDATION, Combination, Joint, Problem
 from fastsim.errors import PipelineError
+from fastsim.networks.layers import Standardise
 from fastsim.search.trial import combinations
+
+CALIBRATION = 8
+"""Batches of 1024 training events that the statistics of one path are taken of."""
 
 
 class Supernet(ABC):
@@ -42,6 +47,13 @@ class Supernet(ABC):
         self.choices = problem.chain.choices()
         self.joint = Joint(problem)
         self.optimizer = torch.optim.AdamW(self.joint.parameters(), lr=learning_rate)
+        self.settings: dict[str, Any] = {
+            "num_steps": num_steps,
+            "learning_rate": learning_rate,
+            "seed": problem.seed,
+            "batch_size": problem.batch_size,
+        }
+        """What decides the result; a checkpoint of others is refused."""
         self.seconds = 0.0
         """Processor time of the search so far."""
 
@@ -72,8 +84,11 @@ class Supernet(ABC):
         """Take one step: of the weights, and of what chooses."""
 
     @abstractmethod
-    def best(self) -> Combination:
-        """Return the combination that the trained network holds for the best."""
+    def ranked(self) -> list[Combination]:
+        """Return combinations that the trained network holds for good, the best first.
+
+        Shared weights do not order what lies close together: those at the top are to be trained on their own.
+        """
 
     def state(self) -> dict[str, Any]:
         """Return what chooses, as far as it is not among the weights, for the checkpoint."""
@@ -82,8 +97,8 @@ class Supernet(ABC):
     def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (nothing to take is no omission)
         """Take what :meth:`state` returned."""
 
-    def run(self, folder: Path | None = None, *, checkpoint_every: int = 200) -> Combination:
-        """Train, and return the best combination; the same seed gives the same, also after a kill.
+    def run(self, folder: Path | None = None, *, checkpoint_every: int = 200) -> list[Combination]:
+        """Train, and return :meth:`ranked`; the same seed gives the same, also after a kill.
 
         Args:
             folder: for a checkpoint, from which a run that was stopped goes on; None for none.
@@ -93,7 +108,7 @@ class Supernet(ABC):
         done = 0
         if file is not None and file.exists():
             state = torch.load(file, weights_only=True)
-            if state["steps"] != self.num_steps or state["seed"] != self.problem.seed:
+            if state.get("settings") != self.settings:
                 raise PipelineError(f"{file}: is of a search with other settings; give another folder, or remove it")
             self.joint.load_state_dict(state["joint"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -106,15 +121,14 @@ class Supernet(ABC):
             self.seconds = before + time.process_time() - started
             if file is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == self.num_steps):
                 self._save(file, step + 1)
-        found = self.best()
+        found = self.ranked()
         self.seconds = before + time.process_time() - started
         return found
 
     def _save(self, file: Path, done: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         state = {
-            "steps": self.num_steps,
-            "seed": self.problem.seed,
+            "settings": self.settings,
             "done": done,
             "seconds": self.seconds,
             "joint": self.joint.state_dict(),
@@ -125,11 +139,47 @@ class Supernet(ABC):
         torch.save(state, partial)
         partial.replace(file)
 
-    def validation_batch(self, step: int) -> TensorDict:
-        """Return the batch of validation events of a step."""
-        return self.problem.batch(step, VALIDATION)
+    def validation_batch(self, step: int, size: int | None = None) -> TensorDict:
+        """Return the batch of validation events of a step; of ``size`` events, by default as many as trained on."""
+        return self.problem.batch(step, VALIDATION, size)
+
+    def calibrated(self, combination: Combination) -> Chain:
+        """Return the chain of a combination, of the shared modules, with statistics of its own inputs.
+
+        What standardises its inputs has seen those of all paths mixed. For one path its running mean and variance are
+        taken anew, of training events (Guo et al. 2019, section 3.4, for batch normalisation).
+        """
+        chain = self.problem.chain.chosen(combination)
+        norms = [module for module in chain.modules() if isinstance(module, Standardise)]
+        if not norms:
+            return chain
+        for norm in norms:
+            norm.reset_running_stats()
+        chain.train()
+        with torch.no_grad():
+            for number, part in enumerate(self.problem.parts(TRAIN, 1024)):
+                if number == CALIBRATION:
+                    break
+                chain(part)
+        return chain
 
 
 def labels_of(problem: Problem, rows: Sequence[int]) -> Combination:
     """Return the combination whose candidates have the given numbers, one for each choice."""
     return {name: labels[row] for (name, labels), row in zip(problem.space.items(), rows, strict=True)}
+
+
+def ranked_by(problem: Problem, weights: Sequence[Sequence[float]]) -> list[Combination]:
+    """Return the combination of the largest weights and all that differ from it in one choice, by their product.
+
+    Args:
+        problem: its space has the candidates.
+        weights: of the candidates of each choice, positive.
+    """
+    best = tuple(max(range(len(own)), key=own.__getitem__) for own in weights)
+    found = {best: 1.0}
+    for place, own in enumerate(weights):
+        for row, weight in enumerate(own):
+            if row != best[place]:
+                found[(*best[:place], row, *best[place + 1 :])] = weight / own[best[place]]
+    return [labels_of(problem, rows) for rows in sorted(found, key=found.__getitem__, reverse=True)]

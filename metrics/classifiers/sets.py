@@ -107,8 +107,8 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
         particles, sets = classifier_inputs.coordinates(jets)
     if condition:
         sets = np.concatenate([sets, classifier_inputs.condition(jets)], axis=1)
-    x = torch.from_numpy(_standardized(particles, *_moments(particles[ragged_indices(jets.offsets, train)])))
-    s = torch.from_numpy(_standardized(sets, *_moments(sets[train])))
+    x = torch.from_numpy(standardized(particles, *moments(particles[ragged_indices(jets.offsets, train)])))
+    s = torch.from_numpy(standardized(sets, *moments(sets[train])))
     kinds = torch.from_numpy(classifier_inputs.species(jets))
     total = classifier_inputs.momentum(momenta, jets.offsets)
 
@@ -124,7 +124,7 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
     mean = spread = np.zeros(NUM_PAIR_FEATURES)
     if max_paired:
         filled, features = leading(train[:: max(1, len(train) // PAIR_SAMPLE)])
-        mean, spread = _moments(features[filled[:, :, None] & filled[:, None, :]])
+        mean, spread = moments(features[filled[:, :, None] & filled[:, None, :]])
 
     def inputs(rows: Ints) -> tuple[Any, ...]:
         counts = jets.counts[rows]
@@ -135,14 +135,14 @@ def _prepare(jets: Jets, train: Ints, condition: bool, max_paired: int) -> tuple
             return batch
         filled, features = leading(rows)
         slots = np.where(filled, offsets_from_counts(counts)[:-1, None] + np.arange(filled.shape[1]), 0)
-        scaled = torch.from_numpy(_standardized(features, mean, spread))
+        scaled = torch.from_numpy(standardized(features, mean, spread))
         return *batch, Pairs(scaled, torch.from_numpy(slots), torch.from_numpy(filled))
 
     width = NUM_PAIR_FEATURES if max_paired else 0
     return SetNetwork(x.shape[1], classifier_inputs.NUM_SPECIES, s.shape[1], width), inputs
 
 
-def _moments(values: Floats) -> tuple[Floats, Floats]:
+def moments(values: Floats) -> tuple[Floats, Floats]:
     """Compute mean and spread of each column; 0 and infinite without values, infinite spread of a constant."""
     if len(values) == 0:
         return np.zeros(values.shape[1]), np.full(values.shape[1], np.inf)
@@ -151,6 +151,6 @@ def _moments(values: Floats) -> tuple[Floats, Floats]:
     return mean, np.where(spread > 1e-9 * (1.0 + np.abs(mean)), spread, np.inf)
 
 
-def _standardized(values: Floats, mean: Floats, spread: Floats) -> NDArray[np.float32]:
+def standardized(values: Floats, mean: Floats, spread: Floats) -> NDArray[np.float32]:
     """Compute (values - mean) / spread, within ten spreads, so that one outlier cannot drive the training."""
     return np.clip((values - mean) / spread, -10.0, 10.0).astype(np.float32)

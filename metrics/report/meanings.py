@@ -8,7 +8,7 @@ from metrics.cells.observables import CELL_OBSERVABLES
 from metrics.hadrons.grooming import GROOMED
 from metrics.hadrons.observables import GROUPS, OBSERVABLES
 from metrics.levels import PREFIX
-from metrics.registry import METRICS
+from metrics.registry import PROTOCOLS
 from metrics.showers.shapes import SHAPES
 
 _OBSERVABLES = {
@@ -92,4 +92,5 @@ def result_meaning(name: str) -> str:
         return f"RMS difference of the correlations of the layers' {'energies' if name[0] == 'l' else 'sides'}"
     if name.startswith("separation "):
         return "separation power: 0 for equal histograms, 1 for disjoint ones"
-    return METRICS[name].meaning if name in METRICS else ""
+    known = PROTOCOLS["fastsim"]
+    return known[name].meaning if name in known else ""

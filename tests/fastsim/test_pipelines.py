@@ -154,7 +154,7 @@ def test_every_method_finds_the_known_best(method: str, folder: Path, grid_folde
     found = pipelines.search("p.toml", grid_folder, method=method)
     assert found.best.combination == BEST
     assert found.best.value > 0.9 and found.best.score > 0.9
-    assert len(found.trials) == (4 if method == "grid" else 1)
+    assert len(found.trials) == (4 if method == "grid" else 2)
     if method == "grid":
         values = {trial.label: trial.value for trial in found.trials}
         assert all(value < found.best.value - 0.05 for label, value in values.items() if label != found.best.label)
@@ -279,13 +279,20 @@ def test_steps_may_be_trained_one_by_one_alone(folder: Path) -> None:
         ({"blocks.label.candidates": {"a": {}, "b": {}}}, "block 'label (a)': missing key 'kind'"),
         ({"search.order": 3}, "order=3: DARTS is of order 1 or 2"),
         ({"seed.x": 3}, "seed.x: 'seed' is no table"),
+        ({"seed": -1}, "seed = -1: give a whole number from 0"),
+        ({"training.num_steps": "many"}, "[training]: num_steps = 'many': give a whole number from 0"),
+        ({"training.batch_size": 0}, "[training]: batch_size = 0: give a whole number from 1"),
+        ({"training.learning_rate": -1.0}, "[training]: learning_rate = -1.0: give a number from 0"),
+        ({"training.ema_decay": 2}, "[training]: ema_decay = 2: give a number from 0 to 1"),
+        ({"search.num_steps": 0}, "[search]: num_steps = 0: give a whole number from 1"),
+        ({"losses.label.weight": "much"}, "[losses.label]: weight = 'much': give a number from 0"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_place(change: dict[str, Any], message: str, folder: Path) -> None:
     with pytest.raises(PipelineError) as error:
         pipelines.search("p.toml", "out", method="darts", changes={"search.num_steps": 1, **change})
     assert message in str(error.value) and "\n" not in str(error.value)
-    assert not Path("out/darts.json").exists()
+    assert not list(Path("out").glob("darts*.json"))
 
 
 def test_mistakes_on_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,6 +309,24 @@ def test_mistakes_on_the_command_line(folder: Path, capsys: pytest.CaptureFixtur
     Path("bad.toml").write_text("a = ")
     assert main(["pipeline", "show", "bad.toml"]) == 1
     assert "bad.toml: cannot be read as TOML" in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_had_leave_the_folder_free(folder: Path) -> None:
+    few: dict[str, Any] = {"training.num_steps": 2}
+    with pytest.raises(PipelineError, match="module 'nowhere' cannot be imported"):
+        pipelines.train("p.toml", "out", changes=few | {"data.source": "nowhere:data"}, combination=BEST)
+    assert pipelines.train("p.toml", "out", changes=few, combination=BEST)[1].exists()
+
+
+def test_a_checkpoint_of_other_search_settings_is_refused(folder: Path) -> None:
+    few: dict[str, Any] = {"training.num_steps": 2, "search.num_steps": 3}
+    for method in ("spos", "darts"):
+        pipelines.search("p.toml", "out", method=method, changes=few)
+        with pytest.raises(PipelineError, match=r"is of a search with other settings"):
+            pipelines.search("p.toml", "out", method=method, changes=few | {"search.learning_rate": 0.5})
+    # the orders of DARTS are two searches
+    pipelines.search("p.toml", "out", method="darts", changes=few | {"search.order": 2})
+    assert sorted(path.name for path in Path("out").glob("darts*.json")) == ["darts-1.json", "darts-2.json"]
 
 
 def test_flops_of_a_linear_map_and_of_a_class_token() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from fastsim.blocks.block import Block
 from fastsim.blocks.chain import Chain
 from fastsim.blocks.losses import Loss, auc, auc_error
-from fastsim.blocks.problem import Joint, Problem, tensors
+from fastsim.blocks.problem import SPLITS, Joint, Problem, tensors
 from fastsim.blocks.weighting import WEIGHTINGS, DynamicAverage, GradNorm, Uncertainty, weighting
 from fastsim.errors import PipelineError
 
@@ -142,6 +143,13 @@ def test_a_loss_that_is_not_finite_names_the_block() -> None:
     made = problem(chain=chain)
     with pytest.raises(PipelineError, match="loss 'z' is nan: block 'log' is the first to give what is not finite"):
         Joint(made).loss(made.batch(0))
+    far = problem(chain=Chain([Block(Scale(1e30), {"x": ()}, {"y": ()}, name="scale"), *list(problem().chain)[1:]]))
+    with pytest.raises(PipelineError, match=r"loss 'y' is inf: 'y' of block 'scale' is as large as .*; lower"):
+        Joint(far).loss(far.batch(0))
+    broken = problem(data={split: part.clone() for split, part in problem().data.items()})
+    broken.data["train"]["x"][:] = torch.nan
+    with pytest.raises(PipelineError, match="loss 'y' is nan: 'x' of the data is not finite"):
+        Joint(broken).loss(broken.batch(0))
 
 
 @pytest.mark.parametrize(
@@ -170,3 +178,99 @@ def test_bad_losses_and_data_are_one_line() -> None:
     with pytest.raises(PipelineError, match="needs events of both kinds"):
         auc(torch.ones(3), torch.ones(3))
     assert weighting("fixed", 2).weights().tolist() == [1.0, 1.0]
+
+
+class Gaussian(nn.Module):
+    """The log-density of x about a mean that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -0.5 * (x - self.mean) ** 2 - 0.5 * math.log(2 * math.pi)
+
+
+def test_a_likelihood_is_a_loss_and_a_figure() -> None:
+    chain = Chain([Block(Gaussian(), {"x": ()}, {"log_prob_x": ()}, name="density")])
+    likelihood = Loss("nll", "negative-log-likelihood", "log_prob_x")
+    made = problem(chain=chain, losses=(likelihood,), figure=likelihood)
+    joint, optimizer = Joint(made), torch.optim.Adam(chain.parameters(), lr=0.05)
+    for step in range(100):
+        optimizer.zero_grad()
+        joint.loss(made.batch(step))["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert next(chain.parameters()).item() == pytest.approx(0.0, abs=0.1)
+    x = made.data["test"]["x"]
+    value, error = made.value("test")
+    assert value == pytest.approx(0.5 * float((x**2).mean()) + 0.5 * math.log(2 * math.pi), abs=0.01)
+    assert math.isnan(error) and made.score("test") == -value
+    with pytest.raises(PipelineError, match="loss 'l': a likelihood is against nothing"):
+        Loss("l", "negative-log-likelihood", "log_prob_x", "x")
+    with pytest.raises(PipelineError, match="loss 'l': missing key 'against'"):
+        Loss("l", "mean-square", "x")
+
+
+def test_the_frechet_distance_is_a_figure_with_its_error() -> None:
+    rng = np.random.default_rng(1)
+    data = {name: tensors({"x": rng.normal(size=(600, 2)), "true": rng.normal(size=(600, 2))}, name) for name in SPLITS}
+    figure = Loss("f", "fpd", "y", "true")
+    values = {}
+    for factor in (1.0, 1.5):
+        chain = Chain([Block(Scale(factor), {"x": (2,)}, {"y": (2,)}, name="scale")])
+        made = Problem(chain, data, (Loss("y", "mean-square", "y", "true"),), figure)
+        values[factor] = made.value("test")
+    assert abs(values[1.0][0]) < 4 * values[1.0][1] < 0.02
+    # standard deviations 1 and 1.5 of two features, in units of the largest absolute value of each
+    scale = data["test"]["true"].abs().amax(0)
+    assert values[1.5][0] == pytest.approx(float((0.5 / scale).square().sum()), rel=0.3)
+    assert made.score("test") == -values[1.5][0]
+    with pytest.raises(PipelineError, match="loss 'f': fpd is a figure of merit, not a loss"):
+        Problem(made.chain, data, (figure,), figure)
+    few = {name: part[:50] for name, part in data.items()}
+    with pytest.raises(PipelineError, match="figure fpd: FPD needs at least 240 events a sample, got 50 and 50"):
+        Problem(made.chain, few, made.losses, figure).value("test")
+
+
+def energy_distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Compare the particles of generated and of true sets, each with what sums over its set, as two samples."""
+
+    def described(values: torch.Tensor) -> torch.Tensor:
+        some = (values != 0).any(2, keepdim=True).float()
+        return torch.cat([values.sum(1), values.square().sum(1), some.sum(1)], dim=1)
+
+    one, two = described(output), described(target)
+    between = torch.cdist(one, two).mean()
+    return 2 * between - torch.cdist(one, one).mean() - torch.cdist(two, two).mean()
+
+
+@pytest.mark.parametrize("kind", ["deep-sets", "mixer", "self-attention"])
+def test_a_network_of_sets_is_a_generator(kind: str) -> None:
+    """Noise of as many particles as the mask says becomes sets like the true ones: shifted by a width of their own."""
+    rng = np.random.default_rng(1)
+
+    def split(size: int) -> TensorDict:
+        mask = np.arange(6) < rng.integers(2, 7, size)[:, None]
+        true = np.where(mask[..., None], rng.normal([2.0, -1.0], [0.3, 1.0], (size, 6, 2)), 0.0)
+        return tensors({"mask": mask, "true": true}, "data")
+
+    shapes = {"noise_particles": ("particles", 2), "mask": ("particles",)}
+    torch.manual_seed(0)
+    chain = Chain([Block(kind, shapes, {"made": ("particles", 2)}, name="generator", options={"width": 16})])
+    distance = Loss("distance", f"{__name__}:energy_distance", "made", "true")
+    data = {name: split(512) for name in ("train", "validation", "test")}
+    made = Problem(chain, data, (distance,), distance, batch_size=128)
+    joint, optimizer = Joint(made), torch.optim.AdamW(chain.parameters(), lr=1e-2)
+    before = made.value("test")[0]
+    for step in range(250):
+        optimizer.zero_grad()
+        joint.loss(made.batch(step))["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert made.value("test")[0] < 0.03 * before
+    (part,) = made.parts("test")
+    drawn = chain(part)["made"][part["mask"]]
+    assert drawn.mean(0).tolist() == pytest.approx([2.0, -1.0], abs=0.25)
+    assert drawn.std(0)[1] > 1.5 * drawn.std(0)[0]
+    # other noise, other sets
+    other = chain(part.exclude("made", "noise_particles").update({"noise_particles": torch.randn(512, 6, 2)}))["made"]
+    assert (other[part["mask"]] - drawn).abs().mean() > 0.1

@@ -12,7 +12,7 @@ from fastsim.blocks.block import Block
 from fastsim.errors import PipelineError
 from fastsim.named import load_object
 from fastsim.networks import CATALOGUE
-from fastsim.networks.layers import Outputs
+from fastsim.networks.layers import Outputs, Standardise
 from fastsim.networks.lorentz import products
 from fastsim.networks.pairs import pair_features, wrapped
 
@@ -150,6 +150,37 @@ def test_cross_attention_puts_particles_into_the_nearest_subjet() -> None:
     first = p4[0, :2].sum(0)
     assert subjets[0, 0, 0].item() == pytest.approx(float((first[1] ** 2 + first[2] ** 2).log()), rel=1e-5)
     assert subjets[0, :, 4:].tolist() == [[1.5, 2.5, 3.5], [6.0, 7.0, 8.0]]
+
+
+def test_statistics_are_right_after_few_batches() -> None:
+    norm = Standardise(2)
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([3.0, 0.01]) + 50.0
+    for batch in x.reshape(10, 40, 2):
+        expected = (batch - batch.mean(0)) / (batch.var(0, correction=0) + 1e-5).sqrt()
+        torch.testing.assert_close(norm(batch), expected, atol=1e-3, rtol=1e-3)
+    done = norm.eval()(x)
+    assert done.mean(0).abs().max() < 0.01 and done.std(0).tolist() == pytest.approx([1.0, 0.95], abs=0.03)
+    # later it forgets: the last batches count
+    for _ in range(400):
+        norm.train()(torch.zeros(8, 2))
+    assert norm.running_mean is not None and 0.1 < norm.running_mean[0] < 1.0
+
+
+def test_axes_of_subjets_keep_their_distance() -> None:
+    """Two hard particles of one prong are one subjet, and the softer prong is found; with radius 0 they are two."""
+    angle = torch.tensor([0.0, 0.1, 2.0, 2.1])
+    pt = torch.tensor([5.0, 4.0, 3.0, 2.0])
+    p4 = torch.stack([pt, pt * angle.cos(), pt * angle.sin(), torch.zeros(4)], dim=-1)[None]
+    features, mask = torch.zeros(1, 4, 3), torch.ones(1, 4, dtype=torch.bool)
+    sums = {}
+    for radius in (0.2, 0.0):
+        model = load_object(CATALOGUE["cross-attention"], "").of_shapes(
+            INPUTS, {"logit": ()}, width=8, num_subjets=3, subjet_radius=radius
+        )
+        subjets, filled = model._subjets(features, mask, p4)
+        sums[radius] = (subjets[0, :, 0] / 2).exp()[filled[0]].tolist()
+    assert sums[0.2] == pytest.approx([9.0, 5.0], rel=0.01)
+    assert sums[0.0] == pytest.approx([5.0, 4.0, 5.0], rel=0.01)
 
 
 def test_cross_attention_takes_subjets_that_are_given() -> None:

@@ -16,7 +16,7 @@ from fastsim.blocks.problem import Problem, tensors
 from fastsim.search.asng import ASNG
 from fastsim.search.darts import DARTS
 from fastsim.search.spos import SPOS
-from fastsim.search.supernet import Supernet
+from fastsim.search.supernet import Supernet, ranked_by
 
 
 class Fixed(nn.Module):
@@ -70,5 +70,30 @@ def problem(seed: int) -> Problem:
 )
 def test_the_known_path_is_found(method: type[Supernet], options: dict[str, Any], seed: int) -> None:
     search = method(problem(seed), learning_rate=0.02, **options)
-    assert search.run() == {"scale": "double", "form": "square"}
+    found = search.run()
+    assert found[0] == {"scale": "double", "form": "square"}
+    assert len({tuple(combination.values()) for combination in found}) == len(found) > 2
     assert search.seconds > 0
+
+
+def test_combinations_are_ranked_by_their_weights() -> None:
+    ranked = ranked_by(problem(0), [[0.1, 0.6, 0.3], [0.45, 0.5, 0.05]])
+    labels = [tuple(combination.values()) for combination in ranked]
+    assert labels[:3] == [("one", "magnitude"), ("one", "same"), ("double", "magnitude")] and len(labels) == 5
+
+
+def test_a_path_is_scored_with_statistics_of_its_own_inputs() -> None:
+    """What standardises h has seen it of both candidates, 1 and 5: for a path it is told that of the path."""
+    standardised = Block("mlp", {"h": ()}, {"y": ()}, name="form", options={"num_layers": 0})
+    made = problem(0)
+    shifts = choice("scale", "x", "h", one=lambda x: 0 * x + 1, five=lambda x: 0 * x + 5)
+    losses = (Loss("y", "mean-square", "y", "true_y"),)
+    search = SPOS(Problem(Chain([shifts, standardised]), made.data, losses, losses[0], batch_size=64), num_steps=300)
+    norm: Any = standardised.module.standardise
+    for step in range(300):
+        search.update(step)
+    assert 2.0 < norm.running_mean.item() < 4.6
+    modules: dict[str, Any] = {label: shifts[label].module for label in shifts.labels}
+    for label, mean in (("one", 1.0), ("five", 5.0)):
+        search.calibrated({"scale": label})
+        assert norm.running_mean.item() == pytest.approx(mean + modules[label].offset.item(), abs=1e-3)

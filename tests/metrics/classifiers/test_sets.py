@@ -15,12 +15,15 @@ from fastsim.errors import FastsimError
 from fastsim.event import offsets_from_counts
 from fastsim.event.kinematics import boost
 from fastsim.formats.calochallenge import Showers
+from metrics.classifiers import catalogue
+from metrics.classifiers.catalogue import NETWORKS, network_auc
 from metrics.classifiers.set_network import Pairs, SetNetwork
 from metrics.classifiers.sets import _prepare, set_auc
 from metrics.classifiers.training import _inverse_temperature
 from metrics.classifiers.voxels import mlp_auc, voxel_auc
 from metrics.hadrons import classifier_inputs
 from metrics.hadrons.jets import Jets, relative
+from metrics.registry import metrics_for
 from tests.helpers.jets import toy_sets
 
 FAST: dict[str, Any] = {"num_epochs": 5, "num_threads": 1}
@@ -57,6 +60,38 @@ def test_wider_sets_are_found_and_equal_ones_are_not(pairwise: bool) -> None:
     assert found.auc.value > 0.8 and found.auc.p_value is not None and found.auc.p_value < 0.01
     assert len(found.real_scores) == len(found.generated_scores) == 80
     assert np.mean(found.real_scores) > 0.5 > np.mean(found.generated_scores)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_network_of_the_catalogue_is_a_judge(kind: str) -> None:
+    real, same, wider = toys(300, 1), toys(300, 2), toys(300, 3, width=0.6)
+    options: dict[str, Any] = {"num_epochs": 6, "num_threads": 1, "width": 16, "max_particles": 16}
+    equal = network_auc(real, same, kind, **options)
+    assert equal.auc.name == f"auc:{kind}" and abs(equal.auc.value - 0.5) < 3.5 * equal.auc.null_error
+    found = network_auc(real, wider, kind, **options)
+    assert found.auc.value > 0.7 and found.auc.p_value is not None and found.auc.p_value < 0.01
+    np.testing.assert_array_equal(network_auc(real, wider, kind, **options).real_scores, found.real_scores)
+
+
+def test_the_lorentz_network_as_a_judge_sees_invariants_alone() -> None:
+    jets = toys(40, 4)
+    rows = np.arange(len(jets))
+    torch.manual_seed(0)
+    model, inputs = catalogue._prepare(jets, rows, "lorentz", True, 12, 16)
+    features, mask, p4 = inputs(rows)
+    turned = torch.from_numpy(lorentz(p4.numpy().reshape(-1, 4).astype(float)).reshape(p4.shape)).float()
+    with torch.no_grad():
+        torch.testing.assert_close(model(features, mask, turned), model(features, mask, p4), atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(turned, p4, atol=0.1)
+
+
+def test_an_unknown_judge_is_refused_and_all_leaves_judges_out() -> None:
+    with pytest.raises(ValueError, match="no network 'mlp': there are deep-sets"):
+        network_auc(toys(40, 1), toys(40, 2), "mlp")
+    with pytest.raises(FastsimError, match="no metric 'auc:cnn'"):
+        metrics_for("jets", ["auc:cnn"])
+    assert metrics_for("jets", ["auc:mixer"]) == ["auc:mixer"]
+    assert not any(name.startswith("auc:") for name in metrics_for("jets", ["all"]))
 
 
 @pytest.mark.parametrize("pairwise", [False, True])
