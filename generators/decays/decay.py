@@ -116,14 +116,12 @@ def _by_pythia(
 
     rest = np.ones(len(final.kind), dtype=bool)
     rest[hard] = False
-    position = np.concatenate([np.flatnonzero(rest), place[ended]])
-    finals = _taken(_joined(_taken(final, rest), _taken(made, ended)), np.argsort(position, kind="stable"))
-    both = _joined(decayed, _taken(made, ~ended))
-    order = np.argsort(both.primary, kind="stable")
-    rank = np.empty(len(order) + 1, np.int64)
-    rank[order] = np.arange(len(order))
-    rank[-1] = -1  # the mother of primary particles
-    both = _taken(both, order)
+    # in their order already: rows of made ones follow their mothers, and both lists the primary particles
+    before = np.cumsum(rest)[place[ended]]
+    finals, _ = _merged(_taken(final, rest), _taken(made, ended), before)
+    after = np.searchsorted(decayed.primary, made.primary[~ended], side="right")
+    both, rank = _merged(decayed, _taken(made, ~ended), after)
+    rank = np.append(rank, -1)  # the mother of primary particles
     return finals._replace(mother=rank[finals.mother]), both._replace(mother=rank[both.mother])
 
 
@@ -141,5 +139,19 @@ def _taken(particles: Particles, rows: NDArray[Any]) -> Particles:
     return Particles._make(column[rows] for column in particles)
 
 
-def _joined(first: Particles, second: Particles) -> Particles:
-    return Particles._make(np.concatenate(pair) for pair in zip(first, second, strict=True))
+def _merged(first: Particles, second: Particles, before: Ints) -> tuple[Particles, Ints]:
+    """Put rows (L,) of the second list among the rows (K,) of the first, ``before`` (L,) of which precede each.
+
+    Returns:
+        The particles, and the places in them of the rows of the first list and then of the second, (K + L,).
+    """
+    num = len(first.kind) + len(second.kind)
+    own = before + np.arange(len(second.kind))
+    others = np.ones(num, dtype=bool)
+    others[own] = False
+    columns = []
+    for one, other in zip(first, second, strict=True):
+        column = np.empty((num, *one.shape[1:]), one.dtype)
+        column[others], column[own] = one, other
+        columns.append(column)
+    return Particles._make(columns), np.concatenate([np.flatnonzero(others), own])

@@ -25,7 +25,9 @@ from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.tokens import (
     CONTENT,
     FLAVOURS,
+    HIGHER_SPIN,
     IDS,
+    LOG_MASS,
     MIN_MASS,
     SPECIES,
     TokenSample,
@@ -42,6 +44,10 @@ MASS, RECOIL, ANGLE = range(3)
 """Columns of the features of the total four-momentum."""
 NUM_TOTAL = 3
 """The first features fix the total four-momentum up to its azimuth; the others are the extras."""
+
+OF_CARRIER: Floats = np.zeros((len(SPECIES) + 1, 8))
+"""What the flows see of the carrier, (S + 1, 8), the last row for none: quarks, log mass, spin, existence."""
+OF_CARRIER[:-1] = np.column_stack([CONTENT[:, :5], LOG_MASS, HIGHER_SPIN, np.ones(len(SPECIES))])
 
 NUM_CONDITION = len(FLAVOURS) + 5
 """Inputs of a condition before those about the opposite set: flavour, three powers of log pT, two of log (scale/pT)."""

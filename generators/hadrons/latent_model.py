@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fastsim.event import Floats, Ints
 from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.counts import CountModel
-from generators.hadrons.latent import FEATURES, NUM_CONDITION, NUM_TOTAL, Latent, conditions
+from generators.hadrons.latent import FEATURES, NUM_CONDITION, NUM_TOTAL, OF_CARRIER, Latent, conditions
 from generators.hadrons.latent_sampler import LatentSampler
-from generators.hadrons.tokens import CONTENT, NUM_CONTENT, TYPES
+from generators.hadrons.tokens import NUM_CONTENT, TYPES
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
 from generators.nn.flows import SplineFlow
@@ -55,11 +55,9 @@ class LatentModel(nn.Module):
         self.count_model = CountModel(
             num_condition, width=count_width, max_size=max_size, max_pions=max_pions, max_others=max_others
         )
-        num_inputs = num_condition + 2 * len(TYPES) + 2 + NUM_CONTENT
+        num_inputs = num_condition + 2 * len(TYPES) + 2 + OF_CARRIER.shape[1]
         self.context = nn.Sequential(nn.Linear(num_inputs, flow_width), nn.SiLU(), nn.Linear(flow_width, flow_width))
-        # quantum numbers of the species and, last, of no carrier
-        of_carrier = torch.from_numpy(np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT))])).float()
-        self.register_buffer("_of_carrier", of_carrier, persistent=False)
+        self.register_buffer("_of_carrier", torch.from_numpy(OF_CARRIER).float(), persistent=False)
         num_extras = len(FEATURES) - NUM_TOTAL
         self._sampler = Derived(_sampler)
         self.total_flow = SplineFlow(NUM_TOTAL, flow_width, width=flow_width, num_bins=num_bins)

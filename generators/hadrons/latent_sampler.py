@@ -8,6 +8,7 @@ from fastsim.event import Floats, Ints
 from generators.hadrons.count_sampler import CountSampler
 from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.latent import (
+    OF_CARRIER,
     Latent,
     Singles,
     conditions,
@@ -16,12 +17,9 @@ from generators.hadrons.latent import (
     total_features,
     total_momentum,
 )
-from generators.hadrons.tokens import CONTENT, NUM_CONTENT, SPECIES, TYPE, TYPES, parton_energy
+from generators.hadrons.tokens import CONTENT, SPECIES, TYPE, TYPES, parton_energy
 from generators.nn.compiled_network import SILU, CompiledNetwork, Weights, part, perceptron
 from generators.nn.flow_sampler import FlowSampler
-
-_OF_CARRIER = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT))])
-"""Quantum numbers of the species and, last, of no carrier."""
 
 
 class LatentSampler:
@@ -123,7 +121,7 @@ class LatentSampler:
         """Compute the context of the flows from conditions, counts of species (N, S) and carriers."""
         c = of_types(counts, carrier).astype(np.float32)
         n, least = c.sum(-1, keepdims=True), least_masses(counts)[:, None]
-        columns = [condition, np.log1p(c), c / 16, np.log1p(n), np.log1p(least), _OF_CARRIER[carrier]]
+        columns = [condition, np.log1p(c), c / 16, np.log1p(n), np.log1p(least), OF_CARRIER[carrier]]
         return self._context_net(np.concatenate(columns, -1, dtype=np.float32))
 
     def _total(

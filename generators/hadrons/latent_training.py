@@ -18,9 +18,17 @@ from generators.training.loop import FitResult, TrainingConfig, fit
 
 @dataclass(frozen=True)
 class LatentTraining:
-    """How the latent model is trained: token sets in a step, sizes of the networks, length and rates."""
+    """How the latent model is trained.
+
+    Attributes:
+        batch_size: token sets in a step.
+        counts: whether the counts are trained too, when a model is trained further; else the total momenta alone.
+        network: sizes of the networks.
+        loop: length and rates.
+    """
 
     batch_size: int = 2048
+    counts: bool = True
     network: dict[str, int] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
 
@@ -78,21 +86,27 @@ def tune_latent(
     See :func:`fit_latent`.
     """
     rows = _LatentRows(model, sample, seed)
-    return _fit(model if extras else _WithoutExtras(model), rows, sample, config, seed, run_dir)
+    model.count_model.requires_grad_(config.counts)
+    module = model if extras else _WithoutExtras(model, config.counts)
+    result = _fit(module, rows, sample, config, seed, run_dir)
+    model.count_model.requires_grad_(True)
+    return result
 
 
 class _WithoutExtras(nn.Module):
-    """A latent model but for its extras."""
+    """A latent model but for its extras, and perhaps for its counts."""
 
-    def __init__(self, model: LatentModel) -> None:
+    def __init__(self, model: LatentModel, counts: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.counts = model, counts
 
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the mean negative log-likelihood: see :meth:`LatentModel.loss`."""
         condition, counts, carrier, features, missing, forced = batch
-        of_counts = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
         of_total = -self.model.total_log_prob(condition, counts, carrier, features).mean()
+        if not self.counts:
+            return {"loss": of_total}
+        of_counts = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
         return {"loss": of_counts + of_total, "counts": of_counts, "total": of_total}
 
 

@@ -132,6 +132,11 @@ _MIN_MASSES: dict[int, float] = {
 MIN_MASS: Floats = np.array([_MIN_MASSES[abs(pdg)] for pdg in SPECIES])
 """Least mass of each species in GeV: the lower end of its line shape, or its mass if it is narrow."""
 
+LOG_MASS: Floats = np.log(np.maximum(MIN_MASS, 1e-3))
+"""Logarithm of these: pions and rho mesons are as far apart as kaons and charmed hadrons."""
+HIGHER_SPIN: NDArray[np.bool_] = (np.abs(IDS) > 100) & np.isin(np.abs(IDS) % 10, (3, 4))
+"""Which species are vector mesons, or baryons of spin 3/2: the last digit of a PDG id is 2 J + 1."""
+
 _COMMON = (
     *(22, 111, 113, 221, 223, 331, 333),
     *(sign * pdg for pdg in (211, 213, 311, 313, 321, 323, *_LIGHT_BARYONS) for sign in (1, -1)),

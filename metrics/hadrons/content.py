@@ -16,7 +16,7 @@ from metrics.distances.kolmogorov import ks_distances
 from metrics.hadrons.charges import CHARGES, charge_observables
 from metrics.hadrons.histograms import sum_per_set
 from metrics.hadrons.jets import Jets
-from metrics.hadrons.observables import GROUPS, group_counts, species_counts
+from metrics.hadrons.observables import GROUPS, SPECTRA, group_counts, species_counts
 from metrics.hadrons.origins import Origins
 from metrics.hadrons.quantum_numbers import QUANTUM_NUMBERS, quantum_number_observables
 from metrics.hadrons.resonances import PEAKS, pairs_in_windows, ratios
@@ -32,6 +32,8 @@ CONTENT: dict[str, str] = {
     **{f"{name} pairs": f"combinations in the mass window of {name}, like-sign ones subtracted" for name in PEAKS},
 }
 """Names and meanings of the columns."""
+HARD = 0.5
+"""Share of the parton's pT from which on a particle is hard: few are, and spectra of all particles do not show them."""
 MIN_DECAYS = 30
 """Decays of a species that both samples need for its lifetime to be compared."""
 
@@ -63,8 +65,9 @@ def yield_ratios(
         seed: of all that is drawn.
 
     Returns:
-        Results "yield GROUP" of final particles (:data:`metrics.hadrons.observables.GROUPS`), and "decayed SPECIES"
-        (with antiparticles); of what the real sample has significantly.
+        Results "yield GROUP" of final particles (:data:`metrics.hadrons.observables.GROUPS`), "hard NAME" of those with
+        more than half of the parton's pT (:data:`metrics.hadrons.observables.SPECTRA`), and "decayed SPECIES" (with
+        antiparticles); of what the real sample has significantly.
 
     Raises:
         ValueError: if a sample has fewer than 2 sets, or its weights have no positive sum.
@@ -72,7 +75,7 @@ def yield_ratios(
     resampling = Resampling(
         len(real), len(generated), num_bootstrap=num_bootstrap, num_permutations=num_permutations, seed=seed
     )
-    final, decayed = [], []
+    final, hard, decayed = [], [], []
     for side, (jets, origins, given) in enumerate(
         ((real, real_origins, real_weights), (generated, generated_origins, generated_weights))
     ):
@@ -81,6 +84,9 @@ def yield_ratios(
         total = sum_per_set(blocks, w, num_blocks)
         numbers = group_counts(species_counts(jets)).T
         final.append({n: _block_sums(w * k, blocks, total) for n, k in zip(GROUPS, numbers, strict=True)})
+        above = jets.pt_rel > HARD
+        chosen = {name: jets.index[above & np.isin(jets.pdg_id, ids)] for name, ids in SPECTRA.items()}
+        hard.append({name: _block_sums(w[sets], blocks[sets], total) for name, sets in chosen.items()})
         if origins is not None:
             ids, sets = np.abs(origins.decays.pdg_id), origins.decays.index
             own = {}
@@ -88,7 +94,7 @@ def yield_ratios(
                 block, weight = blocks[sets[ids == species]], w[sets[ids == species]]
                 own[species_name(int(species))] = _block_sums(weight, block, total)
             decayed.append(own)
-    results = ratios(final[0], final[1], resampling, "yield")
+    results = ratios(final[0], final[1], resampling, "yield") + ratios(hard[0], hard[1], resampling, "hard")
     if len(decayed) == 2:
         none = next(iter(final[1].values())) * (0.0, 1.0)
         # what is missing from the generated sample altogether has the ratio 0

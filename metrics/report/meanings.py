@@ -46,6 +46,7 @@ _FAMILIES = {
     "vertices": "Kolmogorov distance of the distributions of {}",
     "peak": "area of the peak of {} over that of the real sample",
     "yield": "mean number of {} over that of the real sample",
+    "hard": "mean number of {} with more than half of the parton's pT over that of the real sample",
     "decayed": "mean number of decayed {} over that of the real sample",
     "lifetime": "mean proper lifetime of {} over that of the real sample",
 }

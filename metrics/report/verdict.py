@@ -35,7 +35,7 @@ _FLAVOURS = {**{number: name for name, number in QUARKS.items()}, 21: "g"}
 
 NUM_OBSERVABLES = 8
 """Results of a family of many that a table shows: those that differ most."""
-FAMILIES = ("w1", "content", "peak", "yield", "decayed", "vertices", "lifetime", "events", "shape")
+FAMILIES = ("w1", "content", "peak", "yield", "hard", "decayed", "vertices", "lifetime", "events", "shape")
 """First words of the names of results that come by the dozen, one for each observable, peak or species."""
 
 

@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 
 from fastsim.compiled import compiled, compiled_inside
 from fastsim.event import Floats, Ints
-from generators.hadrons.tokens import CONTENT, FLAVOURS, MIN_MASS, TYPE_CONTENT, TokenSample, parton_energy
+from generators.hadrons.tokens import (
+    CONTENT,
+    FLAVOURS,
+    HIGHER_SPIN,
+    LOG_MASS,
+    MIN_MASS,
+    TYPE_CONTENT,
+    TokenSample,
+    parton_energy,
+)
 from generators.hadrons.tree.clustering import Nodes, build_trees
 from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PHI
 from generators.hadrons.tree.sharing import NUM_NUMBERS, TYPE_NUMBERS, numbers_of
@@ -106,7 +115,9 @@ _SET = (
     "carrier_charge",
     "carrier_baryon_number",
     "carrier_strangeness",
-    "log_carrier_mass",
+    "log_carrier_mass",  # log(1 + m / GeV), the lower end of its line shape: tells heavy hadrons apart
+    "log_light_carrier_mass",  # log(m / GeV): tells light hadrons apart
+    "carrier_has_higher_spin",
 )
 FEATURES: tuple[str, ...] = (
     *_SCALARS,
@@ -201,10 +212,11 @@ _TYPE_NUMBERS = numbers_of(TYPE_CONTENT)
 
 
 def _carrier_features(carrier: Ints) -> Floats:
-    """Compute charge, baryon number, strangeness and log(1 + mass) (N, 4) of carriers, species (N,); -1 is none."""
-    content = np.where(carrier[:, None] >= 0, CONTENT[carrier], 0)
-    mass = np.where(carrier >= 0, MIN_MASS[carrier], 0.0)
-    return np.concatenate([numbers_of(content), np.log1p(mass)[:, None]], -1)
+    """Compute the last columns of ``FEATURES``, (N, 6), of carriers, species (N,); 0 for -1, which is none."""
+    has = carrier >= 0
+    numbers = numbers_of(np.where(has[:, None], CONTENT[carrier], 0))
+    masses = np.log1p(MIN_MASS[carrier]), LOG_MASS[carrier], HIGHER_SPIN[carrier]
+    return np.concatenate([numbers, np.where(has[:, None], np.stack(masses, -1), 0.0)], -1)
 
 
 @compiled_inside

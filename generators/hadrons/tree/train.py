@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastsim.event import Floats
 from generators.hadrons.observables import distance
-from generators.hadrons.tokens import TokenSample, parton_energy
+from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.splittings import splittings
+from generators.hadrons.tree.sharing import numbers_of
+from generators.hadrons.tree.splittings import FEATURES, splittings
 from generators.hadrons.tree.torch_sampler import TorchSampler
 from generators.nn.compiled_network import weights_of
 from generators.training.loop import FitResult, TrainingConfig, fit
@@ -28,6 +30,11 @@ _SETS_PER_DRAW = 2000
 _ROWS_FOR_SCALES, _STEP_OF_SCALES = 1_000_000, 2**31 - 1
 """Splittings that the scales are taken from: those of a step that no training reaches."""
 _ROWS_PER_VALIDATION_BATCH = 16_384
+_BARYON_NUMBER = numbers_of(TYPE_CONTENT)[:, 1]
+_FACES_BARYON = FEATURES.index("baryon_number_partner_is_there")
+_LOG_FRACTION, _HARD = FEATURES.index("log_energy_fraction"), 0.3
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class TreeTraining:
         batch_size: splittings in a step.
         num_validation: token sets, the last of the sample, that are held out for validation.
         network: sizes of the :class:`~generators.hadrons.tree.network.SplittingNet`.
+        baryon_share: of the splittings in a step that are drawn from :func:`baryon_rows`.
+        hard_share: of those that are drawn from :func:`hard_rows`; the rest is drawn from all splittings.
         loop: length and rates.
         pairs: length and rates of a second training, of the network for nodes of two tokens alone; the first one then
             trains the rest on all nodes. Without it, both networks are trained together, each on its own nodes.
@@ -46,6 +55,8 @@ class TreeTraining:
     batch_size: int = 8192
     num_validation: int = 8000
     network: dict[str, Any] = field(default_factory=dict)
+    baryon_share: float = 0.0
+    hard_share: float = 0.0
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
     pairs: TrainingConfig | None = None
 
@@ -77,12 +88,36 @@ def in_float32(rows: Splittings) -> Splittings:
     return Splittings(rows.context.float(), rows.counts, rows.counts_a, rows.least, rows.variables)
 
 
-def tree_batches(rows: Splittings, batch_size: int, seed: int) -> Callable[[int], Splittings]:
-    """Return a function that draws ``batch_size`` random rows for a step: the same for the same (seed, step)."""
+def baryon_rows(rows: Splittings) -> Rows:
+    """Find the splittings (R,) of nodes that hold a baryon and an antibaryon, or a baryon whose partner left before.
+
+    They are a third of all. Like those of :func:`hard_rows` they are known before a node splits: the density given the
+    node does not depend on how often they are drawn.
+    """
+    counts, faces = rows.counts.numpy(), rows.context[:, _FACES_BARYON].numpy() > 0
+    holds = counts[:, _BARYON_NUMBER > 0].any(1) & counts[:, _BARYON_NUMBER < 0].any(1)
+    return np.flatnonzero(holds | faces)
+
+
+def hard_rows(rows: Splittings) -> Rows:
+    """Find the splittings (R,) of nodes with much of the parton's energy: few of all, they make hard hadrons."""
+    return np.flatnonzero(rows.context[:, _LOG_FRACTION].numpy() > np.log(_HARD))
+
+
+def tree_batches(
+    rows: Splittings, batch_size: int, seed: int, shares: Sequence[tuple[Rows, float]] = ()
+) -> Callable[[int], Splittings]:
+    """Return a function that draws ``batch_size`` random rows for a step: the same for the same (seed, step).
+
+    ``shares`` are sets of rows and the parts of a batch that are drawn from them; the rest is drawn from all rows.
+    """
+    shares = [(each, round(share * batch_size)) for each, share in shares if len(each)]
 
     def batch(step: int) -> Splittings:
         rng = np.random.default_rng(np.random.SeedSequence([seed, step]))
-        return in_float32(rows.rows(torch.from_numpy(rng.integers(0, len(rows), batch_size))))
+        parts = [each[rng.integers(0, len(each), num)] for each, num in shares]
+        parts.append(rng.integers(0, len(rows), batch_size - sum(num for _, num in shares)))
+        return in_float32(rows.rows(torch.from_numpy(np.concatenate(parts))))
 
     return batch
 
@@ -135,11 +170,13 @@ def fit_tree(
         return {"nll": -total / len(held_out), **distance(held_out, resample(model, held_out, seed))}
 
     pair = net.pair
+    chosen = ((baryon_rows, config.baryon_share), (hard_rows, config.hard_share))
+    shares = [(find(rows), share) for find, share in chosen if share > 0]
+    batches = tree_batches(rows, config.batch_size, seed, shares)
     if pair is None or config.pairs is None:
-        batches = tree_batches(rows, config.batch_size, seed)
         return fit(net, batches, config.loop, run_dir, validate=validate, select="nll")
     net.pair = None
-    fit(net, tree_batches(rows, config.batch_size, seed), config.loop, run_dir, validate=validate, select="nll")
+    fit(net, batches, config.loop, run_dir, validate=validate, select="nll")
     net.pair = pair
     rows = rows.rows(torch.nonzero(rows.counts.sum(-1, dtype=torch.int32) == 2)[:, 0])
     net.requires_grad_(False)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastsim.event import Decayed, History, ParticleSet, Partons
 from metrics.hadrons.content import vertex_distances, yield_ratios
-from metrics.hadrons.jets import relative
+from metrics.hadrons.jets import Jets, relative
 from metrics.hadrons.origins import DISPLACED, Origins, origins
 from metrics.hadrons.sample import jet_sample
 from tests.helpers.jets import partons_of, toy_sets, with_history
@@ -104,6 +104,26 @@ def test_yields_of_decayed_species(rng: np.random.Generator, toys: list[Origins]
     )
     missing = {r.name: r for r in yield_ratios(jets, jets, real_origins=toys[0], generated_origins=without)}
     assert missing["decayed B+"].value == 0
+
+
+def test_hard_particles_are_compared_by_species(rng: np.random.Generator) -> None:
+    num = 3000
+
+    def jets(hard: float) -> Jets:
+        """Make sets of two pions and a kaon, of which the first pion has 60% of the pT with a probability."""
+        share = np.where(rng.random(num) < hard, 0.6, 0.45)
+        pt = 100 * np.stack([share, 0.9 - share, np.full(num, 0.1)], -1).ravel()
+        p4 = Partons.from_pt_eta_phi(np.full(3 * num, 1), pt, np.zeros(3 * num), np.zeros(3 * num)).p4
+        partons = Partons.from_pt_eta_phi(np.full(num, 2), np.full(num, 100.0), np.zeros(num), np.zeros(num))
+        return relative(ParticleSet(np.arange(0, 3 * num + 1, 3), np.tile([211, -211, 321], num), p4), partons)
+
+    real, equal, softer = jets(0.2), jets(0.2), jets(0.1)
+    same, other = ({r.name: r for r in yield_ratios(real, each)} for each in (equal, softer))
+    assert abs(same["hard pi"].sigmas) < 4
+    assert other["hard pi"].value == pytest.approx(0.5, abs=4 * other["hard pi"].error)
+    assert abs(other["hard pi"].sigmas) > 5
+    assert other["yield pi+"].value == 1  # spectra of all particles hardly see it
+    assert "hard K" not in other  # the real sample has none
 
 
 def test_samples_keep_their_history_in_order(rng: np.random.Generator) -> None:

@@ -11,11 +11,13 @@ import fastsim
 from fastsim.event import Floats, Ints
 from fastsim.event.kinematics import boost_from
 from generators.hadrons.gun import token_sample
-from generators.hadrons.tokens import parton_energy
+from generators.hadrons.latent import OF_CARRIER
+from generators.hadrons.tokens import IDS, parton_energy
 from generators.hadrons.tree import growth
 from generators.hadrons.tree.clustering import Nodes
 from generators.hadrons.tree.sharing import TYPE_NUMBERS
-from generators.hadrons.tree.splittings import FEATURES, context, splittings
+from generators.hadrons.tree.splittings import FEATURES, context, set_features, splittings
+from generators.hadrons.tree.train import baryon_rows, hard_rows, tree_batches
 
 
 def test_a_node_sees_the_quantum_numbers_of_its_sibling_and_its_uncle() -> None:
@@ -153,3 +155,42 @@ def _partner(tree: Nodes, node: int, which: int) -> tuple[int, int]:
         balanced = [c for c in children if tree.numbers[c, which] * tree.numbers[node, which] < -0.5]
         found = min(balanced, key=lambda child: _angle(tree, node, child))
     return found, able[0] + 1
+
+
+def test_carriers_of_one_quark_content_look_different() -> None:
+    """A pion and a rho meson, a kaon and a K* are alike in all quantum numbers, and fragment to different momenta."""
+    species = [IDS.tolist().index(pdg) for pdg in (111, 113, 221, 223, 321, 323, 511, 513)]
+    num = len(species)
+    ones, total = np.ones(num), np.tile([90.0, 1.0, 0.0, 88.0], (num, 1))
+    quarks, size, tune = np.full(num, 2), np.full(num, 9), np.zeros((num, 0))
+    of_set = set_features(quarks, 100 * ones, total, size, ones, np.array(species), tune)
+    names = FEATURES[-of_set.shape[1] :]
+    seen = of_set[:, [names.index("log_light_carrier_mass"), names.index("carrier_has_higher_spin")]]
+    apart = np.abs(seen[:, None] - seen).max(-1) + 9 * np.eye(num)
+    assert apart.min() > 0.1
+    np.testing.assert_array_equal(seen[:, 1], [0, 1, 0, 1, 0, 1, 0, 1])
+    # the flows of the latent see the same, and nothing of no carrier
+    np.testing.assert_allclose(OF_CARRIER[species][:, 5:7], seen, rtol=1e-6)
+    assert not OF_CARRIER[-1].any()
+    none = set_features(quarks, 100 * ones, total, size, ones, np.full(num, -1), tune)
+    assert not none[:, -6:].any()
+
+
+def test_batches_hold_the_shares_that_are_asked_for() -> None:
+    rows, tree, nodes = splittings(token_sample(np.array([2, -5, 21] * 20), np.full(60, 80.0), seed=2))
+    baryons, hard = baryon_rows(rows), hard_rows(rows)
+    energy = parton_energy(np.array([2, 5, 21]), np.full(3, 80.0))[tree.set_index[nodes] % 3]
+    np.testing.assert_array_equal(hard, np.flatnonzero(tree.p4[nodes, 0] > 0.3 * energy))
+    numbers = tree.numbers[:, 1]
+    for row in baryons:  # a baryon is in the node, or was in what left its ancestors
+        inside = TYPE_NUMBERS[:, 1] * tree.counts[nodes[row]]
+        assert (inside.max() > 0 > inside.min()) or abs(numbers[nodes[row]]) > 0.5
+    assert 0.02 < len(baryons) / len(rows) < 0.6 and 0.02 < len(hard) / len(rows) < 0.6
+    draw = tree_batches(rows, 1000, 1, [(baryons, 0.3), (hard, 0.2)])
+    batch = draw(5)
+    assert len(batch) == 1000
+    first, second = batch.context[:300], batch.context[300:500, FEATURES.index("log_energy_fraction")]
+    known = {x.tobytes() for x in rows.context[baryons].numpy()}
+    assert all(x.tobytes() in known for x in first.numpy())
+    assert (second > np.log(0.3)).all()
+    np.testing.assert_array_equal(batch.context, draw(5).context)
