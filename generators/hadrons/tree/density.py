@@ -22,6 +22,7 @@ from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.latent import MASS, RECOIL, Latent, side_of, total_log_jacobian
 from generators.hadrons.tokens import NUM_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.splittings import splittings
+from generators.hadrons.tree.tune_rows import log_probs
 
 if TYPE_CHECKING:
     from generators.hadrons.tree.model import PrimaryTree
@@ -260,9 +261,8 @@ class TreeDensity:
     def _at(self, tunes: Tensor) -> Tensor:
         """Compute the log-densities (V, R) of the readings at tunes (V, P) of all sets, without gradients."""
         values = torch.zeros(len(tunes), len(self._own), dtype=torch.float64)
-        of_row = torch.from_numpy(self._set)
-        for rows in torch.split(torch.arange(len(self._rows)), _ROWS_ALONE):
-            values.index_add_(1, of_row[rows], self._model.net.log_probs(self._rows.rows(rows), tunes).double())
+        of_rows = log_probs(self._model.net, self._rows, tunes)
+        values.index_add_(1, torch.from_numpy(self._set), of_rows.double())
         latents = self._latents([each.expand(len(self._own), -1) for each in tunes])
         jacobian = torch.from_numpy(self._jacobian)
         return torch.stack([value + jacobian + latent for value, latent in zip(values, latents, strict=True)])
