@@ -222,8 +222,8 @@ class SplittingNet(nn.Module):
         return self.balance(hidden).float().view(-1, self.num_components, 2 * NUM_NUMBERS)
 
     def mixture_by_type(self) -> tuple[Tensor, Tensor]:
-        """Return weights (1 + S, C, width) and biases (1 + S, C) of the mixture: of its weights, then of each type."""
-        weight = self.mixture.weight.view(self.num_components, 1 + self.num_species, -1).transpose(0, 1)
+        """Return weights (1 + S, width, C) and biases (1 + S, C) of the mixture: of its weights, then of each type."""
+        weight = self.mixture.weight.view(self.num_components, 1 + self.num_species, -1).permute(1, 2, 0)
         return weight.contiguous(), self.mixture.bias.view(self.num_components, -1).T.contiguous()
 
     def log_content(self, hidden: Tensor, present: Present, by_type: tuple[Tensor, Tensor]) -> Tensor:
@@ -237,10 +237,9 @@ class SplittingNet(nn.Module):
             by_type: result of :meth:`mixture_by_type`.
         """
         weight, bias = by_type
-        dtype = hidden.dtype
-        components = linear(hidden, weight[0].to(dtype), bias[0].to(dtype)).float()
-        odds = present.outputs(hidden, weight[1:].to(dtype), bias[1:].to(dtype)).float()
-        return present.log_content(components, odds, self._balances(hidden))
+        hidden = hidden.float()
+        components = linear(hidden, weight[0].T, bias[0])
+        return present.log_content(components.float(), present.outputs(hidden, weight[1:], bias[1:]), self._balances(hidden))
 
     def log_widths(self) -> Tensor:
         """Return the logarithms of the widths of the bins of the variables, (4, num_bins)."""

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import linear
 
 from fastsim.compiled import compiled, compiled_sums_inside
 from fastsim.event import Floats, Ints
 from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS
-from generators.nn.compiled_network import tanh
+from generators.nn.compiled_network import dense, tanh
 
 
 @compiled
@@ -228,6 +227,27 @@ def _log_content(
         out[k] = best + log(summed) - log(mass) + choose
 
 
+@compiled
+def _outputs(
+    hidden: NDArray[np.float32],
+    rows: Ints,
+    ends: Ints,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    given: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill ``out`` (E, C) for :meth:`Present.outputs`; entries of type t end at ``ends[t]``; ``given`` is for work."""
+    start = 0
+    for t in range(len(ends)):
+        for e in range(start, ends[t]):
+            for i in range(hidden.shape[1]):
+                given[e - start, i] = hidden[rows[e], i]
+        if ends[t] > start:
+            dense(given[: ends[t] - start], weight[t], bias[t], out[start : ends[t]])
+        start = ends[t]
+
+
 _LOG_FACTORIALS = np.array([lgamma(1.0 + n) for n in range(256)])
 
 
@@ -243,12 +263,11 @@ class Present:
     """
 
     def __init__(self, counts: Tensor, part: Tensor, carrier: Tensor) -> None:
-        types, self._rows = torch.nonzero(counts.T, as_tuple=True)
-        numbers = torch.bincount(types, minlength=counts.shape[1]).tolist()
-        ends = np.cumsum([0, *numbers])
-        self._slices = [(t, slice(int(ends[t]), int(ends[t + 1]))) for t, number in enumerate(numbers) if number]
+        types, rows = torch.nonzero(counts.T, as_tuple=True)
+        numbers = torch.bincount(types, minlength=counts.shape[1]).numpy()
+        self._rows, self._ends, self._most = rows.numpy(), np.cumsum(numbers), int(numbers.max(initial=0))
         place = torch.full(counts.shape, -1)
-        place[self._rows, types] = torch.arange(len(types))
+        place[rows, types] = torch.arange(len(types))
         self._arrays = place.numpy(), *(x.contiguous().numpy() for x in (counts, part, carrier))
 
     def __len__(self) -> int:
@@ -259,12 +278,13 @@ class Present:
 
         Args:
             hidden: of the nodes, (K, W).
-            weight: of the layers, (T, C, W).
+            weight: of the layers, (T, W, C).
             bias: of the layers, (T, C).
         """
-        given = hidden[self._rows]
-        parts = [linear(given[rows], weight[t], bias[t]) for t, rows in self._slices]
-        return torch.cat(parts) if parts else hidden.new_zeros((0, weight.shape[1]))
+        out = np.empty((len(self._rows), weight.shape[2]), np.float32)
+        arrays = [x.detach().float().contiguous().numpy() for x in (hidden, weight, bias)]
+        _outputs(arrays[0], self._rows, self._ends, arrays[1], arrays[2], np.empty((self._most, hidden.shape[1]), np.float32), out)
+        return torch.from_numpy(out)
 
     def log_content(self, components: Tensor, odds: Tensor, balance: Tensor) -> Tensor:
         """Compute the log-probabilities (K,) of contents of A, on whatever side of the mixture's part a single token is.
