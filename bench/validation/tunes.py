@@ -40,6 +40,12 @@ PARTS = ("hidden", "slopes", "gains", "sizes")
 MASS = 91.2
 LIMIT = 0.5
 """What the mean number of hadrons may be off, in percent."""
+CORNER = 0.7
+"""How far the values of the slopes are from the middles of the ranges, in half ranges."""
+LEAST_SLOPE = 10
+"""Errors that a change has to be large by for the model's to be divided by it."""
+SLOPE_LIMIT = 0.05
+"""What the model's changes may be off, as a share of Pythia's."""
 MEANS = ("hadrons", "strange", "baryons", "z of c", "z of b")
 """Of pairs at the Z mass: numbers of all hadrons, of those with strangeness and of baryons; energy fractions of the
 charmed hadrons of charm quarks and of the beauty hadrons of beauty quarks."""
@@ -180,31 +186,63 @@ def means(sets: ParticleSet, given: Partons) -> tuple[Floats, Floats]:
     return np.array([c.mean() for c in columns]), np.array([c.std() / len(c) ** 0.5 for c in columns])
 
 
+def corners() -> Floats:
+    """Return the runs of the slopes, (32, P) of +1 and -1: each parameter is balanced against all others and all pairs.
+
+    16 runs of a Hadamard matrix and the same with all signs changed: whatever two parameters do together drops out of
+    the difference of the two halves of the runs that a parameter makes.
+    """
+    from scipy.linalg import hadamard
+
+    half = hadamard(16)[:, 1 : 1 + len(PARAMETERS)].astype(float)
+    return np.concatenate([half, -half])
+
+
 def slopes(num: int) -> Iterator[str]:
-    """Yield the rows of the parameters: changes of the means from the lowest to the highest value, in percent."""
-    model = fastsim.load_model(MODEL)
-    yield "| parameter | " + " | ".join(f"{name}: Pythia | {MODEL}" for name in MEANS) + " |"
+    """Yield the rows of the parameters: changes of the means between two values, in percent, of all runs together."""
+    model, signs = fastsim.load_model(MODEL), corners()
+    yield "| parameter | " + " | ".join(f"{name}: Pythia | {MODEL} / Pythia" for name in MEANS) + " |"
     yield "|---" * (1 + 2 * len(MEANS)) + "|"
-    flavour = np.array([2, 4, 5])[np.arange(num) % 3]
-    pt = np.full(num, MASS / 2)
-    direction = np.zeros(2 * num)
+    blocks = max(num // len(signs) // BLOCK, 1)
+    flavour = np.array([2, 4, 5])[np.arange(blocks * BLOCK) % 3]
+    pt, direction = np.full(len(flavour), MASS / 2), np.zeros(2 * len(flavour))
     both = Partons.from_pt_eta_phi(np.repeat(flavour, 2), np.repeat(pt, 2), direction, direction)
-    blocks = -(-num // BLOCK)
-    for number, parameter in enumerate(PARAMETERS):
-        values: list[tuple[Floats, Floats]] = []
-        for end in (parameter.low, parameter.high):
-            tune = Tune.of({parameter.name: end})
-            tokens = token_sample(flavour, pt, seed=1000 + len(values) + 2 * number, settings=[tune.settings] * blocks)
-            # antiquarks' hadrons are conjugated to those of quarks, whose partons are given
-            values.append(means(to_particles(tokens, both), both))
-            values.append(means(model.at(tune).primary(both, rng=1), both))
+    middle = np.array([0.5 * (p.low + p.high) for p in PARAMETERS])
+    reach = CORNER * np.array([0.5 * (p.high - p.low) for p in PARAMETERS])
+    runs = []
+    for number, sign in enumerate(signs):
+        values = {p.name: float(x) for p, x in zip(PARAMETERS, middle + reach * sign, strict=True)}
+        tune = Tune.of(values)
+        tokens = token_sample(flavour, pt, seed=1000 + number, settings=[tune.settings] * blocks)
+        # antiquarks' hadrons are conjugated to those of quarks, whose partons are given
+        runs.append((means(to_particles(tokens, both), both), means(model.at(tune).primary(both, rng=number), both)))
+    found = np.array(runs)  # runs, Pythia or model, mean or error, means
+    average = found[:, :, 0].mean(axis=0)
+    change = 100 * np.einsum("rp,rsm->psm", signs, found[:, :, 0]) / (len(signs) / 2) / average
+    error = 100 * np.sqrt((found[:, :, 1] ** 2).sum(axis=0)) / (len(signs) / 2) / average
+    known, off = np.abs(change[:, 0]) > LEAST_SLOPE * error[0], []
+    for k, parameter in enumerate(PARAMETERS):
+        low, high = middle[k] - reach[k], middle[k] + reach[k]
         cells = []
-        for k in range(len(MEANS)):
-            for low, high in ((values[0], values[2]), (values[1], values[3])):
-                middle = 0.5 * (low[0][k] + high[0][k])
-                change, error = high[0][k] - low[0][k], np.hypot(low[1][k], high[1][k])
-                cells.append(f"{100 * change / middle:+.1f} ± {100 * error / middle:.1f}")
-        yield f"| {parameter.name} {parameter.low:g} to {parameter.high:g} | " + " | ".join(cells) + " |"
+        for m in range(len(MEANS)):
+            (real, made), (of_real, of_made) = change[k, :, m], error[:, m]
+            cells.append(f"{real:+.2f} ± {of_real:.2f}")
+            if known[k, m]:
+                spread = np.hypot(of_made, made / real * of_real) / abs(real)
+                off.append((made / real - 1, spread))
+                cells.append(f"{made / real:.3f} ± {spread:.3f}")
+            else:
+                cells.append(f"{made - real:+.2f} ± {np.hypot(of_real, of_made):.2f} apart")
+        yield f"| {parameter.name} {low:.4g} to {high:.4g} | " + " | ".join(cells) + " |"
+    ratios = np.array(off)
+    pulls = np.maximum(np.abs(ratios[:, 0]) - SLOPE_LIMIT, 0.0) / ratios[:, 1]
+    mean = np.average(ratios[:, 0], weights=ratios[:, 1] ** -2)
+    yield (
+        f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs. Of {len(ratios)} changes that Pythia's errors know "
+        f"to {1 / LEAST_SLOPE:.0%} or better {int((np.abs(ratios[:, 0]) < SLOPE_LIMIT).sum())} are within "
+        f"{SLOPE_LIMIT:.0%} of Pythia's, and {int((pulls < 2).sum())} within that and two errors; "
+        f"on average the model's are {100 * mean:+.1f} ± {100 * (ratios[:, 1] ** -2).sum() ** -0.5:.1f}% larger."
+    )
 
 
 def main() -> None:
@@ -213,7 +251,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=8, help="tunes")
     parser.add_argument("--num", type=int, default=3000, help="hemispheres of each sample at a tune")
     parser.add_argument("--counted", type=int, default=8000, help="hemispheres whose hadrons are counted at a tune")
-    parser.add_argument("--pairs", type=int, default=6000, help="pairs of each sample at an end of a range")
+    parser.add_argument("--pairs", type=int, default=100_000, help="pairs of all runs of the slopes")
     parser.add_argument("--tunes", type=int, default=80, help="tunes whose mean number of hadrons is compared")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="what is compared")
     parser.add_argument("--write", action="store_true", help="into docs/tunes.md and the card")
@@ -233,12 +271,11 @@ def main() -> None:
             texts[name] += row + "\n"
         print(flush=True)
     root = Path(__file__).parents[2]
-    tables = [texts[name] for name in PARTS[:-1] if name in texts]
-    if options.write and len(tables) == len(PARTS) - 1:
-        fill(root / "docs" / "tunes.md", "tunes", "\n" + "".join(text + "\n" for text in tables))
-        add_figures(root / "data" / "models" / f"{MODEL}.json", figures)
-    if options.write and "sizes" in texts:
-        fill(root / "docs" / "tunes.md", "tunes-sizes", texts["sizes"])
+    if options.write:
+        for name, text in texts.items():
+            fill(root / "docs" / "tunes.md", f"tunes-{name}", text)
+        if figures:
+            add_figures(root / "data" / "models" / f"{MODEL}.json", figures)
 
 
 if __name__ == "__main__":

@@ -291,11 +291,13 @@ class CountModel(nn.Module):
                 for (_, chosen), (tokens, number, drawn), weight, bias in zip(
                     self._groups, of_groups, self.last, self.last_bias, strict=True
                 ):
-                    out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
                     if torch.is_grad_enabled():
+                        out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
                         log_probs = _count_log_probs(out, tokens, 2).gather(2, number[..., None])[..., 0]
-                    else:
-                        log_probs = _chosen_log_probs(out, tokens, number)
+                    else:  # no more than there are tokens left
+                        columns = slice(min(weight.shape[2], 2 + int(tokens.max())))
+                        out = torch.baddbmm(bias[:, None, columns], x[chosen].transpose(1, 2), weight[..., columns])
+                        log_probs = _chosen_log_probs(out.float(), tokens, number)
                     total = total + torch.where(drawn, log_probs, 0.0).sum(0)
                 for group, members, some, k, choose in rare:
                     logits = self._composition_logits(first[some], need[1 + group, some], group)
@@ -325,8 +327,8 @@ class CountModel(nn.Module):
     def _hidden(self, before: Tensor) -> Tensor:
         """Compute the hidden states (T, width, N) of the counts' networks from what :meth:`_before` gives."""
         x = silu(before)
-        x = torch.bmm(self.second.transpose(1, 2), x)
-        return silu(x + self.second_bias[..., None].to(x.dtype))
+        x = torch.baddbmm(self.second_bias[..., None].to(x.dtype), self.second.transpose(1, 2).to(x.dtype), x)
+        return silu(x, inplace=not torch.is_grad_enabled())
 
     def _carrier_logits(self, first: Tensor) -> Tensor:
         """Compute the logits (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
