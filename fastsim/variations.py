@@ -285,8 +285,8 @@ class _Events:
 
         if partons is None:
             raise FastsimError(
-                f"{name}: HepMC files are read without their partons: give the LHE file with the same events (--partons), "
-                "or the .h5 or .root file that fastsim generate wrote"
+                f"{name}: HepMC files are read without their partons: give the LHE file with the same events "
+                "(--partons), or the .h5 or .root file that fastsim generate wrote"
             )
         if not os.path.isfile(partons):
             raise FastsimError(f"{os.fspath(partons)}: no such file")

@@ -113,12 +113,12 @@ def hidden(points: int, num: int, counted: int, figures: dict[str, Figure]) -> I
     own, error = table[:, 2], table[:, 3]
     spread = own.var(ddof=1) - np.mean(error**2)
     yield (
-        f"All {len(pools)} hidden tunes together, {len(together[0]):,} sets of each, with trees that know the tune: AUC "
-        f"{auc.value:.4f} ± {auc.error:.4f}, of Pythia against Pythia {null.value:.4f} ± {null.error:.4f}. Mean number "
-        f"of hadrons: {own.mean():+.2f} ± {np.sqrt(np.mean(error**2) / len(own)):.2f}% off Pythia's; "
-        f"{int((np.abs(own) < LIMIT).sum())} of {len(own)} tunes are within {LIMIT:g}%, {int((np.abs(own) < LIMIT + 2 * error).sum())} "
-        f"within {LIMIT:g}% and two errors; beyond their errors they vary by "
-        f"{np.sqrt(max(spread, 0.0)):.2f}%."
+        f"All {len(pools)} hidden tunes together, {len(together[0]):,} sets of each, with trees that know the tune: "
+        f"AUC {auc.value:.4f} ± {auc.error:.4f}, of Pythia against Pythia {null.value:.4f} ± {null.error:.4f}. Mean "
+        f"number of hadrons: {own.mean():+.2f} ± {np.sqrt(np.mean(error**2) / len(own)):.2f}% off Pythia's; "
+        f"{int((np.abs(own) < LIMIT).sum())} of {len(own)} tunes are within {LIMIT:g}%, "
+        f"{int((np.abs(own) < LIMIT + 2 * error).sum())} within {LIMIT:g}% and two errors; beyond their errors they "
+        f"vary by {np.sqrt(max(spread, 0.0)):.2f}%."
     )
 
 
@@ -238,8 +238,8 @@ def slopes(num: int) -> Iterator[str]:
     pulls = np.maximum(np.abs(ratios[:, 0]) - SLOPE_LIMIT, 0.0) / ratios[:, 1]
     mean = np.average(ratios[:, 0], weights=ratios[:, 1] ** -2)
     yield (
-        f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs. Of {len(ratios)} changes that Pythia's errors know "
-        f"to {1 / LEAST_SLOPE:.0%} or better {int((np.abs(ratios[:, 0]) < SLOPE_LIMIT).sum())} are within "
+        f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs. Of {len(ratios)} changes that Pythia's "
+        f"errors know to {1 / LEAST_SLOPE:.0%} or better {int((np.abs(ratios[:, 0]) < SLOPE_LIMIT).sum())} are within "
         f"{SLOPE_LIMIT:.0%} of Pythia's, and {int((pulls < 2).sum())} within that and two errors; "
         f"on average the model's are {100 * mean:+.1f} ± {100 * (ratios[:, 1] ** -2).sum() ** -0.5:.1f}% larger."
     )

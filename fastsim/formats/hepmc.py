@@ -390,18 +390,22 @@ def add_weights(path: PathLike, output: PathLike, names: Sequence[str], ratios: 
     pyhepmc, name, done = _pyhepmc(), os.fspath(path), 0
     place = AtomicPath(output, force=force)
     try:
-        with _open_to_read(name) as raw, _open_to_write(place.temporary, split_ending(output)[1].lower()) as file:
-            with pyhepmc.open(file, "w") as writer:
-                for event in off_stdout(iter(pyhepmc.open(WatchedFile(raw, b"E ")))):
-                    if done == len(ratios):
-                        break
-                    own = list(event.weights) or [1.0]
-                    if done == 0:
-                        run = _run_with(event.run_info, safe_names([*_names_of_weights(event, name), *names]))
-                    event.run_info = run  # one of its own: the reader goes on with that of the file
-                    event.weights = [*own, *(own[0] * ratios[done]).tolist()]
-                    writer.write(event)
-                    done += 1
+        with (
+            writing(output),
+            _open_to_read(name) as raw,
+            _open_to_write(place.temporary, split_ending(output)[1].lower()) as file,
+            pyhepmc.open(file, "w") as writer,
+        ):
+            for event in off_stdout(iter(pyhepmc.open(WatchedFile(raw, b"E ")))):
+                if done == len(ratios):
+                    break
+                own = list(event.weights) or [1.0]
+                if done == 0:
+                    run = _run_with(event.run_info, safe_names([*_names_of_weights(event, name), *names]))
+                event.run_info = run  # one of its own: the reader goes on with that of the file
+                event.weights = [*own, *(own[0] * ratios[done]).tolist()]
+                writer.write(event)
+                done += 1
         if done < len(ratios):
             raise FastsimError(f"{name}: has {done} events, not {len(ratios)}")
     except (RuntimeError, ValueError, EOFError) as error:

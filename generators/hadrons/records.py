@@ -191,8 +191,8 @@ def with_partons(events: HardEvents, hard: HardEvents) -> HardEvents:
     along = np.abs((rest * axis[index]).sum(1)).sum() / np.linalg.norm(rest, axis=1).sum()
     if len(events) >= _FEW and along < _ALONG:
         raise InvalidEvent(
-            f"the hadrons fly elsewhere than the partons do (of their momenta {along:.0%} lie along these): give the LHE "
-            "file with the same events, in their order"
+            f"the hadrons fly elsewhere than the partons do (of their momenta {along:.0%} lie along these): give the "
+            "LHE file with the same events, in their order"
         )
     first = np.searchsorted(np.flatnonzero((hard.status == 1) & is_parton(hard.pdg_id)), hard.offsets[:-1])
     rows = np.flatnonzero((hard.status == 1) & is_parton(hard.pdg_id))[first] - hard.offsets[:-1]

@@ -239,7 +239,9 @@ class SplittingNet(nn.Module):
         weight, bias = by_type
         hidden = hidden.float()
         components = linear(hidden, weight[0].T, bias[0])
-        return present.log_content(components.float(), present.outputs(hidden, weight[1:], bias[1:]), self._balances(hidden))
+        return present.log_content(
+            components.float(), present.outputs(hidden, weight[1:], bias[1:]), self._balances(hidden)
+        )
 
     def log_widths(self) -> Tensor:
         """Return the logarithms of the widths of the bins of the variables, (4, num_bins)."""

@@ -205,9 +205,7 @@ def _log_content(
         for v in range(4):
             if v != 1 or size == 1:
                 own_shift, of_all = shift[v, :num], chosen[3, :num]
-                _log_parts(
-                    odds, entries[:num], slopes, chosen[v, :num], of_all, own_shift, factor, product, total[v]
-                )
+                _log_parts(odds, entries[:num], slopes, chosen[v, :num], of_all, own_shift, factor, product, total[v])
         top, mass = -np.inf, 0.0
         for c in range(num_components):
             top = max(top, float(components[k, c]))
@@ -283,11 +281,19 @@ class Present:
         """
         out = np.empty((len(self._rows), weight.shape[2]), np.float32)
         arrays = [x.detach().float().contiguous().numpy() for x in (hidden, weight, bias)]
-        _outputs(arrays[0], self._rows, self._ends, arrays[1], arrays[2], np.empty((self._most, hidden.shape[1]), np.float32), out)
+        _outputs(
+            arrays[0],
+            self._rows,
+            self._ends,
+            arrays[1],
+            arrays[2],
+            np.empty((self._most, hidden.shape[1]), np.float32),
+            out,
+        )
         return torch.from_numpy(out)
 
     def log_content(self, components: Tensor, odds: Tensor, balance: Tensor) -> Tensor:
-        """Compute the log-probabilities (K,) of contents of A, on whatever side of the mixture's part a single token is.
+        """Compute the log-probabilities (K,) of contents of A, whatever side of a part a single token is on.
 
         Where A is a single token that is the sum of the probabilities of the part and of what it leaves, elsewhere the
         probability of the part: what :func:`log_prob` gives, in less time and without derivatives.
