@@ -240,8 +240,9 @@ def slopes(num: int) -> Iterator[str]:
     yield (
         f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs. Of {len(ratios)} changes that Pythia's "
         f"errors know to {1 / LEAST_SLOPE:.0%} or better {int((np.abs(ratios[:, 0]) < SLOPE_LIMIT).sum())} are within "
-        f"{SLOPE_LIMIT:.0%} of Pythia's, and {int((pulls < 2).sum())} within that and two errors; "
-        f"on average the model's are {100 * mean:+.1f} ± {100 * (ratios[:, 1] ** -2).sum() ** -0.5:.1f}% larger."
+        f"{SLOPE_LIMIT:.0%} of Pythia's, and {int((pulls < 2).sum())} within that and two "
+        f"errors; on average the model's are {100 * mean:+.1f} ± {100 * (ratios[:, 1] ** -2).sum() ** -0.5:.1f}% "
+        "larger."
     )
 
 

@@ -219,7 +219,8 @@ class SplittingNet(nn.Module):
         return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:], self._balances(hidden)
 
     def _balances(self, hidden: Tensor) -> Tensor:
-        return self.balance(hidden).float().view(-1, self.num_components, 2 * NUM_NUMBERS)
+        balances: Tensor = self.balance(hidden).float()
+        return balances.view(-1, self.num_components, 2 * NUM_NUMBERS)
 
     def mixture_by_type(self) -> tuple[Tensor, Tensor]:
         """Return weights (1 + S, width, C) and biases (1 + S, C) of the mixture: of its weights, then of each type."""
@@ -248,9 +249,10 @@ class SplittingNet(nn.Module):
         return (self.edges[:, 1:] - self.edges[:, :-1]).log()
 
     @property
-    def normalised(self) -> bool:
-        """Whether the trunk is of blocks with a normalisation."""
-        return isinstance(self.trunk[0], Residual)
+    def normalised(self) -> Residual | None:
+        """The first block of a trunk whose blocks begin with a normalisation."""
+        first = self.trunk[0]
+        return first if isinstance(first, Residual) else None
 
     def content_log_prob(self, hidden: Tensor, context: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Compute log P(counts_a), (K,), of nodes of three tokens or more.

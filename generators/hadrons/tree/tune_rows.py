@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, relu, silu
 
 from generators.hadrons.tree.inputs import COS_THETA, M_A, NUM_VARIABLES, PHI
@@ -62,16 +62,15 @@ class _PairRows:
     def __init__(self, net: SplittingNet, pair: PairNet, batch: Splittings) -> None:
         bins = net.bins(batch.variables)
         self._net, self._cos, self._phi = pair, bins[:, COS_THETA, None], bins[:, PHI, None]
-        self._first = pair.trunk[0](net.inputs(batch.context, batch.counts))
+        enter, *rest = pair.trunk
+        self._first, self._rest = enter(net.inputs(batch.context, batch.counts)), nn.Sequential(*rest)
         self._previous = pair.previous(bins[:, COS_THETA]) + pair.turn.bias
         log_widths = net.log_widths()
         self._constant = -log_widths[COS_THETA][bins[:, COS_THETA]] - log_widths[PHI][bins[:, PHI]]
 
     def log_prob(self, step: Tensor) -> Tensor:
         """Compute the log-densities (K,) for what a tune adds, (W,)."""
-        hidden = self._first + step
-        for layer in self._net.trunk[1:]:
-            hidden = layer(hidden)
+        hidden = self._rest(self._first + step)
         given = relu(torch.addmm(self._previous, hidden, self._net.turn.weight.T))
         return self._constant + _chosen(self._net.cos(hidden), self._cos) + _chosen(self._net.phi(given), self._phi)
 
@@ -109,15 +108,14 @@ class _Rows:
         self._kind = 1 + counts_a.int().argmax(-1, keepdim=True).long()
         self._alone = counts_a.sum(-1, dtype=torch.int32) == 1
         self._present = Present(counts[:shared], counts_a[:shared], batch.context[:shared, net.carrier])
-        self._begin = _Beginning(net.trunk[0], self._first) if net.normalised else None
+        begin = net.normalised
+        self._begin = None if begin is None else _Beginning(begin, self._first)
+        self._rest = nn.Sequential(*list(net.trunk)[0 if begin is None else 1 :])
 
     def log_prob(self, step: Tensor) -> Tensor:
         """Compute the log-densities (K,) for what a tune adds, (W,)."""
         net, total = self._net, self._constant.clone()
-        hidden = net.trunk(self._first + step) if self._begin is None else self._begin.after(step)
-        if self._begin is not None:
-            for layer in net.trunk[1:]:
-                hidden = layer(hidden)
+        hidden = self._rest(self._first + step if self._begin is None else self._begin.after(step))
         more, shared = slice(self._more), slice(len(self._present))
         logits = net.kind(hidden[more]).masked_fill_(~self._allowed, -torch.inf)
         kinds = torch.log_softmax(logits, -1)
