@@ -1,9 +1,11 @@
 """The model of tunes beside Pythia at tunes that it has not seen, for docs/tunes.md, and the default model there.
 
 At each tune of a design of its own: boosted trees on all that the judge sees of hemispheres of u, c, b and g, and the
-mean number of primary hadrons. For each parameter: how means change from one end of its range to the other.
+mean number of primary hadrons; then the same trees on the sets of all tunes together. For each parameter: how means
+change between two values, from runs at corners of the ranges that all serve all parameters.
 
-    python -m bench.validation.tunes --points 8 --num 3000 --write
+    python -m bench.validation.tunes --points 20 --num 2500 --counted 12000 --parts hidden --write
+    python -m bench.validation.tunes --pairs 120000 --parts slopes --write
 
 Every figure has a statistical error, and the AUC its null, Pythia against Pythia at the same tune.
 """
@@ -88,14 +90,15 @@ def hidden(points: int, num: int, counted: int, figures: dict[str, Figure]) -> I
     for number, tune in enumerate([Tune(), *design(points, seed=SEED)]):
         given = [partons(num, 10 * number + k) for k in range(3)]
         sources = (gun.at(tune), model.at(tune), gun.at(tune))
+        # seeds of its own for each tune: events of equal seeds are alike, and trees would know them again
+        seeds = [np.random.default_rng([number, k]) for k in range(4)]
         sets = [
-            source.decay(source.primary(p, rng=k), np.random.default_rng(k))
-            for k, (source, p) in enumerate(zip(sources, given, strict=True))
+            source.decay(source.primary(p, rng=rng), rng) for source, p, rng in zip(sources, given, seeds, strict=False)
         ]
         samples = [jet_sample(own, p) for own, p in zip(sets, given, strict=True)]
         aucs = [METRICS["auc"].compute(samples[0], other, 0).results[0] for other in samples[1:]]
         same = partons(counted, 10 * number + 4)
-        counts = gun.at(tune).primary(same, rng=4).counts
+        counts = gun.at(tune).primary(same, rng=seeds[3]).counts
         sizes = [apart(each, tune, same, counts) for each in (model, default)]
         if number:
             found.append([*(r.value for r in aucs), *(x for size in sizes for x in size)])
