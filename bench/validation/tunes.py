@@ -237,16 +237,17 @@ def slopes(num: int) -> Iterator[str]:
             else:
                 cells.append(f"{made - real:+.2f} ± {np.hypot(of_real, of_made):.2f} apart")
         yield f"| {parameter.name} {low:.4g} to {high:.4g} | " + " | ".join(cells) + " |"
-    ratios = np.array(off)
-    pulls = np.maximum(np.abs(ratios[:, 0]) - SLOPE_LIMIT, 0.0) / ratios[:, 1]
-    mean = np.average(ratios[:, 0], weights=ratios[:, 1] ** -2)
-    yield (
-        f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs. Of {len(ratios)} changes that Pythia's "
-        f"errors know to {1 / LEAST_SLOPE:.0%} or better {int((np.abs(ratios[:, 0]) < SLOPE_LIMIT).sum())} are within "
-        f"{SLOPE_LIMIT:.0%} of Pythia's, and {int((pulls < 2).sum())} within that and two "
-        f"errors; on average the model's are {100 * mean:+.1f} ± {100 * (ratios[:, 1] ** -2).sum() ** -0.5:.1f}% "
-        "larger."
-    )
+    yield f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs."
+    if off:
+        ratio, spread = np.array(off).T
+        beyond = np.maximum(np.abs(ratio) - SLOPE_LIMIT, 0.0) / spread
+        mean, error = np.average(ratio, weights=spread**-2), (spread**-2).sum() ** -0.5
+        yield (
+            f"Of {len(off)} changes that Pythia's errors know to {1 / LEAST_SLOPE:.0%} or better "
+            f"{int((np.abs(ratio) < SLOPE_LIMIT).sum())} are within {SLOPE_LIMIT:.0%} of Pythia's, and "
+            f"{int((beyond < 2).sum())} within that and two errors; on average the model's are {100 * mean:+.1f} ± "
+            f"{100 * error:.1f}% larger."
+        )
 
 
 def main() -> None:

@@ -28,9 +28,10 @@ from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tunes import Tune
 from generators.training.config import check_keys, from_dict
 
-_FEW, _ALONG = 20, 0.65
+_FEW, _ALONG = 20, 0.6
 """Events from which on it is asked whether hadrons fly along their partons, and how much of their momenta has to lie
-along these: it is 0.5 if they know nothing of each other, 0.85 at 91 GeV and 0.75 at 10 GeV if they do."""
+along these: it is 0.5 if they know nothing of each other; of hadron-tree-tunes 0.85 in u pairs of 10 GeV and 0.93 in
+those of 91 GeV, in gluon pairs 0.68 and 0.84."""
 _CLOSED = 1e-3
 """Largest difference between the momenta of partons and hadrons, relative to the mass of the singlet."""
 _SETS_AT_ONCE = 400
@@ -184,27 +185,12 @@ def with_partons(events: HardEvents, hard: HardEvents) -> HardEvents:
         InvalidEvent: if an event has not two partons, its hadrons are not all theirs, or they fly elsewhere.
     """
     assert events.particles is not None
-    pairs, momenta = _pairs(hard, events.number)
-    primary = _closed(events, pairs, momenta[:, 1])
-    index, axis = primary.index, _axes(momenta)
-    rest = boost_from(primary.p4, momenta[:, 1][index])[:, 1:]
-    along = np.abs((rest * axis[index]).sum(1)).sum() / np.linalg.norm(rest, axis=1).sum()
-    if len(events) >= _FEW and along < _ALONG:
-        raise InvalidEvent(
-            f"the hadrons fly elsewhere than the partons do (of their momenta {along:.0%} lie along these): give the "
-            "LHE file with the same events, in their order"
-        )
+    _at_rest(events, *_pairs(hard, events.number))
     first = np.searchsorted(np.flatnonzero((hard.status == 1) & is_parton(hard.pdg_id)), hard.offsets[:-1])
     rows = np.flatnonzero((hard.status == 1) & is_parton(hard.pdg_id))[first] - hard.offsets[:-1]
     origin = rows[events.particles.index]
     given = replace(hard, number=events.number, weights=events.weights)
     return given.with_particles(events.particles, origin)
-
-
-def _axes(momenta: Floats) -> Floats:
-    """Return unit vectors (E, 3) of the first partons in the rest frames of singlets, from momenta (E, 2, 4)."""
-    axis = boost_from(momenta[:, 0], momenta[:, 1])[:, 1:]
-    return np.asarray(axis / np.linalg.norm(axis, axis=1, keepdims=True))
 
 
 def _pairs(hard: HardEvents, numbers: Ints) -> tuple[PartonPairs, Floats]:
@@ -225,8 +211,7 @@ def _pairs(hard: HardEvents, numbers: Ints) -> tuple[PartonPairs, Floats]:
 
 def _tokens(events: HardEvents, pairs: PartonPairs, momenta: Floats) -> tuple[TokenSample, Floats]:
     """Return the hemispheres of the singlets of events, and the weights of these."""
-    total = momenta[:, 1]
-    primary = _closed(events, pairs, total)
+    primary, rest, axis = _at_rest(events, pairs, momenta)
     weight = events.weights[:, 0]
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         row = int(np.argmax(~(weight >= 0) | ~np.isfinite(weight)))
@@ -234,18 +219,25 @@ def _tokens(events: HardEvents, pairs: PartonPairs, momenta: Floats) -> tuple[To
             f"event {events.number[row]}: its weight is {weight[row]:g}: give events of positive weights"
         )
     index = primary.index
-    axis = _axes(momenta)
-    rest = boost_from(primary.p4, total[index])
     turned = rotate_between(rest[:, 1:], axis[index], np.broadcast_to(_AXIS, (len(index), 3)))
     sets = ParticleSet(primary.offsets, primary.pdg_id, np.concatenate([rest[:, :1], turned], -1))
     tokens, kept = tokens_of_pairs(pairs, sets)
     return tokens, weight[kept]
 
 
-def _closed(events: HardEvents, pairs: PartonPairs, total: Floats) -> ParticleSet:
-    """Return the primary hadrons of events whose singlets have the four-momenta ``total`` (E, 4) in GeV."""
+def _at_rest(events: HardEvents, pairs: PartonPairs, momenta: Floats) -> tuple[ParticleSet, Floats, Floats]:
+    """Return the primary hadrons of singlets, their momenta (M, 4) at rest, and unit vectors (E, 3) of first partons.
+
+    Args:
+        events: with the history of their particles.
+        pairs: the partons of each.
+        momenta: of the first parton and of both, (E, 2, 4) in GeV.
+
+    Raises:
+        InvalidEvent: if the hadrons are not all those of the partons, or fly elsewhere.
+    """
     assert events.particles is not None
-    primary = primary_hadrons(events.particles, events.number)
+    primary, total = primary_hadrons(events.particles, events.number), momenta[:, 1]
     off = np.abs(primary.sums() - total).max(1) > _CLOSED * pairs.mass
     if off.any():
         row = int(np.argmax(off))
@@ -253,7 +245,17 @@ def _closed(events: HardEvents, pairs: PartonPairs, total: Floats) -> ParticleSe
             f"event {events.number[row]}: its hadrons have a four-momentum of {_short(primary.sums()[row])} GeV, its "
             f"two partons one of {_short(total[row])} GeV: give events of one colour singlet and nothing else"
         )
-    return primary
+    axis = boost_from(momenta[:, 0], total)[:, 1:]
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    rest = boost_from(primary.p4, total[primary.index])
+    along = np.abs((rest[:, 1:] * axis[primary.index]).sum(1)).sum()
+    share = along / max(float(np.linalg.norm(rest[:, 1:], axis=1).sum()), 1e-300)
+    if len(events) >= _FEW and share < _ALONG:
+        raise InvalidEvent(
+            f"the hadrons fly elsewhere than the partons do (of their momenta {share:.0%} lie along these): give the "
+            "partons of the same events, in their order"
+        )
+    return primary, rest, np.asarray(axis)
 
 
 def _short(p4: Floats) -> str:
