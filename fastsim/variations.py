@@ -13,7 +13,7 @@ import numpy as np
 
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import Floats, HardEvents, Ints, Partons, RunInfo
-from fastsim.formats.atomic import ENDINGS, HDF5_ENDINGS, AtomicPath, PathLike
+from fastsim.formats.atomic import ENDINGS, HDF5_ENDINGS, HEPMC_ENDINGS, AtomicPath, PathLike
 from fastsim.formats.events import holds_particles, read_events
 from fastsim.formats.weight_names import safe_names
 from fastsim.registry import REFERENCE, load_model
@@ -75,6 +75,7 @@ def reweight(
     to: TuneLike | Sequence[TuneLike],
     tune: TuneLike | None = None,
     model: PathLike | HadronSource | None = None,
+    partons: PathLike | None = None,
     min_ess: float = MIN_SHARE,
     num_events: int | None = None,
     force: bool = False,
@@ -87,13 +88,14 @@ def reweight(
     pass. The same events give the same weights. See docs/tunes.md.
 
     Args:
-        events: path of a file that ``fastsim generate`` wrote (.h5, .root) with ``record="full"``, or events in
-            memory.
+        events: path of a file that ``fastsim generate`` wrote (.h5, .root) with ``record="full"``, of a HepMC file of
+            any generator with its primary hadrons, or events in memory.
         output: a file of events (.hepmc3, .h5, .root ...), which gets the events with one more named weight for each
             tune, or weights alone (.npz, .csv); None to write nothing.
         to: the tune, or tunes, to move to: ``"aLund=0.5 alphaS=0.13"``, or values by name.
         tune: that the events are of; by default what the file says.
         model: the model of tunes; by default what the file says, else ``hadron-tree-tunes``.
+        partons: LHE file with the hard processes of a HepMC file, event by event: two partons each.
         min_ess: least effective sample size over the number of events: below, the weights are refused.
         num_events: how many events at most.
         force: replace an output that exists.
@@ -117,7 +119,7 @@ def reweight(
         raise FastsimError(f"reweight: min_ess is {min_ess:g}: a share of the events, from 0 to 1")
     if output is not None:
         _refuse_output(output, events, force)
-    source = _Events.of(events, num_events)
+    source = _Events.of(events, num_events, partons)
     loaded = _model(source, model)
     own = tune_of(source.tune if tune is None else tune)
     if tune is not None and source.tune is not None and tune_of(source.tune) != own:
@@ -236,6 +238,8 @@ class _Events:
         events: those in memory; None for a file.
         gun: whether the file is one of a gun's sets.
         provenance: what the file says.
+        run: its run information.
+        partons: the LHE file with the hard processes of a HepMC file.
     """
 
     name: str
@@ -244,9 +248,13 @@ class _Events:
     gun: bool
     provenance: Mapping[str, str]
     run: RunInfo
+    partons: str | None = None
 
     @classmethod
-    def of(cls, given: PathLike | HardEvents, num: int | None) -> _Events:
+    def of(cls, given: PathLike | HardEvents, num: int | None, partons: PathLike | None = None) -> _Events:
+        hepmc = not isinstance(given, HardEvents) and os.fspath(given).lower().endswith(HEPMC_ENDINGS)
+        if partons is not None and not hepmc:
+            raise FastsimError(f"{os.fspath(partons)}: partons are given to HepMC files: other events have theirs")
         if isinstance(given, HardEvents):
             return cls("the events", num, given, False, {}, RunInfo())
         name = os.fspath(given)
@@ -254,6 +262,8 @@ class _Events:
             raise FastsimError(f"{name}: no such file")
         if not holds_particles(name):
             raise FastsimError(f"{name}: the ending names no file of events: use {ENDINGS}")
+        if hepmc:
+            return cls._of_hepmc(name, num, partons)
         if name.lower().endswith(HDF5_ENDINGS):
             from fastsim.formats import hdf5
 
@@ -268,6 +278,20 @@ class _Events:
                 "parton of the hard process: give the events of --event hard without pile-up"
             )
         return cls(name, num, None, False, run.provenance, run)
+
+    @classmethod
+    def _of_hepmc(cls, name: str, num: int | None, partons: PathLike | None) -> _Events:
+        from fastsim.formats import hepmc
+
+        if partons is None:
+            raise FastsimError(
+                f"{name}: HepMC files are read without their partons: give the LHE file with the same events "
+                "(--partons), or the .h5 or .root file that fastsim generate wrote"
+            )
+        if not os.path.isfile(partons):
+            raise FastsimError(f"{os.fspath(partons)}: no such file")
+        run, _ = read_events(name, num_events=num)
+        return cls(name, num, None, False, hepmc.provenance(name), run, os.fspath(partons))
 
     @property
     def tune(self) -> str | None:
@@ -288,11 +312,27 @@ class _Events:
         else:
             _, found = read_events(self.name, num_events=self.num, chunk_size=BATCH, history=True)
             left = self.num
-            for batch in found:
+            for batch in found if self.partons is None else self._with_partons(found):
                 part = batch if left is None else batch[:left]
                 left = None if left is None else left - len(part)
                 if len(part):
                     yield part
+
+    def _with_partons(self, found: Iterator[HardEvents]) -> Iterator[HardEvents]:
+        """Yield the events of a HepMC file with the partons of its LHE file."""
+        from fastsim.formats import lhe
+        from generators.hadrons.records import with_partons
+
+        assert self.partons is not None
+        given = lhe.read(self.partons, chunk_size=BATCH)[1]
+        for batch in found:
+            hard = next(given, None)
+            if hard is None or len(hard) < len(batch):
+                raise FastsimError(f"{self.partons}: has fewer events than {self.name}")
+            try:
+                yield with_partons(batch, hard[: len(batch)])
+            except InvalidEvent as error:
+                raise InvalidEvent(f"{self.name} with {self.partons}: {error}") from None
 
     def _sets(self) -> Iterator[HardEvents]:
         from fastsim.formats import hdf5
@@ -308,7 +348,15 @@ class _Events:
             start = stop
 
     def write(self, output: PathLike, result: Reweighting, *, force: bool) -> None:
-        """Write the events with the weights after those that they have, each that of the event times the ratio."""
+        """Write the events with the weights after those that they have, each that of the event times the ratio.
+
+        Records of HepMC files stay as they are in HepMC files.
+        """
+        if self.partons is not None and os.fspath(output).lower().endswith(HEPMC_ENDINGS):
+            from fastsim.formats import hepmc
+
+            hepmc.add_weights(self.name, output, result.names, result.weights, force=force)
+            return
         start, ratios = 0, result.weights
         sets = self.gun and os.fspath(output).lower().endswith(HDF5_ENDINGS)
         provenance = {**self.provenance, "reweighted_from": result.tune}

@@ -1,9 +1,11 @@
 """The model of tunes beside Pythia at tunes that it has not seen, for docs/tunes.md, and the default model there.
 
 At each tune of a design of its own: boosted trees on all that the judge sees of hemispheres of u, c, b and g, and the
-mean number of primary hadrons. For each parameter: how means change from one end of its range to the other.
+mean number of primary hadrons; then the same trees on the sets of all tunes together. For each parameter: how means
+change between two values, from runs at corners of the ranges that all serve all parameters.
 
-    python -m bench.validation.tunes --points 8 --num 3000 --write
+    python -m bench.validation.tunes --points 20 --num 2500 --counted 12000 --parts hidden --write
+    python -m bench.validation.tunes --pairs 120000 --parts slopes --write
 
 Every figure has a statistical error, and the AUC its null, Pythia against Pythia at the same tune.
 """
@@ -11,14 +13,15 @@ Every figure has a statistical error, and the AUC its null, Pythia against Pythi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import fastsim
 from bench.validation.hadron_document import fill
-from fastsim.event import Floats, ParticleSet, Partons
+from fastsim.event import Floats, Ints, ParticleSet, Partons
 from fastsim.sources.cards import Figure, add_figures
 from generators.hadrons.data import DataConfig, shard
 from generators.hadrons.gun import BLOCK, token_sample
@@ -27,7 +30,8 @@ from generators.hadrons.tree.density import TreeDensity
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tunes import NAMES, PARAMETERS, Tune, design
 from generators.reference.pythia import PythiaGun
-from metrics import jet_sample
+from metrics import Sample, jet_sample
+from metrics.hadrons.sample import jet_sample_of
 from metrics.registry import METRICS
 
 MODEL, DEFAULT = "hadron-tree-tunes", "hadron-tree"
@@ -36,6 +40,14 @@ SEED = 977
 """Of the design: the training's are others."""
 PARTS = ("hidden", "slopes", "gains", "sizes")
 MASS = 91.2
+LIMIT = 0.5
+"""What the mean number of hadrons may be off, in percent."""
+CORNER = 0.7
+"""How far the values of the slopes are from the middles of the ranges, in half ranges."""
+LEAST_SLOPE = 10
+"""Errors that a change has to be large by for the model's to be divided by it."""
+SLOPE_LIMIT = 0.05
+"""What the model's changes may be off, as a share of Pythia's."""
 MEANS = ("hadrons", "strange", "baryons", "z of c", "z of b")
 """Of pairs at the Z mass: numbers of all hadrons, of those with strangeness and of baryons; energy fractions of the
 charmed hadrons of charm quarks and of the beauty hadrons of beauty quarks."""
@@ -48,42 +60,77 @@ def partons(num: int, seed: int) -> Partons:
     return Partons.from_pt_eta_phi(rng.choice(FLAVOURS, num), pt, np.zeros(num), np.zeros(num))
 
 
-def ratio(real: ParticleSet, generated: ParticleSet) -> tuple[float, float]:
-    """Return the relative difference of the mean numbers of particles in percent, and its error; partons are equal."""
-    a, difference = real.counts.mean(), generated.counts - real.counts
-    return 100 * difference.mean() / a, 100 * difference.std() / len(difference) ** 0.5 / a
+def apart(model: PrimaryTree, tune: Tune, given: Partons, counts: Ints) -> tuple[float, float]:
+    """Return by how much, in percent, the mean size of the model's sets is above that of Pythia's, and its error.
+
+    The model's mean is that of its distribution: the noise is that of Pythia's sets, less what the partons explain.
+
+    Args:
+        model: a model, of tunes or not.
+        tune: of Pythia's sets.
+        given: N partons.
+        counts: numbers of primary hadrons that Pythia makes of them, (N,).
+    """
+    own, latent = model.at(tune) if model.tune_parameters else model, model.latent_model
+    vectors = own.vectors(len(given))
+    mean = latent.count_model.mean_size(
+        latent.condition(np.abs(given.pdg_id), given.pt, given.starting_scale, vectors)
+    ).numpy()
+    difference = 100 * (mean - counts) / counts.mean()
+    return float(difference.mean()), float(difference.std() / len(counts) ** 0.5)
 
 
 def hidden(points: int, num: int, counted: int, figures: dict[str, Figure]) -> Iterator[str]:
-    """Yield the rows of the tunes, and put the mean AUC of the hidden ones into ``figures``."""
+    """Yield the rows of the tunes, and what they say together; the AUC of all goes into ``figures``."""
     model, default, gun = fastsim.load_model(MODEL), fastsim.load_model(DEFAULT), PythiaGun()
-    yield f"| tune | AUC of {MODEL} | of {DEFAULT} | of Pythia (null) | hadrons of {MODEL}, % | of {DEFAULT}, % |"
-    yield "|---|---|---|---|---|---|"
-    found = []
-    tunes = [Tune(), *design(points, seed=SEED)]
-    for number, tune in enumerate(tunes):
-        given = [partons(num, 10 * number + k) for k in range(4)]
-        sources = (gun.at(tune), model.at(tune), default, gun.at(tune))
-        primary = [source.primary(p, rng=k) for k, (source, p) in enumerate(zip(sources, given, strict=True))]
-        samples = [
-            jet_sample(source.decay(sets, np.random.default_rng(k)), p)
-            for k, (source, sets, p) in enumerate(zip(sources, primary, given, strict=True))
+    assert isinstance(model, PrimaryTree) and isinstance(default, PrimaryTree)
+    yield f"| tune | AUC of {MODEL} | of Pythia (null) | hadrons of {MODEL}, % | of {DEFAULT}, % |"
+    yield "|---|---|---|---|---|"
+    found, pools = [], []
+    for number, tune in enumerate([Tune(), *design(points, seed=SEED)]):
+        given = [partons(num, 10 * number + k) for k in range(3)]
+        sources = (gun.at(tune), model.at(tune), gun.at(tune))
+        # seeds of its own for each tune: events of equal seeds are alike, and trees would know them again
+        seeds = [np.random.default_rng([number, k]) for k in range(4)]
+        sets = [
+            source.decay(source.primary(p, rng=rng), rng) for source, p, rng in zip(sources, given, seeds, strict=False)
         ]
+        samples = [jet_sample(own, p) for own, p in zip(sets, given, strict=True)]
         aucs = [METRICS["auc"].compute(samples[0], other, 0).results[0] for other in samples[1:]]
-        # the same partons: their spread cancels
         same = partons(counted, 10 * number + 4)
-        real = gun.at(tune).primary(same, rng=4)
-        ratios = [ratio(real, source.primary(same, rng=5)) for source in (model.at(tune), default)]
+        counts = gun.at(tune).primary(same, rng=seeds[3]).counts
+        sizes = [apart(each, tune, same, counts) for each in (model, default)]
         if number:
-            found.append([*(r.value for r in aucs), *(value for value, _ in ratios)])
-        words = [f"{r.value:.3f} ± {r.error:.3f}" for r in aucs] + [f"{v:+.2f} ± {e:.2f}" for v, e in ratios]
+            found.append([*(r.value for r in aucs), *(x for size in sizes for x in size)])
+            pools.append((sets, given, tune))
+        words = [f"{r.value:.3f} ± {r.error:.3f}" for r in aucs] + [f"{v:+.2f} ± {e:.2f}" for v, e in sizes]
         yield f"| {', '.join(f'{k} {v:.3g}' for k, v in tune.changed.items()) or tune} | " + " | ".join(words) + " |"
     table = np.array(found)
-    means, errors = table.mean(0), table.std(0) / len(table) ** 0.5
-    digits = (3, 3, 3, 2, 2)
-    cells = [f"{m:.{d}f} ± {e:.{d}f}" for m, e, d in zip(means, errors, digits, strict=True)]
-    figures["auc/tunes"] = Figure(*(float(x) for x in (means[0], errors[0], means[2], errors[2])))
-    yield "| mean of the hidden tunes | " + " | ".join(cells) + " |"
+    errors = table.std(0, ddof=1) / len(table) ** 0.5
+    formats = ((0, ".3f"), (1, ".3f"), (2, "+.2f"), (4, "+.2f"))
+    cells = [f"{table[:, k].mean():{form}} ± {errors[k]:{form.lstrip('+')}}" for k, form in formats]
+    yield "| mean of the hidden tunes | " + " | ".join(cells) + " |\n"
+    together = [pooled(pools, k) for k in range(3)]
+    auc, null = (METRICS["auc"].compute(together[0], other, 0).results[0] for other in together[1:])
+    figures["auc/tunes"] = Figure(auc.value, auc.error, null.value, null.error)
+    own, error = table[:, 2], table[:, 3]
+    spread = own.var(ddof=1) - np.mean(error**2)
+    yield (
+        f"All {len(pools)} hidden tunes together, {len(together[0]):,} sets of each, with trees that know the tune: "
+        f"AUC {auc.value:.4f} ± {auc.error:.4f}, of Pythia against Pythia {null.value:.4f} ± {null.error:.4f}. Mean "
+        f"number of hadrons: {own.mean():+.2f} ± {np.sqrt(np.mean(error**2) / len(own)):.2f}% off Pythia's; "
+        f"{int((np.abs(own) < LIMIT).sum())} of {len(own)} tunes are within {LIMIT:g}%, "
+        f"{int((np.abs(own) < LIMIT + 2 * error).sum())} within {LIMIT:g}% and two errors; beyond their errors they "
+        f"vary by {np.sqrt(max(spread, 0.0)):.2f}%."
+    )
+
+
+def pooled(pools: Sequence[tuple[Sequence[ParticleSet], Sequence[Partons], Tune]], k: int) -> Sample:
+    """Return the ``k``-th sets of all tunes as one sample, whose condition holds the tune."""
+    sample = jet_sample_of([(sets[k], given[k]) for sets, given, _ in pools])
+    vectors = np.concatenate([np.tile(tune.vector(), (len(given[k]), 1)) for _, given, tune in pools])
+    columns = dict(zip(NAMES, vectors.T, strict=True))
+    return replace(sample, condition={**sample.condition, **columns})
 
 
 def gains(num: int) -> Iterator[str]:
@@ -142,31 +189,65 @@ def means(sets: ParticleSet, given: Partons) -> tuple[Floats, Floats]:
     return np.array([c.mean() for c in columns]), np.array([c.std() / len(c) ** 0.5 for c in columns])
 
 
+def corners() -> Floats:
+    """Return the runs of the slopes, (32, P) of +1 and -1: each parameter is balanced against all others and all pairs.
+
+    16 runs of a Hadamard matrix and the same with all signs changed: whatever two parameters do together drops out of
+    the difference of the two halves of the runs that a parameter makes.
+    """
+    from scipy.linalg import hadamard
+
+    half = hadamard(16)[:, 1 : 1 + len(PARAMETERS)].astype(float)
+    return np.concatenate([half, -half])
+
+
 def slopes(num: int) -> Iterator[str]:
-    """Yield the rows of the parameters: changes of the means from the lowest to the highest value, in percent."""
-    model = fastsim.load_model(MODEL)
-    yield "| parameter | " + " | ".join(f"{name}: Pythia | {MODEL}" for name in MEANS) + " |"
+    """Yield the rows of the parameters: changes of the means between two values, in percent, of all runs together."""
+    model, signs = fastsim.load_model(MODEL), corners()
+    yield "| parameter | " + " | ".join(f"{name}: Pythia | {MODEL} / Pythia" for name in MEANS) + " |"
     yield "|---" * (1 + 2 * len(MEANS)) + "|"
-    flavour = np.array([2, 4, 5])[np.arange(num) % 3]
-    pt = np.full(num, MASS / 2)
-    direction = np.zeros(2 * num)
+    blocks = max(num // len(signs) // BLOCK, 1)
+    flavour = np.array([2, 4, 5])[np.arange(blocks * BLOCK) % 3]
+    pt, direction = np.full(len(flavour), MASS / 2), np.zeros(2 * len(flavour))
     both = Partons.from_pt_eta_phi(np.repeat(flavour, 2), np.repeat(pt, 2), direction, direction)
-    blocks = -(-num // BLOCK)
-    for number, parameter in enumerate(PARAMETERS):
-        values: list[tuple[Floats, Floats]] = []
-        for end in (parameter.low, parameter.high):
-            tune = Tune.of({parameter.name: end})
-            tokens = token_sample(flavour, pt, seed=1000 + len(values) + 2 * number, settings=[tune.settings] * blocks)
-            # antiquarks' hadrons are conjugated to those of quarks, whose partons are given
-            values.append(means(to_particles(tokens, both), both))
-            values.append(means(model.at(tune).primary(both, rng=1), both))
+    middle = np.array([0.5 * (p.low + p.high) for p in PARAMETERS])
+    reach = CORNER * np.array([0.5 * (p.high - p.low) for p in PARAMETERS])
+    runs = []
+    for number, sign in enumerate(signs):
+        values = {p.name: float(x) for p, x in zip(PARAMETERS, middle + reach * sign, strict=True)}
+        tune = Tune.of(values)
+        tokens = token_sample(flavour, pt, seed=1000 + number, settings=[tune.settings] * blocks)
+        # antiquarks' hadrons are conjugated to those of quarks, whose partons are given
+        runs.append((means(to_particles(tokens, both), both), means(model.at(tune).primary(both, rng=number), both)))
+    found = np.array(runs)  # runs, Pythia or model, mean or error, means
+    average = found[:, :, 0].mean(axis=0)
+    change = 100 * np.einsum("rp,rsm->psm", signs, found[:, :, 0]) / (len(signs) / 2) / average
+    error = 100 * np.sqrt((found[:, :, 1] ** 2).sum(axis=0)) / (len(signs) / 2) / average
+    known, off = np.abs(change[:, 0]) > LEAST_SLOPE * error[0], []
+    for k, parameter in enumerate(PARAMETERS):
+        low, high = middle[k] - reach[k], middle[k] + reach[k]
         cells = []
-        for k in range(len(MEANS)):
-            for low, high in ((values[0], values[2]), (values[1], values[3])):
-                middle = 0.5 * (low[0][k] + high[0][k])
-                change, error = high[0][k] - low[0][k], np.hypot(low[1][k], high[1][k])
-                cells.append(f"{100 * change / middle:+.1f} ± {100 * error / middle:.1f}")
-        yield f"| {parameter.name} {parameter.low:g} to {parameter.high:g} | " + " | ".join(cells) + " |"
+        for m in range(len(MEANS)):
+            (real, made), (of_real, of_made) = change[k, :, m], error[:, m]
+            cells.append(f"{real:+.2f} ± {of_real:.2f}")
+            if known[k, m]:
+                spread = np.hypot(of_made, made / real * of_real) / abs(real)
+                off.append((made / real - 1, spread))
+                cells.append(f"{made / real:.3f} ± {spread:.3f}")
+            else:
+                cells.append(f"{made - real:+.2f} ± {np.hypot(of_real, of_made):.2f} apart")
+        yield f"| {parameter.name} {low:.4g} to {high:.4g} | " + " | ".join(cells) + " |"
+    yield f"\n{len(signs) * len(both):,} hemispheres of each in {len(signs)} runs."
+    if off:
+        ratio, spread = np.array(off).T
+        beyond = np.maximum(np.abs(ratio) - SLOPE_LIMIT, 0.0) / spread
+        mean, error = np.average(ratio, weights=spread**-2), (spread**-2).sum() ** -0.5
+        yield (
+            f"Of {len(off)} changes that Pythia's errors know to {1 / LEAST_SLOPE:.0%} or better "
+            f"{int((np.abs(ratio) < SLOPE_LIMIT).sum())} are within {SLOPE_LIMIT:.0%} of Pythia's, and "
+            f"{int((beyond < 2).sum())} within that and two errors; on average the model's are {100 * mean:+.1f} ± "
+            f"{100 * error:.1f}% larger."
+        )
 
 
 def main() -> None:
@@ -175,7 +256,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=8, help="tunes")
     parser.add_argument("--num", type=int, default=3000, help="hemispheres of each sample at a tune")
     parser.add_argument("--counted", type=int, default=8000, help="hemispheres whose hadrons are counted at a tune")
-    parser.add_argument("--pairs", type=int, default=6000, help="pairs of each sample at an end of a range")
+    parser.add_argument("--pairs", type=int, default=100_000, help="pairs of all runs of the slopes")
     parser.add_argument("--tunes", type=int, default=80, help="tunes whose mean number of hadrons is compared")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="what is compared")
     parser.add_argument("--write", action="store_true", help="into docs/tunes.md and the card")
@@ -195,12 +276,11 @@ def main() -> None:
             texts[name] += row + "\n"
         print(flush=True)
     root = Path(__file__).parents[2]
-    tables = [texts[name] for name in PARTS[:-1] if name in texts]
-    if options.write and len(tables) == len(PARTS) - 1:
-        fill(root / "docs" / "tunes.md", "tunes", "\n" + "".join(text + "\n" for text in tables))
-        add_figures(root / "data" / "models" / f"{MODEL}.json", figures)
-    if options.write and "sizes" in texts:
-        fill(root / "docs" / "tunes.md", "tunes-sizes", texts["sizes"])
+    if options.write:
+        for name, text in texts.items():
+            fill(root / "docs" / "tunes.md", f"tunes-{name}", text)
+        if figures:
+            add_figures(root / "data" / "models" / f"{MODEL}.json", figures)
 
 
 if __name__ == "__main__":

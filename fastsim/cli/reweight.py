@@ -24,6 +24,12 @@ from fastsim.cli.options import as_path, complete_model, debug_option
     "--model", metavar="NAME|PATH", shell_complete=complete_model, help="Model of tunes.  [default: as EVENTS says]"
 )
 @click.option(
+    "--partons",
+    metavar="LHE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Hard processes of a HepMC file, event by event.",
+)
+@click.option(
     "--min-ess",
     metavar="SHARE",
     type=click.FloatRange(0.0, 1.0),
@@ -40,11 +46,14 @@ def command(
     to: tuple[str, ...],
     tune: str | None,
     model: str | None,
+    partons: str | None,
     min_ess: float,
     num_events: int | None,
     force: bool,
 ) -> None:
     """Compute weights that move EVENTS, a file of fastsim generate with a model of tunes, to other tunes.
+
+    EVENTS may also be Pythia's, or HepMC of any generator, of e+ e- -> q qbar alone, whose partons --partons says.
 
     A weight is p_B / p_A, the ratio of the densities that the model gives to all hadrons it made in the event. The
     output has each event once, with one more named weight for each --to; effective sample sizes are printed, and
@@ -55,6 +64,7 @@ def command(
       fastsim reweight events.h5 -o varied.hepmc3.gz --to "aLund=0.6" --to "aLund=0.76"
       fastsim reweight events.h5 -o weights.npz --to "alphaS=0.134" --to "alphaS=0.139" --min-ess 0.2
       fastsim reweight pythia.h5 -o weights.csv --tune Monash --to "StoUD=0.2 sigma=0.32"
+      fastsim reweight ee.hepmc3 --partons ee.lhe -o varied.hepmc3 --tune Monash --to "aLund=0.6"
     """
     from fastsim import api
     from fastsim.cli.progress import progress
@@ -66,6 +76,7 @@ def command(
             to=list(to),
             tune=tune,
             model=model,
+            partons=partons,
             min_ess=min_ess,
             num_events=num_events,
             force=force,

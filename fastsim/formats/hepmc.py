@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, InvalidEvent, OutputError, PipelineError
 from fastsim.event import Floats, HardEvents, Ints, ParticleSet, RunInfo, offsets_from_counts
-from fastsim.formats.atomic import AtomicWriter, PathLike, split_ending, writing
+from fastsim.formats.atomic import AtomicPath, AtomicWriter, PathLike, split_ending, writing
 from fastsim.formats.cross_section import last_cross_section
 from fastsim.formats.graph import EventHistory, history_of, joined
 from fastsim.formats.library_output import off_stdout
@@ -355,6 +355,77 @@ def _run_of(path: PathLike) -> RunInfo:
         last = first
     process = () if last is None or last[0] <= 0 else ((*last, 0.0, 0),)
     return RunInfo(ids, energies, process, _names_of_weights(event, name))
+
+
+def provenance(path: PathLike) -> dict[str, str]:
+    """Return what a file that fastsim wrote says of its making; nothing of the files of others.
+
+    Raises:
+        FastsimError: if the file cannot be read.
+    """
+    with _open_to_read(os.fspath(path)) as raw:
+        try:
+            event = next(off_stdout(iter(_pyhepmc().open(WatchedFile(raw, b"E ")))), None)
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            raise FastsimError(f"{os.fspath(path)}: not a readable HepMC file ({error})") from error
+    given = None if event is None else event.run_info
+    texts = {} if given is None else {str(key): str(value) for key, value in given.attributes.items()}
+    return texts if texts.get("tool") == "fastsim" else {}
+
+
+def add_weights(path: PathLike, output: PathLike, names: Sequence[str], ratios: Floats, *, force: bool = False) -> None:
+    """Copy the first events of a HepMC file, records as they are, with further weights: the first one times ratios.
+
+    Args:
+        path: the file.
+        output: HepMC3, compressed by ending.
+        names: of the further weights, (V,).
+        ratios: of these to the first weight, (E, V), for the first E events.
+        force: replace an output that exists.
+
+    Raises:
+        FastsimError: if the file cannot be read, or holds fewer events.
+        OutputError: if the output cannot be written.
+    """
+    pyhepmc, name, done = _pyhepmc(), os.fspath(path), 0
+    place = AtomicPath(output, force=force)
+    try:
+        with (
+            writing(output),
+            _open_to_read(name) as raw,
+            _open_to_write(place.temporary, split_ending(output)[1].lower()) as file,
+            pyhepmc.open(file, "w") as writer,
+        ):
+            for event in off_stdout(iter(pyhepmc.open(WatchedFile(raw, b"E ")))):
+                if done == len(ratios):
+                    break
+                own = list(event.weights) or [1.0]
+                if done == 0:
+                    run = _run_with(event.run_info, safe_names([*_names_of_weights(event, name), *names]))
+                event.run_info = run  # one of its own: the reader goes on with that of the file
+                event.weights = [*own, *(own[0] * ratios[done]).tolist()]
+                writer.write(event)
+                done += 1
+        if done < len(ratios):
+            raise FastsimError(f"{name}: has {done} events, not {len(ratios)}")
+    except (RuntimeError, ValueError, EOFError) as error:
+        place.discard()
+        raise FastsimError(f"{name}: not a readable HepMC file ({error})") from error
+    except BaseException:
+        place.discard()
+        raise
+    place.commit()
+
+
+def _run_with(given: Any, names: Sequence[str]) -> Any:
+    """Return run information of pyhepmc like what is given, which may be None, with other names of weights."""
+    run = _pyhepmc().GenRunInfo()
+    run.weight_names = list(names)
+    if given is not None:
+        run.tools = given.tools
+        for key, value in given.attributes.items():
+            run.attributes[key] = str(value)
+    return run
 
 
 def _names_of_weights(event: Any, name: str) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ from fastsim.event import Floats
 MIN_SHARE = 0.1
 """Least effective sample size over the number of events, where nothing else is said."""
 
+FAR = 3.0
+"""Errors from 1 beyond which a mean weight is flagged."""
+
 
 def effective_share(weights: Floats) -> float:
     """Return the effective sample size of weights (N,) over N; 0 if all are zero.
@@ -56,12 +59,14 @@ class Variation:
         return float(self.weights.mean()), float(self.weights.std() / np.sqrt(len(self.weights)))
 
     def row(self) -> str:
-        """Return the line of a table: name, effective sample size, mean weight."""
+        """Return the line of a table: name, effective sample size, mean weight, and a flag if that is not 1."""
         mean, error = self.mean
         num = len(self.weights)
+        off = abs(mean - 1) / max(error, 1e-12)
+        flag = f": off 1 by {off:.1f} errors, divide weights by it" if abs(mean - 1) > 1e-6 and off > FAR else ""
         return (
             f"{self.name}: effective sample {self.share * num:,.0f} of {num:,} ({self.share:.1%}), "
-            f"mean weight {mean:.4f} ± {error:.4f}"
+            f"mean weight {mean:.4f} ± {error:.4f}{flag}"
         )
 
 

@@ -14,7 +14,6 @@ exact, and the distribution that of the model given the total.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import exp, log
 from typing import Self
 
@@ -231,15 +230,22 @@ class CountModel(nn.Module):
             missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
             forced: where they are not, (N,).
         """
-        return self.log_probs([condition], counts, carrier, missing, forced)[0]
+        return self.log_probs(condition, None, counts, carrier, missing, forced)[0]
 
     def log_probs(
-        self, conditions: Sequence[Tensor], counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor
+        self,
+        condition: Tensor,
+        steps: Tensor | None,
+        counts: Tensor,
+        carrier: Tensor,
+        missing: Tensor,
+        forced: Tensor,
     ) -> list[Tensor]:
-        """Compute :meth:`log_prob` under several conditions; what the counts alone determine is computed once.
+        """Compute :meth:`log_prob` under conditions that differ by steps; what these leave as it is is computed once.
 
         Args:
-            conditions: V of (N, C).
+            condition: (N, C).
+            steps: what is added to all rows of the condition, (V, C); None for nothing, once.
             counts: of the species, the carrier among them, (N, S).
             carrier: species of the carriers, S for none, (N,).
             missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
@@ -257,7 +263,7 @@ class CountModel(nn.Module):
             encoded = self._count_columns(types).transpose(1, 2).flatten(1)
             # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
             own = torch.cat([self._columns(left), self._need_columns(need)], -1).transpose(1, 2)
-            before = self._before(self._shared(conditions[0], size, carrier), own, encoded)
+            before = self._before(self._shared(condition, size, carrier), own, encoded)
             free = torch.ones(num_types, len(counts), dtype=torch.bool)
             free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
             of_groups = [
@@ -273,23 +279,25 @@ class CountModel(nn.Module):
                     choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
                     rare.append((group, members, some, k, choose))
             totals = []
-            for condition in conditions:
-                sizes = self._size_log_probs(condition)
+            for step in [None] if steps is None else steps:
+                moved, given = before, condition
+                if step is not None:
+                    moved, given = before + self.first[:, : len(step)].transpose(1, 2) @ step[:, None], condition + step
+                sizes = self._size_log_probs(given)
                 total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
-                first = torch.cat([condition, self._columns(size)], -1)
+                first = torch.cat([given, self._columns(size)], -1)
                 total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
-                own_before = before
-                if condition is not conditions[0]:
-                    own_before = self._moved(before, condition - conditions[0])
-                x = self._hidden(own_before)
+                x = self._hidden(moved)
                 for (_, chosen), (tokens, number, drawn), weight, bias in zip(
                     self._groups, of_groups, self.last, self.last_bias, strict=True
                 ):
-                    out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
                     if torch.is_grad_enabled():
+                        out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
                         log_probs = _count_log_probs(out, tokens, 2).gather(2, number[..., None])[..., 0]
-                    else:
-                        log_probs = _chosen_log_probs(out, tokens, number)
+                    else:  # no more than there are tokens left
+                        columns = slice(min(weight.shape[2], 2 + int(tokens.max())))
+                        out = torch.baddbmm(bias[:, None, columns], x[chosen].transpose(1, 2), weight[..., columns])
+                        log_probs = _chosen_log_probs(out.float(), tokens, number)
                     total = total + torch.where(drawn, log_probs, 0.0).sum(0)
                 for group, members, some, k, choose in rare:
                     logits = self._composition_logits(first[some], need[1 + group, some], group)
@@ -316,16 +324,11 @@ class CountModel(nn.Module):
         x = x + torch.bmm(self.first[:, start:known].transpose(1, 2), own)
         return x + self.first_bias[..., None].to(x.dtype)
 
-    def _moved(self, before: Tensor, step: Tensor) -> Tensor:
-        """Compute what :meth:`_before` gives, from that of conditions which differ by ``step`` (N, C)."""
-        of_step = self.first[:, : step.shape[1]].transpose(1, 2).flatten(0, 1) @ step.T
-        return before + of_step.view(before.shape)
-
     def _hidden(self, before: Tensor) -> Tensor:
         """Compute the hidden states (T, width, N) of the counts' networks from what :meth:`_before` gives."""
         x = silu(before)
-        x = torch.bmm(self.second.transpose(1, 2), x)
-        return silu(x + self.second_bias[..., None].to(x.dtype))
+        x = torch.baddbmm(self.second_bias[..., None].to(x.dtype), self.second.transpose(1, 2).to(x.dtype), x)
+        return silu(x, inplace=not torch.is_grad_enabled())
 
     def _carrier_logits(self, first: Tensor) -> Tensor:
         """Compute the logits (N, S + 1) of the carriers' species; the inputs begin with the flavour."""

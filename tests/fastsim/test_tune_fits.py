@@ -11,6 +11,7 @@ import pyhepmc
 import pytest
 
 import fastsim
+from bench.fine_tuning import write_pairs
 from fastsim.cli import main
 from fastsim.errors import FastsimError
 from fastsim.event import HardEvents
@@ -116,12 +117,60 @@ def test_records_without_what_is_needed_are_refused(model: PrimaryTree, tmp_path
         fastsim.reweight(final, to=OTHER, model=model)
     text = tmp_path / "a.hepmc3"
     fastsim.generate("flavour=u pt=30 num=5", text, model=model)
-    with pytest.raises(FastsimError, match="no partons in their record"):
+    with pytest.raises(FastsimError, match=r"a.hepmc3: HepMC files are read without their partons: give the LHE file"):
         fastsim.reweight(text, to=OTHER, tune="Monash", model=model)
     plain = tmp_path / "plain.h5"
     fastsim.generate("flavour=u pt=30 num=5", plain, model="hadron-tree-small")
     with pytest.raises(FastsimError, match="does not say which tune"):
         fastsim.reweight(plain, to=OTHER, model=model)
+
+
+def test_hepmc_keeps_its_record_and_gets_the_weights_of_hdf5(card: str, tmp_path: Path) -> None:
+    """The partons of HepMC come from the LHE file; the record is that of the file, but for the weights."""
+    lhe, text, out = tmp_path / "ee.lhe", tmp_path / "ee.hepmc3", tmp_path / "varied.hepmc3.gz"
+    write_pairs(lhe, 40, 1)
+    fastsim.generate(lhe, text, model=card, seed=1)
+    fastsim.generate(lhe, tmp_path / "ee.h5", model=card, seed=1)
+    near = "aLund=0.7 alphaS=0.137"
+    args = ["reweight", str(text), "--partons", str(lhe), "-o", str(out), "--to", near, "--to", "aLund=0.66"]
+    assert main([*args, "-n", "30", "--model", card]) == 0
+    wanted = fastsim.reweight(tmp_path / "ee.h5", to=[near, "aLund=0.66"], model=card, num_events=30)
+    assert wanted.weights.std() > 0.01
+    with pyhepmc.open(text) as file, pyhepmc.open(out) as varied:
+        before, after = list(file), list(varied)
+    assert len(after) == 30
+    assert after[0].weight_names == ["nominal", "aLund=0.7_alphaS=0.137", "aLund=0.66"]
+    np.testing.assert_allclose([event.weights for event in after], np.c_[np.ones(30), wanted.weights], rtol=1e-6)
+    for one, other in zip(before, after, strict=False):
+        assert [p.pid for p in one.particles] == [p.pid for p in other.particles]
+        assert len(one.vertices) == len(other.vertices)
+        np.testing.assert_allclose(other.numpy.particles.e, one.numpy.particles.e, rtol=1e-14)
+    # events that have weights get more
+    again = tmp_path / "again.hepmc3"
+    fastsim.reweight(out, again, to="aLund=0.69", model=card, partons=lhe)
+    with pyhepmc.open(again) as file:
+        assert next(iter(file)).weight_names == ["nominal", "aLund=0.7_alphaS=0.137", "aLund=0.66", "aLund=0.69"]
+
+
+def test_partons_of_other_events_are_refused(card: str, tmp_path: Path) -> None:
+    lhe, short, text = tmp_path / "ee.lhe", tmp_path / "short.lhe", tmp_path / "ee.hepmc3"
+    write_pairs(lhe, 25, 1)
+    fastsim.generate(lhe, text, model=card, seed=1)
+    write_pairs(short, 10, 1)
+    write_pairs(tmp_path / "other.lhe", 25, 2)
+    options = {"to": "aLund=0.7", "model": card}
+    for partons, message in (
+        (short, "has fewer events than"),
+        (tmp_path / "other.lhe", "the hadrons fly elsewhere than the partons do"),
+        (tmp_path / "none.lhe", "none.lhe: no such file"),
+    ):
+        out = tmp_path / "out.hepmc3"
+        with pytest.raises(FastsimError, match=message):
+            fastsim.reweight(text, out, partons=partons, **options)
+        assert not out.exists() and len(list(tmp_path.glob(".*"))) == 0
+    fastsim.generate(lhe, tmp_path / "ee.h5", model=card, seed=1)
+    with pytest.raises(FastsimError, match="partons are given to HepMC files"):
+        fastsim.reweight(tmp_path / "ee.h5", partons=lhe, **options)
 
 
 def test_whole_collisions_are_refused(examples: Path, rest_library: Path, card: str, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ evaluated for every tune that is asked for. Gradients with respect to the tune a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -19,9 +18,10 @@ from torch import Tensor
 from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
 from generators.hadrons.count_shapes import least_masses
-from generators.hadrons.latent import MASS, RECOIL, Latent, side_of, total_log_jacobian
+from generators.hadrons.latent import MASS, NUM_CONDITION, RECOIL, Latent, side_of, total_log_jacobian
 from generators.hadrons.tokens import NUM_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.splittings import splittings
+from generators.hadrons.tree.tune_rows import log_probs
 
 if TYPE_CHECKING:
     from generators.hadrons.tree.model import PrimaryTree
@@ -30,7 +30,7 @@ _ROWS = 16384
 """Splittings whose density is computed at once, with what torch keeps for their gradients."""
 _ROWS_ALONE = 4096
 """Splittings whose density is computed at once without gradients."""
-_SETS = 512
+_SETS = 192
 """Sets whose counts' density is computed at once."""
 
 
@@ -260,10 +260,9 @@ class TreeDensity:
     def _at(self, tunes: Tensor) -> Tensor:
         """Compute the log-densities (V, R) of the readings at tunes (V, P) of all sets, without gradients."""
         values = torch.zeros(len(tunes), len(self._own), dtype=torch.float64)
-        of_row = torch.from_numpy(self._set)
-        for rows in torch.split(torch.arange(len(self._rows)), _ROWS_ALONE):
-            values.index_add_(1, of_row[rows], self._model.net.log_probs(self._rows.rows(rows), tunes).double())
-        latents = self._latents([each.expand(len(self._own), -1) for each in tunes])
+        of_rows = log_probs(self._model.net, self._rows, tunes)
+        values.index_add_(1, torch.from_numpy(self._set), of_rows.double())
+        latents = self._latents(tunes[:1].expand(len(self._own), -1), tunes - tunes[:1])
         jacobian = torch.from_numpy(self._jacobian)
         return torch.stack([value + jacobian + latent for value, latent in zip(values, latents, strict=True)])
 
@@ -276,7 +275,7 @@ class TreeDensity:
         )
         of_sets = torch.zeros(len(self._own), dtype=torch.float64)
         of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
-        return of_sets + torch.from_numpy(self._jacobian) + self._latents([of_set])[0]
+        return of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)[0]
 
     def _tensor(self, tune: ArrayLike | None) -> Tensor:
         return torch.from_numpy(np.asarray(self._model.vector if tune is None else tune, dtype=np.float64)).float()
@@ -289,8 +288,11 @@ class TreeDensity:
             part = replace(part, context=torch.cat([part.context[:, : self._num_context], own], -1))
         return self._model.net.log_prob(part)
 
-    def _latents(self, of_sets: Sequence[Tensor]) -> list[Tensor]:
-        """Compute V log-densities (N,) of counts and total momentum, at V times the tunes (N, P) of the sets."""
+    def _latents(self, of_set: Tensor, steps: Tensor | None = None) -> list[Tensor]:
+        """Compute log-densities (N,) of counts and total momentum at the tunes (N, P) of the sets, plus V steps (V, P).
+
+        Without ``steps`` there is one.
+        """
         own, latent, model = self._own, self._latent, self._model.latent_model
         counts, carrier = torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier)
         features = torch.from_numpy(latent.features).float()
@@ -298,24 +300,27 @@ class TreeDensity:
         first = torch.nonzero(~second)[:, 0]
         known = own.flavour, own.pt, own.scale
         missing = torch.zeros(len(own), NUM_CONTENT, dtype=torch.int64)
-        side = None
+        given = condition = model.condition(*known, of_set)
         if self._group == 2:
             # what the first hemisphere lacks is what the second has
             side = side_of(latent.content, latent.counts[self._opposite])
             missing = torch.where(second[:, None], torch.from_numpy(latent.content), missing)
-        of_total, conditions = [], []
-        for of_set in of_sets:
-            given = condition = model.condition(*known, of_set)
-            if side is not None:
-                given = model.condition(*known, of_set, side=side)
-                condition = torch.where(second[:, None], given, condition)
-            of_total.append(model.total_log_prob(given[first], counts[first], carrier[first], features[first]))
-            conditions.append(condition)
+            given = model.condition(*known, of_set, side=side)
+            condition = torch.where(second[:, None], given, condition)
+        if steps is not None:
+            columns = slice(NUM_CONDITION, NUM_CONDITION + steps.shape[1])
+            steps, of_tune = condition.new_zeros(len(steps), condition.shape[1]), steps
+            steps[:, columns] = of_tune
         of_counts = [
             model.count_model.log_probs(
-                [condition[rows] for condition in conditions], counts[rows], carrier[rows], missing[rows], second[rows]
+                condition[rows], steps, counts[rows], carrier[rows], missing[rows], second[rows]
             )
             for rows in torch.split(torch.arange(len(own)), _SETS)
+        ]
+        of_first = counts[first], carrier[first], features[first]
+        of_total = [
+            model.total_log_prob(given[first] if step is None else given[first] + step, *of_first)
+            for step in ([None] if steps is None else steps)
         ]
         return [
             torch.cat(values).index_add(0, first, total).double()

@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from torch.nn.functional import embedding, linear, relu, silu
 
 from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PAIRS, PHI, content_inputs, node_inputs
 from generators.hadrons.tree.sharing import NUM_NUMBERS
-from generators.hadrons.tree.sharing_density import log_content, log_prob
+from generators.hadrons.tree.sharing_density import Present, log_prob
 
 _LEAST_SHARED = 4
 """Fewest tokens of a node whose children may both be composite."""
@@ -57,27 +57,6 @@ class Splittings:
         """Return the splittings of the given indices."""
         columns = (self.context, self.counts, self.counts_a, self.least, self.variables)
         return Splittings(*(column[rows] for column in columns))
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the density of K splittings needs beside the result of the first layer.
-
-    Attributes:
-        batch: the splittings.
-        more: the rows of those of three tokens or more, and these, (Q,).
-        content: what the content of A adds to the hidden states, (K, width).
-        bins: those of the variables, (K, 4).
-        free: rows in which each variable is free, None for all.
-        log_widths: of the bins, (4, num_bins).
-    """
-
-    batch: Splittings
-    more: tuple[Tensor, Splittings]
-    content: Tensor
-    bins: Tensor
-    free: tuple[Tensor | None, ...]
-    log_widths: Tensor
 
 
 class Residual(nn.Module):
@@ -212,29 +191,68 @@ class SplittingNet(nn.Module):
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""
-        hidden: Tensor = self.trunk(self._first(context, counts))
+        hidden: Tensor = self.trunk(self.first(context, counts))
         return hidden
 
-    def _first(self, context: Tensor, counts: Tensor) -> Tensor:
+    def first(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the results (K, width) of the first layer."""
         first: Tensor = self.embed(self.inputs(context, counts).to(self.embed.weight.dtype))
         return first
 
     def kind_log_probs(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """Compute log-probabilities (K, 1 + S): A from the mixture (four tokens or more), or one token of each type."""
-        allowed = torch.cat([counts.sum(-1, keepdim=True) >= _LEAST_SHARED, counts > 0], dim=-1)
-        logits = self.kind(hidden).float().masked_fill(~allowed, -torch.inf)
+        logits = self.kind(hidden).float().masked_fill(~self.allowed_kinds(counts), -torch.inf)
         return torch.log_softmax(logits, dim=-1)
+
+    @staticmethod
+    def is_shared(sizes: Tensor) -> Tensor:
+        """Return which nodes may have two composite children, (K,), from their numbers of tokens (K,)."""
+        return sizes >= _LEAST_SHARED
+
+    def allowed_kinds(self, counts: Tensor) -> Tensor:
+        """Return which kinds of :meth:`kind_log_probs` nodes with the given counts (K, S) may have, (K, 1 + S)."""
+        return torch.cat([self.is_shared(counts.sum(-1, keepdim=True)), counts > 0], dim=-1)
 
     def components(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the mixture of contents: log-weights (K, C), base log-odds (K, C, S) and balances (K, C, 6)."""
-        out, balance = self._outputs_of_components(hidden)
-        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:], balance
-
-    def _outputs_of_components(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute logits of the weights and base log-odds (K, C, 1 + S), and balances (K, C, 6)."""
         out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
-        return out, self.balance(hidden).float().view(-1, self.num_components, 2 * NUM_NUMBERS)
+        return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:], self._balances(hidden)
+
+    def _balances(self, hidden: Tensor) -> Tensor:
+        balances: Tensor = self.balance(hidden).float()
+        return balances.view(-1, self.num_components, 2 * NUM_NUMBERS)
+
+    def mixture_by_type(self) -> tuple[Tensor, Tensor]:
+        """Return weights (1 + S, width, C) and biases (1 + S, C) of the mixture: of its weights, then of each type."""
+        weight = self.mixture.weight.view(self.num_components, 1 + self.num_species, -1).permute(1, 2, 0)
+        return weight.contiguous(), self.mixture.bias.view(self.num_components, -1).T.contiguous()
+
+    def log_content(self, hidden: Tensor, present: Present, by_type: tuple[Tensor, Tensor]) -> Tensor:
+        """Compute the log-probabilities (K,) that the mixture gives to contents of A, on either side if a single token.
+
+        Of the log-odds those of the types that a node has are computed: most nodes have few. Without gradients.
+
+        Args:
+            hidden: of nodes of four tokens or more, (K, width).
+            present: what these hold, and what of it A has.
+            by_type: result of :meth:`mixture_by_type`.
+        """
+        weight, bias = by_type
+        hidden = hidden.float()
+        components = linear(hidden, weight[0].T, bias[0])
+        return present.log_content(
+            components.float(), present.outputs(hidden, weight[1:], bias[1:]), self._balances(hidden)
+        )
+
+    def log_widths(self) -> Tensor:
+        """Return the logarithms of the widths of the bins of the variables, (4, num_bins)."""
+        return (self.edges[:, 1:] - self.edges[:, :-1]).log()
+
+    @property
+    def normalised(self) -> Residual | None:
+        """The first block of a trunk whose blocks begin with a normalisation."""
+        first = self.trunk[0]
+        return first if isinstance(first, Residual) else None
 
     def content_log_prob(self, hidden: Tensor, context: Tensor, counts: Tensor, counts_a: Tensor) -> Tensor:
         """Compute log P(counts_a), (K,), of nodes of three tokens or more.
@@ -245,11 +263,11 @@ class SplittingNet(nn.Module):
         single = counts_a.sum(-1, dtype=torch.int32) == 1
         chosen = kinds.gather(1, 1 + counts_a.int().argmax(-1, keepdim=True).long())[:, 0]
         total = torch.where(single, chosen, -torch.inf)
-        shared = torch.nonzero(counts.sum(-1, dtype=torch.int32) >= _LEAST_SHARED)[:, 0]
+        shared = torch.nonzero(self.is_shared(counts.sum(-1, dtype=torch.int32)))[:, 0]
         carrier = context[shared, self.carrier].float()
         if not torch.is_grad_enabled():
-            mixture, balance = self._outputs_of_components(hidden[shared])
-            of_mixture = log_content(mixture, balance, counts[shared], counts_a[shared], carrier) + kinds[shared, 0]
+            present = Present(counts[shared], counts_a[shared], carrier)
+            of_mixture = self.log_content(hidden[shared], present, self.mixture_by_type()) + kinds[shared, 0]
             return total.index_put((shared,), torch.logaddexp(total[shared], of_mixture))
         weights, logits, balance = self.components(hidden[shared])
         of_a = log_prob(weights, logits, balance, counts[shared], counts_a[shared], carrier)
@@ -267,10 +285,10 @@ class SplittingNet(nn.Module):
 
     def with_content(self, hidden: Tensor, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute the hidden states (K, width) once the content of A is known."""
-        known: Tensor = self.content_block(hidden + self._of_content(counts, counts_a, least))
+        known: Tensor = self.content_block(hidden + self.of_content(counts, counts_a, least))
         return known
 
-    def _of_content(self, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
+    def of_content(self, counts: Tensor, counts_a: Tensor, least: Tensor) -> Tensor:
         """Compute what the content of A adds to the hidden states, (K, width)."""
         features = self.content_features(counts, counts_a, least)
         added: Tensor = self.content(features.to(self.content.weight.dtype))
@@ -312,89 +330,45 @@ class SplittingNet(nn.Module):
     def log_prob(self, batch: Splittings) -> Tensor:
         """Compute the log-density (K,) of splittings in the coordinates of ``batch.variables``."""
         if self.pair is None:
-            return self._log_prob(self._first(batch.context, batch.counts), self._known(batch))
-        pairs, others = self._by_network(batch)
-        of_pairs, of_others = batch.rows(pairs), batch.rows(others)
+            return self._log_prob(batch)
+        pairs, others = self.by_network(batch)
+        of_pairs = batch.rows(pairs)
         hidden = self.pair.trunk(self.inputs(of_pairs.context, of_pairs.counts))
         total = torch.zeros(len(batch)).index_add(
             0, pairs, self._pair_log_prob(self.pair, hidden, self.bins(of_pairs.variables))
         )
-        first = self._first(of_others.context, of_others.counts)
-        return total.index_add(0, others, self._log_prob(first, self._known(of_others)))
-
-    @torch.no_grad()
-    def log_probs(self, batch: Splittings, tunes: Tensor) -> Tensor:
-        """Compute the log-densities (V, K) of splittings at several tunes, without gradients.
-
-        What does not depend on the tune is computed once: the tune adds the same to the first layer of every row.
-
-        Args:
-            batch: K splittings; the last P columns of their context are not looked at.
-            tunes: values of these columns, (V, P).
-        """
-        width = batch.context.shape[1]
-        own = slice(width - tunes.shape[1], width)
-        context = batch.context.clone()
-        context[:, own] = self.mean[own]
-        batch, steps = replace(batch, context=context), (tunes - self.mean[own]) / self.std[own]
-        total = torch.zeros(len(tunes), len(batch))
-        others = torch.arange(len(batch))
-        if self.pair is not None:
-            pairs, others = self._by_network(batch)
-            part = batch.rows(pairs)
-            enter, *rest = self.pair.trunk
-            first, bins = enter(self.inputs(part.context, part.counts)), self.bins(part.variables)
-            for row, step in zip(total, steps @ enter.get_parameter("weight")[:, own].T, strict=True):
-                hidden = first + step
-                for layer in rest:
-                    hidden = layer(hidden)
-                row[pairs] = self._pair_log_prob(self.pair, hidden, bins)
-        part = batch.rows(others)
-        first, known = self._first(part.context, part.counts), self._known(part)
-        for row, step in zip(total, steps @ self.embed.weight[:, own].T, strict=True):
-            row[others] = self._log_prob(first + step, known)
-        return total
+        return total.index_add(0, others, self._log_prob(batch.rows(others)))
 
     @staticmethod
-    def _by_network(batch: Splittings) -> tuple[Tensor, Tensor]:
+    def by_network(batch: Splittings) -> tuple[Tensor, Tensor]:
         """Return the rows of splittings of two tokens, and of others."""
         of_pair = batch.counts.sum(-1, dtype=torch.int32) == 2
         return torch.nonzero(of_pair)[:, 0], torch.nonzero(~of_pair)[:, 0]
 
     def _pair_log_prob(self, net: PairNet, hidden: Tensor, bins: Tensor) -> Tensor:
         """Compute the log-density (K,) of nodes of two tokens from hidden states (K, W) and bins (K, 4)."""
-        log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
+        log_widths = self.log_widths()
         cos_bins = bins[:, COS_THETA]
         cos = _chosen_log_prob(net.cos(hidden), cos_bins, log_widths[COS_THETA])
         return cos + _chosen_log_prob(net.phi_logits(hidden, cos_bins), bins[:, PHI], log_widths[PHI])
 
-    def _known(self, batch: Splittings) -> _Known:
-        """Return what the density of splittings needs beside the result of the first layer."""
+    def _log_prob(self, batch: Splittings) -> Tensor:
+        """Compute the log-density (K,) of splittings that have no network of their own."""
+        hidden = self.trunk(self.first(batch.context, batch.counts))
         # of two tokens, A is the one whose type comes first
-        more = torch.nonzero(batch.counts.sum(-1, dtype=torch.int32) > 2)[:, 0]
-        bins = self.bins(batch.variables)
-        # angles are free in every splitting
-        free = tuple(
-            None if variable in (COS_THETA, PHI) else torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
-            for variable in range(NUM_VARIABLES)
-        )
-        content = self._of_content(batch.counts, batch.counts_a, batch.least)
-        log_widths = (self.edges[:, 1:] - self.edges[:, :-1]).log()
-        return _Known(batch, (more, batch.rows(more)), content, bins, free, log_widths)
-
-    def _log_prob(self, first: Tensor, known: _Known) -> Tensor:
-        """Compute the log-density (K,) of splittings from the result (K, width) of the first layer."""
-        hidden = self.trunk(first)
-        rows, more = known.more
+        rows = torch.nonzero(batch.counts.sum(-1, dtype=torch.int32) > 2)[:, 0]
+        more = batch.rows(rows)
         content = self.content_log_prob(hidden[rows], more.context, more.counts, more.counts_a)
-        total = torch.zeros(len(known.batch)).index_add(0, rows, content)
-        hidden = self.content_block(hidden + known.content)
-        for variable, free in enumerate(known.free):
-            if free is None:
-                total = total + self._bin_density(self.head(hidden, variable), known.bins, known.log_widths, variable)
+        total = torch.zeros(len(batch)).index_add(0, rows, content)
+        hidden = self.with_content(hidden, batch.counts, batch.counts_a, batch.least)
+        bins, log_widths = self.bins(batch.variables), self.log_widths()
+        for variable in range(NUM_VARIABLES):
+            if variable in (COS_THETA, PHI):  # angles are free in every splitting
+                total = total + self._bin_density(self.head(hidden, variable), bins, log_widths, variable)
                 continue
+            free = torch.nonzero(bins[:, variable] < self.num_bins)[:, 0]
             x = self.head(hidden[free], variable)
-            total = total.index_add(0, free, self._bin_density(x, known.bins[free], known.log_widths, variable))
+            total = total.index_add(0, free, self._bin_density(x, bins[free], log_widths, variable))
         return total
 
     def _bin_density(self, x: Tensor, bins: Tensor, log_widths: Tensor, variable: int) -> Tensor:

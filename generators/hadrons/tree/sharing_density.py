@@ -13,7 +13,7 @@ from torch import Tensor
 from fastsim.compiled import compiled, compiled_sums_inside
 from fastsim.event import Floats, Ints
 from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS
-from generators.nn.compiled_network import tanh
+from generators.nn.compiled_network import dense, tanh
 
 
 @compiled
@@ -108,37 +108,59 @@ def log_prob(weights: Tensor, logits: Tensor, balance: Tensor, counts: Tensor, p
     return torch.logsumexp(weights - torch.log1p(-outside) + of(part), -1) + choose.sum(-1)
 
 
+_MOST_FACTORS = 64
+"""Factors of 1/2 to 1 that are multiplied before the logarithm is taken: in float32 no more than 126 fit."""
+
+
 @compiled_sums_inside
 def _log_parts(
     odds: NDArray[np.float32],
+    entries: Ints,
     slopes: NDArray[np.float32],
     chosen: Ints,
     number: Ints,
     shift: NDArray[np.float32],
+    factor: NDArray[np.float32],
+    product: NDArray[np.float32],
     out: Floats,
 ) -> None:
     """Fill the components' log-probabilities ``out`` (C,) of a part of I types, without binomial coefficients.
 
-    ``odds`` (I, C) are the base log-odds, ``slopes`` (6, C) the balances that ``shift`` (I, 6) are the factors of,
-    ``chosen`` of the ``number`` of tokens (I,) are in the part.
+    Rows ``entries`` (I,) of ``odds`` (E, C) are the base log-odds, ``slopes`` (6, C) the balances that ``shift`` (I, 6)
+    are the factors of, ``chosen`` of the ``number`` of tokens (I,) are in the part; ``factor`` and ``product`` (C,) are
+    working memory.
     """
+    factors = 0
     for c in range(len(out)):
-        out[c] = 0.0
+        out[c], product[c] = 0.0, np.float32(1)
     for i in range(len(chosen)):
-        own, every = np.float32(chosen[i]), np.float32(number[i])
+        own, every, e = np.float32(chosen[i]), np.float32(number[i]), entries[i]
         for c in range(len(out)):
-            x = odds[i, c]
+            x = odds[e, c]
             for j in range(6):
                 x += slopes[j, c] * shift[i, j]
             x = min(max(x, -np.float32(MAX_LOGIT)), np.float32(MAX_LOGIT))
-            # log(1 + e^x) = max(x, 0) + log 2 / (1 + tanh |x| / 2)
-            above = np.log(np.float32(2) / (np.float32(1) + tanh(np.float32(0.5) * abs(x))))
-            out[c] += own * x - every * (max(x, np.float32(0)) + above)
+            # log(1 + e^x) = max(x, 0) - log[(1 + tanh |x| / 2) / 2]
+            factor[c] = np.float32(0.5) + np.float32(0.5) * tanh(np.float32(0.5) * abs(x))
+            out[c] += own * x - every * max(x, np.float32(0))
+        for _ in range(number[i]):
+            for c in range(len(out)):
+                product[c] *= factor[c]
+            factors += 1
+            if factors == _MOST_FACTORS:
+                factors = 0
+                for c in range(len(out)):
+                    out[c] += np.log(product[c])
+                    product[c] = np.float32(1)
+    for c in range(len(out)):
+        out[c] += np.log(product[c])
 
 
 @compiled
 def _log_content(
-    mixture: NDArray[np.float32],
+    components: NDArray[np.float32],
+    odds: NDArray[np.float32],
+    place: Ints,
     balance: NDArray[np.float32],
     counts: NDArray[np.uint8],
     part: NDArray[np.uint8],
@@ -146,19 +168,21 @@ def _log_content(
     numbers: Floats,
     order: NDArray[np.int64],
     log_factorials: Floats,
-    out: Floats,
+    out: NDArray[np.float32],
 ) -> None:
-    """Fill ``out`` (K,) for :func:`log_content`; ``numbers`` and ``order`` are those of the types."""
-    types, num_components = np.empty(len(order), np.int64), mixture.shape[1]
+    """Fill ``out`` (K,) for :meth:`Present.log_content`; ``numbers`` and ``order`` are those of the types."""
+    types, num_components = np.empty(len(order), np.int64), components.shape[1]
+    entries = np.empty(len(order), np.int64)
     # four parts: that of A, what it leaves, nothing and everything; how many tokens of each type, and the shifts
     chosen, q = np.empty((4, len(order)), np.int64), np.empty((4, 2, 3))
     shift, total = np.empty((4, len(order), 6), np.float32), np.empty((4, num_components))
-    odds, slopes = np.empty((len(order), num_components), np.float32), np.empty((6, num_components), np.float32)
+    slopes = np.empty((6, num_components), np.float32)
+    factor, product = np.empty(num_components, np.float32), np.empty(num_components, np.float32)
     for k in range(len(counts)):
         num, size = 0, 0
         for i in range(len(order)):
             if counts[k, order[i]] > 0:
-                types[num] = order[i]
+                types[num], entries[num] = order[i], place[k, order[i]]
                 num += 1
             size += part[k, order[i]]
         q[:] = 0.0
@@ -175,27 +199,25 @@ def _log_content(
                     of_one = float(carrier[k, j]) if t == 0 else numbers[t, j]
                     q[v, 0, j] += chosen[v, i] * of_one
                     q[v, 1, j] += (number - chosen[v, i]) * of_one
-        for i in range(num):
-            for c in range(num_components):
-                odds[i, c] = mixture[k, c, 1 + types[i]]
         for j in range(6):
             for c in range(num_components):
                 slopes[j, c] = balance[k, c, j]
         for v in range(4):
             if v != 1 or size == 1:
-                _log_parts(odds[:num], slopes, chosen[v, :num], chosen[3, :num], shift[v, :num], total[v])
+                own_shift, of_all = shift[v, :num], chosen[3, :num]
+                _log_parts(odds, entries[:num], slopes, chosen[v, :num], of_all, own_shift, factor, product, total[v])
         top, mass = -np.inf, 0.0
         for c in range(num_components):
-            top = max(top, float(mixture[k, c, 0]))
+            top = max(top, float(components[k, c]))
         for c in range(num_components):
-            mass += exp(mixture[k, c, 0] - top)
+            mass += exp(components[k, c] - top)
         best = -np.inf
         for c in range(num_components):
             outside = min(exp(total[2, c]) + exp(total[3, c]), 1 - 1e-6)
             if size == 1:
                 larger, smaller = max(total[0, c], total[1, c]), min(total[0, c], total[1, c])
                 total[0, c] = larger + log(1 + exp(smaller - larger))
-            total[0, c] += mixture[k, c, 0] - top - log(1 - outside)
+            total[0, c] += components[k, c] - top - log(1 - outside)
             best = max(best, total[0, c])
         summed = 0.0
         for c in range(num_components):
@@ -203,23 +225,87 @@ def _log_content(
         out[k] = best + log(summed) - log(mass) + choose
 
 
+@compiled
+def _outputs(
+    hidden: NDArray[np.float32],
+    rows: Ints,
+    ends: Ints,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    given: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill ``out`` (E, C) for :meth:`Present.outputs`; entries of type t end at ``ends[t]``; ``given`` is for work."""
+    start = 0
+    for t in range(len(ends)):
+        for e in range(start, ends[t]):
+            for i in range(hidden.shape[1]):
+                given[e - start, i] = hidden[rows[e], i]
+        if ends[t] > start:
+            dense(given[: ends[t] - start], weight[t], bias[t], out[start : ends[t]])
+        start = ends[t]
+
+
 _LOG_FACTORIALS = np.array([lgamma(1.0 + n) for n in range(256)])
 
 
-def log_content(mixture: Tensor, balance: Tensor, counts: Tensor, part: Tensor, carrier: Tensor) -> Tensor:
-    """Compute the log-probabilities (K,) of contents of A, whatever side of the mixture's part a single token is on.
+class Present:
+    """The types that nodes hold, and what of them A has: what :meth:`log_content` needs whatever the log-odds are.
 
-    Where A is a single token that is the sum of the probabilities of the part and of what it leaves, elsewhere the
-    probability of the part: what :func:`log_prob` gives, in less time and without derivatives.
+    Entries are pairs of a node and a type that it has, type by type.
 
     Args:
-        mixture: logarithms of weights, then base log-odds of the components, (K, C, 1 + T), float32.
-        balance: coefficients a and b of the three numbers, (K, C, 6), float32.
         counts: tokens of the nodes, two or more in all, (K, T), uint8.
         part: tokens of A, (K, T), uint8.
         carrier: charge, baryon number and strangeness of the carriers of the sets, (K, 3), float32.
     """
-    result = np.empty(len(counts))
-    own = [x.detach().contiguous().numpy() for x in (mixture, balance, counts, part, carrier)]
-    _log_content(own[0], own[1], own[2], own[3], own[4], TYPE_NUMBERS, ORDER, _LOG_FACTORIALS, result)
-    return torch.from_numpy(result).float()
+
+    def __init__(self, counts: Tensor, part: Tensor, carrier: Tensor) -> None:
+        types, rows = torch.nonzero(counts.T, as_tuple=True)
+        numbers = torch.bincount(types, minlength=counts.shape[1]).numpy()
+        self._rows, self._ends, self._most = rows.numpy(), np.cumsum(numbers), int(numbers.max(initial=0))
+        place = torch.full(counts.shape, -1)
+        place[rows, types] = torch.arange(len(types))
+        self._arrays = place.numpy(), *(x.contiguous().numpy() for x in (counts, part, carrier))
+
+    def __len__(self) -> int:
+        return len(self._arrays[0])
+
+    def outputs(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Compute the outputs (E, C) of a linear layer of each type, of hidden states of the nodes, for the entries.
+
+        Args:
+            hidden: of the nodes, (K, W).
+            weight: of the layers, (T, W, C).
+            bias: of the layers, (T, C).
+        """
+        out = np.empty((len(self._rows), weight.shape[2]), np.float32)
+        arrays = [x.detach().float().contiguous().numpy() for x in (hidden, weight, bias)]
+        _outputs(
+            arrays[0],
+            self._rows,
+            self._ends,
+            arrays[1],
+            arrays[2],
+            np.empty((self._most, hidden.shape[1]), np.float32),
+            out,
+        )
+        return torch.from_numpy(out)
+
+    def log_content(self, components: Tensor, odds: Tensor, balance: Tensor) -> Tensor:
+        """Compute the log-probabilities (K,) of contents of A, whatever side of a part a single token is on.
+
+        Where A is a single token that is the sum of the probabilities of the part and of what it leaves, elsewhere the
+        probability of the part: what :func:`log_prob` gives, in less time and without derivatives.
+
+        Args:
+            components: logarithms of the weights of the components but for a constant of each node, (K, C), float32.
+            odds: base log-odds of the entries, (E, C), float32.
+            balance: coefficients a and b of the three numbers, (K, C, 6), float32.
+        """
+        result = np.empty(len(self), np.float32)
+        place, counts, part, carrier = self._arrays
+        given, of_types, of_numbers = (x.detach().contiguous().numpy() for x in (components, odds, balance))
+        nodes = place, of_numbers, counts, part, carrier
+        _log_content(given, of_types, *nodes, TYPE_NUMBERS, ORDER, _LOG_FACTORIALS, result)
+        return torch.from_numpy(result)

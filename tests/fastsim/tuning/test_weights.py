@@ -25,3 +25,11 @@ def test_what_collapses_is_refused_by_name() -> None:
     refuse_collapsed([good, bad], 0.01, "a.h5")
     with pytest.raises(FastsimError, match=r"a.h5: weights for far leave 1 effective events of 100 .*min-ess"):
         refuse_collapsed([good, bad], 0.1, "a.h5")
+
+
+def test_a_mean_that_is_not_one_is_flagged() -> None:
+    spread = 0.2 * np.resize([1.0, -1.0], 1600)  # an error of 0.005
+    assert Variation("near", 1.01 + spread).row().endswith("mean weight 1.0100 ± 0.0050")
+    far = "mean weight 1.0500 ± 0.0050: off 1 by 10.0 errors, divide weights by it"
+    assert Variation("far", 1.05 + spread).row().endswith(far)
+    assert Variation("same", np.ones(5)).row().endswith("± 0.0000")
