@@ -158,7 +158,7 @@ def test_partons_of_other_events_are_refused(card: str, tmp_path: Path) -> None:
     fastsim.generate(lhe, text, model=card, seed=1)
     write_pairs(short, 10, 1)
     write_pairs(tmp_path / "other.lhe", 25, 2)
-    options = {"to": "aLund=0.7", "model": card}
+    options: dict[str, Any] = {"to": "aLund=0.7", "model": card}
     for partons, message in (
         (short, "has fewer events than"),
         (tmp_path / "other.lhe", "the hadrons fly elsewhere than the partons do"),

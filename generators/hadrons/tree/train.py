@@ -111,12 +111,12 @@ def tree_batches(
 
     ``shares`` are sets of rows and the parts of a batch that are drawn from them; the rest is drawn from all rows.
     """
-    shares = [(each, round(share * batch_size)) for each, share in shares if len(each)]
+    drawn = [(each, round(share * batch_size)) for each, share in shares if len(each)]
 
     def batch(step: int) -> Splittings:
         rng = np.random.default_rng(np.random.SeedSequence([seed, step]))
-        parts = [each[rng.integers(0, len(each), num)] for each, num in shares]
-        parts.append(rng.integers(0, len(rows), batch_size - sum(num for _, num in shares)))
+        parts = [each[rng.integers(0, len(each), num)] for each, num in drawn]
+        parts.append(rng.integers(0, len(rows), batch_size - sum(num for _, num in drawn)))
         return in_float32(rows.rows(torch.from_numpy(np.concatenate(parts))))
 
     return batch
