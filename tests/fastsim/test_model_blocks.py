@@ -105,16 +105,21 @@ def test_latents_follow_the_parton_for_their_noise() -> None:
     latent = fastsim.Chain([fastsim.block("hadron-diffusion", part="latent")])
     batch = batch_for(latent)
     gradient = latent.gradient(batch, "latent_features", "parton_p4")
-    values = []
-    for sign in (1, -1):
-        moved = batch.clone()
-        moved["parton_p4"] = batch["parton_p4"] * (1 + sign * 3e-3)
-        values.append(latent(moved))
-    same = (values[0]["latent_counts"] == values[1]["latent_counts"]).all(1)
+    same, differences = torch.ones(NUM, dtype=torch.bool), []
+    for step in (3e-3, 2e-3):
+        values = []
+        for sign in (1, -1):
+            moved = batch.clone()
+            moved["parton_p4"] = batch["parton_p4"] * (1 + sign * step)
+            values.append(latent(moved))
+        same &= (values[0]["latent_counts"] == values[1]["latent_counts"]).all(1)
+        same &= values[0]["latent_carrier"] == values[1]["latent_carrier"]
+        differences.append((values[0]["latent_features"] - values[1]["latent_features"]).sum(1) / (2 * step))
+    # where a carrier may be the leading hadron or not, its momentum has a ridge: no step is small enough beside it
+    same &= (differences[0] - differences[1]).abs() < 0.1
     assert same.sum() > NUM / 2
-    difference = (values[0]["latent_features"] - values[1]["latent_features"]).sum(1) / 6e-3
     moved_by = (gradient * batch["parton_p4"]).sum(1)
-    assert (moved_by - difference)[same].norm() < 2e-3 * moved_by[same].norm()
+    assert (moved_by - differences[0])[same].norm() < 2e-3 * moved_by[same].norm()
 
 
 @pytest.mark.parametrize("model", ["hadron-tree-small", "hadron-diffusion"])
