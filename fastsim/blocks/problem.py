@@ -15,7 +15,7 @@ from fastsim.blocks.block import Block
 from fastsim.blocks.chain import Chain
 from fastsim.blocks.losses import Loss
 from fastsim.blocks.noise import with_noise
-from fastsim.blocks.weighting import Weighting, weighting
+from fastsim.blocks.weighting import NEED_A_GOAL, Weighting, weighting
 from fastsim.errors import PipelineError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -77,6 +77,15 @@ class Problem:
             if not loss.trainable:
                 raise PipelineError(f"loss {loss.name!r}: {loss.kind} is a figure of merit, not a loss")
         weighting(self.weighting, len(self.losses))
+        if self.weighting in NEED_A_GOAL and not self.goal(self.losses):
+            raise PipelineError(
+                f"weighting {self.weighting!r}: no loss is of {self.figure.of!r}, which the figure of merit is of, so "
+                f"there is none that the others could help: they are of {', '.join(loss.of for loss in self.losses)}"
+            )
+
+    def goal(self, losses: Sequence[Loss]) -> tuple[int, ...]:
+        """Return the numbers of the losses that the figure of merit is about: those of the same output."""
+        return tuple(k for k, loss in enumerate(losses) if loss.of == self.figure.of)
 
     @property
     def space(self) -> dict[str, tuple[str, ...]]:
@@ -143,7 +152,7 @@ class Joint(nn.Module):
         super().__init__()
         self.chain = problem.chain
         self.losses = tuple(loss for loss in problem.losses if only is None or loss.name in only)
-        self.weighting: Weighting = weighting(problem.weighting, len(self.losses))
+        self.weighting: Weighting = weighting(problem.weighting, len(self.losses), problem.goal(self.losses))
 
     def loss(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """Compute the scalar "loss" to differentiate, each loss, and each weight.

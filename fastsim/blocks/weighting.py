@@ -7,12 +7,12 @@ References:
     Kendall, Gal, Cipolla, Multi-task learning using uncertainty to weigh losses, 2017, arXiv:1705.07115.
     Chen et al., GradNorm: gradient normalization for adaptive loss balancing, 2017, arXiv:1711.02257.
     Liu, Johns, Davison, End-to-end multi-task learning with attention (dynamic weight average), 2018, arXiv:1803.10704.
+    Du et al., Adapting auxiliary losses using gradient similarity, 2018, arXiv:1812.02224.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +20,18 @@ from torch.autograd import grad
 
 from fastsim.errors import PipelineError
 
-WeightingName = Literal["fixed", "uncertainty", "gradnorm", "dynamic-average"]
-
 
 class Weighting(nn.Module):
     """The sum of L losses, each with weight 1.
 
     Args:
         num: L.
+        goal: numbers of the losses that the figure of merit is about; the others are there to help.
     """
 
-    def __init__(self, num: int) -> None:
+    def __init__(self, num: int, goal: Sequence[int] = ()) -> None:
         super().__init__()
-        self.num = num
+        self.num, self.goal = num, tuple(goal)
 
     def weights(self) -> Tensor:
         """Return the weights (L,) as they are now."""
@@ -51,8 +50,8 @@ class Weighting(nn.Module):
 class Uncertainty(Weighting):
     r""":math:`\sum_i \frac12 (e^{-s_i} L_i + s_i)` with learned :math:`s_i = \ln \sigma_i^2` (Kendall et al. 2017)."""
 
-    def __init__(self, num: int) -> None:
-        super().__init__(num)
+    def __init__(self, num: int, goal: Sequence[int] = ()) -> None:
+        super().__init__(num, goal)
         self.log_variance = nn.Parameter(torch.zeros(num))
 
     def weights(self) -> Tensor:
@@ -76,13 +75,14 @@ class GradNorm(Weighting):
 
     Args:
         num: L.
+        goal: see :class:`Weighting`; this one weighs all alike.
         alpha: how strongly losses that fall slowly are raised.
     """
 
     first: Tensor
 
-    def __init__(self, num: int, *, alpha: float = 1.5) -> None:
-        super().__init__(num)
+    def __init__(self, num: int, goal: Sequence[int] = (), *, alpha: float = 1.5) -> None:
+        super().__init__(num, goal)
         self.alpha = alpha
         self.logits = nn.Parameter(torch.zeros(num))
         self.register_buffer("first", torch.zeros(num))
@@ -97,10 +97,7 @@ class GradNorm(Weighting):
         if not self.first.any():
             self.first.copy_(now)
         weights = self.num * self.logits.softmax(0)
-        norms = []
-        for loss in losses:
-            found = grad(loss, shared, retain_graph=True, allow_unused=True)
-            norms.append(torch.sqrt(sum((g.square().sum() for g in found if g is not None), torch.zeros(()))))
+        norms = [_gradient(loss, shared).norm() for loss in losses]
         sizes = weights * torch.stack(norms).detach()
         rates = now / self.first
         target = sizes.detach().mean() * (rates / rates.mean()) ** self.alpha
@@ -114,6 +111,7 @@ class DynamicAverage(Weighting):
 
     Args:
         num: L.
+        goal: see :class:`Weighting`; this one weighs all alike.
         window: steps of a window.
         temperature: T.
     """
@@ -123,8 +121,8 @@ class DynamicAverage(Weighting):
     current: Tensor
     steps: Tensor
 
-    def __init__(self, num: int, *, window: int = 50, temperature: float = 2.0) -> None:
-        super().__init__(num)
+    def __init__(self, num: int, goal: Sequence[int] = (), *, window: int = 50, temperature: float = 2.0) -> None:
+        super().__init__(num, goal)
         self.window, self.temperature = window, temperature
         self.register_buffer("sums", torch.zeros(num))
         self.register_buffer("before", torch.zeros(num))
@@ -150,20 +148,74 @@ class DynamicAverage(Weighting):
         return (weights * losses).sum()
 
 
+class GradientCosine(Weighting):
+    r"""The goal's losses as they are, the others as far as their gradients point the same way (Du et al. 2018).
+
+    .. math::
+        \mathcal{L} = L_{goal} + \sum_i w_i L_i, \quad
+        w_i = \max\left(0, \frac{g_{goal} \cdot g_i}{\lVert g_{goal} \rVert \lVert g_i \rVert}\right), \quad
+        g = \nabla_W L
+
+    on the batch of the step. What an auxiliary loss adds is never against the goal to first order, so that the goal
+    ends where it would alone. There is nothing to tune, and the scale of an auxiliary loss stays what it was: give it a
+    weight with which it is not larger than the goal's.
+
+    Args:
+        num: L.
+        goal: numbers of the goal's losses, the sum of which is :math:`L_{goal}`; without any, all weights are 1.
+    """
+
+    current: Tensor
+
+    def __init__(self, num: int, goal: Sequence[int] = ()) -> None:
+        super().__init__(num, goal)
+        self.register_buffer("current", torch.ones(num))
+
+    def weights(self) -> Tensor:
+        """Return :math:`w_i`; 1 for the goal."""
+        return self.current.clone()
+
+    def forward(self, losses: Tensor, shared: Sequence[Tensor]) -> Tensor:
+        """Compute the scalar to differentiate."""
+        weights = torch.ones(self.num)
+        if self.goal:
+            wanted = _gradient(losses[list(self.goal)].sum(), shared)
+            for k in set(range(self.num)) - set(self.goal):
+                weights[k] = torch.cosine_similarity(wanted, _gradient(losses[k], shared), dim=0).clamp_min(0.0)
+        self.current.copy_(weights)
+        return (weights * losses).sum()
+
+
+def _gradient(loss: Tensor, by: Sequence[Tensor]) -> Tensor:
+    """Compute the gradient of a loss by several tensors, as one vector; zero where it does not depend on them."""
+    if not loss.requires_grad:
+        return torch.cat([torch.zeros_like(p).flatten() for p in by])
+    found = grad(loss, by, retain_graph=True, allow_unused=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(by, found, strict=True)])
+
+
 WEIGHTINGS: dict[str, type[Weighting]] = {
     "fixed": Weighting,
     "uncertainty": Uncertainty,
     "gradnorm": GradNorm,
     "dynamic-average": DynamicAverage,
+    "gradient-cosine": GradientCosine,
 }
+NEED_A_GOAL = ("gradient-cosine",)
+"""Those that are about one loss, which the others help."""
 
 
-def weighting(name: str, num: int) -> Weighting:
+def weighting(name: str, num: int, goal: Sequence[int] = ()) -> Weighting:
     """Return a new weighting of ``num`` losses.
+
+    Args:
+        name: one of :data:`WEIGHTINGS`.
+        num: of losses.
+        goal: numbers of those that the figure of merit is about.
 
     Raises:
         PipelineError: if there is none of this name.
     """
     if name not in WEIGHTINGS:
         raise PipelineError(f"unknown weighting {name!r}: there are {', '.join(WEIGHTINGS)}")
-    return WEIGHTINGS[name](num)
+    return WEIGHTINGS[name](num, goal)

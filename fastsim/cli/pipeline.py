@@ -171,7 +171,7 @@ def compare(
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="[default: runs/<n>-trade-off]")
 @click.option("--loss", required=True, help="Name of the loss whose weight is scanned.")
 @click.option("--ratios", default="0,0.01,0.1,1,10", show_default=True, help="Its weight over that of the others.")
-@click.option("--weighting", multiple=True, help="Also an adaptive weighting, as uncertainty (may be repeated).")
+@click.option("--weighting", multiple=True, help="Also an adaptive weighting, as gradient-cosine (may be repeated).")
 @seeds_option
 @choose_option
 @workers_option

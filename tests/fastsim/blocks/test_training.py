@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from fastsim.blocks.block import Block
 from fastsim.blocks.chain import Chain
 from fastsim.blocks.losses import Loss, auc, auc_error
 from fastsim.blocks.problem import SPLITS, Joint, Problem, tensors
-from fastsim.blocks.weighting import WEIGHTINGS, DynamicAverage, GradNorm, Uncertainty, weighting
+from fastsim.blocks.weighting import (
+    NEED_A_GOAL,
+    WEIGHTINGS,
+    DynamicAverage,
+    GradientCosine,
+    GradNorm,
+    Uncertainty,
+    Weighting,
+    weighting,
+)
 from fastsim.errors import PipelineError
 
 
@@ -121,6 +131,53 @@ def test_dynamic_average_raises_what_falls_slowly() -> None:
     torch.testing.assert_close(module.weights(), 2 * (rates / 2).softmax(0))
 
 
+def test_gradient_cosine_of_known_gradients() -> None:
+    """Losses w.(3, 4), w.(0, 2) and w.(-1, 0): the second lies at a cosine of 4 / 5, the third points away."""
+    shared, frozen = nn.Parameter(torch.ones(2)), torch.ones(())
+    slopes = torch.tensor([[3.0, 4.0], [0.0, 2.0], [-1.0, 0.0]])
+    module = GradientCosine(3, goal=[0])
+    total = module(slopes @ shared, [shared])
+    torch.testing.assert_close(module.weights(), torch.tensor([1.0, 0.8, 0.0]))
+    total.backward()
+    torch.testing.assert_close(shared.grad, slopes[0] + 0.8 * slopes[1])
+    # two losses of the goal count as their sum, (3, 6); what is not trained has no direction
+    module = GradientCosine(3, goal=[0, 1])
+    module(torch.stack([slopes[0] @ shared, slopes[1] @ shared, frozen]), [shared])
+    assert module.weights().tolist() == [1.0, 1.0, 0.0]
+    module = GradientCosine(2)
+    module(slopes[:2] @ shared, [shared])
+    assert module.weights().tolist() == [1.0, 1.0]
+
+
+def descended(module: Weighting, auxiliary: Callable[[Tensor], Tensor]) -> list[float]:
+    """Return where 200 steps from 0 lead of two numbers, whose goal is 1 and is steep in the first alone."""
+    shared = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([shared], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        goal = (torch.tensor([0.5, 5e-4]) * (shared - 1).square()).sum()
+        module(torch.stack([auxiliary(shared), goal]), [shared]).backward()
+        optimizer.step()
+    return [float(value) for value in shared.detach()]
+
+
+def test_gradient_cosine_takes_what_helps_and_leaves_what_hurts() -> None:
+    def helps(x: Tensor) -> Tensor:
+        return 0.5 * (x[1] - 1).square()
+
+    def hurts(x: Tensor) -> Tensor:
+        return 2.0 * (x[0] + 1).square()
+
+    def nothing(x: Tensor) -> Tensor:
+        return 0.0 * x.sum()
+
+    alone = descended(Weighting(2), nothing)
+    assert alone == pytest.approx([1.0, 0.02], abs=0.002)  # 1 - 0.9999^200 in the flat direction
+    assert descended(Weighting(2), hurts)[0] == pytest.approx(-0.6)  # where 0.5 (x - 1)^2 + 2 (x + 1)^2 is least
+    assert descended(GradientCosine(2, goal=[1]), hurts) == pytest.approx(alone, abs=1e-3)
+    assert descended(GradientCosine(2, goal=[1]), helps) == pytest.approx([1.0, 1.0], abs=0.01)
+
+
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_every_weighting_trains_a_chain_to_its_answer(name: str) -> None:
     made = problem(weighting=name)
@@ -132,7 +189,10 @@ def test_every_weighting_trains_a_chain_to_its_answer(name: str) -> None:
         optimizer.step()
     first = next(made.chain.parameters())
     # the second loss would have it larger: how much it gets is what the weightings differ in
-    assert first.item() == pytest.approx(2.0, abs=0.5)
+    if name in NEED_A_GOAL:
+        assert first.item() > 2.5
+    else:
+        assert first.item() == pytest.approx(2.0, abs=0.5)
     assert made.value("test")[0] == 1.0
 
 
@@ -159,6 +219,10 @@ def test_a_loss_that_is_not_finite_names_the_block() -> None:
         ({"losses": (Loss("l", "mean-square", "nothing", "x"),)}, "no block of 'chain' gives 'nothing'"),
         ({"losses": (Loss("l", "auc", "z", "up"),)}, "loss 'l': auc is a figure of merit, not a loss"),
         ({"weighting": "fair"}, "unknown weighting 'fair': there are fixed, uncertainty, gradnorm, dynamic-average"),
+        (
+            {"weighting": "gradient-cosine", "losses": (Loss("l", "mean-square", "y", "x"),)},
+            "weighting 'gradient-cosine': no loss is of 'z', which the figure of merit is of, so there is none",
+        ),
         ({"data": {"train": TensorDict({"x": torch.ones(3)}, [3])}}, "the data has no 'validation'"),
     ],
 )
