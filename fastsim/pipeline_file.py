@@ -183,7 +183,8 @@ def chain_of(description: Description, combination: Combination | None = None) -
             blocks.append(made(values, name))
         elif combination is not None:
             if combination.get(name) not in values["candidates"]:
-                raise PipelineError(f"block {name!r} has no candidate {combination.get(name)!r}")
+                labels = ", ".join(values["candidates"])
+                raise PipelineError(f"block {name!r} has no candidate {combination.get(name)!r}: there are {labels}")
             blocks.append(made(values["candidates"][combination[name]], name))
         else:
             candidates = {label: made(kind, f"{name} ({label})") for label, kind in values["candidates"].items()}

@@ -32,9 +32,16 @@ def tensors(data: Mapping[str, Any], place: str) -> TensorDict:
         place: begins the message.
 
     Raises:
-        PipelineError: if there are none, or they differ in length.
+        PipelineError: if there are none, they differ in length, or are no arrays of numbers.
     """
-    values = {name: torch.as_tensor(np.asarray(array)) for name, array in data.items()}
+    if not isinstance(data, Mapping):
+        raise PipelineError(f"{place}: is a {type(data).__name__}: give arrays by name")
+    values = {}
+    for name, array in data.items():
+        try:
+            values[name] = torch.as_tensor(np.asarray(array))
+        except (TypeError, ValueError) as error:
+            raise PipelineError(f"{place}: {name!r} is no array of numbers: {error}") from error
     lengths = {name: len(value) if value.dim() else 0 for name, value in values.items()}
     if not values or len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
         raise PipelineError(f"{place}: arrays of one length are needed, one entry an event, not {lengths}")
@@ -70,9 +77,11 @@ class Problem:
             raise PipelineError(f"the data has no {missing[0]!r}: give {', '.join(SPLITS)}")
         if not self.losses:
             raise PipelineError("there are no losses: nothing would be trained")
-        shapes = {name: tuple(value.shape[1:]) for name, value in self.data[TRAIN].items()}
+        if not any(loss.weight for loss in self.losses):
+            raise PipelineError("the weights of all losses are 0: nothing would be trained")
         wanted = [name for loss in (*self.losses, self.figure) for name in loss.names]
-        self.chain.requiring(shapes, wanted)
+        for split in SPLITS:
+            self._check(split, wanted)
         for loss in self.losses:
             if not loss.trainable:
                 raise PipelineError(f"loss {loss.name!r}: {loss.kind} is a figure of merit, not a loss")
@@ -82,6 +91,18 @@ class Problem:
                 f"weighting {self.weighting!r}: no loss is of {self.figure.of!r}, which the figure of merit is of, so "
                 f"there is none that the others could help: they are of {', '.join(loss.of for loss in self.losses)}"
             )
+
+    def _check(self, split: str, wanted: Sequence[str]) -> None:
+        """Raise PipelineError if the data of a split lack what blocks or losses need, or are not finite there."""
+        data = self.data[split]
+        try:
+            self.chain.requiring({name: tuple(value.shape[1:]) for name, value in data.items()}, wanted)
+        except PipelineError as error:
+            raise PipelineError(f"data {split!r}: {error}") from error
+        for name in sorted({*self.chain.inputs, *wanted} & set(data.keys())):
+            finite = torch.isfinite(data[name]).flatten(1).all(1) if data[name].dim() > 1 else data[name].isfinite()
+            if not finite.all():
+                raise PipelineError(f"data {split!r}: {name!r} is not finite in {int((~finite).sum())} events")
 
     def goal(self, losses: Sequence[Loss]) -> tuple[int, ...]:
         """Return the numbers of the losses that the figure of merit is about: those of the same output."""
@@ -132,7 +153,10 @@ class Problem:
             parts = [chain(part) for part in self.parts(split)]
             whole = {name: torch.cat([part[name] for part in parts]) for name in self.figure.names}
         chain.train(training)
-        return self.figure.measured(whole)
+        try:
+            return self.figure.measured(whole)
+        except PipelineError as error:
+            raise PipelineError(f"data {split!r}: {error}") from error
 
     def score(self, split: str, chain: Block | None = None) -> float:
         """Compute the figure of merit with the sign with which more is better."""
@@ -175,9 +199,6 @@ class Joint(nn.Module):
     def _not_finite(self, loss: Loss, values: Tensor, results: TensorDictBase) -> str:
         """Say which block made a loss that is not finite."""
         said = f"loss {loss.name!r} is {values[0].item()}"
-        for key in (*self.chain.inputs, *loss.names[1:]):
-            if not torch.isfinite(results[key]).all():
-                return f"{said}: {key!r} of the data is not finite"
         for block in self.chain:
             if not all(torch.isfinite(results[key]).all() for key in block.outputs):
                 return f"{said}: block {block.name!r} is the first to give what is not finite; lower learning_rate"

@@ -206,10 +206,6 @@ def test_a_loss_that_is_not_finite_names_the_block() -> None:
     far = problem(chain=Chain([Block(Scale(1e30), {"x": ()}, {"y": ()}, name="scale"), *list(problem().chain)[1:]]))
     with pytest.raises(PipelineError, match=r"loss 'y' is inf: 'y' of block 'scale' is as large as .*; lower"):
         Joint(far).loss(far.batch(0))
-    broken = problem(data={split: part.clone() for split, part in problem().data.items()})
-    broken.data["train"]["x"][:] = torch.nan
-    with pytest.raises(PipelineError, match="loss 'y' is nan: 'x' of the data is not finite"):
-        Joint(broken).loss(broken.batch(0))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +219,7 @@ def test_a_loss_that_is_not_finite_names_the_block() -> None:
             {"weighting": "gradient-cosine", "losses": (Loss("l", "mean-square", "y", "x"),)},
             "weighting 'gradient-cosine': no loss is of 'z', which the figure of merit is of, so there is none",
         ),
+        ({"losses": (Loss("l", "mean-square", "y", "x", weight=0.0),)}, "the weights of all losses are 0: nothing"),
         ({"data": {"train": TensorDict({"x": torch.ones(3)}, [3])}}, "the data has no 'validation'"),
     ],
 )
@@ -232,6 +229,27 @@ def test_bad_problems_are_one_line(changes: dict[str, Any], message: str) -> Non
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("split", "name", "values", "message"),
+    [
+        ("train", "x", [1.0, math.nan, math.inf, 0.0], "data 'train': 'x' is not finite in 2 events"),
+        ("test", "two_x", [1.0, 2.0, math.nan, 0.0], "data 'test': 'two_x' is not finite in 1 events"),
+        ("validation", "x", None, "data 'validation': block 'first' needs 'x', which neither the data nor a block"),
+        ("test", "up", None, "data 'test': no block of 'chain' gives 'up': there are y, z"),
+        ("validation", "x", [[1.0], [2.0], [3.0], [4.0]], "data 'validation': block 'first' takes 'x' of shape ()"),
+    ],
+)
+def test_bad_events_of_any_split_are_one_line(split: str, name: str, values: Any, message: str) -> None:
+    data = {key: part[:4].clone() for key, part in problem().data.items()}
+    if values is None:
+        del data[split][name]
+    else:
+        data[split][name] = torch.tensor(values)
+    with pytest.raises(PipelineError) as error:
+        problem(data=data)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
 def test_bad_losses_and_data_are_one_line() -> None:
     with pytest.raises(PipelineError, match="loss 'l': unknown kind 'square'"):
         Loss("l", "square", "a", "b")
@@ -239,6 +257,14 @@ def test_bad_losses_and_data_are_one_line() -> None:
         Loss("l", "mean-square", "a", "b")({"a": torch.ones(3, 2), "b": torch.ones(3)})
     with pytest.raises(PipelineError, match="data 'train': arrays of one length"):
         tensors({"a": [1.0, 2.0], "b": [1.0]}, "data 'train'")
+    with pytest.raises(PipelineError, match="data 'train': 'a' is no array of numbers: can't convert"):
+        tensors({"a": ["one", "two"]}, "data 'train'")
+    with pytest.raises(PipelineError, match="data 'train': is a list: give arrays by name"):
+        tensors([1.0], "data 'train'")  # type: ignore[arg-type]
+    one_kind = {split: part.clone() for split, part in problem().data.items()}
+    one_kind["test"]["up"][:] = True
+    with pytest.raises(PipelineError, match="data 'test': the area under a curve needs events of both kinds"):
+        problem(data=one_kind).value("test")
     with pytest.raises(PipelineError, match="needs events of both kinds"):
         auc(torch.ones(3), torch.ones(3))
     assert weighting("fixed", 2).weights().tolist() == [1.0, 1.0]
