@@ -157,8 +157,8 @@ class GradientCosine(Weighting):
         g = \nabla_W L
 
     on the batch of the step. What an auxiliary loss adds is never against the goal to first order, so that the goal
-    ends where it would alone. There is nothing to tune, and the scale of an auxiliary loss stays what it was: give it a
-    weight with which it is not larger than the goal's.
+    ends where it would alone. There is nothing to tune. The cosine does not see sizes: the given weight of an auxiliary
+    loss should make it no larger than the goal's. Parameters of its own are scaled with it, which Adam undoes.
 
     Args:
         num: L.
