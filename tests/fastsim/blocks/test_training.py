@@ -334,7 +334,10 @@ def energy_distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 2 * between - torch.cdist(one, one).mean() - torch.cdist(two, two).mean()
 
 
-@pytest.mark.parametrize("kind", ["deep-sets", "mixer", "self-attention"])
+@pytest.mark.parametrize(
+    "kind",
+    ["deep-sets", "mixer", "self-attention", "edge-convolution", "particle-transformer", "cross-attention", "lorentz"],
+)
 def test_a_network_of_sets_is_a_generator(kind: str) -> None:
     """Noise of as many particles as the mask says becomes sets like the true ones: shifted by a width of their own."""
     rng = np.random.default_rng(1)
@@ -344,7 +347,9 @@ def test_a_network_of_sets_is_a_generator(kind: str) -> None:
         true = np.where(mask[..., None], rng.normal([2.0, -1.0], [0.3, 1.0], (size, 6, 2)), 0.0)
         return tensors({"mask": mask, "true": true}, "data")
 
-    shapes = {"noise_particles": ("particles", 2), "mask": ("particles",)}
+    shapes: dict[str, Any] = {"noise_particles": ("particles", 2), "mask": ("particles",)}
+    if kind not in ("deep-sets", "mixer", "self-attention"):
+        shapes["noise_p4"] = ("particles", 4)  # they need four-momenta, which are noise too
     torch.manual_seed(0)
     chain = Chain([Block(kind, shapes, {"made": ("particles", 2)}, name="generator", options={"width": 16})])
     distance = Loss("distance", f"{__name__}:energy_distance", "made", "true")
@@ -362,5 +367,6 @@ def test_a_network_of_sets_is_a_generator(kind: str) -> None:
     assert drawn.mean(0).tolist() == pytest.approx([2.0, -1.0], abs=0.25)
     assert drawn.std(0)[1] > 1.5 * drawn.std(0)[0]
     # other noise, other sets
-    other = chain(part.exclude("made", "noise_particles").update({"noise_particles": torch.randn(512, 6, 2)}))["made"]
+    others = {name: torch.randn_like(part[name]) for name in shapes if name.startswith("noise")}
+    other = chain(part.clone().update(others))["made"]
     assert (other[part["mask"]] - drawn).abs().mean() > 0.1
