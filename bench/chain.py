@@ -82,11 +82,14 @@ def measured(chain: Any, size: int, rounds: int = ROUNDS, compiled: Any = None) 
     visible = torch.randn(size, 28)
     batch = TensorDict({"visible": visible}, [size])
 
-    kept: dict[str, Any] = {}  # what a batch holds after a call, so that memory is used alike
+    # what a batch holds until the end of the next call, so that memory is used alike: with thousands of events, freeing
+    # what the call before gave while this one is under way is 5% faster, for a chain or by hand
+    kept: dict[str, Any] = {}
 
     def by_hand() -> Any:
-        kept["neutrinos"], kept["latent"] = one.module(visible)
-        kept["logit"] = two.module(visible, kept["neutrinos"], kept["latent"])
+        neutrinos, latent = one.module(visible)
+        logit = two.module(visible, neutrinos, latent)
+        kept.update(neutrinos=neutrinos, latent=latent, logit=logit)
 
     ways: dict[str, Callable[[], Any]] = {
         "by hand": by_hand,
