@@ -135,6 +135,21 @@ def read(
     return run, batches()
 
 
+def run_info(source: Source) -> RunInfo:
+    """Read the run information of a file alone, without the names of its weights, which its first event decides.
+
+    Args:
+        source: path of a plain or gzipped file, or a binary stream, which is read some way into its events.
+
+    Raises:
+        FastsimError: if the file cannot be opened.
+        InvalidEvent: if it is empty, is not LHE or has a bad init block.
+    """
+    with ExitStack() as stack:
+        text = LheText(source, stack)
+        return _run_info(text.preamble, text)[0]
+
+
 def count(path: str | os.PathLike[str]) -> int:
     """Count the events of a plain or gzipped file, bad ones too, which is faster than reading them.
 
