@@ -268,17 +268,20 @@ def _made(
     if output is not None:
         write_library(card, make, output, workers=workers, force=force, progress=progress)
         return Path(output)
-    from generators.reference.cache import cached
+    from generators.reference.cache import cache_folder, cached
 
     named = json.dumps({**facts, "format": _FORMAT, "pythia8mc": installed_version("pythia8mc")})
     digest = hashlib.sha256(named.encode()).hexdigest()[:12]
 
+    file = f"{name}-{card.energy:g}-{digest}.h5"
+
     def write(path: Path, parts: Path) -> None:
-        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, what or name, card.energy, path)
+        place = cache_folder() / file
+        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, what or name, card.energy, place)
         shown = progress or _quarters(name)
         write_library(card, make, path, workers=workers, force=True, keep=parts, progress=shown)
 
-    return cached(f"{name}-{card.energy:g}-{digest}.h5", write)
+    return cached(file, write)
 
 
 def _quarters(name: str) -> Progress:

@@ -72,11 +72,11 @@ class Collisions:
             return replace(self, event=WHOLE)
         beams = [pdg_id for pdg_id in run.beam_pdg_id if pdg_id]
         whole = len(beams) == 2 and all(map(is_nucleon, beams)) and min(run.beam_energy) > 0
-        if not whole and (others := [pdg_id for pdg_id in beams if not is_lepton(pdg_id) and not is_nucleon(pdg_id)]):
+        if not all(map(is_nucleon, beams)) and not all(map(is_lepton, beams)):
             _log.warning(
-                "beams of PDG id %d: no whole collisions are made of such; events hold the hadrons of the hard partons "
-                "(--event hard)",
-                others[0],
+                "beams of PDG ids %s: no whole collisions are made of such; events hold the hadrons of the hard "
+                "partons (--event hard)",
+                " and ".join(map(str, beams)),
             )
         return replace(self, event=WHOLE if whole else HARD)
 

@@ -33,8 +33,8 @@ def cached(name: str, make: Callable[[Path, Path], None]) -> Path:
 
     Args:
         name: of the file.
-        make: writes the file, whole or not at all, at its path; its second argument is a folder for what is finished
-            of it, which stays if it is stopped.
+        make: writes the file at a path in a folder; the folder, its second argument, is for what is finished of it, and
+            stays if it is stopped.
 
     Raises:
         OutputError: if the folder cannot be written.
@@ -45,7 +45,8 @@ def cached(name: str, make: Callable[[Path, Path], None]) -> Path:
     parts = path.with_name(f"{name}.parts")
     with _alone(parts):
         if not path.is_file():  # another process may have made it meanwhile
-            make(path, parts)
+            make(parts / name, parts)  # what is left of it where it is stopped goes with the folder
+            os.replace(parts / name, path)
         remove_chunks(parts)
     return path
 
