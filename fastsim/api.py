@@ -128,9 +128,9 @@ def generate(
             and beam remnants; ``"hard"`` for the hadrons of the hard partons alone. By default events of proton,
             neutron and antiproton beams are whole, those of other beams, of files without beams and of guns hard.
         rest: the source of what whole collisions have besides: the path of a library that ``fastsim library rests``
-            made, or ``"pythia"``, which makes one for each event. By default Pythia makes those of the first 1,024
-            events of a file, and further events draw from a library that is made once on this machine. Pythia also
-            makes what a library has none for.
+            made, or ``"pythia"``, which makes one for each event. By default events draw from a library that is made
+            for their file once on this machine; in files of fewer than 512 events, and where the library has none like
+            it, Pythia makes each one.
         pileup: mean of the Poisson number of minimum-bias collisions to add to each event.
         pileup_events: file to draw them from, HepMC of any origin, .h5 or .root; by default Pythia's, made once.
         beam_spot: standard deviation of their places along the beam in mm, and of ct; the event's own is one of them.

@@ -36,7 +36,7 @@ def collision_steps(
     collisions: Collisions,
     *,
     source: PathLike | None = None,
-    stop: Callable[[], int] = lambda: 0,
+    events: Callable[[], tuple[int, int | None]] = lambda: (0, None),
     settings: Sequence[str] = (),
     tau0_max: float = TAU0_MAX,
     jobs: int = 0,
@@ -47,7 +47,8 @@ def collision_steps(
         run: the beams.
         collisions: what the events are to hold.
         source: the file of the events, where it can be read again.
-        stop: gives the number of the first event of the file that is not wanted any more.
+        events: gives the number of the first event of the file that is not wanted any more, and that of all its
+            events, None if it is not known.
         settings: further lines for Pythia, such as those of a tune.
         tau0_max: particles with a mean proper lifetime times c above this, in mm, are stable.
         jobs: threads, or processes, that make a library that the machine does not have yet.
@@ -73,7 +74,7 @@ def collision_steps(
 
         if tau0_max != TAU0_MAX:
             settings = (f"ParticleDecays:tau0Max = {tau0_max:f}", *settings)
-        rests = _rests(run, collisions.rest, source, stop, tuple(settings), jobs)
+        rests = _rests(run, collisions.rest, source, events, tuple(settings), jobs)
         steps.append(AddRest(run, rests, RestGun(run, tuple(settings)), tau0_max))
     if collisions.pileup:
         from generators.pileup.library import CollisionLibrary
@@ -92,7 +93,7 @@ def _rests(
     run: RunInfo,
     rest: PathLike | None,
     source: PathLike | None,
-    stop: Callable[[], int],
+    events: Callable[[], tuple[int, int | None]],
     settings: tuple[str, ...],
     jobs: int,
 ) -> RestLibrary | None:
@@ -114,7 +115,8 @@ def _rests(
     if source is None:
         _log.warning("no library of rests for a stream (--rest names one): Pythia makes every rest")
         return None
-    paths, firsts = keep_rests(source, stop(), settings=settings, workers=jobs)
+    stop, size = events()
+    paths, firsts = keep_rests(source, stop, size=size, settings=settings, workers=jobs)
     return RestLibrary(paths, firsts=firsts) if paths else None
 
 
@@ -191,6 +193,7 @@ def keep_rests(
     source: PathLike,
     stop: int | None = None,
     *,
+    size: int | None = None,
     settings: Sequence[str] = (),
     workers: int = 0,
     progress: Progress | None = None,
@@ -202,6 +205,7 @@ def keep_rests(
     Args:
         source: an LHE file.
         stop: number of the first event that is not wanted any more; None for all events of the file.
+        size: number of the events of the file, where it is known.
         settings: further lines for Pythia, such as those of a tune.
         workers: rests that are made at a time; 0 for one.
         progress: called with the numbers of finished and of all rests of a part.
@@ -217,20 +221,23 @@ def keep_rests(
     from generators.rests.library import STAGES
     from generators.rests.make import FileCard, make_block
 
-    stop = lhe.count(source) if stop is None else stop
+    fewest = STAGES[0][1]
+    if size is None:
+        size = lhe.count(source, None if stop is None else max(stop, fewest))
+    stop = size if stop is None else min(stop, size)
     paths: list[Path] = []
     firsts: list[int] = []
     made, digest = 0, ""
-    for first, size in STAGES:
-        if stop <= first:
+    for first, num in STAGES:
+        if stop <= first or size < fewest:
             break
         digest = digest or sha256_of(Path(source))
-        card = FileCard(os.fspath(source), size - made, first=made, settings=tuple(settings))
+        card = FileCard(os.fspath(source), num - made, first=made, settings=tuple(settings))
         facts = {"first": made, "num": card.num, "input_sha256": digest, "settings": card.settings}
-        what = f"rests, from which events from {first} on draw,"
+        what = f"rests of collisions, which events from {first} on draw from,"
         paths.append(_made(card, facts, make_block, "rests", None, workers, False, progress, what))
         firsts.append(first)
-        made = size
+        made = num
     return paths, firsts
 
 

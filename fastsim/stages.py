@@ -20,7 +20,7 @@ from fastsim.detector.towers import towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
-from fastsim.production.event_run import Stages
+from fastsim.production.event_run import COUNTED_BYTES, Stages
 from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
 from fastsim.production.manifest import versions
 from fastsim.production.options import RunOptions
@@ -424,18 +424,18 @@ def _with_collisions(
     path = given.paths[0] if given.rereadable and given.paths else None
     settings = registry.tune_settings(source.tune)
 
-    def stop() -> int:
-        if options.num_events is None or options.slice is not None:
-            events = given.range(options)
-            return given.count() if events.stop is None else events.stop
-        return options.first_event + options.num_events
+    def events() -> tuple[int, int | None]:
+        wanted = given.range(options).stop
+        counted = wanted is None or sum(map(os.path.getsize, given.paths)) <= COUNTED_BYTES
+        size = given.count() if counted else None  # once: who watches the run is told it too
+        return (wanted if wanted is not None else given.count()), size
 
     def step(run: RunInfo) -> Step:
         added = collision_steps(
             run,
             collisions,
             source=path,
-            stop=stop,
+            events=events,
             settings=settings,
             tau0_max=source.tau0_max,
             jobs=options.workers or options.num_threads,

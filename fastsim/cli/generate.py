@@ -65,9 +65,9 @@ def command(
     counted in the summary.
 
     Events of hadron beams are whole collisions, with initial-state radiation, multiparton interactions and beam
-    remnants: Pythia makes these rests for the first 1,024 events of a file, and further ones draw from a library of
-    them, which is made once on a machine. --event hard leaves the hadrons of the hard partons alone, as those of lepton
-    beams and guns are. --pileup MU adds further collisions.
+    remnants: drawn from a library of Pythia's, which is made for a file once on a machine; in files of fewer than 512
+    events Pythia makes each one. --event hard leaves the hadrons of the hard partons alone, as those of lepton beams
+    and guns are. --pileup MU adds further collisions.
 
     --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
     pythia,calorimeter takes the hadrons from Pythia; --steps calorimeter takes those of a HepMC, HDF5 or ROOT file.

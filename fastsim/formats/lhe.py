@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -150,8 +150,12 @@ def run_info(source: Source) -> RunInfo:
         return _run_info(text.preamble, text)[0]
 
 
-def count(path: str | os.PathLike[str]) -> int:
+def count(path: str | os.PathLike[str], most: int | None = None) -> int:
     """Count the events of a plain or gzipped file, bad ones too, which is faster than reading them.
+
+    Args:
+        path: the file.
+        most: where to stop; by default at its end.
 
     Raises:
         FastsimError: if the file cannot be opened.
@@ -160,7 +164,7 @@ def count(path: str | os.PathLike[str]) -> int:
     with ExitStack() as stack:
         text = LheText(path, stack)
         run, _ = _run_info(text.preamble, text)
-        return sum(1 for _ in _one_run(text, run))
+        return sum(1 for _ in islice(_one_run(text, run), most))
 
 
 def with_mean_weights(run: RunInfo, path: str | os.PathLike[str]) -> RunInfo:

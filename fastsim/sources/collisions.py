@@ -24,8 +24,8 @@ class Collisions:
 
     Attributes:
         event: ``"hard"`` or ``"full"``; None for what the beams make of it (:meth:`of_beams`).
-        rest: the source of the rests of whole collisions: ``"pythia"``, or the path of a library (.h5); None for Pythia
-            in the first events of the input, and a library that is made and kept on this machine in further ones.
+        rest: the source of the rests of whole collisions: ``"pythia"``, or the path of a library (.h5); None for a
+            library that is made of the first events of the input and kept on this machine, for few events Pythia.
         pileup: mean number of further minimum-bias collisions an event.
         pileup_events: file of these collisions; None for those of Pythia.
         beam_spot: standard deviation of their places along the beam in mm.
