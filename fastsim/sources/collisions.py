@@ -58,21 +58,23 @@ class Collisions:
         return self.event == WHOLE or self.pileup > 0
 
     def of_beams(self, run: RunInfo) -> Collisions:
-        """Return what the events are to hold, by their beams where it was not said.
+        """Return what the events are to hold, by their beams: leptons leave nothing to add.
 
-        Beams of nucleons make whole collisions; of other ones, and of those that a file does not name, the hadrons of
+        Where it was not said, beams of nucleons make whole collisions; of other ones, and of those that a file does not name, the hadrons of
         the hard partons are kept, which a line of the log says where something is left of the beams.
 
         Args:
             run: the beams; those of PDG id 0 are not known.
         """
+        beams = [pdg_id for pdg_id in run.beam_pdg_id if pdg_id]
+        if beams and all(map(is_lepton, beams)):
+            return replace(self, event=HARD, rest=None)
         if self.event is not None:
             return self
         if self.rest is not None:
             return replace(self, event=WHOLE)
-        beams = [pdg_id for pdg_id in run.beam_pdg_id if pdg_id]
         whole = len(beams) == 2 and all(map(is_nucleon, beams)) and min(run.beam_energy) > 0
-        if not all(map(is_nucleon, beams)) and not all(map(is_lepton, beams)):
+        if not all(map(is_nucleon, beams)):
             _log.warning(
                 "beams of PDG ids %s: no whole collisions are made of such; events hold the hadrons of the hard "
                 "partons (--event hard)",
