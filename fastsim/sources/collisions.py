@@ -60,8 +60,9 @@ class Collisions:
     def of_beams(self, run: RunInfo) -> Collisions:
         """Return what the events are to hold, by their beams: leptons leave nothing to add.
 
-        Where it was not said, beams of nucleons make whole collisions; of other ones, and of those that a file does not name, the hadrons of
-        the hard partons are kept, which a line of the log says where something is left of the beams.
+        Where it was not said, beams of nucleons make whole collisions; of other ones, and of those that a file does not
+        name, the hadrons of the hard partons are kept, which a line of the log says of ions, pions, photons and
+        leptons on hadrons.
 
         Args:
             run: the beams; those of PDG id 0 are not known.
