@@ -131,8 +131,9 @@ def test_a_stream_is_as_its_file(examples: Path, tmp_path: Path) -> None:
     fastsim.generate(pipe, tmp_path / "pipe.hepmc3", **{**options, "num_events": None})
     writer.join()
     assert (tmp_path / "file.hepmc3").read_bytes() == (tmp_path / "stream.hepmc3").read_bytes()
-    whole = next(iter(fastsim.read(tmp_path / "pipe.hepmc3").chunks(3)))  # type: ignore[union-attr]
-    assert whole.particles == fastsim.read(tmp_path / "file.hepmc3").particles  # type: ignore[union-attr]
+    whole, begin = (fastsim.read(tmp_path / f"{name}.hepmc3") for name in ("pipe", "file"))
+    assert isinstance(whole, HardEvents) and isinstance(begin, HardEvents)
+    assert whole[np.arange(3)].particles == begin.particles
 
 
 @pytest.mark.parametrize("tau0_max", [0.01, 1000.0])

@@ -90,7 +90,7 @@ def test_energies_are_those_of_pythia() -> None:
     ):
         assert pythia.readString(line)
     assert pythia.init()
-    real = []
+    real: list[float] = []
     while len(real) < 3000:
         assert pythia.next()
         real.append(sum(p.e() for p in pythia.event if p.isFinal() and p.id() == 22))
