@@ -35,7 +35,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP)
 	mkdir -p demo
-	$(BIN)/fastsim generate data/examples/pp_dijet.lhe.gz -o demo/generated.hepmc3 $(if $(MODEL),--model $(MODEL)) --force
+	$(BIN)/fastsim generate data/examples/pp_dijet.lhe.gz -o demo/generated.hepmc3 --event hard $(if $(MODEL),--model $(MODEL)) --force
 	$(BIN)/fastsim reference data/examples/pp_dijet.lhe.gz -o demo/reference.hepmc3 --force
 	$(BIN)/python examples/compare_with_pythia.py demo/generated.hepmc3 demo/reference.hepmc3 -o demo/comparison.png
 

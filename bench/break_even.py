@@ -56,12 +56,13 @@ def measure_all(chunks: tuple[int, int], repeats: int) -> dict[str, list[Cost]]:
         folder = Path(name)
         files = [dijets(folder / f"{num}.lhe", num) for num in sizes]
         out = ["--force", "-o", str(folder / "out.hepmc3")]
-        measure(["-m", "fastsim.cli", "generate", str(EVENTS), *out], folder / "kernels")
+        measure(["-m", "fastsim.cli", "generate", "--event", "hard", str(EVENTS), *out], folder / "kernels")
         rounds: dict[str, list[list[Cost]]] = {command: [[], []] for command in COMMANDS}
         for _ in range(repeats):
             for k, file in enumerate(files):
                 for command in COMMANDS:
-                    words = ["-m", "fastsim.cli", command, str(file), *out]
+                    hard = ["--event", "hard"] if command == "generate" else []
+                    words = ["-m", "fastsim.cli", command, *hard, str(file), *out]
                     rounds[command][k].append(measure(words, folder / "kernels"))
     return {
         command: [Cost(min(c.processor for c in costs), min(c.wall for c in costs)) for costs in both]

@@ -135,7 +135,8 @@ def row(what: str, source: str, output: Path, options: list[str]) -> list[str]:
     """
     log = output.with_name(output.name + ".log")
     start = time.perf_counter()
-    samples = watched([*FASTSIM, "generate", *source.split("\n"), "-o", str(output), "--log-json", str(log), *options])
+    words = ["generate", "--event", "hard", *source.split("\n"), "-o", str(output), "--log-json", str(log), *options]
+    samples = watched([*FASTSIM, *words])
     minutes = (time.perf_counter() - start) / 60
     subprocess.run([*FASTSIM, "verify", str(output)], check=True, stdout=subprocess.DEVNULL)
     chunks = chunk_times(log)

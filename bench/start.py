@@ -54,8 +54,8 @@ def measure_all(repeats: int) -> dict[str, Cost]:
     costs: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one_event = ["-m", "fastsim.cli", "generate", str(EVENTS), "--num-events", "1", "--force"]
-        one_event += ["-o", str(folder / "one.hepmc3")]
+        one_event = ["-m", "fastsim.cli", "generate", str(EVENTS), "--event", "hard", "--num-events", "1"]
+        one_event += ["-o", str(folder / "one.hepmc3"), "--force"]
         costs["fastsim --help"] = least(["-m", "fastsim.cli", "--help"], folder / "no", repeats)
         costs["import torch"] = least(["-c", "import torch"], folder / "no", repeats)
         costs["first hadrons, cold"] = measure(["-c", FIRST_HADRONS], folder / "sample")

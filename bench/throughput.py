@@ -229,7 +229,8 @@ class Command:
     def seconds(self, input: Path, folder: Path) -> float:
         """Run the command, and return its CPU seconds."""
         output = folder / f"output.{self.ending}"
-        words = ["reference"] if self.source == PYTHIA else ["generate", "--model", self.source, "--threads", "1"]
+        words = ["reference"] if self.source == PYTHIA else ["generate", "--event", "hard", "--model", self.source]
+        words += [] if self.source == PYTHIA else ["--threads", "1"]
         words += [str(input), "-o", str(output), "--num-events", str(self.num), "--force"]
         start = children_seconds()
         with bound_to(1):

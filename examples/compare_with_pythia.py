@@ -1,6 +1,6 @@
 """Compare the events of a model with those of the reference: a table on the terminal and a picture.
 
-    fastsim generate data/examples/pp_dijet.lhe.gz -o generated.hepmc3
+    fastsim generate data/examples/pp_dijet.lhe.gz -o generated.hepmc3 --event hard
     fastsim reference data/examples/pp_dijet.lhe.gz -o reference.hepmc3
     python examples/compare_with_pythia.py generated.hepmc3 reference.hepmc3 -o comparison.png
 

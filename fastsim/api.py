@@ -23,7 +23,7 @@ from fastsim import registry, stages
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.detector.shower_gun import ShowerGun
 from fastsim.errors import FastsimError, InvalidEvent, InvalidValue
-from fastsim.event import Floats, HardEvents, Partons
+from fastsim.event import Floats, HardEvents, Partons, RunInfo
 from fastsim.formats.atomic import AtomicPath, PathLike, split_ending
 from fastsim.formats.whole import read
 from fastsim.production.chunks import one_torch_thread
@@ -34,7 +34,7 @@ from fastsim.production.shower_run import run_showers
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
-from fastsim.sources.collisions import HARD, Collisions
+from fastsim.sources.collisions import Collisions
 from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
@@ -83,7 +83,7 @@ def generate(
     record: str = FULL,
     tau0_max: float = TAU0_MAX,
     final_status: Sequence[int] = (1,),
-    event: str = HARD,
+    event: str | None = None,
     rest: PathLike | None = None,
     pileup: float = 0.0,
     pileup_events: PathLike | None = None,
@@ -124,11 +124,13 @@ def generate(
             hyperons, which decay at 1000; below 0.1 charm and bottom hadrons stay. Models that make final particles
             take the default only.
         final_status: status codes of the final particles of a HepMC input.
-        event: ``"hard"`` for the hadrons of the hard partons alone, ``"full"`` for whole collisions of hadron beams,
-            with initial-state radiation, multiparton interactions and beam remnants; events of other beams stay hard.
+        event: ``"full"`` for whole collisions of hadron beams, with initial-state radiation, multiparton interactions
+            and beam remnants; ``"hard"`` for the hadrons of the hard partons alone. By default events of proton,
+            neutron and antiproton beams are whole, those of other beams, of files without beams and of guns hard.
         rest: the source of what whole collisions have besides: the path of a library that ``fastsim library rests``
-            made, or ``"pythia"``, which makes one for each event; by default the library of this machine, which is made
-            first where it is not there yet. Pythia makes what the library has none for.
+            made, or ``"pythia"``, which makes one for each event. By default events draw from a library that is made
+            for their file once on this machine; in files of fewer than 512 events, and where the library has none like
+            it, Pythia makes each one.
         pileup: mean of the Poisson number of minimum-bias collisions to add to each event.
         pileup_events: file to draw them from, HepMC of any origin, .h5 or .root; by default Pythia's, made once.
         beam_spot: standard deviation of their places along the beam in mm, and of ct; the event's own is one of them.
@@ -154,6 +156,8 @@ def generate(
     given = open_input(input, final_status=final_status)
     _refuse_output(output, run)
     collisions = Collisions(event, rest, pileup, pileup_events, beam_spot)
+    beams = given.beams() if stages.HADRONS in words or stages.PYTHIA in words else None
+    collisions = collisions.of_beams(RunInfo((0, 0)) if beams is None else beams)
     if collisions.any and stages.HADRONS not in words and stages.PYTHIA not in words:
         raise FastsimError("whole collisions and pile-up need partons: use them with the step hadrons or pythia")
     reads = _files(model, shower_model, rest, pileup_events)
@@ -178,7 +182,7 @@ def generate(
                 record=record,
                 collisions=collisions,
                 own=own,
-                workers=run.workers,
+                options=run,
             )
             return run_events(given, output, chain.reading(reads), run)
         hadrons = None if base == (stages.CALORIMETER,) else source

@@ -20,13 +20,13 @@ from fastsim.detector.towers import towers_of
 from fastsim.errors import FastsimError, PipelineError, WeightsError
 from fastsim.event import HardEvents, RunInfo
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
-from fastsim.production.event_run import Stages
+from fastsim.production.event_run import COUNTED_BYTES, Stages
 from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
 from fastsim.production.manifest import versions
 from fastsim.production.options import RunOptions
 from fastsim.registry import GEANT4, REFERENCE, ShowerModelName
 from fastsim.shipped import sha256_of
-from fastsim.sources.collisions import WHOLE, Collisions
+from fastsim.sources.collisions import HARD, WHOLE, Collisions
 from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline, Step
 from fastsim.sources.record import FINAL, FULL, FinalParticles, check_record
@@ -40,8 +40,10 @@ DETECTOR = "copper-towers"
 """The calorimeter of the step calorimeter, for which a model ships."""
 FINE_DETECTOR = "copper"
 """The same calorimeter in finer voxels, for Geant4."""
-HARD_ONLY = Collisions()
+HARD_ONLY = Collisions(HARD)
 """The hadrons of the hard partons alone."""
+LONGEST = 1000.0
+"""Largest limit of lifetimes times c in mm of whole collisions, whose charge is balanced with pions and kaons."""
 NONE = "none"
 FALLBACKS = (NONE, GEANT4)
 """What may make the showers of particles outside a model's limits."""
@@ -146,7 +148,7 @@ def hadron_stages(
     record: str = FULL,
     collisions: Collisions = HARD_ONLY,
     own: OwnSteps = NO_STEPS,
-    workers: int = 0,
+    options: RunOptions | None = None,
 ) -> Stages:
     """Return the stages from partons to hadrons.
 
@@ -158,7 +160,7 @@ def hadron_stages(
         record: ``"full"`` keeps what decayed into the final particles, where the source gives it, ``"final"`` drops it.
         collisions: what the events are to hold besides the hadrons of the hard partons.
         own: Steps of the user before and after the hadrons.
-        workers: worker processes that make a library that the machine does not have yet.
+        options: options of the run, for a library of rests that the machine does not have yet.
 
     Raises:
         FastsimError: if a latent is asked for and the source has none, or the output cannot hold it.
@@ -193,7 +195,11 @@ def hadron_stages(
             **_collision_settings(collisions),
             **own.settings,
         },
-        of_run=_with_collisions(given, [*own.before, *steps], collisions, last, workers) if collisions.any else None,
+        of_run=(
+            _with_collisions(given, source, [*own.before, *steps], collisions, last, options or RunOptions())
+            if collisions.any
+            else None
+        ),
     )
 
 
@@ -289,7 +295,7 @@ def cell_stages(
     of_run: StepOfRun | None = None
     if source is not None and collisions.any:
         hadron_steps = registry.hadron_steps(source, whole_collisions=collisions.event == WHOLE)
-        of_run = _with_collisions(given, [*own.before, *hadron_steps], collisions, [], options.workers)
+        of_run = _with_collisions(given, source, [*own.before, *hadron_steps], collisions, [], options)
     elif source is not None:
         sets = isinstance(given, GunInput)
         hadron_steps = [registry.gun_step(source)] if sets else registry.hadron_steps(source)
@@ -396,20 +402,45 @@ def _refuse(given: Input, source: HadronSource | None, collisions: Collisions) -
     if not isinstance(given, LheInput):
         name = given.path if isinstance(given, EventFileInput) else "a gun"
         raise FastsimError(f"{name}: whole collisions and pile-up are made from the events of an LHE file")
-    if source is not None and source.tau0_max != TAU0_MAX:
+    if source is None:
+        return
+    if collisions.pileup and source.tau0_max != TAU0_MAX:
+        raise FastsimError(f"tau0_max={source.tau0_max:g} mm: pile-up is made for {TAU0_MAX:g} mm")
+    if source.tau0_max > LONGEST:
         raise FastsimError(
-            f"tau0_max={source.tau0_max:g} mm: whole collisions and pile-up are made for {TAU0_MAX:g} mm"
+            f"tau0_max={source.tau0_max:g} mm: whole collisions are made for {LONGEST:g} mm at most; use --event hard"
         )
 
 
 def _with_collisions(
-    given: Input, steps: Sequence[Step], collisions: Collisions, last: Sequence[Step], workers: int
+    given: Input,
+    source: HadronSource,
+    steps: Sequence[Step],
+    collisions: Collisions,
+    last: Sequence[Step],
+    options: RunOptions,
 ) -> StepOfRun:
     """Return what makes the Steps from partons to whole collisions once the beams are known."""
-    source = given.paths[0] if given.rereadable and given.paths else None
+    path = given.paths[0] if given.rereadable and given.paths else None
+    settings = registry.tune_settings(source.tune)
+
+    def events() -> tuple[int, int | None]:
+        wanted = given.range(options).stop
+        counted = wanted is None or sum(map(os.path.getsize, given.paths)) <= COUNTED_BYTES
+        size = given.count() if counted else None  # once: who watches the run is told it too
+        return (wanted if wanted is not None else given.count()), size
 
     def step(run: RunInfo) -> Step:
-        return Pipeline([*steps, *collision_steps(run, collisions, source=source, workers=workers), *last])
+        added = collision_steps(
+            run,
+            collisions,
+            source=path,
+            events=events,
+            settings=settings,
+            tau0_max=source.tau0_max,
+            jobs=options.workers or options.num_threads,
+        )
+        return Pipeline([*steps, *added, *last])
 
     return step
 

@@ -42,7 +42,7 @@ def command(
     record: str,
     tau0_max: float,
     model: str | None,
-    event: str,
+    event: str | None,
     rest: str | None,
     pileup: float,
     pileup_events: Path | None,
@@ -64,8 +64,10 @@ def command(
     Undecayed resonances are decayed by Pythia first; partons outside the model's limits go to Pythia and are
     counted in the summary.
 
-    --event full makes whole collisions of hadron beams: with initial-state radiation, multiparton interactions and beam
-    remnants, drawn from a library of Pythia's. --pileup MU adds further collisions.
+    Events of hadron beams are whole collisions, with initial-state radiation, multiparton interactions and beam
+    remnants: drawn from a library of Pythia's, which is made for a file once on a machine; in files of fewer than 512
+    events Pythia makes each one. --event hard leaves the hadrons of the hard partons alone, as those of lepton beams
+    and guns are. --pileup MU adds further collisions.
 
     --steps hadrons,calorimeter sends the hadrons on into a copper calorimeter and writes its cells too; --steps
     pythia,calorimeter takes the hadrons from Pythia; --steps calorimeter takes those of a HepMC, HDF5 or ROOT file.
@@ -78,7 +80,8 @@ def command(
     Examples:
       fastsim generate events.lhe.gz -o events.hepmc3.gz
       fastsim generate events.lhe -o events.root --model hadron-diffusion --num-inference-steps 8
-      fastsim generate events.lhe.gz -o events.hepmc3.gz --event full --pileup 50
+      fastsim generate events.lhe.gz -o jets.hepmc3.gz --event hard
+      fastsim generate events.lhe.gz -o events.hepmc3.gz --pileup 50
       fastsim generate --gun "flavour=b pt=100:500 num=10000" -o b.h5 --seed 7 --latent
       fastsim generate events.lhe -o events.h5 --model hadron-tree-tunes --tune "aLund=0.5 alphaS=0.13"
       fastsim generate events.lhe.gz -o slice3.hepmc3.gz --slice 3/20 --workers 4 --resume
@@ -98,7 +101,7 @@ def command(
         "record": None if record == "full" else record,
         "tau0_max": None if tau0_max == 10.0 else tau0_max,
         "final_status": None if final_status == (1,) else final_status,
-        "event": None if event == "hard" else event,
+        "event": event,
         "rest": rest,
         "pileup": pileup or None,
         "pileup_events": pileup_events,

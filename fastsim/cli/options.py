@@ -280,15 +280,13 @@ def collision_options(function: F) -> F:
         [
             click.option(
                 "--event",
-                type=click.Choice(("hard", "full")),
-                default="hard",
-                show_default=True,
-                help="hard: the hadrons of the hard partons; full: whole collisions of hadron beams.",
+                type=click.Choice(("full", "hard")),
+                help="full: whole collisions; hard: the hadrons of the hard partons.  [default: full for proton beams]",
             ),
             click.option(
                 "--rest",
                 metavar="PATH|pythia",
-                help="Of whole collisions: a library (.h5) or pythia.  [default: this machine's library]",
+                help="Of whole collisions: a library (.h5) or pythia.  [default: both, by the number of events]",
             ),
             click.option(
                 "--pileup", metavar="MU", type=float, default=0.0, help="Mean number of minimum-bias collisions to add."

@@ -103,8 +103,13 @@ class FileOut:
 class _Tables(AtomicWriter):
     """An HDF5 file of growing tables."""
 
-    def __init__(self, path: PathLike, layout: str, attributes: Mapping[str, Any], *, force: bool) -> None:
+    def __init__(
+        self, path: PathLike, layout: str, attributes: Mapping[str, Any], *, force: bool, compression: str = "gzip"
+    ) -> None:
         super().__init__(path, force=force)
+        self._compression: dict[str, Any] = {"compression": compression, "shuffle": True}
+        if compression == "gzip":
+            self._compression["compression_opts"] = 1
         if self._target is None:
             raise FastsimError("HDF5 cannot be written to standard output; give a file name")
         self._tables: dict[str, Any] = {}
@@ -128,9 +133,7 @@ class _Tables(AtomicWriter):
                     kind,
                     maxshape=(None, *values.shape[1:]),
                     chunks=(rows, *values.shape[1:]),
-                    compression="gzip",
-                    compression_opts=1,
-                    shuffle=True,
+                    **self._compression,
                 )
             table = self._tables[name]
             table.resize(len(table) + len(values), axis=0)
@@ -246,14 +249,16 @@ class EventWriter(_Tables):
         path: the output.
         run: the run information of all events.
         force: replace an existing file.
+        compression: ``gzip``, or ``lzf``, which is read sooner and takes more place.
 
     Raises:
         OutputError: if the output cannot be written.
     """
 
-    def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False) -> None:
+    def __init__(self, path: PathLike, run: RunInfo, *, force: bool = False, compression: str = "gzip") -> None:
         attributes = {k: v for k, v in run.provenance.items() if k not in ("layout", "layout_version")}
-        super().__init__(path, EVENTS, {**attributes, "run": json.dumps(asdict(run))}, force=force)
+        attributes["run"] = json.dumps(asdict(run))
+        super().__init__(path, EVENTS, attributes, force=force, compression=compression)
         self._run = run
 
     def write(self, events: HardEvents) -> None:

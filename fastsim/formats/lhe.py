@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -135,8 +135,27 @@ def read(
     return run, batches()
 
 
-def count(path: str | os.PathLike[str]) -> int:
+def run_info(source: Source) -> RunInfo:
+    """Read the run information of a file alone, without the names of its weights, which its first event decides.
+
+    Args:
+        source: path of a plain or gzipped file, or a binary stream, which is read some way into its events.
+
+    Raises:
+        FastsimError: if the file cannot be opened.
+        InvalidEvent: if it is empty, is not LHE or has a bad init block.
+    """
+    with ExitStack() as stack:
+        text = LheText(source, stack)
+        return _run_info(text.preamble, text)[0]
+
+
+def count(path: str | os.PathLike[str], most: int | None = None) -> int:
     """Count the events of a plain or gzipped file, bad ones too, which is faster than reading them.
+
+    Args:
+        path: the file.
+        most: where to stop; by default at its end.
 
     Raises:
         FastsimError: if the file cannot be opened.
@@ -145,7 +164,7 @@ def count(path: str | os.PathLike[str]) -> int:
     with ExitStack() as stack:
         text = LheText(path, stack)
         run, _ = _run_info(text.preamble, text)
-        return sum(1 for _ in _one_run(text, run))
+        return sum(1 for _ in islice(_one_run(text, run), most))
 
 
 def with_mean_weights(run: RunInfo, path: str | os.PathLike[str]) -> RunInfo:

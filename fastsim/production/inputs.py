@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -10,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 
@@ -67,6 +69,14 @@ class Input(ABC):
             FastsimError: if it has no such events.
         """
         raise FastsimError("only events of a Les Houches file can be skipped as bad ones")
+
+    def beams(self) -> RunInfo | None:
+        """Return the run information of an input whose events begin with partons in beams; None for others.
+
+        Raises:
+            FastsimError: if the input cannot be read, or is no such input.
+        """
+        return None
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -162,12 +172,40 @@ class LheInput(Input):
         return _file_settings(self.paths, self.chunk_size) | skipping
 
     def skipping_bad_events(self) -> LheInput:
-        return replace(self, skip_bad_events=True)
+        return replace(self, source=self._to_read, skip_bad_events=True)
+
+    def beams(self) -> RunInfo:
+        if self._once is None:
+            return lhe.run_info(self.source)
+        run = lhe.run_info(cast("BinaryIO", self._once))  # of which no second time is asked
+        self._once.rewind()
+        return run
+
+    @property
+    def _to_read(self) -> PathLike | BinaryIO:
+        return self.source if self._once is None else cast("BinaryIO", self._once)
+
+    @cached_property
+    def _once(self) -> _Beginning | None:
+        """What can be read only once, as a stream whose beginning can be read twice; None for a file."""
+        if self.rereadable:
+            return None
+        source: Any = self.source
+        if not isinstance(source, str | os.PathLike):
+            return source if isinstance(source, _Beginning) else _Beginning(source)
+        try:
+            return _Beginning(open(source, "rb"))
+        except OSError as error:
+            raise FastsimError(f"{os.fspath(source)}: cannot open: {error.strerror}; give an existing file") from error
+
+    @cached_property
+    def _size(self) -> int:
+        return lhe.count(cast("PathLike", self.source))
 
     def count(self) -> int:
         if not self.rereadable:
             raise FastsimError("a stream has no slices: give a file")
-        return lhe.count(self.source)  # type: ignore[arg-type]
+        return self._size
 
     def chunks(
         self,
@@ -186,7 +224,11 @@ class LheInput(Input):
             wanted = 1  # to read the run information; no event is computed
         left_out = _LeftOut(events, self.skip_bad_events)
         run, batches = lhe.read(
-            self.source, chunk_size=size, first_event=first_chunk * size, num_events=wanted, on_bad=left_out.bad
+            self._to_read,
+            chunk_size=size,
+            first_event=first_chunk * size,
+            num_events=wanted,
+            on_bad=left_out.bad,
         )
         run = self._with_cross_section(run)
         step = step if isinstance(step, Step) else step(run)
@@ -243,6 +285,42 @@ class LheInput(Input):
         else:
             logger.warning("%s: gives no cross-section (XSECUP is -1): none is written", name)
         return run
+
+
+class _Beginning(io.RawIOBase):
+    """A binary stream whose beginning, what was read before it was rewound, is read twice; it closes nothing.
+
+    Args:
+        stream: the stream.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._again = stream, io.BytesIO()
+        self._kept: bytearray | None = bytearray()
+        self.name = getattr(stream, "name", "")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is, at most as much as the buffer takes; 0 at the end."""
+        if num := self._again.readinto(buffer):
+            return num
+        read = getattr(self._stream, "read1", self._stream.read)  # waits for no more than there is
+        data = read(len(buffer)) or b""
+        if self._kept is not None:
+            self._kept += data
+        buffer[: len(data)] = data
+        return len(data)
+
+    def rewind(self) -> None:
+        """Begin again, for the last time."""
+        if self._kept is not None:
+            self._again = io.BytesIO(self._kept)
+            self._kept = None
+
+    def close(self) -> None:
+        """Do nothing: a reader of the beginning is not the last one."""
 
 
 class _LeftOut:

@@ -33,6 +33,7 @@ LABELS = {
     "fallback_systems": "systems redrawn from Pythia",
     "redrawn_systems": "redraws of systems too heavy for their energy",
     "minimal_partons": "partons too soft for either, as one or two particles",
+    "radiated_photons": "photons radiated by leptons of the hard process",
     "rests_from_library": "rests of collisions from the library",
     "rests_from_pythia": "rests of collisions from Pythia",
     "events_without_rest": "events without a rest: none is left of their beams",

@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -42,6 +43,8 @@ class MinimumBiasCard:
     num: int = 4000
     seed: int = 0
 
+    in_threads = False
+
     def __post_init__(self) -> None:
         if not 200.0 <= self.energy <= 100_000.0:
             raise OutOfDomain(f"energy {self.energy:g} GeV: Pythia makes inelastic collisions of 200 GeV to 100 TeV")
@@ -55,13 +58,16 @@ class MinimumBiasCard:
         facts = {"tool": "fastsim", "beams": card, "seed": str(self.seed), "pythia8mc": version("pythia8mc")}
         return RunInfo((2212, 2212), (0.5 * self.energy, 0.5 * self.energy), provenance=facts)
 
+    def blocks(self) -> Iterator[int]:
+        """Return the number of the first collision of each block."""
+        return iter(range(0, self.num, BLOCK))
+
 
 _instances: dict[float, Any] = {}
 
 
-def make_block(job: tuple[MinimumBiasCard, int]) -> HardEvents:
+def make_block(card: MinimumBiasCard, first: int) -> HardEvents:
     """Make a block of collisions; those in which Pythia fails are made again."""
-    card, first = job
     pythia = _instances.setdefault(card.energy, None) or _start(card.energy)
     _instances[card.energy] = pythia
     size = min(BLOCK, card.num - first)

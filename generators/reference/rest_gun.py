@@ -45,10 +45,12 @@ class RestGun:
 
     Attributes:
         run: the beams.
+        settings: further lines for Pythia, such as those of a tune.
         time_limit: seconds of processor time after which an event is given up.
     """
 
     run: RunInfo
+    settings: tuple[str, ...] = ()
     time_limit: float = TIME_LIMIT
 
     def shoot(self, conditions: Conditions, seed: int) -> tuple[Rests, Ints]:
@@ -87,6 +89,7 @@ class RestGun:
     def _process(self, settings: tuple[str, ...]) -> PythiaProcess:
         """Return this thread's Pythia with some settings; the first call starts it."""
         run = RunInfo(self.run.beam_pdg_id, self.run.beam_energy, ((1.0, 1.0, 1.0, 1),))
+        settings = *self.settings, *settings
         key = run.beam_pdg_id, run.beam_energy, settings, self.time_limit
         processes = _of_thread.__dict__.setdefault("processes", {})
         if key not in processes:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastsim.event import Ints, ParticleSet
 from fastsim.event.kinematics import on_shell, rapidity
 from fastsim.event.species import masses
+from fastsim.sources.hadrons import TAU0_MAX
 from generators.rests.moves import choose
 
 Replacements = dict[int, tuple[int, ...]]
@@ -39,10 +40,17 @@ _KIND[list(_KINDS)] = np.arange(len(_KINDS))  # those of antiparticles are at it
 CENTRAL = 5.0
 """Absolute rapidity up to which particles are changed where possible: those beyond carry what is left of the beams."""
 MAX_SHIFT = 20
+_K_SHORT, _K_SHORT_LENGTH = 310, 26.84
+"""A species that may decay in the rests, and its mean lifetime times c in mm."""
 
 
 def shift_content(
-    particles: ParticleSet, charge: Ints, baryon_number: Ints, rng: np.random.Generator
+    particles: ParticleSet,
+    charge: Ints,
+    baryon_number: Ints,
+    rng: np.random.Generator,
+    *,
+    tau0_max: float = TAU0_MAX,
 ) -> tuple[ParticleSet, NDArray[np.bool_]]:
     """Shift charges and baryon numbers of N sets by changing final particles that are no decay products.
 
@@ -51,6 +59,8 @@ def shift_content(
         charge: shift of each set's charge in units of e, (N,).
         baryon_number: shift of each set's baryon number, (N,).
         rng: draws the particles.
+        tau0_max: particles with a c*tau above this, in mm, are stable: below that of the K0S, all neutral kaons are
+            K0L.
 
     Returns:
         The sets, and which of them (N,) have been shifted as asked for; others lack particles that could be changed.
@@ -65,12 +75,15 @@ def shift_content(
     outer = np.where(np.abs(rapidity(particles.p4[candidates])) > CENTRAL, 1e6, 0.0)
     left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
     left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
-    tables = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
+    tables: tuple[Replacements, ...] = (BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP)
+    half = 0.5
+    if tau0_max > _K_SHORT_LENGTH:
+        tables, half = tuple(map(_without_k_short, tables)), 1.0
     sums, best, chosen = np.empty((2, size)), np.empty(size), np.empty(size, np.int64)
-    for remaining, table in zip(left, tables, strict=True):
-        weight = np.array([(0.5 if species in _HALF else 1.0) * (species in table) for species in _KINDS])
+    for number, (remaining, table) in enumerate(zip(left, tables, strict=True)):
+        weight = np.array([(half if species in _HALF else 1.0) * (species in table) for species in _KINDS])
         added = np.array([float(species in _ADDED) for species in _KINDS])
-        balanced = table in (BARYON_DOWN, BARYON_UP)
+        balanced = number < 2
         for _ in range(MAX_SHIFT):
             if not (remaining > 0).any():
                 break
@@ -89,3 +102,9 @@ def shift_content(
     p4 = particles.p4.copy()
     p4[changed] = on_shell(p4[changed], masses(pdg_id[changed]))
     return replace(particles, pdg_id=pdg_id, p4=p4), np.asarray((left == 0).all(axis=0))
+
+
+def _without_k_short(table: Replacements) -> Replacements:
+    """Return a table in which no K0S stands."""
+    kept = {species: tuple(other for other in others if other != _K_SHORT) for species, others in table.items()}
+    return {species: others for species, others in kept.items() if species != _K_SHORT}

@@ -3,12 +3,16 @@
 A collision takes the rest of one of the ``neighbours`` stored ones that are nearest in scale and momentum fractions, of
 those with the same limits and an initial state of gluons or of quarks as it has. It is turned by a random angle about
 the beam; and, since one proton is as good as the other, each stored rest stands for its mirror image too.
+
+The library that belongs to a file of events grows with these (:data:`STAGES`): an event draws from half as many rests
+as there are events before it, 512 at least, whichever of them a run asks for.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +22,99 @@ from numpy.typing import NDArray
 from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import Floats, HardEvents, Ints, RunInfo
 from fastsim.formats import hdf5
-from fastsim.shipped import sha256_of
 from generators.rests.conditions import SINGLETS, Conditions
 from generators.rests.rests import Rests
+
+PathLike = str | os.PathLike[str]
 
 SCALE_WEIGHT, X_WEIGHT, LEFT_WEIGHT = 1.0, 0.5, 2.0
 """How much a factor in scale, in a momentum fraction and in what it leaves of the beam counts in the distance."""
 MARGIN = 0.05
 """How far, in the logarithm of the scale, collisions may lie outside the stored range."""
+SETTINGS = "settings"
+"""Name of the fact in a library that has further lines for Pythia."""
+STAGES = ((0, 512), (2048, 1024), (4096, 2048), (8192, 4096), (12288, 6144))
+"""Of the library of a file of events: the number of the first event that draws from so many rests. Files of fewer
+events than the first stage has rests have none: there Pythia makes each rest as quickly. Numbers of particles vary by
+40%, so that K rests, and all that is drawn from them, have a mean with an error of 40% / root K: of N events that
+should not be far above 40% / root N."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """What some events of a library's draw from.
+
+    Attributes:
+        first: number of the first event.
+        trees: for each kind of collision, a tree of its rests and their mirror images, and their rows.
+        scales: logarithms of the lowest and the highest scale of collisions that it has rests for.
+    """
+
+    first: int
+    trees: dict[tuple[int, int], tuple[Any, Ints]]
+    scales: tuple[float, float]
 
 
 class RestLibrary:
     """Stored rests, to be resampled.
 
     Args:
-        path: an HDF5 file that ``fastsim library rests`` made.
+        paths: an HDF5 file that ``fastsim library rests`` made, or several.
         neighbours: number of stored rests, the nearest ones, from which one is drawn.
+        firsts: for each file, the number of the first event that draws from its rests and those of the files before
+            it; by default every event draws from all.
 
     Raises:
-        WeightsError: if the file holds no rests, or too few.
+        WeightsError: if a file holds no rests, or too few.
     """
 
     name = "library"
 
-    def __init__(self, path: str | os.PathLike[str], *, neighbours: int = 3) -> None:
-        self.path, self.neighbours = Path(path), neighbours
-        self.run, events = _read(self.path)
-        particles = events.particles
-        assert particles is not None
+    def __init__(
+        self, paths: PathLike | Sequence[PathLike], *, neighbours: int = 3, firsts: Sequence[int] = ()
+    ) -> None:
+        files = [paths] if isinstance(paths, str | os.PathLike) else paths
+        self.paths, self.neighbours = tuple(map(Path, files)), neighbours
+        self.firsts = tuple(firsts)
+        runs, parts = zip(*map(_read, self.paths), strict=True)
+        self.run = runs[0]
+        events = HardEvents.concatenate(parts)
+        assert events.particles is not None
         self.conditions = Conditions.of_singlets(events, self.run)
-        self.rests = Rests(particles, np.asarray(events.event_columns["recoil"], dtype=np.float64))
-        scale = np.log(self.conditions.scale)
-        self._scales = float(scale.min()) - MARGIN, float(scale.max()) + MARGIN
-        self._trees = self._index()
+        self.rests = Rests(events.particles, np.asarray(events.event_columns["recoil"], dtype=np.float64))
+        sizes = np.cumsum([len(part) for part in parts]).tolist()
+        stages = zip(self.firsts, sizes, strict=True) if self.firsts else [(0, sizes[-1])]
+        self._stages = [self._stage(first, size) for first, size in stages]
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.paths[0]
 
     def __len__(self) -> int:
         return len(self.rests)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load, (self.path, self.neighbours)  # other processes read the file
+        return _load, (self.paths, self.neighbours, self.firsts)  # other processes read the files
 
-    @cached_property
-    def sha256(self) -> str:
-        """The checksum of the file."""
-        return sha256_of(self.path)
-
-    def fits(self, run: RunInfo) -> bool:
-        """Return whether the rests are those of the beams of a run."""
-        return run.beam_pdg_id == self.run.beam_pdg_id and np.allclose(run.beam_energy, self.run.beam_energy, rtol=1e-6)
+    def fits(self, run: RunInfo, settings: Sequence[str] = ()) -> bool:
+        """Return whether the rests are those of the beams of a run, and of some further settings of Pythia."""
+        same = run.beam_pdg_id == self.run.beam_pdg_id and np.allclose(run.beam_energy, self.run.beam_energy, rtol=1e-6)
+        return bool(same) and self.run.provenance.get(SETTINGS, "") == "; ".join(settings)
 
     def contains(self, conditions: Conditions) -> NDArray[np.bool_]:
         """Return which of N collisions the library has rests for."""
         scale = np.log(conditions.scale)
-        known = np.array([key in self._trees for key in _keys(conditions)], dtype=bool)
-        low, high = self._scales
-        return np.asarray(known & (scale >= low) & (scale <= high) & (conditions.x < 1.0).all(axis=1))
+        keys, stage = _keys(conditions), self._stage_of(conditions.number)
+        inside = (conditions.x < 1.0).all(axis=1) & (stage >= 0)
+        for k in np.flatnonzero(inside).tolist():
+            own = self._stages[stage[k]]
+            inside[k] = keys[k] in own.trees and own.scales[0] <= scale[k] <= own.scales[1]
+        return np.asarray(inside)
+
+    def _stage_of(self, number: Ints) -> Ints:
+        """Return the stages of events by their numbers, -1 for those before the first one, (N,)."""
+        return np.searchsorted([stage.first for stage in self._stages], number, side="right") - 1
 
     def draw(self, conditions: Conditions, rng: np.random.Generator) -> tuple[Rests, Floats]:
         """Draw rests for N collisions that the library contains.
@@ -83,12 +125,11 @@ class RestLibrary:
         size = len(conditions)
         chosen, mirrored = np.zeros(size, np.int64), np.zeros(size, bool)
         draw, angle = rng.integers(0, self.neighbours, size), rng.uniform(0.0, 2 * np.pi, size)
-        keys = np.array(_keys(conditions)).reshape(-1, 2)
+        keys = np.column_stack([self._stage_of(conditions.number), _keys(conditions)]).reshape(-1, 3)
         features = _features(conditions.scale, conditions.x)
-        for key, (tree, rows) in self._trees.items():
-            asked = np.flatnonzero((keys == key).all(axis=1))
-            if len(asked) == 0:
-                continue
+        for stage, *key in sorted(set(map(tuple, keys.tolist()))):
+            asked = np.flatnonzero((keys == (stage, *key)).all(axis=1))
+            tree, rows = self._stages[stage].trees[key[0], key[1]]
             found = tree.query(features[asked], k=self.neighbours)[1].reshape(len(asked), -1)
             place = found[np.arange(len(asked)), draw[asked]]
             chosen[asked], mirrored[asked] = rows[place % len(rows)], place >= len(rows)
@@ -96,23 +137,25 @@ class RestLibrary:
         before[mirrored, 3] *= -1.0
         return self.rests.turned(chosen, angle, mirrored), before
 
-    def _index(self) -> dict[tuple[int, int], tuple[Any, Ints]]:
-        """Return, for each kind of collision, a tree of its rests and their mirror images, and their rows."""
+    def _stage(self, first: int, size: int) -> _Stage:
+        """Return what events from ``first`` on draw from, the first ``size`` rests."""
         from scipy.spatial import cKDTree
 
-        keys = np.array(_keys(self.conditions)).reshape(-1, 2)
+        conditions = self.conditions[np.arange(size)]
+        keys = np.array(_keys(conditions)).reshape(-1, 2)
         trees: dict[tuple[int, int], tuple[Any, Ints]] = {}
         for key in sorted(set(map(tuple, keys.tolist()))):
             rows = np.flatnonzero((keys == key).all(axis=1))
-            scale, x = self.conditions.scale[rows], self.conditions.x[rows]
+            scale, x = conditions.scale[rows], conditions.x[rows]
             points = np.concatenate([_features(scale, x), _features(scale, x[:, ::-1])])
             if len(points) >= self.neighbours:
                 trees[key] = cKDTree(points), rows
-        return trees
+        scale = np.log(conditions.scale)
+        return _Stage(first, trees, (float(scale.min()) - MARGIN, float(scale.max()) + MARGIN))
 
 
-def _load(path: Path, neighbours: int) -> RestLibrary:
-    return RestLibrary(path, neighbours=neighbours)
+def _load(paths: tuple[Path, ...], neighbours: int, firsts: tuple[int, ...]) -> RestLibrary:
+    return RestLibrary(paths, neighbours=neighbours, firsts=firsts)
 
 
 def _keys(conditions: Conditions) -> list[tuple[int, int]]:

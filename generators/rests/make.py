@@ -6,10 +6,11 @@ of a library that spreads over all of them few rests are near.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from generators.reference import library_file
 from generators.reference.library_file import BLOCK
 from generators.reference.rest_gun import RestGun
 from generators.rests.conditions import COLOURLESS, JETS, MIXED, Conditions
+from generators.rests.library import SETTINGS
 
 SHARES = {JETS: 0.5, MIXED: 0.25, COLOURLESS: 0.25}
 """Shares of the kinds of hard processes."""
@@ -40,18 +42,21 @@ class Card(library_file.Card, Protocol):
     def seed(self) -> int:
         """Seed of all randomness."""
 
-    def conditions(self, first: int, num: int) -> Conditions:
-        """Return the conditions of rests ``first`` to ``first + num``, or of fewer."""
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Further lines for Pythia, such as those of a tune."""
 
 
 @dataclass(frozen=True)
 class FileCard:
-    """A library of rests for the first events of an LHE file.
+    """A library of rests for some events of an LHE file.
 
     Attributes:
         path: the file.
         num: number of events.
         seed: seed of all randomness.
+        first: number of the first event.
+        settings: further lines for Pythia, such as those of a tune.
 
     Raises:
         FastsimError: if a value is out of range, or the file cannot be read.
@@ -60,6 +65,10 @@ class FileCard:
     path: str
     num: int = 6000
     seed: int = 0
+    first: int = 0
+    settings: tuple[str, ...] = ()
+
+    in_threads = True
 
     def __post_init__(self) -> None:
         if self.num < 1 or self.seed < 0:
@@ -68,24 +77,38 @@ class FileCard:
     @cached_property
     def run(self) -> RunInfo:
         """The beams, and what the file says about itself."""
-        beams = lhe.read(self.path, num_events=1)[0]
-        return RunInfo(beams.beam_pdg_id, beams.beam_energy, provenance=_facts(f"input num={self.num}", self.seed))
+        beams = lhe.run_info(self.path)
+        card = f"input num={self.num}" if self.first == 0 else f"input first={self.first} num={self.num}"
+        provenance = _facts(card, self.seed, self.settings)
+        return RunInfo(beams.beam_pdg_id, beams.beam_energy, provenance=provenance)
 
     @property
     def energy(self) -> float:
         """Energy of both beams together in GeV."""
         return sum(self.run.beam_energy)
 
-    def conditions(self, first: int, num: int) -> Conditions:
-        """Return the conditions of events ``first`` to ``first + num``, as far as these have two incoming partons."""
-        _, batches = lhe.read(self.path, chunk_size=num, first_event=first, num_events=num, on_bad=lambda *_: True)
-        events = next(iter(batches), HardEvents.empty())
-        chosen = events[np.bincount(events.index[events.status == -1], minlength=len(events)) == 2]
-        return Conditions.of(chosen, self.run, np.random.default_rng(np.random.SeedSequence([self.seed, first])))
+    def blocks(self) -> Iterator[Block]:
+        """Return the conditions of the events, as far as these have two incoming partons; the file is read once."""
+        _, batches = lhe.read(
+            self.path, chunk_size=BLOCK, first_event=self.first, num_events=self.num, on_bad=lambda *_: True
+        )
+        for events in batches:
+            first = int(events.number[0] - self.first) // BLOCK * BLOCK + self.first
+            chosen = events[np.bincount(events.index[events.status == -1], minlength=len(events)) == 2]
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, first]))
+            yield Block(self.run, Conditions.of(chosen, self.run, rng))
 
 
-def _facts(card: str, seed: int) -> dict[str, str]:
-    return {"tool": "fastsim", "rests": card, "seed": str(seed), "pythia8mc": version("pythia8mc")}
+class Block(NamedTuple):
+    """What a block of rests is made from: the beams, and the conditions."""
+
+    run: RunInfo
+    conditions: Conditions
+
+
+def _facts(card: str, seed: int, settings: tuple[str, ...]) -> dict[str, str]:
+    facts = {"tool": "fastsim", "rests": card, "seed": str(seed), "pythia8mc": version("pythia8mc")}
+    return {**facts, SETTINGS: "; ".join(settings)} if settings else facts
 
 
 @dataclass(frozen=True)
@@ -97,6 +120,7 @@ class RestCard:
         num: number of rests.
         scale: lowest and highest scale of the hard process in GeV, log-uniform between.
         seed: seed of all randomness.
+        settings: further lines for Pythia, such as those of a tune.
 
     Raises:
         FastsimError: if a value is out of range.
@@ -106,6 +130,9 @@ class RestCard:
     num: int = 4000
     scale: tuple[float, float] = (8.0, 2500.0)
     seed: int = 0
+    settings: tuple[str, ...] = ()
+
+    in_threads = True
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -125,7 +152,12 @@ class RestCard:
         low, high = self.scale
         card = f"energy={self.energy:g} scale={low:g}:{high:g} num={self.num}"
         energies = 0.5 * self.energy, 0.5 * self.energy
-        return RunInfo((2212, 2212), energies, provenance=_facts(card, self.seed))
+        return RunInfo((2212, 2212), energies, provenance=_facts(card, self.seed, self.settings))
+
+    def blocks(self) -> Iterator[Block]:
+        """Draw the conditions."""
+        for first in range(0, self.num, BLOCK):
+            yield Block(self.run, self.conditions(first, min(BLOCK, self.num - first)))
 
     def conditions(self, first: int, num: int) -> Conditions:
         """Draw the conditions of rests ``first`` to ``first + num``, which depend on the seed and ``first`` alone."""
@@ -143,13 +175,11 @@ class RestCard:
         return Conditions(np.arange(first, first + num), energy, x, incoming, scale, limits.astype(np.int64))
 
 
-def make_block(job: tuple[Card, int]) -> HardEvents:
+def make_block(card: Card, block: Block) -> HardEvents:
     """Make a block of rests, as events of their singlets."""
-    card, first = job
-    conditions = card.conditions(first, min(BLOCK, card.num - first))
-    gun = RestGun(replace(card.run, provenance={}))
-    rests, made = gun.shoot(conditions, card.seed)
-    events = conditions[made].singlets()
+    gun = RestGun(replace(block.run, provenance={}), card.settings)
+    rests, made = gun.shoot(block.conditions, card.seed)
+    events = block.conditions[made].singlets()
     particles = rests.particles
     events = events.with_particles(particles, np.full(len(particles.pdg_id), -1))
     return events.with_columns(event={"recoil": rests.recoil})

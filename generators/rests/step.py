@@ -8,6 +8,7 @@ import numpy as np
 
 from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, RunInfo
 from fastsim.event.species import baryon_numbers, charges, mass
+from fastsim.sources.hadrons import TAU0_MAX
 from generators.reference.rest_gun import RestGun
 from generators.rests.closure import close, follow
 from generators.rests.conditions import Conditions
@@ -37,17 +38,19 @@ class AddRest:
         run: the beams.
         library: stored rests; None to have the gun make all.
         gun: makes the other ones.
+        tau0_max: particles with a c*tau above this, in mm, are stable in the rests.
     """
 
     run: RunInfo
     library: RestLibrary | None
     gun: RestGun
+    tau0_max: float = TAU0_MAX
 
     requires = frozenset({"hadrons"})
     provides = frozenset({"hadrons"})
 
     def __post_init__(self) -> None:
-        if self.library is not None and not self.library.fits(self.run):
+        if self.library is not None and not self.library.fits(self.run, self.gun.settings):
             object.__setattr__(self, "library", None)
 
     @property
@@ -66,7 +69,7 @@ class AddRest:
         incoming = np.bincount(events.index[events.status == -1], minlength=len(events))
         rows = np.flatnonzero(incoming == 2)
         conditions = Conditions.of(events[rows], self.run, rng)
-        joined = _Joined(events.particles[rows], self.run)
+        joined = _Joined(events.particles[rows], self.run, self.tau0_max)
         left = np.arange(len(rows))
         if self.library is not None:
             inside = self.library.contains(conditions)
@@ -92,9 +95,11 @@ class _Joined:
     Args:
         hard: particles of the hard processes, N sets.
         run: the beams.
+        tau0_max: particles with a c*tau above this, in mm, are stable.
     """
 
-    def __init__(self, hard: ParticleSet, run: RunInfo) -> None:
+    def __init__(self, hard: ParticleSet, run: RunInfo, tau0_max: float) -> None:
+        self._tau0_max = tau0_max
         self._beams = beam_momentum(run)
         self._sums = hard.sums()
         beams = np.array(run.beam_pdg_id)
@@ -116,7 +121,7 @@ class _Joined:
         baryon_number = self._baryon_number[rows] - _per_set(particles, baryon_numbers(particles.pdg_id))
         possible = (np.abs(charge - np.rint(charge)) < 1e-6) & (self._sums[rows, 0] > 0)
         shifts = np.rint(charge).astype(np.int64), np.rint(baryon_number).astype(np.int64)
-        particles, shifted = shift_content(particles, *shifts, rng)
+        particles, shifted = shift_content(particles, *shifts, rng, tau0_max=self._tau0_max)
         particles, moved, closed = close(Rests(particles, rests.recoil), before, self._sums[rows], self._beams)
         good = np.flatnonzero(possible & shifted & closed)
         if len(good):

@@ -37,6 +37,7 @@ def test_files_of_real_generators_go_through(name: str, shared: Path, tmp_path: 
         seed=2,
         num_events=40,
         progress=lambda done, total: steps.append((done, total)),
+        event="hard",
     )
     assert summary.events == min(
         40, {"powheg-box-v2-hvq.lhe": 6}.get(name, 40 if "box" in name or "mad" in name else 10)
@@ -117,12 +118,12 @@ def test_bad_input_and_output(tmp_path: Path) -> None:
     path.write_text(file(event(), event((3, 6, "nan"))))
     model = Spray()
     with pytest.raises(InvalidEvent, match=r"bad\.lhe, event 1.*the 1 events before it are in"):
-        fastsim.generate(path, tmp_path / "a.hepmc3", model=model)
+        fastsim.generate(path, tmp_path / "a.hepmc3", model=model, event="hard")
     assert not (tmp_path / "a.hepmc3").exists() and (tmp_path / "a.partial.hepmc3").exists()
     (tmp_path / "b.h5").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
-        fastsim.generate(path, tmp_path / "b.h5", model=model)
+        fastsim.generate(path, tmp_path / "b.h5", model=model, event="hard")
     with pytest.raises(FastsimError, match="first_event=-1"):
-        fastsim.generate(path, tmp_path / "c.h5", model=model, first_event=-1)
+        fastsim.generate(path, tmp_path / "c.h5", model=model, first_event=-1, event="hard")
     with pytest.raises(FastsimError, match="on an LHE file, not on a gun"):
         fastsim.reference("flavour=g num=2", tmp_path / "c.h5", full=True)

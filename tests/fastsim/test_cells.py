@@ -104,7 +104,7 @@ def test_hepmc_of_any_origin_through_geant4(shared: Path, tmp_path: Path) -> Non
         "shower_model": "geant4",
         "geant4_data": shared / "geant4" / "copper",
     }
-    summary = api.generate(source, tmp_path / "a.h5", seed=3, **options)
+    summary = api.generate(source, tmp_path / "a.h5", seed=3, **options, event="hard")
     assert summary.source == "geant4" and summary.events == 3 and summary.cross_section == (7.0, 0.5)
     assert summary.notes == {
         "showers": 5,
@@ -124,9 +124,9 @@ def test_hepmc_of_any_origin_through_geant4(shared: Path, tmp_path: Path) -> Non
     near = (np.hypot(eta - 0.3, phi - 1.0) < 0.3) | (np.hypot(eta + 1.5, phi - 3.1) < 0.4)
     assert energy[near].sum() > 0.8 * energy.sum() and layer.max() < towers.num_layers
     # the same again: by two workers, as ROOT, and event 1 alone
-    api.generate(source, tmp_path / "b.root", seed=3, workers=2, **options)
+    api.generate(source, tmp_path / "b.root", seed=3, workers=2, **options, event="hard")
     assert same(read(tmp_path / "b.root")[2], cells)
-    api.generate(source, tmp_path / "c.h5", seed=3, first_event=1, num_events=1, **options)
+    api.generate(source, tmp_path / "c.h5", seed=3, first_event=1, num_events=1, **options, event="hard")
     assert same(read(tmp_path / "c.h5")[2], cells[np.array([1])])
 
 
@@ -135,7 +135,9 @@ def test_chains_share_their_stages(examples: Path, library: tuple[Path, ...], no
     num = 2 * EVENTS_PER_BLOCK
     lhe = examples / "pp_dijet.lhe.gz"
     chain = ("pythia", "calorimeter")
-    whole = api.generate(lhe, tmp_path / "a.h5", steps=chain, shower_model=library, seed=5, num_events=num)
+    whole = api.generate(
+        lhe, tmp_path / "a.h5", steps=chain, shower_model=library, seed=5, num_events=num, event="hard"
+    )
     assert whole.source == "pythia, library" and whole.events == num and whole.partons > 0
     notes = whole.notes
     assert notes["showers"] > 0 and notes["dropped_particles"] > 0 and "fallback_showers" not in notes
@@ -143,13 +145,15 @@ def test_chains_share_their_stages(examples: Path, library: tuple[Path, ...], no
     assert run.provenance["model"] == "pythia" and run.provenance["shower_fallback"] == "none"
     assert events.particles is not None and len(events.offsets) == num + 1
     assert (cells.sums() > 0).sum() >= num - 2  # both jets of an event may pass beside the calorimeter
-    api.generate(lhe, tmp_path / "h.h5", steps=("pythia",), seed=5, num_events=num)
+    api.generate(lhe, tmp_path / "h.h5", steps=("pythia",), seed=5, num_events=num, event="hard")
     api.generate(tmp_path / "h.h5", tmp_path / "b.h5", steps=chain[1:], shower_model=library, seed=5, threads=1)
     assert same(read(tmp_path / "b.h5")[2], cells)
     options: dict[str, Any] = {"first_event": 3, "num_events": 27, "threads": 1}
-    api.generate(lhe, tmp_path / "c.root", steps=chain, shower_model=library, seed=5, **options)
+    api.generate(lhe, tmp_path / "c.root", steps=chain, shower_model=library, seed=5, **options, event="hard")
     assert same(read(tmp_path / "c.root")[2], cells[3:30])
-    other = api.generate(lhe, tmp_path / "d.h5", steps=("hadrons", "calorimeter"), shower_model=library, num_events=2)
+    other = api.generate(
+        lhe, tmp_path / "d.h5", steps=("hadrons", "calorimeter"), shower_model=library, num_events=2, event="hard"
+    )
     assert other.source == "hadron-tree, library"
     assert read(tmp_path / "d.h5")[0].provenance["model_sha256"]
 
@@ -190,7 +194,7 @@ def test_outside_the_library_through_geant4(library: tuple[Path, ...], shared: P
     source = hepmc_file(tmp_path / "in.hepmc3", [[(22, 2.0, 0.0, 0.0), (2212, 0.5, 1.0, 1.0), (22, 0.1, -1.0, 2.0)]])
     data = shared / "geant4" / "copper"
     options: dict[str, Any] = {"steps": ("calorimeter",), "shower_model": library}
-    summary = api.generate(source, tmp_path / "a.h5", geant4_data=data, **options)
+    summary = api.generate(source, tmp_path / "a.h5", geant4_data=data, **options, event="hard")
     assert summary.notes == {"showers": 3, "fallback_showers": 2}
     assert read(tmp_path / "a.h5")[0].provenance["shower_fallback"] == "geant4"
 
@@ -302,15 +306,15 @@ def test_the_environment_does_not_choose_the_fallback(
     """The same command makes the same cells wherever it runs; what it asks for has to be there."""
     source = hepmc_file(tmp_path / "in.hepmc3", ROWS)
     options: dict[str, Any] = {"steps": ("calorimeter",), "shower_model": library, "seed": 1}
-    api.generate(source, tmp_path / "a.h5", **options)
+    api.generate(source, tmp_path / "a.h5", **options, event="hard")
     monkeypatch.setenv("FASTSIM_GEANT4_DATA", str(tmp_path / "nowhere"))
-    api.generate(source, tmp_path / "b.h5", **options)
+    api.generate(source, tmp_path / "b.h5", **options, event="hard")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert read(tmp_path / "b.h5")[0].provenance["shower_fallback"] == "none"
     with pytest.raises(FastsimError, match="nowhere"):
-        api.generate(source, tmp_path / "c.h5", **options, shower_fallback="geant4")
+        api.generate(source, tmp_path / "c.h5", **options, shower_fallback="geant4", event="hard")
     with pytest.raises(FastsimError, match="must be one of none, geant4"):
-        api.generate(source, tmp_path / "c.h5", **options, shower_fallback="pythia")
+        api.generate(source, tmp_path / "c.h5", **options, shower_fallback="pythia", event="hard")
 
 
 def test_what_made_the_hadrons_is_kept_beside_what_made_the_cells(

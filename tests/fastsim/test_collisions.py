@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
+import threading
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,9 +18,10 @@ import fastsim
 from bench.validation.collisions import PROCESSES, observables
 from examples import make_lhe
 from fastsim.cli import main
-from fastsim.collisions import _quarters, make_minimum_bias
+from fastsim.collisions import _quarters, keep_rests, make_minimum_bias
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
+from fastsim.event.species import charges
 from fastsim.formats import lhe
 from fastsim.production.inputs import Input
 from fastsim.production.verify import verify
@@ -83,18 +87,69 @@ def test_command_and_record(
             assert sum(p.momentum.e for p in hard.particles_in) == pytest.approx(13000.0)
 
 
-def test_the_library_of_the_machine_is_made_once(
+def test_what_is_made_by_default(
     examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("FASTSIM_CACHE", str(tmp_path / "cache"))
+    """Short files have rests of Pythia; a library grows with its file, and any range of events gives the same ones."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("FASTSIM_CACHE", str(cache))
+    monkeypatch.setattr(Input, "chunk_size", 4)
     source = examples / "pp_dijet.lhe.gz"
-    with patch.dict("fastsim.collisions.make_rests.__kwdefaults__", {"num": 20}):
-        one = fastsim.collisions.make_rests(None, source)
-        stamp = one.stat().st_mtime_ns
-        fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", num_events=2)
-    assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()] == [stamp]
+    options: dict[str, Any] = {"model": MODEL, "seed": 3, "threads": 1}
+    few = fastsim.generate(source, tmp_path / "few.h5", **options, num_events=4)
+    assert few.notes["rests_from_pythia"] == 4 and not cache.exists() and not caplog.text
+    monkeypatch.setattr("generators.rests.library.STAGES", ((0, 6), (16, 12)))
+    fastsim.generate(source, tmp_path / "begin.h5", **options, num_events=8)
     assert caplog.text.count("once on this machine") == 1
-    assert fastsim.read(one, num_events=3).scale.tolist() == fastsim.read(source, num_events=3).scale.tolist()  # type: ignore[union-attr]
+    summary = fastsim.generate(source, tmp_path / "whole.h5", **options, num_events=20)
+    assert summary.notes["rests_from_library"] > 10
+    assert summary.notes.get("rests_from_pythia", 0) + summary.notes["rests_from_library"] == 20
+    assert caplog.text.count("once on this machine") == 2
+    stamps = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    for i in range(3):
+        fastsim.generate(source, tmp_path / f"{i}.h5", **options, num_events=20, slice=(i, 3))
+    rows = verify(tmp_path / "whole.h5").chunks
+    assert [row.sha256 for i in range(3) for row in verify(tmp_path / f"{i}.h5").chunks] == [r.sha256 for r in rows]
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == stamps
+    paths, firsts = keep_rests(source, 20)
+    assert set(paths) == set(stamps) and firsts == [0, 16]
+    scales = np.concatenate([fastsim.read(path).scale for path in paths])  # type: ignore[union-attr]
+    assert scales.tolist() == fastsim.read(source, num_events=12).scale.tolist()  # type: ignore[union-attr]
+    assert verify(tmp_path / "whole.h5").settings["events"] == "full"
+
+
+def test_a_stream_is_as_its_file(examples: Path, tmp_path: Path) -> None:
+    """Its beams are read before its events."""
+    source = examples / "pp_dijet.lhe.gz"
+    options: dict[str, Any] = {"model": MODEL, "num_events": 3, "threads": 1}
+    fastsim.generate(source, tmp_path / "file.hepmc3", **options)
+    fastsim.generate(io.BytesIO(source.read_bytes()), tmp_path / "stream.hepmc3", **options)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(source.read_bytes()))
+    writer.start()
+    fastsim.generate(pipe, tmp_path / "pipe.hepmc3", **{**options, "num_events": None})
+    writer.join()
+    assert (tmp_path / "file.hepmc3").read_bytes() == (tmp_path / "stream.hepmc3").read_bytes()
+    whole, begin = (fastsim.read(tmp_path / f"{name}.hepmc3") for name in ("pipe", "file"))
+    assert isinstance(whole, HardEvents) and isinstance(begin, HardEvents)
+    assert whole[np.arange(3)].particles == begin.particles
+
+
+@pytest.mark.parametrize("tau0_max", [0.01, 1000.0])
+def test_other_lifetimes(tau0_max: float, examples: Path, rest_library: Path, tmp_path: Path) -> None:
+    """Rests have the same stable particles as the hadrons of the hard partons; a library of other ones is not used."""
+    source, options = examples / "pp_dijet.lhe.gz", {"model": MODEL, "tau0_max": tau0_max, "num_events": 12}
+    summary = fastsim.generate(source, tmp_path / "a.h5", rest=rest_library, **options)  # type: ignore[arg-type]
+    assert summary.notes["rests_from_pythia"] == 12
+    events = fastsim.read(tmp_path / "a.h5")
+    assert isinstance(events, HardEvents) and events.particles is not None
+    particles = events.particles
+    assert (particles.pdg_id == 310).any() == (tau0_max < 26) and (np.abs(particles.pdg_id) == 3122).any() == (
+        tau0_max < 26
+    )
+    assert np.allclose(particles.sums(), [13000.0, 0.0, 0.0, 0.0], atol=1e-5)
+    assert np.bincount(particles.index, charges(particles.pdg_id)).tolist() == [2.0] * 12
 
 
 def test_a_long_library_says_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
@@ -109,19 +164,20 @@ def test_a_long_library_says_how_far_it_is(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
-def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path) -> None:
+def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = shared / "lhe" / "whizard-3.1.4-eeWW.lhe"
     summaries = [
-        fastsim.generate(source, tmp_path / f"{e}.h5", model=MODEL, num_events=4, event=e) for e in ("hard", "full")
+        fastsim.generate(source, tmp_path / f"{e}.h5", model=MODEL, num_events=4, event=e)
+        for e in ("hard", "full", None)
     ]
-    assert summaries[0].particles == summaries[1].particles
+    assert summaries[0].particles == summaries[1].particles == summaries[2].particles and not caplog.text
     assert not any(key.startswith(("rests", "events_without")) for key in summaries[1].notes)
 
 
 def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path) -> None:
     words: dict[str, Any] = {"model": MODEL, "steps": "hadrons,calorimeter", "num_events": 2}
-    hard = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", **words)
-    whole = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "b.h5", **words, event="full", rest=rest_library)
+    hard = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", **words, event="hard")
+    whole = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "b.h5", **words, rest=rest_library)
     assert whole.cells > 2 * hard.cells and whole.notes["rests_from_library"] == 2
 
 
@@ -134,12 +190,15 @@ HADRONS = {
 
 
 @pytest.mark.parametrize("name", HADRONS)
-def test_beams_that_are_no_nucleons(name: str, tmp_path: Path) -> None:
+def test_beams_that_are_no_nucleons(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one, other = HADRONS[name]
     source = tmp_path / "a.lhe"
     source.write_text(file(event()).replace("2212 2212", f"{one} {other}"))
     with pytest.raises(FastsimError, match=r"beams of PDG id .*use --event hard"):
         fastsim.generate(source, tmp_path / "a.h5", model=MODEL, event="full", rest="pythia")
+    assert not caplog.text
+    summary = fastsim.generate(source, tmp_path / "a.h5", model=MODEL)
+    assert summary.events == 1 and caplog.text.count("no whole collisions are made of such") == 1
 
 
 def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Path) -> None:
@@ -165,6 +224,9 @@ def test_files_without_beams(tmp_path: Path) -> None:
         for words in ({"event": "full", "rest": "pythia"}, {"pileup": 2.0}):
             with pytest.raises(FastsimError, match=f"{message}.*use --event hard"):
                 fastsim.generate(source, tmp_path / "a.h5", model=MODEL, **words)
+        assert not any(
+            "rest" in key for key in fastsim.generate(source, tmp_path / "b.h5", model=MODEL, force=True).notes
+        )
 
 
 @pytest.mark.parametrize("energy", [400.0, 100_000.0])
@@ -205,13 +267,14 @@ def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pil
     source, output = examples / "pp_dijet.lhe.gz", tmp_path / "a.h5"
     for words, message in (
         ({"event": "both"}, "event='both'"),
-        ({"rest": rest_library}, "use --event full"),
+        ({"event": "hard", "rest": rest_library}, "use --event full"),
         ({"pileup": -1.0}, "pileup=-1"),
         ({"pileup_events": pileup}, "use --pileup"),
         ({"pileup": 2.0, "beam_spot": -3.0}, "beam_spot=-3 mm"),
         ({"event": "full", "rest": tmp_path / "no.h5"}, "fastsim library rests"),
         ({"pileup": 2.0, "pileup_events": tmp_path / "no.h5"}, "no such file"),
-        ({"event": "full", "tau0_max": 1000.0}, "tau0_max=1000 mm"),
+        ({"tau0_max": 5000.0}, "tau0_max=5000 mm.*use --event hard"),
+        ({"tau0_max": 1000.0, "pileup": 2.0}, "tau0_max=1000 mm: pile-up"),
         ({"event": "full", "steps": "calorimeter"}, "need partons"),
     ):
         with pytest.raises(FastsimError, match=message):

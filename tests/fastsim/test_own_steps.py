@@ -72,8 +72,8 @@ def read(path: str) -> HardEvents:
 
 
 def test_steps_of_a_user_run_where_they_stand(folder: Path) -> None:
-    summary = fastsim.generate("events.lhe", "own.h5", model=Spray(), steps=STEPS, seed=4)
-    fastsim.generate("events.lhe", "plain.h5", model=Spray(), seed=4)
+    summary = fastsim.generate("events.lhe", "own.h5", model=Spray(), steps=STEPS, seed=4, event="hard")
+    fastsim.generate("events.lhe", "plain.h5", model=Spray(), seed=4, event="hard")
     own, plain = read("own.h5"), read("plain.h5")
     assert own.particles is not None and plain.particles is not None and summary.events == 20
     np.testing.assert_array_equal(own.event_columns["num_hadrons"], plain.particles.counts)
@@ -85,7 +85,7 @@ def test_steps_of_a_user_run_where_they_stand(folder: Path) -> None:
 
 
 def test_steps_alone_on_a_file_of_events(folder: Path) -> None:
-    fastsim.generate("events.lhe", "plain.h5", model=Spray(), seed=4)
+    fastsim.generate("events.lhe", "plain.h5", model=Spray(), seed=4, event="hard")
     assert main(["generate", "plain.h5", "-o", "own.h5", "--steps", f"{NAME}:count", "--seed", "1"]) == 0
     own = read("own.h5")
     assert own.particles is not None
@@ -105,12 +105,25 @@ def test_steps_can_be_sent_to_other_processes(folder: Path) -> None:
 @pytest.mark.slow
 def test_workers_give_what_threads_give(folder: Path) -> None:
     for name, options in (("threads.h5", {"threads": 2}), ("workers.h5", {"workers": 1})):
-        fastsim.generate("events.lhe", name, model="pythia", steps=f"hadrons,{NAME}:smear", seed=4, **options)  # type: ignore[arg-type]
+        fastsim.generate(
+            "events.lhe", name, model="pythia", steps=f"hadrons,{NAME}:smear", seed=4, **options, event="hard"
+        )  # type: ignore[arg-type]
     assert Path("threads.h5").read_bytes() == Path("workers.h5").read_bytes()
 
 
 def test_a_run_is_not_resumed_with_another_step(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["generate", "events.lhe", "-o", "own.h5", "--model", "pythia", "--steps", f"hadrons,{NAME}:count"]
+    words = [
+        "generate",
+        "events.lhe",
+        "-o",
+        "own.h5",
+        "--event",
+        "hard",
+        "--model",
+        "pythia",
+        "--steps",
+        f"hadrons,{NAME}:count",
+    ]
     assert main(words) == 0
     assert main([*words, "--resume"]) == 0
     (folder / f"{NAME}.py").write_text(MODULE + "\n")
@@ -153,7 +166,7 @@ def _batch() -> HardEvents:
 )
 def test_mistakes_are_one_line(steps: str, message: str, folder: Path) -> None:
     with pytest.raises(FastsimError) as error:
-        fastsim.generate("events.lhe", "a.h5", model=Spray() if "hadrons" in steps else None, steps=steps)
+        fastsim.generate("events.lhe", "a.h5", model=Spray() if "hadrons" in steps else None, steps=steps, event="hard")
     assert message in str(error.value)
     assert not Path("a.h5").exists()
 

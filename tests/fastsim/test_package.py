@@ -117,8 +117,9 @@ def test_readme_python_runs(workplace: Path) -> None:
 def test_example_scripts_run(workplace: Path) -> None:
     run = [sys.executable, "-m", "fastsim.cli"]
     source = "data/examples/pp_dijet.lhe.gz"
-    for command, output in [("generate", "generated.hepmc3"), ("reference", "reference.hepmc3")]:
-        subprocess.run([*run, command, source, "-o", output, "--num-events", "20"], cwd=workplace, check=True)
+    commands = [("generate", "--event", "hard", "-o", "generated.hepmc3"), ("reference", "-o", "reference.hepmc3")]
+    for command in commands:
+        subprocess.run([*run, *command, source, "--num-events", "20"], cwd=workplace, check=True)
     script = [sys.executable, "examples/compare_with_pythia.py", "generated.hepmc3", "reference.hepmc3"]
     done = subprocess.run([*script, "-o", "plot.png"], cwd=workplace, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

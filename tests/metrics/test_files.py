@@ -34,7 +34,7 @@ def test_particle_sets_with_weights(tmp_path: Path, rng: np.random.Generator) ->
 def test_events_of_all_formats_give_the_same_jets(tmp_path: Path) -> None:
     example = Path(fastsim.__file__).parents[1] / "data" / "examples" / "pp_dijet.lhe.gz"
     names = ("e.h5", "e.hepmc3", "e.root")
-    fastsim.generate(example, tmp_path / names[0], num_events=12, seed=1, threads=1)
+    fastsim.generate(example, tmp_path / names[0], num_events=12, seed=1, threads=1, event="hard")
     run, batches = hdf5.read_events(tmp_path / names[0])
     events = next(batches)
     for name, module in ((names[1], hepmc), (names[2], root)):

@@ -195,7 +195,7 @@ def test_odd_names_of_weights_are_made_safe_once(
 ) -> None:
     output = tmp_path / "a.hepmc3"
     with caplog.at_level(logging.WARNING):
-        fastsim.generate(shared / "cases" / f"{name}.lhe", output, model=Spray())
+        fastsim.generate(shared / "cases" / f"{name}.lhe", output, model=Spray(), event="hard")
     assert sum("HepMC cannot hold" in record.getMessage() for record in caplog.records) == 1
     verify(output)
     with pyhepmc.open(str(output)) as file:

@@ -51,7 +51,7 @@ def momenta(events: HardEvents, numbers: list[int]) -> np.ndarray[Any, Any]:
 
 
 def test_they_are_skipped_and_counted(source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    summary = fastsim.generate(source, tmp_path / "a.h5", **OPTIONS, skip_bad_events=True)
+    summary = fastsim.generate(source, tmp_path / "a.h5", **OPTIONS, skip_bad_events=True, event="hard")
     assert summary.events == 9 and summary.notes["bad_events"] == 3
     assert "3 events of the input are bad and left out" in summary.warnings()
     places = [f"events.lhe, event {i}, line {14 + 7 * i}" for i in (5, 6, 10)]
@@ -63,13 +63,13 @@ def test_they_are_skipped_and_counted(source: Path, tmp_path: Path, caplog: pyte
 
 def test_events_are_the_same_however_bad_ones_are_met(source: Path, tmp_path: Path) -> None:
     """Skipped, ending the run, or outside the range: event 4 and 7 of their chunk do not change."""
-    fastsim.generate(source, tmp_path / "all.h5", **OPTIONS, skip_bad_events=True)
+    fastsim.generate(source, tmp_path / "all.h5", **OPTIONS, skip_bad_events=True, event="hard")
     whole = contents(tmp_path / "all.h5")
     with pytest.raises(InvalidEvent, match=r"event 5, line .*the 5 events before it are in .*partial"):
-        fastsim.generate(source, tmp_path / "stopped.h5", **OPTIONS)
+        fastsim.generate(source, tmp_path / "stopped.h5", **OPTIONS, event="hard")
     stopped = contents(tmp_path / "stopped.partial.h5")
     assert np.array_equal(momenta(stopped, [0, 1, 2, 3, 4]), momenta(whole, [0, 1, 2, 3, 4]))
-    fastsim.generate(source, tmp_path / "after.h5", **OPTIONS, first_event=7, num_events=3)
+    fastsim.generate(source, tmp_path / "after.h5", **OPTIONS, first_event=7, num_events=3, event="hard")
     after = contents(tmp_path / "after.h5")
     assert after.number.tolist() == [7, 8, 9]
     assert np.array_equal(momenta(after, [7, 8, 9]), momenta(whole, [7, 8, 9]))
@@ -78,7 +78,7 @@ def test_events_are_the_same_however_bad_ones_are_met(source: Path, tmp_path: Pa
 def test_slices_add_up(source: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / f"{i}.h5" for i in range(5)]
     for i, path in enumerate(outputs):
-        fastsim.generate(source, path, **OPTIONS, slice=(i, 5), skip_bad_events=True)
+        fastsim.generate(source, path, **OPTIONS, slice=(i, 5), skip_bad_events=True, event="hard")
     manifests = verify_together(outputs)
     assert sum(m.events for m in manifests) == 9 and sum(m.notes.get("bad_events", 0) for m in manifests) == 3
     with pytest.raises(FastsimError, match="events 2 to 3 are missing"):
@@ -88,7 +88,7 @@ def test_slices_add_up(source: Path, tmp_path: Path) -> None:
 def test_a_file_that_ends_with_bad_ones(tmp_path: Path) -> None:
     path = tmp_path / "bad.lhe"
     path.write_text(file(*[event()] * 3, *[BAD] * 7))
-    summary = fastsim.generate(path, tmp_path / "a.h5", **OPTIONS, skip_bad_events=True)
+    summary = fastsim.generate(path, tmp_path / "a.h5", **OPTIONS, skip_bad_events=True, event="hard")
     assert (summary.events, summary.notes["bad_events"]) == (3, 7)
     assert verify(tmp_path / "a.h5").left_out == 7
 
@@ -105,8 +105,8 @@ def test_cells_of_the_events_after_one(source: Path, tmp_path: Path) -> None:
     store(tmp_path / "library.h5", showers, binning, detector={"name": "copper"}, energy=[0.2, 200.0])
     options = OPTIONS | {"steps": ("hadrons", "calorimeter"), "shower_model": tmp_path / "library.h5"}
     with patch.object(chunks, "EVENTS_PER_BLOCK", 4), patch.object(event_run, "EVENTS_PER_BLOCK", 4):
-        summary = fastsim.generate(source, tmp_path / "all.h5", **options, skip_bad_events=True)
-        fastsim.generate(source, tmp_path / "after.h5", **options, first_event=7, num_events=3)
+        summary = fastsim.generate(source, tmp_path / "all.h5", **options, skip_bad_events=True, event="hard")
+        fastsim.generate(source, tmp_path / "after.h5", **options, first_event=7, num_events=3, event="hard")
     assert summary.notes["bad_events"] == 3 and verify(tmp_path / "all.h5").events == 9
     whole, after = contents(tmp_path / "all.h5"), contents(tmp_path / "after.h5")
     rows = np.flatnonzero(np.isin(whole.number, [7, 8, 9]))
@@ -134,5 +134,5 @@ def test_ten_are_reported_and_the_others_counted(tmp_path: Path, caplog: pytest.
     path = tmp_path / "bad.lhe"
     path.write_text(file(event(), *[BAD] * 15))
     with caplog.at_level(logging.WARNING):
-        fastsim.generate(path, tmp_path / "a.h5", **OPTIONS, skip_bad_events=True)
+        fastsim.generate(path, tmp_path / "a.h5", **OPTIONS, skip_bad_events=True, event="hard")
     assert len(caplog.records) == 10 and caplog.records[-1].message.endswith("further ones are only counted")

@@ -82,7 +82,7 @@ def stop_at(events: int) -> Any:
 def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path, tmp_path: Path) -> None:
     source = GUN if kind == "gun" else folder / "events.lhe"
     whole = tmp_path / "whole.h5"
-    summary = fastsim.generate(source, whole, **options(folder, threads=2))
+    summary = fastsim.generate(source, whole, **options(folder, threads=2), event="hard")
     events, manifest = contents(whole), verify(whole)
     assert events.cells is not None and summary.cells == manifest.cells == len(events.cells.id) > 0
     assert summary.visible == manifest.visible == pytest.approx(events.cells.sums().sum())
@@ -91,15 +91,15 @@ def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path
     # stopped and gone on with, and by a worker process
     for name, more in (("stopped.h5", {"threads": 1}), ("worker.h5", {"workers": 1})):
         with pytest.raises(Stopped, match="--resume goes on"):
-            fastsim.generate(source, tmp_path / name, **options(folder, progress=stop_at(8), **more))
-        again = fastsim.generate(source, tmp_path / name, **options(folder, resume=True, **more))
+            fastsim.generate(source, tmp_path / name, **options(folder, progress=stop_at(8), **more), event="hard")
+        again = fastsim.generate(source, tmp_path / name, **options(folder, resume=True, **more), event="hard")
         assert again.resumed_events >= 8 and (again.cells, again.notes) == (summary.cells, summary.notes)
         assert (tmp_path / name).read_bytes() == whole.read_bytes()
-    assert fastsim.generate(source, whole, **options(folder, resume=True)).resumed_events == NUM
+    assert fastsim.generate(source, whole, **options(folder, resume=True), event="hard").resumed_events == NUM
     # in slices of a range that does not begin where a chunk does
     slices = [tmp_path / f"slice{i}.h5" for i in range(3)]
     for i, path in enumerate(slices):
-        fastsim.generate(source, path, **options(folder, slice=(i, 3), first_event=3, num_events=17))
+        fastsim.generate(source, path, **options(folder, slice=(i, 3), first_event=3, num_events=17), event="hard")
     assert sum(m.events for m in verify_together(slices)) == 17
     joined = HardEvents.concatenate([contents(path) for path in slices])
     assert digest(joined) == digest(events[3:20])
@@ -107,12 +107,12 @@ def test_slices_restarts_and_workers_give_the_same_cells(kind: str, folder: Path
 
 def test_cells_of_a_file_of_hadrons_in_slices(folder: Path, tmp_path: Path) -> None:
     hadrons = tmp_path / "hadrons.h5"
-    fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3)
+    fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3, event="hard")
     both = [tmp_path / f"{i}.h5" for i in range(2)]
     for i, path in enumerate(both):
         fastsim.generate(hadrons, path, **options(folder, steps=("calorimeter",), slice=(i, 2)))
     assert [m.events for m in verify_together(both)] == [12, 10]
-    fastsim.generate(folder / "events.lhe", tmp_path / "whole.h5", **options(folder))
+    fastsim.generate(folder / "events.lhe", tmp_path / "whole.h5", **options(folder), event="hard")
     whole, joined = contents(tmp_path / "whole.h5").cells, HardEvents.concatenate([contents(p) for p in both]).cells
     assert whole is not None and joined is not None
     assert np.array_equal(whole.id, joined.id) and np.array_equal(whole.energy, joined.energy)
@@ -131,22 +131,24 @@ def test_only_a_run_of_the_same_settings_goes_on(
 ) -> None:
     output = tmp_path / "a.h5"
     with pytest.raises(Stopped):
-        fastsim.generate(folder / "events.lhe", output, **options(folder, progress=stop_at(4)))
+        fastsim.generate(folder / "events.lhe", output, **options(folder, progress=stop_at(4)), event="hard")
     if "shower_model" in change:
         change = {"shower_model": str(folder / change["shower_model"])}
     with pytest.raises(FastsimError, match=rf"a run of other settings \({named}\)"):
-        fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True, **change))
-    assert fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True)).events == NUM
+        fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True, **change), event="hard")
+    assert fastsim.generate(folder / "events.lhe", output, **options(folder, resume=True), event="hard").events == NUM
 
 
 def test_a_run_of_another_range_goes_on_from_the_same_blocks(folder: Path, tmp_path: Path) -> None:
     """A block is computed whole, whatever is asked of it; a gun's last one too."""
     for kind, source in (("events", folder / "events.lhe"), ("gun", GUN)):
         whole, output = tmp_path / f"{kind}.h5", tmp_path / f"{kind}-slice.h5"
-        fastsim.generate(source, whole, **options(folder))
+        fastsim.generate(source, whole, **options(folder), event="hard")
         with pytest.raises(Stopped):
-            fastsim.generate(source, output, **options(folder, num_events=10, progress=stop_at(4)))
-        again = fastsim.generate(source, output, **options(folder, resume=True, first_event=1, num_events=9))
+            fastsim.generate(source, output, **options(folder, num_events=10, progress=stop_at(4)), event="hard")
+        again = fastsim.generate(
+            source, output, **options(folder, resume=True, first_event=1, num_events=9), event="hard"
+        )
         assert again.resumed_events >= 3 and digest(contents(output)) == digest(contents(whole)[1:10])
     short = fastsim.generate(GUN.replace(f"num={NUM}", "num=6"), tmp_path / "short.h5", **options(folder))
     assert short.events == 6 and digest(contents(tmp_path / "short.h5")) == digest(contents(tmp_path / "gun.h5")[:6])
@@ -155,7 +157,7 @@ def test_a_run_of_another_range_goes_on_from_the_same_blocks(folder: Path, tmp_p
 def test_a_range_beyond_the_input_is_refused(folder: Path, tmp_path: Path) -> None:
     """Also within the input's last block."""
     hadrons = tmp_path / "hadrons.h5"
-    fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3)
+    fastsim.generate(folder / "events.lhe", hadrons, model=Spray(20.0), seed=3, event="hard")
     cases: list[tuple[str | Path, tuple[str, ...], str]] = [
         (GUN, ("hadrons", "calorimeter"), "the gun shoots"),
         (folder / "events.lhe", ("hadrons", "calorimeter"), "the file holds"),
@@ -163,12 +165,14 @@ def test_a_range_beyond_the_input_is_refused(folder: Path, tmp_path: Path) -> No
     ]
     for place, (source, steps, held) in enumerate(cases):
         nothing = fastsim.generate(
-            source, tmp_path / f"{place}.h5", **options(folder, steps=steps, num_events=0, first_event=5)
+            source, tmp_path / f"{place}.h5", **options(folder, steps=steps, num_events=0, first_event=5), event="hard"
         )
         assert nothing.events == 0 and verify(nothing.output).events == 0
         for first in (NUM, NUM + 1, NUM + 50):
             with pytest.raises(FastsimError, match=f"first event {first} asked, but {held} {NUM} "):
-                fastsim.generate(source, tmp_path / "a.h5", **options(folder, steps=steps, first_event=first))
+                fastsim.generate(
+                    source, tmp_path / "a.h5", **options(folder, steps=steps, first_event=first), event="hard"
+                )
 
 
 class Dice:
@@ -217,8 +221,8 @@ def test_geant4s_events_draw_per_event_seeds_and_a_models_together(per_event_see
 def test_slices_of_hadrons_draw_by_their_events_numbers(folder: Path, tmp_path: Path) -> None:
     """A file that begins with event 8 has the cells of the whole from there."""
     hadrons: dict[str, Any] = {"model": Spray(20.0), "seed": 3}
-    fastsim.generate(folder / "events.lhe", tmp_path / "hadrons.h5", **hadrons)
-    fastsim.generate(folder / "events.lhe", tmp_path / "slice.h5", first_event=8, **hadrons)
+    fastsim.generate(folder / "events.lhe", tmp_path / "hadrons.h5", **hadrons, event="hard")
+    fastsim.generate(folder / "events.lhe", tmp_path / "slice.h5", first_event=8, **hadrons, event="hard")
     for name in ("hadrons", "slice"):
         fastsim.generate(
             tmp_path / f"{name}.h5", tmp_path / f"{name}-cells.h5", **options(folder, steps=("calorimeter",))
@@ -228,7 +232,7 @@ def test_slices_of_hadrons_draw_by_their_events_numbers(folder: Path, tmp_path: 
 
 
 def test_a_chunk_with_cells_comes_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
-    fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", **options(folder))
+    fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", **options(folder), event="hard")
     events = contents(tmp_path / "a.h5")
     back = unpacked(packed(events))
     assert isinstance(back, HardEvents) and back.cells is not None and digest(back) == digest(events)
@@ -236,7 +240,7 @@ def test_a_chunk_with_cells_comes_back_bit_for_bit(folder: Path, tmp_path: Path)
 
 
 def test_an_empty_slice_has_the_branches_of_cells(folder: Path, tmp_path: Path) -> None:
-    fastsim.generate(folder / "events.lhe", tmp_path / "a.root", **options(folder, num_events=0))
+    fastsim.generate(folder / "events.lhe", tmp_path / "a.root", **options(folder, num_events=0), event="hard")
     events = root.read(tmp_path / "a.root")[1]
     assert len(events) == 0 and events.cells is not None
     assert Manifest.read(manifest_path(tmp_path / "a.root")).cells == 0
@@ -267,7 +271,10 @@ def test_a_cluster_is_refused_where_geant4_makes_showers(
 def test_log_names_the_range_once(folder: Path, tmp_path: Path) -> None:
     with patch.object(production, "EVENTS_PER_BLOCK", 16):
         fastsim.generate(
-            folder / "events.lhe", tmp_path / "a.h5", **options(folder, log=tmp_path / "log", first_event=2)
+            folder / "events.lhe",
+            tmp_path / "a.h5",
+            **options(folder, log=tmp_path / "log", first_event=2),
+            event="hard",
         )
     first, *chunks, last = (tmp_path / "log").read_text().splitlines()
     assert first.count('"first_event": 2') == 1 and '"event": "end"' in last

@@ -82,7 +82,7 @@ class Job:
 
 @pytest.fixture(scope="module")
 def words(inputs: tuple[Path, Path]) -> list[object]:
-    return ["generate", inputs[0], "--model", inputs[1], "--seed", 3, "--threads", 2]
+    return ["generate", inputs[0], "--event", "hard", "--model", inputs[1], "--seed", 3, "--threads", 2]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def final(path: Path) -> ParticleSet:
 
 def made(how: str, source: str | Path, path: Path, tau0_max: float) -> ParticleSet:
     if how == "generate":
-        fastsim.generate(source, path, model="hadron-tree", seed=1, tau0_max=tau0_max, num_events=25)
+        fastsim.generate(source, path, model="hadron-tree", seed=1, tau0_max=tau0_max, num_events=25, event="hard")
     else:
         fastsim.reference(source, path, full=how == "full", seed=1, tau0_max=tau0_max, num_events=25)
     assert Manifest.read(manifest_path(path)).settings["tau0_max"] == tau0_max

@@ -34,10 +34,10 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def slices(source: Any, folder: Path, name: str) -> list[Path]:
     """The run as a whole (``whole`` and the ending), and its three slices, last one first."""
-    fastsim.generate(source, folder / f"whole{name}", **OPTIONS)
+    fastsim.generate(source, folder / f"whole{name}", **OPTIONS, event="hard")
     paths = [folder / f"slice{i}{name}" for i in (2, 0, 1)]
     for path, i in zip(paths, (2, 0, 1), strict=True):
-        fastsim.generate(source, path, **OPTIONS, slice=(i, 3))
+        fastsim.generate(source, path, **OPTIONS, slice=(i, 3), event="hard")
     return paths
 
 
@@ -97,7 +97,7 @@ def test_an_empty_slice_and_events_that_were_left_out(tmp_path: Path) -> None:
     source = tmp_path / "events.lhe"
     source.write_text(file(event(), event(), bad, bad, bad, event()))
     for i in range(3):
-        fastsim.generate(source, tmp_path / f"{i}.h5", **OPTIONS, slice=(i, 3), skip_bad_events=True)
+        fastsim.generate(source, tmp_path / f"{i}.h5", **OPTIONS, slice=(i, 3), skip_bad_events=True, event="hard")
     merged = merge([tmp_path / f"{i}.h5" for i in range(3)], tmp_path / "merged.h5")
     assert [Manifest.read(manifest_path(tmp_path / f"{i}.h5")).events for i in range(3)] == [2, 0, 1]
     assert merged.events == 3 and merged.notes["bad_events"] == 3

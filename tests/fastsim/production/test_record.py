@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_the_same_record_only(examples: Path, tmp_path: Path)
 def test_other_records_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.lhe").write_text(file(event()))
     with pytest.raises(FastsimError, match="record 'all': must be full or final"):
-        fastsim.generate(tmp_path / "a.lhe", tmp_path / "a.h5", model=Spray(), record="all")
+        fastsim.generate(tmp_path / "a.lhe", tmp_path / "a.h5", model=Spray(), record="all", event="hard")
     assert not (tmp_path / "a.h5").exists()
 
 

@@ -81,7 +81,9 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
     threads = st.integers(1, 4)
     source = GUN if kind == "gun" else folder / "events.lhe"
     with patch.object(Input, "chunk_size", size), patch.object(GunInput, "chunk_size", size):
-        fastsim.generate(source, folder / "all.h5", model=MODEL, seed=9, threads=data.draw(threads), force=True)
+        fastsim.generate(
+            source, folder / "all.h5", model=MODEL, seed=9, threads=data.draw(threads), force=True, event="hard"
+        )
         whole = contents(folder / "all.h5")
         wanted = whole[first : None if num is None else first + num]
         outputs = [folder / f"slice{i}.h5" for i in range(num_slices)]
@@ -91,9 +93,9 @@ def test_any_way_of_running_gives_the_same_events(kind: str, data: st.DataObject
             run |= {"num_events": num, "threads": data.draw(threads)}
             stop = data.draw(st.integers(0, 3), "chunks before it is stopped")
             try:
-                fastsim.generate(source, outputs[i], **run, force=True, progress=stopping_after(stop))
+                fastsim.generate(source, outputs[i], **run, force=True, progress=stopping_after(stop), event="hard")
             except Stopped:
-                fastsim.generate(source, outputs[i], **run, resume=True)
+                fastsim.generate(source, outputs[i], **run, resume=True, event="hard")
         manifests = verify_together(outputs)
     slices = [contents(path) for path, m in zip(outputs, manifests, strict=True) if verify(path).events]
     assert digest(renumbered(HardEvents.concatenate(slices))) == digest(renumbered(wanted))
@@ -106,8 +108,8 @@ def test_worker_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> N
         sources: tuple[Path | str, ...] = (folder / "events.lhe", GUN)
         for number, source in enumerate(sources):
             outputs = tmp_path / f"{number}-threads.h5", tmp_path / f"{number}-workers.h5"
-            fastsim.generate(source, outputs[0], model=MODEL, seed=2, threads=1)
-            fastsim.generate(source, outputs[1], model=MODEL, seed=2, workers=2)
+            fastsim.generate(source, outputs[0], model=MODEL, seed=2, threads=1, event="hard")
+            fastsim.generate(source, outputs[1], model=MODEL, seed=2, workers=2, event="hard")
             one, two = (Manifest.read(manifest_path(path)) for path in outputs)
             assert one.sha256 == two.sha256 and outputs[0].read_bytes() == outputs[1].read_bytes()
             assert [row.sha256 for row in one.chunks] == [row.sha256 for row in two.chunks] and len(one.chunks) == 6
@@ -191,7 +193,7 @@ def two(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     with patch.object(Input, "chunk_size", 8):
         outputs = tmp_path / "0.hepmc3", tmp_path / "1.hepmc3"
         for i, path in enumerate(outputs):
-            fastsim.generate(folder / "events.lhe", path, model=MODEL, slice=(i, 2))
+            fastsim.generate(folder / "events.lhe", path, model=MODEL, slice=(i, 2), event="hard")
         yield outputs
 
 
@@ -201,13 +203,13 @@ def test_verify_finds_what_is_wrong(two: tuple[Path, Path], folder: Path, tmp_pa
     with pytest.raises(FastsimError, match="events 24 to 44 are there twice"):
         third = tmp_path / "3.hepmc3"
         with patch.object(Input, "chunk_size", 8):
-            fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24)
+            fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24, event="hard")
         verify_together((first, second, third))
     with patch.object(Input, "chunk_size", 8):
-        fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=30, force=True)
+        fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=30, force=True, event="hard")
         with pytest.raises(FastsimError, match="events 24 to 29 are missing"):
             verify_together((first, third))
-        fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24, seed=1, force=True)
+        fastsim.generate(folder / "events.lhe", third, model=MODEL, first_event=24, seed=1, force=True, event="hard")
         with pytest.raises(FastsimError, match="not of one run: seed differ"):
             verify_together((first, third))
     text = first.read_text()
@@ -233,7 +235,7 @@ def test_verify_misses_the_first_and_the_last_slice(folder: Path, tmp_path: Path
     outputs = [tmp_path / f"{i}.h5" for i in range(3)]
     with patch.object(Input, "chunk_size", 8):
         for i, path in enumerate(outputs):
-            fastsim.generate(folder / "events.lhe", path, model=MODEL, slice=(i, 3))
+            fastsim.generate(folder / "events.lhe", path, model=MODEL, slice=(i, 3), event="hard")
     assert sum(m.events for m in verify_together(outputs)) == NUM
     for some, missing in ((outputs[1:], "events 0 to 15 are missing"), (outputs[:2], "events 32 to 44 are missing")):
         with pytest.raises(FastsimError, match=missing):
@@ -273,7 +275,13 @@ def test_a_manifest_of_a_stream_has_the_settings_too(folder: Path, tmp_path: Pat
     for seed in (1, 2):
         with (folder / "events.lhe").open("rb") as stream:
             fastsim.generate(
-                stream, tmp_path / f"{seed}.hepmc3", model=MODEL, seed=seed, first_event=20 * (seed - 1), num_events=20
+                stream,
+                tmp_path / f"{seed}.hepmc3",
+                model=MODEL,
+                seed=seed,
+                first_event=20 * (seed - 1),
+                num_events=20,
+                event="hard",
             )
     with pytest.raises(FastsimError, match="not of one run: seed differ"):
         verify_together([tmp_path / "1.hepmc3", tmp_path / "2.hepmc3"])
@@ -283,12 +291,14 @@ def test_pipes_have_no_parts(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for source in (tmp_path / "pipe", "-"):
         with pytest.raises(FastsimError, match="a stream has no slices"):
-            fastsim.generate(source, tmp_path / "a.h5", model=MODEL, slice=(0, 2))
+            fastsim.generate(source, tmp_path / "a.h5", model=MODEL, slice=(0, 2), event="hard")
 
 
 def test_no_part_of_what_begins_beyond_the_end(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match=f"first event 99 asked, but there are {NUM}"):
-        fastsim.generate(folder / "events.lhe", tmp_path / "a.h5", model=MODEL, first_event=99, slice=(0, 2))
+        fastsim.generate(
+            folder / "events.lhe", tmp_path / "a.h5", model=MODEL, first_event=99, slice=(0, 2), event="hard"
+        )
 
 
 def test_nothing_that_is_read_is_written(folder: Path, tmp_path: Path) -> None:
@@ -302,8 +312,8 @@ def test_nothing_that_is_read_is_written(folder: Path, tmp_path: Path) -> None:
         ("a.h5", tmp_path / "a.h5.manifest.json", "output and log at once"),
     ):
         with pytest.raises(FastsimError, match=message):
-            fastsim.generate(source, tmp_path / output, model=MODEL, log=log, force=True)
-    fastsim.generate(source, tmp_path / "in.h5", model=MODEL)
+            fastsim.generate(source, tmp_path / output, model=MODEL, log=log, force=True, event="hard")
+    fastsim.generate(source, tmp_path / "in.h5", model=MODEL, event="hard")
     for output in ("in.h5", "link.h5"):
         with pytest.raises(FastsimError, match="the run reads it; give another output"):
             fastsim.generate(tmp_path / "in.h5", tmp_path / output, steps=("calorimeter",), force=True)
@@ -352,7 +362,9 @@ def test_manifests_that_are_none(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.root", "a.h5", "a.hepmc3.zst"])
 def test_empty_slices_are_outputs_too(name: str, folder: Path, tmp_path: Path) -> None:
     for i in range(3):
-        fastsim.generate(folder / "events.lhe", tmp_path / f"{i}{name}", model=MODEL, num_events=2, slice=(i, 3))
+        fastsim.generate(
+            folder / "events.lhe", tmp_path / f"{i}{name}", model=MODEL, num_events=2, slice=(i, 3), event="hard"
+        )
     found = verify_together([tmp_path / f"{i}{name}" for i in range(3)])
     assert [m.events for m in found] == [0, 1, 1]
     if name == "a.h5":

@@ -25,7 +25,7 @@ EXAMPLE = Path("data/examples/pp_dijet.lhe.gz")
 RUN = """
 import sys
 from fastsim import generate
-generate(sys.argv[1], sys.argv[2], seed=1, num_events=3, threads=int(sys.argv[3]))
+generate(sys.argv[1], sys.argv[2], seed=1, num_events=3, threads=int(sys.argv[3]), event="hard")
 print("torch" in sys.modules)
 """
 
