@@ -56,6 +56,7 @@ class _LatentRows:
         self.carrier = torch.from_numpy(alone.carrier)
         self.content = torch.from_numpy(alone.content.astype(np.int8))
         self.condition = model.condition(sample.flavour, sample.pt, sample.scale, sample.tune)
+        self.opposite = torch.from_numpy(opposite)
         self.side = torch.from_numpy(side_of(alone.content, alone.counts[opposite]).astype(np.float32))
 
     def batch(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -65,7 +66,8 @@ class _LatentRows:
         condition[:, -NUM_SIDE:] = torch.where(second[:, None], self.side[rows], 0.0)
         features = torch.where(second[:, None], self.features[1][rows], self.features[0][rows])
         missing = torch.where(second[:, None], self.content[rows].long(), 0)
-        return condition, self.counts[rows].long(), self.carrier[rows], features, missing, second
+        beyond = torch.where(second[:, None], self.counts[self.opposite[rows]].long(), 0)
+        return condition, self.counts[rows].long(), self.carrier[rows], features, missing, second, beyond
 
 
 def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
@@ -102,8 +104,8 @@ class _WithoutExtras(nn.Module):
 
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the mean negative log-likelihood: see :meth:`LatentModel.loss`."""
-        condition, counts, carrier, features, missing, forced = batch
-        of_total = -self.model.total_log_prob(condition, counts, carrier, features).mean()
+        condition, counts, carrier, features, missing, forced, opposite = batch
+        of_total = -self.model.total_log_prob(condition, counts, carrier, features, opposite).mean()
         if not self.counts:
             return {"loss": of_total}
         of_counts = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
@@ -119,8 +121,8 @@ class _Extras(nn.Module):
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         """Compute the mean negative log-likelihood of the extras: see :meth:`LatentModel.loss`."""
-        condition, counts, carrier, features, _, _ = batch
-        return -self.model.extras_log_prob(condition, counts, carrier, features).mean()
+        condition, counts, carrier, features, _, _, opposite = batch
+        return -self.model.extras_log_prob(condition, counts, carrier, features, opposite).mean()
 
 
 def fit_extras(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
