@@ -7,8 +7,9 @@ of the plane across the partons, and charge.
 
     python -m bench.validation.primary --num 4000 --write
 
-A diffusion model is named with its number of network evaluations, as in ``hadron-diffusion:4``. With ``--write`` the
-tables go into docs/models.md, and what the trees say of a model without such a number into its card.
+A diffusion model may be named with a number of network evaluations, as in ``hadron-diffusion:8``. With ``--write`` the
+tables go into docs/models.md, and what the boosted trees say of a diffusion model without such a number into its card
+(cards of the tree models have the figures of ``bench.validation.hadrons``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
+from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.source import PrimaryModel
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
@@ -36,7 +38,7 @@ from generators.reference.pythia import PythiaGun
 from metrics import MetricResult, Sample, jet_sample, whole_sample
 from metrics.registry import METRICS
 
-MODELS = ("hadron-tree", "hadron-tree-small", "hadron-diffusion", "hadron-diffusion:4")
+MODELS = ("hadron-tree", "hadron-tree-small", "hadron-diffusion", "hadron-diffusion-fast")
 CELLS = (
     *(f"u-{pt}" for pt in ("20-60", "60-200", "200-600", "600-2000")),
     *("c-60-200", "b-60-200"),
@@ -163,7 +165,7 @@ def write(text: str, figures: dict[str, dict[str, Figures]]) -> None:
     fill(root / "docs" / "models.md", "primary", text)
     for name, found in figures.items():
         path = root / "data" / "models" / f"{name}.json"
-        if path.exists():
+        if path.exists() and isinstance(load(name), PrimaryFlow):
             card = json.loads(path.read_text(encoding="utf-8")) | {"metrics": found}
             path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
