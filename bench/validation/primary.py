@@ -1,13 +1,15 @@
 """Models of primary hadrons beside Pythia with its own decays, for docs/models.md: hemispheres and colour singlets.
 
 Hemispheres: boosted trees on all that the judge sees (shapes, charges, quantum numbers, vertices) and on shapes alone,
-the jet charge, and areas of resonance peaks. Singlets: q qbar at rest, charged multiplicity, its correlation on both
-sides of the plane across the quarks, and charge.
+the jet charge, and areas of resonance peaks. Singlets: q qbar and g g at rest, boosted trees on whole events (event
+shapes, hemispheres, multiplicities and leading momenta by species), charged multiplicity, its correlation on both sides
+of the plane across the partons, and charge.
 
     python -m bench.validation.primary --num 4000 --write
 
-A diffusion model is named with its number of network evaluations, as in ``hadron-diffusion:4``. With ``--write`` the
-tables go into docs/models.md, and what the trees say of a model without such a number into its card.
+A diffusion model may be named with a number of network evaluations, as in ``hadron-diffusion:8``. With ``--write`` the
+tables go into docs/models.md, and what the boosted trees say of a diffusion model without such a number into its card
+(cards of the tree models have the figures of ``bench.validation.hadrons``).
 """
 
 from __future__ import annotations
@@ -28,14 +30,15 @@ from fastsim.event import ParticleSet, Partons
 from fastsim.event.species import charges
 from fastsim.event.species import name as species_name
 from fastsim.sources.hadrons import PartonPairs
+from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.source import PrimaryModel
 from generators.reference import pythia as reference
 from generators.reference.event_record import particle_sets, read_record
 from generators.reference.pythia import PythiaGun
-from metrics import MetricResult, Sample, jet_sample
+from metrics import MetricResult, Sample, jet_sample, whole_sample
 from metrics.registry import METRICS
 
-MODELS = ("hadron-tree", "hadron-tree-small", "hadron-diffusion", "hadron-diffusion:4")
+MODELS = ("hadron-tree", "hadron-tree-small", "hadron-diffusion", "hadron-diffusion-fast")
 CELLS = (
     *(f"u-{pt}" for pt in ("20-60", "60-200", "200-600", "600-2000")),
     *("c-60-200", "b-60-200"),
@@ -44,7 +47,7 @@ CELLS = (
 FLAVOURS = {"d": 1, "u": 2, "s": 3, "c": 4, "b": 5, "g": 21}
 METRIC_NAMES = ("auc", "auc_shapes", "content")
 COLUMNS = ("auc", "auc_shapes", "content jet_charge_0.5", "peak omega", "peak K*+", "peak phi", "peak D0", "peak D*+")
-SINGLETS = ((2, 20.0), (2, 91.2), (5, 91.2), (2, 500.0))
+SINGLETS = tuple((flavour, mass) for flavour in (2, 4, 5, 21) for mass in (20.0, 91.2, 500.0, 2000.0))
 PYTHIA = "Pythia"
 
 Figures = dict[str, float]
@@ -94,10 +97,15 @@ def hemispheres(cell: str, models: tuple[str, ...], num: int) -> tuple[list[str]
     return rows, figures
 
 
+def pairs_of(flavour: int, mass: float, num: int) -> PartonPairs:
+    """Return singlets of a parton and its antiparton at rest, of a mass in GeV."""
+    return PartonPairs(np.array([[flavour, flavour if flavour == 21 else -flavour]] * num), np.full(num, mass))
+
+
 def pythia_singlets(flavour: int, mass: float, num: int) -> ParticleSet:
-    """Make q qbar singlets at rest with Pythia's own decays."""
+    """Make singlets at rest with Pythia's own decays."""
     pythia, records = reference.own_pythia(), []
-    momentum = float(PartonPairs(np.array([[flavour, -flavour]]), np.array([mass])).momenta[0])
+    momentum = float(pairs_of(flavour, mass, 1).momenta[0])
     for seed in range(1, num + 1):
         reference.shoot(pythia, flavour, momentum, seed)
         records.append(read_record(pythia.event))
@@ -107,8 +115,9 @@ def pythia_singlets(flavour: int, mass: float, num: int) -> ParticleSet:
 def singlets(case: tuple[int, float], models: tuple[str, ...], num: int) -> list[str]:
     """Return the rows of singlets of a flavour and a mass in GeV."""
     flavour, mass = case
-    pairs = PartonPairs(np.array([[flavour, -flavour]] * num), np.full(num, mass))
-    made = {PYTHIA: pythia_singlets(flavour, mass, num)}
+    pairs = pairs_of(flavour, mass, num)
+    theirs = pythia_singlets(flavour, mass, 2 * num)
+    real, made = whole_sample(theirs[:num]), {PYTHIA: theirs[num:]}
     for name in models:
         rng = np.random.default_rng(1)
         made[name] = load(name).decay(load(name).draw_pairs(pairs, rng), rng)
@@ -120,8 +129,9 @@ def singlets(case: tuple[int, float], models: tuple[str, ...], num: int) -> list
         mean, spread = count.mean(), count.std()
         ahead = np.bincount(sets.index, (charge != 0) & (sets.p4[:, 3] > 0), num)
         sides = np.corrcoef(ahead, count - ahead)[0, 1]
+        (auc,) = METRICS["auc"].compute(real, whole_sample(sets), 0).results
         rows.append(
-            f"| {species_name(flavour)} pair, {mass:g} GeV | {name} | "
+            f"| {species_name(flavour)} pair, {mass:g} GeV | {name} | {auc.value:.3f} ± {auc.error:.3f} | "
             f"{mean:.2f} ± {spread / num**0.5:.2f} | {spread:.2f} ± {spread / (2 * num) ** 0.5:.2f} | "
             f"{sides:.3f} ± {(1 - sides**2) / num**0.5:.3f} | {np.mean(total != 0):.1%} |"
         )
@@ -134,8 +144,8 @@ def tables(
     """Yield the rows of both tables, and add to ``figures`` what the trees say by model and cell."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield "| singlet | sample | charged multiplicity | its spread | correlation of the sides | total charge not 0 |"
-        yield "|---|---|---|---|---|---|"
+        yield "| singlet | sample | auc | charged multiplicity | its spread | correlation of the sides | charge not 0 |"
+        yield "|---|---|---|---|---|---|---|"
         for rows in pool.map(partial(singlets, models=models, num=num), SINGLETS):
             yield from rows
         yield ""
@@ -155,7 +165,7 @@ def write(text: str, figures: dict[str, dict[str, Figures]]) -> None:
     fill(root / "docs" / "models.md", "primary", text)
     for name, found in figures.items():
         path = root / "data" / "models" / f"{name}.json"
-        if path.exists():
+        if path.exists() and isinstance(load(name), PrimaryFlow):
             card = json.loads(path.read_text(encoding="utf-8")) | {"metrics": found}
             path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

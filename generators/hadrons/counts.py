@@ -357,13 +357,17 @@ class CountModel(nn.Module):
         content[:, 0] = torch.cat([table, torch.zeros(1, NUM_CONTENT)])[carrier]
         return types, content
 
-    def of_types(self, counts: Tensor, carrier: Tensor) -> Tensor:
-        """Return counts of the types (N, T) from those of the species (N, S) and the carriers' species (N,)."""
+    def of_types(self, counts: Tensor, carrier: Tensor | None = None) -> Tensor:
+        """Return counts of the types (N, T) from those of the species (N, S).
+
+        The carriers, of the species (N,), S for none, are of a type of their own; if not given, they are as others.
+        """
         # exact: numbers of tokens are small
         types = (counts.float() @ self.type_of).long()
-        rows = torch.nonzero(carrier < len(SPECIES))[:, 0]
-        types[rows, torch.from_numpy(TYPE)[carrier[rows]]] -= 1
-        types[rows, 0] = 1
+        if carrier is not None:
+            rows = torch.nonzero(carrier < len(SPECIES))[:, 0]
+            types[rows, torch.from_numpy(TYPE)[carrier[rows]]] -= 1
+            types[rows, 0] = 1
         return types
 
     def sample(

@@ -55,7 +55,7 @@ class LatentModel(nn.Module):
         self.count_model = CountModel(
             num_condition, width=count_width, max_size=max_size, max_pions=max_pions, max_others=max_others
         )
-        num_inputs = num_condition + 2 * len(TYPES) + 2 + OF_CARRIER.shape[1]
+        num_inputs = num_condition + 3 * len(TYPES) + 2 + OF_CARRIER.shape[1]
         self.context = nn.Sequential(nn.Linear(num_inputs, flow_width), nn.SiLU(), nn.Linear(flow_width, flow_width))
         self.register_buffer("_of_carrier", torch.from_numpy(OF_CARRIER).float(), persistent=False)
         num_extras = len(FEATURES) - NUM_TOTAL
@@ -96,11 +96,20 @@ class LatentModel(nn.Module):
         given = torch.from_numpy(conditions(flavour, pt, scale, none, side))
         return torch.cat([given[:, :NUM_CONDITION], torch.as_tensor(extra).float(), given[:, NUM_CONDITION:]], -1)
 
-    def _context(self, condition: Tensor, counts: Tensor, carrier: Tensor) -> Tensor:
-        """Compute the context (N, flow_width) of the flows from conditions, counts of species (N, S) and carriers."""
+    def _context(self, condition: Tensor, counts: Tensor, carrier: Tensor, opposite: Tensor | None = None) -> Tensor:
+        """Compute the context (N, flow_width) of the flows.
+
+        Args:
+            condition: of the sets, (N, C).
+            counts: of their species, (N, S).
+            carrier: species of their carriers, (N,).
+            opposite: counts of the species of the opposite sets, (N, S), zeros (or None) where these are not known.
+        """
         c = self.count_model.of_types(counts, carrier).float()
+        beyond = torch.zeros_like(c) if opposite is None else torch.log1p(self.count_model.of_types(opposite).float())
         n, least = c.sum(-1, keepdim=True), torch.from_numpy(least_masses(counts.numpy())).float()[:, None]
-        columns = [condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least), self._of_carrier[carrier]]
+        of_carrier = self._of_carrier[carrier]
+        columns = [condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least), of_carrier, beyond]
         context: Tensor = self.context(torch.cat(columns, -1))
         return context
 
@@ -121,6 +130,7 @@ class LatentModel(nn.Module):
         features: Tensor,
         missing: Tensor | None = None,
         forced: Tensor | None = None,
+        opposite: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the factors of log p(z | condition): "counts", "total" and "extras", each (N,).
 
@@ -131,11 +141,12 @@ class LatentModel(nn.Module):
             features: columns :data:`FEATURES`, (N, 8).
             missing: quantum numbers that the sets have to have, (N, 8); by default they are free.
             forced: where they are not, (N,).
+            opposite: counts of the species of the opposite sets, (N, S), zeros (or None) where these are not known.
         """
         num = len(condition)
         missing = torch.zeros(num, NUM_CONTENT) if missing is None else missing
         forced = torch.zeros(num, dtype=torch.bool) if forced is None else forced
-        context = self._context(condition, counts, carrier)
+        context = self._context(condition, counts, carrier, opposite)
         total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
         return {
             "counts": self.count_model.log_prob(condition, counts, carrier, missing, forced),
@@ -143,14 +154,18 @@ class LatentModel(nn.Module):
             "extras": self.extras_flow.log_prob(extras, self._with_total(context, total)),
         }
 
-    def total_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
+    def total_log_prob(
+        self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor, opposite: Tensor | None = None
+    ) -> Tensor:
         """Compute the factor "total" of :meth:`log_prob` alone, (N,)."""
-        return self.total_flow.log_prob(features[:, :NUM_TOTAL], self._context(condition, counts, carrier))
+        return self.total_flow.log_prob(features[:, :NUM_TOTAL], self._context(condition, counts, carrier, opposite))
 
-    def extras_log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor) -> Tensor:
+    def extras_log_prob(
+        self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor, opposite: Tensor | None = None
+    ) -> Tensor:
         """Compute the factor "extras" of :meth:`log_prob` alone, (N,)."""
         total, extras = features[:, :NUM_TOTAL], features[:, NUM_TOTAL:]
-        context = self._context(condition, counts, carrier)
+        context = self._context(condition, counts, carrier, opposite)
         return self.extras_flow.log_prob(extras, self._with_total(context, total))
 
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:

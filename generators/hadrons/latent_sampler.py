@@ -108,20 +108,22 @@ class LatentSampler:
         # both sets are known to the first one's momentum
         other, back = least_masses(more), single_masses(more, _own(rng))
         both = condition(0, side_of(numbers, more))
-        features, total = self._total(both, counts, carrier, energy, other, back, rng, extras=extras)
+        features, total = self._total(both, counts, carrier, energy, other, back, rng, more, extras=extras)
         one = Latent(counts, carrier, total, features)
         # the recoil (2E - E1, -p1), turned by pi about x
         turned = np.stack([2 * energy - total[:, 0], -total[:, 1], total[:, 2], total[:, 3]], -1)
         values = total_features(turned, other, energy, least)
         if extras:
-            values = self._with_extras(self._context(condition(1, side_of(needed, counts)), more, second), values, rng)
+            given_first = condition(1, side_of(needed, counts))
+            values = self._with_extras(self._context(given_first, more, second, counts), values, rng)
         return one, Latent(more, second, turned, values)
 
-    def _context(self, condition: Singles, counts: Ints, carrier: Ints) -> Singles:
-        """Compute the context of the flows from conditions, counts of species (N, S) and carriers."""
+    def _context(self, condition: Singles, counts: Ints, carrier: Ints, opposite: Ints | None = None) -> Singles:
+        """Compute the context of the flows from conditions, counts of species (N, S), carriers, and opposite counts."""
         c = of_types(counts, carrier).astype(np.float32)
         n, least = c.sum(-1, keepdims=True), least_masses(counts)[:, None]
-        columns = [condition, np.log1p(c), c / 16, np.log1p(n), np.log1p(least), OF_CARRIER[carrier]]
+        beyond = np.zeros_like(c) if opposite is None else np.log1p(of_types(opposite))
+        columns = [condition, np.log1p(c), c / 16, np.log1p(n), np.log1p(least), OF_CARRIER[carrier], beyond]
         return self._context_net(np.concatenate(columns, -1, dtype=np.float32))
 
     def _total(
@@ -133,11 +135,12 @@ class LatentSampler:
         opposite: Floats,
         back: Floats,
         rng: np.random.Generator,
+        opposite_counts: Ints | None = None,
         *,
         extras: bool,
     ) -> tuple[Floats, Floats]:
         """Draw features (N, 3 or 8) and total four-momenta (N, 4) in GeV; see :func:`total_momentum`."""
-        context = self._context(condition, counts, carrier)
+        context = self._context(condition, counts, carrier, opposite_counts)
         features = self._total_flow.sample(context, rng)
         azimuth = 2 * np.pi * rng.random(len(counts))
         exact = single_masses(counts, _own(rng))
@@ -161,12 +164,16 @@ def _given(extra: Floats | None, num: int) -> Floats:
     return np.zeros((num, 0)) if extra is None else extra
 
 
-def of_types(counts: Ints, carrier: Ints) -> Ints:
-    """Return counts of the types (N, T) from those of the species (N, S) and the carriers' species (N,), S for none."""
+def of_types(counts: Ints, carrier: Ints | None = None) -> Ints:
+    """Return counts of the types (N, T) from those of the species (N, S).
+
+    The carriers, of the species (N,), S for none, are of a type of their own; if not given, they are as others.
+    """
     types = np.zeros((len(counts), len(TYPES)), np.int64)
     rows, species = np.nonzero(counts)
     np.add.at(types, (rows, TYPE[species]), counts[rows, species])
-    has = np.flatnonzero(carrier < len(SPECIES))
-    types[has, TYPE[carrier[has]]] -= 1
-    types[has, 0] = 1
+    if carrier is not None:
+        has = np.flatnonzero(carrier < len(SPECIES))
+        types[has, TYPE[carrier[has]]] -= 1
+        types[has, 0] = 1
     return types

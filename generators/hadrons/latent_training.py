@@ -22,13 +22,15 @@ class LatentTraining:
 
     Attributes:
         batch_size: token sets in a step.
-        counts: whether the counts are trained too, when a model is trained further; else the total momenta alone.
+        counts, totals: whether the counts, and the total momenta with the extras, are trained when a model is trained
+            further.
         network: sizes of the networks.
         loop: length and rates.
     """
 
     batch_size: int = 2048
     counts: bool = True
+    totals: bool = True
     network: dict[str, int] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
 
@@ -56,6 +58,7 @@ class _LatentRows:
         self.carrier = torch.from_numpy(alone.carrier)
         self.content = torch.from_numpy(alone.content.astype(np.int8))
         self.condition = model.condition(sample.flavour, sample.pt, sample.scale, sample.tune)
+        self.opposite = torch.from_numpy(opposite)
         self.side = torch.from_numpy(side_of(alone.content, alone.counts[opposite]).astype(np.float32))
 
     def batch(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -65,7 +68,8 @@ class _LatentRows:
         condition[:, -NUM_SIDE:] = torch.where(second[:, None], self.side[rows], 0.0)
         features = torch.where(second[:, None], self.features[1][rows], self.features[0][rows])
         missing = torch.where(second[:, None], self.content[rows].long(), 0)
-        return condition, self.counts[rows].long(), self.carrier[rows], features, missing, second
+        beyond = torch.where(second[:, None], self.counts[self.opposite[rows]].long(), 0)
+        return condition, self.counts[rows].long(), self.carrier[rows], features, missing, second, beyond
 
 
 def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
@@ -86,28 +90,34 @@ def tune_latent(
     See :func:`fit_latent`.
     """
     rows = _LatentRows(model, sample, seed)
+    module: LatentModel | _Parts = model
+    if not (extras and config.counts and config.totals):
+        module = _Parts(model, counts=config.counts, totals=config.totals, extras=extras and config.totals)
+    model.requires_grad_(config.totals)
     model.count_model.requires_grad_(config.counts)
-    module = model if extras else _WithoutExtras(model, config.counts)
     result = _fit(module, rows, sample, config, seed, run_dir)
-    model.count_model.requires_grad_(True)
+    model.requires_grad_(True)
     return result
 
 
-class _WithoutExtras(nn.Module):
-    """A latent model but for its extras, and perhaps for its counts."""
+class _Parts(nn.Module):
+    """Some of the factors of a latent model."""
 
-    def __init__(self, model: LatentModel, counts: bool) -> None:
+    def __init__(self, model: LatentModel, *, counts: bool, totals: bool, extras: bool) -> None:
         super().__init__()
-        self.model, self.counts = model, counts
+        self.model, self.counts, self.totals, self.extras = model, counts, totals, extras
 
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the mean negative log-likelihood: see :meth:`LatentModel.loss`."""
-        condition, counts, carrier, features, missing, forced = batch
-        of_total = -self.model.total_log_prob(condition, counts, carrier, features).mean()
-        if not self.counts:
-            return {"loss": of_total}
-        of_counts = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
-        return {"loss": of_counts + of_total, "counts": of_counts, "total": of_total}
+        condition, counts, carrier, features, missing, forced, opposite = batch
+        parts = {}
+        if self.counts:
+            parts["counts"] = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
+        if self.totals:
+            parts["total"] = -self.model.total_log_prob(condition, counts, carrier, features, opposite).mean()
+        if self.extras:
+            parts["extras"] = -self.model.extras_log_prob(condition, counts, carrier, features, opposite).mean()
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
 class _Extras(nn.Module):
@@ -119,8 +129,8 @@ class _Extras(nn.Module):
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         """Compute the mean negative log-likelihood of the extras: see :meth:`LatentModel.loss`."""
-        condition, counts, carrier, features, _, _ = batch
-        return -self.model.extras_log_prob(condition, counts, carrier, features).mean()
+        condition, counts, carrier, features, _, _, opposite = batch
+        return -self.model.extras_log_prob(condition, counts, carrier, features, opposite).mean()
 
 
 def fit_extras(model: LatentModel, sample: TokenSample, config: LatentTraining, seed: int, run_dir: Path) -> FitResult:
@@ -143,7 +153,7 @@ def _num_training(sample: TokenSample) -> int:
 
 
 def _fit(
-    model: LatentModel | _WithoutExtras | _Extras,
+    model: LatentModel | _Parts | _Extras,
     rows: _LatentRows,
     sample: TokenSample,
     config: LatentTraining,
@@ -158,7 +168,7 @@ def _fit(
         return rows.batch(torch.from_numpy(rng.integers(0, num_training, config.batch_size)), rng)
 
     def validate(module: nn.Module) -> dict[str, float]:
-        assert isinstance(module, LatentModel | _WithoutExtras | _Extras)
+        assert isinstance(module, LatentModel | _Parts | _Extras)
         rng = np.random.default_rng(seed)
         with torch.no_grad():
             losses = module.loss(rows.batch(torch.arange(num_training, len(sample)), rng))

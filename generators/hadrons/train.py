@@ -248,6 +248,8 @@ def _further(
     parts = []
     if "latent" in config:
         latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
+        if not (latent_config.counts or latent_config.totals):
+            raise FastsimError(f"{config_path}: latent: without 'counts' and 'totals' nothing is trained: leave it out")
         further = partial(tune_latent, extras=model.has_extras)
         fit = partial(_fit_latent, further, model.latent_model, latent_config, seed)
         parts.append(_Part("latent", fit, "latent_validation_nll"))

@@ -317,7 +317,8 @@ class TreeDensity:
             )
             for rows in torch.split(torch.arange(len(own)), _SETS)
         ]
-        of_first = counts[first], carrier[first], features[first]
+        opposite = counts[torch.from_numpy(self._opposite)][first] if self._group == 2 else None
+        of_first = counts[first], carrier[first], features[first], opposite
         of_total = [
             model.total_log_prob(given[first] if step is None else given[first] + step, *of_first)
             for step in ([None] if steps is None else steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import fastsim
 from fastsim.errors import FastsimError
@@ -11,7 +12,7 @@ from fastsim.event import kinematics
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from fastsim.sources.hadrons import PartonPairs
 from generators.hadrons.gun import token_sample
-from generators.hadrons.latent import Latent, tokens_of, total_momentum
+from generators.hadrons.latent import Latent, side_of, tokens_of, total_momentum
 from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import CONTENT, MIN_MASS, SPECIES, TokenSample, parton_content, species_index
 from generators.hadrons.tree.model import PrimaryTree
@@ -103,6 +104,21 @@ def test_a_system_too_light_for_its_flavours_is_refused() -> None:
             np.array([[1, -1]]),
             np.random.default_rng(1),
         )
+
+
+def test_flows_see_the_opposite_set_in_training_and_in_draws(sample: TokenSample) -> None:
+    torch.manual_seed(5)
+    model = LatentModel(count_width=8, flow_width=8, max_size=60)
+    latent, opposite = Latent.of(sample), np.arange(len(sample)) ^ 1
+    side = side_of(latent.content, latent.counts[opposite])
+    condition = model.condition(sample.flavour, sample.pt, sample.scale, side=side)
+    own, other = torch.from_numpy(latent.counts), torch.from_numpy(latent.counts[opposite])
+    with torch.no_grad():
+        trained = model._context(condition, own, torch.from_numpy(latent.carrier), other).numpy()
+        without = model._context(condition, own, torch.from_numpy(latent.carrier)).numpy()
+    drawn = model.sampler._context(condition.numpy(), latent.counts, latent.carrier, latent.counts[opposite])
+    np.testing.assert_allclose(drawn, trained, rtol=1e-4, atol=1e-5)
+    assert np.abs(trained - without).max() > 0.01
 
 
 def test_an_unknown_size_is_refused() -> None:

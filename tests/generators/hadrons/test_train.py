@@ -81,13 +81,13 @@ def test_a_diffusion_model_takes_the_latent_of_a_tree(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours.counts, theirs.counts)
     np.testing.assert_array_equal(ours.total, theirs.total)
     assert ours.extras.shape == (3, 5)
-    # a model of the kind has all of the latent: nothing of it is trained
+    # a model of the kind has all of the latent: nothing is trained
     other = written(tmp_path / "other.json", base=FLOW, name="other", latent=str(card))
     fastsim.load_model(fastsim.train(other, tmp_path / "other"))
     assert not (tmp_path / "other" / "latent").exists()
 
 
-FURTHER = {
+FURTHER: dict[str, Any] = {
     "name": "further",
     "kind": "primary-tree",
     "init": "hadron-tree-small",
@@ -98,6 +98,18 @@ FURTHER = {
     "latent": {"batch_size": 16, "loop": SHORT},
     "tree": {"batch_size": 64, "num_validation": 20, "loop": SHORT},
 }
+
+
+@pytest.mark.parametrize(("left", "trained"), [("counts", "total_flow"), ("totals", "count_model")])
+def test_a_part_of_the_latent_is_trained_further_alone(left: str, trained: str, tmp_path: Path) -> None:
+    config = {**FURTHER, "data": FURTHER["data"][0], "latent": {**FURTHER["latent"], left: False}}
+    del config["tree"]
+    card = fastsim.train(written(tmp_path / "part.json", base=config), tmp_path / "run")
+    before, after = (fastsim.load_model(name) for name in ("hadron-tree-small", str(card)))
+    assert isinstance(before, PrimaryTree) and isinstance(after, PrimaryTree)
+    now = after.tensors()
+    changed = {k.split(".")[1] for k, v in before.tensors().items() if not torch.equal(v, now[k])}
+    assert changed == {trained} | ({"context"} if trained == "total_flow" else set())
 
 
 def test_a_model_begins_with_another_and_learns_tunes(tmp_path: Path) -> None:
@@ -118,7 +130,7 @@ def test_a_model_begins_with_another_and_learns_tunes(tmp_path: Path) -> None:
     assert (sets.counts > 0).all() and sets != model.sample(partons, rng=1)
     # once more from there, the particles alone
     onward = {key: value for key, value in FURTHER.items() if key != "latent"}
-    changes = {"name": "onward", "init": str(card), "data": FURTHER["data"][1:]}  # type: ignore[index]
+    changes = {"name": "onward", "init": str(card), "data": FURTHER["data"][1:]}
     again = fastsim.load_model(fastsim.train(written(tmp_path / "b.json", base=onward, **changes), tmp_path / "b"))
     assert isinstance(again, PrimaryTree) and again.tune_parameters == ("aLund", "alphaS")
     np.testing.assert_array_equal(
@@ -170,6 +182,9 @@ def test_a_wrong_beginning_is_named(tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="tree: the network is that of hadron-tree-small: leave out 'network'"):
         tree = {**FURTHER["tree"], "network": {"width": 8}}  # type: ignore[dict-item]
         fastsim.train(written(tmp_path / "a.json", base=FURTHER, tree=tree), tmp_path / "run")
+    nothing = {**FURTHER, "latent": {**FURTHER["latent"], "counts": False, "totals": False}}
+    with pytest.raises(FastsimError, match="latent: without 'counts' and 'totals' nothing is trained"):
+        fastsim.train(written(tmp_path / "n.json", base=nothing), tmp_path / "run")
     neither = {key: value for key, value in FURTHER.items() if key not in ("latent", "tree")}
     with pytest.raises(FastsimError, match="missing keys 'latent' and 'tree': give what is trained further"):
         fastsim.train(written(tmp_path / "a.json", base=neither), tmp_path / "run")

@@ -175,7 +175,8 @@ def test_a_pair_has_one_total_momentum_and_given_counts(model: PrimaryTree, samp
     with torch.no_grad():
         first = net.log_prob(free, *known, torch.from_numpy(latent.features).float())
         content, forced = torch.from_numpy(latent.content), torch.ones(num, dtype=torch.bool)
-        second = net.log_prob(given, *known, torch.from_numpy(features).float(), content, forced)
+        beyond = known[0][torch.from_numpy(opposite)]
+        second = net.log_prob(given, *known, torch.from_numpy(features).float(), content, forced, beyond)
     ours = (first["counts"][0::2] + second["counts"][1::2] + second["total"][0::2]).double().numpy()
     theirs = (first["counts"] + first["total"]).double().numpy()
     # of both densities, take away what does not depend on the tune and the latent
@@ -187,7 +188,7 @@ def test_a_pair_has_one_total_momentum_and_given_counts(model: PrimaryTree, samp
         free0 = net.condition(sample.flavour, sample.pt, sample.scale, zero)
         given0 = net.condition(sample.flavour, sample.pt, sample.scale, zero, side)
         first0 = net.log_prob(free0, *known, torch.from_numpy(latent.features).float())
-        second0 = net.log_prob(given0, *known, torch.from_numpy(features).float(), content, forced)
+        second0 = net.log_prob(given0, *known, torch.from_numpy(features).float(), content, forced, beyond)
     ours0 = (first0["counts"][0::2] + second0["counts"][1::2] + second0["total"][0::2]).double().numpy()
     theirs0 = (first0["counts"] + first0["total"]).double().numpy()
     wanted = (ours - ours0) + change_alone - (theirs - theirs0).reshape(-1, 2).sum(-1)
