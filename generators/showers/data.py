@@ -141,17 +141,17 @@ class FileSet:
         wanted = detector.binning(self.particle)
         if wanted is None:
             raise FastsimError(f"detector {detector.name}: its cells lie in (x, y); a cascade needs (r, alpha)")
-        here, there = self.binning.layers, wanted.layers
+        here, there = ([layer for layer, _ in binning.parts] for binning in (self.binning, wanted))
         if len(here) != len(there):
             raise FastsimError(
-                f"{self.place}: {len(here)} layers, but detector {detector.name} has {len(there)}: give the detector "
-                "that these showers are in"
+                f"{self.place}: {len(here)} layers with voxels, but detector {detector.name} has {len(there)}: give "
+                "the detector that these showers are in"
             )
-        for number, (one, two) in enumerate(zip(here, there, strict=True)):
+        for one, two in zip(here, there, strict=True):
             same = len(one.r_edges) == len(two.r_edges) and np.allclose(one.r_edges, two.r_edges, rtol=_ROUNDING)
             if not same or one.num_alpha != two.num_alpha:
                 raise FastsimError(
-                    f"{self.place}: layer {number} has {_text(one)}, but in detector {detector.name} {_text(two)}: "
+                    f"{self.place}: layer {one.id} has {_text(one)}, but in detector {detector.name} {_text(two)}: "
                     "give the detector that these showers are in"
                 )
 
@@ -247,7 +247,7 @@ def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[fl
 
 
 def read_detector(name: Any, config_path: Path) -> Detector:
-    """Load a detector that ships, or one from a TOML file, whose path is relative to the config's folder."""
+    """Load a detector that ships, or one from a TOML file or a binning; paths are relative to the config's folder."""
     text = str(name)
     return load_detector(text if text in available() else config_path.parent / text)
 
