@@ -22,6 +22,7 @@ from fastsim.errors import FastsimError, InvalidValue
 from fastsim.formats.calochallenge import read_showers
 from fastsim.sources import cards
 from generators.showers.cascade.latent import COLUMNS
+from generators.showers.data import shower_sets
 from generators.showers.flow.sampler import FlowSampler
 from generators.showers.flow.source import ShowerFlow
 from generators.showers.flow.train import NETWORKS
@@ -152,8 +153,8 @@ def test_weights_decide_and_are_kept(either: ShowerFlow, tmp_path: Path) -> None
     saved = model.save(tmp_path, version="2", training={})
     np.testing.assert_array_equal(fastsim.load_showers(saved).sample(photons(8), rng=3), before)
     with torch.no_grad():
-        model.flow.decoder.outputs.bias[0] += 5.0  # deposits nearly everywhere
-    assert (model.sample(photons(8), rng=3) > 0).mean() > (before > 0).mean() + 0.05
+        model.flow.decoder.outputs.bias[0] -= 5.0  # deposits nearly nowhere
+    assert (model.sample(photons(8), rng=3) > 0).mean() < (before > 0).mean() - 0.05
 
 
 def test_the_number_of_evaluations_is_an_option(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
@@ -182,6 +183,27 @@ def test_the_number_of_evaluations_is_an_option(folder: Path, model: ShowerFlow,
     if not torch.cuda.is_available():
         with pytest.raises(FastsimError, match="sees no CUDA device"):
             fastsim.load_showers(card, device="cuda")
+
+
+def test_a_cascade_makes_showers_to_learn_from(folder: Path, tmp_path: Path) -> None:
+    """They are those of ``fastsim showers``, are made once, and are other ones for other weights."""
+    first, detector = folder / "runs" / "cascade" / "cascade.json", load_detector(folder / "mine.toml")
+    data = {"particle": "e-", "num": 30, "seed": 5, "model": str(first)}
+    (one,) = shower_sets(data, detector, (1.0, 50.0), folder / "flow.json")
+    showers = one.read(detector, tmp_path)
+    settings: dict[str, Any] = {"detector": folder / "mine.toml", "particle": "e-", "energy": (1, 50), "seed": 5}
+    fastsim.showers(tmp_path / "same.h5", **settings, num=30, model=first)
+    np.testing.assert_array_equal(showers.voxels, read_showers(tmp_path / "same.h5").voxels)
+    assert (showers.pdg_id == 11).all() and (showers.voxels > 0).any()
+    (kept,) = tmp_path.glob("mine_e-_1-50_30_5_cascade_*.h5")
+    before = kept.stat().st_mtime_ns
+    one.read(detector, tmp_path)
+    assert kept.stat().st_mtime_ns == before
+    with pytest.raises(FastsimError, match=r"data: model: .*rings.json is of kind 'shower-flow'; give a cascade"):
+        shower_sets({**data, "model": "runs/rings/rings.json"}, detector, (1.0, 50.0), folder / "flow.json")
+    (other,) = shower_sets({**data, "model": "pb-si-cascade"}, detector, (1.0, 50.0), folder / "flow.json")
+    with pytest.raises(FastsimError, match="makes showers in pb-si-ecal, not in mine"):
+        other.read(detector, tmp_path)
 
 
 def test_what_does_not_fit_the_first_stages_is_named(folder: Path, tmp_path: Path) -> None:
