@@ -81,4 +81,5 @@ def place(
     from generators.reference.geant4_volumes import PlacedDetector
 
     target = detector if isinstance(detector, Detector) else load_detector(detector)
+    target.check_built("Geant4")
     return PlacedDetector(target, world, front=front, name=name)

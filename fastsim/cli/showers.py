@@ -46,7 +46,7 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
                     metavar="NAME|PATH",
                     required=required,
                     hidden=hidden,
-                    help="pb-si-ecal, copper, copper-towers or a .toml file.",
+                    help="pb-si-ecal, copper, copper-towers, a .toml file or a binning (.xml).",
                 ),
                 click.option(
                     "--particle",

@@ -5,7 +5,8 @@ the active medium, whose deposits are scored. The active medium is cut into cell
 them: ``group`` layers in a row count as one, and so do the ``rings`` cells of a ring. Cells lie either in (r, alpha),
 a cylinder, or in (x, y), a box. Voxels run r (or x) fastest, then alpha (y), then the layer, as in the CaloChallenge.
 
-A detector is written in TOML; the fields of :class:`Detector` and :class:`Section` are its keys:
+A detector is written in TOML; the fields of :class:`Detector` and :class:`Section` are its keys. Of one whose showers
+come from elsewhere the binning (.xml) of the CaloChallenge is enough: models can learn its showers, Geant4 makes none.
 
 >>> detector = load_detector("pb-si-ecal")
 >>> detector.num_voxels, round(detector.depth_mm), detector.particles
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.detector.binning import Binning, Layer
+from fastsim.detector.binning import Binning, Layer, read_binning
 from fastsim.errors import FastsimError
 from fastsim.shipped import data_folder
 
@@ -55,6 +56,9 @@ PHYSICS = ("em", "FTFP_BERT")
 
 STEP_LIMITS = ("Minimal", "UseSafety", "UseSafetyPlus", "UseDistanceToBoundary")
 """Geant4's limits of a step by multiple scattering."""
+
+_ANY_ENERGY = 1e-3, 1e7
+"""GeV that a detector is meant for of which the voxels alone are known."""
 
 MAX_CELLS = 1_000_000
 """More cells in a section than this are refused: it takes a slip of the pen to ask for them."""
@@ -156,6 +160,7 @@ class Detector:
         step_fraction, step_mm: a charged particle loses in one step at most this fraction of its range, until the
             range is this short.
         msc_step_limit, msc_range_factor: how multiple scattering limits steps.
+        layout: layers of voxels of a detector of which nothing else is known; it has no sections then.
     """
 
     name: str
@@ -171,11 +176,14 @@ class Detector:
     step_mm: float = 1.0
     msc_step_limit: str = "UseSafety"
     msc_range_factor: float = 0.04
+    layout: tuple[Layer, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("sections", "particles"):
+        for name in ("sections", "particles", "layout"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.sections:
+        if bool(self.sections) and bool(self.layout):
+            raise FastsimError(f"detector {self.name!r}: has sections and a layout: give one of them")
+        if not self.sections and not self.layout:
             raise FastsimError(f"detector {self.name!r}: has no section")
         if len({section.polar for section in self.sections}) > 1:
             raise FastsimError(f"detector {self.name!r}: sections in (r, alpha) and in (x, y) do not mix")
@@ -202,7 +210,8 @@ class Detector:
     @property
     def num_voxels(self) -> int:
         """Number of voxels, the length of a shower's vector."""
-        return sum(math.prod(section.voxels) for section in self.sections)
+        own = sum(layer.num_voxels for layer in self.layout)
+        return own + sum(math.prod(section.voxels) for section in self.sections)
 
     @property
     def depth_mm(self) -> float:
@@ -211,15 +220,27 @@ class Detector:
 
     def binning(self, particle: str) -> Binning | None:
         """Return the voxels as the CaloChallenge describes them; None in (x, y), which its XML cannot describe."""
-        if not self.sections[0].polar:
+        if self.sections and not self.sections[0].polar:
             return None
-        layers: list[Layer] = []
+        layers = list(self.layout)
         for section in self.sections:
             edges = (0, *np.cumsum(section.rings).tolist())
             r_edges = tuple(round(edge * section.cell_mm, 9) for edge in edges)
             first = len(layers)
             layers += [Layer(first + i, r_edges, section.num_alpha) for i in range(section.voxels[0])]
         return Binning(particle, PARTICLES[particle][0], tuple(layers))
+
+    def check_built(self, what: str) -> None:
+        """Refuse a detector of which the voxels alone are known; ``what`` needs to know what it is made of.
+
+        Raises:
+            FastsimError: naming both.
+        """
+        if self.layout:
+            raise FastsimError(
+                f"detector {self.name}: a binning says nothing of its materials and depths, which {what} needs: give "
+                "its description (.toml)"
+            )
 
     def check(self, particle: str, low: float, high: float) -> None:
         """Refuse particles and energies that the detector is not meant for.
@@ -240,8 +261,11 @@ class Detector:
             raise FastsimError(f"{self.name}: energies {low:g}:{high:g} GeV are outside its {allowed}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the attributes as plain values, as JSON holds them."""
-        return asdict(self)
+        """Return the attributes as plain values, as JSON holds them; the layout only if there is one."""
+        values = asdict(self)
+        if not self.layout:
+            del values["layout"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Detector:
@@ -250,10 +274,15 @@ class Detector:
         Raises:
             FastsimError: if a key is missing or unknown, or a value is wrong.
         """
-        tables = values.get("sections", [])
-        if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
-            raise FastsimError("detector: sections are objects in a list")
-        detector = _build(cls, {**values, "sections": tuple(_build(Section, dict(table)) for table in tables)})
+        built: dict[str, Any] = dict(values)
+        for name, kind in (("sections", Section), ("layout", Layer)):
+            tables = values.get(name, [])
+            if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
+                raise FastsimError(f"detector: {name} are objects in a list")
+            built[name] = tuple(
+                _build(kind, {k: tuple(v) if isinstance(v, list) else v for k, v in t.items()}) for t in tables
+            )
+        detector = _build(cls, built)
         assert isinstance(detector, Detector)
         return detector
 
@@ -273,7 +302,7 @@ def available() -> list[str]:
 
 
 def load_detector(name: str | os.PathLike[str]) -> Detector:
-    """Load a detector that ships, by name, or one from a TOML file, by path.
+    """Load a detector that ships, by name, or one from a TOML file or a binning (.xml), by path.
 
     Raises:
         FastsimError: if there is no such detector, or the file does not describe one; the message says why.
@@ -282,9 +311,12 @@ def load_detector(name: str | os.PathLike[str]) -> Detector:
     if text in available():
         return _parse((data_folder() / "detectors" / f"{text}.toml").read_text(encoding="utf-8"), text, text)
     path = Path(text)
+    if path.suffix == ".xml":
+        return _of_binning(path)
     if path.suffix != ".toml":
         raise FastsimError(
-            f"no detector {text!r}; there are {', '.join(available())}, or give the path of a .toml file"
+            f"no detector {text!r}; there are {', '.join(available())}, or give the path of a .toml file or of a "
+            "binning (.xml)"
         )
     try:
         detector = _parse(path.read_text(encoding="utf-8"), path.stem, text)
@@ -295,6 +327,15 @@ def load_detector(name: str | os.PathLike[str]) -> Detector:
             f"{text}: {detector.name} is the name of a detector that ships, and this is another; give it another name"
         )
     return detector
+
+
+def _of_binning(path: Path) -> Detector:
+    """Make the detector of a binning file, by whose name it goes: for all particles, of any energy."""
+    if path.stem in available():
+        raise FastsimError(f"{path}: {path.stem} is the name of a detector that ships; give the binning another name")
+    low, high = _ANY_ENERGY
+    layout = read_binning(path).layers
+    return Detector(path.stem, "", "", (), "FTFP_BERT", tuple(PARTICLES), low, high, layout=layout)
 
 
 def _parse(text: str, name: str, place: str) -> Detector:

@@ -167,7 +167,11 @@ def towers_of(detector: Detector, segments: tuple[int, ...] | None = None) -> To
         detector: the detector, whose layers of voxels give the depths.
         segments: how many layers of voxels make each layer of cells; by default as :data:`SEGMENTS` says, or one layer
             of cells for each section.
+
+    Raises:
+        FastsimError: if the detector's voxels alone are known.
     """
+    detector.check_built("a tower of cells")
     depths = [
         section.group * (section.absorber_mm + section.active_mm)
         for section in detector.sections

@@ -58,6 +58,7 @@ def make_showers(
     Raises:
         FastsimError: if something given is wrong or missing, or Geant4 stops; finished chunks are kept.
     """
+    gun.detector.check_built("Geant4")
     check_name(output)
     events = shower_range(num, options, SHOWERS_PER_CHUNK)
     workers = max(1, options.workers)

@@ -87,6 +87,7 @@ class Geant4Showers(ShowerSource):
     def __init__(self, detector: Detector, *, data: str | os.PathLike[str] | None = None, workers: int = 1) -> None:
         if workers < 1:
             raise FastsimError(f"workers is {workers}, must be 1 at least")
+        detector.check_built("Geant4")
         if not detector.sections[0].polar:
             raise FastsimError(f"{detector.name}: its voxels lie in (x, y), which no source of showers has")
         if find_spec("geant4_pybind") is None:

@@ -1,4 +1,4 @@
-"""Showers that a cascade is trained on: simulated by Geant4 for it, or read from files of any origin."""
+"""Showers that a model learns from: made for it by Geant4 or by a trained cascade, or read from files of any origin."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import Showers, binning_path, read_showers
 from fastsim.production.options import RunOptions, available_cpus
+from fastsim.production.shower_run import run_showers
 from generators.reference.geant4_run import make_showers
+from generators.showers.cascade.initial import initial_model
+from generators.showers.cascade.source import CascadeModel
 from generators.showers.regroup import Regrouping
 from generators.training.config import ConfigError
 
 _SIMULATED = {"particle", "num", "seed"}
+_MODEL = "model"
 _FILES = {"files", "binning"}
 _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 _ROUNDING = 1e-6
@@ -57,15 +61,17 @@ class TrainingShowers:
 
 @dataclass(frozen=True)
 class SimulatedSet:
-    """Showers that Geant4 makes for a training, and that are kept.
+    """Showers that Geant4, or a model that has learned from it, makes for a training, and that are kept.
 
     Attributes:
         gun: detector, particle, energies and seed.
         num: how many.
+        model: the cascade that makes them; None: Geant4.
     """
 
     gun: ShowerGun
     num: int
+    model: CascadeModel | None = None
 
     @property
     def particle(self) -> str:
@@ -73,7 +79,7 @@ class SimulatedSet:
         return self.gun.particle
 
     def read(self, detector: Detector, cache: Path) -> TrainingShowers:
-        """Read the showers from a file in ``cache``, which Geant4 makes if it is not there.
+        """Read the showers from a file in ``cache``, which is made if it is not there.
 
         Args:
             detector: whose voxels the showers are wanted in: the gun's, or one of coarser voxels.
@@ -85,11 +91,19 @@ class SimulatedSet:
         gun = self.gun
         regroup = None if gun.detector == detector else Regrouping.of(gun.detector, detector)
         low, high = gun.energy
-        path = cache / f"{gun.detector.name}_{gun.particle}_{low:g}-{high:g}_{self.num}_{gun.seed}.h5"
+        words = [gun.detector.name, gun.particle, f"{low:g}-{high:g}", str(self.num), str(gun.seed)]
+        if self.model is not None:
+            words += [self.model.name, self.model.provenance["sha256"][:12]]
+        path = cache / f"{'_'.join(words)}.h5"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            options = RunOptions(seed=gun.seed, workers=available_cpus(), resume=True)
-            make_showers(gun, path, num=self.num, options=options)
+            if self.model is None:
+                options = RunOptions(seed=gun.seed, workers=available_cpus(), resume=True)
+                make_showers(gun, path, num=self.num, options=options)
+            else:
+                provenance = {f"model_{key}": value for key, value in self.model.provenance.items()}
+                options = RunOptions(seed=gun.seed, threads=1, resume=True)
+                run_showers(self.model, gun, path, num=self.num, options=options, provenance=provenance)
         showers = read_showers(path, gun.detector.binning(gun.particle))
         return _of(gun.particle, showers, showers.voxels if regroup is None else regroup(showers.voxels))
 
@@ -141,17 +155,17 @@ class FileSet:
         wanted = detector.binning(self.particle)
         if wanted is None:
             raise FastsimError(f"detector {detector.name}: its cells lie in (x, y); a cascade needs (r, alpha)")
-        here, there = self.binning.layers, wanted.layers
+        here, there = ([layer for layer, _ in binning.parts] for binning in (self.binning, wanted))
         if len(here) != len(there):
             raise FastsimError(
-                f"{self.place}: {len(here)} layers, but detector {detector.name} has {len(there)}: give the detector "
-                "that these showers are in"
+                f"{self.place}: {len(here)} layers with voxels, but detector {detector.name} has {len(there)}: give "
+                "the detector that these showers are in"
             )
-        for number, (one, two) in enumerate(zip(here, there, strict=True)):
+        for one, two in zip(here, there, strict=True):
             same = len(one.r_edges) == len(two.r_edges) and np.allclose(one.r_edges, two.r_edges, rtol=_ROUNDING)
             if not same or one.num_alpha != two.num_alpha:
                 raise FastsimError(
-                    f"{self.place}: layer {number} has {_text(one)}, but in detector {detector.name} {_text(two)}: "
+                    f"{self.place}: layer {one.id} has {_text(one)}, but in detector {detector.name} {_text(two)}: "
                     "give the detector that these showers are in"
                 )
 
@@ -224,12 +238,13 @@ def shower_sets(data: Any, simulated: Detector, energy: tuple[float, float], con
 
 def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[float, float], config: Path) -> ShowerSet:
     keys = set(values)
-    if keys == _SIMULATED:
+    if keys - {_MODEL} == _SIMULATED:
         gun = ShowerGun(simulated, values["particle"], energy, seed=int(values["seed"]))
-        return SimulatedSet(gun, int(values["num"]))
+        model = initial_model(values[_MODEL], config, f"data: {_MODEL}") if _MODEL in keys else None
+        return SimulatedSet(gun, int(values["num"]), model)
     if "files" not in keys or keys - _FILES:
         raise ConfigError(
-            f"{config}: data: a set of showers has particle, num and seed, or files and binning, not "
+            f"{config}: data: a set of showers has particle, num, seed and perhaps model, or files and binning, not "
             f"{', '.join(sorted(keys)) or 'nothing'}"
         )
     patterns = [values["files"]] if isinstance(values["files"], str) else values["files"]
@@ -247,7 +262,7 @@ def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[fl
 
 
 def read_detector(name: Any, config_path: Path) -> Detector:
-    """Load a detector that ships, or one from a TOML file, whose path is relative to the config's folder."""
+    """Load a detector that ships, or one from a TOML file or a binning; paths are relative to the config's folder."""
     text = str(name)
     return load_detector(text if text in available() else config_path.parent / text)
 

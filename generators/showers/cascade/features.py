@@ -313,9 +313,9 @@ def sector_features(
         ValueError: if ``out`` has fewer columns than features.
     """
     num_layers, max_r, num_particle = known.shape[1], known.shape[2], particle.shape[1]
-    num_alpha = known.shape[3] // 2
+    num_leaves = known.shape[3] // 2
     num_levels = 0
-    while (1 << num_levels) < num_alpha:
+    while (1 << num_levels) < num_leaves:
         num_levels += 1
     if num_particle + max_r + num_levels + _NUM_SECTOR_FEATURES > out.shape[1]:
         raise ValueError("features of a sector split")
@@ -445,18 +445,23 @@ def whole_rings(deposits: Numbers, layer: int, parity: int) -> Ints:
 
 
 @compiled
-def all_nodes(deposits: Numbers) -> Ints:
-    """List all blocks that have energy and halves: rows (K, 4) of shower, layer, ring and node."""
-    num_alpha = deposits.shape[3] // 2
+def all_nodes(deposits: Numbers, divided: NDArray[np.bool_], halved: NDArray[np.bool_]) -> Ints:
+    """List all blocks that have energy and halves: rows (K, 4) of shower, layer, ring and node.
+
+    ``divided`` (L,) and ``halved`` (2A,) are the arrays of :class:`~generators.showers.cascade.grid.Grid`.
+    """
+    num_leaves = deposits.shape[3] // 2
     total = 0
     for fill in range(2):
         rows = np.empty((total, 4), np.int64)
         total = 0
         for n in range(deposits.shape[0]):
             for layer in range(deposits.shape[1]):
+                if not divided[layer]:
+                    continue
                 for r in range(deposits.shape[2]):
-                    for q in range(1, num_alpha):
-                        if deposits[n, layer, r, q] > 0:
+                    for q in range(1, num_leaves):
+                        if halved[q] and deposits[n, layer, r, q] > 0:
                             if fill == 1:
                                 rows[total, 0], rows[total, 1], rows[total, 2], rows[total, 3] = n, layer, r, q
                             total += 1

@@ -1,8 +1,10 @@
 """Showers as dense arrays whose sectors are summed over binary blocks.
 
-All layers have the same number of sectors, a power of two, and rings of their own. Deposits of N showers are an array
-(N, L, R, 2A), called *heaps*: layer, ring, and a binary heap over the A sectors, whose root 1 is the whole ring, whose
-nodes 2q and 2q + 1 are the halves of node q, and whose leaves A ... 2A - 1 are the sectors. Slot 0 and the rings that a
+Layers have rings of their own, and all the same number of sectors or one alone. Deposits of N showers are an array
+(N, L, R, 2A), called *heaps*: layer, ring, and a binary heap whose root 1 is the whole ring, whose nodes 2q and 2q + 1
+are the halves of node q, and whose leaves A ... 2A - 1 are the sectors. Where their number is no power of two, A is the
+next one, the first half may be a sector larger, and a sector that is a block by itself before the last level is its own
+first half, the second one empty. Rings of one sector have their energy in slot 1 alone. Slot 0 and the rings that a
 layer lacks are 0.
 """
 
@@ -31,33 +33,39 @@ class Grid:
 
     Attributes:
         r_edges: edges of the rings of each layer, in mm.
-        num_alpha: A, the sectors of every ring.
+        num_alpha: the sectors of every ring, but in layers of one.
+        undivided: numbers of the layers of one sector.
 
     Raises:
-        FastsimError: if there is no layer, or the number of sectors is not a power of two.
+        FastsimError: if there is no layer, or none has sectors.
     """
 
     r_edges: tuple[tuple[float, ...], ...]
     num_alpha: int
+    undivided: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.r_edges or min(len(edges) for edges in self.r_edges) < 2:
             raise FastsimError("a cascade needs layers of one ring at least")
-        if self.num_alpha < 2 or self.num_alpha & (self.num_alpha - 1):
-            raise FastsimError(f"{self.num_alpha} sectors in alpha: a cascade halves them, so they must be 2, 4, 8...")
+        if self.num_alpha < 2 or len(self.undivided) == len(self.r_edges):
+            raise FastsimError("no layer has sectors in alpha: a cascade needs two of them in one layer at least")
 
     @classmethod
     def of(cls, binning: Binning) -> Grid:
         """Make the grid of a binning, without the layers that have no voxels.
 
         Raises:
-            FastsimError: if layers differ in their numbers of sectors.
+            FastsimError: if layers differ in their numbers of sectors, other than one.
         """
         layers = [layer for layer in binning.layers if layer.num_voxels]
         sectors = {layer.num_alpha for layer in layers}
-        if len(sectors) != 1:
-            raise FastsimError(f"layers of {sorted(sectors)} sectors: a cascade needs the same number in all")
-        return cls(tuple(layer.r_edges for layer in layers), sectors.pop())
+        if len(sectors - {1}) > 1:
+            raise FastsimError(
+                f"layers of {', '.join(map(str, sorted(sectors)))} sectors: a cascade needs the same number in all "
+                "that have more than one"
+            )
+        undivided = frozenset(number for number, layer in enumerate(layers) if layer.num_alpha == 1)
+        return cls(tuple(layer.r_edges for layer in layers), max(sectors, default=0), undivided)
 
     @property
     def num_layers(self) -> int:
@@ -74,10 +82,41 @@ class Grid:
         """The largest number of rings of a layer, R."""
         return int(self.num_r.max())
 
+    @cached_property
+    def sectors(self) -> Ints:
+        """The number of sectors of each layer, (L,)."""
+        return np.array([1 if layer in self.undivided else self.num_alpha for layer in range(self.num_layers)])
+
+    @cached_property
+    def divided(self) -> NDArray[np.bool_]:
+        """Whether a layer has more than one sector, (L,)."""
+        return self.sectors > 1
+
     @property
     def num_levels(self) -> int:
         """How often a ring is halved until single sectors are left, K."""
-        return self.num_alpha.bit_length() - 1
+        return (self.num_alpha - 1).bit_length()
+
+    @property
+    def num_leaves(self) -> int:
+        """The leaves of a heap, A."""
+        return 1 << self.num_levels
+
+    @cached_property
+    def blocks(self) -> Ints:
+        """The sectors of each heap slot: the first, and how many, (2A, 2)."""
+        blocks = np.zeros((2 * self.num_leaves, 2), np.int64)
+        blocks[1] = 0, self.num_alpha
+        for slot in range(1, self.num_leaves):
+            first, count = blocks[slot]
+            half = (count + 1) // 2
+            blocks[2 * slot], blocks[2 * slot + 1] = (first, half), (first + half, count - half)
+        return blocks
+
+    @cached_property
+    def halved(self) -> NDArray[np.bool_]:
+        """Whether the block of a heap slot has two sectors or more, (2A,)."""
+        return self.blocks[:, 1] > 1
 
     @property
     def num_fronts(self) -> int:
@@ -87,22 +126,24 @@ class Grid:
     @property
     def num_voxels(self) -> int:
         """The number of voxels, V."""
-        return int(self.num_r.sum()) * self.num_alpha
+        return int((self.num_r * self.sectors).sum())
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The shape of one shower's heaps, (L, R, 2A)."""
-        return self.num_layers, self.max_r, 2 * self.num_alpha
+        return self.num_layers, self.max_r, 2 * self.num_leaves
 
     @cached_property
-    def _voxels(self) -> tuple[Ints, Ints, Ints]:
-        """Layer, ring and heap slot of each voxel, each (V,)."""
-        layer, ring, slot = [], [], []
-        for k, num in enumerate(self.num_r):
-            layer.append(np.full(num * self.num_alpha, k))
-            ring.append(np.tile(np.arange(num), self.num_alpha))
-            slot.append(self.num_alpha + np.repeat(np.arange(self.num_alpha), num))
-        return np.concatenate(layer), np.concatenate(ring), np.concatenate(slot)
+    def _voxels(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Layer, ring, sector and heap slot of each voxel, each (V,)."""
+        layer, ring, sector, slot = [], [], [], []
+        leaves = self.num_leaves + np.flatnonzero(self.blocks[self.num_leaves :, 1])
+        for k, (num, count) in enumerate(zip(self.num_r, self.sectors, strict=True)):
+            layer.append(np.full(num * count, k))
+            ring.append(np.tile(np.arange(num), count))
+            sector.append(np.repeat(np.arange(count), num))
+            slot.append(leaves[sector[-1]] if count > 1 else np.ones(num, np.int64))
+        return np.concatenate(layer), np.concatenate(ring), np.concatenate(sector), np.concatenate(slot)
 
     @cached_property
     def neighbours(self) -> Ints:
@@ -128,21 +169,24 @@ class Grid:
     @cached_property
     def directions(self) -> NDArray[np.float64]:
         """The mean of (cos, sin) of the middles of the sectors of each heap slot, (2A, 2)."""
-        num = self.num_alpha
-        alpha = -np.pi + (np.arange(num) + 0.5) * 2 * np.pi / num
-        directions = np.zeros((2 * num, 2))
-        directions[num:] = np.column_stack([np.cos(alpha), np.sin(alpha)])
-        for slot in range(num - 1, 0, -1):
-            directions[slot] = (directions[2 * slot] + directions[2 * slot + 1]) / 2
-        directions[1] = 0.0  # exactly: all sectors together
+        alpha = -np.pi + (np.arange(self.num_alpha) + 0.5) * 2 * np.pi / self.num_alpha
+        each = np.column_stack([np.cos(alpha), np.sin(alpha)])
+        directions = np.zeros((2 * self.num_leaves, 2))
+        for slot in range(2, len(directions)):  # slot 1 is exactly 0: all sectors together
+            first, count = self.blocks[slot]
+            if count:
+                directions[slot] = each[first : first + count].mean(0)
         return directions
 
     def heaps(self, voxels: NDArray[np.float32]) -> Deposits:
         """Arrange the deposits of voxels (N, V) as heaps (N, L, R, 2A)."""
         heaps = np.zeros((len(voxels), *self.shape), np.float32)
-        layer, ring, slot = self._voxels
+        layer, ring, _, slot = self._voxels
         heaps[:, layer, ring, slot] = voxels
         sum_blocks(heaps)
+        if self.undivided:
+            whole = slot == 1
+            heaps[:, layer[whole], ring[whole], 1] = voxels[:, whole]
         return heaps
 
     def turn(self, voxels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -155,10 +199,10 @@ class Grid:
 
     def turned(self, voxels: NDArray[np.float32], sign: Ints, shift: Ints) -> NDArray[np.float32]:
         """Move deposits (N, V) to sector s from sector sign * s + shift, sign and shift (N,) of the showers."""
-        num, (layer, ring, slot) = self.num_alpha, self._voxels
+        layer, ring, sector, _ = self._voxels
         # the voxel of sector 0 in each voxel's layer and ring
         origin = np.searchsorted(layer, layer) + ring
-        return _turned(voxels, origin, self.num_r[layer], slot - num, sign, shift, num)
+        return _turned(voxels, origin, self.num_r[layer], sector, sign, shift, self.sectors[layer])
 
     def turn_back(self, sign: Ints, shift: Ints) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Return how :meth:`turned` is undone in the plane of (cos alpha, sin alpha).
@@ -171,7 +215,7 @@ class Grid:
 
     def voxels(self, heaps: Deposits) -> NDArray[np.float32]:
         """Take the deposits of the voxels (N, V) from heaps (N, L, R, 2A)."""
-        layer, ring, slot = self._voxels
+        layer, ring, _, slot = self._voxels
         return np.ascontiguousarray(heaps[:, layer, ring, slot])
 
 
@@ -184,15 +228,16 @@ def sum_blocks(heaps: Deposits) -> None:
 
 
 @compiled
-def _turned(voxels: Deposits, origin: Ints, stride: Ints, sector: Ints, sign: Ints, shift: Ints, num: int) -> Deposits:
-    """Move deposits (N, V) between sectors: those of a sector, of ``num``, come from sector sign * sector + shift.
+def _turned(voxels: Deposits, origin: Ints, stride: Ints, sector: Ints, sign: Ints, shift: Ints, num: Ints) -> Deposits:
+    """Move deposits (N, V) between sectors: those of a sector come from sector sign * sector + shift.
 
     ``origin`` (V,) is the voxel of sector 0 in the same layer and ring, ``stride`` (V,) the distance from one sector to
-    the next, ``sector`` (V,) that of each voxel; ``sign`` and ``shift`` (N,) are those of the showers.
+    the next, ``sector`` (V,) that of each voxel, ``num`` (V,) how many its layer has; ``sign`` and ``shift`` (N,) are
+    those of the showers.
     """
     out = np.empty_like(voxels)
     for n in range(len(voxels)):
         for v in range(len(origin)):
-            place = (sign[n] * sector[v] + shift[n]) & (num - 1)
+            place = (sign[n] * sector[v] + shift[n]) % num[v]
             out[n, v] = voxels[n, origin[v] + place * stride[v]]
     return out

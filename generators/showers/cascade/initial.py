@@ -54,9 +54,12 @@ def initialise(cascade: Cascade, other: Cascade, place: str) -> Kept:
     Raises:
         FastsimError: if the two do not fit each other.
     """
-    shapes = [(model.grid.num_layers, model.grid.max_r, model.grid.num_alpha) for model in (cascade, other)]
+    shapes = [(grid.num_layers, grid.max_r, grid.num_alpha, grid.undivided) for grid in (cascade.grid, other.grid)]
     if shapes[0] != shapes[1]:
-        mine, theirs = (f"{a} layers of {b} rings and {c} sectors" for a, b, c in shapes)
+        mine, theirs = (
+            f"{a} layers of {b} rings and {c} sectors" + (f" ({len(d)} of one sector)" if d else "")
+            for a, b, c, d in shapes
+        )
         raise FastsimError(f"{place}: that model has {theirs}, and the detector {mine}")
     if cascade.latent is None and other.latent is not None:
         raise FastsimError(f"{place}: that model has a latent, and the config none")

@@ -63,7 +63,7 @@ def latent_of(grid: Grid, heaps: Deposits) -> Latent:
 
 @compiled
 def _fill(heaps: Deposits, radii: Floats, directions: Floats, z: Latent) -> None:
-    num_layers, num_r, num_alpha = heaps.shape[1], heaps.shape[2], heaps.shape[3] // 2
+    num_layers, num_r, num_leaves = heaps.shape[1], heaps.shape[2], heaps.shape[3] // 2
     sums = np.zeros((num_layers, 6))  # of each layer: energy, energy * r, the vectors side and centre
     for n in range(len(heaps)):
         total, first, second, radius, core = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -75,7 +75,7 @@ def _fill(heaps: Deposits, radii: Floats, directions: Floats, z: Latent) -> None
                 if e <= 0:
                     continue
                 x, y = 0.0, 0.0
-                for slot in range(num_alpha, 2 * num_alpha):
+                for slot in range(num_leaves, 2 * num_leaves):
                     x += heaps[n, layer, ring, slot] * directions[slot, 0]
                     y += heaps[n, layer, ring, slot] * directions[slot, 1]
                 sums[layer, 0] += e

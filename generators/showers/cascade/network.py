@@ -256,7 +256,7 @@ class Cascade(nn.Module):
             most: draw so many splits, with repetition, where there are more; None: all splits.
             rng: draws them, and the blur of the latents; None: a fixed one.
         """
-        nodes, particle = all_nodes(heaps), self.given(pdg_id, energy)
+        nodes, particle = all_nodes(heaps, self.grid.divided, self.grid.halved), self.given(pdg_id, energy)
         if most is not None and rng is not None and most < len(nodes):
             nodes = nodes[rng.integers(0, len(nodes), most)]
         out = np.empty((len(nodes), self.net("sectors").first.in_features), np.float32)

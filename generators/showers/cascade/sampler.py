@@ -73,8 +73,15 @@ class CascadeSampler:
         rng: np.random.Generator,
     ) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV from visible energies (N,) in MeV and latents (N, Z), if there are any."""
-        layers = self.layers(given, energy, visible, z, rng)
-        rings = self._rings(given, layers, z, rng)
+        return self.voxels(given, self._rings(given, self.layers(given, energy, visible, z, rng), z, rng), z, rng)
+
+    def voxels(
+        self, given: NDArray[np.float32], rings: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Draw deposits (N, V) of the energies of rings (N, L, R), in MeV, of particles with features (N, C).
+
+        ``z`` are the latents (N, Z), if there are any.
+        """
         parts = np.array_split(np.arange(len(rings)), -(-np.count_nonzero(rings) // RINGS_AT_ONCE) or 1)
         heaps = (self._sectors(given[part], rings[part], None if z is None else z[part], rng) for part in parts)
         return np.concatenate([self.grid.voxels(each) for each in heaps])
@@ -171,7 +178,7 @@ class CascadeSampler:
                 sides.advance(front)
             for parity in range(2):
                 nodes = halves[parity]
-                if front < grid.num_layers:
+                if front < grid.num_layers and grid.divided[front]:
                     nodes = np.concatenate([whole_rings(heaps, front, parity), nodes])
                 if len(nodes) == 0:
                     continue
@@ -180,7 +187,9 @@ class CascadeSampler:
                 if sides is not None:
                     sides.fill(nodes, swapped, place, features)
                 parameters = self._nets["sectors"](features)
-                halves[parity] = draw_halves(parameters, nodes, swapped, rng.random((len(nodes), 3)), heaps, known)
+                halves[parity] = draw_halves(
+                    parameters, nodes, swapped, grid.halved, rng.random((len(nodes), 3)), heaps, known
+                )
         return heaps
 
 
@@ -211,6 +220,7 @@ def draw_halves(
     parameters: NDArray[np.float32],
     rows: Ints,
     swapped: NDArray[np.bool_],
+    halved: NDArray[np.bool_],
     u: Floats,
     deposits: NDArray[np.float32],
     known: NDArray[np.float32],
@@ -219,13 +229,14 @@ def draw_halves(
 
     Args:
         parameters: (K, 3 + 3C) of :class:`~generators.showers.cascade.splits.SplitNet`; rows: (K, 4) shower, layer,
-            ring and heap node of the blocks; swapped: (K,) where part A is the second half; u: (K, 3) uniform;
+            ring and heap node of the blocks; swapped: (K,) where part A is the second half; halved: which slots have
+            halves, (2A,); u: (K, 3) uniform;
             deposits: (N, L, R, 2A) in MeV; known: (N, L, R, 2A) the same compressed.
 
     Returns:
         The rows (M, 4) of the halves that have energy and halves of their own.
     """
-    num_alpha, count = deposits.shape[3] // 2, 0
+    num_leaves, count = deposits.shape[3] // 2, 0
     halves = np.empty((2 * len(rows), 4), np.int64)
     for k in range(len(rows)):
         n, layer, ring, node = rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3]
@@ -236,7 +247,12 @@ def draw_halves(
         for half in range(first, first + 2):
             if block[half] > 0:
                 place[half] = compress_quickly(block[half])
-                if half < num_alpha:
+                if halved[half]:
                     halves[count, 0], halves[count, 1], halves[count, 2], halves[count, 3] = n, layer, ring, half
                     count += 1
+                else:  # a sector by itself is its own first half, down to the leaf
+                    slot = half
+                    while slot < num_leaves:
+                        slot = 2 * slot
+                        block[slot], place[slot] = block[half], place[half]
     return halves[:count]

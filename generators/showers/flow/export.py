@@ -122,6 +122,11 @@ def export(model: ShowerFlow, folder: Path, *, num: int, seed: int) -> list[Path
     """
     for name in ("onnx", "onnxscript"):
         library(name)
+    if model.flow.patches.rings:
+        raise FastsimError(
+            f"{model.name} draws rings, whose sectors a cascade splits, which is no graph of fixed size: export a flow "
+            "of voxels"
+        )
     if num < NEAREST:
         raise FastsimError(f"{num} rows a particle: a host chooses among {NEAREST}, so give at least that many")
     paths = [folder / name for name in ("denoiser.onnx", "decoder.onnx", "table.bin", "model.json")]

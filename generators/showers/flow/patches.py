@@ -1,6 +1,6 @@
-r"""Showers as one patch of voxels a layer, in the variable that the flow works in.
+r"""Showers as one patch a layer, in the variable that the flow works in.
 
-A patch holds the V_max voxels of a layer, those that a layer lacks filled up by zeros. A deposit E becomes
+A patch holds the voxels of a layer, or its whole rings; those that a layer lacks are 0. A deposit E becomes
 
 .. math:: v = \log(1 + E / \epsilon) / s
 
@@ -25,44 +25,50 @@ Voxels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Patches:
-    """Where the voxels of a grid lie in the patches of its layers.
+    """Where the voxels of a grid, or its rings, lie in the patches of its layers.
 
     Attributes:
         grid: of the voxels.
         unit: epsilon in MeV.
         scale: s.
+        rings: whether patches hold whole rings instead of voxels.
     """
 
     grid: Grid
     unit: float
     scale: float
+    rings: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of one shower's patches, (L, P)."""
-        return self.grid.num_layers, self.grid.max_r * self.grid.num_alpha
+        return self.grid.num_layers, int(self._sizes.max())
+
+    @property
+    def _sizes(self) -> Ints:
+        """The voxels (or rings) of each layer, (L,)."""
+        return self.grid.num_r if self.rings else self.grid.num_r * self.grid.sectors
 
     @cached_property
     def place(self) -> Ints:
-        """The place of each voxel in the flattened patches of a shower, (V,)."""
-        sizes = self.grid.num_r * self.grid.num_alpha
-        return np.concatenate([layer * self.shape[1] + np.arange(size) for layer, size in enumerate(sizes)])
+        """The place of each voxel (or ring) in the flattened patches of a shower, (V,)."""
+        return np.concatenate([layer * self.shape[1] + np.arange(size) for layer, size in enumerate(self._sizes)])
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """Whether a place in a patch is a voxel, (L, P)."""
+        """Whether a place in a patch is a voxel (or a ring), (L, P)."""
         mask = np.zeros(self.shape, np.bool_)
         mask.reshape(-1)[self.place] = True
         return mask
 
     def patches(self, voxels: Voxels) -> Voxels:
-        """Arrange the deposits of voxels (N, V) as patches (N, L, P)."""
+        """Arrange the deposits of voxels (or rings) (N, V) as patches (N, L, P)."""
         out = np.zeros((len(voxels), self.shape[0] * self.shape[1]), np.float32)
         out[:, self.place] = voxels
         return out.reshape(-1, *self.shape)
 
     def voxels(self, patches: Voxels) -> Voxels:
-        """Take the deposits of the voxels (N, V) from patches (N, L, P)."""
+        """Take the deposits of the voxels (or rings) (N, V) from patches (N, L, P)."""
         return np.ascontiguousarray(patches.reshape(len(patches), -1)[:, self.place])
 
     def compressed(self, deposits: Voxels) -> Voxels:

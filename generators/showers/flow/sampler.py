@@ -1,4 +1,7 @@
-"""Draws showers with a flow: latent and layers by the cascade's first stages, then the voxels of all layers at once."""
+"""Draws showers with a flow: latent and layers by a cascade's first stages, then the voxels of all layers at once.
+
+Or the rings of all layers at once, whose sectors the cascade's last stage draws.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,13 @@ class FlowSampler:
     """Draws showers from the networks, which it copies.
 
     Args:
-        first: the stages that draw visible energy, latent and layers.
-        flow: the networks of the voxels.
-        precision: of the networks of the voxels, "bfloat16" or "float32".
+        first: the stages that draw visible energy, latent and layers, and the sectors of a flow of rings.
+        flow: the networks of the voxels or rings.
+        precision: of these networks, "bfloat16" or "float32".
         solver: see :func:`~generators.nn.flow_matching.integrate`.
         num_inference_steps: network evaluations.
         tries: draws of a layer's deposits, of which that is taken whose sum is nearest to the layer's energy.
-        device: of the networks of the voxels.
+        device: of the networks of the voxels or rings.
     """
 
     def __init__(
@@ -74,8 +77,9 @@ class FlowSampler:
         layers = self.first.layers(particle, energy, inside[:, VISIBLE].copy(), inside, rng)
         context = conditions(particle, energy, inside)
         parts = [slice(start, start + _AT_ONCE) for start in range(0, len(z), _AT_ONCE)]
-        drawn = [self._patches(context[part], layers[part], rng) for part in parts]
-        return self.grid.turned(self.patches.voxels(np.concatenate(drawn)), sign, shift)
+        drawn = np.concatenate([self._patches(context[part], layers[part], rng) for part in parts])
+        voxels = self.first.voxels(particle, drawn, inside, rng) if self.patches.rings else self.patches.voxels(drawn)
+        return self.grid.turned(voxels, sign, shift)
 
     @torch.inference_mode()
     def _patches(self, context: Voxels, layers: Voxels, rng: np.random.Generator) -> Voxels:

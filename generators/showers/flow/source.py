@@ -21,8 +21,15 @@ from generators.showers.model import ShowerModel
 from generators.training.config import from_dict
 
 FIRST = STAGES[:2]
-"""Stages of a cascade that draw what a flow of voxels is given."""
+"""Stages of a cascade that draw what a flow is given."""
+LAST = STAGES[3:]
+"""The stage that splits the rings of a flow of rings into voxels."""
 _STEPS, _TRIES = 8, 4
+
+
+def stages(rings: bool) -> tuple[str, ...]:
+    """Return the stages of a cascade that a flow of rings, or of voxels, has."""
+    return FIRST + LAST if rings else FIRST
 
 
 class ShowerFlow(ShowerModel):
@@ -32,15 +39,17 @@ class ShowerFlow(ShowerModel):
         name: of the model.
         detector: whose voxels it fills.
         domain: what it was trained on; showers are perpendicular.
-        config: ``network``, ``latent`` and ``ceiling`` of the first stages of a cascade; ``flow``, the fields of
-            :class:`~generators.showers.flow.voxels.FlowConfig`; ``unit`` in MeV and ``scale`` of
-            :class:`~generators.showers.flow.patches.Patches`; ``solver``, ``num_inference_steps``, ``tries`` and
+        config: ``network``, ``latent`` and ``ceiling`` of the stages of a cascade; ``flow``, the fields of
+            :class:`~generators.showers.flow.voxels.FlowConfig`; ``unit`` in MeV, ``scale`` and ``rings`` of
+            :class:`~generators.showers.flow.patches.Patches`: a flow of rings leaves their sectors to the cascade;
+            ``solver``, ``num_inference_steps``, ``tries`` and
             ``precision`` of :class:`~generators.showers.flow.sampler.FlowSampler`.
     """
 
     kind = "shower-flow"
     keys: ClassVar = (
-        "network", "latent", "ceiling", "flow", "unit", "scale", "solver", "num_inference_steps", "tries", "precision"
+        "network", "latent", "ceiling", "flow", "unit", "scale", "rings", "solver", "num_inference_steps", "tries",
+        "precision"
     )  # fmt: skip
     devices: ClassVar = ("cpu", "cuda")
     load_options: ClassVar = frozenset({"num_inference_steps"})
@@ -49,17 +58,17 @@ class ShowerFlow(ShowerModel):
         super().__init__(name, detector, domain, config)
         if self.num_inference_steps < 1:
             raise FastsimError(f"num_inference_steps = {self.num_inference_steps}: at least 1")
-        grid = self._grid()
+        grid, rings = self._grid(), bool(config.get("rings", False))
         self.cascade = Cascade(
             grid,
             self.particles,
             config.get("network", {}),
             config.get("latent", {}),
             float(config.get("ceiling", 1.0)),
-            splits=FIRST,
+            splits=stages(rings),
         )
         sizes = from_dict(FlowConfig, config.get("flow", {}), "flow")
-        patches = Patches(grid, float(config["unit"]), float(config["scale"]))
+        patches = Patches(grid, float(config["unit"]), float(config["scale"]), rings)
         self.flow = VoxelFlow(patches, 2 + len(self.particles), sizes)
         self.network = nn.ModuleDict({"first": self.cascade, "flow": self.flow})
         self.latent_columns = COLUMNS

@@ -9,7 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +16,14 @@ from torch import Tensor, nn
 
 from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
-from fastsim.event import Floats, Ints
+from fastsim.event import Ints
 from fastsim.production.options import available_cpus
 from generators.nn.flow_matching import draw_sigma
+from generators.showers.cascade.grid import Deposits
 from generators.showers.cascade.initial import initial_model
-from generators.showers.cascade.latent import latent_of
+from generators.showers.cascade.latent import Latent, latent_of, turned_latent
 from generators.showers.data import TrainingShowers, read_detector, read_energies, shower_sets
-from generators.showers.flow.source import FIRST, ShowerFlow
+from generators.showers.flow.source import ShowerFlow, stages
 from generators.showers.flow.voxels import FlowConfig, VoxelFlow, conditions
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
@@ -60,6 +60,7 @@ class FlowTraining:
         denoiser, decoder: length and rates of the trainings of the two networks.
         batch_size: showers that a step takes.
         num_validation: showers, the last of all, that are held out to pick the checkpoints.
+        rings: whether the flow draws whole rings, whose sectors the stage of the cascade draws.
         unit: of deposits, in MeV; None: a tenth of the deposit that one in ten deposits is below.
         scale: of the variable that the flow works in.
         sigma_mean, sigma_width: of the logits of the denoiser's noise levels.
@@ -71,6 +72,7 @@ class FlowTraining:
     decoder: TrainingConfig = _SHORT
     batch_size: int = 64
     num_validation: int = 600
+    rings: bool = False
     unit: float | None = None
     scale: float = 1.3
     sigma_mean: float = 0.4
@@ -118,45 +120,59 @@ class FlowTask(nn.Module):
 
 
 class _Batches:
-    """The showers that each step takes, turned and mirrored, and their noise: a function of the step alone."""
+    """The showers that each step takes, turned and mirrored, and their noise: a function of the step alone.
+
+    Args:
+        model: whose network is trained.
+        name: "denoiser" or "decoder".
+        showers: to take from.
+        config: how to train.
+        seed: decides the batches.
+    """
 
     def __init__(self, model: ShowerFlow, name: str, showers: TrainingShowers, config: FlowTraining, seed: int) -> None:
         self.model, self.showers, self.config = model, showers, config
         self.decodes, self.seed = name == "decoder", [seed, NETWORKS.index(name)]
+        # turned showers have the same rings: their sums are computed once
+        self.rings = _rings(model, showers) if model.flow.patches.rings else None
 
     def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng(np.random.SeedSequence([*self.seed, step]))
-        return self.of(self.showers[rng.integers(0, len(self.showers), self.config.batch_size)], rng)
+        return self.of(rng.integers(0, len(self.showers), self.config.batch_size), rng)
 
-    def of(self, showers: TrainingShowers, rng: np.random.Generator) -> Batch:
-        """Return the batch of some showers."""
-        voxels = self.model.grid.turn(showers.voxels, rng)
-        layers, context = given(self.model, showers.pdg_id, showers.energy, voxels)
-        deposits, num = self.model.flow.patches.patches(voxels), len(showers)
+    def of(self, rows: Ints, rng: np.random.Generator) -> Batch:
+        """Return the batch of showers, by their numbers (N,)."""
+        model, patches, num = self.model, self.model.flow.patches, len(rows)
+        sign, shift = model.grid.random_turns(num, rng)
+        if self.rings is None:
+            voxels = model.grid.turned(self.showers.voxels[rows], sign, shift)
+            heaps = model.grid.heaps(voxels)
+            deposits, z = patches.patches(voxels), latent_of(model.grid, heaps)
+        else:
+            deposits, z = (each[rows] for each in self.rings)
+            mirrored, angle = model.grid.turn_back(sign, shift)
+            z = turned_latent(z, angle, mirrored)
+        pdg_id, energy = self.showers.pdg_id[rows], self.showers.energy[rows]
+        context = conditions(model.cascade.given(pdg_id, energy), energy, z)
         sigma = np.full(num, self.config.network.sigma_min)
         if not self.decodes:
             levels = draw_sigma(num, self.config.sigma_mean, self.config.sigma_width, rng)
             sigma = np.clip(levels, self.config.sigma_least or 0.9 * self.config.network.sigma_min, 0.9999)
         noise = rng.standard_normal(deposits.shape, np.float32)
         return tuple(
-            torch.from_numpy(np.asarray(each, np.float32)) for each in (deposits, layers, context, sigma, noise)
+            torch.from_numpy(np.asarray(each, np.float32))
+            for each in (deposits, deposits.sum(2), context, sigma, noise)
         )  # type: ignore[return-value]
 
 
-def given(
-    model: ShowerFlow, pdg_id: Ints, energy: Floats, voxels: np.ndarray[Any, np.dtype[np.float32]]
-) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.float32]]]:
-    """Compute the energies of layers (N, L) in MeV and the contexts (N, C) of known showers.
-
-    Args:
-        model: whose grid they are in.
-        pdg_id: of the particles, (N,).
-        energy: kinetic energies of the particles in GeV, (N,).
-        voxels: deposits in MeV, (N, V).
-    """
-    heaps = model.grid.heaps(voxels)
-    context = conditions(model.cascade.given(pdg_id, energy), energy, latent_of(model.grid, heaps))
-    return heaps[..., 1].sum(-1), context
+def _rings(model: ShowerFlow, showers: TrainingShowers) -> tuple[Deposits, Latent]:
+    """Compute the energies of rings (N, L, R) in MeV and the latents (N, Z) of known showers."""
+    parts = []
+    for start in range(0, len(showers), _AT_ONCE):
+        heaps = model.grid.heaps(showers.voxels[start : start + _AT_ONCE])
+        parts.append((heaps[..., 1].copy(), latent_of(model.grid, heaps)))
+    rings, z = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return rings, z
 
 
 def fit_network(
@@ -174,9 +190,9 @@ def fit_network(
     """
     num = len(showers) - config.num_validation
     batches = _Batches(model, name, showers[:num], config, seed)
-    check = [
-        batches.of(showers[k : k + _AT_ONCE], np.random.default_rng(k)) for k in range(num, len(showers), _AT_ONCE)
-    ]
+    held_out = _Batches(model, name, showers[num:], config, seed)
+    rows = np.arange(config.num_validation)
+    check = [held_out.of(rows[k : k + _AT_ONCE], np.random.default_rng(k)) for k in range(0, len(rows), _AT_ONCE)]
     loop: TrainingConfig = getattr(config, name)
 
     def validate(module: nn.Module) -> Mapping[str, float]:
@@ -242,12 +258,13 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     unit = settings.unit or round(0.1 * float(np.quantile(showers.voxels[showers.voxels > 0], 0.1)), 6)
     showers.voxels[showers.voxels < _FLOOR * unit] = 0.0
     values = {
-        "network": {stage: sizes for stage, sizes in first.sizes.items() if stage in FIRST},
+        "network": {stage: sizes for stage, sizes in first.sizes.items() if stage in stages(settings.rings)},
         "latent": first.sizes["latent"],
         "ceiling": first.ceiling,
         "flow": asdict(settings.network),
         "unit": unit,
         "scale": settings.scale,
+        "rings": settings.rings,
     }
     torch.manual_seed(seed)
     model = ShowerFlow.build(config["name"], detector, particles, energy, values)
@@ -255,7 +272,9 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     model.cascade.load_state_dict({k: v for k, v in first.cascade.state_dict().items() if k in known})
     model.cascade.requires_grad_(False)
     some = showers[: min(num, 5000)]
-    model.flow.set_scales(torch.from_numpy(given(model, some.pdg_id, some.energy, some.voxels)[1]))
+    heaps = model.grid.heaps(some.voxels)
+    context = conditions(model.cascade.given(some.pdg_id, some.energy), some.energy, latent_of(model.grid, heaps))
+    model.flow.set_scales(torch.from_numpy(context))
     return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance})
 
 

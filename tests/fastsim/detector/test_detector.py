@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,13 @@ import pytest
 
 from fastsim.detector.binning import read_binning
 from fastsim.detector.detector import PARTICLES, Detector, Section, available, load_detector
+from fastsim.detector.shower_gun import ShowerGun
+from fastsim.detector.towers import towers_of
 from fastsim.errors import FastsimError
+from fastsim.production.options import RunOptions
 from fastsim.shipped import data_folder
+from generators.reference.geant4_run import make_showers
+from generators.reference.geant4_showers import Geant4Showers
 
 POLAR = "num_layers = 4\nabsorber_mm = 2.0\nactive_mm = 0.5\ncell_mm = 5.0\nrings = [1, 2]\nnum_alpha = 3\n"
 HEAD = 'absorber = "G4_Pb"\nactive = "G4_Si"\nphysics = "em"\nparticles = ["e-"]\nmin_energy = 1\nmax_energy = 10\n'
@@ -38,6 +44,37 @@ def test_ecal_has_the_voxels_of_the_challenges_dataset_2(shared: Path) -> None:
     ours = detector.binning("e-")
     assert ours is not None and ours.layers == theirs.layers and ours.pid == theirs.pid
     assert detector.num_voxels == ours.num_voxels == 6480
+
+
+@pytest.mark.parametrize("name", ["1_photons", "1_pions", "3"])
+def test_a_binning_is_a_detector_of_which_nothing_else_is_known(shared: Path, name: str) -> None:
+    path = shared / "calochallenge" / f"binning_dataset_{name}.xml"
+    theirs, detector = read_binning(path), load_detector(path)
+    ours = detector.binning({22: "gamma", 211: "pi+", 11: "e-"}[theirs.pid])
+    assert ours is not None and ours.layers == theirs.layers and detector.num_voxels == theirs.num_voxels
+    assert detector.name == path.stem and Detector.from_dict(json.loads(json.dumps(detector.as_dict()))) == detector
+    assert "layout" not in load_detector("copper").as_dict()
+    with pytest.raises(FastsimError, match=f"detector {path.stem}: a binning says nothing of its materials and depths"):
+        towers_of(detector)
+    with pytest.raises(FastsimError, match="which Geant4 needs: give its description"):
+        make_showers(ShowerGun(detector, "gamma", (1, 10)), "a.h5", num=1, options=RunOptions())
+    with pytest.raises(FastsimError, match="which Geant4 needs: give its description"):
+        Geant4Showers(detector)
+
+
+def test_what_is_no_layout_is_said(tmp_path: Path) -> None:
+    (tmp_path / "copper.xml").write_text("<Bins/>")
+    (tmp_path / "mine.xml").write_text("<Bins>")
+    for name, message in (("copper", "copper is the name of a detector that ships"), ("mine", "mine.xml")):
+        with pytest.raises(FastsimError, match=message):
+            load_detector(tmp_path / f"{name}.xml")
+    with pytest.raises(FastsimError, match=r"absent.xml"):
+        load_detector(tmp_path / "absent.xml")
+    values = {**load_detector("copper").as_dict(), "layout": [{"id": 0, "r_edges": [0, 1], "num_alpha": 1}]}
+    with pytest.raises(FastsimError, match="has sections and a layout: give one of them"):
+        Detector.from_dict(values)
+    with pytest.raises(FastsimError, match="layout are objects in a list"):
+        Detector.from_dict({**values, "layout": 3})
 
 
 def test_binning_of_groups_and_rings(tmp_path: Path) -> None:

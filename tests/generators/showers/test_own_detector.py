@@ -179,7 +179,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
         {},
         "give the detector that these showers are in",
     ),
-    "other layers": (lambda f: wrong_binning(f, layers=5), {}, "5 layers, but detector mine has 6"),
+    "other layers": (lambda f: wrong_binning(f, layers=5), {}, "5 layers with voxels, but detector mine has 6"),
     "NaN": (lambda f: damaged(f, "showers", 7, np.nan), {}, r"showers_gamma_1.h5: shower 7 has a voxel of nan MeV"),
     "negative": (lambda f: damaged(f, "showers", 7, -1), {}, "shower 7 has a voxel of -1.0 MeV"),
     "no energy": (lambda f: damaged(f, "incident_energies", 3, 0), {}, "shower 3 has an incident energy of 0.0 MeV"),

@@ -19,6 +19,7 @@ from fastsim.event import Floats, Ints
 from fastsim.sources import cards
 from generators.showers.cascade.features import Numbers, compress_quickly, compressed
 from generators.showers.cascade.grid import Grid
+from generators.showers.cascade.latent import FIRST_VECTOR, VISIBLE, latent_of
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.sampler import CascadeSampler
 from generators.showers.cascade.source import CascadeModel
@@ -34,6 +35,12 @@ SMALL = {stage: {"width": 16, "depth": 2, "num_components": 3} for stage in STAG
 def unequal() -> Grid:
     """Layers of different rings, as in the copper calorimeter."""
     return Grid(((0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 2.0, 8.0), (0.0, 8.0)), 8)
+
+
+def ten_sectors() -> Grid:
+    """Layers of ten sectors, or of one, as in dataset 1 of the CaloChallenge."""
+    edges = ((0.0, 5.0, 10.0), (0.0, 2.0, 4.0, 8.0), (0.0, 2.0, 4.0, 8.0), (0.0, 20.0), (0.0, 3.0, 9.0))
+    return Grid(edges, 10, frozenset({0, 3}))
 
 
 FLOW = {"width": 16, "num_layers": 2, "num_bins": 4}
@@ -67,15 +74,15 @@ def test_heaps_hold_voxels_and_their_sums() -> None:
 def test_showers_turn_and_mirror() -> None:
     """Sectors move together in all layers and rings; every turn comes, and both reflections."""
     grid = unequal()
-    layer, ring, slot = grid._voxels
-    voxels = np.tile((100 * layer + 10 * ring + (slot - 8)).astype(np.float32) + 1, (500, 1))
+    layer, ring, sector, _ = grid._voxels
+    voxels = np.tile((100 * layer + 10 * ring + sector).astype(np.float32) + 1, (500, 1))
     turned = grid.turn(voxels, np.random.default_rng(0))
     np.testing.assert_array_equal((turned - 1) // 10, (voxels - 1) // 10)
     sectors = (turned - 1) % 10
     first, second = sectors[:, 0], sectors[:, np.flatnonzero((layer == 0) & (ring == 0))[1]]
     step = (second - first) % 8
     assert set(step.tolist()) == {1, 7} and len({(a, b) for a, b in zip(first, step, strict=True)}) == 16
-    np.testing.assert_array_equal(sectors, (first[:, None] + step[:, None] * (slot - 8)) % 8)
+    np.testing.assert_array_equal(sectors, (first[:, None] + step[:, None] * sector) % 8)
 
 
 def test_neighbours_are_the_rings_around_a_middle() -> None:
@@ -85,16 +92,47 @@ def test_neighbours_are_the_rings_around_a_middle() -> None:
     assert (neighbours[0, 0] == -1).all() and (neighbours[3, 3] == -1).all()
 
 
-@pytest.mark.parametrize("num_alpha", [1, 6])
-def test_sectors_that_cannot_be_halved_are_refused(num_alpha: int) -> None:
-    with pytest.raises(FastsimError, match=f"{num_alpha} sectors"):
-        Grid(((0.0, 1.0),), num_alpha)
-    with pytest.raises(FastsimError, match="same number"):
+def test_any_number_of_sectors_is_halved_until_one_is_left() -> None:
+    """Heaps of ten sectors: sums of blocks, directions of sectors, and layers of one, whose energy has no direction."""
+    grid = ten_sectors()
+    assert grid.num_voxels == 2 + 30 + 30 + 1 + 20 and grid.shape == (5, 3, 32)
+    voxels = np.random.default_rng(0).random((4, grid.num_voxels), dtype=np.float32)
+    heaps = grid.heaps(voxels)
+    np.testing.assert_array_equal(grid.voxels(heaps), voxels)
+    np.testing.assert_allclose(heaps[..., 1].sum((1, 2)), voxels.sum(1), rtol=1e-6)
+    rings = voxels[:, 2:32].reshape(4, 10, 3)
+    for slot, (first, count) in enumerate(grid.blocks):
+        np.testing.assert_allclose(heaps[:, 1, :, slot], rings[:, first : first + count].sum(1), rtol=1e-5)
+        if grid.halved[slot]:
+            halves = grid.blocks[2 * slot : 2 * slot + 2]
+            assert halves[0][1] - halves[1][1] in (0, 1) and halves[:, 1].sum() == count
+    assert (heaps[:, [0, 3], :, 2:] == 0).all()
+    # leaves hold all energy of divided layers, and each has the direction of its sector
+    leaves, directions = heaps[:, 1, :, 16:], grid.directions[16:]
+    np.testing.assert_allclose(leaves.sum(2), heaps[:, 1, :, 1], rtol=1e-5)
+    alpha = -np.pi + (np.arange(10) + 0.5) * 2 * np.pi / 10
+    np.testing.assert_allclose(leaves @ directions[:, 0], np.einsum("nsr,s->nr", rings, np.cos(alpha)), atol=1e-5)
+    z = latent_of(grid, grid.heaps(np.where(np.arange(grid.num_voxels) < 2, voxels, 0).astype(np.float32)))
+    assert (z[:, VISIBLE] > 0).all() and (z[:, FIRST_VECTOR:] == 0).all()
+    # turned showers keep what is in layers of one sector
+    turned = grid.turn(voxels, np.random.default_rng(1))
+    np.testing.assert_array_equal(turned[:, [0, 1, 62]], voxels[:, [0, 1, 62]])
+    np.testing.assert_array_equal(np.sort(turned, axis=1), np.sort(voxels, axis=1))
+    assert not np.array_equal(turned, voxels)
+
+
+def test_layouts_that_cannot_be_halved_are_refused() -> None:
+    with pytest.raises(FastsimError, match="no layer has sectors in alpha"):
+        Grid(((0.0, 1.0),), 1)
+    with pytest.raises(FastsimError, match="no layer has sectors in alpha"):
+        Grid.of(Binning("e", 11, (Layer(0, (0.0, 1.0), 1), Layer(1, (0.0, 1.0), 1))))
+    with pytest.raises(FastsimError, match="layers of 4, 8 sectors: a cascade needs the same number"):
         Grid.of(Binning("e", 11, (Layer(0, (0.0, 1.0), 4), Layer(1, (0.0, 1.0), 8))))
 
 
-def test_energies_add_up_and_are_the_seeds() -> None:
-    grid, rng = unequal(), np.random.default_rng(1)
+@pytest.mark.parametrize("grid", [unequal(), ten_sectors()])
+def test_energies_add_up_and_are_the_seeds(grid: Grid) -> None:
+    rng = np.random.default_rng(1)
     pdg_id, energy = particles(200, rng)
     sampler = CascadeSampler(cascade(grid))
     showers = sampler.sample(pdg_id, energy, np.random.default_rng(2))
@@ -106,7 +144,7 @@ def test_energies_add_up_and_are_the_seeds() -> None:
 
 
 @pytest.mark.parametrize("latent", [None, FLOW])
-@pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16))])
+@pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16)), ten_sectors()])
 def test_sampling_sees_what_training_sees(
     grid: Grid, latent: dict[str, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

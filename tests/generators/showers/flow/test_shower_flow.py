@@ -22,6 +22,8 @@ from fastsim.errors import FastsimError, InvalidValue
 from fastsim.formats.calochallenge import read_showers
 from fastsim.sources import cards
 from generators.showers.cascade.latent import COLUMNS
+from generators.showers.data import shower_sets
+from generators.showers.flow.sampler import FlowSampler
 from generators.showers.flow.source import ShowerFlow
 from generators.showers.flow.train import NETWORKS
 from tests.helpers.showers import IRREGULAR, store, toy_showers
@@ -71,15 +73,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("generators.showers.flow.train.available_cpus", lambda: 1)
         fastsim.train(cascade, folder / "runs" / "cascade")
         first = "runs/cascade/cascade.json"
-        fastsim.train(
-            write_config(folder, "flow", kind="shower-flow", first=first, flow=FLOW), folder / "runs" / "flow"
-        )
+        for name, flow in (("flow", FLOW), ("rings", {**FLOW, "rings": True})):
+            fastsim.train(
+                write_config(folder, name, kind="shower-flow", first=first, flow=flow), folder / "runs" / name
+            )
     return folder
+
+
+@pytest.fixture(params=["flow", "rings"])
+def either(folder: Path, request: pytest.FixtureRequest) -> ShowerFlow:
+    """A flow of voxels, and one of rings, whose sectors the cascade splits."""
+    return load(folder, request.param)
 
 
 @pytest.fixture
 def model(folder: Path) -> ShowerFlow:
-    loaded = fastsim.load_showers(folder / "runs" / "flow" / "flow.json")
+    return load(folder, "flow")
+
+
+def load(folder: Path, name: str) -> ShowerFlow:
+    loaded = fastsim.load_showers(folder / "runs" / name / f"{name}.json")
     assert isinstance(loaded, ShowerFlow)
     return loaded
 
@@ -88,18 +101,20 @@ def photons(num: int, energy: float = 20.0) -> fastsim.Incidents:
     return fastsim.Incidents.perpendicular(22, np.full(num, energy))
 
 
-def test_training_learns_and_the_card_tells_of_it(folder: Path) -> None:
-    card, _ = cards.read(folder / "runs" / "flow" / "flow.json")
+@pytest.mark.parametrize("kind", ["flow", "rings"])
+def test_training_learns_and_the_card_tells_of_it(folder: Path, kind: str) -> None:
+    card, _ = cards.read(folder / "runs" / kind / f"{kind}.json")
     assert card.kind == "shower-flow" and card.training["showers"] == 320
     assert card.training["first"]["name"] == "cascade" and len(card.training["first"]["sha256"]) == 64
     assert card.config["geometry"]["absorber"] == "G4_W" and set(card.training["networks"]) == set(NETWORKS)
     for name in NETWORKS:
-        rows = (folder / "runs" / "flow" / "shower-flow" / name / "log.csv").read_text().splitlines()
+        rows = (folder / "runs" / kind / "shower-flow" / name / "log.csv").read_text().splitlines()
         losses = [float(row.split(",")[3]) for row in rows if "validation/loss" in row]
         assert len(losses) == 6 and losses[-1] < 0.9 * losses[0]
 
 
-def test_showers_are_those_of_their_latents_and_layers(model: ShowerFlow) -> None:
+def test_showers_are_those_of_their_latents_and_layers(either: ShowerFlow) -> None:
+    model = either
     showers, latent = model.sample_with_latent(photons(40), rng=1)
     assert showers.shape == (40, 40) and (showers >= 0).all() and 0.05 < (showers == 0).mean() < 0.95
     np.testing.assert_allclose(showers.sum(1), latent[:, COLUMNS.index("visible")], rtol=1e-4)
@@ -114,13 +129,32 @@ def test_showers_are_those_of_their_latents_and_layers(model: ShowerFlow) -> Non
         model.sample(photons(40), rng=1, latent=latent)
 
 
-def test_weights_decide_and_are_kept(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
+def test_sectors_of_a_flow_of_rings_add_up_to_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn has the flow's energies of rings, in layers of one ring and of two, and is split in sectors."""
+    model, drawn, draw = load(folder, "rings"), [], FlowSampler._patches
+
+    def record(*arguments: Any) -> NDArray[np.float32]:
+        drawn.append(draw(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(FlowSampler, "_patches", record)
+    heaps = model.grid.heaps(model.sample(photons(100), rng=1))
+    rings = np.concatenate(drawn)
+    np.testing.assert_allclose(heaps[..., 1], rings, rtol=1e-5, atol=1e-6)
+    assert rings.shape == (100, 6, 2) and (rings[:, 4:, 1] == 0).all() and (rings[:, :4, 1] > 0).any()
+    heaps = heaps[rings.sum((1, 2)) > 0]
+    sides = np.einsum("nlrs,s->n", heaps[..., 4:], model.grid.directions[4:, 0]) / heaps[..., 1].sum((1, 2))
+    assert abs(sides.mean()) < 4 * sides.std() / 10 and 0.0 < sides.std() < 0.7
+
+
+def test_weights_decide_and_are_kept(either: ShowerFlow, tmp_path: Path) -> None:
+    model = either
     before = model.sample(photons(8), rng=3)
     saved = model.save(tmp_path, version="2", training={})
     np.testing.assert_array_equal(fastsim.load_showers(saved).sample(photons(8), rng=3), before)
     with torch.no_grad():
-        model.flow.decoder.outputs.bias[0] += 5.0  # deposits nearly everywhere
-    assert (model.sample(photons(8), rng=3) > 0).mean() > (before > 0).mean() + 0.05
+        model.flow.decoder.outputs.bias[0] -= 5.0  # deposits nearly nowhere
+    assert (model.sample(photons(8), rng=3) > 0).mean() < (before > 0).mean() - 0.05
 
 
 def test_the_number_of_evaluations_is_an_option(folder: Path, model: ShowerFlow, tmp_path: Path) -> None:
@@ -149,6 +183,27 @@ def test_the_number_of_evaluations_is_an_option(folder: Path, model: ShowerFlow,
     if not torch.cuda.is_available():
         with pytest.raises(FastsimError, match="sees no CUDA device"):
             fastsim.load_showers(card, device="cuda")
+
+
+def test_a_cascade_makes_showers_to_learn_from(folder: Path, tmp_path: Path) -> None:
+    """They are those of ``fastsim showers``, are made once, and are other ones for other weights."""
+    first, detector = folder / "runs" / "cascade" / "cascade.json", load_detector(folder / "mine.toml")
+    data = {"particle": "e-", "num": 30, "seed": 5, "model": str(first)}
+    (one,) = shower_sets(data, detector, (1.0, 50.0), folder / "flow.json")
+    showers = one.read(detector, tmp_path)
+    settings: dict[str, Any] = {"detector": folder / "mine.toml", "particle": "e-", "energy": (1, 50), "seed": 5}
+    fastsim.showers(tmp_path / "same.h5", **settings, num=30, model=first)
+    np.testing.assert_array_equal(showers.voxels, read_showers(tmp_path / "same.h5").voxels)
+    assert (showers.pdg_id == 11).all() and (showers.voxels > 0).any()
+    (kept,) = tmp_path.glob("mine_e-_1-50_30_5_cascade_*.h5")
+    before = kept.stat().st_mtime_ns
+    one.read(detector, tmp_path)
+    assert kept.stat().st_mtime_ns == before
+    with pytest.raises(FastsimError, match=r"data: model: .*rings.json is of kind 'shower-flow'; give a cascade"):
+        shower_sets({**data, "model": "runs/rings/rings.json"}, detector, (1.0, 50.0), folder / "flow.json")
+    (other,) = shower_sets({**data, "model": "pb-si-cascade"}, detector, (1.0, 50.0), folder / "flow.json")
+    with pytest.raises(FastsimError, match="makes showers in pb-si-ecal, not in mine"):
+        other.read(detector, tmp_path)
 
 
 def test_what_does_not_fit_the_first_stages_is_named(folder: Path, tmp_path: Path) -> None:
@@ -221,6 +276,8 @@ def test_what_cannot_be_exported_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match=r"pb-si-cascade is of kind 'cascade'; what has an export is 'shower-flow'"):
         fastsim.export("pb-si-cascade", tmp_path / "a")
     card = folder / "runs" / "flow" / "flow.json"
+    with pytest.raises(FastsimError, match="rings draws rings, whose sectors a cascade splits"):
+        fastsim.export(folder / "runs" / "rings" / "rings.json", tmp_path / "a")
     with pytest.raises(FastsimError, match="3 rows a particle: a host chooses among 32"):
         fastsim.export(card, tmp_path / "a", num=3)
     (tmp_path / "b").mkdir()
