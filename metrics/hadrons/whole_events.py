@@ -90,7 +90,7 @@ def whole_sample(particles: ParticleSet, *, weights: NDArray[Any] | None = None)
 
 def momentum_fractions(particles: ParticleSet) -> Floats:
     """Compute x_p = 2 |p| / E of the charged particles, E the energy of the whole event; (K,)."""
-    return _fractions(particles)[charges(particles.pdg_id) != 0]
+    return np.asarray(_fractions(particles)[charges(particles.pdg_id) != 0])
 
 
 def _fractions(particles: ParticleSet) -> Floats:

@@ -6,6 +6,7 @@ import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,10 +105,9 @@ def test_steps_can_be_sent_to_other_processes(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_workers_give_what_threads_give(folder: Path) -> None:
-    for name, options in (("threads.h5", {"threads": 2}), ("workers.h5", {"workers": 1})):
-        fastsim.generate(
-            "events.lhe", name, model="pythia", steps=f"hadrons,{NAME}:smear", seed=4, **options, event="hard"
-        )  # type: ignore[arg-type]
+    options: dict[str, Any] = {"model": "pythia", "steps": f"hadrons,{NAME}:smear", "seed": 4, "event": "hard"}
+    fastsim.generate("events.lhe", "threads.h5", threads=2, **options)
+    fastsim.generate("events.lhe", "workers.h5", workers=1, **options)
     assert Path("threads.h5").read_bytes() == Path("workers.h5").read_bytes()
 
 

@@ -180,7 +180,7 @@ def test_a_wrong_beginning_is_named(tmp_path: Path) -> None:
     with pytest.raises(FastsimError, match="unknown model 'hadron-bush'"):
         fastsim.train(written(tmp_path / "a.json", base=FURTHER, init="hadron-bush"), tmp_path / "run")
     with pytest.raises(FastsimError, match="tree: the network is that of hadron-tree-small: leave out 'network'"):
-        tree = {**FURTHER["tree"], "network": {"width": 8}}  # type: ignore[dict-item]
+        tree = {**FURTHER["tree"], "network": {"width": 8}}
         fastsim.train(written(tmp_path / "a.json", base=FURTHER, tree=tree), tmp_path / "run")
     nothing = {**FURTHER, "latent": {**FURTHER["latent"], "counts": False, "totals": False}}
     with pytest.raises(FastsimError, match="latent: without 'counts' and 'totals' nothing is trained"):
