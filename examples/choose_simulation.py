@@ -1,6 +1,6 @@
 """Choose the models of a simulation from partons to calorimeter cells, by fidelity and processor time.
 
-Hadrons come from hadron-tree, hadron-tree-small, hadron-diffusion or Pythia's own gun, showers in copper from
+Hadrons come from a tree or diffusion model, each also in its fast form, or Pythia's own gun, showers in copper from
 copper-towers or copper-cascade. Every combination makes cells of partons d u s c b g of 20 GeV, |eta| < 0.5, and is
 judged by how well boosted trees tell them from Pythia with Geant4 (area under the curve: 0.5 is not at all). The two
 halves of the sample of Pythia and Geant4 say what equal samples give. Printed and drawn is the Pareto front:
@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 GUN = "flavour=d,u,s,c,b,g pt=20 eta=-0.5:0.5 num={num}"
 SPACE = {
-    "hadrons": ("hadron-tree", "hadron-tree-small", "hadron-diffusion", "pythia"),
+    "hadrons": ("hadron-tree", "hadron-tree-small", "hadron-diffusion", "hadron-diffusion-fast", "pythia"),
     "showers": ("copper-towers", "copper-cascade"),
 }
 REFERENCE = {"hadrons": "pythia", "showers": "geant4"}
