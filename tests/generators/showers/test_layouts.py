@@ -66,7 +66,7 @@ def cascade(folder: Path, binning: Path, **changes: Any) -> Path:
 def test_from_the_challenges_files_to_a_verdict(tmp_path: Path, shared: Path, name: str) -> None:
     binning = layout(tmp_path, shared, name)
     cards = [fastsim.train(cascade(tmp_path, binning), tmp_path / "runs" / "cascade")]
-    for rings in (False, True):
+    for rings in (True,) if name == "3" else (False, True):  # a flow of 40,500 voxels takes minutes to learn nothing
         flow: dict[str, Any] = {**FLOW, "rings": rings}
         values = {"name": f"flow-{rings}", "kind": "shower-flow", "first": str(cards[0]), "flow": flow}
         cards.append(fastsim.train(config(tmp_path, binning, **values), tmp_path / "runs" / f"flow-{rings}"))

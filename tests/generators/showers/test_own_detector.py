@@ -219,18 +219,6 @@ def test_what_cannot_be_trained_on_is_said_in_one_line(folder: Path, case: str, 
     assert not list((folder / "runs").glob("**/*.pt"))
 
 
-def test_sectors_that_cannot_be_halved_are_said(folder: Path, one_process: None) -> None:
-    (folder / "mine.toml").write_text(IRREGULAR.replace("num_alpha = 4", "num_alpha = 6"))
-    binning = load_detector(folder / "mine.toml").binning("gamma")
-    assert binning is not None
-    store(folder / "six.h5", toy_showers(50, binning, np.random.default_rng(0), energy=(1e3, 5e4)), binning)
-    (folder / "six.xml").write_text(binning.to_xml())
-    with h5py.File(folder / "six.h5", "a") as file:
-        del file.attrs["settings"]
-    with pytest.raises(FastsimError, match="6 sectors in alpha: a cascade halves them"):
-        fastsim.train(config(folder, data={"files": "six.h5"}), folder / "runs" / "mine")
-
-
 def test_sets_of_geant4_and_of_files_go_together(folder: Path) -> None:
     detector = load_detector(folder / "mine.toml")
     data = [{"files": "showers_gamma_0.h5"}, {"particle": "e-", "num": 10, "seed": 1}]
