@@ -54,9 +54,11 @@ def test_sets_of_a_gun_have_the_likelihood_of_the_model(model: PrimaryTree) -> N
     np.testing.assert_allclose(density.block(10, 20)(OTHER), density(OTHER)[10:20], atol=1e-4)
     value, score = density.gradient(ZERO)
     np.testing.assert_allclose(value, density(ZERO), atol=1e-3)
-    step = np.array([0.005, 0.0])
-    change = (density(step) - density(-step)) / 0.01  # there are kinks within the step
-    np.testing.assert_allclose(score[:, 0], change, atol=0.05 * np.abs(score[:, 0]).max())
+    step, slack = np.array([0.005, 0.0]), 0.05 * np.abs(score[:, 0]).max()
+    sides = np.stack([density(step) - density(ZERO), density(ZERO) - density(-step)]) / 0.005
+    # where the density has a kink, its slopes on the two sides differ, and the score is one of them or between
+    assert (np.ptp(sides, axis=0) < slack).mean() > 0.8
+    assert (score[:, 0] > sides.min(0) - slack).all() and (score[:, 0] < sides.max(0) + slack).all()
 
 
 def test_one_reading_of_a_set_gives_weights_of_the_right_mean(model: PrimaryTree) -> None:
