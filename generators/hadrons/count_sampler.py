@@ -355,6 +355,15 @@ class CountSampler:
         Raises:
             FastsimError: if a set could not be drawn in 200 trials.
         """
+        counts, carrier, rows = self.attempt(condition, rng, missing, max_mass)
+        if len(rows):
+            raise impossible(len(rows), len(condition))
+        return counts, carrier
+
+    def attempt(
+        self, condition: Array, rng: np.random.Generator, missing: Ints | None, max_mass: Floats | None
+    ) -> tuple[Ints, Ints, Ints]:
+        """Draw as :meth:`sample` does; also return the rows (K,) of the sets that could not be drawn in 200 trials."""
         counts = np.zeros((len(condition), len(SPECIES)), np.int64)
         carrier, rows = np.zeros(len(condition), np.int64), np.arange(len(condition))
         for _ in range(_MAX_REDRAWS):
@@ -364,11 +373,8 @@ class CountSampler:
                 good &= least_masses(counts[rows]) < max_mass[rows]
             rows = rows[~good]
             if len(rows) == 0:
-                return counts, carrier
-        raise FastsimError(
-            f"{len(rows)} of {len(condition)} sets of hadrons could not be drawn with the quantum numbers and the mass "
-            "that they must have: the system is too light for its flavours"
-        )
+                break
+        return counts, carrier, rows
 
     def trial(
         self, condition: Array, rng: np.random.Generator, missing: Ints | None
@@ -484,3 +490,11 @@ class CountSampler:
         species = pick_logits(logits, rng.random(len(rows)))
         np.add.at(counts, (rows, species), 1)
         np.subtract.at(need, rows, CONTENT[species])
+
+
+def impossible(num: int, of: int) -> FastsimError:
+    """Return the error of ``num`` of ``of`` sets that could not be drawn."""
+    return FastsimError(
+        f"{num} of {of} sets of hadrons could not be drawn with the quantum numbers and the mass that they must have: "
+        "the system is too light for its flavours"
+    )

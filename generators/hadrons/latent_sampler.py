@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import Floats, Ints
-from generators.hadrons.count_sampler import CountSampler
+from generators.hadrons.count_sampler import CountSampler, impossible
 from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.latent import (
     OF_CARRIER,
@@ -20,6 +20,9 @@ from generators.hadrons.latent import (
 from generators.hadrons.tokens import CONTENT, SPECIES, TYPE, TYPES, parton_energy
 from generators.nn.compiled_network import SILU, CompiledNetwork, Weights, part, perceptron
 from generators.nn.flow_sampler import FlowSampler
+
+_PAIR_TRIALS = 5
+"""Times that both hemispheres of a singlet are drawn before it is given up."""
 
 
 class LatentSampler:
@@ -101,10 +104,23 @@ class LatentSampler:
 
         room = 1.95 * energy
         counts, carrier = self._counts.sample(condition(0), _own(rng), max_mass=room)
-        numbers = np.asarray(counts @ CONTENT)
-        needed = signs[:, 1:] * (missing - signs[:, :1] * numbers)
-        least = least_masses(counts)
-        more, second = self._counts.sample(condition(1, side_of(needed, counts)), _own(rng), needed, room - least)
+        again, own = np.arange(len(pt)), _own(rng)
+        more, second = np.zeros_like(counts), np.zeros_like(carrier)
+        for number in range(_PAIR_TRIALS):
+            if number:  # rarely the first hemisphere needs what no second one has: both are drawn anew
+                counts[again], carrier[again] = self._counts.sample(condition(0)[again], own, max_mass=room[again])
+            numbers = np.asarray(counts @ CONTENT)
+            needed = signs[:, 1:] * (missing - signs[:, :1] * numbers)
+            least = least_masses(counts)
+            given_first = condition(1, side_of(needed, counts))
+            more[again], second[again], failed = self._counts.attempt(
+                given_first[again], own, needed[again], (room - least)[again]
+            )
+            again = again[failed]
+            if len(again) == 0:
+                break
+        else:
+            raise impossible(len(again), len(pt))
         # both sets are known to the first one's momentum
         other, back = least_masses(more), single_masses(more, _own(rng))
         both = condition(0, side_of(numbers, more))
@@ -114,7 +130,6 @@ class LatentSampler:
         turned = np.stack([2 * energy - total[:, 0], -total[:, 1], total[:, 2], total[:, 3]], -1)
         values = total_features(turned, other, energy, least)
         if extras:
-            given_first = condition(1, side_of(needed, counts))
             values = self._with_extras(self._context(given_first, more, second, counts), values, rng)
         return one, Latent(more, second, turned, values)
 

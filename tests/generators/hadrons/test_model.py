@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -119,6 +121,22 @@ def test_flows_see_the_opposite_set_in_training_and_in_draws(sample: TokenSample
     drawn = model.sampler._context(condition.numpy(), latent.counts, latent.carrier, latent.counts[opposite])
     np.testing.assert_allclose(drawn, trained, rtol=1e-4, atol=1e-5)
     assert np.abs(trained - without).max() > 0.01
+
+
+def test_a_first_hemisphere_without_a_second_is_drawn_anew(model: PrimaryTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, failures = model.latent_sampler, iter([np.array([2, 5]), np.array([1])])
+    attempt = sampler._counts.attempt
+
+    def failing(*args: Any) -> Any:
+        counts, carrier, failed = attempt(*args)
+        return (counts, carrier, failed) if args[2] is None else (counts, carrier, next(failures, failed))
+
+    monkeypatch.setattr(sampler._counts, "attempt", failing)
+    pairs = PartonPairs(np.array([[21, 21]] * 8), np.full(8, 2000.0))
+    hadrons = model.draw_pairs(pairs, np.random.default_rng(1))
+    assert next(failures, None) is None
+    np.testing.assert_allclose(hadrons.sums(), [[2000.0, 0, 0, 0]] * 8, atol=1e-6)
+    assert (hadrons.counts > 1).all()
 
 
 def test_an_unknown_size_is_refused() -> None:
