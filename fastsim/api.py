@@ -34,7 +34,7 @@ from fastsim.production.shower_run import run_showers
 from fastsim.production.summary import ShowerSummary, Summary
 from fastsim.registry import REFERENCE, ShowerModelName, load_model, load_showers, train
 from fastsim.sources.cards import DEFAULT_MODEL
-from fastsim.sources.collisions import Collisions
+from fastsim.sources.collisions import HARD, Collisions
 from fastsim.sources.hadrons import TAU0_MAX, HadronSource
 from fastsim.sources.pipeline import Pipeline
 from fastsim.sources.record import FULL
@@ -156,9 +156,13 @@ def generate(
     given = open_input(input, final_status=final_status)
     _refuse_output(output, run)
     collisions = Collisions(event, rest, pileup, pileup_events, beam_spot)
-    beams = given.beams() if stages.HADRONS in words or stages.PYTHIA in words else None
-    collisions = collisions.of_beams(RunInfo((0, 0)) if beams is None else beams)
-    if collisions.any and stages.HADRONS not in words and stages.PYTHIA not in words:
+    partons = stages.HADRONS in words or stages.PYTHIA in words
+    if event != HARD:
+        if run.slice is not None and not given.rereadable:
+            given.count()  # which a stream refuses, before its beams are waited for
+        beams = given.beams() if partons else None
+        collisions = collisions.of_beams(RunInfo((0, 0)) if beams is None else beams)
+    if collisions.any and not partons:
         raise FastsimError("whole collisions and pile-up need partons: use them with the step hadrons or pythia")
     reads = _files(model, shower_model, rest, pileup_events)
     with ExitStack() as stack:
