@@ -66,7 +66,12 @@ _MOST_MISSING = 1024
 """Missing quantum numbers beyond this many enter the networks as this many."""
 _REACH = 10.0
 """Numbers of tokens whose density falls short of the largest by exp(-10^2 / 2 + 12), or more, are never drawn."""
-_MAX_REDRAWS = 200
+_MAX_REDRAWS, _SAME = 200, 100
+"""Trials of a set that must have given quantum numbers or a mass; up to the second, with the same size and carrier.
+
+How likely these are, given what the set must have, the networks have learned; a trial that also draws them anew would
+prefer those with which much is possible: large sets.
+"""
 
 
 @compiled_sums_inside
@@ -366,9 +371,12 @@ class CountSampler:
         """Draw as :meth:`sample` does; also return the rows (K,) of the sets that could not be drawn in 200 trials."""
         counts = np.zeros((len(condition), len(SPECIES)), np.int64)
         carrier, rows = np.zeros(len(condition), np.int64), np.arange(len(condition))
-        for _ in range(_MAX_REDRAWS):
+        size = np.zeros_like(carrier)
+        for number in range(_MAX_REDRAWS):
             need = None if missing is None else missing[rows]
-            counts[rows], carrier[rows], good = self.trial(condition[rows], rng, need)
+            if number == 0 or number >= _SAME:
+                size[rows], carrier[rows] = self.first(condition[rows], rng)
+            counts[rows], good = self.trial(condition[rows], size[rows], carrier[rows], rng, need)
             if max_mass is not None:
                 good &= least_masses(counts[rows]) < max_mass[rows]
             rows = rows[~good]
@@ -376,26 +384,32 @@ class CountSampler:
                 break
         return counts, carrier, rows
 
+    def first(self, condition: Array, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Draw the numbers of tokens (N,) of N sets and the species of their carriers (N,), S for none."""
+        num, size = len(condition), np.empty(len(condition), np.int64)
+        out = self._size(condition)
+        _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(num), *self._work(), size)
+        flavour = condition[:, : len(FLAVOURS)].argmax(1)
+        logits = self._carrier(np.concatenate([condition, self._of_left[size]], 1))
+        return size, pick_logits(np.where(self._may_carry[flavour], logits, np.float32(_IMPOSSIBLE)), rng.random(num))
+
     def trial(
-        self, condition: Array, rng: np.random.Generator, missing: Ints | None
-    ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+        self, condition: Array, size: Ints, carrier: Ints, rng: np.random.Generator, missing: Ints | None
+    ) -> tuple[Ints, NDArray[np.bool_]]:
         """Draw N sets once.
 
         Args:
             condition: (N, C).
+            size: numbers of tokens, (N,).
+            carrier: species of the carriers, S for none, (N,).
             rng: all randomness.
             missing: quantum numbers (N, 8) that the sets have to have; None where they are free.
 
         Returns:
-            Counts (N, S), carriers (N,), S for none, and which sets have the quantum numbers that they must have.
+            Counts (N, S), and which sets have the quantum numbers that they must have.
         """
-        num, size = len(condition), np.empty(len(condition), np.int64)
-        out = self._size(condition)
-        _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(num), *self._work(), size)
+        num = len(condition)
         first = np.concatenate([condition, self._of_left[size]], 1)
-        flavour = condition[:, : len(FLAVOURS)].argmax(1)
-        logits = np.where(self._may_carry[flavour], self._carrier(first), np.float32(_IMPOSSIBLE))
-        carrier = pick_logits(logits, rng.random(num))
         counts = np.zeros((num, len(SPECIES) + 1), np.int64)
         left, need, good = size.copy(), np.zeros((num, NUM_CONTENT), np.int64), np.ones(num, dtype=bool)
         if missing is not None:
@@ -419,7 +433,7 @@ class CountSampler:
         counts[:, int(TYPE_SPECIES[ORDER[-1]])] += left
         if missing is not None:
             good &= (need == 0).all(-1)
-        return counts[:, :-1], carrier, good
+        return counts[:, :-1], good
 
     def draw(self, out: Array, left: Ints, u: Floats) -> Ints:
         """Draw counts (N,) of a type among the tokens ``left`` (N,) from the outputs (N, limit + 2) for it.

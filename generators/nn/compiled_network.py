@@ -141,12 +141,15 @@ def _simple(step: int, x: Array, kept: Array) -> None:
 
 
 @compiled
-def _run(steps: Ints, weights: Array, rows: int, x: Array, one: Array, two: Array, kept: Array, out: Array) -> None:
-    """Fill ``out`` (K, O) with what the steps make of x (K, I).
+def _run(steps: Ints, weights: Array, widest: int, outputs: int, x: Array) -> Array:
+    """Return what the steps make of x (K, I), (K, ``outputs``).
 
-    ``steps`` (L, 2) are steps and widths after them, ``weights`` those of all one after another; ``one``, ``two`` and
-    ``kept`` are working memory for ``rows`` rows.
+    ``steps`` (L, 2) are steps and widths after them, of which none is above ``widest``, ``weights`` those of all one
+    after another.
     """
+    rows, out = min(_ROWS, max(len(x), 1)), np.empty((len(x), outputs), np.float32)
+    size = rows * max(widest, x.shape[1])
+    one, two, kept = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
     for start in range(0, len(x), rows):
         num, width, first = min(rows, len(x) - start), x.shape[1], 0
         now, other = one, two
@@ -171,6 +174,7 @@ def _run(steps: Ints, weights: Array, rows: int, x: Array, one: Array, two: Arra
         for k in range(num):
             for i in range(width):
                 out[start + k, i] = now[k * width + i]
+    return out
 
 
 def weights_of(module: Any) -> dict[str, NDArray[Any]]:
@@ -234,10 +238,7 @@ class CompiledNetwork:
 
     def __call__(self, x: Array) -> Array:
         """Return what the steps make of x (K, I), (K, O)."""
-        rows = min(_ROWS, max(len(x), 1))
-        one, two, kept = np.empty((3, rows * max(self._widest, x.shape[1])), np.float32)
-        out = np.empty((len(x), self._num_outputs), np.float32)
-        _run(self._steps, self._weights, rows, x, one, two, kept, out)
+        out: Array = _run(self._steps, self._weights, self._widest, self._num_outputs, x)
         return out
 
 

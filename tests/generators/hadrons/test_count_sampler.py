@@ -9,9 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import fastsim
 from generators.hadrons.count_sampler import CountSampler
 from generators.hadrons.count_shapes import NUM_SIDE, ORDER
 from generators.hadrons.counts import CountModel, _count_log_probs
+from generators.hadrons.latent import conditions, side_of
 from generators.hadrons.tokens import CONTENT, FLAVOURS, NUM_CONTENT, NUM_GROUPS, SPECIES, TYPE_SPECIES, TYPES
 from generators.nn.compiled_network import product, swish, weights_of
 
@@ -33,7 +35,16 @@ def _condition(flavour: int, num: int) -> torch.Tensor:
 
 
 def _trial(model: CountModel, condition: torch.Tensor, seed: int, missing: NDArray[np.int64] | None = None) -> Any:
-    return CountSampler(weights_of(model)).trial(condition.numpy(), np.random.default_rng(seed), missing)
+    return _tried(CountSampler(weights_of(model)), condition, seed, missing)
+
+
+def _tried(
+    sampler: CountSampler, condition: torch.Tensor, seed: int, missing: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    rng = np.random.default_rng(seed)
+    size, carrier = sampler.first(condition.numpy(), rng)
+    counts, good = sampler.trial(condition.numpy(), size, carrier, rng, missing)
+    return counts, carrier, good
 
 
 def _agrees(found: NDArray[np.int64], p: NDArray[np.float64]) -> bool:
@@ -103,7 +114,7 @@ def test_networks_are_those_of_the_density(model: CountModel) -> None:
                 number = self.draw(self._outputs(state[-1], kind), state[0], numbers)
                 self._take(number, kind, int(TYPE_SPECIES[kind]), state)
 
-    counts, carrier, _ = Spy(weights_of(model)).trial(condition.numpy(), np.random.default_rng(2), None)
+    counts, carrier, _ = _tried(Spy(weights_of(model)), condition, 2)
     at_once = _trial(model, condition, 2)
     assert np.array_equal(counts, at_once[0]) and np.array_equal(carrier, at_once[1])
     with torch.no_grad():
@@ -142,3 +153,25 @@ def test_rare_species_are_drawn_within_their_group(model: CountModel) -> None:
     slow, _ = model._of_types(torch.from_numpy(counts), torch.from_numpy(carrier))
     assert (types == slow.numpy()).all() and types[:, 1 : 1 + NUM_GROUPS].sum() > 100
     assert (types.sum(1) == counts.sum(1)).all() and (types >= 0).all()
+
+
+def test_what_a_set_must_have_does_not_change_how_large_it_is() -> None:
+    """Sizes of sets that have to have quantum numbers are what the network says, though not all trials have them."""
+    num = 20000
+    shipped = fastsim.load_model("hadron-tree").latent_model.count_model
+    needed, opposite = np.zeros((1, NUM_CONTENT), np.int64), np.zeros((1, len(SPECIES)), np.int64)
+    needed[0, :2] = -1, 1  # a positive pion's
+    opposite[0, [SPECIES.index(-211), SPECIES.index(111)]] = 1
+    condition = conditions(
+        np.array([2]), np.array([10.0]), np.array([10.0]), np.zeros((1, 0)), side_of(needed, opposite)
+    )
+    many, missing = np.repeat(condition, num, 0), np.repeat(needed, num, 0)
+    sampler, rng = CountSampler(weights_of(shipped)), np.random.default_rng(4)
+    size, carrier = sampler.first(many, rng)
+    _, good = sampler.trial(many, size, carrier, rng, missing)
+    counts, _, failed = sampler.attempt(many, rng, missing, None)
+    with torch.no_grad():
+        p = shipped._size_log_probs(torch.from_numpy(condition))[0].exp().double().numpy()
+    assert len(failed) == 0 and 0.01 < 1 - good.mean() < 0.9
+    assert not _agrees(np.bincount(size[good] - 1, minlength=len(p)), p / p.sum())
+    assert _agrees(np.bincount(counts.sum(1) - 1, minlength=len(p)), p / p.sum())
