@@ -160,7 +160,7 @@ def test_what_a_set_must_have_does_not_change_how_large_it_is() -> None:
     num = 20000
     shipped = fastsim.load_model("hadron-tree").latent_model.count_model
     needed, opposite = np.zeros((1, NUM_CONTENT), np.int64), np.zeros((1, len(SPECIES)), np.int64)
-    needed[0, :2] = -1, 1  # a positive pion's
+    needed[0, 1:3] = 1, 2  # a cascade baryon's
     opposite[0, [SPECIES.index(-211), SPECIES.index(111)]] = 1
     condition = conditions(
         np.array([2]), np.array([10.0]), np.array([10.0]), np.zeros((1, 0)), side_of(needed, opposite)
@@ -172,6 +172,6 @@ def test_what_a_set_must_have_does_not_change_how_large_it_is() -> None:
     counts, _, failed = sampler.attempt(many, rng, missing, None)
     with torch.no_grad():
         p = shipped._size_log_probs(torch.from_numpy(condition))[0].exp().double().numpy()
-    assert len(failed) == 0 and 0.01 < 1 - good.mean() < 0.9
+    assert len(failed) == 0 and 0.05 < 1 - good.mean() < 0.9
     assert not _agrees(np.bincount(size[good] - 1, minlength=len(p)), p / p.sum())
     assert _agrees(np.bincount(counts.sum(1) - 1, minlength=len(p)), p / p.sum())
