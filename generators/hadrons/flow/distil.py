@@ -81,17 +81,18 @@ class Student(nn.Module):
         return x
 
 
-def student_of(flow: SetFlow, distillation: Distillation, where: str | Path) -> Student:
-    """Return a student that starts as a copy of its teacher.
+def student_of(flow: SetFlow, distillation: Distillation, where: str | Path, *, further: bool = False) -> Student:
+    """Return a student that starts as a copy of its teacher, or goes on from the weights that it has.
 
     Args:
-        flow: of the student, new.
+        flow: of the student.
         distillation: names the teacher.
         where: file and section for messages.
+        further: whether the student keeps its weights, when its teacher has learned more since.
 
     Raises:
-        FastsimError: if the teacher is no diffusion model of primary hadrons, or one of other sizes, or the student has
-            no noise levels.
+        FastsimError: if the teacher is no diffusion model of primary hadrons, or one of other sizes or other scales
+            than a student with weights, or the student has no noise levels.
     """
     from fastsim.sources import cards
     from generators.hadrons.flow.model import PrimaryFlow
@@ -106,5 +107,10 @@ def student_of(flow: SetFlow, distillation: Distillation, where: str | Path) -> 
         raise FastsimError(f"{where}: teacher {card.name} has a network of other sizes: {teacher.config.network}")
     if teacher.config.levels:
         raise FastsimError(f"{where}: teacher {card.name} is a student itself")
-    flow.load_state_dict(teacher.state_dict())
+    if not further:
+        flow.load_state_dict(teacher.state_dict())
+    elif any(not torch.equal(own, of) for own, of in zip(flow.buffers(), teacher.buffers(), strict=True)):
+        raise FastsimError(
+            f"{where}: teacher {card.name} has other scales than the student: distil anew, without 'init'"
+        )
     return Student(flow, teacher.requires_grad_(False), distillation.substeps)

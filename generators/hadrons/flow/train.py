@@ -68,14 +68,14 @@ def fit_flow(
         config: how to train.
         seed: decides batches and validation noise, but not the initial weights.
         run_dir: folder of checkpoints and logs; a run in it is resumed.
-        keep_scales: train a flow further, with the scales that it has.
+        keep_scales: train a flow further, with the weights and scales that it has.
     """
     training, held_out = sample[: len(sample) - config.num_validation], sample[len(sample) - config.num_validation :]
     held_out = held_out[: config.num_validated]
     latent, energy = Latent.of(held_out), parton_energy(held_out.flavour, held_out.pt)
     module: nn.Module = flow
     if config.distil is not None:
-        module = student_of(flow, config.distil, run_dir)
+        module = student_of(flow, config.distil, run_dir, further=keep_scales)
     elif not keep_scales:
         first = training[:_SETS_PER_BLOCK]
         given = given_of(first)

@@ -82,6 +82,21 @@ def test_what_cannot_teach_is_refused(teacher: str) -> None:
         student_of(SetFlow(wide), Distillation(teacher), "c")
 
 
+def test_a_student_goes_on_from_its_weights_where_its_scales_are_its_teachers(model: PrimaryFlow, teacher: str) -> None:
+    own = SetFlow(STUDENT)
+    own.load_state_dict(model.flow.state_dict())
+    with torch.no_grad():
+        for weight in own.parameters():
+            weight.add_(0.1)
+    before = [weight.clone() for weight in own.parameters()]
+    student = student_of(own, Distillation(teacher), "c", further=True)
+    assert all(map(torch.equal, student.flow.parameters(), before))
+    with torch.no_grad():
+        next(own.buffers()).add_(0.1)
+    with pytest.raises(FastsimError, match="c: teacher tiny has other scales than the student: distil anew"):
+        student_of(own, Distillation(teacher), "c", further=True)
+
+
 @pytest.mark.parametrize("levels", [(1.0,), (0.9, 0.0), (1.0, 0.5), (1.0, 0.5, 0.5, 0.0)])
 def test_levels_fall_from_one_to_zero(levels: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="noise levels fall from 1 to 0"):
