@@ -96,7 +96,7 @@ class PrimaryModel(PrimarySource, nn.Module):
                 continue
             own = torch.zeros_like(weight)
             own.narrow(wider[0], self.tune_columns[name.split(".")[0]], num).fill_(1.0)
-            weight.register_hook(own.mul)
+            weight.register_hook(own.mul)  # type: ignore[no-untyped-call]
 
     @classmethod
     @abstractmethod
