@@ -93,10 +93,14 @@ def tune_latent(
     module: LatentModel | _Parts = model
     if not (extras and config.counts and config.totals):
         module = _Parts(model, counts=config.counts, totals=config.totals, extras=extras and config.totals)
-    model.requires_grad_(config.totals)
-    model.count_model.requires_grad_(config.counts)
+    of_counts = {id(weight) for weight in model.count_model.parameters()}
+    trained = {True: config.counts, False: config.totals}
+    left = [w for w in model.parameters() if w.requires_grad and not trained[id(w) in of_counts]]
+    for weight in left:
+        weight.requires_grad_(False)
     result = _fit(module, rows, sample, config, seed, run_dir)
-    model.requires_grad_(True)
+    for weight in left:
+        weight.requires_grad_(True)
     return result
 
 

@@ -75,6 +75,29 @@ class PrimaryModel(PrimarySource, nn.Module):
         places = [*columns[:first], *places, *range(after, after + len(columns) - first - num)]
         return result.index_copy(axis, torch.tensor(places), given)
 
+    def only_tunes_learn(self) -> None:
+        """Let nothing but the weights of the parameters of tunes learn from now on.
+
+        What these weights are multiplied with is zero at Monash in a model that was made to depend on tunes: there it
+        stays as it is.
+
+        Raises:
+            ValueError: if the model depends on no tune.
+        """
+        num = len(self.tune_parameters)
+        if not num:
+            raise ValueError(f"only_tunes: {self.name} depends on no tune")
+        without = type(self).build(self.name, self.domain, {**self.config(), "tune": []})
+        shapes = {name: weight.shape for name, weight in without.named_parameters()}
+        for name, weight in self.named_parameters():
+            wider = [axis for axis, size in enumerate(shapes[name]) if weight.shape[axis] != size]
+            if not wider:
+                weight.requires_grad_(False)
+                continue
+            own = torch.zeros_like(weight)
+            own.narrow(wider[0], self.tune_columns[name.split(".")[0]], num).fill_(1.0)
+            weight.register_hook(own.mul)  # type: ignore[no-untyped-call]
+
     @classmethod
     @abstractmethod
     def build(cls, name: str, domain: Domain, config: Mapping[str, Any]) -> Self:

@@ -37,11 +37,13 @@ from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.train import TreeTraining, fit_tree
 from generators.hadrons.tunes import NAMES
 from generators.training.config import check_keys, from_dict, read_config
-from generators.training.loop import FitResult
+from generators.training.loop import FitResult, TrainingConfig
 
 _log = logging.getLogger(__name__)
 
-_KEYS = ("name", "kind", "version", "seed", "pt_min", "pt_max", "init", "data", "latent")
+_KEYS = ("name", "kind", "version", "seed", "pt_min", "pt_max", "init", "only_tunes", "data", "latent")
+_ONLY_TUNES = "only_tunes"
+"""Key, beside "init": whether nothing but what depends on tunes is trained."""
 _INIT = "init"
 """Key that names the model to begin with; in the section "latent", the model whose latent is taken."""
 
@@ -107,7 +109,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             latent and tree or flow. The latent is its settings, the name or card of a model of the family to take it
             from, or an object with that name as "init" and the settings of what this model lacks: a diffusion model
             needs the extras, which a tree model goes without. "init" beside the sections is the name or card of a whole
-            model to begin with: networks have its sizes, and a part without a section stays as it is.
+            model to begin with: networks have its sizes, and a part without a section stays as it is. "only_tunes":
+            true, with it, trains the weights of the parameters of tunes alone.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
 
@@ -127,6 +130,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     samples = data.read_configs(config["data"], config_path)
     names = data.tune_parameters(samples)
     prepare = _further if _INIT in config else _anew
+    if config.get(_ONLY_TUNES) and _INIT not in config:
+        raise FastsimError(f"{config_path}: {_ONLY_TUNES}: only of a model that {_INIT!r} names")
     if not resume:
         for folder in ("latent", "particles"):
             shutil.rmtree(output / folder, ignore_errors=True)
@@ -243,9 +248,12 @@ def _further(
         sizes = {**init.config(), **({"tune": list(all_names)} if all_names else {})}
         model = particles.model.build(config["name"], domain, sizes)
         model.take_weights(init)
+        if config.get(_ONLY_TUNES, False):
+            model.only_tunes_learn()
     except (TypeError, ValueError, RuntimeError) as error:
         raise FastsimError(f"{config_path}: {error}") from error
-    parts = []
+    parts: list[_Part] = []
+    loops: list[TrainingConfig | None] = []
     if "latent" in config:
         latent_config = from_dict(LatentTraining, config["latent"], f"{config_path}: latent")
         if not (latent_config.counts or latent_config.totals):
@@ -253,9 +261,13 @@ def _further(
         further = partial(tune_latent, extras=model.has_extras)
         fit = partial(_fit_latent, further, model.latent_model, latent_config, seed)
         parts.append(_Part("latent", fit, "latent_validation_nll"))
+        loops.append(latent_config.loop)
     if section in config:
         particle_config = from_dict(particles.training, config[section], f"{config_path}: {section}")
         parts.append(_particles_part(model, particles, particle_config, seed, keep_scales=True))
+        loops += [particle_config.loop, getattr(particle_config, "pairs", None)]
+    if config.get(_ONLY_TUNES) and any(loop is not None and loop.weight_decay for loop in loops):
+        raise FastsimError(f"{config_path}: {_ONLY_TUNES}: weight_decay would change other weights: leave it out")
     return model, parts
 
 

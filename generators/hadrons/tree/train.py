@@ -179,9 +179,12 @@ def fit_tree(
     fit(net, batches, config.loop, run_dir, validate=validate, select="nll")
     net.pair = pair
     rows = rows.rows(torch.nonzero(rows.counts.sum(-1, dtype=torch.int32) == 2)[:, 0])
-    net.requires_grad_(False)
-    pair.requires_grad_(True)
+    of_pair = {id(weight) for weight in pair.parameters()}
+    others = [weight for weight in net.parameters() if weight.requires_grad and id(weight) not in of_pair]
+    for weight in others:
+        weight.requires_grad_(False)
     batches = tree_batches(rows, config.batch_size, seed)
     result = fit(net, batches, config.pairs, run_dir / "pairs", validate=validate, select="nll")
-    net.requires_grad_(True)
+    for weight in others:
+        weight.requires_grad_(True)
     return result

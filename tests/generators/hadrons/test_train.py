@@ -139,6 +139,34 @@ def test_a_model_begins_with_another_and_learns_tunes(tmp_path: Path) -> None:
     )
 
 
+def test_what_depends_on_tunes_learns_alone(tmp_path: Path) -> None:
+    loop = {**SHORT, "learning_rate": 0.01}
+    sections = {"latent": {**FURTHER["latent"], "loop": loop}, "tree": {**FURTHER["tree"], "loop": loop}}
+    changes = {"init": "hadron-tree-tunes", "only_tunes": True, **sections}
+    card = fastsim.train(written(tmp_path / "only.json", base=FURTHER, **changes), tmp_path / "run")
+    model, init = fastsim.load_model(card), fastsim.load_model("hadron-tree-tunes")
+    assert isinstance(model, PrimaryTree) and isinstance(init, PrimaryTree)
+    before, after = init.tensors(), model.tensors()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    of_counts = {"first", "size.0.weight", "carrier.0.weight", "composition.0.weight"}
+    own = {"net.embed.weight", "net.pair.trunk.0.weight", "latent_model.context.0.weight"}
+    assert changed <= own | {f"latent_model.count_model.{name}" for name in of_counts}
+    assert own < changed and "latent_model.count_model.first" in changed
+    sets = shard(DataConfig(num_events=40, shard_events=40, pt_max=100.0), 0)
+    sets = sets[np.flatnonzero(sets.counts > 1)]
+    np.testing.assert_array_equal(model.log_density(sets), init.log_density(sets))
+    moved = np.full(len(model.tune_parameters), 0.5)
+    assert np.abs(model.log_density(sets, moved) - init.log_density(sets, moved)).max() > 1e-3
+    for wrong, message in (
+        ({"init": "hadron-tree-small", "data": FURTHER["data"][0]}, "only_tunes: further depends on no tune"),
+        ({"tree": {**FURTHER["tree"], "loop": {**SHORT, "weight_decay": 0.1}}}, "weight_decay would change other"),
+    ):
+        with pytest.raises(FastsimError, match=message):
+            fastsim.train(written(tmp_path / "w.json", base=FURTHER, **{**changes, **wrong}), tmp_path / "w")
+    with pytest.raises(FastsimError, match="only_tunes: only of a model that 'init' names"):
+        fastsim.train(written(tmp_path / "n.json", only_tunes=True), tmp_path / "n")
+
+
 def test_data_of_other_settings_of_pythia(tmp_path: Path) -> None:
     (tmp_path / "own.cmnd").write_text("! a comment\nStringZ:aLund = 0.5  ! another\n\nStringPT:sigma = 0.3\n")
     section = {"seed": 1, "num_events": 60, "shard_events": 60, "cmnd": "own.cmnd", "settings": ["StringZ:bLund = 1.1"]}
