@@ -19,8 +19,10 @@ from scipy.stats import rankdata
 
 import fastsim
 from examples import make_lhe
-from fastsim.event import ParticleSet
+from fastsim.event import ParticleSet, RunInfo
+from fastsim.event.species import baryon_numbers, charges
 from fastsim.formats.events import read_events
+from generators.rests.step import beam_momentum
 from metrics import classifier_test
 from metrics.hadrons.collisions import FORWARD, collision_observables
 
@@ -83,8 +85,29 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
 
 def observables(path: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the observables of the events of a file."""
-    sets = [batch.particles for batch in read_events(path)[1]]
-    return collision_observables(ParticleSet.concatenate([s.without_history() for s in sets if s is not None]))
+    parts = [collision_observables(particles) for _, particles in _batches(path)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def exactness(path: Path) -> str:
+    """Say how many events of a file lose the beams' charge or baryon number, and what is missing of their momentum."""
+    num, lost, worst = 0, {"charge": 0, "baryon number": 0}, 0.0
+    for run, particles in _batches(path):
+        total = beam_momentum(run)
+        for name, values_of in (("charge", charges), ("baryon number", baryon_numbers)):
+            sums = np.bincount(particles.index, values_of(particles.pdg_id), minlength=len(particles))
+            lost[name] += int((np.abs(sums - values_of(np.array(run.beam_pdg_id)).sum()) > 1e-6).sum())
+        worst = max(worst, float(np.abs(particles.sums() - total).max()) / total[0])
+        num += len(particles)
+    counts = ", ".join(f"{name} not kept in {count}" for name, count in lost.items())
+    return f"of {num} events {counts}; four-momentum within {worst:.1e} of the beams' energy"
+
+
+def _batches(path: Path) -> Iterator[tuple[RunInfo, ParticleSet]]:
+    run, batches = read_events(path)
+    for batch in batches:
+        assert batch.particles is not None
+        yield run, batch.particles
 
 
 def rows(process: str, samples: dict[str, Path]) -> Iterator[str]:
@@ -144,6 +167,8 @@ def main() -> None:
     for process in arguments.processes:
         samples = make(process, arguments.num, arguments.folder, variants, arguments.seed)
         print("\n".join(rows(process, samples)), flush=True)
+        for name, path in samples.items():
+            print(f"{process} {name}: {exactness(path)}", flush=True)
         if arguments.worst:
             for name in variants:
                 print(name, *worst(samples, name), sep="\n  ")
