@@ -74,7 +74,9 @@ def test_momentum_and_record(name: str, massless: bool) -> None:
     radiating = np.bincount(done.index[photons], minlength=400) > 0
     assert np.array_equal(done[np.flatnonzero(~radiating)].p4, events[np.flatnonzero(~radiating)].p4)
     mother = done.mothers[:, 0] + done.offsets[done.index]
-    assert np.isin(np.abs(done.pdg_id[mother[photons]]), (11, 13, 15)).all() and (done.status[mother[photons]] == 2).all()
+    assert (
+        np.isin(np.abs(done.pdg_id[mother[photons]]), (11, 13, 15)).all() and (done.status[mother[photons]] == 2).all()
+    )
     leptons = final & (done.pdg_id != 22) & radiating[done.index]
     assert (done.pdg_id[mother[leptons]] == done.pdg_id[leptons]).all()
     assert np.allclose(mass(done.p4[leptons]), masses(done.pdg_id[leptons]), atol=1e-5)
@@ -141,7 +143,7 @@ def test_hard_events_have_the_photons_of_pythia(tmp_path: Path) -> None:
     num = 2000
     batch = decays("Z", num)
     batch = replace(batch, colours=np.tile([[501, 0], [0, 501], [0, 0], [0, 0], [0, 0]], (num, 1)))
-    lines = ["<LesHouchesEvents version=\"3.0\">", "<init>", "2212 2212 6500 6500 0 0 0 0 3 1", "1 1 1 1", "</init>"]
+    lines = ['<LesHouchesEvents version="3.0">', "<init>", "2212 2212 6500 6500 0 0 0 0 3 1", "1 1 1 1", "</init>"]
     for i in range(num):
         lines += ["<event>", "5 1 1 91.188 0.0078 0.118"]
         for k in range(5 * i, 5 * i + 5):
