@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
     return samples
 
 
+@cache
 def observables(path: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the observables of the events of a file."""
     parts = [collision_observables(particles) for _, particles in _batches(path)]
