@@ -116,7 +116,7 @@ def shift_content(
 
 
 def _k_zeros(particles: ParticleSet) -> Ints:
-    """Return for each final particle (M,) the row of the K0 that it is half of and the partons became, -1 for others."""
+    """Return for each final particle (M,) the row of the primary K0 that it is half of, -1 for others."""
     history = particles.history
     found = np.full(len(particles.pdg_id), -1)
     if history is None or len(history.decayed.pdg_id) == 0:
