@@ -11,18 +11,22 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from scipy.stats import rankdata
 
 import fastsim
 from examples import make_lhe
+from fastsim.collisions import make_rests
 from fastsim.event import ParticleSet, RunInfo
 from fastsim.event.species import baryon_numbers, charges
 from fastsim.formats.events import read_events
+from generators.rests.library import RestLibrary
 from generators.rests.step import beam_momentum
 from metrics import classifier_test
 from metrics.hadrons.collisions import FORWARD, collision_observables
@@ -34,6 +38,8 @@ PROCESSES = {
     "z-jet": make_lhe.Z_JET,
     "ttbar": make_lhe.TOP_PAIR,
 }
+OWN = "own"
+"""Rests of a library that has one for each event, made for this event: none comes again."""
 MEANS = (
     "particles",
     "charged_0_1",
@@ -76,7 +82,13 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
         start = time.perf_counter()
         source = files[0] if name == "real" else files[1]
         if name in variants:
-            summary = fastsim.generate(source, path, event="full", seed=10 * seed + 3, threads=1, **variants[name])
+            words = {"event": "full", "seed": 10 * seed + 3, "threads": 1, **variants[name]}
+            with ExitStack() as stack:
+                if words["rest"] == OWN:
+                    words["rest"] = folder / f"{process}-rests.h5"
+                    make_rests(words["rest"], source, num=num, force=True)
+                    stack.enter_context(patch.dict(RestLibrary.__init__.__kwdefaults__, neighbours=1))
+                summary = fastsim.generate(source, path, **words)
         else:
             summary = fastsim.reference(source, path, full=True, seed=10 * seed + (1 if name == "real" else 2))
         seconds = time.perf_counter() - start
@@ -159,7 +171,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="of the samples, which are made once")
     parser.add_argument("--seed", type=int, default=0, help="other events for another one; give it another folder")
     parser.add_argument("--model", default="hadron-tree")
-    parser.add_argument("--rests", nargs="*", default=["library"], help="library, pythia, or a path (.h5)")
+    parser.add_argument("--rests", nargs="*", default=["library"], help="library, own, pythia, or a path (.h5)")
     parser.add_argument("--worst", action="store_true", help="also list the observables that differ most")
     arguments = parser.parse_args()
     variants = {
