@@ -337,18 +337,16 @@ def hadron_steps(source: HadronSource, *, whole_collisions: bool = False) -> lis
 
     Args:
         source: the source of hadrons.
-        whole_collisions: whether the events become whole collisions, in which partons are connected to the beams and
-            leptons radiate photons.
+        whole_collisions: whether the events become whole collisions, in which partons are connected to the beams.
     """
     from generators.hadrons.step import Hadronize
-    from generators.reference.radiation import RadiatePhotons
     from generators.reference.resonances import DecayResonances
     from generators.reference.unstable import DecayUnstable
 
     tau0_max = source.tau0_max
-    photons = [RadiatePhotons()] if whole_collisions else []
+    resonances = DecayResonances(tau0_max=tau0_max, photons=True)
     hadronize = Hadronize(source, _reference_for(source), whole_collisions=whole_collisions)
-    return [DecayResonances(tau0_max=tau0_max), DecayUnstable(tau0_max), *photons, hadronize, Displace()]
+    return [resonances, DecayUnstable(tau0_max), hadronize, Displace()]
 
 
 def _reference_for(source: HadronSource) -> HadronSource:

@@ -11,16 +11,23 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from scipy.stats import rankdata
 
 import fastsim
 from examples import make_lhe
-from fastsim.event import ParticleSet
+from fastsim.collisions import make_rests
+from fastsim.event import ParticleSet, RunInfo
+from fastsim.event.species import baryon_numbers, charges
 from fastsim.formats.events import read_events
+from generators.rests.library import RestLibrary
+from generators.rests.step import beam_momentum
 from metrics import classifier_test
 from metrics.hadrons.collisions import FORWARD, collision_observables
 
@@ -31,6 +38,8 @@ PROCESSES = {
     "z-jet": make_lhe.Z_JET,
     "ttbar": make_lhe.TOP_PAIR,
 }
+OWN = "own"
+"""Rests of a library that has one for each event, made for this event: none comes again."""
 MEANS = (
     "particles",
     "charged_0_1",
@@ -73,7 +82,13 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
         start = time.perf_counter()
         source = files[0] if name == "real" else files[1]
         if name in variants:
-            summary = fastsim.generate(source, path, event="full", seed=10 * seed + 3, threads=1, **variants[name])
+            words = {"event": "full", "seed": 10 * seed + 3, "threads": 1, **variants[name]}
+            with ExitStack() as stack:
+                if words["rest"] == OWN:
+                    words["rest"] = folder / f"{process}-rests.h5"
+                    make_rests(words["rest"], source, num=num, force=True)
+                    stack.enter_context(patch.dict(RestLibrary.__init__.__kwdefaults__, neighbours=1))
+                summary = fastsim.generate(source, path, **words)
         else:
             summary = fastsim.reference(source, path, full=True, seed=10 * seed + (1 if name == "real" else 2))
         seconds = time.perf_counter() - start
@@ -81,10 +96,32 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
     return samples
 
 
+@cache
 def observables(path: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the observables of the events of a file."""
-    sets = [batch.particles for batch in read_events(path)[1]]
-    return collision_observables(ParticleSet.concatenate([s.without_history() for s in sets if s is not None]))
+    parts = [collision_observables(particles) for _, particles in _batches(path)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def exactness(path: Path) -> str:
+    """Say how many events of a file lose the beams' charge or baryon number, and what is missing of their momentum."""
+    num, lost, worst = 0, {"charge": 0, "baryon number": 0}, 0.0
+    for run, particles in _batches(path):
+        total = beam_momentum(run)
+        for name, values_of in (("charge", charges), ("baryon number", baryon_numbers)):
+            sums = np.bincount(particles.index, values_of(particles.pdg_id), minlength=len(particles))
+            lost[name] += int((np.abs(sums - values_of(np.array(run.beam_pdg_id)).sum()) > 1e-6).sum())
+        worst = max(worst, float(np.abs(particles.sums() - total).max()) / total[0])
+        num += len(particles)
+    counts = ", ".join(f"{name} not kept in {count}" for name, count in lost.items())
+    return f"of {num} events {counts}; four-momentum within {worst:.1e} of the beams' energy"
+
+
+def _batches(path: Path) -> Iterator[tuple[RunInfo, ParticleSet]]:
+    run, batches = read_events(path)
+    for batch in batches:
+        assert batch.particles is not None
+        yield run, batch.particles
 
 
 def rows(process: str, samples: dict[str, Path]) -> Iterator[str]:
@@ -134,7 +171,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="of the samples, which are made once")
     parser.add_argument("--seed", type=int, default=0, help="other events for another one; give it another folder")
     parser.add_argument("--model", default="hadron-tree")
-    parser.add_argument("--rests", nargs="*", default=["library"], help="library, pythia, or a path (.h5)")
+    parser.add_argument("--rests", nargs="*", default=["library"], help="library, own, pythia, or a path (.h5)")
     parser.add_argument("--worst", action="store_true", help="also list the observables that differ most")
     arguments = parser.parse_args()
     variants = {
@@ -144,6 +181,8 @@ def main() -> None:
     for process in arguments.processes:
         samples = make(process, arguments.num, arguments.folder, variants, arguments.seed)
         print("\n".join(rows(process, samples)), flush=True)
+        for name, path in samples.items():
+            print(f"{process} {name}: {exactness(path)}", flush=True)
         if arguments.worst:
             for name in variants:
                 print(name, *worst(samples, name), sep="\n  ")

@@ -43,6 +43,8 @@ Job = tuple[int, int, float, list[tuple[Any, ...]]]
 """What an event is made from: Pythia's seed, the process, the scale in GeV, and the columns of its particles."""
 _ALARM = signal.SIGPROF
 """The signal of the timer of processor time, which ends a process that does not handle it."""
+_TURNS = 3
+"""Pythia's counter of how often it was told to make an event."""
 _PR_SET_PDEATHSIG = 1
 """The option of prctl(2) that names a signal to send when the parent ends."""
 _LIFETIME_OF_ROW = 6
@@ -86,11 +88,6 @@ class PythiaProcess:
 
     def complete(self, events: HardEvents, seed: int) -> Completed:
         """Return what Pythia makes of events; those that it rejects, or dies of, are missing."""
-        possible = np.flatnonzero(_has_room(events, self._arguments[0]))
-        if len(possible) < len(events):
-            done = self.complete(events[possible], seed)
-            endless = [int(possible[i]) for i in done.endless]
-            return done._replace(events=possible[done.events], endless=endless)
         jobs = [_job(events, i, seed) for i in range(len(events))]
         parts: list[tuple[ParticleSet, Ints, Floats]] = []
         endless = []
@@ -165,18 +162,6 @@ def _end(process: subprocess.Popen[bytes], connection: _Pipe) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _has_room(events: HardEvents, run: RunInfo) -> NDArray[np.bool_]:
-    """Return which events (E,) have no incoming particle with all of the energy of a beam of hadrons, or more.
-
-    Pythia would ask for another event in place of one that has.
-    """
-    incoming = np.flatnonzero(events.status == -1)
-    side = np.where(events.p4[incoming, 3] >= 0, 0, 1)
-    beams = np.array([e if abs(pdg) > 100 else np.inf for e, pdg in zip(run.beam_energy, run.beam_pdg_id, strict=True)])
-    full = events.p4[incoming, 0] >= beams[side]
-    return np.asarray(np.bincount(events.index[incoming[full]], minlength=len(events)) == 0)
 
 
 def _job(events: HardEvents, i: int, seed: int) -> Job:
@@ -267,7 +252,7 @@ def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
         def begin(self, jobs: Sequence[Job], pythia: Any, time_limit: float, report: Callable[[int], None]) -> None:
             """Take the events to give next; each is reported when Pythia asks for it."""
             self.jobs, self.pythia, self.time_limit, self.report = jobs, pythia, time_limit, report
-            self.number = -1
+            self.number = self.turn = -1
 
         def setInit(self) -> bool:
             for side, pdg_id, energy in zip("AB", run.beam_pdg_id, run.beam_energy, strict=True):
@@ -279,9 +264,10 @@ def _start(run: RunInfo, settings: tuple[str, ...]) -> tuple[Any, Any]:
             return True
 
         def setEvent(self, process: int = 0) -> bool:
+            if (turn := self.pythia.infoPython().getCounter(_TURNS)) == self.turn:
+                return False  # Pythia asks for another event in place of one that it cannot use
+            self.turn = turn
             self.number += 1
-            if self.number >= len(self.jobs):
-                os._exit(1)  # Pythia asks for another event in place of one that it cannot use
             seed, process, scale, rows = self.jobs[self.number]
             self.report(self.number)
             signal.setitimer(signal.ITIMER_PROF, self.time_limit)

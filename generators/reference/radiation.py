@@ -1,8 +1,8 @@
-"""Photons off the electrons and muons of the hard process, from Pythia's shower, as ordinary Pythia has them.
+"""Photons off the charged leptons of the hard process, from Pythia's shower, as ordinary Pythia has them.
 
 The leptons that one particle decays into, or that the incoming partons make together, radiate in their rest frame from
 half their mass on, with the matrix element of the decay where Pythia has it. What a lepton has become stands in the
-hard record as its products. Photons do not split, and taus, which are decayed before, do not radiate.
+hard record as its products, taus before they decay. Photons do not split, and leptons of decayed taus do not radiate.
 
 References:
     Bierlich et al., A comprehensive guide to the physics and usage of PYTHIA 8.3, 2022, arXiv:2203.11601.
@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from fastsim.event import Floats, HardEvents, Ints
 from fastsim.event.kinematics import boost_from, boost_to, mass, on_shell
 from fastsim.event.species import masses
+from fastsim.event.vertices import LIFETIME, lifetimes
 from generators.reference.products import MOTHER, PDG_ID, STATUS, Products, append_products
 
 Row = tuple[float, ...]
@@ -27,7 +27,7 @@ Row = tuple[float, ...]
 RADIATED = "radiated_photons"
 """The tally of the photons."""
 SETTINGS = ("TimeShower:QEDshowerByGamma = off",)
-_CHARGED, _NEUTRAL = (11, 13), (12, 14, 16)
+_CHARGED, _NEUTRAL = (11, 13, 15), (12, 14, 16)
 _TAU, _LEAST_HADRON = 15, 100
 _LEAST = 1e-3
 """Energy in GeV that a system must have above the masses of its leptons to radiate."""
@@ -35,46 +35,49 @@ _RESONANCE, _OUTGOING = -22, 23
 """Statuses of Pythia's records."""
 
 
-@dataclass(frozen=True)
-class RadiatePhotons:
-    """The Step that lets electrons and muons of the hard record radiate photons; the tally counts these."""
+def radiate_photons(events: HardEvents, rng: np.random.Generator) -> HardEvents:
+    """Return the events with the photons off their final leptons; the leptons of a system keep their total momentum.
 
-    name = "radiate-photons"
-    requires = frozenset({"partons"})
-    provides = frozenset({"partons"})
+    The tally :data:`RADIATED` counts the photons.
 
-    def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """Return the events with the photons; the leptons of a system keep their total momentum."""
-        systems = _systems(events)
-        if not systems:
-            return events
-        from generators.reference.pythia import own_pythia
+    Args:
+        events: the events.
+        rng: source of randomness.
+    """
+    systems = _systems(events)
+    if not systems:
+        return events
+    from generators.reference.pythia import own_pythia
 
-        pythia = own_pythia(settings=SETTINGS)
-        rows, frames, p4 = _at_rest(events, systems)
-        own, ends = mass(p4).tolist(), np.cumsum([len(system) for system in systems]).tolist()
-        seeds = rng.integers(1, 900_000_000, len(systems)).tolist()
-        ids, momenta = events.pdg_id[rows].tolist(), p4.tolist()
-        found: list[tuple[int, list[Row]]] = []
-        for start, end, seed in zip([0, *ends], ends, seeds, strict=False):
-            made = _radiated(pythia, ids[start:end], momenta[start:end], own[start:end], seed)
-            found += zip(range(start, end), made, strict=False)
-        if not found:
-            return events
-        leptons = np.array([k for k, _ in found])
-        counts = [len(made) for _, made in found]
-        flat = np.array([row for _, made in found for row in made])
-        moved = boost_to(flat[:, 1:], frames[np.repeat(leptons, counts)])
-        kinds, stops = flat[:, 0].astype(np.int64), np.cumsum(counts).tolist()
-        table = np.zeros((len(kinds), 5), np.int64)
-        table[:, PDG_ID], table[:, STATUS], table[:, MOTHER] = kinds, 1, -1
-        none = np.zeros(len(kinds))
-        products = [
-            Products((row,), table[start:stop], moved[start:stop], none[start:stop], (0.0,))
-            for row, start, stop in zip(rows[leptons].tolist(), [0, *stops], stops, strict=False)
-        ]
-        photons = np.repeat(events.index[rows[leptons]], counts)[kinds == 22]
-        return append_products(events.tally(RADIATED, photons), rows[leptons].tolist(), products)
+    pythia = own_pythia(settings=SETTINGS)
+    rows, frames, p4 = _at_rest(events, systems)
+    own, ends = mass(p4).tolist(), np.cumsum([len(system) for system in systems]).tolist()
+    seeds = rng.integers(1, 900_000_000, len(systems)).tolist()
+    ids, momenta = events.pdg_id[rows].tolist(), p4.tolist()
+    found: list[tuple[int, list[Row]]] = []
+    for start, end, seed in zip([0, *ends], ends, seeds, strict=False):
+        made = _radiated(pythia, ids[start:end], momenta[start:end], own[start:end], seed)
+        found += zip(range(start, end), made, strict=False)
+    if not found:
+        return events
+    leptons = np.array([k for k, _ in found])
+    counts = [len(made) for _, made in found]
+    flat = np.array([row for _, made in found for row in made])
+    moved = boost_to(flat[:, 1:], frames[np.repeat(leptons, counts)])
+    kinds, stops = flat[:, 0].astype(np.int64), np.cumsum(counts).tolist()
+    table = np.zeros((len(kinds), 5), np.int64)
+    table[:, PDG_ID], table[:, STATUS], table[:, MOTHER] = kinds, 1, -1
+    flight = lifetimes(events)
+    own_flights = np.where(kinds == 22, 0.0, np.repeat(flight[rows[leptons]], counts))
+    if own_flights.any():  # what flies is what a lepton has become
+        flight[rows[leptons]] = 0.0
+        events = events.with_columns(hard={LIFETIME: flight})
+    products = [
+        Products((row,), table[start:stop], moved[start:stop], own_flights[start:stop], (0.0,))
+        for row, start, stop in zip(rows[leptons].tolist(), [0, *stops], stops, strict=False)
+    ]
+    photons = np.repeat(events.index[rows[leptons]], counts)[kinds == 22]
+    return append_products(events.tally(RADIATED, photons), rows[leptons].tolist(), products)
 
 
 def _systems(events: HardEvents) -> list[list[int]]:

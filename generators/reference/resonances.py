@@ -3,9 +3,9 @@
 t, W, Z and H are decayed first, each at rest and with the mass it has in the record, by Pythia's resonance decays
 without shower or hadronisation, so that quarks come out as partons for the next Step; the products are then boosted to
 the resonance's momentum. Decay chains (t -> b W, W -> q q') are kept in full. The decays of W and Z get the angles that
-their production gives them (:mod:`generators.reference.decay_angles`). Then tau leptons, those of the file and those of
-the decays, give their final hadrons and leptons, with polarisation and spin correlations
-(:mod:`generators.reference.tau_decays`).
+their production gives them (:mod:`generators.reference.decay_angles`). Then the leptons may radiate photons
+(:mod:`generators.reference.radiation`). Last, tau leptons, those of the file and those of the decays, give their final
+hadrons and leptons, with polarisation and spin correlations (:mod:`generators.reference.tau_decays`).
 
 Other states (new vector bosons, supersymmetric particles...) have widths that depend on a model: they pass.
 
@@ -25,6 +25,7 @@ from fastsim.event.kinematics import boost_to, mass
 from fastsim.sources.hadrons import TAU0_MAX
 from generators.reference.decay_angles import correlate
 from generators.reference.products import Products, append_products, cannot_decay, read_products
+from generators.reference.radiation import radiate_photons
 from generators.reference.tau_decays import TAU, decay_taus
 
 TOP = 6
@@ -52,10 +53,12 @@ class DecayResonances:
     Attributes:
         settings: further lines for Pythia, such as ``25:onMode = off`` and ``25:onIfMatch = 15 -15``.
         tau0_max: mean proper lifetime in mm beyond which particles are left as they are; taus below 0.087 mm.
+        photons: whether charged leptons radiate photons, taus before they decay.
     """
 
     settings: tuple[str, ...] = ()
     tau0_max: float = TAU0_MAX
+    photons: bool = False
 
     name = "decay-resonances"
     requires = frozenset({"partons"})
@@ -70,12 +73,12 @@ class DecayResonances:
         with_taus = self.tau0_max >= TAU0_OF_TAU
         species = RESONANCES if with_taus else BOSONS_AND_TOPS
         chosen = (events.status == 1) & np.isin(np.abs(events.pdg_id), sorted(species))
-        if not chosen.any():
-            return events
-        events = events.tally("decayed_resonances", events.index[chosen])
-        if not with_taus:
-            return _decay_bosons_and_tops(events, rng, self.settings)
-        return decay_taus(_decay_bosons_and_tops(events, rng, self.settings), rng, self.settings)
+        if chosen.any():
+            events = events.tally("decayed_resonances", events.index[chosen])
+        events = _decay_bosons_and_tops(events, rng, self.settings)
+        if self.photons:
+            events = radiate_photons(events, rng)
+        return decay_taus(events, rng, self.settings) if with_taus else events
 
 
 def _decay_bosons_and_tops(events: HardEvents, rng: np.random.Generator, settings: tuple[str, ...]) -> HardEvents:

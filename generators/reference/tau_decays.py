@@ -107,7 +107,7 @@ def _systems(events: HardEvents, taus: list[int], rng: np.random.Generator) -> l
         partner = _partner(int(ids[tau]), [(int(ids[k]), final[k]) for k in family.sisters(first) if k in final])
         leptons = (tau,) if partner is None or partner in done else (tau, partner)
         done.update(leptons)
-        systems.append(_with_spins(events, family, first, leptons, rng))
+        systems.append(_with_spins(events, family, leptons, rng))
     return systems
 
 
@@ -130,24 +130,25 @@ def _partner(tau: int, others: list[tuple[int, int]]) -> int | None:
     return None
 
 
-def _with_spins(events: HardEvents, family: Family, first: int, leptons: Rows, rng: np.random.Generator) -> _System:
-    """Return the system of one or two leptons with its mother and helicities.
+def _with_spins(events: HardEvents, family: Family, leptons: Rows, rng: np.random.Generator) -> _System:
+    """Return the system of one or two leptons with its mother and helicities, those before they radiated.
 
     Args:
         events: the events.
         family: their family.
-        first: row of the first copy of the first lepton, a tau.
-        leptons: rows of the leptons.
+        leptons: rows of the leptons, of which the first is a tau.
         rng: source of randomness, for helicities that are drawn.
     """
     ids = events.pdg_id
+    made = tuple(family.first_copy(k) for k in leptons)
+    first = made[0]
     mothers = family.mothers(first)
     unknown = (UNKNOWN_SPIN,) * len(leptons)
     mother = int(ids[mothers[0]]) if len(mothers) == 1 else 0
     if mother in NEUTRAL_HIGGS:
         return _System(leptons, mother, unknown)
     if "spin" in events.hard_columns:
-        spins = events.hard_columns["spin"][list(leptons)]
+        spins = events.hard_columns["spin"][list(made)]
         if all(0 < abs(s) <= 1 for s, k in zip(spins, leptons, strict=True) if abs(ids[k]) == TAU):
             # a neutrino needs none
             return _System(leptons, mother, tuple(float(s) if abs(s) <= 1 else 0.0 for s in spins), in_lab=True)
@@ -159,9 +160,9 @@ def _with_spins(events: HardEvents, family: Family, first: int, leptons: Rows, r
         incoming = family.mothers(mothers[0]) if mother else mothers
         alone = not family.sisters(mothers[0]) if mother else len(members) == 1
         if alone and len(incoming) == 2 and is_annihilation(*(int(ids[k]) for k in incoming)):
-            return _System(leptons, Z, _drawn_helicities(events, incoming, leptons, rng))
+            return _System(leptons, Z, _drawn_helicities(events, incoming, made, rng))
     if mother == 0 and mothers:
-        near_z = abs(float(mass(events.p4[list(leptons)].sum(axis=0))) - MASS_Z) < 15 * WIDTH_Z
+        near_z = abs(float(mass(events.p4[list(made)].sum(axis=0))) - MASS_Z) < 15 * WIDTH_Z
         if pair[0] == -pair[1]:
             mother = Z if near_z else GAMMA
         elif abs(pair[1]) == TAU_NEUTRINO:

@@ -4,7 +4,8 @@ Hadrons drawn for each parton do not add up to the quantum numbers of the hard p
 the beams without it. So some hadrons of the rest become others: a nucleon or kaon its partner in isospin, which shifts
 the charge by one, and a nucleon a pion or a pion a nucleon, which shifts the baryon number by one. Their momenta stay;
 their masses change by 4 MeV (or 0.8 GeV), which :mod:`generators.rests.closure` makes up for. Each shift is as likely
-to remove one kind as to add it, so that their numbers stay what they are on average.
+to remove one kind as to add it, so that their numbers stay what they are on average. A K0 that the partons became
+stands before its K0S or K0L in the record; one that becomes charged is the same kaon there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CHARGE_DOWN: Replacements = {321: (130, 310), 130: (-321,), 310: (-321,), 2212: 
 CHARGE_UP: Replacements = {-321: (130, 310), 130: (321,), 310: (321,), -2212: (-2112,), 2112: (2212,)}
 BARYON_DOWN: Replacements = {2212: (211,), -211: (-2212,)}
 BARYON_UP: Replacements = {-2212: (-211,), 211: (2212,)}
+_K_ZERO, _K_PLUS = 311, 321
 _HALF = (130, 310)
 """Species of which only the half can be meant: they are K0 and anti-K0."""
 _ADDED = (-211, 211)
@@ -66,7 +68,10 @@ def shift_content(
         The sets, and which of them (N,) have been shifted as asked for; others lack particles that could be changed.
     """
     pdg_id, index = particles.pdg_id.copy(), particles.index
-    primary = np.ones(len(pdg_id), bool) if particles.history is None else particles.history.mother < 0
+    parent = _k_zeros(particles)
+    primary = (
+        np.ones(len(pdg_id), bool) if particles.history is None else (particles.history.mother < 0) | (parent >= 0)
+    )
     kind = np.full(len(pdg_id), -1)
     small = primary & (np.abs(pdg_id) <= _LARGEST)
     kind[small] = _KIND[pdg_id[small]]
@@ -101,7 +106,28 @@ def shift_content(
     changed = np.flatnonzero(pdg_id != particles.pdg_id)
     p4 = particles.p4.copy()
     p4[changed] = on_shell(p4[changed], masses(pdg_id[changed]))
-    return replace(particles, pdg_id=pdg_id, p4=p4), np.asarray((left == 0).all(axis=0))
+    history = particles.history
+    charged = changed[(parent[changed] >= 0) & (np.abs(pdg_id[changed]) == _K_PLUS)]
+    if history is not None and len(charged):
+        above, momenta = history.decayed.pdg_id.copy(), history.decayed.p4.copy()
+        above[parent[charged]], momenta[parent[charged]] = pdg_id[charged], p4[charged]
+        history = replace(history, decayed=replace(history.decayed, pdg_id=above, p4=momenta))
+    return replace(particles, pdg_id=pdg_id, p4=p4, history=history), np.asarray((left == 0).all(axis=0))
+
+
+def _k_zeros(particles: ParticleSet) -> Ints:
+    """Return for each final particle (M,) the row of the primary K0 that it is half of, -1 for others."""
+    history = particles.history
+    found = np.full(len(particles.pdg_id), -1)
+    if history is None or len(history.decayed.pdg_id) == 0:
+        return found
+    decayed = history.decayed
+    row = np.maximum(history.mother, 0) + decayed.offsets[particles.index]
+    row = np.minimum(row, len(decayed.pdg_id) - 1)
+    wanted = (history.mother >= 0) & np.isin(particles.pdg_id, _HALF)
+    wanted &= (np.abs(decayed.pdg_id[row]) == _K_ZERO) & (decayed.mother[row] < 0)
+    found[wanted] = row[wanted]
+    return found
 
 
 def _without_k_short(table: Replacements) -> Replacements:

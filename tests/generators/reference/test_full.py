@@ -169,6 +169,25 @@ def test_what_pythia_leaves_out_is_accounted_for(tmp_path: Path) -> None:
     assert [m.events for m in verify_together([tmp_path / f"{i}.h5" for i in range(3)])] == [1, 0, 1]
 
 
+def test_events_in_place_of_which_pythia_asks_for_others_cost_no_other_event() -> None:
+    """A Higgs boson without mass for any decay: it alone is left out, and Pythia goes on."""
+    incoming = ("2 -1 0 0 101 0 0 0 5e-5 5e-5 0 0 9", "-2 -1 0 0 0 101 0 0 -5e-5 5e-5 0 0 9")
+    rows = ("3 7 1.0 91.0 0.0078 0.118", *incoming, "25 1 1 2 0 0 0 0 0 1e-4 1e-4 0 9")
+    light = "\n".join(["<event>", *rows, "</event>", ""])
+    for bad in ([0], [3, 4], [32], [0, 1, 2, 3, 32]):
+        run, batches = lhe.read(io.BytesIO(file(*(light if i in bad else event() for i in range(33))).encode()))
+        (events,) = batches
+        kept = np.setdiff1d(np.arange(33), bad)
+        process = PythiaProcess(run, ("PartonLevel:MPI = off",), 30.0)
+        with patch.object(PythiaProcess, "_start", side_effect=AssertionError("Pythia was started anew")):
+            done = process.complete(events, 7)
+            others = process.complete(events[kept], 7)
+        process.close()
+        assert done.events.tolist() == kept.tolist() and not done.endless
+        assert np.array_equal(others.particles.p4, done.particles.p4)
+        assert np.array_equal(others.particles.pdg_id, done.particles.pdg_id)
+
+
 def test_further_settings_are_used_and_recorded(shared: Path, tmp_path: Path) -> None:
     source = shared / "lhe" / "madgraph5-3.5.8-pp_to_jj.lhe.gz"
     settings = ("PartonLevel:MPI = off", "PartonLevel:ISR = off")
