@@ -124,9 +124,12 @@ def runs_of(sample: Mapping[int, Truth]) -> set[Run]:
 
 
 def trained_on(card: ModelCard | None) -> set[Run]:
-    """List particle and seed of the Geant4 runs that a model was trained on, as its card says."""
-    sets = [] if card is None else card.training.get("config", {}).get("data", [])
-    return {(PARTICLES[values["particle"]][0], int(values["seed"])) for values in sets}
+    """List particle and seed of the Geant4 runs that a model, or a shipped one that it learned from, was trained on."""
+    config = {} if card is None else card.training.get("config", {})
+    sets = config.get("data", [])
+    teachers = {config.get("first"), *(values.get("model") for values in sets)} & set(cards.available(cards.SHOWERS))
+    own = {(PARTICLES[values["particle"]][0], int(values["seed"])) for values in sets if "model" not in values}
+    return own.union(*(trained_on(cards.read(name)[0]) for name in teachers))
 
 
 def refuse_shared(tests: Mapping[str, set[Run]], others: Mapping[str, set[Run]]) -> None:

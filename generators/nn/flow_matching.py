@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -137,6 +139,36 @@ def dpm_between(levels: Sequence[float]) -> Any:
     return result
 
 
+class DpmStep(NamedTuple):
+    """From x at a noise level, with the estimate D of the data there, to a x + b D + c D', D' the estimate before."""
+
+    sigma: float
+    a: float
+    b: float
+    c: float
+
+
+@lru_cache(maxsize=16)
+def dpm_steps(levels: tuple[float, ...]) -> tuple[DpmStep, ...]:
+    """Compute the steps of :func:`dpm_between`, of order two with the midpoint rule.
+
+    A step of the scheduler itself takes a tenth of a millisecond, as long as a small network.
+
+    Raises:
+        ValueError: as :func:`dpm_between`.
+    """
+    # the scheduler's own levels: the first is a little below 1
+    sigmas = dpm_between(levels).sigmas.double().numpy()
+    logs = np.log1p(-sigmas) - np.log(sigmas)
+    steps = []
+    for i, (now, then) in enumerate(pairwise(sigmas)):
+        h = logs[i + 1] - logs[i]
+        share = -(1 - then) * np.expm1(-h)
+        half = 0.0 if i == 0 else 0.5 * h / (logs[i] - logs[i - 1])
+        steps.append(DpmStep(float(now), float(then / now), float(share * (1 + half)), float(-share * half)))
+    return tuple(steps)
+
+
 def euler_between(levels: Sequence[float]) -> Any:
     """Return a diffusers scheduler that takes one Euler step from each noise level to the next.
 
@@ -183,8 +215,10 @@ def integrate(
             raise ValueError(
                 f"solver {solver!r}, {num_inference_steps} steps: above 0 stop euler and dpm, from 1 step on"
             )
-        between = dpm_between if solver == "dpm" else euler_between
-        steps = between([float(level) for level in np.linspace(1.0, last, num_inference_steps + 1)])
+        even = [float(level) for level in np.linspace(1.0, last, num_inference_steps + 1)]
+        if solver == "dpm":
+            return _dpm(velocity, noise, dpm_steps(tuple(even)))
+        steps = euler_between(even)
     else:
         if levels and levels[-1] != 0:
             raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0")
@@ -193,4 +227,13 @@ def integrate(
     for timestep in steps.timesteps:
         u = velocity(x, float(timestep) / _TRAIN_TIMESTEPS)
         x = steps.step(u, timestep, x, return_dict=False)[0]
+    return x
+
+
+def _dpm(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, steps: Sequence[DpmStep]) -> Tensor:
+    """Take steps from noise, with an estimate of the data at each."""
+    x, before = noise, torch.zeros_like(noise)
+    for sigma, a, b, c in steps:
+        estimate = x - sigma * velocity(x, sigma)
+        x, before = a * x + b * estimate + c * before, estimate
     return x

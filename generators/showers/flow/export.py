@@ -21,8 +21,6 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ from torch import Tensor, nn
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
 from fastsim.extras import library
-from generators.nn.flow_matching import dpm_between
+from generators.nn.flow_matching import dpm_steps
 from generators.showers.cascade.latent import VISIBLE
 from generators.showers.flow.source import ShowerFlow
 from generators.showers.flow.voxels import VoxelFlow, conditions
@@ -67,25 +65,6 @@ class _Decoder(nn.Module):
     def forward(self, x: Tensor, layers: Tensor, context: Tensor) -> Tensor:
         """Compute the parameters of the deposits."""
         return self.flow.decode(x, self.flow.layer_features(layers), context)
-
-
-def coefficients(levels: Sequence[float]) -> list[dict[str, float]]:
-    """Compute noise level and the factors a, b, c of each step of DPM-Solver++ between noise levels that fall from 1.
-
-    They are those of diffusers' ``DPMSolverMultistepScheduler``, of order two with the midpoint rule.
-    """
-    # the scheduler's own levels: the first is a little below 1
-    sigmas = dpm_between(levels).sigmas.double().numpy()
-    logs = np.log1p(-sigmas) - np.log(sigmas)
-    steps = []
-    for i, (now, then) in enumerate(pairwise(sigmas)):
-        h = logs[i + 1] - logs[i]
-        share = -(1 - then) * np.expm1(-h)
-        half = 0.0 if i == 0 else 0.5 * h / (logs[i] - logs[i - 1])
-        steps.append(
-            {"sigma": float(now), "a": float(then / now), "b": float(share * (1 + half)), "c": float(-share * half)}
-        )
-    return steps
 
 
 def table(model: ShowerFlow, num: int, rng: np.random.Generator) -> Floats:
@@ -142,7 +121,7 @@ def export(model: ShowerFlow, folder: Path, *, num: int, seed: int) -> list[Path
     _write(_Denoiser(flow), {"x": x, "sigma": sigma, "layers": layers, "context": context}, "estimate", paths[0])
     _write(_Decoder(flow), {"x": x, "layers": layers, "context": context}, "parameters", paths[1])
     drawn.tofile(paths[2])
-    levels = [float(level) for level in np.linspace(1.0, flow.config.sigma_min, model.num_inference_steps + 1)]
+    levels = tuple(float(level) for level in np.linspace(1.0, flow.config.sigma_min, model.num_inference_steps + 1))
     shapes = {
         "x": ["N", num_layers, num_places],
         "sigma": ["N"],
@@ -171,7 +150,7 @@ def export(model: ShowerFlow, folder: Path, *, num: int, seed: int) -> list[Path
             "columns": {"energy_gev": 1, "layers_mev": num_layers, "context": length},
             "nearest": NEAREST,
         },
-        "sampler": {"noise": "normal", "steps": coefficients(levels)},
+        "sampler": {"noise": "normal", "steps": [step._asdict() for step in dpm_steps(levels)]},
         "voxels": {
             "order": "voxel v of a patch is ring v % rings of sector v // rings",
             "layers": [{"r_edges_mm": list(layer.r_edges), "sectors": layer.num_alpha} for layer in binning.layers],

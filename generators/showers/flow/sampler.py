@@ -22,6 +22,8 @@ from generators.showers.flow.voxels import VoxelFlow, conditions
 
 _AT_ONCE = 64
 """Showers whose voxels are drawn side by side: with more the arrays leave the processor's cache."""
+_FEW = 8
+"""Up to so many showers the networks run in float32: the time then goes into calls, which cost more in bfloat16."""
 
 
 class FlowSampler:
@@ -30,7 +32,7 @@ class FlowSampler:
     Args:
         first: the stages that draw visible energy, latent and layers, and the sectors of a flow of rings.
         flow: the networks of the voxels or rings.
-        precision: of these networks, "bfloat16" or "float32".
+        precision: of these networks where they draw many showers at once, "bfloat16" or "float32".
         solver: see :func:`~generators.nn.flow_matching.integrate`.
         num_inference_steps: network evaluations.
         tries: draws of a layer's deposits, of which that is taken whose sum is nearest to the layer's energy.
@@ -51,10 +53,12 @@ class FlowSampler:
             raise ValueError(f"precision {precision!r}: bfloat16 or float32")
         self.first, self._tries, self._device = CascadeSampler(first), tries, device
         self.cascade, self.grid, self.patches = first, first.grid, flow.patches
-        self._flow = copy.deepcopy(flow).to(device)
-        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self._flow.denoiser.to(self._dtype)
-        self._flow.decoder.to(self._dtype)
+        self._for_few = copy.deepcopy(flow).to(device)
+        self._for_many = self._for_few
+        if precision == "bfloat16":
+            self._for_many = copy.deepcopy(self._for_few)
+            self._for_many.denoiser.to(torch.bfloat16)
+            self._for_many.decoder.to(torch.bfloat16)
         self._solver, self._num_steps, self._last = solver, num_inference_steps, flow.config.sigma_min
 
     def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Latent:
@@ -84,7 +88,7 @@ class FlowSampler:
     @torch.inference_mode()
     def _patches(self, context: Voxels, layers: Voxels, rng: np.random.Generator) -> Voxels:
         """Draw deposits (N, L, P) in MeV, given contexts (N, C) and energies of layers (N, L) in MeV."""
-        flow, shape = self._flow, (len(layers), *self.patches.shape)
+        flow, shape = self._for_few if len(layers) <= _FEW else self._for_many, (len(layers), *self.patches.shape)
         noise = torch.from_numpy(rng.standard_normal(shape, np.float32)).to(self._device) * flow.mask
         given = torch.from_numpy(context).to(self._device)
         features = flow.layer_features(torch.from_numpy(layers).to(self._device))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.validation import showers as validate
 from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError
+from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import ShowerDomain
 from generators.showers.library import ShowerLibrary
@@ -60,6 +61,8 @@ def test_samples_that_share_showers_are_refused(files: dict[str, list[Path]], tm
     domain = ShowerDomain(frozenset({11}), 1.0, 100.0)
     card = ModelCard("m", "cascade", "1", {"detector": "pb-si-ecal"}, domain, {"config": config})
     assert validate.trained_on(card) == {(11, 4), (22, 5)} and validate.trained_on(None) == set()
+    taught, teacher = (validate.trained_on(cards.read(name)[0]) for name in ("pb-si-rings", "pb-si-cascade"))
+    assert taught == teacher and (22, 1001) in teacher  # its own seeds are those of the teacher's showers
     with pytest.raises(FastsimError, match="two have one seed"):
         validate.read_truth([*files["real"], *files["real"]])
     made = write(tmp_path / "model.h5", 7, 5, model="cascade")

@@ -107,6 +107,17 @@ def test_few_steps_keep_the_width_of_a_gaussian(width: float) -> None:
         assert euler < 0.92 * wanted
 
 
+def test_the_steps_are_those_of_diffusers() -> None:
+    noise = torch.from_numpy(np.random.default_rng(3).normal(size=(5, 4)))
+    wanted, scheduler = noise, dpm_between([float(level) for level in np.linspace(1.0, 0.15, 9)])
+    for timestep in scheduler.timesteps:
+        sigma = float(timestep) / 1000
+        wanted = scheduler.step((wanted**3 - 1) * sigma, timestep, wanted, return_dict=False)[0]
+    found = integrate(lambda x, sigma: (x**3 - 1) * sigma, noise, solver="dpm", num_inference_steps=8, last=0.15)
+    assert float(abs(wanted - noise).max()) > 0.5
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_what_cannot_stop_above_zero_says_so() -> None:
     noise = torch.zeros(1, 1)
     with pytest.raises(ValueError, match=r"solver 'rk2', 8 steps: above 0 stop euler and dpm"):
