@@ -15,6 +15,7 @@ from generators.hadrons.count_shapes import NUM_SIDE, ORDER
 from generators.hadrons.counts import CountModel, _count_log_probs
 from generators.hadrons.latent import conditions, side_of
 from generators.hadrons.tokens import CONTENT, FLAVOURS, NUM_CONTENT, NUM_GROUPS, SPECIES, TYPE_SPECIES, TYPES
+from generators.hadrons.tree.model import PrimaryTree
 from generators.nn.compiled_network import product, swish, weights_of
 
 NUM = 40_000
@@ -158,7 +159,9 @@ def test_rare_species_are_drawn_within_their_group(model: CountModel) -> None:
 def test_what_a_set_must_have_does_not_change_how_large_it_is() -> None:
     """Sizes of sets that have to have quantum numbers are what the network says, though not all trials have them."""
     num = 20000
-    shipped = fastsim.load_model("hadron-tree").latent_model.count_model
+    tree = fastsim.load_model("hadron-tree")
+    assert isinstance(tree, PrimaryTree)
+    shipped = tree.latent_model.count_model
     needed, opposite = np.zeros((1, NUM_CONTENT), np.int64), np.zeros((1, len(SPECIES)), np.int64)
     needed[0, 1:3] = 1, 2  # a cascade baryon's
     opposite[0, [SPECIES.index(-211), SPECIES.index(111)]] = 1
