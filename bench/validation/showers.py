@@ -276,13 +276,14 @@ def write_report(
         f"{name} {', '.join(str(s) for t in by.values() for s in sorted(t.seeds))}" for name, by in truths.items()
     )
     split = runs_of(truths["real"]) == runs_of(truths["null"])
+    others = "each model, and a library of frozen showers, all" if "library" in truths else "each model,"
     notes = [
         "Made by `bench/validation/showers.py` ([calorimeter.md](calorimeter.md) has the commands); definitions in "
         f"[metrics.md](metrics.md). Particles along the normal of {DETECTOR}; cells are the particle and its kinetic "
-        "energy in GeV, log-uniform. Geant4 sample A is held against an independent Geant4 sample B, each model, and "
-        "a library of frozen showers, all with the incident energies of B. None has seen A or B.",
+        "energy in GeV, log-uniform. Geant4 sample A is held against an independent Geant4 sample B, and "
+        f"{others} with the incident energies of B. None has seen A or B.",
         f"Showers of each sample in each cell: {shown}. Seeds of Geant4's runs: {seeds}"
-        f"{' (A and B: every other shower of one run)' if split else ''}.",
+        f"{' (A and B: every other shower of the same runs)' if split else ''}.",
         f"Deposits below {1e3 * READOUT:g} keV in a voxel are 0 in all samples.",
     ]
     if "library" in truths:
