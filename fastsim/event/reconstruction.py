@@ -181,7 +181,7 @@ class HardSystems:
         event, start = events.index, events.offsets[:-1]
         num_entries = len(events.pdg_id)
         first = events.mothers[:, 0]
-        mother = np.where(first >= 0, first + start[event], -1)
+        mother = _beyond_leptons(np.where(first >= 0, first + start[event], -1), events)
         decayed = (mother >= 0) & (events.status[mother] == 2)
         has_products = np.zeros(num_entries, dtype=bool)
         has_products[mother[decayed & np.isin(events.status, (1, 2))]] = True
@@ -530,6 +530,22 @@ def _before_decays(partner: Ints, system: Ints, parent: Ints) -> Ints:
         if len(product) == 0:
             return partner
         partner[product] = parent[system[partner[product]]]
+
+
+def _beyond_leptons(mother: Ints, events: HardEvents) -> Ints:
+    """Return the mothers (K,) of entries, where a lepton that has radiated photons stands for its own mother.
+
+    It and its photons have hardly a mass, and no rest frame that rounding would leave whole.
+    """
+    charged = np.isin(np.abs(events.pdg_id), (11, 13, 15))
+    has = np.flatnonzero(charged & (mother >= 0))
+    radiated = np.zeros(len(mother), dtype=bool)
+    copies = has[(events.pdg_id[mother[has]] == events.pdg_id[has]) & (events.status[mother[has]] == 2)]
+    radiated[mother[copies]] = True
+    result = mother.copy()
+    while (below := np.flatnonzero((result >= 0) & radiated[result])).size:
+        result[below] = mother[result[below]]
+    return result
 
 
 def _depths(system: Ints, parent: Ints, system_event: Ints, events: HardEvents) -> Ints:
