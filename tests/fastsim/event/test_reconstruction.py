@@ -172,3 +172,34 @@ def test_files_of_real_generators_close(file: str, shared: Path) -> None:
     for batch in batches:
         events = Hadronize(Spray()).step(batch, rng=np.random.default_rng(5))
         assert closure(events) < 1e-9 and shell(events) < 1e-9
+
+
+def test_a_lepton_and_its_photons_are_members_of_what_made_the_lepton() -> None:
+    """Of 500 GeV they have nearly the mass of the electron, and a frame in which rounding would be magnified."""
+    w = np.array([500.6, 60.0, 0.0, np.sqrt(500.6**2 - 60.0**2 - 80.0**2)])
+    (e, nu), g = (
+        two_body(w, 0.000511, 0.0, np.random.default_rng(3)),
+        [float(np.linalg.norm(w[1:])), *(-w[1:]).tolist()],
+    )
+    left, photon = (
+        np.array([np.hypot(share * np.linalg.norm(e[1:]), m), *(share * x for x in e[1:])]).tolist()
+        for share, m in ((0.998, 0.000511), (0.002, 0.0))
+    )
+    beams = [[(w[0] + g[0]) / 2, 0.0, 0.0, sign * (w[0] + g[0]) / 2] for sign in (1, -1)]
+    events = hard_event(
+        [
+            (1, -1, (-1, -1), beams[0]),
+            (-2, -1, (-1, -1), beams[1]),
+            (-24, 2, (0, 1), w.tolist()),
+            (21, 1, (0, 1), g),
+            (11, 2, (2, 2), e),
+            (-12, 1, (2, 2), nu),
+            (11, 1, (4, 4), left),
+            (22, 1, (4, 4), photon),
+        ]
+    )
+    systems = HardSystems.of(events)
+    assert systems.system[4] == -1 and len(set(systems.system[5:].tolist())) == 1
+    assert systems.parent[systems.system[5]] == 2
+    done = Hadronize(Spray(20.0)).step(events, rng=np.random.default_rng(1))
+    assert closure(done) < 1e-9
