@@ -25,6 +25,8 @@ from generators.hadrons.primary import PrimarySource
 from generators.nn.devices import checked
 
 _EXTRAS = "latent_model.extras_flow."
+_GATES = "net.gates"
+"""Columns of parameters: they follow from which there are, and are no weights to take from another model."""
 
 
 class PrimaryModel(PrimarySource, nn.Module):
@@ -57,7 +59,8 @@ class PrimaryModel(PrimarySource, nn.Module):
         if lost := [name for name in other.tune_parameters if name not in self.tune_parameters]:
             raise ValueError(f"{other.name} depends on {lost[0]}, and this model does not")
         theirs = other.state_dict()
-        self.load_state_dict({k: self._widened(k, theirs[k], own, other) for k, own in self.state_dict().items()})
+        given = {k: self._widened(k, theirs[k], own, other) for k, own in self.state_dict().items() if k != _GATES}
+        self.load_state_dict({k: given.get(k, own) for k, own in self.state_dict().items()})
 
     def _widened(self, name: str, given: Tensor, own: Tensor, other: PrimaryModel) -> Tensor:
         """Return a tensor of another model with inputs for the parameters of tunes that only this model has."""

@@ -33,7 +33,7 @@ from generators.hadrons.latent_training import LatentTraining, fit_extras, fit_l
 from generators.hadrons.records import RecordConfig
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TokenSample
-from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tree.model import OF_CARRIERS, PrimaryTree
 from generators.hadrons.tree.train import TreeTraining, fit_tree
 from generators.hadrons.tunes import NAMES
 from generators.training.config import check_keys, from_dict, read_config
@@ -210,8 +210,7 @@ def _anew(
     particle_config = from_dict(particles.training, config[section], f"{config_path}: {section}")
     given, latent_config = _latent(config["latent"], config_path)
     try:
-        sizes = {"latent": latent_config.network, **particles.settings(particle_config)}
-        sizes |= {"tune": list(names)} if names else {}
+        sizes = _for_tunes({"latent": latent_config.network, **particles.settings(particle_config)}, names, particles)
         domain = _domain(config, Domain(QUARKS_AND_GLUONS, 5.0, 2000.0))
         model = particles.model.build(config["name"], domain, sizes)
         if given is not None:
@@ -226,6 +225,14 @@ def _anew(
         fit = partial(_fit_latent, fit_extras, latent, latent_config, seed)
         parts.append(_Part("latent", fit, "latent_validation_nll"))
     return model, [*parts, _particles_part(model, particles, particle_config, seed, keep_scales=False)]
+
+
+def _for_tunes(sizes: dict[str, Any], names: tuple[str, ...], particles: _Particles) -> dict[str, Any]:
+    """Return the sizes of a model that depends on the parameters ``names`` of tunes, if there are any."""
+    if not names:
+        return sizes
+    own = {"splitting": {**sizes.get("splitting", {}), OF_CARRIERS: True}} if particles.section == "tree" else {}
+    return {**sizes, **own, "tune": list(names)}
 
 
 def _further(
@@ -245,7 +252,9 @@ def _further(
     all_names = tuple(name for name in NAMES if name in {*names, *init.tune_parameters})
     domain = _domain(config, init.domain)
     try:
-        sizes = {**init.config(), **({"tune": list(all_names)} if all_names else {})}
+        sizes = init.config()
+        if all_names:  # a tree that is not trained stays as it is
+            sizes = _for_tunes(sizes, all_names, particles) if section in config else {**sizes, "tune": list(all_names)}
         model = particles.model.build(config["name"], domain, sizes)
         model.take_weights(init)
         if config.get(_ONLY_TUNES, False):

@@ -40,6 +40,7 @@ class Parameter:
         low: lowest value of a tune.
         high: highest value of a tune.
         meaning: what it is, with its unit.
+        quark: PDG id of the only quark whose hadron it acts on, 0 where it acts on all hadrons.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Parameter:
     low: float
     high: float
     meaning: str
+    quark: int = 0
 
     @property
     def scale(self) -> float:
@@ -61,8 +63,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("sigma", "StringPT:sigma", 0.335, 0.27, 0.40, "width of the hadrons' pT across the string, in GeV"),
     Parameter("StoUD", "StringFlav:probStoUD", 0.217, 0.17, 0.265, "suppression of s quarks relative to u or d"),
     Parameter("QQtoQ", "StringFlav:probQQtoQ", 0.081, 0.06, 0.102, "suppression of diquarks relative to quarks"),
-    Parameter("rFactC", "StringZ:rFactC", 1.32, 0.90, 1.75, "r of Bowler's modification for charm"),
-    Parameter("rFactB", "StringZ:rFactB", 0.855, 0.60, 1.10, "r of Bowler's modification for beauty"),
+    Parameter("rFactC", "StringZ:rFactC", 1.32, 0.90, 1.75, "r of Bowler's modification for charm", 4),
+    Parameter("rFactB", "StringZ:rFactB", 0.855, 0.60, 1.10, "r of Bowler's modification for beauty", 5),
     Parameter("alphaS", "TimeShower:alphaSvalue", 0.1365, 0.1265, 0.1465, "alpha_s(m_Z) of the final-state shower"),
     Parameter("pTmin", "TimeShower:pTmin", 0.5, 0.40, 0.80, "cut-off of the final-state shower, in GeV"),
 )

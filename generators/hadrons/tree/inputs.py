@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsim.compiled import compiled
+from generators.hadrons.tokens import CARRIER
 
 M_B, M_A, COS_THETA, PHI = range(4)
 """Columns of the continuous variables, in the order in which they are sampled."""
@@ -15,6 +16,8 @@ NUM_VARIABLES = 4
 PAIRS = [(before, after) for after in range(NUM_VARIABLES) for before in range(after)]
 """Pairs of a variable and one that is drawn after it and depends on it."""
 
+NO_GATES = np.zeros((0, 2), np.int64)
+"""Gates of :func:`node_inputs` of a network that has none."""
 _LOG1P = np.log1p(np.arange(256)).astype(np.float32)
 
 
@@ -24,6 +27,7 @@ def _fill_inputs(
     counts: NDArray[np.uint8],
     mean: NDArray[np.float32],
     std: NDArray[np.float32],
+    gates: NDArray[np.int64],
     log1p: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
@@ -32,6 +36,9 @@ def _fill_inputs(
     for k in range(len(context)):
         for i in range(width):
             out[k, i] = (context[k, i] - mean[i]) / std[i]
+        for g in range(len(gates)):
+            if counts[k, CARRIER] == 0 or context[k, gates[g, 1]] < 0.5:
+                out[k, gates[g, 0]] = 0.0
         for s in range(species):
             out[k, width + s] = log1p[counts[k, s]]
             out[k, width + species + s] = 1.0 if counts[k, s] > 0 else 0.0
@@ -61,11 +68,19 @@ def _fill_content(
 
 
 def node_inputs(
-    context: NDArray[np.float32], counts: NDArray[np.uint8], mean: NDArray[np.float32], std: NDArray[np.float32]
+    context: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    gates: NDArray[np.int64] = NO_GATES,
 ) -> NDArray[np.float32]:
-    """Compute the inputs (K, F + 2S) of the first layer from context (K, F), its mean and std, and counts (K, S)."""
+    """Compute the inputs (K, F + 2S) of the first layer from context (K, F), its mean and std, and counts (K, S).
+
+    ``gates`` (G, 2) are columns of the context that are zero but for nodes that hold the carrier of their parton's
+    quark, and the columns that say whether this has the flavour that they need.
+    """
     out = np.empty((len(context), context.shape[1] + 2 * counts.shape[1]), np.float32)
-    _fill_inputs(context, counts, mean, std, _LOG1P, out)
+    _fill_inputs(context, counts, mean, std, gates, _LOG1P, out)
     return out
 
 

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -28,16 +28,26 @@ from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import Nodes
 from generators.hadrons.tree.draws import TreeDraws
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.splittings import CARRIER_NUMBERS, NUM_CONTEXT, breakup
+from generators.hadrons.tree.splittings import CARRIER_NUMBERS, FEATURES, NUM_CONTEXT, breakup
+from generators.hadrons.tunes import parameter
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
 
+OF_CARRIERS = "of_carriers"
+"""Key of the sizes of networks: see :func:`make_net`."""
 _EPS = 1e-300
 
 
-def make_net(settings: Mapping[str, Any], num_parameters: int = 0) -> SplittingNet:
-    """Make a network with the sizes of a config, for tunes of some parameters; unknown names are refused."""
-    return SplittingNet(NUM_CONTEXT + num_parameters, len(TYPES), CARRIER_NUMBERS, **settings)
+def make_net(settings: Mapping[str, Any], tune: Sequence[str] = ()) -> SplittingNet:
+    """Make a network with the sizes of a config, for tunes of the parameters ``tune``; unknown names are refused.
+
+    With "of_carriers" parameters that act on the hadron of one quark are inputs of the nodes that hold it alone.
+    """
+    sizes = dict(settings)
+    if sizes.pop(OF_CARRIERS, False):
+        quarks = [(NUM_CONTEXT + k, parameter(name).quark) for k, name in enumerate(tune)]
+        sizes["gates"] = [(k, FEATURES.index(f"flavour_{quark}")) for k, quark in quarks if quark]
+    return SplittingNet(NUM_CONTEXT + len(tune), len(TYPES), CARRIER_NUMBERS, **sizes)
 
 
 def _draws(net: SplittingNet, precision: str) -> TreeDraws:
@@ -74,10 +84,10 @@ class PrimaryTree(PrimaryModel):
             raise ValueError(
                 f"unknown key {sorted(unknown)[0]!r}: a tree model takes latent, splitting, precision, tune"
             )
-        num = len(config.get("tune", ()))
+        tune = config.get("tune", ())
         # first: a seed then gives it the same weights in every model
-        latent = LatentModel(num_extra=num, **config.get("latent", {}))
-        return cls(name, domain, latent, make_net(config.get("splitting", {}), num), config)
+        latent = LatentModel(num_extra=len(tune), **config.get("latent", {}))
+        return cls(name, domain, latent, make_net(config.get("splitting", {}), tune), config)
 
     def config(self) -> dict[str, Any]:
         return dict(self._settings)

@@ -17,13 +17,25 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, relu, silu
 
-from generators.hadrons.tree.inputs import COS_THETA, M_A, M_B, NUM_VARIABLES, PAIRS, PHI, content_inputs, node_inputs
+from generators.hadrons.tokens import CARRIER
+from generators.hadrons.tree.inputs import (
+    COS_THETA,
+    M_A,
+    M_B,
+    NO_GATES,
+    NUM_VARIABLES,
+    PAIRS,
+    PHI,
+    content_inputs,
+    node_inputs,
+)
 from generators.hadrons.tree.sharing import NUM_NUMBERS
 from generators.hadrons.tree.sharing_density import Present, log_prob
 
@@ -128,11 +140,14 @@ class SplittingNet(nn.Module):
         plain: use blocks of one product and ReLU, without normalisation, for speed.
         pair_width: width of a network of its own for nodes of two tokens; without it they go through this one.
         pair_blocks: blocks of that network.
+        gates: columns of the context that are inputs of nodes with the carrier of a quark of one flavour alone, zero in
+            others, and the columns that say whether the parton has this flavour.
     """
 
     mean: Tensor
     std: Tensor
     edges: Tensor
+    gates: Tensor | None
 
     def __init__(
         self,
@@ -148,6 +163,7 @@ class SplittingNet(nn.Module):
         plain: bool = False,
         pair_width: int | None = None,
         pair_blocks: int = 1,
+        gates: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         self.num_species, self.num_bins, self.num_components = num_species, num_bins, num_components
@@ -155,6 +171,7 @@ class SplittingNet(nn.Module):
         self.register_buffer("mean", torch.zeros(num_context))
         self.register_buffer("std", torch.ones(num_context))
         self.register_buffer("edges", torch.linspace(-1, 1, num_bins + 1).repeat(NUM_VARIABLES, 1))
+        self.register_buffer("gates", torch.tensor(gates) if gates else None)
         self.embed = nn.Linear(num_context + 2 * self.num_species, width)
         if plain:
             self.trunk = nn.Sequential(nn.ReLU(), *[Plain(width) for _ in range(num_blocks)])
@@ -184,10 +201,22 @@ class SplittingNet(nn.Module):
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
         arrays = (context.detach(), counts, self.mean, self.std)
-        inputs = torch.from_numpy(node_inputs(*(x.numpy() for x in arrays)))
+        gates = NO_GATES if self.gates is None else self.gates.numpy()
+        inputs = torch.from_numpy(node_inputs(*(x.numpy() for x in arrays), gates))
         if context.requires_grad:  # compiled code has no gradients
-            inputs = torch.cat([(context - self.mean) / self.std, inputs[:, context.shape[1] :]], -1)
+            standardised = (context - self.mean) / self.std
+            if self.gates is not None:
+                standardised = torch.where(self.closed(context.detach(), counts), 0.0, standardised)
+            inputs = torch.cat([standardised, inputs[:, context.shape[1] :]], -1)
         return inputs
+
+    def closed(self, context: Tensor, counts: Tensor) -> Tensor:
+        """Return which columns of the context (K, F) are no inputs of nodes with counts (K, S), for the gates: (K, F)."""
+        result = torch.zeros(context.shape, dtype=torch.bool)
+        if self.gates is not None:
+            columns, flavours = self.gates.T
+            result[:, columns] = (counts[:, CARRIER, None] == 0) | (context[:, flavours] < 0.5)
+        return result
 
     def encode(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the hidden states (K, width) of splittings with the given context (K, F) and counts (K, S)."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastsim.compiled import compiled, compiled_sums
 from fastsim.event import Floats, Ints
-from generators.hadrons.tree.inputs import NUM_VARIABLES, PAIRS, content_inputs, node_inputs
+from generators.hadrons.tree.inputs import NO_GATES, NUM_VARIABLES, PAIRS, content_inputs, node_inputs
 from generators.hadrons.tree.sharing import NUM_NUMBERS, share
 from generators.hadrons.tree.splittings import CARRIER_NUMBERS
 from generators.nn.compiled_network import (
@@ -215,6 +215,7 @@ class CompiledSampler:
 
     def __init__(self, weights: Weights) -> None:
         self._mean, self._std, self._edges = weights["mean"], weights["std"], weights["edges"].astype(np.float64)
+        self._gates = weights.get("gates", NO_GATES)
         self.num_bins, self.head_width = self._edges.shape[1] - 1, len(weights["heads.weight"]) // NUM_VARIABLES
         # what the bins of the variables before it add to a variable's head; m_B is the first
         tables: dict[int, list[Array]] = {v: [] for v in range(NUM_VARIABLES)}
@@ -281,7 +282,7 @@ class CompiledSampler:
         return np.empty((num, width), np.float32)
 
     def _inputs(self, context: Array, counts: NDArray[np.uint8]) -> Any:
-        return self._rows(node_inputs(context, counts, self._mean, self._std))
+        return self._rows(node_inputs(context, counts, self._mean, self._std, self._gates))
 
     def encode(self, context: Array, counts: NDArray[np.uint8]) -> Any:
         """Return hidden states (K, width) of nodes with the given context (K, F) and counts (K, S)."""

@@ -17,6 +17,7 @@ from generators.hadrons.observables import distance
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
+from generators.hadrons.tree.scoring import Scoring, score_tunes
 from generators.hadrons.tree.sharing import numbers_of
 from generators.hadrons.tree.splittings import FEATURES, splittings
 from generators.hadrons.tree.torch_sampler import TorchSampler
@@ -50,6 +51,7 @@ class TreeTraining:
         loop: length and rates.
         pairs: length and rates of a second training, of the network for nodes of two tokens alone; the first one then
             trains the rest on all nodes. Without it, both networks are trained together, each on its own nodes.
+        scoring: how the weights of parameters that act on carriers alone are fitted; then nothing else is trained.
     """
 
     batch_size: int = 8192
@@ -59,6 +61,7 @@ class TreeTraining:
     hard_share: float = 0.0
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
     pairs: TrainingConfig | None = None
+    scoring: Scoring | None = None
 
 
 def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenSample]:
@@ -157,6 +160,8 @@ def fit_tree(
     """
     torch.manual_seed(seed)
     training, held_out = split_validation(sample, config.num_validation)
+    if config.scoring is not None:
+        return score_tunes(net, training, held_out, config.scoring)
     rows = compact_splittings(training)
     if not keep_scales:
         net.set_scales(tree_batches(rows, min(len(rows), _ROWS_FOR_SCALES), seed)(_STEP_OF_SCALES))

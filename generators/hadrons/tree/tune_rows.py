@@ -1,7 +1,7 @@
 """The densities of splittings at many tunes, without gradients: what no tune changes is computed once.
 
-All splittings are of the same tunes, so that a tune adds the same to the first layer of every row; what follows is
-computed anew for each tune. Rows are ordered so that what is free in them are slices, and blocks of them are small
+All splittings are of the same tunes, so that a tune adds the same to the first layer of every row whose gates are as
+open; what follows is computed anew for each tune. Rows are ordered so that what is free in them are slices, and blocks of them are small
 enough for their hidden states to stay in the processor's cache.
 """
 
@@ -39,20 +39,26 @@ def log_probs(net: SplittingNet, batch: Splittings, tunes: Tensor) -> Tensor:
     context[:, own] = net.mean[own]
     batch, steps = replace(batch, context=context), (tunes - net.mean[own]) / net.std[own]
     total = torch.empty(len(tunes), len(batch))
-    others = torch.arange(len(batch))
-    if net.pair is not None:
-        pairs, others = net.by_network(batch)
-        moved = steps @ net.pair.trunk[0].get_parameter("weight")[:, own].T
-        for rows in torch.split(pairs, _ROWS):
-            of_pairs = _PairRows(net, net.pair, batch.rows(rows))
+    by_type = net.mixture_by_type()
+    # what a tune adds is the same for rows with the same gates
+    kinds, kind = net.closed(context, batch.counts)[:, own], torch.zeros(len(batch), dtype=torch.int64)
+    kinds, kind = kinds.unique(dim=0, return_inverse=True) if net.gates is not None else (kinds[:1], kind)
+    for number, closed in enumerate(kinds):
+        others, seen = torch.nonzero(kind == number)[:, 0], steps.masked_fill(closed, 0.0)
+        if net.pair is not None:
+            of_pair, of_others = net.by_network(batch.rows(others))
+            pairs, others = others[of_pair], others[of_others]
+            moved = seen @ net.pair.trunk[0].get_parameter("weight")[:, own].T
+            for rows in torch.split(pairs, _ROWS):
+                of_pairs = _PairRows(net, net.pair, batch.rows(rows))
+                for row, step in zip(total, moved, strict=True):
+                    row[rows] = of_pairs.log_prob(step)
+        moved = seen @ net.embed.weight[:, own].T
+        for rows in torch.split(others, _ROWS):
+            of_rows = _Rows(net, batch.rows(rows), by_type)
+            rows = rows[of_rows.order]
             for row, step in zip(total, moved, strict=True):
-                row[rows] = of_pairs.log_prob(step)
-    moved, by_type = steps @ net.embed.weight[:, own].T, net.mixture_by_type()
-    for rows in torch.split(others, _ROWS):
-        of_rows = _Rows(net, batch.rows(rows), by_type)
-        rows = rows[of_rows.order]
-        for row, step in zip(total, moved, strict=True):
-            row[rows] = of_rows.log_prob(step)
+                row[rows] = of_rows.log_prob(step)
     return total
 
 

@@ -1,0 +1,160 @@
+"""Weights of parameters of tunes that act on carriers alone, by Fisher scoring instead of small steps.
+
+What such a parameter changes is a few thousandths of the log-density of a set: steps of batches drown it in their
+noise. A network depends on it through one vector W, which the parameter's value x adds to the result of the first layer
+as x W. With the derivatives J of the log-density of a splitting by that result, all of a sample's splittings give
+
+    gradient = sum x J,    Fisher information F = sum x^2 J J^T,    W <- W + (F + ridge)^-1 gradient,
+
+a regression with as many unknowns as the layer is wide, whose noise the ridge bounds.
+
+References:
+    Amari, Natural gradient works efficiently in learning, Neural Computation 10, 251, 1998.
+    Hoerl, Kennard, Ridge regression: biased estimation for nonorthogonal problems, Technometrics 12, 55, 1970.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from generators.hadrons.tokens import TokenSample
+from generators.hadrons.tree.network import SplittingNet, Splittings
+from generators.hadrons.tree.splittings import splittings
+from generators.training.loop import FitResult
+
+_log = logging.getLogger(__name__)
+
+_SETS, _ROWS = 4000, 8192
+"""Sets whose splittings are computed at once, and splittings whose densities are."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How weights are fitted.
+
+    Attributes:
+        rounds: steps at most; a step that does not make held-out sets more likely is not made, and is the last.
+        ridges: what is tried in each step, in units of the mean eigenvalue of the Fisher information.
+    """
+
+    rounds: int = 3
+    ridges: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample, config: Scoring) -> FitResult:
+    """Fit the weights of the parameters that are inputs of nodes with a carrier alone; all others stay as they are.
+
+    Args:
+        net: network with gates.
+        training: token sets with their tunes.
+        held_out: those by which ridges are chosen, and whether a step is made.
+        config: steps and ridges.
+
+    Returns:
+        The steps made, with the mean negative log-density of the splittings of a held-out set.
+
+    Raises:
+        ValueError: if the network has no gates.
+    """
+    if net.gates is None:
+        raise ValueError("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
+    columns, layers = net.gates[:, 0], _first_layers(net)
+    weights = [layer.weight for layer in layers]
+    rows, checks = _open(net, training), _open(net, held_out)
+    started = best = -_log_density(net, checks) / len(held_out)
+    steps = 0
+    for number in range(1, config.rounds + 1):
+        gradients, informations = _information(net, rows, layers, columns)
+        before, tried = [weight.detach().clone() for weight in weights], []
+        for ridge in config.ridges:
+            for weight, old, gradient, information in zip(weights, before, gradients, informations, strict=True):
+                moved = [_solved(f, g, ridge) for f, g in zip(information, gradient, strict=True)]
+                weight.data[:, columns] = old[:, columns] + torch.stack(moved, -1).to(old.dtype)
+            tried.append((-_log_density(net, checks) / len(held_out), [w.detach().clone() for w in weights], ridge))
+        value, chosen, ridge = min(tried, key=lambda each: each[0])
+        better = value < best
+        for weight, new in zip(weights, chosen if better else before, strict=True):
+            weight.data.copy_(new)
+        _log.info("scoring: step %d, ridge %g: %.3g a held-out set better than before", number, ridge, best - value)
+        if not better:
+            break
+        best, steps = value, number
+    _log.info("scoring: %d splittings, %.3g a held-out set better than at the start", len(rows), started - best)
+    net.eval()
+    return FitResult(steps, steps, best)
+
+
+def _first_layers(net: SplittingNet) -> list[nn.Linear]:
+    """Return the layers that inputs enter by."""
+    layers = [net.embed, *([] if net.pair is None else [net.pair.trunk[0]])]
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
+def _open(net: SplittingNet, sample: TokenSample) -> Splittings:
+    """Compute the splittings of a sample that some gated parameter is an input of, context in float16."""
+    assert net.gates is not None
+    parts = []
+    for start in range(0, len(sample), _SETS):
+        rows, _, _ = splittings(sample[start : start + _SETS], seed=start)
+        seen = torch.nonzero((~net.closed(rows.context, rows.counts))[:, net.gates[:, 0]].any(1))[:, 0]
+        some = rows.rows(seen)
+        parts.append((some.context.half(), some.counts, some.counts_a, some.least, some.variables))
+    return Splittings(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _batches(rows: Splittings) -> Iterator[Splittings]:
+    for chosen in torch.split(torch.arange(len(rows)), _ROWS):
+        some = rows.rows(chosen)
+        yield Splittings(some.context.float(), some.counts, some.counts_a, some.least, some.variables)
+
+
+@torch.no_grad()
+def _log_density(net: SplittingNet, rows: Splittings) -> float:
+    return sum(float(net.log_prob(batch).double().sum()) for batch in _batches(rows))
+
+
+def _information(
+    net: SplittingNet, rows: Splittings, layers: list[nn.Linear], columns: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Sum gradients (C, W) and Fisher informations (C, W, W) of each layer for the weights of C columns."""
+    caught: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:
+        caught[layer] = inputs[0].detach()[:, columns], result.detach().requires_grad_(True)
+        return caught[layer][1]
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    widths = [layer.out_features for layer in layers]
+    gradients = [torch.zeros(len(columns), width, dtype=torch.float64) for width in widths]
+    informations = [torch.zeros(len(columns), width, width, dtype=torch.float64) for width in widths]
+    try:
+        for batch in _batches(rows):
+            net.log_prob(batch).sum().backward()  # type: ignore[no-untyped-call]
+            for layer, gradient, information in zip(layers, gradients, informations, strict=True):
+                values, result = caught[layer]
+                assert result.grad is not None
+                for column, value in enumerate(values.T):
+                    seen = torch.nonzero(value)[:, 0]
+                    scores = value[seen, None] * result.grad[seen]
+                    gradient[column] += scores.sum(0).double()
+                    information[column] += (scores.T @ scores).double()
+            net.zero_grad(set_to_none=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return gradients, informations
+
+
+def _solved(information: Tensor, gradient: Tensor, ridge: float) -> Tensor:
+    """Return (F + ridge <F>)^-1 g, (W,), with the mean eigenvalue <F> of F (W, W)."""
+    size = len(gradient)
+    scale = information.diagonal().mean().clamp_min(torch.finfo(information.dtype).tiny)
+    return torch.linalg.solve(information + ridge * scale * torch.eye(size, dtype=information.dtype), gradient)
+
+
+__all__ = ["Scoring", "score_tunes"]
