@@ -200,9 +200,9 @@ class SplittingNet(nn.Module):
 
     def inputs(self, context: Tensor, counts: Tensor) -> Tensor:
         """Compute the inputs (K, F + 2S) of the first layer from context (K, F) and counts (K, S)."""
-        arrays = (context.detach(), counts, self.mean, self.std)
-        gates = NO_GATES if self.gates is None else self.gates.numpy()
-        inputs = torch.from_numpy(node_inputs(*(x.numpy() for x in arrays), gates))
+        gates = torch.from_numpy(NO_GATES) if self.gates is None else self.gates
+        arrays = (context.detach(), counts, self.mean, self.std, gates)
+        inputs = torch.from_numpy(node_inputs(*(x.numpy() for x in arrays)))
         if context.requires_grad:  # compiled code has no gradients
             standardised = (context - self.mean) / self.std
             if self.gates is not None:
@@ -211,7 +211,7 @@ class SplittingNet(nn.Module):
         return inputs
 
     def closed(self, context: Tensor, counts: Tensor) -> Tensor:
-        """Return which columns of the context (K, F) are no inputs of nodes with counts (K, S), for the gates: (K, F)."""
+        """Return which columns of the context (K, F) are no inputs of nodes with counts (K, S), (K, F)."""
         result = torch.zeros(context.shape, dtype=torch.bool)
         if self.gates is not None:
             columns, flavours = self.gates.T

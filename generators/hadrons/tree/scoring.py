@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fastsim.errors import InvalidValue
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
@@ -56,13 +57,13 @@ def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample,
         config: steps and ridges.
 
     Returns:
-        The steps made, with the mean negative log-density of the splittings of a held-out set.
+        The steps made, and the mean negative log-density of the splittings with carriers of a held-out set.
 
     Raises:
-        ValueError: if the network has no gates.
+        InvalidValue: if the network has no gates.
     """
     if net.gates is None:
-        raise ValueError("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
+        raise InvalidValue("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
     columns, layers = net.gates[:, 0], _first_layers(net)
     weights = [layer.weight for layer in layers]
     rows, checks = _open(net, training), _open(net, held_out)
@@ -154,7 +155,9 @@ def _solved(information: Tensor, gradient: Tensor, ridge: float) -> Tensor:
     """Return (F + ridge <F>)^-1 g, (W,), with the mean eigenvalue <F> of F (W, W)."""
     size = len(gradient)
     scale = information.diagonal().mean().clamp_min(torch.finfo(information.dtype).tiny)
-    return torch.linalg.solve(information + ridge * scale * torch.eye(size, dtype=information.dtype), gradient)
+    damped = information + ridge * scale * torch.eye(size, dtype=information.dtype)
+    solution: Tensor = torch.linalg.solve(damped, gradient)
+    return solution
 
 
 __all__ = ["Scoring", "score_tunes"]

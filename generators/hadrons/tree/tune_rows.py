@@ -1,8 +1,8 @@
 """The densities of splittings at many tunes, without gradients: what no tune changes is computed once.
 
-All splittings are of the same tunes, so that a tune adds the same to the first layer of every row whose gates are as
-open; what follows is computed anew for each tune. Rows are ordered so that what is free in them are slices, and blocks of them are small
-enough for their hidden states to stay in the processor's cache.
+All splittings are of the same tunes, so that a tune adds the same to the first layer of every row with the same gates;
+what follows is computed anew for each tune. Rows are ordered so that what is free in them are slices, and blocks of
+them are small enough for their hidden states to stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def log_probs(net: SplittingNet, batch: Splittings, tunes: Tensor) -> Tensor:
     by_type = net.mixture_by_type()
     # what a tune adds is the same for rows with the same gates
     kinds, kind = net.closed(context, batch.counts)[:, own], torch.zeros(len(batch), dtype=torch.int64)
-    kinds, kind = kinds.unique(dim=0, return_inverse=True) if net.gates is not None else (kinds[:1], kind)
+    kinds, kind = torch.unique(kinds, dim=0, return_inverse=True) if net.gates is not None else (kinds[:1], kind)
     for number, closed in enumerate(kinds):
         others, seen = torch.nonzero(kind == number)[:, 0], steps.masked_fill(closed, 0.0)
         if net.pair is not None:

@@ -13,8 +13,11 @@ import torch
 
 import fastsim
 from fastsim.errors import FastsimError
+from fastsim.event import Partons
+from fastsim.registry import load_for_run
 from generators.hadrons.data import DataConfig, read_configs, shard
 from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tree.source import TreeSource
 from generators.hadrons.tree.splittings import NUM_CONTEXT
 from tests.helpers.partons import spread
 
@@ -165,6 +168,23 @@ def test_what_depends_on_tunes_learns_alone(tmp_path: Path) -> None:
             fastsim.train(written(tmp_path / "w.json", base=FURTHER, **{**changes, **wrong}), tmp_path / "w")
     with pytest.raises(FastsimError, match="only_tunes: only of a model that 'init' names"):
         fastsim.train(written(tmp_path / "n.json", only_tunes=True), tmp_path / "n")
+
+
+def test_what_acts_on_carriers_is_fitted_alone(tmp_path: Path) -> None:
+    data = {"seed": 5, "num_events": 60, "shard_events": 60, "flavours": [5], "shares": [1.0], "tunes": ["rFactB"]}
+    tree = {"num_validation": 20, "scoring": {"rounds": 1, "ridges": [10.0]}}
+    changes = {"init": "hadron-tree", "only_tunes": True, "data": data, "tree": tree}
+    base = {key: value for key, value in FURTHER.items() if key != "latent"}
+    card = fastsim.train(written(tmp_path / "carriers.json", base=base, **changes), tmp_path / "run")
+    model, source = fastsim.load_model(card, tune="rFactB=0.7"), load_for_run(card, tune="rFactB=0.7")
+    assert isinstance(model, PrimaryTree) and isinstance(source, TreeSource)
+    assert model.config()["splitting"]["of_carriers"]
+    assert model.net.gates is not None and model.net.gates[:, 0].tolist() == [NUM_CONTEXT]
+    given = Partons.from_pt_eta_phi(np.array([5, -5, 2]), np.full(3, 30.0), np.zeros(3), np.zeros(3))
+    assert source.primary(given, rng=1) == model.primary(given, rng=1)
+    with pytest.raises(FastsimError, match="scoring: the model has no parameters that act on carriers alone"):
+        wrong = {**changes, "data": {**data, "tunes": ["aLund"]}}
+        fastsim.train(written(tmp_path / "w.json", base=base, **wrong), tmp_path / "w")
 
 
 def test_data_of_other_settings_of_pythia(tmp_path: Path) -> None:

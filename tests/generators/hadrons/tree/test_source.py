@@ -46,8 +46,8 @@ def test_sets_are_those_of_the_model(num: int) -> None:
 
 
 def test_singlets_and_tunes_are_those_of_the_model() -> None:
-    source = registry.load_for_run("hadron-tree-tunes", tune="aLund=0.5")
-    model = fastsim.load_model("hadron-tree-tunes", tune="aLund=0.5")
+    source = registry.load_for_run("hadron-tree-tunes", tune="aLund=0.5 rFactB=0.7")
+    model = fastsim.load_model("hadron-tree-tunes", tune="aLund=0.5 rFactB=0.7")
     assert source.provenance == model.provenance
     pairs = PartonPairs(np.array([[2, -2], [21, 21], [-5, 5]]), np.array([91.2, 60.0, 91.2]))
     one, other = (each.draw_pairs(pairs, np.random.default_rng(3)) for each in (source, model))

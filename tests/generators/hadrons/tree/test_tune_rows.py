@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from generators.hadrons.gun import token_sample
-from generators.hadrons.tokens import TYPES
+from generators.hadrons.tokens import CARRIER, TYPES
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import Splittings
-from generators.hadrons.tree.splittings import splittings
+from generators.hadrons.tree.splittings import FEATURES, NUM_CONTEXT, splittings
 from generators.hadrons.tree.tune_rows import log_probs
+
+TUNE = ("aLund", "rFactB")
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +32,18 @@ def rows() -> Splittings:
         {"width": 24, "num_blocks": 2, "pair_width": 16, "pair_blocks": 2},
         {"width": 24, "num_blocks": 1},
         {"width": 24, "num_blocks": 2, "plain": True, "pair_width": 16},
+        {"width": 24, "num_blocks": 2, "pair_width": 16, "of_carriers": True},
     ],
 )
 def test_all_tunes_at_once_have_the_densities_of_the_network(rows: Splittings, settings: dict[str, Any]) -> None:
     torch.manual_seed(1)
-    net = make_net({"head_width": 16, "num_bins": 20, "num_components": 4, **settings}, 2)
+    net = make_net({"head_width": 16, "num_bins": 20, "num_components": 4, **settings}, TUNE)
     with torch.no_grad():
         for parameter in net.parameters():  # blocks are the identity when new, and tables zero
             parameter.add_(0.1 * torch.randn_like(parameter))
         net.set_scales(rows)
         net.mean[-2:], net.std[-2:] = 0.1, 0.5
+    assert (net.gates is not None) == settings.get("of_carriers", False)
     tunes = torch.tensor([[0.0, 0.0], [0.9, -0.3], [-0.6, 1.1]])
     found = log_probs(net, rows, tunes)
     for tune, values in zip(tunes, found, strict=True):
@@ -64,3 +68,24 @@ def test_many_tokens_do_not_vanish() -> None:
     weights = torch.log_softmax(torch.tensor([[0.3, -0.1]]), -1)
     wanted = log_prob(weights, logits, balance, counts, part, carrier)
     assert found.item() == pytest.approx(wanted.item(), abs=1e-3) and np.isfinite(found.item())
+
+
+def test_what_acts_on_carriers_of_beauty_changes_no_other_node(rows: Splittings) -> None:
+    torch.manual_seed(2)
+    net = make_net({"width": 24, "head_width": 16, "num_bins": 20, "pair_width": 16, "of_carriers": True}, TUNE)
+    net.set_scales(rows)
+    net.mean[-2:], net.std[-2:] = 0.0, 1.0
+    changed = []
+    for column in (-2, -1):
+        context = rows.context.clone().requires_grad_(True)
+        with torch.no_grad():
+            context[:, column] = 0.7
+        inputs = net.inputs(context, rows.counts)
+        # with gradients through torch, without them through compiled code
+        np.testing.assert_allclose(inputs.detach(), net.inputs(context.detach(), rows.counts), atol=1e-5)
+        changed.append((inputs != net.inputs(rows.context, rows.counts)).any(1))
+        (slope,) = torch.autograd.grad(inputs[:, NUM_CONTEXT + 2 + column].sum(), context)
+        assert torch.equal(slope[:, column] != 0, changed[-1])
+    beauty = rows.context[:, FEATURES.index("flavour_5")] > 0
+    assert changed[0].all() and torch.equal(changed[1], beauty & (rows.counts[:, CARRIER] > 0))
+    assert 0 < changed[1].sum() < beauty.sum()
