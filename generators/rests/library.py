@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import Floats, HardEvents, Ints, RunInfo
+from fastsim.event.kinematics import phi, pt
 from fastsim.formats import hdf5
 from generators.rests.conditions import SINGLETS, Conditions
 from generators.rests.rests import Rests
@@ -124,7 +125,7 @@ class RestLibrary:
         """
         size = len(conditions)
         chosen, mirrored = np.zeros(size, np.int64), np.zeros(size, bool)
-        draw, angle = rng.integers(0, self.neighbours, size), rng.uniform(0.0, 2 * np.pi, size)
+        draw = rng.integers(0, self.neighbours, size)
         keys = np.column_stack([self._stage_of(conditions.number), _keys(conditions)]).reshape(-1, 3)
         features = _features(conditions.scale, conditions.x)
         for stage, *key in sorted(set(map(tuple, keys.tolist()))):
@@ -135,6 +136,8 @@ class RestLibrary:
             chosen[asked], mirrored[asked] = rows[place % len(rows)], place >= len(rows)
         before = self.conditions[chosen].total
         before[mirrored, 3] *= -1.0
+        recoil = self.rests.recoil[chosen]
+        angle = conditions.azimuths(pt(recoil), rng) - np.where(mirrored, -1.0, 1.0) * phi(-recoil)
         return self.rests.turned(chosen, angle, mirrored), before
 
     def _stage(self, first: int, size: int) -> _Stage:
