@@ -24,6 +24,7 @@ from fastsim.event import Floats, HardEvents, Ints, RunInfo
 from fastsim.event.kinematics import phi, pt
 from fastsim.formats import hdf5
 from generators.rests.conditions import SINGLETS, Conditions
+from generators.rests.halves import CUTS, Halves
 from generators.rests.rests import Rests
 
 PathLike = str | os.PathLike[str]
@@ -32,6 +33,7 @@ SCALE_WEIGHT, X_WEIGHT, LEFT_WEIGHT = 1.0, 0.5, 2.0
 """How much a factor in scale, in a momentum fraction and in what it leaves of the beam counts in the distance."""
 MARGIN = 0.05
 """How far, in the logarithm of the scale, collisions may lie outside the stored range."""
+K, EPS, SCALE = 3, 0.2, 3.0
 SETTINGS = "settings"
 """Name of the fact in a library that has further lines for Pythia."""
 STAGES = ((0, 512), (2048, 1024), (4096, 2048), (8192, 4096), (12288, 6144))
@@ -84,6 +86,8 @@ class RestLibrary:
         self.conditions = Conditions.of_singlets(events, self.run)
         self.rests = Rests(events.particles, np.asarray(events.event_columns["recoil"], dtype=np.float64))
         sizes = np.cumsum([len(part) for part in parts]).tolist()
+        self._halves = Halves(self.rests)
+        self._below: dict[tuple[int, int, int, float], tuple[Any, Ints]] = {}
         stages = zip(self.firsts, sizes, strict=True) if self.firsts else [(0, sizes[-1])]
         self._stages = [self._stage(first, size) for first, size in stages]
 
@@ -136,9 +140,44 @@ class RestLibrary:
             chosen[asked], mirrored[asked] = rows[place % len(rows)], place >= len(rows)
         before = self.conditions[chosen].total
         before[mirrored, 3] *= -1.0
-        recoil = self.rests.recoil[chosen]
-        angle = conditions.azimuths(pt(recoil), rng) - np.where(mirrored, -1.0, 1.0) * phi(-recoil)
-        return self.rests.turned(chosen, angle, mirrored), before
+        cut = self._halves.cut[chosen + np.where(mirrored, len(self), 0)]
+        other = self._others(conditions, chosen, mirrored, cut, rng)
+        rows, images = np.stack([chosen, other % len(self)], axis=-1), np.stack([mirrored, other >= len(self)], axis=-1)
+        recoil = self.rests.recoil[rows]
+        angle = conditions.azimuths(pt(recoil[:, 0]), rng)[:, None] - np.where(images, -1.0, 1.0) * phi(-recoil)
+        recoil = np.where(mirrored[:, None], recoil[:, 0] * [1.0, 1.0, -1.0, -1.0], recoil[:, 0])
+        return Rests(self._halves.joined(rows, angle, images, cut), recoil), before
+
+    def _others(self, conditions: Conditions, chosen: Ints, mirrored: NDArray[np.bool_], cut: Floats, rng: np.random.Generator) -> Ints:
+        """Draw the rests of which N collisions get the part below a cut: k, or R + k for the mirror image of rest k."""
+        from scipy.spatial import cKDTree
+
+        size, total = len(conditions), len(self)
+        other = np.zeros(size, np.int64)
+        stage = self._stage_of(conditions.number)
+        keys = np.column_stack([stage, _keys(conditions)]).reshape(-1, 3)
+        place = chosen + np.where(mirrored, total, 0)
+        asked_of = _below(conditions.scale, conditions.x)
+        for number, *key, at in sorted(set(map(tuple, np.column_stack([keys, cut]).tolist()))):
+            asked = np.flatnonzero((keys == (number, *key)).all(axis=1) & (cut == at))
+            entry = (int(number), int(key[0]), int(key[1]), at)
+            if entry not in self._below:
+                rows = self._stages[int(number)].trees[int(key[0]), int(key[1])][1]
+                rows = np.concatenate([rows, rows + total])
+                rows = rows[self._halves.cut[rows] == at]
+                stored = self.conditions
+                x = np.concatenate([stored.x, stored.x[:, ::-1]])[rows]
+                points = np.column_stack([_below(stored.scale[rows % total], x), self._halves.features[at][rows]])
+                self._below[entry] = cKDTree(points), rows
+            tree, rows = self._below[entry]
+            points = np.column_stack([asked_of[asked], self._halves.features[at][place[asked]]])
+            k = min(K + 2, len(rows))
+            found = rows[tree.query(points, k=k, eps=EPS)[1].reshape(len(asked), -1)]
+            same = found % total == chosen[asked, None]
+            order = np.argsort(same, axis=1, kind="stable")
+            pick = rng.integers(0, max(k - 2, 1), len(asked))
+            other[asked] = np.take_along_axis(found, order, axis=1)[np.arange(len(asked)), pick]
+        return other
 
     def _stage(self, first: int, size: int) -> _Stage:
         """Return what events from ``first`` on draw from, the first ``size`` rests."""
@@ -170,6 +209,12 @@ def _features(scale: Floats, x: Floats) -> Floats:
     """Return the coordinates, (N, 5), in which distances are taken, of scales (N,) in GeV and fractions x (N, 2)."""
     left = np.log1p(-np.minimum(x, 1 - 1e-6))
     return np.column_stack([SCALE_WEIGHT * np.log(scale), X_WEIGHT * np.log(x), LEFT_WEIGHT * left])
+
+
+def _below(scale: Floats, x: Floats) -> Floats:
+    """Return the coordinates (N, 3) of conditions that matter for the part of a rest below a cut."""
+    left = np.log1p(-np.minimum(x[:, 1], 1 - 1e-6))
+    return np.column_stack([SCALE * np.log(scale), 1.0 * np.log(x[:, 1]), 4.0 * left])
 
 
 def _read(path: Path) -> tuple[RunInfo, HardEvents]:
