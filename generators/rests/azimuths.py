@@ -79,4 +79,5 @@ def draw_azimuths(ends: Floats, transverse: Floats, light: NDArray[np.bool_], rn
         taken = rng.uniform(size=len(waiting)) * (1.0 + np.abs(a[waiting]) + np.abs(b[waiting])) < density
         turn[waiting[taken]] = trial[taken]
         waiting = waiting[~taken]
-    return turn + np.where(any_line, end[:, 1], 0.0)
+    azimuths: Floats = turn + np.where(any_line, end[:, 1], 0.0)
+    return azimuths
