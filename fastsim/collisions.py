@@ -103,7 +103,7 @@ def _rests(
     if rest == REFERENCE:
         return None
     if rest is not None:
-        library = RestLibrary(rest)
+        library = rest if isinstance(rest, RestLibrary) else RestLibrary(rest)
         if not library.fits(run, settings):
             _log.warning(
                 "%s: has rests of other beams, tune or lifetimes; Pythia makes those of this input", library.path

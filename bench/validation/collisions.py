@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from scipy.stats import rankdata
@@ -83,12 +81,10 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
         source = files[0] if name == "real" else files[1]
         if name in variants:
             words = {"event": "full", "seed": 10 * seed + 3, "threads": 1, **variants[name]}
-            with ExitStack() as stack:
-                if words["rest"] == OWN:
-                    words["rest"] = folder / f"{process}-rests.h5"
-                    make_rests(words["rest"], source, num=num, force=True)
-                    stack.enter_context(patch.dict(RestLibrary.__init__.__kwdefaults__, neighbours=1))
-                summary = fastsim.generate(source, path, **words)
+            if words["rest"] == OWN:
+                made = make_rests(folder / f"{process}-rests.h5", source, num=num, force=True)
+                words["rest"] = RestLibrary(made, neighbours=1, whole=True)
+            summary = fastsim.generate(source, path, **words)
         else:
             summary = fastsim.reference(source, path, full=True, seed=10 * seed + (1 if name == "real" else 2))
         seconds = time.perf_counter() - start

@@ -11,7 +11,7 @@ it is a condition too (the documentation of ``SpaceShower:pTmaxMatch`` and ``Mul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from fastsim.event import Floats, HardEvents, Ints, RunInfo, offsets_from_counts
 from fastsim.event.kinematics import mass
 from fastsim.event.reconstruction import is_parton
 from fastsim.event.species import charges
+from generators.rests.azimuths import LINES, draw_azimuths, line_ends
 
 JETS, MIXED, COLOURLESS = 0, 1, 2
 """What the hard process makes: light partons and photons alone, to whose scale showers and further scatterings are
@@ -39,6 +40,8 @@ class Conditions:
         incoming: PDG ids of the incoming partons of the singlet along +z and -z, (N, 2).
         scale: scale of the hard process in GeV, (N,).
         limits: JETS, MIXED or COLOURLESS, (N,).
+        ends: pT in GeV and azimuths of the final partons in which the colour lines of the incoming ones end, as of
+            :func:`generators.rests.azimuths.line_ends`, (N, 4, 2); none where not given.
     """
 
     number: Ints
@@ -47,13 +50,18 @@ class Conditions:
     incoming: Ints
     scale: Floats
     limits: Ints
+    ends: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if self.ends.ndim == 1:
+            object.__setattr__(self, "ends", np.full((len(self), *LINES), np.nan))
 
     def __len__(self) -> int:
         return len(self.number)
 
     def __getitem__(self, rows: Ints) -> Conditions:
         """Return the conditions of some of the rests, by their indices or a mask."""
-        columns = (getattr(self, name)[rows] for name in ("x", "incoming", "scale", "limits"))
+        columns = (getattr(self, name)[rows] for name in ("x", "incoming", "scale", "limits", "ends"))
         return Conditions(self.number[rows], self.energy, *columns)
 
     @property
@@ -87,7 +95,11 @@ class Conditions:
         half = 0.5 * np.sqrt(x.prod(axis=1) * energy.prod() * 4)
         scale = np.where(events.scale > 0, events.scale, half)
         incoming = _of_singlet(events.pdg_id[rows], rng)
-        return cls(events.number, energy, x, incoming, scale, _limits(events))
+        return cls(events.number, energy, x, incoming, scale, _limits(events), line_ends(events))
+
+    def azimuths(self, transverse: Floats, rng: np.random.Generator) -> Floats:
+        """Draw the azimuths (N,) of radiation of transverse momenta (N,) in GeV, against which the events recoil."""
+        return draw_azimuths(self.ends, transverse, self.limits == JETS, rng)
 
     def singlets(self) -> HardEvents:
         """Return the hard processes of the singlets, as events of a Les Houches file."""

@@ -1,8 +1,10 @@
-"""A library of rests: the baseline that every model of them has to beat.
+"""A library of rests: a model of them that resamples stored ones.
 
 A collision takes the rest of one of the ``neighbours`` stored ones that are nearest in scale and momentum fractions, of
-those with the same limits and an initial state of gluons or of quarks as it has. It is turned by a random angle about
-the beam; and, since one proton is as good as the other, each stored rest stands for its mirror image too.
+those with the same limits and an initial state of gluons or of quarks as it has, and below a rapidity that of another
+one (:mod:`generators.rests.halves`). It is turned about the beam to where radiation may lie
+(:mod:`generators.rests.azimuths`); and, since one proton is as good as the other, each stored rest stands for its
+mirror image too.
 
 The library that belongs to a file of events grows with these (:data:`STAGES`): an event draws from half as many rests
 as there are events before it, 512 at least, whichever of them a run asks for.
@@ -21,8 +23,10 @@ from numpy.typing import NDArray
 
 from fastsim.errors import FastsimError, WeightsError
 from fastsim.event import Floats, HardEvents, Ints, RunInfo
+from fastsim.event.kinematics import phi, pt
 from fastsim.formats import hdf5
 from generators.rests.conditions import SINGLETS, Conditions
+from generators.rests.halves import Halves, Pool
 from generators.rests.rests import Rests
 
 PathLike = str | os.PathLike[str]
@@ -41,17 +45,32 @@ should not be far above 40% / root N."""
 
 
 @dataclass(frozen=True, eq=False)
+class _Kind:
+    """The rests for a kind of collision, and their mirror images.
+
+    Attributes:
+        tree: of their conditions.
+        places: the places (:class:`generators.rests.halves.Halves`) of the entries of the tree.
+        below: the parts that go with parts of these.
+    """
+
+    tree: Any
+    places: Ints
+    below: Pool
+
+
+@dataclass(frozen=True, eq=False)
 class _Stage:
     """What some events of a library's draw from.
 
     Attributes:
         first: number of the first event.
-        trees: for each kind of collision, a tree of its rests and their mirror images, and their rows.
+        kinds: the rests of each kind of collision.
         scales: logarithms of the lowest and the highest scale of collisions that it has rests for.
     """
 
     first: int
-    trees: dict[tuple[int, int], tuple[Any, Ints]]
+    kinds: dict[tuple[int, int], _Kind]
     scales: tuple[float, float]
 
 
@@ -63,6 +82,7 @@ class RestLibrary:
         neighbours: number of stored rests, the nearest ones, from which one is drawn.
         firsts: for each file, the number of the first event that draws from its rests and those of the files before
             it; by default every event draws from all.
+        whole: take rests as they are, not in halves.
 
     Raises:
         WeightsError: if a file holds no rests, or too few.
@@ -71,17 +91,23 @@ class RestLibrary:
     name = "library"
 
     def __init__(
-        self, paths: PathLike | Sequence[PathLike], *, neighbours: int = 3, firsts: Sequence[int] = ()
+        self,
+        paths: PathLike | Sequence[PathLike],
+        *,
+        neighbours: int = 3,
+        firsts: Sequence[int] = (),
+        whole: bool = False,
     ) -> None:
         files = [paths] if isinstance(paths, str | os.PathLike) else paths
         self.paths, self.neighbours = tuple(map(Path, files)), neighbours
-        self.firsts = tuple(firsts)
+        self.firsts, self.whole = tuple(firsts), whole
         runs, parts = zip(*map(_read, self.paths), strict=True)
         self.run = runs[0]
         events = HardEvents.concatenate(parts)
         assert events.particles is not None
         self.conditions = Conditions.of_singlets(events, self.run)
         self.rests = Rests(events.particles, np.asarray(events.event_columns["recoil"], dtype=np.float64))
+        self._halves = Halves(self.rests, self.conditions)
         sizes = np.cumsum([len(part) for part in parts]).tolist()
         stages = zip(self.firsts, sizes, strict=True) if self.firsts else [(0, sizes[-1])]
         self._stages = [self._stage(first, size) for first, size in stages]
@@ -91,11 +117,14 @@ class RestLibrary:
         """The first file."""
         return self.paths[0]
 
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
     def __len__(self) -> int:
         return len(self.rests)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load, (self.paths, self.neighbours, self.firsts)  # other processes read the files
+        return _load, (self.paths, self.neighbours, self.firsts, self.whole)  # other processes read the files
 
     def fits(self, run: RunInfo, settings: Sequence[str] = ()) -> bool:
         """Return whether the rests are those of the beams of a run, and of some further settings of Pythia."""
@@ -109,7 +138,7 @@ class RestLibrary:
         inside = (conditions.x < 1.0).all(axis=1) & (stage >= 0)
         for k in np.flatnonzero(inside).tolist():
             own = self._stages[stage[k]]
-            inside[k] = keys[k] in own.trees and own.scales[0] <= scale[k] <= own.scales[1]
+            inside[k] = keys[k] in own.kinds and own.scales[0] <= scale[k] <= own.scales[1]
         return np.asarray(inside)
 
     def _stage_of(self, number: Ints) -> Ints:
@@ -122,20 +151,26 @@ class RestLibrary:
         Returns:
             The rests, and the four-momenta (N, 4) in GeV that their hard processes had before they recoiled.
         """
-        size = len(conditions)
-        chosen, mirrored = np.zeros(size, np.int64), np.zeros(size, bool)
-        draw, angle = rng.integers(0, self.neighbours, size), rng.uniform(0.0, 2 * np.pi, size)
+        size, total = len(conditions), len(self)
+        draw = rng.integers(0, self.neighbours, size)
         keys = np.column_stack([self._stage_of(conditions.number), _keys(conditions)]).reshape(-1, 3)
         features = _features(conditions.scale, conditions.x)
+        places = np.zeros((size, 2), np.int64)
         for stage, *key in sorted(set(map(tuple, keys.tolist()))):
             asked = np.flatnonzero((keys == (stage, *key)).all(axis=1))
-            tree, rows = self._stages[stage].trees[key[0], key[1]]
-            found = tree.query(features[asked], k=self.neighbours)[1].reshape(len(asked), -1)
-            place = found[np.arange(len(asked)), draw[asked]]
-            chosen[asked], mirrored[asked] = rows[place % len(rows)], place >= len(rows)
-        before = self.conditions[chosen].total
-        before[mirrored, 3] *= -1.0
-        return self.rests.turned(chosen, angle, mirrored), before
+            kind = self._stages[stage].kinds[key[0], key[1]]
+            found = kind.tree.query(features[asked], k=self.neighbours)[1].reshape(len(asked), -1)
+            above = kind.places[found[np.arange(len(asked)), draw[asked]]]
+            below = above if self.whole else self._halves.others(kind.below, above, conditions[asked], rng)
+            places[asked] = np.stack([above, below], axis=-1)
+        chosen, mirrored = places % total, places >= total
+        recoil, sign = self.rests.recoil[chosen], np.where(mirrored, -1.0, 1.0)
+        angle = conditions.azimuths(pt(recoil[:, 0]), rng)[:, None] - sign * phi(-recoil)
+        before = self.conditions[chosen[:, 0]].total
+        before[:, 3] *= sign[:, 0]
+        if self.whole:
+            return self.rests.turned(chosen[:, 0], angle[:, 0], mirrored[:, 0]), before
+        return self._halves.joined(places, angle), before
 
     def _stage(self, first: int, size: int) -> _Stage:
         """Return what events from ``first`` on draw from, the first ``size`` rests."""
@@ -143,19 +178,20 @@ class RestLibrary:
 
         conditions = self.conditions[np.arange(size)]
         keys = np.array(_keys(conditions)).reshape(-1, 2)
-        trees: dict[tuple[int, int], tuple[Any, Ints]] = {}
+        kinds: dict[tuple[int, int], _Kind] = {}
         for key in sorted(set(map(tuple, keys.tolist()))):
             rows = np.flatnonzero((keys == key).all(axis=1))
             scale, x = conditions.scale[rows], conditions.x[rows]
             points = np.concatenate([_features(scale, x), _features(scale, x[:, ::-1])])
             if len(points) >= self.neighbours:
-                trees[key] = cKDTree(points), rows
+                places = np.concatenate([rows, rows + len(self)])
+                kinds[key] = _Kind(cKDTree(points), places, self._halves.pool(places))
         scale = np.log(conditions.scale)
-        return _Stage(first, trees, (float(scale.min()) - MARGIN, float(scale.max()) + MARGIN))
+        return _Stage(first, kinds, (float(scale.min()) - MARGIN, float(scale.max()) + MARGIN))
 
 
-def _load(paths: tuple[Path, ...], neighbours: int, firsts: tuple[int, ...]) -> RestLibrary:
-    return RestLibrary(paths, neighbours=neighbours, firsts=firsts)
+def _load(paths: tuple[Path, ...], neighbours: int, firsts: tuple[int, ...], whole: bool) -> RestLibrary:
+    return RestLibrary(paths, neighbours=neighbours, firsts=firsts, whole=whole)
 
 
 def _keys(conditions: Conditions) -> list[tuple[int, int]]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fastsim.compiled import for_kernels
 from fastsim.event import Decayed, Floats, History, Ints, ParticleSet, offsets_from_counts, ragged_indices
+from fastsim.event.kinematics import phi, pt
+from generators.rests.conditions import Conditions
 from generators.rests.moves import put_turned
 
 
@@ -42,6 +44,11 @@ class Rests:
         """Return the rests of at least one batch as one batch."""
         particles = ParticleSet.concatenate([batch.particles for batch in batches])
         return cls(particles, np.concatenate([batch.recoil for batch in batches]))
+
+    def aligned(self, conditions: Conditions, rng: np.random.Generator) -> Rests:
+        """Return the N rests turned about the beam as radiation lies in collisions of N conditions."""
+        angle = conditions.azimuths(pt(self.recoil), rng) - phi(-self.recoil)
+        return self.turned(np.arange(len(self)), angle, np.zeros(len(self), bool))
 
     def turned(self, rows: Ints, angle: Floats, mirrored: NDArray[np.bool_]) -> Rests:
         """Return R of the rests turned about the beam.

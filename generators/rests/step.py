@@ -82,6 +82,7 @@ class AddRest:
         events = events.tally(FROM_LIBRARY, rows[from_library])
         if len(left):
             rests, made = self.gun.shoot(conditions[left], seed)
+            rests = rests.aligned(conditions[left[made]], rng)
             taken = joined.take(rests, conditions[left[made]].total, left[made], rng)
             events = events.tally(FROM_PYTHIA, rows[taken])
         chosen, rest, before, after = joined.result()

@@ -11,9 +11,10 @@ import pytest
 from fastsim.collisions import make_rests
 from fastsim.errors import FastsimError, OutOfDomain, OutputError, WeightsError
 from fastsim.event import RunInfo
-from fastsim.event.kinematics import pt
+from fastsim.event.kinematics import pt, rapidity
 from fastsim.formats import hdf5, lhe
 from generators.rests.conditions import JETS, Conditions
+from generators.rests.halves import Halves
 from generators.rests.library import RestLibrary
 from generators.rests.make import RestCard
 
@@ -38,7 +39,7 @@ def test_the_library_is_what_its_card_says(library: RestLibrary) -> None:
 def test_draws_are_turned_and_mirrored_neighbours(library: RestLibrary) -> None:
     chosen = np.flatnonzero(library.conditions.limits == JETS)[:20]
     asked = library.conditions[np.repeat(chosen, 30)]
-    near = RestLibrary(library.path, neighbours=1)
+    near = RestLibrary(library.path, neighbours=1, whole=True)
     rests, before = near.draw(asked, np.random.default_rng(1))
     own = library.rests.recoil[np.repeat(chosen, 30)]
     assert np.allclose(pt(rests.recoil), pt(own)) and np.allclose(rests.recoil[:, 3], own[:, 3])
@@ -49,6 +50,44 @@ def test_draws_are_turned_and_mirrored_neighbours(library: RestLibrary) -> None:
     mirrored, before = near.draw(image, np.random.default_rng(1))
     assert np.allclose(mirrored.recoil[:, 3], -own[:, 3]) and np.allclose(before, image.total)
     assert np.allclose(mirrored.particles.sums() + mirrored.recoil, [13000.0, 0, 0, 0], atol=0.02)
+
+
+def test_halves_are_parts_of_two_rests(library: RestLibrary) -> None:
+    """Above a cut particles are those of the nearest rest, below it those of another one, each with its decays."""
+    chosen = np.flatnonzero(library.conditions.limits == JETS)
+    asked = library.conditions[np.repeat(chosen, 5)]
+    rests, _ = RestLibrary(library.path, neighbours=1).draw(asked, np.random.default_rng(1))
+    halves = Halves(library.rests, library.conditions)
+    same = others = 0
+    for k in range(len(asked)):
+        row = chosen[k // 5]
+        made, stored = rests[np.array([k])].particles, library.rests[np.array([row])].particles
+        root, of_decayed = made.roots()
+        assert made.history is not None and stored.history is not None
+        y = rapidity(np.concatenate([made.history.decayed.p4, made.p4]))[root]
+        kept = rapidity(np.concatenate([stored.history.decayed.p4, stored.p4]))[stored.roots()[0]] > halves.cut[row]
+        above = y > halves.cut[row]
+        assert np.array_equal(made.pdg_id[above], stored.pdg_id[kept])
+        np.testing.assert_allclose(made.p4[above][:, [0, 3]], stored.p4[kept][:, [0, 3]], rtol=1e-9)
+        if np.array_equal(np.sort(made.pdg_id[~above]), np.sort(stored.pdg_id[~kept])):
+            same += 1
+        else:
+            others += 1
+        # what decayed has the momentum of what it decayed into
+        final = np.stack([np.bincount(root, made.p4[:, j], minlength=root.max() + 1) for j in range(4)], axis=-1)
+        primary = np.flatnonzero(made.history.decayed.mother < 0)
+        np.testing.assert_allclose(final[primary], made.history.decayed.p4[primary], atol=0.02)
+        assert len(of_decayed) == len(made.history.decayed.pdg_id)
+    assert others > 2 * same
+
+
+def test_a_rest_alone_keeps_its_other_half(library: RestLibrary) -> None:
+    halves = Halves(library.rests, library.conditions)
+    alone = np.array([3])
+    found = halves.others(halves.pool(alone), alone, library.conditions[alone], np.random.default_rng(1))
+    assert found.tolist() == [3]
+    whole = halves.joined(np.array([[3, 3]]), np.zeros((1, 2))).particles
+    assert np.array_equal(np.sort(whole.pdg_id), np.sort(library.rests[alone].particles.pdg_id))
 
 
 def test_its_domain(library: RestLibrary) -> None:
