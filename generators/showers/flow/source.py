@@ -80,6 +80,11 @@ class ShowerFlow(ShowerModel):
         return int(self._settings.get("num_inference_steps", _STEPS))
 
     @property
+    def tries(self) -> int:
+        """Draws of a layer's deposits, of which that is taken whose sum is nearest to the layer's energy."""
+        return int(self._settings.get("tries", _TRIES))
+
+    @property
     def provenance(self) -> dict[str, str]:
         return {**super().provenance, "num_inference_steps": str(self.num_inference_steps)}
 
@@ -90,7 +95,7 @@ class ShowerFlow(ShowerModel):
     def sampler(self) -> FlowSampler:
         get = self._settings.get
         options = (get("precision", "bfloat16"), get("solver", "dpm"), self.num_inference_steps)
-        return self._sampler.of(self.network, *options, get("tries", _TRIES), self._device)
+        return self._sampler.of(self.network, *options, self.tries, self._device)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights to save: the matrices of the flow in eight bits, the first stages as they are."""
