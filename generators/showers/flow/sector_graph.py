@@ -34,7 +34,7 @@ class SectorGraph(nn.Module):
         super().__init__()
         self.net, grid = cascade.net("sectors"), cascade.grid
         if self.net.normal or self.net.skip is not None:
-            raise FastsimError("sectors split by normal distributions, or with a skip, have no graph: leave them out")
+            raise FastsimError("sectors split by normal distributions, or with a skip, have no graph, so no export: leave normal and skip out")
         self.shape, self.num_levels = grid.shape, grid.num_levels
         slots = np.arange(2 * grid.num_leaves)
         self._keep("level", np.maximum(np.log2(np.maximum(slots, 1)).astype(np.int64), 0))
@@ -183,6 +183,8 @@ class SectorGraph(nn.Module):
         energy = rings.sum(2)
         visible = energy.sum(1)
         before = (energy[:, None] * (layers < layers[:, None])).sum(2)
+        # not the difference of the two: what is left of the last layers would be rounding
+        behind = (energy[:, None] * (layers >= layers[:, None])).sum(2)
         fading = RECENT ** (layers[:, None] - layers - 1).clamp(min=0).float() * (layers < layers[:, None])
         lately = (energy[:, None] * fading).sum(2)
         # sums of directions of a layer by level, plain and with radii, then the same times the depth
@@ -206,7 +208,7 @@ class SectorGraph(nn.Module):
         front = projected(gone, place)
         all_, in_front = visible[n], before[n, layer]
         block = self._at(deposits, n, layer, ring, node)
-        left = torch.maximum(all_ - in_front, block)
+        left = torch.maximum(behind[n, layer], block)
         most = torch.maximum(left, LEAST * all_)
         split = projected(own, (place - 1).clamp(min=0)) * (level > 0)[:, None]
         rest = whole * all_[:, None] - front - split
