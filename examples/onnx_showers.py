@@ -30,7 +30,9 @@ class Host:
         if self.values.get("format") not in FORMATS:
             raise SystemExit2(f"{folder}/model.json: format {self.values.get('format')!r}, not {' or '.join(FORMATS)}")
         names = [name for name in ("denoiser", "decoder", "sectors") if name in self.values]
-        if missing := [self.values[n]["file"] for n in (*names, "table") if not (folder / self.values[n]["file"]).is_file()]:
+        if missing := [
+            self.values[n]["file"] for n in (*names, "table") if not (folder / self.values[n]["file"]).is_file()
+        ]:
             raise SystemExit2(f"{folder}: no {missing[0]}, which model.json names")
         self.networks = {
             name: onnxruntime.InferenceSession(folder / self.values[name]["file"], providers=["CPUExecutionProvider"])

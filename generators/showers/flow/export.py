@@ -18,8 +18,8 @@ and for each step i computes :math:`x \leftarrow a_i x + b_i D_i + c_i D_{i-1}` 
 of a deposit, then logits, means and log widths of a mixture of normals in log(E / unit). Of some tries for a layer that
 one is taken whose sum is nearest to its energy, and scaled to it.
 
-A host of rings then halves them until single sectors are left: those of level k in layer l are drawn in front l + k, even
-rings before odd ones. Slots of a ring form a heap: 1 is the whole, 2q and 2q + 1 are the halves of q.
+A host of rings then halves them until single sectors are left: those of level k in layer l are drawn in front l + k,
+even rings before odd ones. Slots of a ring form a heap: 1 is the whole, 2q and 2q + 1 are the halves of q.
 """
 
 from __future__ import annotations
@@ -202,9 +202,7 @@ def _write_sectors(graph: SectorGraph, model: ShowerFlow, latents: Floats, path:
     }
 
 
-def _write(
-    module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path, blocks: tuple[str, ...] = ()
-) -> None:
+def _write(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path, blocks: tuple[str, ...] = ()) -> None:
     """Write a module as ONNX, for any number of showers, and of blocks in the inputs that ``blocks`` names."""
     batch, block = torch.export.Dim("batch", min=1), torch.export.Dim("block", min=1)
     quiet = [logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration")]

@@ -7,8 +7,11 @@ so far, so that a host needs no more than to list the blocks of a front, to draw
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
@@ -30,11 +33,24 @@ class SectorGraph(nn.Module):
         FastsimError: if the splits are no mixtures of logistic distributions.
     """
 
+    level: Tensor
+    neighbours: Tensor
+    radii: Tensor
+    by_level: Tensor
+    lines: Tensor
+    front_rings: Tensor
+    front_weights: Tensor
+    gone: Tensor
+    recent: Tensor
+
     def __init__(self, cascade: Cascade) -> None:
         super().__init__()
         self.net, grid = cascade.net("sectors"), cascade.grid
         if self.net.normal or self.net.skip is not None:
-            raise FastsimError("sectors split by normal distributions, or with a skip, have no graph, so no export: leave normal and skip out")
+            raise FastsimError(
+                "sectors split by normal distributions, or with a skip, have no graph and no export: leave normal and "
+                "skip out of network.sectors"
+            )
         self.shape, self.num_levels = grid.shape, grid.num_levels
         slots = np.arange(2 * grid.num_leaves)
         self._keep("level", np.maximum(np.log2(np.maximum(slots, 1)).astype(np.int64), 0))
@@ -52,15 +68,15 @@ class SectorGraph(nn.Module):
         self._keep("gone", gone)
         self._keep("recent", recent)
 
-    def _keep(self, name: str, values: np.ndarray) -> None:
+    def _keep(self, name: str, values: NDArray[Any]) -> None:
         whole = np.issubdtype(values.dtype, np.integer)
         self.register_buffer(name, torch.from_numpy(values.astype(np.int64 if whole else np.float32)), persistent=False)
 
     def forward(self, deposits: Tensor, latent: Tensor, particle: Tensor, nodes: Tensor) -> Tensor:
         """Compute the parameters (K, 3 + 3C) of splits: first half | second half.
 
-        They are logits of (both, the first alone, the second alone), then logits, means and log widths of the C logistic
-        distributions of log(first / second) where both have energy.
+        They are logits of (both, the first alone, the second alone), then logits, means and log widths of C logistic
+        distributions of log(first / second), for where both have energy.
 
         Args:
             deposits: heaps in MeV, known where earlier fronts have split, (N, L, R, 2A).
@@ -75,7 +91,9 @@ class SectorGraph(nn.Module):
         left, right = size + (base - 1) % size, size + (base + 1) % size
         far_left, far_right = far + (2 * base - 1) % far, far + (2 * base + 2) % far
         memory = self._memories(deposits, nodes, far_left, far_right)
-        swapped = memory[:, 3] + 0.5 * (memory[:, 1] + memory[:, 5]) > memory[:, 2] + 0.5 * (memory[:, 0] + memory[:, 4])
+        swapped = memory[:, 3] + 0.5 * (memory[:, 1] + memory[:, 5]) > memory[:, 2] + 0.5 * (
+            memory[:, 0] + memory[:, 4]
+        )
 
         def ordered(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
             return torch.where(swapped, two, one), torch.where(swapped, one, two)
@@ -238,7 +256,7 @@ def _compressed(energy: Tensor) -> Tensor:
     return 0.25 * torch.log1p(energy / E0)
 
 
-def _by_level(grid: Grid) -> np.ndarray:
+def _by_level(grid: Grid) -> NDArray[Any]:
     """Compute the directions of the slots whose splits of a level have made them, (2A, K * 2)."""
     result = np.zeros((2 * grid.num_leaves, grid.num_levels, 2))
     for level in range(grid.num_levels):
@@ -247,7 +265,7 @@ def _by_level(grid: Grid) -> np.ndarray:
     return result.reshape(len(result), -1)
 
 
-def _memory(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def _memory(grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
     """Compute, for each ring, the rings in front of it that its memory sums up, and their weights, (L, R, L - 1)."""
     shape = (grid.num_layers, grid.max_r, grid.num_layers - 1)
     rings, weights = np.zeros(shape, np.int64), np.zeros(shape)
@@ -262,7 +280,7 @@ def _memory(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return rings, weights
 
 
-def _in_front(num_layers: int, num_levels: int) -> tuple[np.ndarray, np.ndarray]:
+def _in_front(num_layers: int, num_levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Compute the matrices (L * K, L * K) from sums of layers to those of all in front, as finely as they are known."""
     matrices = np.zeros((2, num_layers, num_levels, num_layers, num_levels))
     for matrix, fading in zip(matrices, (1.0, RECENT), strict=True):

@@ -248,9 +248,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     if config.get("init") is not None:
         initial = initial_flow(config["init"], config_path)
         patches = initial.flow.patches
-        default = FlowTraining(
-            network=initial.flow.config, rings=patches.rings, unit=patches.unit, scale=patches.scale
-        )
+        default = FlowTraining(network=initial.flow.config, rings=patches.rings, unit=patches.unit, scale=patches.scale)
     settings = from_dict(FlowTraining, config.get("flow", {}), f"{config_path}: flow", default=default)
     stay = [name for name in NETWORKS if getattr(settings, name) is None]
     if stay and (initial is None or len(stay) == len(NETWORKS)):

@@ -1,4 +1,4 @@
-"""The graph of the splits into sectors: the densities that the cascade learned, from nothing but deposits and latents."""
+"""The graph of the splits into sectors: densities of the cascade, from nothing but deposits and latents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax, logsumexp
 
 from fastsim.errors import FastsimError
-from generators.showers.cascade.features import all_nodes
+from generators.showers.cascade.features import Numbers, all_nodes
 from generators.showers.cascade.grid import Grid
 from generators.showers.cascade.latent import blurred_sectors, latent_of
 from generators.showers.cascade.network import STAGES, Cascade
@@ -19,8 +19,12 @@ SIZES = {stage: {"width": 16, "depth": 2, "num_components": 3} for stage in STAG
 FLOW = {"width": 16, "num_layers": 2, "num_bins": 4}
 GRIDS = {
     "as the lead-silicon calorimeter": Grid.of(electron_binning(6, 3, 16)),
-    "layers of different rings": Grid(((0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 1.0, 2.0, 6.0), (0.0, 2.0, 8.0), (0.0, 8.0)), 8),
-    "ten sectors, or one": Grid(((0.0, 5.0, 10.0), (0.0, 2.0, 4.0, 8.0), (0.0, 20.0), (0.0, 3.0, 9.0)), 10, frozenset({0, 2})),
+    "layers of different rings": Grid(
+        ((0.0, 1.0, 2.0, 3.0, 6.0), (0.0, 1.0, 2.0, 6.0), (0.0, 2.0, 8.0), (0.0, 8.0)), 8
+    ),
+    "ten sectors, or one": Grid(
+        ((0.0, 5.0, 10.0), (0.0, 2.0, 4.0, 8.0), (0.0, 20.0), (0.0, 3.0, 9.0)), 10, frozenset({0, 2})
+    ),
 }
 
 
@@ -72,7 +76,7 @@ def test_what_it_reads_of_a_shower_matters_and_no_more() -> None:
     nodes = np.array([(n, 2, r, q) for n in range(20) for r in range(3) for q in (1, 2, 3) if heaps[n, 2, r, q] > 0])
     graph = SectorGraph(model)
 
-    def parameters(deposits: np.ndarray, latent: np.ndarray) -> np.ndarray:
+    def parameters(deposits: Numbers, latent: Numbers) -> Numbers:
         with torch.inference_mode():
             given = (deposits, latent, particle, nodes)
             return np.asarray(graph(*(torch.from_numpy(each) for each in given)).numpy())

@@ -25,8 +25,8 @@ from fastsim.sources import cards
 from generators.showers.cascade.features import all_nodes
 from generators.showers.cascade.latent import COLUMNS, latent_of
 from generators.showers.data import shower_sets
-from generators.showers.flow.sector_graph import SectorGraph
 from generators.showers.flow.sampler import FlowSampler
+from generators.showers.flow.sector_graph import SectorGraph
 from generators.showers.flow.source import ShowerFlow
 from generators.showers.flow.train import NETWORKS
 from tests.helpers.showers import IRREGULAR, store, toy_showers
@@ -281,7 +281,7 @@ def test_exported_networks_are_those_of_the_model(either: ShowerFlow, exports: d
 
 
 def test_a_host_draws_the_showers_of_the_model(either: ShowerFlow, exports: dict[str, Path]) -> None:
-    """Energies, hits, depth, radius and side of what the example draws; without the side in its table it fails."""
+    """Energies, hits, depth, radius and side of what the example draws, and that a host with a fault is seen."""
     model, name = either, "rings" if either.flow.patches.rings else "flow"
     num, drawing = 1500, host(exports[name])
     energy = np.exp(np.random.default_rng(1).uniform(np.log(1.2), np.log(45), num))
@@ -301,9 +301,10 @@ def test_a_host_draws_the_showers_of_the_model(either: ShowerFlow, exports: dict
         assert ks_2samp(one[column], two[column]).pvalue > 1e-3, column
         error = np.hypot(one[column].std(), two[column].std()) / num**0.5
         assert abs(one[column].mean() - two[column].mean()) < 4 * error, column
-    # what is left out shows: no deposits where the decoder says that none are likely, and sides that know of no latent
-    drawing.values["decoder"]["tries"] = 0
-    assert ks_2samp(one["hits"], observables(drawing.sample(22, energy, np.random.default_rng(6)))["hits"]).pvalue < 1e-6
+    drawing.values["decoder"]["tries"] = 0  # each layer's energy goes where a deposit is likeliest
+    assert (
+        ks_2samp(one["hits"], observables(drawing.sample(22, energy, np.random.default_rng(6)))["hits"]).pvalue < 1e-6
+    )
 
 
 def test_the_host_is_a_program_of_its_own(exports: dict[str, Path], tmp_path: Path) -> None:
@@ -316,12 +317,16 @@ def test_the_host_is_a_program_of_its_own(exports: dict[str, Path], tmp_path: Pa
         drawn = np.load(tmp_path / "showers.npy")
         assert drawn.shape == (20, 40) and (drawn >= 0).all() and (drawn > 0).any(1).mean() > 0.5
         values = json.loads((target / "model.json").read_text())
-        for change, message in (
-            (lambda: (target / "decoder.onnx").unlink(), "no decoder.onnx, which model.json names"),
-            (lambda: (target / "model.json").write_text(json.dumps({**values, "format": "other"})), "format 'other'"),
-            (lambda: (target / "model.json").unlink(), "no model.json"),
-        ):
-            change()
+        broken: list[tuple[str, str | None, str]] = [
+            ("decoder.onnx", None, "no decoder.onnx, which model.json names"),
+            ("model.json", json.dumps({**values, "format": "other"}), "format 'other'"),
+            ("model.json", None, "no model.json"),
+        ]
+        for file, content, message in broken:
+            if content is None:
+                (target / file).unlink()
+            else:
+                (target / file).write_text(content)
             failed = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
             assert failed.returncode == 2 and failed.stderr.count("\n") == 1 and message in failed.stderr
 
@@ -358,7 +363,10 @@ def test_a_training_starts_from_another_flow(folder: Path, tmp_path: Path) -> No
     for wrong, message in (
         ({"init": first}, "init: .*cascade.json is of kind 'cascade'; give one of kind 'shower-flow'"),
         ({"flow": {**wider, "rings": False}}, r"init: rings has \(unit, scale, rings\)"),
-        ({"flow": {**wider, "network": {"denoiser": {"width": 32}}}}, "networks of other sizes: only 'hidden' may grow"),
+        (
+            {"flow": {**wider, "network": {"denoiser": {"width": 32}}}},
+            "networks of other sizes: only 'hidden' may grow",
+        ),
         ({"flow": {**wider, "denoiser": None}}, "denoiser is null: one network may stay as that of 'init' is"),
         ({"init": None, "flow": {"decoder": None}}, "decoder is null: one network may stay"),
     ):
