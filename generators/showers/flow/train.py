@@ -65,6 +65,7 @@ class FlowTraining:
         unit: of deposits, in MeV; None: a tenth of the deposit that one in ten deposits is below.
         scale: of the variable that the flow works in.
         sigma_mean, sigma_width: of the logits of the denoiser's noise levels.
+        num_inference_steps: network evaluations of a shower, if nothing else is asked for.
         sigma_least: the lowest of them; None: a little below the one at which the decoder takes over.
     """
 
@@ -79,6 +80,7 @@ class FlowTraining:
     sigma_mean: float = 0.4
     sigma_width: float = 1.2
     sigma_least: float | None = None
+    num_inference_steps: int = 8
 
 
 class FlowTask(nn.Module):
@@ -248,7 +250,13 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     if config.get("init") is not None:
         initial = initial_flow(config["init"], config_path)
         patches = initial.flow.patches
-        default = FlowTraining(network=initial.flow.config, rings=patches.rings, unit=patches.unit, scale=patches.scale)
+        default = FlowTraining(
+            network=initial.flow.config,
+            rings=patches.rings,
+            unit=patches.unit,
+            scale=patches.scale,
+            num_inference_steps=initial.num_inference_steps,
+        )
     settings = from_dict(FlowTraining, config.get("flow", {}), f"{config_path}: flow", default=default)
     stay = [name for name in NETWORKS if getattr(settings, name) is None]
     if stay and (initial is None or len(stay) == len(NETWORKS)):
@@ -283,6 +291,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
         "unit": unit,
         "scale": settings.scale,
         "rings": settings.rings,
+        "num_inference_steps": settings.num_inference_steps,
     }
     torch.manual_seed(seed)
     model = ShowerFlow.build(config["name"], detector, particles, energy, values)

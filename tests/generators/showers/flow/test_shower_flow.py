@@ -334,7 +334,8 @@ def test_the_host_is_a_program_of_its_own(exports: dict[str, Path], tmp_path: Pa
 def test_a_training_starts_from_another_flow(folder: Path, tmp_path: Path) -> None:
     """With more units for each voxel it computes the same until it is trained; a network that is null stays."""
     first, before = "runs/cascade/cascade.json", load(folder, "rings")
-    wider = {"network": {"denoiser": {"hidden": 7}}, "num_validation": 40, "batch_size": 32, "decoder": None}
+    wider: dict[str, Any] = {"network": {"denoiser": {"hidden": 7}}, "num_validation": 40, "batch_size": 32}
+    wider |= {"decoder": None, "num_inference_steps": 5}
     common = {"kind": "shower-flow", "first": first, "init": "runs/rings/rings.json"}
     none = write_config(folder, "same", **common, flow={**wider, "denoiser": {**LOOP, "learning_rate": 0.0}})
     some = write_config(folder, "further", **common, flow={**wider, "denoiser": LOOP})
@@ -342,6 +343,7 @@ def test_a_training_starts_from_another_flow(folder: Path, tmp_path: Path) -> No
         patch.setattr("generators.showers.flow.train.available_cpus", lambda: 1)
         same, further = (fastsim.load_showers(fastsim.train(each, tmp_path / each.stem)) for each in (none, some))
     assert isinstance(same, ShowerFlow) and isinstance(further, ShowerFlow)
+    assert same.num_inference_steps == 5 and before.num_inference_steps == 8
     assert same.flow.config.denoiser.hidden == 7 and same.flow.config.decoder.hidden == NETWORK["hidden"]
     card, _ = cards.read(tmp_path / "further" / "further.json")
     assert card.training["init"]["name"] == "rings" and set(card.training["networks"]) == {"denoiser"}
