@@ -342,7 +342,7 @@ def export(
         seed: of the table.
 
     Returns:
-        The files: two networks, the table, and ``model.json``, which says what a host has to know.
+        The files: the networks, the table, and ``model.json``, which says what a host has to know.
 
     Raises:
         MissingLibrary: if onnx or onnxscript is missing.

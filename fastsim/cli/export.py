@@ -18,12 +18,13 @@ from fastsim.cli.options import complete_model
 def command(model: str, output: Path, num: int, num_inference_steps: int | None, seed: int) -> None:
     """Write a diffusion model of showers, kind shower-flow, as ONNX.
 
-    The folder gets denoiser.onnx, decoder.onnx, model.json with names, shapes, units and the sampler's constants, and
-    table.bin: energies of layers and latents, which the model draws beforehand. examples/onnx_showers.py draws showers
-    from it.
+    The folder gets denoiser.onnx, decoder.onnx, for models of rings sectors.onnx, model.json with names, shapes, units
+    and the sampler's constants, and table.bin: energies of layers and latents, which the model draws beforehand.
+    examples/onnx_showers.py draws showers from it.
 
     \b
     Examples:
+      fastsim export pb-si-rings -o onnx
       fastsim export runs/mine/mine.json -o onnx
     """
     from fastsim import api

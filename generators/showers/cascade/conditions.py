@@ -68,11 +68,11 @@ Sides of layers agree little with those next to them, but do so over many: a mem
 the last one for the direction of the shower.
 """
 _NUM_SHARED = len(_SHARED)
-_MOST = 1.5
+MOST = 1.5
 """What is left is cut there, in the unit of a feature."""
-_ONE_PARTICLE = 0.1
+ONE_PARTICLE = 0.1
 """MeV; the side of a layer with less, which is that of one particle, counts less."""
-_LEAST = 0.1
+LEAST = 0.1
 """What is left is relative to the energy that is left, but at least to this share of the whole: a sampler that missed
 the latent by a little would else see more of it the less energy there is to put it right with."""
 
@@ -120,8 +120,8 @@ def layer_conditions(
         mean = (depth * visible - first) / left
         square = ((length * length + depth * depth) * visible - second) / left - mean * mean
         p = _shared(z, n, num_layers, out, k, place)
-        out[k, p] = 4 * _cut((mean - layer) / num_layers, _MOST)
-        out[k, p + 1] = 4 * min(max(square, 0.0) ** 0.5 / num_layers, _MOST)
+        out[k, p] = 4 * _cut((mean - layer) / num_layers, MOST)
+        out[k, p + 1] = 4 * min(max(square, 0.0) ** 0.5 / num_layers, MOST)
         out[k, p + 2] = 4 * (z[n, STARTED] - layer) / num_layers
 
 
@@ -192,7 +192,7 @@ def ring_conditions(
         visible, radius, core = z[n, VISIBLE], max(z[n, RADIUS], 1e-3), z[n, CORE]
         energy, here = gone[n, layer, 0], rest[n]
         left = max(visible - energy - inside, here)
-        most = max(left, _LEAST * visible)
+        most = max(left, LEAST * visible)
         mean = (radius * visible - gone[n, layer, 1] - moment) / most
         # the first ring of this layer belongs to what is left as long as it is not drawn
         missing = core * visible - gone[n, layer, 2]
@@ -201,7 +201,7 @@ def ring_conditions(
             missing -= rings[n, layer, 0]
         p = _shared(z, n, num_layers, out, k, place)
         out[k, p] = 2 * _cut(mean / radius - left / most, 2.0)
-        out[k, p + 1] = 4 * _cut((missing - core * behind) / max(behind, _LEAST * visible), 0.5)
+        out[k, p + 1] = 4 * _cut((missing - core * behind) / max(behind, LEAST * visible), 0.5)
         out[k, p + 2] = 4 * min(gone[n, layer, 1] / (energy * radius) - 1, 2.0) if energy > 0 else 0.0
         out[k, p + 3] = 8 * (gone[n, layer, 2] / energy - core) if energy > 0 else 0.0
         out[k, p + 4] = left / visible
@@ -209,8 +209,8 @@ def ring_conditions(
         depth, length, where = z[n, DEPTH], max(z[n, LENGTH], MIN_LENGTH), layer + 0.5
         first = depth * visible - gone[n, layer, 3] - inside * where
         both = (z[n, GROWTH] * length * length + depth * radius) * visible - gone[n, layer, 4] - moment * where
-        out[k, p + 6] = _cut((first - left * where) / (most * length), _MOST)
-        out[k, p + 7] = _cut((both - mean * most * where) / (most * length * radius), _MOST)
+        out[k, p + 6] = _cut((first - left * where) / (most * length), MOST)
+        out[k, p + 7] = _cut((both - mean * most * where) / (most * length * radius), MOST)
 
 
 @compiled
@@ -336,7 +336,7 @@ def sector_conditions(
             target[w, 1] = factor * z[n, FIRST_VECTOR + 2 * w + 1]
         visible, before = z[n, VISIBLE], energy[n, layer, 1]
         left = max(visible - before, deposits[n, layer, ring, node])
-        most = max(left, _LEAST * visible)
+        most = max(left, LEAST * visible)
         p = place
         for w in range(NUM_VECTORS):
             front = gone[n, layer, level, w, 0] * x + gone[n, layer, level, w, 1] * y
@@ -345,8 +345,8 @@ def sector_conditions(
             if level > 0:
                 rest -= own[n, layer, level - 1, w, 0] * x + own[n, layer, level - 1, w, 1] * y
             out[k, p] = 4 * whole
-            out[k, p + 1] = 4 * _cut(rest / most, _MOST)
-            out[k, p + 2] = 4 * _cut(front / max(before, _LEAST * visible), _MOST)
+            out[k, p + 1] = 4 * _cut(rest / most, MOST)
+            out[k, p + 2] = 4 * _cut(front / max(before, LEAST * visible), MOST)
             p += 3
         out[k, p] = left / visible
         out[k, p + 1] = (deposits[n, layer, ring, node] / left) ** 0.5
@@ -357,15 +357,15 @@ def sector_conditions(
                 out[k, p] = 0.0
                 if layer >= step:
                     sums = own[n, layer - step, level, w]
-                    least = max(energy[n, layer - step, 0], _ONE_PARTICLE)
-                    out[k, p] = 2 * _cut((sums[0] * x + sums[1] * y) / least, _MOST)
+                    least = max(energy[n, layer - step, 0], ONE_PARTICLE)
+                    out[k, p] = 2 * _cut((sums[0] * x + sums[1] * y) / least, MOST)
                 p += 1
             sums = recent[n, layer, level, w]
-            out[k, p] = 4 * _cut((sums[0] * x + sums[1] * y) / max(energy[n, layer, 2], _ONE_PARTICLE), _MOST)
+            out[k, p] = 4 * _cut((sums[0] * x + sums[1] * y) / max(energy[n, layer, 2], ONE_PARTICLE), MOST)
             p += 1
         more, less = 0.0, 0.0
         if ring % 2 == 1:
             for other in range(0, deposits.shape[2], 2):
                 more += deposits[n, layer, other, a]
                 less += deposits[n, layer, other, b]
-        out[k, p] = 2 * (more - less) / max(more + less, _ONE_PARTICLE)
+        out[k, p] = 2 * (more - less) / max(more + less, ONE_PARTICLE)

@@ -122,10 +122,10 @@ class SplitNet(nn.Module):
         result = torch.log_softmax(parameters[:, :3], -1).gather(1, rows.case[:, None])[:, 0]
         both = torch.nonzero(rows.case == 0)[:, 0]
         weights, means, scales = parameters[both, 3:].split(num, -1)
-        log_scale = _log_scale(scales)
-        z = (rows.ratio[both, None] - _SCALE * means) * torch.exp(-log_scale)
+        log_width = log_scale(scales)
+        z = (rows.ratio[both, None] - mean_log_ratio(means)) * torch.exp(-log_width)
         kernel = -0.5 * z * z - 0.5 * log(2 * pi) if self.normal else -z - 2 * nn.functional.softplus(-z)
-        mixture = torch.logsumexp(torch.log_softmax(weights, -1) + kernel - log_scale, -1)
+        mixture = torch.logsumexp(torch.log_softmax(weights, -1) + kernel - log_width, -1)
         return result.index_add(0, both, mixture)
 
     def loss(self, rows: Rows) -> Tensor:
@@ -235,7 +235,13 @@ def random_numbers(shape: tuple[int, ...], rng: np.random.Generator, *, normal: 
     return u
 
 
-def _log_scale(x: Tensor) -> Tensor:
+def mean_log_ratio(x: Tensor) -> Tensor:
+    """Return the means of log(A / B) of a network's outputs for them."""
+    return _SCALE * x
+
+
+def log_scale(x: Tensor) -> Tensor:
+    """Return the log widths of log(A / B) of a network's outputs for them."""
     return _SPAN * torch.tanh(x / _SPAN) + _MIDDLE
 
 

@@ -23,12 +23,13 @@ from generators.showers.cascade.grid import Deposits
 from generators.showers.cascade.initial import initial_model
 from generators.showers.cascade.latent import Latent, latent_of, turned_latent
 from generators.showers.data import TrainingShowers, read_detector, read_energies, shower_sets
+from generators.showers.flow.initial import initial_flow, initialise
 from generators.showers.flow.source import ShowerFlow, stages
 from generators.showers.flow.voxels import FlowConfig, VoxelFlow, conditions
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
-_KEYS = ("name", "kind", "version", "seed", "detector", "energy", "data", "first", "flow")
+_KEYS = ("name", "kind", "version", "seed", "detector", "energy", "data", "first", "init", "flow")
 NETWORKS = ("denoiser", "decoder")
 _AT_ONCE = 100
 _FLOOR = 0.01
@@ -57,19 +58,20 @@ class FlowTraining:
 
     Attributes:
         network: sizes.
-        denoiser, decoder: length and rates of the trainings of the two networks.
+        denoiser, decoder: length and rates of the trainings of the two networks; None: it stays as ``init`` has it.
         batch_size: showers that a step takes.
         num_validation: showers, the last of all, that are held out to pick the checkpoints.
         rings: whether the flow draws whole rings, whose sectors the stage of the cascade draws.
         unit: of deposits, in MeV; None: a tenth of the deposit that one in ten deposits is below.
         scale: of the variable that the flow works in.
         sigma_mean, sigma_width: of the logits of the denoiser's noise levels.
+        num_inference_steps: network evaluations of a shower, if nothing else is asked for.
         sigma_least: the lowest of them; None: a little below the one at which the decoder takes over.
     """
 
     network: FlowConfig = field(default_factory=FlowConfig)
-    denoiser: TrainingConfig = _LOOP
-    decoder: TrainingConfig = _SHORT
+    denoiser: TrainingConfig | None = _LOOP
+    decoder: TrainingConfig | None = _SHORT
     batch_size: int = 64
     num_validation: int = 600
     rings: bool = False
@@ -78,6 +80,7 @@ class FlowTraining:
     sigma_mean: float = 0.4
     sigma_width: float = 1.2
     sigma_least: float | None = None
+    num_inference_steps: int = 8
 
 
 class FlowTask(nn.Module):
@@ -216,13 +219,22 @@ def _train_network(config_path: Path, run: Path, cache: Path, name: str, threads
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The model of a config before its training, and what it is trained with; ``first`` is where its stages are of."""
+    """The model of a config before its training, and what it is trained with.
+
+    ``first`` is where its stages are of, ``init`` where its networks start, if that is another model.
+    """
 
     model: ShowerFlow
     showers: TrainingShowers
     settings: FlowTraining
     seed: int
     first: dict[str, str]
+    init: dict[str, str] | None
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The networks that are trained."""
+        return tuple(name for name in NETWORKS if getattr(self.settings, name) is not None)
 
 
 def _prepare(config_path: Path, cache: Path) -> _Prepared:
@@ -234,7 +246,21 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     config = read_config(config_path)
     check_keys(config, _KEYS, config_path, required=("name", "detector", "energy", "data", "first"))
     seed = int(config.get("seed", 1))
-    settings = from_dict(FlowTraining, config.get("flow", {}), f"{config_path}: flow", default=FlowTraining())
+    default, initial = FlowTraining(), None
+    if config.get("init") is not None:
+        initial = initial_flow(config["init"], config_path)
+        patches = initial.flow.patches
+        default = FlowTraining(
+            network=initial.flow.config,
+            rings=patches.rings,
+            unit=patches.unit,
+            scale=patches.scale,
+            num_inference_steps=initial.num_inference_steps,
+        )
+    settings = from_dict(FlowTraining, config.get("flow", {}), f"{config_path}: flow", default=default)
+    stay = [name for name in NETWORKS if getattr(settings, name) is None]
+    if stay and (initial is None or len(stay) == len(NETWORKS)):
+        raise FastsimError(f"{config_path}: flow: {stay[0]} is null: one network may stay as that of 'init' is")
     energy, detector = read_energies(config["energy"], config_path), read_detector(config["detector"], config_path)
     first = initial_model(config["first"], config_path, "first")
     sets = shower_sets(config["data"], detector, energy, config_path)
@@ -265,6 +291,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
         "unit": unit,
         "scale": settings.scale,
         "rings": settings.rings,
+        "num_inference_steps": settings.num_inference_steps,
     }
     torch.manual_seed(seed)
     model = ShowerFlow.build(config["name"], detector, particles, energy, values)
@@ -275,7 +302,10 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     heaps = model.grid.heaps(some.voxels)
     context = conditions(model.cascade.given(some.pdg_id, some.energy), some.energy, latent_of(model.grid, heaps))
     model.flow.set_scales(torch.from_numpy(context))
-    return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance})
+    if initial is not None:
+        initialise(model, initial, f"{config_path}: init")
+    facts = None if initial is None else {"name": initial.name, **initial.provenance}
+    return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance}, facts)
 
 
 def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
@@ -287,7 +317,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     Args:
         config_path: JSON with name, kind "shower-flow", seed, detector (a name, or the path of a TOML file), energy
             [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`), first (name or path of the
-            cascade whose response, latent and layers it takes) and flow. Paths are relative to the config's folder.
+            cascade whose response, latent and layers it takes), init (name or path of a flow to start from) and flow.
+            Paths are relative to the config's folder.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
 
@@ -301,13 +332,14 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     if not resume:
         shutil.rmtree(run, ignore_errors=True)
     prepared = _prepare(config_path, cache)
-    workers = min(available_cpus(), len(NETWORKS))
+    names = prepared.trained
+    workers = min(available_cpus(), len(names))
     job = partial(_train_network, config_path, run, cache, threads=available_cpus() // workers)
     if workers == 1:
-        results = {name: job(name) for name in NETWORKS}
+        results = {name: job(name) for name in names}
     else:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = dict(zip(NETWORKS, pool.map(job, NETWORKS), strict=True))
+            results = dict(zip(names, pool.map(job, names), strict=True))
     for name, (_, weights) in results.items():
         getattr(prepared.model.flow, name).load_state_dict(torch.load(weights, weights_only=True))
     config = read_config(config_path)
@@ -319,6 +351,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "config": config,
             "showers": len(prepared.showers),
             "first": prepared.first,
+            **({} if prepared.init is None else {"init": prepared.init}),
             "networks": {
                 name: {"steps": result.step, "best_step": result.best_step, "validation_loss": result.best_value}
                 for name, (result, _) in results.items()
