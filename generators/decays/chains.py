@@ -217,7 +217,7 @@ def _own_mass(t: Table, kind: int, p4: Floats) -> float:
 
 
 @compiled_inside
-def _copy(source: Particles, i: int, target: Particles, j: int, mother: int, primary: int) -> None:
+def copy(source: Particles, i: int, target: Particles, j: int, mother: int, primary: int) -> None:
     """Copy particle i of ``source`` to place j of ``target``, with its mother's row among the decayed particles."""
     target.kind[j], target.mass[j] = source.kind[i], source.mass[i]
     target.mother[j], target.primary[j] = mother, primary
@@ -288,7 +288,7 @@ def walk(
     for i in range(start, len(primary.kind)):
         if num_final + longest > len(final.kind) or num_decayed + longest > len(decayed.kind):
             return i, num_final, num_decayed
-        _copy(primary, i, chain, 0, -1, i)
+        copy(primary, i, chain, 0, -1, i)
         if chain.kind[0] >= 0:
             chain.mass[0] = _own_mass(t, chain.kind[0], chain.p4[0])
         sibling[0] = -1
@@ -310,11 +310,11 @@ def walk(
                     if done:
                         break
             if not done:  # stable, or (as in Pythia) a resonance all of whose channels are closed
-                _copy(chain, node, final, num_final, mother, i)
+                copy(chain, node, final, num_final, mother, i)
                 num_final += 1
                 node += 1
                 continue
-            _copy(chain, node, decayed, num_decayed, mother, i)
+            copy(chain, node, decayed, num_decayed, mother, i)
             chain.primary[node] = num_decayed
             num_decayed += 1
             tau = -t.tau0[kind] * log1p(-rng.random()) / mass if t.tau0[kind] > 0 else 0.0

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, offsets_from_counts
 from fastsim.event.particle_sets import Decayed, History
-from generators.decays.chains import Particles, follow
+from generators.decays.chains import Particles, copy, follow
 from generators.decays.pythia import decay_at_rest
 from generators.decays.table import PYTHIA, Table, decay_table
 
@@ -145,13 +146,22 @@ def _merged(first: Particles, second: Particles, before: Ints) -> tuple[Particle
     Returns:
         The particles, and the places in them of the rows of the first list and then of the second, (K + L,).
     """
-    num = len(first.kind) + len(second.kind)
-    own = before + np.arange(len(second.kind))
-    others = np.ones(num, dtype=bool)
-    others[own] = False
-    columns = []
-    for one, other in zip(first, second, strict=True):
-        column = np.empty((num, *one.shape[1:]), one.dtype)
-        column[others], column[own] = one, other
-        columns.append(column)
-    return Particles._make(columns), np.concatenate([np.flatnonzero(others), own])
+    size = len(first.kind) + len(second.kind)
+    result, place = Particles.empty(size), np.empty(size, np.int64)
+    _merge(first, second, before, result, place)
+    return result, place
+
+
+@compiled
+def _merge(first: Particles, second: Particles, before: Ints, result: Particles, place: Ints) -> None:
+    """Fill ``result`` and ``place`` for :func:`_merged`."""
+    num, i, j = len(first.kind), 0, 0
+    for k in range(len(place)):
+        if j < len(before) and before[j] <= i:
+            copy(second, j, result, k, second.mother[j], second.primary[j])
+            place[num + j] = k
+            j += 1
+        else:
+            copy(first, i, result, k, first.mother[i], first.primary[i])
+            place[i] = k
+            i += 1
