@@ -66,6 +66,8 @@ _MOST_MISSING = 1024
 """Missing quantum numbers beyond this many enter the networks as this many."""
 _REACH = 10.0
 """Numbers of tokens whose density falls short of the largest by exp(-10^2 / 2 + 12), or more, are never drawn."""
+_ROWS = 512
+"""Sets at a time whose common types are drawn: what networks read and write stays in the processor's cache."""
 _MAX_REDRAWS, _SAME = 200, 100
 """Trials of a set that must have given quantum numbers or a mass; up to the second, with the same size and carrier.
 
@@ -448,37 +450,34 @@ class CountSampler:
         self, u: Floats, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
     ) -> None:
         """Draw the counts of all common types but the last; what ``good`` and ``state`` hold is changed in place."""
-        num, (left, need, counts, inputs), (logits, bits, power, rest, w) = len(good), state, self._work()
-        one, two = np.empty((2, num, self._width), np.float32)
-        _draw_common(
-            _COMMON,
-            TYPE_SPECIES[_COMMON],
-            _IS_FORCED & forced,
-            *self._common,
-            CORRECTION,
-            self._factorials,
-            u,
-            _CONTENT,
-            self._of_count,
-            self._of_left,
-            self._of_need,
-            self._known,
-            self._start,
-            good,
-            left,
-            need,
-            counts,
-            inputs,
-            one,
-            two,
-            np.empty(num * int(self._common[2].max()), np.float32),
-            logits,
-            bits,
-            power,
-            rest,
-            w,
-            np.empty(num, np.int64),
-        )
+        most, work = int(self._common[2].max()), self._work()
+        one, two = np.empty((2, _ROWS, self._width), np.float32)
+        out, number = np.empty(_ROWS * most, np.float32), np.empty(_ROWS, np.int64)
+        for start in range(0, len(good), _ROWS):
+            rows = slice(start, start + _ROWS)
+            num = len(good[rows])
+            _draw_common(
+                _COMMON,
+                TYPE_SPECIES[_COMMON],
+                _IS_FORCED & forced,
+                *self._common,
+                CORRECTION,
+                self._factorials,
+                np.ascontiguousarray(u[:, rows]),
+                _CONTENT,
+                self._of_count,
+                self._of_left,
+                self._of_need,
+                self._known,
+                self._start,
+                good[rows],
+                *(each[rows] for each in state),
+                one[:num],
+                two[:num],
+                out,
+                *work,
+                number[:num],
+            )
 
     def _work(self) -> tuple[Array, NDArray[np.int32], Array, Array, Array]:
         """Return the working memory of one set, for the compiled draws."""
