@@ -9,7 +9,6 @@ from __future__ import annotations
 from math import exp, log1p, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsim.compiled import compiled_sums, compiled_sums_inside
 from fastsim.event import Floats, Ints
@@ -77,7 +76,6 @@ def _invert(
     work: Array,
     seen: Array,
     spline: Array,
-    bits: NDArray[np.int32],
     x: Floats,
 ) -> None:
     """Invert one transform of y (N, D), given contexts (N, C), some rows after another: these stay in the cache.
@@ -92,8 +90,7 @@ def _invert(
         y: (N, D).
         work: working memory of the rows at a time R, (7, R x the widest layer).
         seen: what layers see of the units so far, before each of the inner layers and the last, (layers, R, width).
-        spline: see :func:`_invert_splines`, (4, B).
-        bits: the first row of these seen as integers.
+        spline: see :func:`_invert_splines`, (2, B).
         x: (N, D), to fill.
     """
     num_features, width, num_bins = y.shape[1], seen.shape[2], spline.shape[1]
@@ -135,7 +132,7 @@ def _invert(
             _take(seen[num_linear, :num], 0, first, inputs)
             params = work[6, : num * outputs].reshape(num, outputs)
             after = _layer(weights, after, inputs, outputs, params)
-            _invert_splines(params, first == 0, y, start, column, tail, least, spline, bits, x)
+            _invert_splines(params, first == 0, y, start, column, tail, least, spline, x)
 
 
 @compiled_sums_inside
@@ -148,23 +145,22 @@ def _invert_splines(
     tail: float,
     least: tuple[float, float, float],
     work: Array,
-    bits: NDArray[np.int32],
     x: Floats,
 ) -> None:
     """Invert the rational-quadratic splines of one feature, the ``column`` of rows of ``y`` and ``x`` from ``start`` on.
 
     ``params`` (K, 3 B - 1) are logits of the widths and heights of the B bins and what gives the slopes at the inner
     knots, the ``same`` for all rows or not; ``least`` are the smallest width, height and slope. Beyond ``tail`` splines
-    are the identity. ``work`` (4, B) and ``bits``, its first row as integers, are working memory of one row.
+    are the identity. ``work`` (2, B) is working memory of one row.
     """
-    num, widths, heights = work.shape[1], work[2], work[3]
+    num, widths, heights = work.shape[1], work[0], work[1]
     least_width, least_height, least_slope = least
     by_width, by_height = 0.0, 0.0
     for k in range(len(params)):
         value = y[start + k, column]
         if k == 0 or not same:
-            exponentials(params[k, :num], num, bits, work[0], work[1], widths)
-            exponentials(params[k, num : 2 * num], num, bits, work[0], work[1], heights)
+            exponentials(params[k, :num], num, widths)
+            exponentials(params[k, num : 2 * num], num, heights)
             all_widths, all_heights = 0.0, 0.0
             for b in range(num):
                 all_widths += widths[b]
@@ -283,7 +279,7 @@ class _Layer:
         widest = max((1 + self._num_linear // 2) * self._width, 3 * self._num_bins)
         work = np.empty((7, rows * widest), np.float32)
         seen = np.empty((self._num_linear + 1, rows, self._width), np.float32)
-        spline = np.empty((4, self._num_bins), np.float32)
+        spline = np.empty((2, self._num_bins), np.float32)
         settings = self._weights, self._ends, self._num_linear, TAIL, _LEAST
-        _invert(*settings, np.ascontiguousarray(context), y, work, seen, spline, spline[0].view(np.int32), x)
+        _invert(*settings, np.ascontiguousarray(context), y, work, seen, spline, x)
         return x

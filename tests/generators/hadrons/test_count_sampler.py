@@ -101,6 +101,7 @@ def test_networks_are_those_of_the_density(model: CountModel) -> None:
                 place = ORDER.index(kind) - NUM_GROUPS
                 weights, starts, widths = self._common
                 steps, first = [], starts[place]
+                inputs = np.ascontiguousarray(inputs[:, : self._seen(kind)])
                 for rows, columns in ((inputs.shape[1], self._width), (self._width,) * 2, (self._width, widths[place])):
                     end = first + rows * columns
                     layer = linear_step(weights[first:end].reshape(rows, columns).T, weights[end : end + columns])
