@@ -119,9 +119,9 @@ def _by_pythia(
     rest[hard] = False
     # in their order already: rows of made ones follow their mothers, and both lists the primary particles
     before = np.cumsum(rest)[place[ended]]
-    finals, _ = _merged(_taken(final, rest), _taken(made, ended), before)
+    finals, _ = _merged(final, rest, _taken(made, ended), before)
     after = np.searchsorted(decayed.primary, made.primary[~ended], side="right")
-    both, rank = _merged(decayed, _taken(made, ~ended), after)
+    both, rank = _merged(decayed, np.ones(len(decayed.kind), dtype=bool), _taken(made, ~ended), after)
     rank = np.append(rank, -1)  # the mother of primary particles
     return finals._replace(mother=rank[finals.mother]), both._replace(mother=rank[both.mother])
 
@@ -140,28 +140,37 @@ def _taken(particles: Particles, rows: NDArray[Any]) -> Particles:
     return Particles._make(column[rows] for column in particles)
 
 
-def _merged(first: Particles, second: Particles, before: Ints) -> tuple[Particles, Ints]:
-    """Put rows (L,) of the second list among the rows (K,) of the first, ``before`` (L,) of which precede each.
+def _merged(first: Particles, kept: NDArray[np.bool_], second: Particles, before: Ints) -> tuple[Particles, Ints]:
+    """Put rows (L,) of the second list among the rows (K,) of the first that are kept, ``before`` (L,) of these first.
+
+    Args:
+        first, second: the lists.
+        kept: which rows of the first list are, (K,).
+        before: how many of these precede each row of the second, ascending, (L,).
 
     Returns:
-        The particles, and the places in them of the rows of the first list and then of the second, (K + L,).
+        The particles, and the places in them of the kept rows of the first list and then of the second.
     """
-    size = len(first.kind) + len(second.kind)
+    size = int(np.count_nonzero(kept)) + len(second.kind)
     result, place = Particles.empty(size), np.empty(size, np.int64)
-    _merge(first, second, before, result, place)
+    _merge(first, kept, second, before, result, place)
     return result, place
 
 
 @compiled
-def _merge(first: Particles, second: Particles, before: Ints, result: Particles, place: Ints) -> None:
+def _merge(
+    first: Particles, kept: NDArray[np.bool_], second: Particles, before: Ints, result: Particles, place: Ints
+) -> None:
     """Fill ``result`` and ``place`` for :func:`_merged`."""
-    num, i, j = len(first.kind), 0, 0
+    num, row, i, j = len(place) - len(before), 0, 0, 0
     for k in range(len(place)):
         if j < len(before) and before[j] <= i:
             copy(second, j, result, k, second.mother[j], second.primary[j])
             place[num + j] = k
             j += 1
         else:
-            copy(first, i, result, k, first.mother[i], first.primary[i])
+            while not kept[row]:
+                row += 1
+            copy(first, row, result, k, first.mother[row], first.primary[row])
             place[i] = k
-            i += 1
+            row, i = row + 1, i + 1

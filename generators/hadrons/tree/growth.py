@@ -199,7 +199,7 @@ def _split_nodes(
     if len(both):
         bins[both, 1], value = net.masses_a(hidden, bins[:, 0], both, rng)
         _child_masses(value, both, mass, m_b, least_a, m_a)
-    angles = net.angles(heads, bins).rows(slice(num))
+    angles = net.angles(heads, bins).head(num)
     first, second = _directions(net, angles, tree.p4[rows], mass[:num], axes[:num], m_a[:num], m_b[:num], rng)
     _grow(growth, rows, grown, counts_a[:num], least[:num], m_a[:num], m_b[:num], first, second)
 
@@ -222,7 +222,7 @@ def _split_pairs(
     counts_a = np.zeros_like(counts)
     _take_first(counts, counts_a)
     least = _shared(growth, rows, counts_a, len(counts))
-    angles = net.pair_angles(features, counts, counts_a, least).rows(slice(num))
+    angles = net.pair_angles(features, counts, counts_a, least).head(num)
     counts_a, least = counts_a[:num], least[:num]
     m_a, m_b = least.T.copy()
     first, second = _directions(net, angles, tree.p4[rows], tree.mass[rows], axes[:num], m_a, m_b, rng)

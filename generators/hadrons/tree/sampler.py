@@ -226,6 +226,10 @@ class Angles:
     tables: Array
     through: Layer
 
+    def head(self, num: int) -> Angles:
+        """Return the densities of the first splittings."""
+        return self if num == len(self.cos) else self.rows(slice(num))
+
     def rows(self, rows: Ints | slice) -> Angles:
         """Return the densities of some of the splittings."""
         return replace(self, cos=self.cos[rows], heads=self.heads[rows], bins=self.bins[rows])
