@@ -82,7 +82,7 @@ def draw_masses(pdg_id: Ints, rng: np.random.Generator) -> Floats:
 
 
 def draw_masses_of(shapes: Floats, kind: Ints, rng: np.random.Generator) -> Floats:
-    """Draw masses as :func:`draw_masses` does, (M,) in GeV, from line shapes (K, 5), of which ``kind`` (M,) says which."""
+    """Draw masses (M,) in GeV from line shapes (K, 5), of which ``kind`` (M,) says which; see :func:`draw_masses`."""
     masses = np.empty(len(kind))
     _fill(shapes, kind, rng, masses)
     return masses

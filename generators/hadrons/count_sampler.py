@@ -67,7 +67,7 @@ _MOST_MISSING = 1024
 _REACH = 10.0
 """Numbers of tokens whose density falls short of the largest by exp(-10^2 / 2 + 12), or more, are never drawn."""
 _ROWS, _FEW_ROWS = 512, 64
-"""Sets at a time whose common types are drawn, and those of them whose inputs are gathered: what networks read and write stays in the processor's cache."""
+"""Sets at a time whose common types are drawn, and whose inputs are gathered: they stay in the processor's cache."""
 _MAX_REDRAWS, _SAME = 200, 100
 """Trials of a set that must have given quantum numbers or a mass; up to the second, with the same size and carrier.
 
@@ -450,10 +450,10 @@ class CountSampler:
         self, u: Floats, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
     ) -> None:
         """Draw the counts of all common types but the last; what ``good`` and ``state`` hold is changed in place."""
-        most, work = int(self._common[2].max()), self._work()
+        (left, need, counts, inputs), (logits, w) = state, self._work()
         own = np.empty(_FEW_ROWS * self._num_inputs, np.float32)
         one, two = np.empty((2, _ROWS, self._width), np.float32)
-        out, number = np.empty(_ROWS * most, np.float32), np.empty(_ROWS, np.int64)
+        out, number = np.empty(_ROWS * int(self._common[2].max()), np.float32), np.empty(_ROWS, np.int64)
         for start in range(0, len(good), _ROWS):
             rows = slice(start, start + _ROWS)
             num = len(good[rows])
@@ -473,12 +473,16 @@ class CountSampler:
                 self._known,
                 self._start,
                 good[rows],
-                *(each[rows] for each in state),
+                left[rows],
+                need[rows],
+                counts[rows],
+                inputs[rows],
                 own,
                 one[:num],
                 two[:num],
                 out,
-                *work,
+                logits,
+                w,
                 number[:num],
             )
 

@@ -252,9 +252,9 @@ def tokens_of(latent: Latent, flavour: Ints, pt: Floats, scale: Floats, rng: np.
     for _ in range(_MASS_TRIALS):
         heavy = np.bincount(index, mass, num) > _MASS_ROOM * room
         heavy[sizes == 1] = False
-        rows = np.flatnonzero(heavy[index]) if heavy.any() else []
-        if len(rows) == 0:
+        if not heavy.any():
             break
+        rows = np.flatnonzero(heavy[index])
         mass[rows] = draw_masses_of(shapes, species[rows], rng)
     else:  # as heavy as there is room for
         least = MIN_MASS[species]
@@ -269,7 +269,7 @@ def tokens_of(latent: Latent, flavour: Ints, pt: Floats, scale: Floats, rng: np.
 
 @compiled
 def _list_tokens(counts: Ints, carriers: Ints, species: Ints, index: Ints, carrier: NDArray[np.bool_]) -> None:
-    """Fill species (M,) and sets (M,) of the tokens of ``counts`` (N, S), and mark the ``carriers`` (N,) in ``carrier``.
+    """Fill species (M,) and sets (M,) of the tokens of ``counts`` (N, S), and mark ``carriers`` (N,) in ``carrier``.
 
     The carrier is the first token of its species.
     """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
+from fastsim.compiled import compiled, compiled_inside, compiled_sums_inside
 from fastsim.event import Ints
 
 Array = NDArray[np.float32]

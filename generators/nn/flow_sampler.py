@@ -147,7 +147,7 @@ def _invert_splines(
     work: Array,
     x: Floats,
 ) -> None:
-    """Invert the rational-quadratic splines of one feature, the ``column`` of rows of ``y`` and ``x`` from ``start`` on.
+    """Invert rational-quadratic splines of one feature, the ``column`` of rows of ``y`` and ``x`` from ``start`` on.
 
     ``params`` (K, 3 B - 1) are logits of the widths and heights of the B bins and what gives the slopes at the inner
     knots, the ``same`` for all rows or not; ``least`` are the smallest width, height and slope. Beyond ``tail`` splines

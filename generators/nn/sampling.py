@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite.ir import FloatType
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -45,12 +44,12 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
     return index, value
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def _float_of(typing_context: Any, bits: Any) -> Any:
     """Return the float32 number that 32 bits, an int32, stand for."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], FloatType())
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
 
     return types.float32(types.int32), generate
 

@@ -153,9 +153,7 @@ def _of_component(
 
 
 @compiled
-def _settle(
-    part: NDArray[np.uint8], counts: NDArray[np.uint8], rows: Ints, counts_a: NDArray[np.uint8]
-) -> int:
+def _settle(part: NDArray[np.uint8], counts: NDArray[np.uint8], rows: Ints, counts_a: NDArray[np.uint8]) -> int:
     """Put parts of the tokens of nodes into ``counts_a``, and say for how many nodes both children are composite.
 
     Args:

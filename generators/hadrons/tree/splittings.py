@@ -601,7 +601,9 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
     _context(*nodes, *links, energy, tree.numbers, of_set, _GROUPS, _OF_GROUPS, rows, axes, tangents, logs, out)
     # angles and logarithms one by one would be most of the work
-    _take_angles(2 * np.arctan(tangents), logs)
+    angles = np.arctan(tangents)
+    angles *= 2
+    _take_angles(angles, logs)
     np.log(logs, out=logs)
     _place(logs, _COLUMN_OF_LOG, of_set, tree.set_index, rows, out)
     return out, axes
