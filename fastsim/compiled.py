@@ -49,6 +49,14 @@ def compiled_inside(function: F) -> F:
     return _kernel(function, no_cpython_wrapper=True)
 
 
+def compiled_into(function: F) -> F:
+    """Compile as :func:`compiled_inside` does a function whose code becomes part of what calls it.
+
+    For one that takes many arrays in a tuple: as an argument each of them is copied, seven words an array.
+    """
+    return _kernel(function, no_cpython_wrapper=True, forceinline=True)
+
+
 def compiled_sums(function: F) -> F:
     """Compile a function of finite numbers whose sums may be taken in any order: they run in parallel lanes."""
     return _kernel(function, fastmath=_SUMS)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastsim.compiled import compiled, compiled_inside
+from fastsim.compiled import compiled, compiled_inside, compiled_into
 from fastsim.event import Floats, Ints
 from generators.decays.line_shapes import draw_mass
 from generators.decays.phase_space import (
@@ -71,7 +71,7 @@ class Particles(NamedTuple):
         return Particles._make(column[:size] for column in self)
 
 
-@compiled_inside
+@compiled_into
 def _pick_channel(t: Table, kind: int, mass: float, rng: np.random.Generator) -> int:
     """Draw a channel of a species by its branching ratios, which may depend on the mass (GeV); -1 if none is open."""
     first, last, v = t.first[kind], t.first[kind + 1], t.varying[kind]
@@ -103,7 +103,7 @@ def _pick_channel(t: Table, kind: int, mass: float, rng: np.random.Generator) ->
     return int(last - 1)
 
 
-@compiled_inside
+@compiled_into
 def _pick_masses(t: Table, channel: int, mass: float, m: Floats, rng: np.random.Generator) -> bool:
     """Draw the masses ``m`` of a channel's products in GeV; return whether they leave room for the decay."""
     size = t.size[channel]
@@ -137,7 +137,7 @@ def _three_body_weight(code: int, leptonic: bool, mass: float, m: Floats, q: Flo
     return float(x * (3 - 2 * x) / (top * (3 - 2 * top)))
 
 
-@compiled_inside
+@compiled_into
 def _momenta(
     t: Table, channel: int, mass: float, m: Floats, angular: int, axis: Floats, q: Floats, rng: np.random.Generator
 ) -> bool:
@@ -206,7 +206,7 @@ def _momenta(
     return True
 
 
-@compiled_inside
+@compiled_into
 def _own_mass(t: Table, kind: int, p4: Floats) -> float:
     """Return the mass in GeV of a primary particle: nominal if the species is narrow and the momentum agrees."""
     p = sqrt(p4[1] ** 2 + p4[2] ** 2 + p4[3] ** 2)
@@ -216,8 +216,8 @@ def _own_mass(t: Table, kind: int, p4: Floats) -> float:
     return sqrt(max(squared, 0.0))
 
 
-@compiled_inside
-def _copy(source: Particles, i: int, target: Particles, j: int, mother: int, primary: int) -> None:
+@compiled_into
+def copy(source: Particles, i: int, target: Particles, j: int, mother: int, primary: int) -> None:
     """Copy particle i of ``source`` to place j of ``target``, with its mother's row among the decayed particles."""
     target.kind[j], target.mass[j] = source.kind[i], source.mass[i]
     target.mother[j], target.primary[j] = mother, primary
@@ -226,7 +226,7 @@ def _copy(source: Particles, i: int, target: Particles, j: int, mother: int, pri
         target.vertex[j, x] = source.vertex[i, x]
 
 
-@compiled_inside
+@compiled_into
 def _polarisation(t: Table, chain: Particles, node: int, siblings: int, axis: Floats) -> int:
     """Return the angular distribution of a vector's decay, and fill ``axis`` in its rest frame.
 
@@ -288,7 +288,7 @@ def walk(
     for i in range(start, len(primary.kind)):
         if num_final + longest > len(final.kind) or num_decayed + longest > len(decayed.kind):
             return i, num_final, num_decayed
-        _copy(primary, i, chain, 0, -1, i)
+        copy(primary, i, chain, 0, -1, i)
         if chain.kind[0] >= 0:
             chain.mass[0] = _own_mass(t, chain.kind[0], chain.p4[0])
         sibling[0] = -1
@@ -310,11 +310,11 @@ def walk(
                     if done:
                         break
             if not done:  # stable, or (as in Pythia) a resonance all of whose channels are closed
-                _copy(chain, node, final, num_final, mother, i)
+                copy(chain, node, final, num_final, mother, i)
                 num_final += 1
                 node += 1
                 continue
-            _copy(chain, node, decayed, num_decayed, mother, i)
+            copy(chain, node, decayed, num_decayed, mother, i)
             chain.primary[node] = num_decayed
             num_decayed += 1
             tau = -t.tau0[kind] * log1p(-rng.random()) / mass if t.tau0[kind] > 0 else 0.0

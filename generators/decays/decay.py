@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, offsets_from_counts
 from fastsim.event.particle_sets import Decayed, History
-from generators.decays.chains import Particles, follow
+from generators.decays.chains import Particles, copy, follow
 from generators.decays.pythia import decay_at_rest
 from generators.decays.table import PYTHIA, Table, decay_table
 
@@ -118,9 +119,9 @@ def _by_pythia(
     rest[hard] = False
     # in their order already: rows of made ones follow their mothers, and both lists the primary particles
     before = np.cumsum(rest)[place[ended]]
-    finals, _ = _merged(_taken(final, rest), _taken(made, ended), before)
+    finals, _ = _merged(final, rest, _taken(made, ended), before)
     after = np.searchsorted(decayed.primary, made.primary[~ended], side="right")
-    both, rank = _merged(decayed, _taken(made, ~ended), after)
+    both, rank = _merged(decayed, np.ones(len(decayed.kind), dtype=bool), _taken(made, ~ended), after)
     rank = np.append(rank, -1)  # the mother of primary particles
     return finals._replace(mother=rank[finals.mother]), both._replace(mother=rank[both.mother])
 
@@ -139,19 +140,37 @@ def _taken(particles: Particles, rows: NDArray[Any]) -> Particles:
     return Particles._make(column[rows] for column in particles)
 
 
-def _merged(first: Particles, second: Particles, before: Ints) -> tuple[Particles, Ints]:
-    """Put rows (L,) of the second list among the rows (K,) of the first, ``before`` (L,) of which precede each.
+def _merged(first: Particles, kept: NDArray[np.bool_], second: Particles, before: Ints) -> tuple[Particles, Ints]:
+    """Put rows (L,) of the second list among the rows (K,) of the first that are kept, ``before`` (L,) of these first.
+
+    Args:
+        first, second: the lists.
+        kept: which rows of the first list are, (K,).
+        before: how many of these precede each row of the second, ascending, (L,).
 
     Returns:
-        The particles, and the places in them of the rows of the first list and then of the second, (K + L,).
+        The particles, and the places in them of the kept rows of the first list and then of the second.
     """
-    num = len(first.kind) + len(second.kind)
-    own = before + np.arange(len(second.kind))
-    others = np.ones(num, dtype=bool)
-    others[own] = False
-    columns = []
-    for one, other in zip(first, second, strict=True):
-        column = np.empty((num, *one.shape[1:]), one.dtype)
-        column[others], column[own] = one, other
-        columns.append(column)
-    return Particles._make(columns), np.concatenate([np.flatnonzero(others), own])
+    size = int(np.count_nonzero(kept)) + len(second.kind)
+    result, place = Particles.empty(size), np.empty(size, np.int64)
+    _merge(first, kept, second, before, result, place)
+    return result, place
+
+
+@compiled
+def _merge(
+    first: Particles, kept: NDArray[np.bool_], second: Particles, before: Ints, result: Particles, place: Ints
+) -> None:
+    """Fill ``result`` and ``place`` for :func:`_merged`."""
+    num, row, i, j = len(place) - len(before), 0, 0, 0
+    for k in range(len(place)):
+        if j < len(before) and before[j] <= i:
+            copy(second, j, result, k, second.mother[j], second.primary[j])
+            place[num + j] = k
+            j += 1
+        else:
+            while not kept[row]:
+                row += 1
+            copy(first, row, result, k, first.mother[row], first.primary[row])
+            place[i] = k
+            row, i = row + 1, i + 1

@@ -78,12 +78,22 @@ def draw_masses(pdg_id: Ints, rng: np.random.Generator) -> Floats:
         FastsimError: if Pythia does not know a species.
     """
     ids, kind = np.unique(np.asarray(pdg_id, dtype=np.int64), return_inverse=True)
+    return draw_masses_of(line_shapes(ids.tolist()), kind.astype(np.int64), rng)
+
+
+def draw_masses_of(shapes: Floats, kind: Ints, rng: np.random.Generator) -> Floats:
+    """Draw masses (M,) in GeV from line shapes (K, 5), of which ``kind`` (M,) says which; see :func:`draw_masses`."""
     masses = np.empty(len(kind))
-    _fill(_shapes(ids.tolist()), kind.astype(np.int64), rng, masses)
+    _fill(shapes, kind, rng, masses)
     return masses
 
 
-def _shapes(ids: Iterable[int]) -> Floats:
+def line_shapes(ids: Iterable[int]) -> Floats:
+    """Return the parameters of :func:`line_shape` of K species by their PDG ids, (K, 5); of photons they are zero.
+
+    Raises:
+        FastsimError: if Pythia does not know a species.
+    """
     data = particle_data()
     for pdg_id in ids:
         if pdg_id not in data and pdg_id != 22:

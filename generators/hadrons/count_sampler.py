@@ -66,6 +66,8 @@ _MOST_MISSING = 1024
 """Missing quantum numbers beyond this many enter the networks as this many."""
 _REACH = 10.0
 """Numbers of tokens whose density falls short of the largest by exp(-10^2 / 2 + 12), or more, are never drawn."""
+_ROWS, _FEW_ROWS = 512, 64
+"""Sets at a time whose common types are drawn, and whose inputs are gathered: they stay in the processor's cache."""
 _MAX_REDRAWS, _SAME = 200, 100
 """Trials of a set that must have given quantum numbers or a mass; up to the second, with the same size and carrier.
 
@@ -101,9 +103,6 @@ def _draw_sizes(
     spread: float,
     u: Floats,
     logits: Array,
-    bits: NDArray[np.int32],
-    power: Array,
-    rest: Array,
     w: Array,
     size: Ints,
 ) -> None:
@@ -123,7 +122,7 @@ def _draw_sizes(
         for c in range(num):
             shape = np.float32((sqrt(first + c) - mean) / width)
             logits[c] = _bounded(out[k, 1 + first + c], bound) - np.float32(0.5) * shape * shape
-        exponentials(logits, num, bits, power, rest, w)
+        exponentials(logits, num, w)
         size[k] = first + _inverted(w, num, u[k])
 
 
@@ -135,9 +134,6 @@ def _draw_counts(
     factorials: Array,
     u: Floats,
     logits: Array,
-    bits: NDArray[np.int32],
-    power: Array,
-    rest: Array,
     w: Array,
     number: Ints,
 ) -> None:
@@ -154,7 +150,7 @@ def _draw_counts(
         for c in range(num):
             shape = np.float32(c) * odds - factorials[c] - factorials[n - c]
             logits[c] = shape + _bounded(out[k, 1 + c], bound)
-        exponentials(logits, num, bits, power, rest, w)
+        exponentials(logits, num, w)
         number[k] = _inverted(w, num, u[k])
 
 
@@ -208,6 +204,7 @@ def _take(
 @compiled
 def _draw_common(
     kinds: Ints,
+    places: Ints,
     species: Ints,
     forced: NDArray[np.bool_],
     weights: Array,
@@ -227,31 +224,31 @@ def _draw_common(
     need: Ints,
     counts: Ints,
     inputs: Array,
+    own: Array,
     one: Array,
     two: Array,
     out: Array,
     logits: Array,
-    bits: NDArray[np.int32],
-    power: Array,
-    rest: Array,
     w: Array,
     number: Ints,
 ) -> None:
     """Draw the counts of common types one after another, each given those before.
 
     Args:
-        kinds: the types, (K,); species: of each, (K,); forced: which of them missing quantum numbers decide, (K,).
+        kinds: the types, (K,); places: of each among all, (K,); species: of each, (K,).
+        forced: which of them missing quantum numbers decide, (K,).
         weights: of the networks, one after another; starts: first one of each, (K,); widths: numbers of outputs, (K,).
         bound, factorials: see :func:`_draw_counts`; u: uniform on [0, 1), (K, N).
         content: quantum numbers of the species, (S + 1, 8); of_count, of_left, of_need: see :func:`_take`.
         known, start: columns of the inputs, see :func:`_take`.
         good: which sets have the quantum numbers that they must have so far, (N,).
         left, need, counts, inputs: see :func:`_take`.
-        one, two: working memory for hidden units, (N, W); out: for outputs; number: for counts, (N,); the rest: see
-            :func:`_draw_counts`.
+        own: working memory for the inputs of some rows at a time; one, two: for hidden units, (N, W); out: for outputs;
+            number: for counts, (N,); the rest: see :func:`_draw_counts`.
     """
-    num, num_inputs, width = inputs.shape[0], inputs.shape[1], one.shape[1]
+    num, width, rows = inputs.shape[0], one.shape[1], len(own) // inputs.shape[1]
     for k in range(len(kinds)):
+        column = known + 2 * places[k]  # what is beyond is not known yet
         if forced[k]:
             for i in range(num):
                 wanted = _wanted(kinds[k], need[i])
@@ -260,19 +257,25 @@ def _draw_common(
                     good[i] = False
         else:
             first, shape, outputs = starts[k], width * width, widths[k]
-            second = first + (num_inputs + 1) * width
+            second = first + (column + 1) * width
             last = second + shape + width
             end = last + width * outputs
             values = out[: num * outputs].reshape(num, outputs)
-            in_layer = weights[first : second - width].reshape(num_inputs, width)
-            dense(inputs, in_layer, weights[second - width : second], one)
+            in_layer = weights[first : second - width].reshape(column, width)
+            for start_row in range(0, num, rows):
+                some = min(rows, num - start_row)
+                seen = own[: some * column].reshape(some, column)
+                for i in range(some):
+                    for c in range(column):
+                        seen[i, c] = inputs[start_row + i, c]
+                dense(seen, in_layer, weights[second - width : second], one[start_row : start_row + some])
             silu(one)
             dense(one, weights[second : second + shape].reshape(width, width), weights[last - width : last], two)
             silu(two)
             dense(two, weights[last:end].reshape(width, outputs), weights[end : end + outputs], values)
-            _draw_counts(values, bound, left, factorials, u[k], logits, bits, power, rest, w, number)
-        column, own = known + 2 * kinds[k], content[species[k]]
-        _take(number, species[k], own, of_count, of_left, of_need, column, start, left, need, counts, inputs)
+            _draw_counts(values, bound, left, factorials, u[k], logits, w, number)
+        quarks = content[species[k]]
+        _take(number, species[k], quarks, of_count, of_left, of_need, column, start, left, need, counts, inputs)
 
 
 @compiled_inside
@@ -307,9 +310,8 @@ class CountSampler:
         self._num_inputs = first.shape[1]
         self._known = self._num_inputs - 2 * num_types
         self._start = self._known - 2 - NUM_CONTENT
-        # what log(1 + count) and the count of each type known before add, side by side
-        mask = PLACE[None, :] < PLACE[:, None]
-        of_counts = first[:, self._known :].reshape(num_types, 2, num_types, -1) * mask[:, None, :, None]
+        # what log(1 + count) and the count of each type known before add, side by side, in the order of the types
+        of_counts = first[:, self._known :].reshape(num_types, 2, num_types, -1)[:, :, np.argsort(PLACE)]
         of_counts = of_counts.transpose(0, 2, 1, 3).reshape(num_types, 2 * num_types, -1)
         first = np.concatenate([first[:, : self._known], of_counts], 1)
         lasts = [weights[f"last.{k}"] for k in range(sum(name.startswith("last.") for name in weights))]
@@ -317,7 +319,7 @@ class CountSampler:
         groups = drawn_types(limits.get(2, max(limits.values())), limits[max(limits)])
         networks = {
             int(t): [
-                linear_step(first[t].T, weights["first_bias"][t]),
+                linear_step(first[t][: self._seen(int(t))].T, weights["first_bias"][t]),
                 *activation(SILU),
                 linear_step(weights["second"][t].T, weights["second_bias"][t]),
                 *activation(SILU),
@@ -448,49 +450,57 @@ class CountSampler:
         self, u: Floats, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
     ) -> None:
         """Draw the counts of all common types but the last; what ``good`` and ``state`` hold is changed in place."""
-        num, (left, need, counts, inputs), (logits, bits, power, rest, w) = len(good), state, self._work()
-        one, two = np.empty((2, num, self._width), np.float32)
-        _draw_common(
-            _COMMON,
-            TYPE_SPECIES[_COMMON],
-            _IS_FORCED & forced,
-            *self._common,
-            CORRECTION,
-            self._factorials,
-            u,
-            _CONTENT,
-            self._of_count,
-            self._of_left,
-            self._of_need,
-            self._known,
-            self._start,
-            good,
-            left,
-            need,
-            counts,
-            inputs,
-            one,
-            two,
-            np.empty(num * int(self._common[2].max()), np.float32),
-            logits,
-            bits,
-            power,
-            rest,
-            w,
-            np.empty(num, np.int64),
-        )
+        (left, need, counts, inputs), (logits, w) = state, self._work()
+        own = np.empty(_FEW_ROWS * self._num_inputs, np.float32)
+        one, two = np.empty((2, _ROWS, self._width), np.float32)
+        out, number = np.empty(_ROWS * int(self._common[2].max()), np.float32), np.empty(_ROWS, np.int64)
+        for start in range(0, len(good), _ROWS):
+            rows = slice(start, start + _ROWS)
+            num = len(good[rows])
+            _draw_common(
+                _COMMON,
+                PLACE[_COMMON],
+                TYPE_SPECIES[_COMMON],
+                _IS_FORCED & forced,
+                *self._common,
+                CORRECTION,
+                self._factorials,
+                np.ascontiguousarray(u[:, rows]),
+                _CONTENT,
+                self._of_count,
+                self._of_left,
+                self._of_need,
+                self._known,
+                self._start,
+                good[rows],
+                left[rows],
+                need[rows],
+                counts[rows],
+                inputs[rows],
+                own,
+                one[:num],
+                two[:num],
+                out,
+                logits,
+                w,
+                number[:num],
+            )
 
-    def _work(self) -> tuple[Array, NDArray[np.int32], Array, Array, Array]:
+    def _work(self) -> tuple[Array, Array]:
         """Return the working memory of one set, for the compiled draws."""
-        logits, power, rest, w = np.empty((4, self._largest), np.float32)
-        return logits, power.view(np.int32), power, rest, w
+        logits, w = np.empty((2, self._largest), np.float32)
+        return logits, w
 
     def _outputs(self, inputs: Array, kind: int) -> Array:
         """Compute log-odds and corrections (N, limit + 2) of the counts of a type."""
-        return self._networks[kind](inputs)
+        return self._networks[kind](np.ascontiguousarray(inputs[:, : self._seen(kind)]))
+
+    def _seen(self, kind: int) -> int:
+        """Return how many of the inputs, the first ones, the network of a type sees: not the counts of later types."""
+        return self._known + 2 * int(PLACE[kind])
 
     def _take(self, number: Ints, kind: int, species: int, state: tuple[Ints, Ints, Ints, Array]) -> None:
-        column, of_codes = self._known + 2 * kind, (self._of_count, self._of_left, self._of_need)
+        column, of_codes = self._seen(kind), (self._of_count, self._of_left, self._of_need)
         left, need, counts, inputs = state
         _take(number, species, _CONTENT[species], *of_codes, column, self._start, left, need, counts, inputs)
 

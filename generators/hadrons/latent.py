@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsim.compiled import compiled
 from fastsim.event import Floats, Ints, offsets_from_counts
-from generators.decays import draw_masses
+from generators.decays import draw_masses, draw_masses_of, line_shapes
 from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.tokens import (
     CONTENT,
@@ -237,27 +239,23 @@ def tokens_of(latent: Latent, flavour: Ints, pt: Floats, scale: Floats, rng: np.
     Returns:
         N sets whose momenta are NaN. A token alone has the mass of its set.
     """
-    num, num_species = len(latent), len(SPECIES)
-    counts = np.asarray(latent.counts)
+    num, counts = len(latent), np.asarray(latent.counts)
     sizes = counts.sum(-1)
     offsets = offsets_from_counts(sizes)
-    species = np.repeat(np.tile(np.arange(num_species), num), counts.reshape(-1))
-    index = np.repeat(np.arange(num), sizes)
+    species, index = np.empty((2, int(offsets[-1])), np.int64)
     carrier = np.zeros(len(species), dtype=bool)
-    # the carrier is the first token of its species
-    has = np.flatnonzero(latent.carrier < num_species)
-    before = np.cumsum(counts, axis=1) - counts
-    carrier[offsets[has] + before[has, latent.carrier[has]]] = True
+    _list_tokens(counts, np.asarray(latent.carrier), species, index, carrier)
     p = np.sqrt((latent.total[:, 1:] ** 2).sum(-1))
     room = np.sqrt(np.maximum((latent.total[:, 0] - p) * (latent.total[:, 0] + p), 0.0))
-    mass = draw_masses(IDS[species], rng)
+    shapes = _line_shapes()
+    mass = draw_masses_of(shapes, species, rng)
     for _ in range(_MASS_TRIALS):
         heavy = np.bincount(index, mass, num) > _MASS_ROOM * room
         heavy[sizes == 1] = False
-        rows = np.flatnonzero(heavy[index])
-        if len(rows) == 0:
+        if not heavy.any():
             break
-        mass[rows] = draw_masses(IDS[species[rows]], rng)
+        rows = np.flatnonzero(heavy[index])
+        mass[rows] = draw_masses_of(shapes, species[rows], rng)
     else:  # as heavy as there is room for
         least = MIN_MASS[species]
         extra, floor = np.bincount(index, mass - least, num), np.bincount(index, least, num)
@@ -267,6 +265,28 @@ def tokens_of(latent: Latent, flavour: Ints, pt: Floats, scale: Floats, rng: np.
     mass[alone] = np.where(MIN_MASS[species[alone]] > 0, room[index[alone]], 0.0)
     p4 = np.full((len(species), 4), np.nan)
     return TokenSample(flavour, pt, scale, offsets, species, p4, mass, carrier)
+
+
+@compiled
+def _list_tokens(counts: Ints, carriers: Ints, species: Ints, index: Ints, carrier: NDArray[np.bool_]) -> None:
+    """Fill species (M,) and sets (M,) of the tokens of ``counts`` (N, S), and mark ``carriers`` (N,) in ``carrier``.
+
+    The carrier is the first token of its species.
+    """
+    place = 0
+    for i in range(len(counts)):
+        for s in range(counts.shape[1]):
+            if counts[i, s] > 0 and s == carriers[i]:
+                carrier[place] = True
+            for _ in range(counts[i, s]):
+                species[place], index[place] = s, i
+                place += 1
+
+
+@lru_cache(maxsize=1)
+def _line_shapes() -> Floats:
+    """Return the line shapes of all species, (S, 5)."""
+    return line_shapes(SPECIES)
 
 
 def side_of(missing: Ints, opposite: Ints) -> Floats:

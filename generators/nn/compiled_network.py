@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
+from fastsim.compiled import compiled, compiled_inside, compiled_sums_inside
 from fastsim.event import Ints
 
 Array = NDArray[np.float32]
@@ -240,28 +240,3 @@ class CompiledNetwork:
         """Return what the steps make of x (K, I), (K, O)."""
         out: Array = _run(self._steps, self._weights, self._widest, self._num_outputs, x)
         return out
-
-
-@compiled
-def _linear(x: Array, weight: Array, bias: Array, out: Array) -> None:
-    dense(x, weight, bias, out)
-
-
-def product(x: Array, weight: Array, bias: Array) -> Array:
-    """Return x W + b (K, O) for contiguous ``x`` (K, I), ``weight`` (I, O) and ``bias`` (O,)."""
-    if len(weight) == 0:
-        return np.tile(bias, (len(x), 1))
-    out = np.empty((len(x), weight.shape[1]), np.float32)
-    _linear(x, weight, bias, out)
-    return out
-
-
-@compiled_sums
-def _silu(x: Array) -> None:
-    silu(x)
-
-
-def swish(x: Array) -> Array:
-    """Replace contiguous rows (K, W) by x / (1 + exp(-x)), and return them."""
-    _silu(x)
-    return x

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
@@ -35,36 +39,32 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
     num = logits.shape[1]
     groups = -(-num // _GROUP)
     index, value = np.empty(len(u), np.int64), np.empty(len(u))
-    bits, rest = np.empty(num, np.int32), np.empty(num, np.float32)
     w, sums = np.zeros(groups * _GROUP, np.float32), np.empty(groups, np.float32)
-    _pick_bin(logits, u, edges, bits, bits.view(np.float32), rest, w, sums, index, value)
+    _pick_bin(logits, u, edges, w, sums, index, value)
     return index, value
 
 
-@compiled_sums_inside
-def exponentials(
-    logits: NDArray[np.float32],
-    num: int,
-    bits: NDArray[np.int32],
-    power: NDArray[np.float32],
-    rest: NDArray[np.float32],
-    w: NDArray[np.float32],
-) -> None:
-    """Fill ``w`` with exp(x - largest x) of the first ``num`` logits x, 2^whole 2^rest, at least exp(-80).
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_of(typing_context: Any, bits: Any) -> Any:
+    """Return the float32 number that 32 bits, an int32, stand for."""
 
-    ``bits``, the same memory as ``power``, and ``rest`` are working memory, ``num`` long at least.
-    """
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+
+    return types.float32(types.int32), generate
+
+
+@compiled_sums_inside
+def exponentials(logits: NDArray[np.float32], num: int, w: NDArray[np.float32]) -> None:
+    """Fill ``w`` with exp(x - largest x) of the first ``num`` logits x, 2^whole 2^rest, at least exp(-80)."""
     top = logits[0]
     for b in range(num):
         top = max(top, logits[b])
     for b in range(num):
         t = max(logits[b] - top, _LEAST_LOGIT) * _LOG2E + _BIAS
         whole = np.int32(t + _HALF)
-        bits[b] = whole << 23
-        rest[b] = t - np.float32(whole)
-    for b in range(num):
-        f = rest[b]
-        w[b] = power[b] + power[b] * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
+        f, power = t - np.float32(whole), _float_of(np.int32(whole << 23))
+        w[b] = power + power * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
 
 
 @compiled_sums
@@ -72,9 +72,6 @@ def _pick_bin(
     logits: NDArray[np.float32],
     u: Floats,
     edges: Floats,
-    bits: NDArray[np.int32],
-    power: NDArray[np.float32],
-    rest: NDArray[np.float32],
     w: NDArray[np.float32],
     sums: NDArray[np.float32],
     index: Ints,
@@ -83,7 +80,7 @@ def _pick_bin(
     """Fill ``index`` and ``value`` (K,) for :func:`pick_bin`; the others are its working memory for one row."""
     num, groups = logits.shape[1], len(sums)
     for k in range(len(u)):
-        exponentials(logits[k], num, bits, power, rest, w)
+        exponentials(logits[k], num, w)
         total = 0.0
         for g in range(groups):
             part = np.float32(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import LEAST_MASS, Nodes, numbers_of_carriers, numbers_of_nodes
 from generators.hadrons.tree.sampler import Angles, CompiledSampler
-from generators.hadrons.tree.sharing import NUM_NUMBERS
+from generators.hadrons.tree.sharing import NUM_NUMBERS, TYPE_NUMBERS
 from generators.hadrons.tree.splittings import context, set_features, split
 
 _REDRAWS = 12
@@ -41,15 +42,16 @@ class _Growth:
     masses: Floats
 
 
-def _planted(sample: TokenSample, total: Floats, rng: np.random.Generator) -> _Growth:
+def _planted(sample: TokenSample, counts: Ints, total: Floats, rng: np.random.Generator) -> _Growth:
     """Make trees that are roots only, the first N nodes, with room for all nodes that will grow from them.
 
     Args:
         sample: the tokens of N sets, without their momenta.
+        counts: tokens of each type, (N, T).
         total: four-momenta of the sets in GeV, (N, 4).
         rng: decides the order of tokens of one type, which does not matter: their masses are independent.
     """
-    size, kinds = sample.counts, sample.types
+    size, kinds, index = sample.counts, sample.types, sample.index
     num_nodes = int((2 * size - 1).sum())
     roots = np.arange(len(size))
     tree = Nodes(
@@ -66,16 +68,16 @@ def _planted(sample: TokenSample, total: Floats, rng: np.random.Generator) -> _G
         roots=roots,
     )
     tree.p4[roots], tree.size[roots], tree.set_index[roots] = total, size, roots
-    tree.counts[roots] = sample.type_counts()
+    tree.counts[roots] = counts
     carrier = numbers_of_carriers(sample.carriers)
     tree.numbers[roots] = numbers_of_nodes(tree.counts[roots], carrier)
-    tree.least[roots] = np.bincount(sample.index, sample.mass, len(size))
+    tree.least[roots] = np.bincount(index, sample.mass, len(size))
     momentum = np.sqrt((total[:, 1:] ** 2).sum(-1))
     square = (total[:, 0] - momentum) * (total[:, 0] + momentum)
     tree.mass[roots] = np.maximum(np.sqrt(np.maximum(square, 0.0)), LEAST_MASS * total[:, 0])
     start = np.empty(num_nodes, dtype=np.int64)
     start[roots] = sample.offsets[:-1]
-    order = np.argsort((sample.index * len(TYPES) + kinds) + rng.random(len(kinds)))
+    order = np.argsort((index * len(TYPES) + kinds) + rng.random(len(kinds)))
     return _Growth(tree, carrier, start, kinds[order], order, sample.mass[order])
 
 
@@ -133,9 +135,10 @@ def sample_tree(
     Raises:
         ValueError: if a set holds more than 255 tokens of one type.
     """
-    if len(sample) and sample.type_counts().max() > 255:
-        raise ValueError(f"a set holds {sample.type_counts().max()} tokens of one type: 255 at most")
-    growth = _planted(sample, total, rng)
+    counts = sample.type_counts()
+    if (most := counts.max(initial=0)) > 255:
+        raise ValueError(f"a set holds {most} tokens of one type: 255 at most")
+    growth = _planted(sample, counts, total, rng)
     tree = growth.tree
     sizes = tree.size[tree.roots]
     known = sample.flavour, energy, total, sizes, sample.scale / sample.pt, sample.carriers
@@ -187,17 +190,18 @@ def _split_nodes(
     counts_a, both = net.content(hidden, features, counts, rng)
     least = _shared(growth, rows, counts_a, len(wide))
     hidden = net.with_content(hidden, counts, counts_a, least)
-    least_a, least_b = least.T
+    least_a, least_b = least.T.copy()
     heads = net.heads(hidden)
     bins = np.full((len(wide), 2), net.num_bins)
     bins[:, 0], value = net.masses_b(heads, rng)
-    m_b, m_a = _child_mass(value, mass, least_a, least_b), least_a.copy()
+    m_a, m_b = least_a.copy(), np.empty_like(least_b)
+    _child_masses(value, np.arange(len(wide)), mass, least_a, least_b, m_b)
     if len(both):
         bins[both, 1], value = net.masses_a(hidden, bins[:, 0], both, rng)
-        m_a[both] = _child_mass(value, mass[both], m_b[both], least_a[both])
-    angles = net.angles(heads, bins).rows(slice(num))
+        _child_masses(value, both, mass, m_b, least_a, m_a)
+    angles = net.angles(heads, bins).head(num)
     first, second = _directions(net, angles, tree.p4[rows], mass[:num], axes[:num], m_a[:num], m_b[:num], rng)
-    _grow(growth, rows, grown, counts[:num], counts_a[:num], least[:num], m_a[:num], m_b[:num], first, second)
+    _grow(growth, rows, grown, counts_a[:num], least[:num], m_a[:num], m_b[:num], first, second)
 
 
 def _split_pairs(
@@ -216,27 +220,43 @@ def _split_pairs(
     tree, num = growth.tree, len(rows)
     counts = tree.counts[net.padded(rows)]
     counts_a = np.zeros_like(counts)
-    counts_a[np.arange(len(counts)), (counts > 0).argmax(1)] = 1
+    _take_first(counts, counts_a)
     least = _shared(growth, rows, counts_a, len(counts))
-    angles = net.pair_angles(features, counts, counts_a, least).rows(slice(num))
-    counts, counts_a, least = counts[:num], counts_a[:num], least[:num]
-    m_a, m_b = least.T
+    angles = net.pair_angles(features, counts, counts_a, least).head(num)
+    counts_a, least = counts_a[:num], least[:num]
+    m_a, m_b = least.T.copy()
     first, second = _directions(net, angles, tree.p4[rows], tree.mass[rows], axes[:num], m_a, m_b, rng)
-    _grow(growth, rows, grown, counts, counts_a, least, m_a, m_b, first, second)
+    _grow(growth, rows, grown, counts_a, least, m_a, m_b, first, second)
 
 
-def _child_mass(value: Floats, mass: Floats, other: Floats, least: Floats) -> Floats:
-    """Return masses (K,) of composite children in GeV.
+@compiled
+def _take_first(counts: NDArray[np.uint8], counts_a: NDArray[np.uint8]) -> None:
+    """Put a token of the first type that each node has, of ``counts`` (K, T), into ``counts_a`` (K, T), of zeros."""
+    for k in range(len(counts)):
+        for t in range(counts.shape[1]):
+            if counts[k, t] > 0:
+                counts_a[k, t] = 1
+                break
+
+
+@compiled
+def _child_masses(value: Floats, rows: Ints, mass: Floats, other: Floats, least: Floats, out: Floats) -> None:
+    """Fill the masses ``out`` in GeV of composite children, at the places ``rows`` (R,).
 
     Args:
-        value: (K,) their variable, the logit of the share of the free mass that they take; mass, other: (K,) masses of
-            parents and siblings in GeV; least: (K,) sums of the masses of their tokens in GeV.
+        value: (R,) their variable, the logit of the share of the free mass that they take.
+        rows: places of their parents in the other arrays, (R,).
+        mass: of parents in GeV, (K,).
+        other: masses of siblings in GeV, (K,).
+        least: sums of the masses of their tokens in GeV, (K,).
+        out: (K,).
     """
-    free = np.maximum(mass - other - least, 0.0)
-    # photons never share a mass of zero
-    floor = np.maximum(np.minimum(_MIN_MASS * mass, 0.5 * free), _EPS_MASS * mass)
-    result: Floats = np.maximum(least + free / (1 + np.exp(-value)), floor)
-    return result
+    for i in range(len(rows)):
+        k = rows[i]
+        free = max(mass[k] - other[k] - least[k], 0.0)
+        # photons never share a mass of zero
+        floor = max(min(_MIN_MASS * mass[k], 0.5 * free), _EPS_MASS * mass[k])
+        out[k] = max(least[k] + free / (1 + exp(-value[i])), floor)
 
 
 def _directions(
@@ -266,7 +286,6 @@ def _grow(
     growth: _Growth,
     rows: Ints,
     grown: int,
-    counts: NDArray[np.uint8],
     counts_a: NDArray[np.uint8],
     least: Floats,
     m_a: Floats,
@@ -280,25 +299,55 @@ def _grow(
         growth: the trees.
         rows: the nodes, (K,).
         grown: number of the first child.
-        counts: tokens of the nodes by type, (K, T).
-        counts_a: tokens of A, (K, T).
+        counts_a: tokens of A by type, (K, T).
         least: sums of the masses of the tokens of A and of B in GeV, (K, 2).
         m_a: masses of A in GeV, (K,).
         m_b: masses of B in GeV, (K,).
         p4_a: four-momenta of A in GeV, (K, 4).
         p4_b: four-momenta of B in GeV, (K, 4).
     """
-    tree = growth.tree
-    a, b = slice(grown, grown + len(rows)), slice(grown + len(rows), grown + 2 * len(rows))
-    tree.left[rows], tree.right[rows] = np.arange(a.start, a.stop), np.arange(b.start, b.stop)
+    tree, num = growth.tree, len(rows)
+    a, b = slice(grown, grown + num), slice(grown + num, grown + 2 * num)
     tree.mass[a], tree.mass[b], tree.p4[a], tree.p4[b] = m_a, m_b, p4_a, p4_b
-    tree.counts[a], tree.counts[b] = counts_a, counts - counts_a
     tree.least[a], tree.least[b] = least.T
-    tree.numbers[a] = numbers_of_nodes(counts_a, growth.carrier[tree.set_index[rows]])
-    tree.numbers[b] = tree.numbers[rows] - tree.numbers[a]
-    for children in (a, b):
-        tree.parent[children], tree.set_index[children] = rows, tree.set_index[rows]
-    tree.size[a] = counts_a.sum(-1)
-    tree.size[b] = tree.size[rows] - tree.size[a]
-    growth.start[a] = growth.start[rows]
-    growth.start[b] = growth.start[rows] + tree.size[a]
+    links = tree.left, tree.right, tree.parent, tree.set_index
+    _place_children(
+        rows, grown, counts_a, TYPE_NUMBERS, growth.carrier, tree.counts, tree.size, tree.numbers, growth.start, *links
+    )
+
+
+@compiled
+def _place_children(
+    rows: Ints,
+    grown: int,
+    counts_a: NDArray[np.uint8],
+    of_types: Floats,
+    carrier: Floats,
+    counts: NDArray[np.uint8],
+    size: Ints,
+    numbers: Floats,
+    start: Ints,
+    left: Ints,
+    right: Ints,
+    parent: Ints,
+    set_index: Ints,
+) -> None:
+    """Fill what nodes hold and how they hang together for :func:`_grow`; ``of_types`` (T, 3) are numbers of types."""
+    for k in range(len(rows)):
+        up, a, b = rows[k], grown + k, grown + len(rows) + k
+        of = set_index[up]
+        left[up], right[up], parent[a], parent[b], set_index[a], set_index[b] = a, b, up, up, of, of
+        for j in range(NUM_NUMBERS):
+            numbers[a, j] = counts_a[k, 0] * carrier[of, j]
+        num = 0
+        for t in range(counts.shape[1]):
+            n = counts_a[k, t]
+            counts[a, t], counts[b, t] = n, counts[up, t] - n
+            num += n
+            if n > 0:
+                for j in range(NUM_NUMBERS):
+                    numbers[a, j] += n * of_types[t, j]
+        for j in range(NUM_NUMBERS):
+            numbers[b, j] = numbers[up, j] - numbers[a, j]
+        size[a], size[b] = num, size[up] - num
+        start[a], start[b] = start[up], start[up] + num

@@ -152,6 +152,29 @@ def _of_component(
             balance[k, 0, j] = total + balance_bias[c, j]
 
 
+@compiled
+def _settle(part: NDArray[np.uint8], counts: NDArray[np.uint8], rows: Ints, counts_a: NDArray[np.uint8]) -> int:
+    """Put parts of the tokens of nodes into ``counts_a``, and say for how many nodes both children are composite.
+
+    Args:
+        part, counts: (R, S) tokens of the parts and of the nodes; rows: (R,) places of the nodes in ``counts_a``, of
+            which those of two composite children come first afterwards; counts_a: (K, S).
+    """
+    num = 0
+    for r in range(len(rows)):
+        size, rest, k = 0, 0, rows[r]
+        for s in range(counts.shape[1]):
+            size += part[r, s]
+            rest += counts[r, s] - part[r, s]
+        # a single token is A, on whichever side it was drawn
+        for s in range(counts.shape[1]):
+            counts_a[k, s] = counts[r, s] - part[r, s] if rest == 1 else part[r, s]
+        if min(size, rest) > 1:
+            rows[num] = k
+            num += 1
+    return num
+
+
 Layer = Callable[[Any], Any]
 
 
@@ -200,6 +223,10 @@ class Angles:
     bins: Ints
     tables: Array
     through: Layer
+
+    def head(self, num: int) -> Angles:
+        """Return the densities of the first splittings."""
+        return self if num == len(self.cos) else self.rows(slice(num))
 
     def rows(self, rows: Ints | slice) -> Angles:
         """Return the densities of some of the splittings."""
@@ -307,11 +334,7 @@ class CompiledSampler:
             _of_component(inner, components, shared, weight, bias, of_balance, balance_bias, of_types, balance)
             one = np.ones((len(both), 1), np.float32)
             part = share(one, of_types, balance, shared, context[both, CARRIER_NUMBERS], rng)
-            size, rest = part.sum(-1), counts[both] - part
-            # a single token is A, on whichever side it was drawn
-            part = np.where((rest.sum(-1) == 1)[:, None], rest, part)
-            counts_a[both] = part
-            both = both[np.minimum(size, rest.sum(-1)) > 1]
+            both = both[: _settle(part, shared, both, counts_a)]
         return counts_a, both
 
     def with_content(self, hidden: Any, counts: NDArray[np.uint8], counts_a: NDArray[np.uint8], least: Floats) -> Any:

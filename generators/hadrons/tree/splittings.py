@@ -131,13 +131,13 @@ FEATURES: tuple[str, ...] = (
 )
 """Names of the columns of :func:`context`."""
 NUM_CONTEXT = len(FEATURES)
-_CARRIER = FEATURES.index("carrier_charge")
+_CARRIER, _CARRIER_OF_SET = FEATURES.index("carrier_charge"), _SET.index("carrier_charge")
 CARRIER_NUMBERS = slice(_CARRIER, _CARRIER + NUM_NUMBERS)
 """Columns of charge, baryon number and strangeness of the carrier."""
 
 # compiled code takes numbers, not names
 _PZ_OVER_ENERGY, _IS_ROOT = FEATURES.index("pz_over_energy"), FEATURES.index("is_root")
-_CHARGE, _BARYON, _STRANGENESS = (FEATURES.index(name) for name in ("charge", "baryon_number", "strangeness"))
+_CHARGE = FEATURES.index("charge")
 _AXIS_IS_AHEAD, _SIBLING_COS = FEATURES.index("axis_is_ahead"), FEATURES.index("sibling_cos_star")
 _FLIGHT_COS = FEATURES.index("flight_cos_star")
 _FLIGHT_COS_PHI, _FLIGHT_SIN_PHI = FEATURES.index("flight_cos_phi_star"), FEATURES.index("flight_sin_phi_star")
@@ -145,7 +145,10 @@ _UNCLE_DIRECTION, _AXIS_DIRECTION = FEATURES.index("uncle_x"), FEATURES.index("a
 _NUM_DIRECTION = len(_DIRECTION)
 _SIBLING_NUMBERS, _UNCLE_NUMBERS = FEATURES.index("sibling_charge"), FEATURES.index("uncle_charge")
 _GRANDUNCLE_NUMBERS = FEATURES.index("granduncle_charge")
+_NUM_SEEN = NUM_NUMBERS + 1
+"""What nodes show of a neighbour: its numbers, and whether it has the carrier."""
 _UNCLE_COS_PHI_STAR = FEATURES.index("uncle_cos_phi_star")
+_NUM_OF_PARTNER = len(_OF_PARTNER)
 _FIRST_PARTNER, _NUM_PARTNER = FEATURES.index("charge_partner_is_there"), len(_PARTNERS) // NUM_NUMBERS
 
 _LOGS = (
@@ -202,13 +205,13 @@ _COLUMN_OF_LOG = np.array([FEATURES.index(name) for name in _LOGS])
 _TO_SIBLING, _TO_UNCLE, _TO_AXIS, _TO_GRANDUNCLE, _TO_PARTNER = range(5)
 _NUM_ANGLES = _TO_PARTNER + NUM_NUMBERS
 _LEAST_TANGENT = 1e-3
-_TANGENTS_STAR = [i for i, name in enumerate(_LOGS) if name.endswith("tangent_star")]
 _HALF_UNIT = tan(0.5)
 """tan(theta/2) of an angle of 1 rad, whose logarithm is 0: for what is not there."""
 
 
-_TYPE_NUMBERS = numbers_of(TYPE_CONTENT)
-"""Charge, baryon number and strangeness of the common types, (T, 3)."""
+_GROUPS: Ints = np.flatnonzero((numbers_of(TYPE_CONTENT) != TYPE_NUMBERS).any(1))
+_OF_GROUPS: Floats = TYPE_NUMBERS[_GROUPS]
+"""Types whose members share numbers, which neighbours show and a node itself does not, (D,), and these, (D, 3)."""
 
 
 def _carrier_features(carrier: Ints) -> Floats:
@@ -287,7 +290,7 @@ def _local(x: Vector, y: Vector, z: Vector, v: Vector) -> tuple[float, float, fl
     The azimuth is (0, 0) for a vector along z, such as that of a root's uncle, which flies exactly backwards.
     """
     v_x, v_y = _dot(x, v), _dot(y, v)
-    across = hypot(v_x, v_y)
+    across = sqrt(v_x * v_x + v_y * v_y)
     turn_x, turn_y = 0.0, 0.0
     if across > 1e-9:
         turn_x, turn_y = v_x / across, v_y / across
@@ -305,16 +308,23 @@ def _turned(v: Vector, x: Vector, y: Vector, z: Vector) -> Vector:
 
 
 @compiled_inside
-def _numbers_of_node(node: int, counts: NDArray[np.uint8], numbers: Floats, out: NDArray[np.float32]) -> None:
-    """Fill charge, baryon number and strangeness of a node without its carrier, and whether it has the carrier."""
-    charge, baryon, strange = 0.0, 0.0, 0.0
-    for t in range(counts.shape[1]):
-        number = counts[node, t]
-        if number > 0:
-            charge += number * numbers[t, 0]
-            baryon += number * numbers[t, 1]
-            strange += number * numbers[t, 2]
-    out[0], out[1], out[2], out[3] = charge, baryon, strange, counts[node, 0]
+def _show_numbers(
+    node: int,
+    counts: NDArray[np.uint8],
+    numbers: Floats,
+    carrier: NDArray[np.float32],
+    out: NDArray[np.float32],
+    k: int,
+    column: int,
+) -> None:
+    """Fill charge, baryon number and strangeness of a node without its carrier, and whether it has the carrier.
+
+    They take the columns of ``out[k]`` from ``column`` on.
+    """
+    has = counts[node, 0]
+    for j in range(NUM_NUMBERS):
+        out[k, column + j] = numbers[node, j] - has * carrier[j]
+    out[k, column + NUM_NUMBERS] = has
 
 
 @compiled_inside
@@ -324,7 +334,7 @@ def _about(v: Vector, x: Vector, y: Vector, z: Vector) -> tuple[float, float, fl
     The azimuth is (0, 0) for a vector along z.
     """
     v_x, v_y = _dot(x, v), _dot(y, v)
-    across = hypot(v_x, v_y)
+    across = sqrt(v_x * v_x + v_y * v_y)
     if across > 1e-9:
         return _half_tangent(v, z), v_x / across, v_y / across
     return _half_tangent(v, z), 0.0, 0.0
@@ -381,9 +391,10 @@ def _context(
     parent: Ints,
     set_index: Ints,
     energy: Floats,
-    balance: Floats,
     numbers: Floats,
-    shared: Floats,
+    of_set: NDArray[np.float32],
+    groups: Ints,
+    of_groups: Floats,
     rows: Ints,
     axes: Floats,
     tangents: Floats,
@@ -392,10 +403,11 @@ def _context(
 ) -> None:
     """Fill the features, or the arguments of their logarithms, and the axes of the rest frames.
 
-    ``balance`` (all nodes, 3) are their numbers with the carriers'; ``numbers`` (T, 3) are the numbers of the types for
-    a node itself, ``shared`` (T, 3) for its neighbours; ``rows`` (K,) are the nodes; ``tangents`` (7, K) takes
-    tan(theta/2) to sibling, uncle, axis, granduncle and partners, ``logs`` (39, K) the arguments of the logarithms of
-    ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
+    ``numbers`` (all nodes, 3) are their numbers with the carriers', ``of_set`` (N, G) the features of the sets;
+    ``groups`` (D,) are the types whose numbers ``of_groups`` (D, 3) count for neighbours, but not for a node itself;
+    ``rows`` (K,) are the nodes; ``tangents`` (K, 7) takes
+    tan(theta/2) to sibling, uncle, axis, granduncle and partners, ``logs`` (K, 39) the arguments of the
+    logarithms of ``_LOGS`` that need no angle, ``axes`` (K, 3, 3) and ``out`` (K, F) the rest but the
     features of the set.
     """
     for k in range(len(rows)):
@@ -403,49 +415,51 @@ def _context(
         m, n, e_parton = mass[i], size[i], energy[set_index[i]]
         e, own = p4[i, 0], (p4[i, 1], p4[i, 2], p4[i, 3])
         square = _dot(own, own)
-        charge, baryon, strange = 0.0, 0.0, 0.0
-        for t in range(counts.shape[1]):
-            charge += counts[i, t] * numbers[t, 0]
-            baryon += counts[i, t] * numbers[t, 1]
-            strange += counts[i, t] * numbers[t, 2]
-        out[k, _CHARGE], out[k, _BARYON], out[k, _STRANGENESS] = charge, baryon, strange
+        carrier = of_set[set_index[i], _CARRIER_OF_SET : _CARRIER_OF_SET + NUM_NUMBERS]
+        for j in range(NUM_NUMBERS):
+            number = numbers[i, j] - counts[i, 0] * carrier[j]
+            for g in range(len(groups)):
+                number -= counts[i, groups[g]] * of_groups[g, j]
+            out[k, _CHARGE + j] = number
         # the recoiling hemisphere is the sibling of a root, and the uncle of its children
         up = parent[i]
         above = parent[up] if up >= 0 else -1
         top = i if up < 0 else up
         recoil_e, recoil = 2 * e_parton - p4[top, 0], (-p4[top, 1], -p4[top, 2], -p4[top, 3])
         sib_e, sib, unc_e, unc = recoil_e, recoil, recoil_e, recoil
-        out[k, _SIBLING_NUMBERS : _UNCLE_NUMBERS + 4] = 0.0
+        for c in range(_SIBLING_NUMBERS, _UNCLE_NUMBERS + _NUM_SEEN):
+            out[k, c] = 0.0
         if up < 0:
             sib_mass, sib_n = sqrt(max(recoil_e * recoil_e - _dot(recoil, recoil), 0.0)), 1
         else:
             j = right[up] if left[up] == i else left[up]
             sib_e, sib, sib_mass, sib_n = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3]), mass[j], size[j]
-            _numbers_of_node(j, counts, shared, out[k, _SIBLING_NUMBERS:_UNCLE_NUMBERS])
+            _show_numbers(j, counts, numbers, carrier, out, k, _SIBLING_NUMBERS)
         if above >= 0:
             j = right[above] if left[above] == up else left[above]
             unc_e, unc = p4[j, 0], (p4[j, 1], p4[j, 2], p4[j, 3])
-            _numbers_of_node(j, counts, shared, out[k, _UNCLE_NUMBERS : _UNCLE_NUMBERS + 4])
+            _show_numbers(j, counts, numbers, carrier, out, k, _UNCLE_NUMBERS)
         to_sib, to_unc = _unit(sib), _unit(unc)
         # the node's own frame: z along its momentum, x in the plane of the sibling
         z = _AXIS if square == 0 else _unit(own)
         x, y = _across_axes(_AXIS if up < 0 else to_sib, z)
         half_sib, half_unc, half_axis = _half_tangent(z, to_sib), _half_tangent(z, to_unc), _half_tangent(z, _AXIS)
-        tangents[_TO_SIBLING, k], tangents[_TO_UNCLE, k], tangents[_TO_AXIS, k] = half_sib, half_unc, half_axis
-        out[k, _GRANDUNCLE_NUMBERS : _GRANDUNCLE_NUMBERS + 4] = 0.0
-        logs[_GRANDUNCLE_ENERGY, k], tangents[_TO_GRANDUNCLE, k] = 1.0, _HALF_UNIT
+        tangents[k, _TO_SIBLING], tangents[k, _TO_UNCLE], tangents[k, _TO_AXIS] = half_sib, half_unc, half_axis
+        for c in range(_GRANDUNCLE_NUMBERS, _GRANDUNCLE_NUMBERS + _NUM_SEEN):
+            out[k, c] = 0.0
+        logs[k, _GRANDUNCLE_ENERGY], tangents[k, _TO_GRANDUNCLE] = 1.0, _HALF_UNIT
         if above >= 0 and parent[above] >= 0:
             j = _other_child(above, left, right, parent)
-            _numbers_of_node(j, counts, shared, out[k, _GRANDUNCLE_NUMBERS : _GRANDUNCLE_NUMBERS + 4])
-            logs[_GRANDUNCLE_ENERGY, k] = max(p4[j, 0] / e_parton, 1e-9)
-            tangents[_TO_GRANDUNCLE, k] = _half_tangent(z, _unit((p4[j, 1], p4[j, 2], p4[j, 3])))
+            _show_numbers(j, counts, numbers, carrier, out, k, _GRANDUNCLE_NUMBERS)
+            logs[k, _GRANDUNCLE_ENERGY] = max(p4[j, 0] / e_parton, 1e-9)
+            tangents[k, _TO_GRANDUNCLE] = _half_tangent(z, _unit((p4[j, 1], p4[j, 2], p4[j, 3])))
         free = max(m - least[i], 1e-6)
-        logs[_ENERGY_FRACTION, k], logs[_ENERGY, k] = e / e_parton, e
-        logs[_MASS, k], logs[_MASS_OVER_ENERGY, k], logs[_SIZE, k] = m, m / e, n
-        logs[_FREE_MASS, k], logs[_FREE_MASS_FRACTION, k] = free, free / m
-        logs[_SIBLING_ENERGY, k] = max(sib_e / e_parton, 1e-9)
-        logs[_SIBLING_MASS, k], logs[_SIBLING_SIZE, k] = sib_mass + 0.01, sib_n
-        logs[_UNCLE_ENERGY, k] = max(unc_e / e_parton, 1e-9)
+        logs[k, _ENERGY_FRACTION], logs[k, _ENERGY] = e / e_parton, e
+        logs[k, _MASS], logs[k, _MASS_OVER_ENERGY], logs[k, _SIZE] = m, m / e, n
+        logs[k, _FREE_MASS], logs[k, _FREE_MASS_FRACTION] = free, free / m
+        logs[k, _SIBLING_ENERGY] = max(sib_e / e_parton, 1e-9)
+        logs[k, _SIBLING_MASS], logs[k, _SIBLING_SIZE] = sib_mass + 0.01, sib_n
+        logs[k, _UNCLE_ENERGY] = max(unc_e / e_parton, 1e-9)
         out[k, _PZ_OVER_ENERGY] = own[2] / e
         out[k, _IS_ROOT] = 1.0 if up < 0 else 0.0
         uncle = _local(x, y, z, to_unc)
@@ -467,53 +481,76 @@ def _context(
         axes[k, 0, 0], axes[k, 0, 1], axes[k, 0, 2] = _turned(x_star, x, y, z)
         axes[k, 1, 0], axes[k, 1, 1], axes[k, 1, 2] = _turned(y_star, x, y, z)
         axes[k, 2, 0], axes[k, 2, 1], axes[k, 2, 2] = _turned(z_star, x, y, z)
-        across = hypot(x_star[2], y_star[2])
+        across = sqrt(x_star[2] * x_star[2] + y_star[2] * y_star[2])
         has_azimuth = ahead and across > 1e-9
-        logs[_AXIS_TANGENT, k] = tangent
+        logs[k, _AXIS_TANGENT] = tangent
         out[k, _AXIS_IS_AHEAD] = 1.0 if ahead else 0.0
         out[k, _SIBLING_COS] = _dot(to_sib_star, z_star)
         out[k, _FLIGHT_COS] = z_star[2]
         out[k, _FLIGHT_COS_PHI] = x_star[2] / across if has_azimuth else 0.0
         out[k, _FLIGHT_SIN_PHI] = y_star[2] / across if has_azimuth else 0.0
-        logs[_SIBLING_TANGENT, k] = _half_tangent(to_sib_star, z_star)
+        logs[k, _SIBLING_TANGENT] = _half_tangent(to_sib_star, z_star)
         sin, cos = _sin_cos(_tangent(e, p, m, half_unc))
         seen = _about((sin * uncle[3], sin * uncle[4], cos), x_star, y_star, z_star)
-        logs[_UNCLE_TANGENT, k] = seen[0]
+        logs[k, _UNCLE_TANGENT] = seen[0]
         out[k, _UNCLE_COS_PHI_STAR], out[k, _UNCLE_COS_PHI_STAR + 1] = seen[1], seen[2]
         for which in range(NUM_NUMBERS):
-            j, generation = _partner(rows[k], which, balance, p4, size, left, right, parent)
+            j, generation = _partner(rows[k], which, numbers, p4, size, left, right, parent)
             place, first = _FIRST_PARTNER + which * _NUM_PARTNER, _PARTNER_LOGS + which * _NUM_PARTNER_LOGS
-            out[k, place : place + len(_OF_PARTNER)] = 0.0
-            logs[first : first + len(_LOGS_OF_PARTNER), k], tangents[_TO_PARTNER + which, k] = 1.0, _HALF_UNIT
+            for c in range(_NUM_OF_PARTNER):
+                out[k, place + c] = 0.0
+            for c in range(_NUM_PARTNER_LOGS - 1):
+                logs[k, first + c] = 1.0
+            tangents[k, _TO_PARTNER + which] = _HALF_UNIT
             if j >= 0:
                 momentum = (p4[j, 1], p4[j, 2], p4[j, 3])
                 to = _unit(momentum)
                 half, local = _half_tangent(z, to), _local(x, y, z, to)
-                tangents[_TO_PARTNER + which, k] = half
+                tangents[k, _TO_PARTNER + which] = half
                 sin, cos = _sin_cos(_tangent(e, p, m, half))
                 seen = _about((sin * local[3], sin * local[4], cos), x_star, y_star, z_star)
                 out[k, place], out[k, place + 1], out[k, place + 2] = 1.0, local[3], local[4]
                 out[k, place + 3], out[k, place + 4] = seen[1], seen[2]
-                logs[first, k] = max(p4[j, 0] / e_parton, 1e-9)
-                logs[first + 1, k], logs[first + 2, k] = size[j], generation
-                logs[first + 3, k] = max(2 * (p4[j, 0] * e - _dot(momentum, own)) / (m * m), 1e-9)
-                logs[first + 4, k] = seen[0]
+                logs[k, first] = max(p4[j, 0] / e_parton, 1e-9)
+                logs[k, first + 1], logs[k, first + 2] = size[j], generation
+                logs[k, first + 3] = max(2 * (p4[j, 0] * e - _dot(momentum, own)) / (m * m), 1e-9)
+                logs[k, first + 4] = seen[0]
+
+
+@compiled
+def _take_angles(angles: Floats, logs: Floats) -> None:
+    """Fill the arguments of the logarithms (K, 39) that need angles (K, 7) in rad, and keep tangents within bounds."""
+    for k in range(len(logs)):
+        kt = logs[k, _ENERGY] * angles[k, _TO_SIBLING]
+        logs[k, _SIBLING_ANGLE], logs[k, _SIBLING_KT] = angles[k, _TO_SIBLING] + 1e-6, kt + 1e-4
+        logs[k, _UNCLE_ANGLE], logs[k, _AXIS_ANGLE] = angles[k, _TO_UNCLE] + 1e-6, angles[k, _TO_AXIS] + 1e-6
+        logs[k, _GRANDUNCLE_ANGLE] = angles[k, _TO_GRANDUNCLE] + 1e-6
+        logs[k, _MASS_OVER_KT] = logs[k, _MASS] / (kt + 1e-3)
+        for t in (_SIBLING_TANGENT, _UNCLE_TANGENT):
+            logs[k, t] = min(max(logs[k, t], _LEAST_TANGENT), 1 / _LEAST_TANGENT)
+        for which in range(NUM_NUMBERS):
+            last = _PARTNER_LOGS + (which + 1) * _NUM_PARTNER_LOGS - 1
+            logs[k, last - 1] = min(max(logs[k, last - 1], _LEAST_TANGENT), 1 / _LEAST_TANGENT)
+            logs[k, last] = angles[k, _TO_PARTNER + which] + 1e-6
 
 
 @compiled
 def _place(
     logs: Floats, columns: Ints, of_set: NDArray[np.float32], set_index: Ints, rows: Ints, out: NDArray[np.float32]
 ) -> None:
-    """Put the logarithms (39, K) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
+    """Put the logarithms (K, 39) into their ``columns`` of ``out`` (K, F), the features of the sets into its last.
 
     ``of_set`` (N, G) are the features of the sets, ``set_index`` the sets of all nodes, ``rows`` (K,) the nodes.
     """
     first = out.shape[1] - of_set.shape[1]
     for k in range(len(rows)):
+        # logit (1 + cos theta*) / 2 = -2 log tan(theta*/2)
+        logs[k, _AXIS_TANGENT] = min(max(-2 * logs[k, _AXIS_TANGENT], -12.0), 12.0)
         for i in range(len(columns)):
-            out[k, columns[i]] = logs[i, k]
+            out[k, columns[i]] = logs[k, i]
+        of = set_index[rows[k]]
         for i in range(of_set.shape[1]):
-            out[k, first + i] = of_set[set_index[rows[k]], i]
+            out[k, first + i] = of_set[of, i]
 
 
 def set_features(
@@ -560,22 +597,14 @@ def context(tree: Nodes, rows: Ints, energy: Floats, of_set: NDArray[np.float32]
     width = NUM_CONTEXT - len(_SET) + of_set.shape[1]
     out, axes = np.empty((len(rows), width), dtype=np.float32), np.empty((len(rows), 3, 3))
     links = (tree.left, tree.right, tree.parent, tree.set_index)
-    tangents, logs = np.empty((_NUM_ANGLES, len(rows))), np.empty((len(_LOGS), len(rows)))
+    tangents, logs = np.empty((len(rows), _NUM_ANGLES)), np.empty((len(rows), len(_LOGS)))
     nodes = (tree.p4, tree.mass, tree.least, tree.counts, tree.size)
-    _context(*nodes, *links, energy, tree.numbers, _TYPE_NUMBERS, TYPE_NUMBERS, rows, axes, tangents, logs, out)
+    _context(*nodes, *links, energy, tree.numbers, of_set, _GROUPS, _OF_GROUPS, rows, axes, tangents, logs, out)
     # angles and logarithms one by one would be most of the work
-    angles = 2 * np.arctan(tangents)
-    sibling_kt = logs[_ENERGY] * angles[_TO_SIBLING]
-    logs[_SIBLING_ANGLE], logs[_SIBLING_KT] = angles[_TO_SIBLING] + 1e-6, sibling_kt + 1e-4
-    logs[_UNCLE_ANGLE], logs[_AXIS_ANGLE] = angles[_TO_UNCLE] + 1e-6, angles[_TO_AXIS] + 1e-6
-    logs[_GRANDUNCLE_ANGLE] = angles[_TO_GRANDUNCLE] + 1e-6
-    of_partners = logs[_PARTNER_LOGS:].reshape(NUM_NUMBERS, _NUM_PARTNER_LOGS, len(rows))
-    of_partners[:, len(_LOGS_OF_PARTNER)] = angles[_TO_PARTNER:] + 1e-6
-    logs[_MASS_OVER_KT] = logs[_MASS] / (sibling_kt + 1e-3)
-    logs[_TANGENTS_STAR] = np.clip(logs[_TANGENTS_STAR], _LEAST_TANGENT, 1 / _LEAST_TANGENT)
+    angles = np.arctan(tangents)
+    angles *= 2
+    _take_angles(angles, logs)
     np.log(logs, out=logs)
-    # logit (1 + cos theta*) / 2 = -2 log tan(theta*/2)
-    logs[_AXIS_TANGENT] = np.clip(-2 * logs[_AXIS_TANGENT], -12.0, 12.0)
     _place(logs, _COLUMN_OF_LOG, of_set, tree.set_index, rows, out)
     return out, axes
 

@@ -16,7 +16,7 @@ from generators.hadrons.counts import CountModel, _count_log_probs
 from generators.hadrons.latent import conditions, side_of
 from generators.hadrons.tokens import CONTENT, FLAVOURS, NUM_CONTENT, NUM_GROUPS, SPECIES, TYPE_SPECIES, TYPES
 from generators.hadrons.tree.model import PrimaryTree
-from generators.nn.compiled_network import product, swish, weights_of
+from generators.nn.compiled_network import SILU, CompiledNetwork, activation, linear_step, weights_of
 
 NUM = 40_000
 
@@ -100,12 +100,14 @@ def test_networks_are_those_of_the_density(model: CountModel) -> None:
             if kind not in self._networks:
                 place = ORDER.index(kind) - NUM_GROUPS
                 weights, starts, widths = self._common
-                layers, first = [], starts[place]
+                steps, first = [], starts[place]
+                inputs = np.ascontiguousarray(inputs[:, : self._seen(kind)])
                 for rows, columns in ((inputs.shape[1], self._width), (self._width,) * 2, (self._width, widths[place])):
                     end = first + rows * columns
-                    layers.append((weights[first:end].reshape(rows, columns), weights[end : end + columns]))
+                    layer = linear_step(weights[first:end].reshape(rows, columns).T, weights[end : end + columns])
+                    steps += [layer, *activation(SILU)]
                     first = end + columns
-                states[kind] = product(swish(product(swish(product(inputs, *layers[0])), *layers[1])), *layers[2])
+                states[kind] = CompiledNetwork(steps[:-1])(inputs)
             else:
                 states[kind] = super()._outputs(inputs, kind)
             return states[kind]

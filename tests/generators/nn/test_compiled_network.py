@@ -17,8 +17,6 @@ from generators.nn.compiled_network import (
     linear,
     part,
     perceptron,
-    product,
-    swish,
     weights_of,
 )
 
@@ -55,15 +53,6 @@ def test_a_perceptron_is_that_of_torch() -> None:
     found = CompiledNetwork(perceptron(weights_of(net), "net", SILU))(x.numpy())
     np.testing.assert_allclose(found, net["net"](x).detach().numpy(), atol=1e-5, rtol=1e-5)
     assert set(part(weights_of(net), "net.2")) == {"weight", "bias"}
-
-
-@pytest.mark.parametrize("inputs", [0, 1, 9])
-def test_a_product_and_an_activation_are_those_of_torch(inputs: int) -> None:
-    torch.manual_seed(3)
-    x, weight, bias = torch.randn(6, inputs), torch.randn(inputs, 4), torch.randn(4)
-    found = product(x.numpy(), weight.numpy(), bias.numpy())
-    np.testing.assert_allclose(found, (x @ weight + bias).numpy(), atol=1e-5)
-    np.testing.assert_allclose(swish(found), nn.functional.silu(x @ weight + bias).numpy(), atol=1e-5)
 
 
 def test_weights_are_copies() -> None:
