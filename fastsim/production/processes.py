@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -138,6 +139,10 @@ class _Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        # a thread that starts a process collects the status of all that ended, and notes it a moment later
+        deadline = time.monotonic() + 1.0
+        while self._process.exitcode is None and time.monotonic() < deadline:
+            time.sleep(0.001)
         return self._process.exitcode  # type: ignore[no-any-return]
 
 
