@@ -42,6 +42,8 @@ SCALE, X, LEFT = 3.0, 1.0, 4.0
 the beam counts."""
 NEIGHBOURS, TOLERANCE = 3, 0.2
 """From how many of the nearest parts one is drawn, and how far, relatively, these may be from the nearest ones."""
+BLOCK = 256
+"""Rests that are measured at a time: less memory, which is quicker too."""
 Pool = dict[float, tuple[Any, Ints]]
 """Of some rests, by cut: a tree of what goes with a part above it, and the places of these."""
 
@@ -56,12 +58,12 @@ class Halves:
 
     def __init__(self, rests: Rests, conditions: Conditions) -> None:
         self._rests = rests
-        particles = rests.particles
-        root, of_decayed = particles.roots()
-        decayed = np.zeros((0, 4)) if particles.history is None else particles.history.decayed.p4
-        y = rapidity(np.concatenate([decayed, particles.p4]))
-        self._final, self._decayed = y[root], y[of_decayed]
-        bins = self._bins()
+        blocks = (np.arange(k, min(k + BLOCK, len(rests))) for k in range(0, len(rests), BLOCK))
+        measured = [_measured(rests[rows]) for rows in blocks]
+        self._final, self._decayed, upwards = map(np.concatenate, zip(*measured, strict=True))
+        downwards = upwards[:, ::-1].copy()
+        np.negative(downwards[:, :, 1], out=downwards[:, :, 1])  # turned by pi about the x axis
+        bins = np.concatenate([upwards, downwards])
         at = np.stack([_first(cut) for cut in CUTS])
         around = np.stack([bins[:, k - 1 : k + 1, -1].sum(axis=1) for k in at], axis=-1)
         best = around.argmin(axis=1)
@@ -74,28 +76,6 @@ class Halves:
         self._above = np.column_stack([sums, next_to])
         x = np.concatenate([conditions.x, conditions.x[:, ::-1]])
         self._below = _below(np.tile(conditions.scale, 2), x)
-
-    def _bins(self) -> Floats:
-        """Return what is counted, (2 R, bins, 6): momenta along and across the radiation, numbers and so on."""
-        particles, size, num = self._rests.particles, len(self._rests), 2 * NUM_STEPS + 2
-        edges = STEP * np.arange(-NUM_STEPS, NUM_STEPS + 1)
-        place = particles.index * num + np.searchsorted(edges, self._final)
-        angle = -phi(-self._rests.recoil)[particles.index]
-        cos, sin, px, py = np.cos(angle), np.sin(angle), particles.p4[:, 1], particles.p4[:, 2]
-        transverse = np.hypot(px, py)
-        columns = (
-            (px * cos - py * sin) / ACROSS,
-            (px * sin + py * cos) / ACROSS,
-            np.ones(len(px)),
-            charges(particles.pdg_id) / CHARGE,
-            baryon_numbers(particles.pdg_id) / BARYON_NUMBER,
-            np.where(transverse > HARD, transverse, 0.0),
-        )
-        sums = np.stack([np.bincount(place, column, minlength=size * num) for column in columns], axis=-1)
-        upwards = sums.reshape(size, num, len(columns))
-        downwards = upwards[:, ::-1].copy()
-        np.negative(downwards[:, :, 1], out=downwards[:, :, 1])  # turned by pi about the x axis
-        return np.concatenate([upwards, downwards])
 
     def pool(self, places: Ints) -> Pool:
         """Return what :meth:`others` draws from: some of the rests and images, by their places."""
@@ -167,6 +147,37 @@ class Halves:
             decayed = Decayed(starts, before.pdg_id[chosen], before.p4[chosen], further[chosen], before.vertex[chosen])
             history = History(decayed, own[keep], history.vertex[keep])
         return Rests(ParticleSet(offsets, both.pdg_id[keep], both.p4[keep], history), turned.recoil[::2])
+
+
+def _measured(rests: Rests) -> tuple[Floats, Floats, Floats]:
+    """Return what there is to know of R rests with M final and D decayed particles.
+
+    Returns:
+        The rapidities of the primary hadrons that final and decayed particles come from, (M,) and (D,), and what is
+        counted of the rests, (R, bins, 6): momenta along and across the radiation, numbers, charges, baryon numbers,
+        and hard transverse momenta.
+    """
+    particles, num = rests.particles, 2 * NUM_STEPS + 2
+    root, of_decayed = particles.roots()
+    decayed = np.zeros((0, 4)) if particles.history is None else particles.history.decayed.p4
+    y = rapidity(np.concatenate([decayed, particles.p4]))
+    edges = STEP * np.arange(-NUM_STEPS, NUM_STEPS + 1)
+    place = particles.index * num + np.searchsorted(edges, y[root])
+    angle = -phi(-rests.recoil)
+    cos, sin = np.cos(angle)[particles.index], np.sin(angle)[particles.index]
+    px, py = particles.p4[:, 1], particles.p4[:, 2]
+    transverse = np.hypot(px, py)
+    columns = (
+        (px * cos - py * sin) / ACROSS,
+        (px * sin + py * cos) / ACROSS,
+        np.ones(len(px)),
+        charges(particles.pdg_id) / CHARGE,
+        baryon_numbers(particles.pdg_id) / BARYON_NUMBER,
+        np.where(transverse > HARD, transverse, 0.0),
+    )
+    counted = [np.bincount(place, column, minlength=len(rests) * num).astype(np.float64) for column in columns]
+    sums = np.stack(counted, axis=-1)
+    return y[root], y[of_decayed], sums.reshape(len(rests), num, len(columns))
 
 
 def _first(cut: float) -> int:
