@@ -128,7 +128,8 @@ def generate(
             and beam remnants; ``"hard"`` for the hadrons of the hard partons alone. By default events of proton,
             neutron and antiproton beams are whole, those of other beams, of files without beams and of guns hard.
         rest: the source of what whole collisions have besides: the path of a library that ``fastsim library rests``
-            made, or ``"pythia"``, which makes one for each event. By default events draw from a library that is made
+            made, or one that is open (:class:`generators.rests.library.RestLibrary`), or ``"pythia"``, which makes one
+            for each event. By default events draw from a library that is made
             for their file once on this machine; in files of fewer than 512 events, and where the library has none like
             it, Pythia makes each one.
         pileup: mean of the Poisson number of minimum-bias collisions to add to each event.

@@ -2,8 +2,8 @@
 
 For events without multiple interactions and final-state radiation, the momentum against which the hard process recoils
 and the azimuths of the final partons in which colour lines of the incoming ones end: twice the means of cos phi and
-cos 2 phi over all lines (with errors as if those of an event were independent), by the ratio of the transverse momentum
-to that of the hard process. With interference (``SpaceShower:phiIntAsym``) off, what is left of cos 2 phi is of
+cos 2 phi over events, of a mean over the lines of each, by the ratio of the transverse momentum to that of the hard
+process. With interference (``SpaceShower:phiIntAsym``) off, what is left of cos 2 phi is of
 polarisation.
 
     python -m bench.validation.azimuths --num 20000
@@ -31,7 +31,7 @@ OF_HARD_PROCESS = (-22, -23, 23)
 
 
 def angles(process: str, settings: list[str], num: int, seed: int) -> tuple[Any, Any]:
-    """Return ratios of transverse momenta, and angles between radiation and ends of lines, one of each line.
+    """Return ratios of transverse momenta (E,), and the moments (E, 2) of events with lines that end in final partons.
 
     Args:
         process: one of :data:`PROCESSES`.
@@ -46,7 +46,7 @@ def angles(process: str, settings: list[str], num: int, seed: int) -> tuple[Any,
         pythia.readString(line)
     if not pythia.init():
         raise SystemExit(f"{process}: Pythia does not start")
-    ratios, turns = [], []
+    ratios, moments = [], []
     for _ in range(num):
         if not pythia.next():
             continue
@@ -66,10 +66,11 @@ def angles(process: str, settings: list[str], num: int, seed: int) -> tuple[Any,
             for i in made
             if tag and getattr(hard[i], of)() == tag
         ]
-        for azimuth in azimuths:
+        if azimuths:
+            turn = np.arctan2(-py, -px) - np.array(azimuths)
             ratios.append(np.hypot(px, py) / pythia.infoPython().pTHat())
-            turns.append(np.arctan2(-py, -px) - azimuth)
-    return np.array(ratios), np.array(turns)
+            moments.append([2 * np.cos(turn).mean(), 2 * np.cos(2 * turn).mean()])
+    return np.array(ratios), np.array(moments)
 
 
 def main() -> None:
@@ -78,18 +79,19 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=20000, help="events of a process")
     parser.add_argument("--seed", type=int, default=5)
     arguments = parser.parse_args()
-    print("| process | | pT / pT of the hard process | lines | 2 <cos phi> | 2 <cos 2 phi> | error |")
+    print("| process | | pT / pT of the hard process | events | 2 <cos phi> | 2 <cos 2 phi> |")
     for process in PROCESSES:
         for name, settings in VARIANTS.items():
-            ratio, turn = angles(process, settings, arguments.num, arguments.seed)
+            ratio, moments = angles(process, settings, arguments.num, arguments.seed)
             for low, high in pairwise(EDGES):
-                own = turn[(ratio >= low) & (ratio < high)]
-                if len(own):
-                    moments = " | ".join(f"{2 * np.cos(n * own).mean():+.3f}" for n in (1, 2))
-                    error = np.sqrt(2 / len(own))
+                own = moments[(ratio >= low) & (ratio < high)]
+                if len(own) > 1:
+                    errors = own.std(axis=0, ddof=1) / np.sqrt(len(own))
+                    cells = [
+                        f"{value:+.3f} ± {error:.3f}" for value, error in zip(own.mean(axis=0), errors, strict=True)
+                    ]
                     print(
-                        f"| {process} | {name} | {low:g} to {high:g} | {len(own)} | {moments} | {error:.3f} |",
-                        flush=True,
+                        f"| {process} | {name} | {low:g} to {high:g} | {len(own)} | {' | '.join(cells)} |", flush=True
                     )
 
 

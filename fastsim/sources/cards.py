@@ -221,6 +221,20 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[ModelCar
     return card, weights
 
 
+def load_named(name: str, config: Path) -> tuple[ModelCard, Path]:
+    """Return what :func:`load` does of the model that a config names: a shipped one, or a path from its folder.
+
+    Args:
+        name: of the model, or the path.
+        config: path of the config.
+
+    Raises:
+        WeightsError: as :func:`load`.
+    """
+    beside = config.parent / name
+    return load(beside if name not in available() and beside.exists() else name)
+
+
 def save(card: ModelCard, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], folder: str | os.PathLike[str]) -> Path:
     """Write ``NAME.safetensors`` and then ``NAME.json`` with its digest; a reader never sees half of either.
 

@@ -107,7 +107,7 @@ class RestLibrary:
         assert events.particles is not None
         self.conditions = Conditions.of_singlets(events, self.run)
         self.rests = Rests(events.particles, np.asarray(events.event_columns["recoil"], dtype=np.float64))
-        self._halves = Halves(self.rests, self.conditions)
+        self._halves = None if whole else Halves(self.rests, self.conditions)
         sizes = np.cumsum([len(part) for part in parts]).tolist()
         stages = zip(self.firsts, sizes, strict=True) if self.firsts else [(0, sizes[-1])]
         self._stages = [self._stage(first, size) for first, size in stages]
@@ -161,14 +161,14 @@ class RestLibrary:
             kind = self._stages[stage].kinds[key[0], key[1]]
             found = kind.tree.query(features[asked], k=self.neighbours)[1].reshape(len(asked), -1)
             above = kind.places[found[np.arange(len(asked)), draw[asked]]]
-            below = above if self.whole else self._halves.others(kind.below, above, conditions[asked], rng)
+            below = above if self._halves is None else self._halves.others(kind.below, above, conditions[asked], rng)
             places[asked] = np.stack([above, below], axis=-1)
         chosen, mirrored = places % total, places >= total
         recoil, sign = self.rests.recoil[chosen], np.where(mirrored, -1.0, 1.0)
         angle = conditions.azimuths(pt(recoil[:, 0]), rng)[:, None] - sign * phi(-recoil)
         before = self.conditions[chosen[:, 0]].total
         before[:, 3] *= sign[:, 0]
-        if self.whole:
+        if self._halves is None:
             return self.rests.turned(chosen[:, 0], angle[:, 0], mirrored[:, 0]), before
         return self._halves.joined(places, angle), before
 
@@ -185,7 +185,7 @@ class RestLibrary:
             points = np.concatenate([_features(scale, x), _features(scale, x[:, ::-1])])
             if len(points) >= self.neighbours:
                 places = np.concatenate([rows, rows + len(self)])
-                kinds[key] = _Kind(cKDTree(points), places, self._halves.pool(places))
+                kinds[key] = _Kind(cKDTree(points), places, {} if self._halves is None else self._halves.pool(places))
         scale = np.log(conditions.scale)
         return _Stage(first, kinds, (float(scale.min()) - MARGIN, float(scale.max()) + MARGIN))
 

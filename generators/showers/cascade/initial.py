@@ -31,8 +31,7 @@ def initial_model(name: str, config: Path, key: str = "init") -> CascadeModel:
     Raises:
         FastsimError: if there is no such model, or it is no cascade.
     """
-    beside = config.parent / name
-    card, weights = cards.load(beside if name not in cards.available() and beside.exists() else name)
+    card, weights = cards.load_named(name, config)
     if card.kind != CascadeModel.kind:
         raise FastsimError(f"{config}: {key}: {name} is of kind {card.kind!r}; give a cascade")
     return CascadeModel.from_card(card, weights)

@@ -23,8 +23,7 @@ def initial_flow(name: str, config: Path) -> ShowerFlow:
     Raises:
         FastsimError: if there is no such model, or it is no flow.
     """
-    beside = config.parent / name
-    card, weights = cards.load(beside if name not in cards.available() and beside.exists() else name)
+    card, weights = cards.load_named(name, config)
     if card.kind != ShowerFlow.kind:
         raise FastsimError(f"{config}: init: {name} is of kind {card.kind!r}; give one of kind {ShowerFlow.kind!r}")
     return ShowerFlow.from_card(card, weights)
