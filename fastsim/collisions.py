@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from generators.rests.library import RestLibrary
 
 _log = logging.getLogger(__name__)
-_FORMAT = 3
+_FORMAT = 4
 """Counts up when libraries of rests or collisions are made in another way."""
 
 
@@ -72,8 +72,6 @@ def collision_steps(
         from generators.reference.rest_gun import RestGun
         from generators.rests.step import AddRest
 
-        if tau0_max != TAU0_MAX:
-            settings = (f"ParticleDecays:tau0Max = {tau0_max:f}", *settings)
         rests = _rests(run, collisions.rest, source, events, tuple(settings), jobs)
         steps.append(AddRest(run, rests, RestGun(run, tuple(settings)), tau0_max))
     if collisions.pileup:
@@ -105,9 +103,7 @@ def _rests(
     if rest is not None:
         library = rest if isinstance(rest, RestLibrary) else RestLibrary(rest)
         if not library.fits(run, settings):
-            _log.warning(
-                "%s: has rests of other beams, tune or lifetimes; Pythia makes those of this input", library.path
-            )
+            _log.warning("%s: has rests of other beams or another tune; Pythia makes those of this input", library.path)
         return library
     if _proton_energy(run) is None:
         _log.warning("no library of rests for beams of these kinds or energies: Pythia makes every rest")

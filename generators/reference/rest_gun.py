@@ -1,8 +1,9 @@
 """The rest gun: Pythia's rest of a hadron collision at given momentum fractions, scale and initial state.
 
 Pythia makes an event around a colour singlet that stands for the hard process (:mod:`generators.rests.conditions`): its
-initial-state radiation, multiparton interactions, beam remnants, hadronisation and decays. What the singlet recoils
-against is known from where it ends. Radiation that would make use of the matrix element of the singlet's own process is
+initial-state radiation, multiparton interactions, beam remnants and hadronisation. Hadrons do not decay here: rests are
+of primary hadrons, which the Step that adds them decays. What the singlet recoils against is known from where it
+ends. Radiation that would make use of the matrix element of the singlet's own process is
 off, but for hard processes that are such singlets themselves.
 
 References:
@@ -33,7 +34,7 @@ SETTINGS = {
     COLOURLESS: (),
 }
 """Settings for what the hard process makes, beyond those of ordinary Pythia."""
-_STABLE = tuple(f"{pdg}:mayDecay = off" for pdg in (23, 24, 25))
+_PRIMARY = "HadronLevel:Decay = off", *(f"{pdg}:mayDecay = off" for pdg in (23, 24, 25))
 _of_thread = threading.local()
 
 
@@ -93,7 +94,7 @@ class RestGun:
         key = run.beam_pdg_id, run.beam_energy, settings, self.time_limit
         processes = _of_thread.__dict__.setdefault("processes", {})
         if key not in processes:
-            processes[key] = PythiaProcess(run, (*settings, *_STABLE), self.time_limit)
+            processes[key] = PythiaProcess(run, (*settings, *_PRIMARY), self.time_limit, history=False)
         process: PythiaProcess = processes[key]
         return process
 

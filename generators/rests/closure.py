@@ -1,9 +1,8 @@
 """Exact four-momentum: a rest and a hard process together have the momentum of the beams.
 
-What the hard process recoils with across the beams is what the rest has there. Along the beams every particle of the
-rest that the partons became moves, with all that it decays into, by a rapidity a + b y that is linear in its own
-rapidity y: masses and transverse momenta stay, and a and b follow from the two light-cone momenta p+- = E +- pz that
-are left for the rest,
+What the hard process recoils with across the beams is what the rest has there. Along the beams every primary hadron of
+the rest moves by a rapidity a + b y that is linear in its own rapidity y: masses and transverse momenta stay, and a and
+b follow from the two light-cone momenta p+- = E +- pz that are left for the rest,
 
     sum p+ exp(a + b y) = P+,    sum p- exp(-a - b y) = P-.
 
@@ -47,17 +46,11 @@ def close(rests: Rests, before: Floats, hard: Floats, beams: Floats) -> tuple[Pa
     y = rapidity(hard) + rapidity(rests.recoil) - rapidity(before)
     moved = np.stack([transverse * np.cosh(y), across[:, 0], across[:, 1], transverse * np.sinh(y)], axis=-1)
     plus, minus = ((beams - moved)[:, 0] + sign * (beams - moved)[:, 3] for sign in (1.0, -1.0))
-    root, of_decayed = particles.roots()
-    num = max(int(root.max(initial=-1)), int(of_decayed.max(initial=-1))) + 1
-    event = np.zeros(num, np.int64)
-    event[root] = particles.index
-    up, down = (
-        np.bincount(root, particles.p4[:, 0] + sign * particles.p4[:, 3], minlength=num) for sign in (1.0, -1.0)
-    )
+    event, size = particles.index, len(rests)
+    up, down = (particles.p4[:, 0] + sign * particles.p4[:, 3] for sign in (1.0, -1.0))
     there = (up > 0) & (down > 0)
-    own = np.zeros(num)
+    own = np.zeros(len(event))
     own[there] = 0.5 * np.log(up[there] / down[there])
-    size = len(rests)
     room = (plus > 0) & (minus > 0) & (particles.counts > 0)
     target = np.log(np.where(room, plus, 1.0)) + np.log(np.where(room, minus, 1.0))
     b = np.zeros(size)
@@ -77,31 +70,9 @@ def close(rests: Rests, before: Floats, hard: Floats, beams: Floats) -> tuple[Pa
     shift = np.where(room, plus, 1.0) / np.where(room, np.bincount(event, up * stretch, minlength=size), 1.0)
     factor = shift[event] * stretch
     closed = room & (np.abs(b) < MAX_STRETCH) & (np.abs(excess) < 1e-9)
-    return _boosted(particles, factor, root, of_decayed), moved, closed
-
-
-def _boosted(particles: ParticleSet, factor: Floats, root: Ints, of_decayed: Ints) -> ParticleSet:
-    """Return particles boosted along the beam by the factors of their p+, those of the particles that they come from.
-
-    Args:
-        particles: M final and D decayed particles.
-        factor: those factors.
-        root, of_decayed: which of them belong to the final and to the decayed particles, (M,) and (D,).
-    """
-    history = particles.history
-    if history is not None:
-        before = history.decayed
-        decayed = replace(
-            before, p4=_along(before.p4, factor, of_decayed), vertex=_along(before.vertex, factor, of_decayed)
-        )
-        history = History(decayed, history.mother, _along(history.vertex, factor, root))
-    return replace(particles, p4=_along(particles.p4, factor, root), history=history)
-
-
-def _along(vectors: Floats, factor: Floats, rows: Ints) -> Floats:
-    out = np.empty((len(vectors), 4))
-    put_along(for_kernels(vectors), factor, rows, out)
-    return out
+    p4 = np.empty((len(event), 4))
+    put_along(for_kernels(particles.p4), factor, p4)
+    return replace(particles, p4=p4), moved, closed
 
 
 def follow(particles: ParticleSet, before: Floats, after: Floats) -> ParticleSet:

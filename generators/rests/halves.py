@@ -18,9 +18,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastsim.event import Decayed, Floats, History, Ints, ParticleSet, offsets_from_counts, ragged_indices
+from fastsim.event import Floats, Ints, ParticleSet, offsets_from_counts, ragged_indices
 from fastsim.event.kinematics import phi, rapidity
 from fastsim.event.species import baryon_numbers, charges
 from generators.rests.conditions import Conditions
@@ -58,9 +57,9 @@ class Halves:
 
     def __init__(self, rests: Rests, conditions: Conditions) -> None:
         self._rests = rests
+        self._y = rapidity(rests.particles.p4)
         blocks = (np.arange(k, min(k + BLOCK, len(rests))) for k in range(0, len(rests), BLOCK))
-        measured = [_measured(rests[rows]) for rows in blocks]
-        self._final, self._decayed, upwards = map(np.concatenate, zip(*measured, strict=True))
+        upwards = np.concatenate([_measured(rests[rows]) for rows in blocks])
         downwards = upwards[:, ::-1].copy()
         np.negative(downwards[:, :, 1], out=downwards[:, :, 1])  # turned by pi about the x axis
         bins = np.concatenate([upwards, downwards])
@@ -125,44 +124,22 @@ class Halves:
         size, at = len(self._rests), np.repeat(self.cut[places[:, 0]], 2)
         rows, mirrored = places.ravel() % size, places.ravel() >= size
         turned = self._rests.turned(rows, angle.ravel(), mirrored)
-        stored, both = self._rests.particles, turned.particles
-        sign = np.where(mirrored, -1.0, 1.0)
-
-        def kept(y: Floats, offsets: Ints) -> tuple[NDArray[np.bool_], Ints]:
-            piece = np.repeat(np.arange(len(rows)), offsets[rows + 1] - offsets[rows])
-            above = sign[piece] * y[ragged_indices(offsets, rows)] > at[piece]
-            keep = above == (piece % 2 == 0)
-            return keep, offsets_from_counts(np.bincount(piece[keep] // 2, minlength=len(places)))
-
-        keep, offsets = kept(self._final, stored.offsets)
-        history = both.history
-        if history is not None and stored.history is not None:
-            before = history.decayed
-            chosen, starts = kept(self._decayed, stored.history.decayed.offsets)
-            row = np.append(np.cumsum(chosen) - 1 - starts[before.index // 2], -1)  # counted from the first of a set
-            further, own = (
-                np.where(mother < 0, -1, row[mother + before.offsets[index]])
-                for mother, index in ((before.mother, before.index), (history.mother, both.index))
-            )
-            decayed = Decayed(starts, before.pdg_id[chosen], before.p4[chosen], further[chosen], before.vertex[chosen])
-            history = History(decayed, own[keep], history.vertex[keep])
-        return Rests(ParticleSet(offsets, both.pdg_id[keep], both.p4[keep], history), turned.recoil[::2])
+        offsets, both = self._rests.particles.offsets, turned.particles
+        piece = np.repeat(np.arange(len(rows)), offsets[rows + 1] - offsets[rows])
+        above = np.where(mirrored, -1.0, 1.0)[piece] * self._y[ragged_indices(offsets, rows)] > at[piece]
+        keep = above == (piece % 2 == 0)
+        joined = offsets_from_counts(np.bincount(piece[keep] // 2, minlength=len(places)))
+        return Rests(ParticleSet(joined, both.pdg_id[keep], both.p4[keep]), turned.recoil[::2])
 
 
-def _measured(rests: Rests) -> tuple[Floats, Floats, Floats]:
-    """Return what there is to know of R rests with M final and D decayed particles.
+def _measured(rests: Rests) -> Floats:
+    """Return what is counted of R rests, (R, bins, 6).
 
-    Returns:
-        The rapidities of the primary hadrons that final and decayed particles come from, (M,) and (D,), and what is
-        counted of the rests, (R, bins, 6): momenta along and across the radiation, numbers, charges, baryon numbers,
-        and hard transverse momenta.
+    These are momenta along and across the radiation, numbers, charges, baryon numbers, and hard transverse momenta.
     """
     particles, num = rests.particles, 2 * NUM_STEPS + 2
-    root, of_decayed = particles.roots()
-    decayed = np.zeros((0, 4)) if particles.history is None else particles.history.decayed.p4
-    y = rapidity(np.concatenate([decayed, particles.p4]))
     edges = STEP * np.arange(-NUM_STEPS, NUM_STEPS + 1)
-    place = particles.index * num + np.searchsorted(edges, y[root])
+    place = particles.index * num + np.searchsorted(edges, rapidity(particles.p4))
     angle = -phi(-rests.recoil)
     cos, sin = np.cos(angle)[particles.index], np.sin(angle)[particles.index]
     px, py = particles.p4[:, 1], particles.p4[:, 2]
@@ -176,8 +153,7 @@ def _measured(rests: Rests) -> tuple[Floats, Floats, Floats]:
         np.where(transverse > HARD, transverse, 0.0),
     )
     counted = [np.bincount(place, column, minlength=len(rests) * num).astype(np.float64) for column in columns]
-    sums = np.stack(counted, axis=-1)
-    return y[root], y[of_decayed], sums.reshape(len(rests), num, len(columns))
+    return np.stack(counted, axis=-1).reshape(len(rests), num, len(columns))
 
 
 def _first(cut: float) -> int:

@@ -219,4 +219,6 @@ def _read(path: Path) -> tuple[RunInfo, HardEvents]:
         raise WeightsError(f"{error}; {advice}") from error
     if not parts or not np.isin(parts[0].pdg_id[2::3], SINGLETS).all() or "recoil" not in parts[0].event_columns:
         raise WeightsError(f"{path}: holds no rests of collisions; {advice}")
+    if any(part.particles is not None and part.particles.history is not None for part in parts):
+        raise WeightsError(f"{path}: was made by an older version: its hadrons have decayed; {advice}")
     return run, HardEvents.concatenate(parts)

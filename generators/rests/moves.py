@@ -30,10 +30,10 @@ def put_turned(vectors: Floats, offsets: Ints, rows: Ints, cos: Floats, sin: Flo
 
 
 @compiled
-def put_along(vectors: Floats, factor: Floats, rows: Ints, out: Floats) -> None:
-    """Put four-vectors (M, 4) boosted along z by the factors of their p+, entries ``rows`` (M,) of ``factor``."""
+def put_along(vectors: Floats, factor: Floats, out: Floats) -> None:
+    """Put four-vectors (M, 4) boosted along z by the factors (M,) of their p+."""
     for row in range(len(vectors)):
-        value = factor[rows[row]]
+        value = factor[row]
         up, down = (vectors[row, 0] + vectors[row, 3]) * value, (vectors[row, 0] - vectors[row, 3]) / value
         out[row, 0], out[row, 3] = 0.5 * (up + down), 0.5 * (up - down)
         out[row, 1], out[row, 2] = vectors[row, 1], vectors[row, 2]

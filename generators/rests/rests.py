@@ -20,7 +20,7 @@ class Rests:
     """The rests of N hadron collisions.
 
     Attributes:
-        particles: all particles but those of the hard process, one set a collision, with their history.
+        particles: all primary hadrons, and what else there is but the hard process, one set a collision.
         recoil: four-momenta of the hard processes after they recoiled, in GeV, (N, 4).
     """
 

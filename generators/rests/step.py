@@ -9,6 +9,7 @@ import numpy as np
 from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, RunInfo
 from fastsim.event.species import baryon_numbers, charges, mass
 from fastsim.sources.hadrons import TAU0_MAX
+from generators.decays.decay import decay
 from generators.reference.rest_gun import RestGun
 from generators.rests.closure import close, follow
 from generators.rests.conditions import Conditions
@@ -28,7 +29,8 @@ class AddRest:
 
     A rest from the library, turned and mirrored, or of the rest gun where the library has none like it, gets the charge
     and baryon number (:mod:`generators.rests.content`) and the momentum (:mod:`generators.rests.closure`) that the hard
-    process leaves of the beams, and the hard process recoils as the rest demands. Particles of the rest have origin -1.
+    process leaves of the beams, and the hard process recoils as the rest demands. Then the rest's hadrons decay, anew
+    each time that a stored one comes again. Particles of the rest have origin -1.
 
     Events without two incoming partons, and those of which Pythia makes no rest either (momentum fractions so close to
     one that no remnants are left), stay as they are; ``events_without_rest`` counts them. ``rests_from_library`` and
@@ -69,7 +71,7 @@ class AddRest:
         incoming = np.bincount(events.index[events.status == -1], minlength=len(events))
         rows = np.flatnonzero(incoming == 2)
         conditions = Conditions.of(events[rows], self.run, rng)
-        joined = _Joined(events.particles[rows], self.run, self.tau0_max)
+        joined = _Joined(events.particles[rows], self.run)
         left = np.arange(len(rows))
         if self.library is not None:
             inside = self.library.contains(conditions)
@@ -85,7 +87,8 @@ class AddRest:
             rests = rests.aligned(conditions[left[made]], rng)
             taken = joined.take(rests, conditions[left[made]].total, left[made], rng)
             events = events.tally(FROM_PYTHIA, rows[taken])
-        chosen, rest, before, after = joined.result()
+        chosen, primary, before, after = joined.result()
+        rest = decay(primary, rng, tau0_max=self.tau0_max)
         events = events.tally(WITHOUT, np.setdiff1d(np.arange(len(events)), rows[chosen]))
         return _with_rests(events, rows[chosen], rest, before, after)
 
@@ -96,11 +99,9 @@ class _Joined:
     Args:
         hard: particles of the hard processes, N sets.
         run: the beams.
-        tau0_max: particles with a c*tau above this, in mm, are stable.
     """
 
-    def __init__(self, hard: ParticleSet, run: RunInfo, tau0_max: float) -> None:
-        self._tau0_max = tau0_max
+    def __init__(self, hard: ParticleSet, run: RunInfo) -> None:
         self._beams = beam_momentum(run)
         self._sums = hard.sums()
         beams = np.array(run.beam_pdg_id)
@@ -122,7 +123,7 @@ class _Joined:
         baryon_number = self._baryon_number[rows] - _per_set(particles, baryon_numbers(particles.pdg_id))
         possible = (np.abs(charge - np.rint(charge)) < 1e-6) & (self._sums[rows, 0] > 0)
         shifts = np.rint(charge).astype(np.int64), np.rint(baryon_number).astype(np.int64)
-        particles, shifted = shift_content(particles, *shifts, rng, tau0_max=self._tau0_max)
+        particles, shifted = shift_content(particles, *shifts, rng)
         particles, moved, closed = close(Rests(particles, rests.recoil), before, self._sums[rows], self._beams)
         good = np.flatnonzero(possible & shifted & closed)
         if len(good):

@@ -138,10 +138,10 @@ def test_a_stream_is_as_its_file(examples: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tau0_max", [0.01, 1000.0])
 def test_other_lifetimes(tau0_max: float, examples: Path, rest_library: Path, tmp_path: Path) -> None:
-    """Rests have the same stable particles as the hadrons of the hard partons; a library of other ones is not used."""
+    """Rests have the same stable particles as the hadrons of the hard partons, whatever library they are from."""
     source, options = examples / "pp_dijet.lhe.gz", {"model": MODEL, "tau0_max": tau0_max, "num_events": 12}
     summary = fastsim.generate(source, tmp_path / "a.h5", rest=rest_library, **options)  # type: ignore[arg-type]
-    assert summary.notes["rests_from_pythia"] == 12
+    assert summary.notes["rests_from_library"] == 12
     events = fastsim.read(tmp_path / "a.h5")
     assert isinstance(events, HardEvents) and events.particles is not None
     particles = events.particles
