@@ -7,7 +7,7 @@ one (:mod:`generators.rests.halves`). It is turned about the beam to where radia
 mirror image too.
 
 The library that belongs to a file of events grows with these (:data:`STAGES`): an event draws from half as many rests
-as there are events before it, 512 at least, whichever of them a run asks for.
+as there are events before it, 512 at least, from 12,288 events on an eighth, whichever of them a run asks for.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ MARGIN = 0.05
 """How far, in the logarithm of the scale, collisions may lie outside the stored range."""
 SETTINGS = "settings"
 """Name of the fact in a library that has further lines for Pythia."""
-STAGES = ((0, 512), (2048, 1024), (4096, 2048), (8192, 4096), (12288, 6144))
+STAGES = (
+    *((0, 512), (2048, 1024), (4096, 2048), (8192, 4096), (12288, 6144)),
+    *((65536, 8192), (98304, 12288), (163840, 20480)),
+)
 """Of the library of a file of events: the number of the first event that draws from so many rests. Files of fewer
 events than the first stage has rests have none: there Pythia makes each rest as quickly. Numbers of particles vary by
 40%, so that K rests, and all that is drawn from them, have a mean with an error of 40% / root K: of N events that
