@@ -18,13 +18,15 @@ import fastsim
 from bench.validation.collisions import PROCESSES, observables
 from examples import make_lhe
 from fastsim.cli import main
-from fastsim.collisions import _quarters, keep_rests, make_minimum_bias
+from fastsim.collisions import _quarters, keep_rests, make_minimum_bias, make_rests
 from fastsim.errors import FastsimError, Stopped
 from fastsim.event import HardEvents
 from fastsim.event.species import charges
 from fastsim.formats import lhe
 from fastsim.production.inputs import Input
 from fastsim.production.verify import verify
+from fastsim.shipped import sha256_of
+from generators.rests.library import RestLibrary
 from tests.helpers.events import event, file
 
 MODEL = "hadron-tree"
@@ -68,6 +70,15 @@ def test_slices_workers_and_resumed_runs_give_the_same_bytes(
     settings = verify(tmp_path / "whole.h5").settings
     assert settings["events"] == "full" and settings["rest"] == "rests.h5" and len(settings["rest_sha256"]) == 64
     assert settings["pileup"] == "2" and settings["pileup_events"] == "pileup.h5"
+
+
+def test_a_library_of_several_files_is_known_by_all_of_them(examples: Path, rest_library: Path, tmp_path: Path) -> None:
+    again = make_rests(tmp_path / "again.h5", energy=13000.0, num=100, seed=6)
+    library = RestLibrary([rest_library, again])
+    assert len(library) == 200
+    options: dict[str, Any] = {"model": MODEL, "rest": library, "num_events": 2, "threads": 1}
+    fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", **options)
+    assert verify(tmp_path / "a.h5").settings["rest_sha256"] == f"{sha256_of(rest_library)} {sha256_of(again)}"
 
 
 def test_command_and_record(
