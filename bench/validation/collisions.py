@@ -1,7 +1,8 @@
 """Whole collisions beside ordinary Pythia: boosted trees, means, and speed, for docs/validation.md.
 
 Hard events of a process are made by Pythia, twice. ``fastsim reference --full`` completes the first file, which is the
-real sample; ``fastsim generate --event full`` and once more ``fastsim reference --full`` complete the second one.
+real sample; ``fastsim generate --event full`` and once more ``fastsim reference --full`` complete the second one. In
+place of a process an LHE file may be named, whose events are taken again and again; all samples have the same ones.
 
     python -m bench.validation.collisions --processes dijets --num 4000 --folder runs/collisions
 """
@@ -9,9 +10,11 @@ real sample; ``fastsim generate --event full`` and once more ``fastsim reference
 from __future__ import annotations
 
 import argparse
+import gzip
 import time
 from collections.abc import Iterator
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +59,27 @@ MEANS = (
 """Observables whose means are shown."""
 
 
+def repeated(source: Path, num: int, path: Path) -> None:
+    """Write an LHE file of the events of another one, taken again and again until there are ``num`` of them."""
+    text = source.read_bytes()
+    head, *events = (gzip.decompress(text) if source.suffix == ".gz" else text).decode().split("<event")
+    events[-1] = events[-1].partition("</event>")[0] + "</event>\n"
+    with gzip.open(path, "wt") as out:
+        out.write(head)
+        out.writelines("<event" + event for event in islice(cycle(events), num))
+        out.write("</LesHouchesEvents>\n")
+
+
+def named(process: str) -> str:
+    """Return what the samples of a process, or of a file, are called."""
+    return Path(process).name.partition(".lhe")[0]
+
+
 def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any]], seed: int = 0) -> dict[str, Path]:
     """Make the samples of a process that the folder does not have yet, and print what they cost.
 
     Args:
-        process: one of :data:`PROCESSES`.
+        process: one of :data:`PROCESSES`, or the path of an LHE file.
         num: events of a sample.
         folder: of the samples.
         variants: options of ``fastsim.generate`` by the name of the sample.
@@ -68,10 +87,14 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
     """
     folder.mkdir(parents=True, exist_ok=True)
     make_lhe.BEAM_ENERGY = 6800.0
-    files = [folder / f"{process}-{k}.lhe.gz" for k in (1, 2)]
+    known, source = process in PROCESSES, Path(process)
+    process = named(process)
+    files = [folder / f"{process}-{k}.lhe.gz" for k in ((1, 2) if known else (1, 1))]
     for k, path in enumerate(files, start=1):
-        if not path.exists():
+        if not path.exists() and known:
             make_lhe.write(path, [(PROCESSES[process], num)], seed=100 * k + 1000 * seed)
+        elif not path.exists():
+            repeated(source, num, path)
     samples = {"real": folder / f"{process}-real.h5", "pythia": folder / f"{process}-pythia.h5"}
     samples |= {name: folder / f"{process}-{name}.h5" for name in variants}
     for name, path in samples.items():
@@ -159,10 +182,18 @@ def worst(samples: dict[str, Path], name: str) -> Iterator[str]:
         yield f"{column}: {areas[column]:.3f}"
 
 
+def _process(name: str) -> str:
+    """Return the name of a process, or the path of a file, or refuse it."""
+    if name not in PROCESSES and not Path(name).is_file():
+        raise argparse.ArgumentTypeError(f"{name} is no file, and none of {', '.join(PROCESSES)}")
+    return name
+
+
 def main() -> None:
     """Make the samples, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", nargs="+", choices=PROCESSES, default=["dijets"])
+    processes = f"of {', '.join(PROCESSES)}, or LHE files"
+    parser.add_argument("--processes", nargs="+", type=_process, default=["dijets"], help=processes)
     parser.add_argument("--num", type=int, default=4000)
     parser.add_argument("--folder", type=Path, required=True, help="of the samples, which are made once")
     parser.add_argument("--seed", type=int, default=0, help="other events for another one; give it another folder")
@@ -176,6 +207,7 @@ def main() -> None:
     }
     for process in arguments.processes:
         samples = make(process, arguments.num, arguments.folder, variants, arguments.seed)
+        process = named(process)
         print("\n".join(rows(process, samples)), flush=True)
         for name, path in samples.items():
             print(f"{process} {name}: {exactness(path)}", flush=True)
