@@ -90,7 +90,7 @@ def share(
 
 @compiled_inside
 def repulsion(balance: NDArray[np.float32], numbers: Floats) -> tuple[float, float]:
-    """Return sum_j e_j^2 c_j and sum_j e_j^2 d_j of a type with the numbers e (3,), from a component's balance (12,)."""
+    """Return sum_j e_j^2 c_j and sum_j e_j^2 d_j of a type with numbers e (3,), from a component's balance (12,)."""
     of_a, of_b = 0.0, 0.0
     for j in range(3):
         of_a += numbers[j] * numbers[j] * balance[6 + j]

@@ -54,8 +54,8 @@ def _log_part(
 ) -> None:
     """Fill the components' log-probabilities (K, C) of parts (K, T), without binomial coefficients, and derivatives.
 
-    ``of_logits`` (K, C, T) and ``of_balance`` (K, C, 6 or 12), both zeros, take the derivatives by the base log-odds and by
-    the balances. Types that a node has not cost nothing: they are most.
+    ``of_logits`` (K, C, T) and ``of_balance`` (K, C, 6 or 12), both zeros, take the derivatives by the base log-odds
+    and by the balances. Types that a node has not cost nothing: they are most.
     """
     q, weights = np.empty((2, 3)), np.empty(len(log_factorials))
     repels = balance.shape[2] > 6

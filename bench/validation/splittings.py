@@ -1,0 +1,187 @@
+"""Where a tree model's jet charges come from: its latent, how splittings share out charges, and the pairs at the end.
+
+Primary hadrons of Pythia are clustered, and parts of them are drawn anew by the model, everything else being Pythia's:
+
+- the spread of the jet charge sum q z^0.5 after decays: of the model, and of the model given Pythia's latents (counts,
+  carrier and total four-momentum);
+- the product of the charges of the two sides of a node whose sides both hold more than one token, by the node's size;
+- the order of charges in nodes of two tokens that hold more than 3% of the parton's energy: what their jet charge
+  sum q z^0.5 and that of the rest of the set have in common, as 2 cov over the variance of the set's.
+
+    python -m bench.validation.splittings --models hadron-tree --flavours 1 2 3 --pt 60 200 --num 15000
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from scipy.stats import ks_2samp
+
+import fastsim
+from fastsim.event import Floats, Ints, Partons
+from fastsim.event.species import charges
+from generators.decays import decay
+from generators.hadrons.gun import token_sample
+from generators.hadrons.tokens import CARRIER, IDS, TokenSample, parton_energy, to_particles
+from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tree.sampler import CompiledSampler
+from generators.hadrons.tree.sharing import TYPE_NUMBERS
+from generators.hadrons.tree.splittings import context, set_features, split, splittings
+from generators.hadrons.tree.train import resample
+from generators.nn.compiled_network import weights_of
+from metrics.hadrons.charges import CHARGES, charge_observables
+from metrics.hadrons.jets import relative
+
+SIZES = ((4, 5), (6, 8), (9, 14), (15, 255))
+LEAST_ENERGY = 0.03
+_ROWS = 4096
+_JET_CHARGE = list(CHARGES).index("jet_charge_0.5")
+
+
+def made(flavours: list[int], pt: tuple[float, float], num: int, seed: int) -> TokenSample:
+    """Make both hemispheres of ``num`` pairs of Pythia, pT in GeV uniform in its logarithm."""
+    rng = np.random.default_rng(seed)
+    return token_sample(rng.choice(flavours, num), np.exp(rng.uniform(*np.log(pt), num)), seed=seed)
+
+
+def jet_charges(sample: TokenSample, seed: int) -> Floats:
+    """Return the jet charges (N,) of sets after decays."""
+    none = np.zeros(len(sample))
+    partons = Partons.from_pt_eta_phi(sample.flavour, sample.pt, none, none)
+    sets = decay(to_particles(sample, partons), np.random.default_rng(seed))
+    return np.asarray(charge_observables(relative(sets, partons))[:, _JET_CHARGE])
+
+
+def spreads(model: PrimaryTree, sample: TokenSample) -> dict[str, Floats]:
+    """Return the jet charges of Pythia, twice with decays of their own, of a model, and of it given latents."""
+    none = np.zeros(len(sample))
+    partons = Partons.from_pt_eta_phi(sample.flavour, sample.pt, none, none)
+    own = charge_observables(relative(model.sample(partons, rng=1), partons))[:, _JET_CHARGE]
+    given = jet_charges(resample(model.net, sample, 2), 3)
+    pythia = jet_charges(sample, 1)
+    return {"Pythia": pythia, "Pythia, decayed anew": jet_charges(sample, 2), "model": own, "given latents": given}
+
+
+class Splits:
+    """The nodes of Pythia's sets that split, and what a model draws for them.
+
+    Args:
+        sample: the sets.
+    """
+
+    def __init__(self, sample: TokenSample) -> None:
+        self.sample = sample
+        rows, self.tree, self.nodes = splittings(sample)
+        self.counts, self.counts_a, self.least = rows.counts.numpy(), rows.counts_a.numpy(), rows.least.double().numpy()
+        self.energy = parton_energy(sample.flavour, sample.pt)
+        known = sample.flavour, self.energy, self.tree.p4[self.tree.roots], sample.counts, sample.scale / sample.pt
+        self._of_set = set_features(*known, sample.carriers, sample.tune)
+        self.size, self.charge = self.tree.size[self.nodes], self.tree.numbers[self.nodes, 0]
+        carriers = np.where(sample.carrier, charges(IDS)[sample.species], 0.0)
+        self._carrier = np.bincount(sample.index, carriers, len(sample))[self.tree.set_index[self.nodes]]
+
+    def charge_of(self, counts: Ints, rows: Ints) -> Floats:
+        """Return the charges (K,) of parts (K, T) of the nodes at the places ``rows``."""
+        return np.asarray(counts @ TYPE_NUMBERS[:, 0] + counts[:, CARRIER] * self._carrier[rows])
+
+    def contents(self, net: CompiledSampler, rows: Ints, rng: np.random.Generator) -> Ints:
+        """Draw tokens of A (K, T) for nodes of three tokens or more."""
+        parts = []
+        for some in np.split(rows, range(_ROWS, len(rows), _ROWS)):
+            features, _ = context(self.tree, self.nodes[some], self.energy, self._of_set)
+            hidden = net.encode(features, self.counts[some])
+            parts.append(net.content(hidden, features, self.counts[some], rng)[0])
+        return np.concatenate(parts)
+
+    def pairs(self, net: CompiledSampler, rows: Ints, rng: np.random.Generator) -> Floats:
+        """Draw the energies (K, 2) in GeV of both tokens of nodes of two."""
+        parts = []
+        for some in np.split(rows, range(_ROWS, len(rows), _ROWS)):
+            nodes, least = self.nodes[some], self.least[some]
+            features, axes = context(self.tree, nodes, self.energy, self._of_set)
+            angles = net.pair_angles(features, self.counts[some], self.counts_a[some], least)
+            masses = self.tree.mass[nodes], axes, least[:, 0].copy(), least[:, 1].copy()
+            a, b = split(self.tree.p4[nodes], *masses, *net.draw(angles, rng))
+            parts.append(np.stack([a[:, 0], b[:, 0]], -1))
+        return np.concatenate(parts)
+
+
+def shared_charges(splits: Splits, net: CompiledSampler) -> list[str]:
+    """Return the columns of the mean product of the charges of two composite sides, Pythia's and the model's."""
+    columns = []
+    for low, high in SIZES:
+        rows = np.flatnonzero((splits.size >= low) & (splits.size <= high))
+        found = []
+        for part in (splits.counts_a[rows], splits.contents(net, rows, np.random.default_rng(1))):
+            num = part.sum(1, dtype=int)
+            both = np.flatnonzero((num > 1) & (splits.size[rows] - num > 1))
+            one = splits.charge_of(part[both], rows[both])
+            product = one * (splits.charge[rows[both]] - one)
+            found.append(f"{product.mean():.3f} ± {product.std() / max(len(product), 1) ** 0.5:.3f}")
+        columns.append(", ".join(found))
+    return columns
+
+
+def ordered_pairs(splits: Splits, net: CompiledSampler) -> str:
+    """Return 2 cov (jet charge of pairs, that of the rest) over the variance of the set's, Pythia's and the model's."""
+    sample, tree = splits.sample, splits.tree
+    rows = np.flatnonzero(splits.size == 2)
+    of = tree.set_index[splits.nodes[rows]]
+    rows = rows[tree.p4[splits.nodes[rows], 0] > LEAST_ENERGY * splits.energy[of]]
+    of = tree.set_index[splits.nodes[rows]]
+    weight = np.sqrt(sample.p4[:, 0] / splits.energy[sample.index])
+    whole = np.bincount(sample.index, charges(IDS)[sample.species] * weight, len(sample))
+    one = splits.charge_of(splits.counts_a[rows], rows)
+    other = splits.charge[rows] - one
+    pythia = _energies(splits, rows)
+    drawn = splits.pairs(net, rows, np.random.default_rng(2))
+    own, model = (
+        one * z[:, 0] + other * z[:, 1] for z in (np.sqrt(e / splits.energy[of, None]) for e in (pythia, drawn))
+    )
+    rest, scale = whole[of] - own, 2 / (len(sample) * whole.var())
+    error = scale * ((model - own) * rest).std() * len(rows) ** 0.5
+    return f"{scale * (own * rest).sum():.4f}, {scale * (model * rest).sum():.4f} ± {error:.4f}"
+
+
+def _energies(splits: Splits, rows: Ints) -> Floats:
+    """Return Pythia's energies (K, 2) in GeV of the tokens of nodes of two, A first."""
+    tree, nodes = splits.tree, splits.nodes[rows]
+    left, right = tree.left[nodes], tree.right[nodes]
+    left_is_a = (tree.counts[left] == splits.counts_a[rows]).all(1)
+    # of equal types A is the one of lower energy
+    same = (tree.counts[left] == tree.counts[right]).all(1)
+    left_is_a = np.where(same, tree.p4[left, 0] <= tree.p4[right, 0], left_is_a)
+    energies = np.stack([tree.p4[left, 0], tree.p4[right, 0]], -1)
+    return np.where(left_is_a[:, None], energies, energies[:, ::-1])
+
+
+def main() -> None:
+    """Print a table for each model."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--models", nargs="+", default=["hadron-tree", "hadron-tree-small"], help="names or cards")
+    parser.add_argument("--flavours", nargs="+", type=int, default=[1, 2, 3], help="PDG ids of partons")
+    parser.add_argument("--pt", nargs=2, type=float, default=(60.0, 200.0), help="range of pT in GeV")
+    parser.add_argument("--num", type=int, default=15_000, help="pairs of Pythia")
+    parser.add_argument("--seed", type=int, default=99_100, help="seed of Pythia's pairs")
+    options = parser.parse_args()
+    sample = made(options.flavours, tuple(options.pt), options.num, options.seed)
+    splits = Splits(sample)
+    for name in options.models:
+        model = fastsim.load_model(name)
+        if not isinstance(model, PrimaryTree):
+            raise SystemExit(f"{name} is no tree model")
+        net = CompiledSampler(weights_of(model.net))
+        print(f"{name}: Pythia, model")
+        found = spreads(model, sample)
+        reference = found["Pythia"]
+        for label, values in found.items():
+            test = ks_2samp(reference, values).statistic
+            print(f"  jet charge, {label}: spread {values.std() / reference.std():.4f}, KS {test:.4f}")
+        for (low, high), text in zip(SIZES, shared_charges(splits, net), strict=True):
+            print(f"  product of the charges of both sides, {low} to {high} tokens: {text}")
+        print(f"  pairs and the rest: {ordered_pairs(splits, net)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
