@@ -42,7 +42,7 @@ _JET_CHARGE = list(CHARGES).index("jet_charge_0.5")
 def made(flavours: list[int], pt: tuple[float, float], num: int, seed: int) -> TokenSample:
     """Make both hemispheres of ``num`` pairs of Pythia, pT in GeV uniform in its logarithm."""
     rng = np.random.default_rng(seed)
-    return token_sample(rng.choice(flavours, num), np.exp(rng.uniform(*np.log(pt), num)), seed=seed)
+    return token_sample(rng.choice(flavours, num), np.exp(rng.uniform(np.log(pt[0]), np.log(pt[1]), num)), seed=seed)
 
 
 def jet_charges(sample: TokenSample, seed: int) -> Floats:
