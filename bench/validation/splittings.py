@@ -5,8 +5,8 @@ Primary hadrons of Pythia are clustered, and parts of them are drawn anew by the
 - the spread of the jet charge sum q z^0.5 after decays: of the model, and of the model given Pythia's latents (counts,
   carrier and total four-momentum);
 - the product of the charges of the two sides of a node whose sides both hold more than one token, by the node's size;
-- the order of charges in nodes of two tokens that hold more than 3% of the parton's energy: what their jet charge
-  sum q z^0.5 and that of the rest of the set have in common, as 2 cov over the variance of the set's.
+- the order of charges in nodes of two tokens, which split last and do not see each other's: products of their jet
+  charges sum q z^0.5 with that of all else, and among each other, over the variance of the set's.
 
     python -m bench.validation.splittings --models hadron-tree --flavours 1 2 3 --pt 60 200 --num 15000
 """
@@ -34,7 +34,6 @@ from metrics.hadrons.charges import CHARGES, charge_observables
 from metrics.hadrons.jets import relative
 
 SIZES = ((4, 5), (6, 8), (9, 14), (15, 255))
-LEAST_ENERGY = 0.03
 _ROWS = 4096
 _JET_CHARGE = list(CHARGES).index("jet_charge_0.5")
 
@@ -123,25 +122,32 @@ def shared_charges(splits: Splits, net: CompiledSampler) -> list[str]:
     return columns
 
 
-def ordered_pairs(splits: Splits, net: CompiledSampler) -> str:
-    """Return 2 cov (jet charge of pairs, that of the rest) over the variance of the set's, Pythia's and the model's."""
-    sample, tree = splits.sample, splits.tree
+def ordered_pairs(splits: Splits, net: CompiledSampler) -> tuple[str, str]:
+    """Return twice the products of the jet charges of pairs and of all else, and of pairs among each other.
+
+    Both are sums over a set, over the variance of its jet charge, with all pairs drawn anew: Pythia's and the model's.
+    """
+    sample, num = splits.sample, len(splits.sample)
     rows = np.flatnonzero(splits.size == 2)
-    of = tree.set_index[splits.nodes[rows]]
-    rows = rows[tree.p4[splits.nodes[rows], 0] > LEAST_ENERGY * splits.energy[of]]
-    of = tree.set_index[splits.nodes[rows]]
+    of = splits.tree.set_index[splits.nodes[rows]]
     weight = np.sqrt(sample.p4[:, 0] / splits.energy[sample.index])
-    whole = np.bincount(sample.index, charges(IDS)[sample.species] * weight, len(sample))
+    whole = np.bincount(sample.index, charges(IDS)[sample.species] * weight, num)
     one = splits.charge_of(splits.counts_a[rows], rows)
     other = splits.charge[rows] - one
-    pythia = _energies(splits, rows)
-    drawn = splits.pairs(net, rows, np.random.default_rng(2))
-    own, model = (
-        one * z[:, 0] + other * z[:, 1] for z in (np.sqrt(e / splits.energy[of, None]) for e in (pythia, drawn))
-    )
-    rest, scale = whole[of] - own, 2 / (len(sample) * whole.var())
-    error = scale * ((model - own) * rest).std() * len(rows) ** 0.5
-    return f"{scale * (own * rest).sum():.4f}, {scale * (model * rest).sum():.4f} ± {error:.4f}"
+    found: list[tuple[Floats, Floats, Floats]] = []
+    for energies in (_energies(splits, rows), splits.pairs(net, rows, np.random.default_rng(2))):
+        z = np.sqrt(energies / splits.energy[of, None])
+        own = one * z[:, 0] + other * z[:, 1]
+        sums = np.bincount(of, own, num)
+        rest = whole - sums if not found else found[0][2]
+        found.append((2 * sums * rest, sums**2 - np.bincount(of, own**2, num), rest))
+    texts = []
+    for pythia, model in ((found[0][k], found[1][k]) for k in (0, 1)):
+        scale = 1 / (num**0.5 * whole.std() ** 2)
+        means = f"{pythia.mean() / whole.var():.3f}, {model.mean() / whole.var():.3f}"
+        texts.append(f"{means}; difference {(model - pythia).mean() / whole.var():+.4f}")
+        texts[-1] += f" ± {(model - pythia).std() * scale:.4f}"
+    return texts[0], texts[1]
 
 
 def _energies(splits: Splits, rows: Ints) -> Floats:
@@ -180,7 +186,9 @@ def main() -> None:
             print(f"  jet charge, {label}: spread {values.std() / reference.std():.4f}, KS {test:.4f}")
         for (low, high), text in zip(SIZES, shared_charges(splits, net), strict=True):
             print(f"  product of the charges of both sides, {low} to {high} tokens: {text}")
-        print(f"  pairs and the rest: {ordered_pairs(splits, net)}", flush=True)
+        of_rest, of_pairs = ordered_pairs(splits, net)
+        print(f"  jet charges of pairs times those of all else: {of_rest}")
+        print(f"  jet charges of pairs among each other: {of_pairs}", flush=True)
 
 
 if __name__ == "__main__":
