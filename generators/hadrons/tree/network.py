@@ -137,7 +137,6 @@ class SplittingNet(nn.Module):
         head_width: of each continuous variable's head.
         num_bins: bins of each continuous density.
         num_components: components of the mixture of contents.
-        repulsion: whether tokens of one type repel each other when they are shared (:mod:`.sharing`).
         plain: use blocks of one product and ReLU, without normalisation, for speed.
         pair_width: width of a network of its own for nodes of two tokens; without it they go through this one.
         pair_blocks: blocks of that network.
@@ -161,7 +160,6 @@ class SplittingNet(nn.Module):
         head_width: int = 128,
         num_bins: int = 80,
         num_components: int = 16,
-        repulsion: bool = False,
         plain: bool = False,
         pair_width: int | None = None,
         pair_blocks: int = 1,
@@ -181,7 +179,7 @@ class SplittingNet(nn.Module):
             self.trunk = nn.Sequential(*[Residual(width) for _ in range(num_blocks)], nn.LayerNorm(width))
         self.kind = nn.Linear(width, 1 + self.num_species)
         self.mixture = nn.Linear(width, num_components * (1 + self.num_species))
-        self.balance = nn.Linear(width, num_components * (4 if repulsion else 2) * NUM_NUMBERS)
+        self.balance = nn.Linear(width, num_components * 2 * NUM_NUMBERS)
         nn.init.zeros_(self.balance.weight)
         nn.init.zeros_(self.balance.bias)
         self.content = nn.Linear(self.num_species + 4, width)
@@ -245,13 +243,13 @@ class SplittingNet(nn.Module):
         return torch.cat([self.is_shared(counts.sum(-1, keepdim=True)), counts > 0], dim=-1)
 
     def components(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the mixture of contents: log-weights (K, C), base log-odds (K, C, S), balances (K, C, 6 or 12)."""
+        """Compute the mixture of contents: log-weights (K, C), base log-odds (K, C, S) and balances (K, C, 6)."""
         out = self.mixture(hidden).float().view(-1, self.num_components, 1 + self.num_species)
         return torch.log_softmax(out[..., 0], dim=-1), out[..., 1:], self._balances(hidden)
 
     def _balances(self, hidden: Tensor) -> Tensor:
         balances: Tensor = self.balance(hidden).float()
-        return balances.view(len(hidden), self.num_components, -1)
+        return balances.view(-1, self.num_components, 2 * NUM_NUMBERS)
 
     def mixture_by_type(self) -> tuple[Tensor, Tensor]:
         """Return weights (1 + S, width, C) and biases (1 + S, C) of the mixture: of its weights, then of each type."""

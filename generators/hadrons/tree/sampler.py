@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastsim.compiled import compiled, compiled_sums
 from fastsim.event import Floats, Ints
 from generators.hadrons.tree.inputs import NO_GATES, NUM_VARIABLES, PAIRS, content_inputs, node_inputs
-from generators.hadrons.tree.sharing import share
+from generators.hadrons.tree.sharing import NUM_NUMBERS, share
 from generators.hadrons.tree.splittings import CARRIER_NUMBERS
 from generators.nn.compiled_network import (
     RELU,
@@ -134,8 +134,8 @@ def _of_component(
         component: of each node, (K,).
         counts: tokens of the nodes, (K, S).
         weight, bias: of the base log-odds, (C, S, width) and (C, S).
-        balance_weight, balance_bias: of the balances, (C, B, width) and (C, B), B = 6 or 12.
-        logits: (K, 1, S) to fill where a node has tokens; balance: (K, 1, B) to fill.
+        balance_weight, balance_bias: of the balances, (C, 6, width) and (C, 6).
+        logits: (K, 1, S) to fill where a node has tokens; balance: (K, 1, 6) to fill.
     """
     for k in range(len(component)):
         c = component[k]
@@ -255,7 +255,7 @@ class CompiledSampler:
         self._content_block = self._function(_sequence(weights, "content_block"))
         # the weights of the mixture's components are drawn from first; of the rest, what is drawn is computed
         of_component = [weights[f"{name}.{kind}"] for name in ("mixture", "balance") for kind in ("weight", "bias")]
-        num = len(of_component[1]) // len(weights["kind.bias"])
+        num = len(of_component[3]) // (2 * NUM_NUMBERS)
         mixture, offset, balance, shift = (x.reshape(num, -1, *x.shape[1:]) for x in of_component)
         self._weights = self._function([linear_step(mixture[:, 0], offset[:, 0])])
         of_types = np.ascontiguousarray(mixture[:, 1:]), np.ascontiguousarray(offset[:, 1:])
@@ -329,8 +329,8 @@ class CompiledSampler:
             components = pick_logits(odds[: len(both)], rng.random(len(both)))
             inner, shared = self._floats(own), counts[both]
             of_types = np.empty((len(both), 1, shared.shape[1]), np.float32)
+            balance = np.empty((len(both), 1, 2 * NUM_NUMBERS), np.float32)
             weight, bias, of_balance, balance_bias = self._components
-            balance = np.empty((len(both), 1, balance_bias.shape[1]), np.float32)
             _of_component(inner, components, shared, weight, bias, of_balance, balance_bias, of_types, balance)
             one = np.ones((len(both), 1), np.float32)
             part = share(one, of_types, balance, shared, context[both, CARRIER_NUMBERS], rng)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, lgamma, log
 from typing import Any
 
 import numpy as np
@@ -10,32 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastsim.compiled import compiled, compiled_inside, compiled_sums_inside
+from fastsim.compiled import compiled, compiled_sums_inside
 from fastsim.event import Floats, Ints
-from generators.hadrons.tree.sharing import LOG_FACTORIALS, MAX_LOGIT, ORDER, TYPE_NUMBERS, log_weight, repulsion
+from generators.hadrons.tree.sharing import MAX_LOGIT, ORDER, TYPE_NUMBERS
 from generators.nn.compiled_network import dense, tanh
-
-
-@compiled_inside
-def _log_norm(
-    n: int, odds: float, of_a: float, of_b: float, log_factorials: Floats, weights: Floats
-) -> tuple[float, float, float]:
-    """Return the logarithm of the sum of the weights of 0 to n tokens of a type, and the means of k and k (k - 1) / 2.
-
-    ``weights`` (n + 1 or more,) is working memory.
-    """
-    top = -np.inf
-    for k in range(n + 1):
-        choose = log_factorials[n] - log_factorials[k] - log_factorials[n - k]
-        weights[k] = log_weight(k, n, odds, of_a, of_b) + choose
-        top = max(top, weights[k])
-    total, first, second = 0.0, 0.0, 0.0
-    for k in range(n + 1):
-        w = exp(weights[k] - top)
-        total += w
-        first += k * w
-        second += 0.5 * k * (k - 1) * w
-    return top + log(total), first / total, second / total
 
 
 @compiled
@@ -47,18 +25,16 @@ def _log_part(
     carrier: NDArray[np.float32],
     numbers: Floats,
     order: NDArray[np.int64],
-    log_factorials: Floats,
     log_prob: NDArray[np.float32],
     of_logits: NDArray[np.float32],
     of_balance: NDArray[np.float32],
 ) -> None:
     """Fill the components' log-probabilities (K, C) of parts (K, T), without binomial coefficients, and derivatives.
 
-    ``of_logits`` (K, C, T) and ``of_balance`` (K, C, 6 or 12), both zeros, take the derivatives by the base log-odds
-    and by the balances. Types that a node has not cost nothing: they are most.
+    ``of_logits`` (K, C, T) and ``of_balance`` (K, C, 6), both zeros, take the derivatives by the base log-odds and by
+    the balances. Types that a node has not cost nothing: they are most.
     """
-    q, weights = np.empty((2, 3)), np.empty(len(log_factorials))
-    repels = balance.shape[2] > 6
+    q = np.empty((2, 3))
     for k in range(len(counts)):
         q[:] = 0.0
         log_prob[k] = 0.0
@@ -73,23 +49,11 @@ def _log_part(
                     shift = balance[k, c, j] * q[0, j] - balance[k, c, 3 + j] * q[1, j]
                     odds -= numbers[t, j] * shift
                 limited = min(max(odds, -MAX_LOGIT), MAX_LOGIT)
-                if repels and number > 1:
-                    of_a, of_b = repulsion(balance[k, c], numbers[t])
-                    norm, mean, pairs = _log_norm(number, limited, of_a, of_b, log_factorials, weights)
-                    log_prob[k, c] += log_weight(chosen, number, limited, of_a, of_b) - norm
-                    # the mean of (n - k) (n - k - 1) / 2 follows from those of k and of k (k - 1) / 2
-                    left, every = number - chosen, 0.5 * number * (number - 1)
-                    for j in range(3):
-                        square = numbers[t, j] * numbers[t, j]
-                        of_balance[k, c, 6 + j] += square * (pairs - 0.5 * chosen * (chosen - 1))
-                        mean_left = every - (number - 1) * mean + pairs
-                        of_balance[k, c, 9 + j] += square * (mean_left - 0.5 * left * (left - 1))
-                else:
-                    power = exp(-abs(limited))
-                    log_prob[k, c] += chosen * limited - number * (max(limited, 0.0) + log(1 + power))
-                    mean = number * (1 / (1 + power) if limited > 0 else power / (1 + power))
+                power = exp(-abs(limited))
+                log_prob[k, c] += chosen * limited - number * (max(limited, 0.0) + log(1 + power))
                 if limited == odds:
-                    slope = chosen - mean
+                    p = 1 / (1 + power) if odds > 0 else power / (1 + power)
+                    slope = chosen - number * p
                     of_logits[k, c, t] = slope
                     for j in range(3):
                         of_balance[k, c, j] -= slope * numbers[t, j] * q[0, j]
@@ -109,7 +73,7 @@ class _LogPart(torch.autograd.Function):
         result = torch.empty(logits.shape[:2])
         slopes = torch.zeros_like(logits), torch.zeros_like(balance)
         own = [x.detach().contiguous().numpy() for x in (logits, balance, counts, part, carrier)]
-        inputs = own[0], own[1], own[2], own[3], own[4], TYPE_NUMBERS, ORDER, LOG_FACTORIALS
+        inputs = own[0], own[1], own[2], own[3], own[4], TYPE_NUMBERS, ORDER
         _log_part(*inputs, result.numpy(), slopes[0].numpy(), slopes[1].numpy())
         ctx.save_for_backward(*slopes)
         return result
@@ -128,7 +92,7 @@ def log_prob(weights: Tensor, logits: Tensor, balance: Tensor, counts: Tensor, p
     Args:
         weights: log-weights of the components, (K, C).
         logits: base log-odds, (K, C, T), float32.
-        balance: coefficients a and b of the three numbers, and then c and d, (K, C, 6 or 12), float32.
+        balance: coefficients a and b of the three numbers, (K, C, 6), float32.
         counts: tokens of the nodes, two or more in all, (K, T), uint8.
         part: tokens of A, (K, T), uint8.
         carrier: charge, baryon number and strangeness of the carriers of the sets, (K, 3), float32.
@@ -156,18 +120,15 @@ def _log_parts(
     chosen: Ints,
     number: Ints,
     shift: NDArray[np.float32],
-    squares: Floats,
-    log_factorials: Floats,
-    weights: Floats,
     factor: NDArray[np.float32],
     product: NDArray[np.float32],
     out: Floats,
 ) -> None:
     """Fill the components' log-probabilities ``out`` (C,) of a part of I types, without binomial coefficients.
 
-    Rows ``entries`` (I,) of ``odds`` (E, C) are the base log-odds, ``slopes`` (6 or 12, C) the balances, the first six
-    of which ``shift`` (I, 6) are the factors of, and ``squares`` (I, 3) of the others; ``chosen`` of the ``number`` of
-    tokens (I,) are in the part; ``weights``, ``factor`` and ``product`` (C,) are working memory.
+    Rows ``entries`` (I,) of ``odds`` (E, C) are the base log-odds, ``slopes`` (6, C) the balances that ``shift`` (I, 6)
+    are the factors of, ``chosen`` of the ``number`` of tokens (I,) are in the part; ``factor`` and ``product`` (C,) are
+    working memory.
     """
     factors = 0
     for c in range(len(out)):
@@ -179,15 +140,6 @@ def _log_parts(
             for j in range(6):
                 x += slopes[j, c] * shift[i, j]
             x = min(max(x, -np.float32(MAX_LOGIT)), np.float32(MAX_LOGIT))
-            if len(slopes) > 6 and number[i] > 1:
-                of_a, of_b = 0.0, 0.0
-                for j in range(3):
-                    of_a += squares[i, j] * slopes[6 + j, c]
-                    of_b += squares[i, j] * slopes[9 + j, c]
-                norm = _log_norm(number[i], x, of_a, of_b, log_factorials, weights)[0]
-                out[c] += log_weight(chosen[i], number[i], x, of_a, of_b) - norm
-                factor[c] = np.float32(1)
-                continue
             # log(1 + e^x) = max(x, 0) - log[(1 + tanh |x| / 2) / 2]
             factor[c] = np.float32(0.5) + np.float32(0.5) * tanh(np.float32(0.5) * abs(x))
             out[c] += own * x - every * max(x, np.float32(0))
@@ -224,8 +176,7 @@ def _log_content(
     # four parts: that of A, what it leaves, nothing and everything; how many tokens of each type, and the shifts
     chosen, q = np.empty((4, len(order)), np.int64), np.empty((4, 2, 3))
     shift, total = np.empty((4, len(order), 6), np.float32), np.empty((4, num_components))
-    slopes, squares = np.empty((balance.shape[2], num_components), np.float32), np.empty((len(order), 3))
-    weights = np.empty(len(log_factorials))
+    slopes = np.empty((6, num_components), np.float32)
     factor, product = np.empty(num_components, np.float32), np.empty(num_components, np.float32)
     for k in range(len(counts)):
         num, size = 0, 0
@@ -240,8 +191,6 @@ def _log_content(
             t = types[i]
             number, own = int(counts[k, t]), int(part[k, t])
             choose += log_factorials[number] - log_factorials[own] - log_factorials[number - own]
-            for j in range(3):
-                squares[i, j] = numbers[t, j] * numbers[t, j]
             chosen[0, i], chosen[1, i], chosen[2, i], chosen[3, i] = own, number - own, 0, number
             for v in range(4):
                 for j in range(3):
@@ -250,16 +199,13 @@ def _log_content(
                     of_one = float(carrier[k, j]) if t == 0 else numbers[t, j]
                     q[v, 0, j] += chosen[v, i] * of_one
                     q[v, 1, j] += (number - chosen[v, i]) * of_one
-        for j in range(balance.shape[2]):
+        for j in range(6):
             for c in range(num_components):
                 slopes[j, c] = balance[k, c, j]
         for v in range(4):
             if v != 1 or size == 1:
                 own_shift, of_all = shift[v, :num], chosen[3, :num]
-                work = weights, factor, product, total[v]
-                _log_parts(
-                    odds, entries[:num], slopes, chosen[v, :num], of_all, own_shift, squares, log_factorials, *work
-                )
+                _log_parts(odds, entries[:num], slopes, chosen[v, :num], of_all, own_shift, factor, product, total[v])
         top, mass = -np.inf, 0.0
         for c in range(num_components):
             top = max(top, float(components[k, c]))
@@ -298,6 +244,9 @@ def _outputs(
         if ends[t] > start:
             dense(given[: ends[t] - start], weight[t], bias[t], out[start : ends[t]])
         start = ends[t]
+
+
+_LOG_FACTORIALS = np.array([lgamma(1.0 + n) for n in range(256)])
 
 
 class Present:
@@ -352,11 +301,11 @@ class Present:
         Args:
             components: logarithms of the weights of the components but for a constant of each node, (K, C), float32.
             odds: base log-odds of the entries, (E, C), float32.
-            balance: coefficients a and b of the three numbers, and then c and d, (K, C, 6 or 12), float32.
+            balance: coefficients a and b of the three numbers, (K, C, 6), float32.
         """
         result = np.empty(len(self), np.float32)
         place, counts, part, carrier = self._arrays
         given, of_types, of_numbers = (x.detach().contiguous().numpy() for x in (components, odds, balance))
         nodes = place, of_numbers, counts, part, carrier
-        _log_content(given, of_types, *nodes, TYPE_NUMBERS, ORDER, LOG_FACTORIALS, result)
+        _log_content(given, of_types, *nodes, TYPE_NUMBERS, ORDER, _LOG_FACTORIALS, result)
         return torch.from_numpy(result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import product
-from math import comb
 
 import numpy as np
 import pytest
@@ -23,11 +22,10 @@ from generators.nn.compiled_network import weights_of
 TOKENS = {"carrier": 1, "211": 2, "-211": 1, "2212": 1, "-2112": 1, "321": 1}
 
 
-@pytest.fixture(scope="module", params=[False, True])
-def net(request: pytest.FixtureRequest) -> SplittingNet:
+@pytest.fixture(scope="module")
+def net() -> SplittingNet:
     torch.manual_seed(3)
-    sizes = {"width": 16, "num_blocks": 1, "head_width": 8, "num_bins": 4, "num_components": 3}
-    net = make_net({**sizes, "repulsion": request.param})
+    net = make_net({"width": 16, "num_blocks": 1, "head_width": 8, "num_bins": 4, "num_components": 3})
     for module in (net.kind, net.mixture, net.balance):
         torch.nn.init.normal_(module.weight, std=0.5)
     return net
@@ -143,25 +141,6 @@ def test_a_balance_keeps_charge_baryon_number_and_strangeness_of_a_part_small() 
     assert (balanced < 0.7 * free).all()
 
 
-def test_tokens_of_a_type_that_repel_each_other_are_shared_out_more_evenly_than_a_binomial() -> None:
-    num, n = 20_000, 6
-    counts = np.zeros((num, len(TYPES)), dtype=np.uint8)
-    counts[:, TYPES.index("211")] = n
-    counts[:, TYPES.index("111")] = 1  # neutral ones do not
-    weights, carrier = np.ones((num, 1), np.float32), np.zeros((num, 3), np.float32)
-    logits, balance = np.zeros((num, 1, len(TYPES)), np.float32), np.zeros((num, 1, 12), np.float32)
-    balance[:, 0, [6, 9]] = 0.5
-    part = share(weights, logits, balance, counts, carrier, np.random.default_rng(1))[:, TYPES.index("211")]
-    k = np.arange(n + 1)
-    p = np.array([comb(n, i) for i in k]) * np.exp(-0.25 * (k * (k - 1) + (n - k) * (n - k - 1)))
-    p[[0, n]] /= 2  # half of the parts that are nothing or everything but for a pi0 are refused
-    p /= p.sum()
-    spread = np.sqrt(p @ (k - n / 2) ** 2)
-    assert spread < 0.75 * np.sqrt(n) / 2
-    assert part.mean() == pytest.approx(n / 2, abs=4 * spread / np.sqrt(num))
-    assert part.std() == pytest.approx(spread, rel=0.02)
-
-
 def test_a_part_is_never_nothing_nor_everything_even_where_all_draws_are() -> None:
     counts = np.zeros((1, len(TYPES)), dtype=np.uint8)
     counts[0, TYPES.index("211")] = counts[0, TYPES.index("22")] = 1
@@ -177,15 +156,14 @@ def test_the_carrier_comes_first_and_every_type_once() -> None:
     assert [TYPES[t] for t in ORDER[-2:]] == ["211", "-211"]
 
 
-@pytest.mark.parametrize("num_balances", [6, 12])
-def test_the_derivatives_of_a_part_are_those_of_finite_differences(num_balances: int) -> None:
+def test_the_derivatives_of_a_part_are_those_of_finite_differences() -> None:
     rng = np.random.default_rng(4)
-    counts = torch.from_numpy(rng.integers(0, 4, (3, len(TYPES)))).to(torch.uint8)
+    counts = torch.from_numpy(rng.integers(0, 3, (3, len(TYPES)))).to(torch.uint8)
     part = (counts * torch.from_numpy(rng.random(counts.shape)) + 0.5).to(torch.uint8)
     weights = torch.log_softmax(torch.from_numpy(rng.normal(size=(3, 2))).float(), -1)
     carrier = torch.from_numpy(rng.integers(-1, 2, (3, 3))).float()
     logits = torch.from_numpy(0.3 * rng.normal(size=(3, 2, len(TYPES)))).float().requires_grad_()
-    balance = torch.from_numpy(0.1 * rng.normal(size=(3, 2, num_balances))).float().requires_grad_()
+    balance = torch.from_numpy(0.1 * rng.normal(size=(3, 2, 6))).float().requires_grad_()
 
     def total(logits: torch.Tensor, balance: torch.Tensor) -> torch.Tensor:
         return log_prob(weights, logits, balance, counts, part, carrier).sum()
