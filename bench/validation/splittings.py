@@ -4,8 +4,8 @@ Primary hadrons of Pythia are clustered, and parts of them are drawn anew by the
 
 - the spread of the jet charge sum q z^0.5 after decays: of the model, and of the model given Pythia's latents (counts,
   carrier and total four-momentum);
-- the variance of the jet charge of the primary hadrons over Pythia's, where the splittings of nodes of some tokens or
-  more are Pythia's too;
+- the variance of the jet charge of the primary hadrons over Pythia's, and the Kolmogorov distance of the gap in rapidity
+  from the leading baryon to the leading antibaryon after decays, with Pythia's splittings of nodes of some tokens or more;
 - the product of the charges of the two sides of a node whose sides both hold more than one token, by the node's size;
 - the order of charges in nodes of two tokens, which split last and do not see each other's: products of their jet
   charges sum q z^0.5 with that of all else, and among each other, over the variance of the set's.
@@ -35,13 +35,14 @@ from generators.hadrons.tree.splittings import context, set_features, split, spl
 from generators.hadrons.tree.train import resample
 from generators.nn.compiled_network import weights_of
 from metrics.hadrons.charges import CHARGES, charge_observables
-from metrics.hadrons.jets import relative
+from metrics.hadrons.jets import Jets, relative
+from metrics.hadrons.quantum_numbers import QUANTUM_NUMBERS, quantum_number_observables
 
 AT_LEAST = (3, 4, 6, 8, 12, 256)
 """Tokens of the nodes from which on splittings are Pythia's."""
 SIZES = ((4, 5), (6, 8), (9, 14), (15, 255))
 _ROWS = 4096
-_JET_CHARGE = list(CHARGES).index("jet_charge_0.5")
+_JET_CHARGE, _GAP = list(CHARGES).index("jet_charge_0.5"), list(QUANTUM_NUMBERS).index("baryon_gap")
 
 
 def made(flavours: list[int], pt: tuple[float, float], num: int, seed: int) -> TokenSample:
@@ -50,12 +51,22 @@ def made(flavours: list[int], pt: tuple[float, float], num: int, seed: int) -> T
     return token_sample(rng.choice(flavours, num), np.exp(rng.uniform(np.log(pt[0]), np.log(pt[1]), num)), seed=seed)
 
 
-def jet_charges(sample: TokenSample, seed: int) -> Floats:
-    """Return the jet charges (N,) of sets after decays."""
+def judged(sample: TokenSample, seed: int) -> Jets:
+    """Return sets after decays, relative to their partons."""
     none = np.zeros(len(sample))
     partons = Partons.from_pt_eta_phi(sample.flavour, sample.pt, none, none)
-    sets = decay(to_particles(sample, partons), np.random.default_rng(seed))
-    return np.asarray(charge_observables(relative(sets, partons))[:, _JET_CHARGE])
+    return relative(decay(to_particles(sample, partons), np.random.default_rng(seed)), partons)
+
+
+def jet_charges(sample: TokenSample, seed: int) -> Floats:
+    """Return the jet charges (N,) of sets after decays."""
+    return np.asarray(charge_observables(judged(sample, seed))[:, _JET_CHARGE])
+
+
+def baryon_gaps(sample: TokenSample) -> Floats:
+    """Return the distances in rapidity between leading baryon and antibaryon of the sets (G,) that have both."""
+    gaps = quantum_number_observables(judged(sample, 1))[:, _GAP]
+    return np.asarray(gaps[gaps > 0])
 
 
 def spreads(model: PrimaryTree, sample: TokenSample) -> dict[str, Floats]:
@@ -183,14 +194,16 @@ class Splits:
 
 
 def variances(splits: Splits, net: CompiledSampler) -> list[str]:
-    """Return the variances of the jet charge of primary hadrons over Pythia's, for each of :data:`AT_LEAST`."""
+    """Return variances of the jet charge over Pythia's, and distances of baryon gaps, for each of :data:`AT_LEAST`."""
     sample, num = splits.sample, len(splits.sample)
-    own = np.bincount(sample.index, splits.primary_charges(sample.p4), num)
+    own, gaps = np.bincount(sample.index, splits.primary_charges(sample.p4), num), baryon_gaps(sample)
     texts = []
     for at_least in AT_LEAST:
         p4 = splits.regrown(net, at_least, np.random.default_rng(4))
         excess = np.bincount(sample.index, splits.primary_charges(p4), num) ** 2 - own**2
-        texts.append(f"{1 + excess.mean() / own.var():.3f} ± {excess.std() / num**0.5 / own.var():.3f}")
+        of_charge = f"{1 + excess.mean() / own.var():.3f} ± {excess.std() / num**0.5 / own.var():.3f}"
+        test = ks_2samp(gaps, baryon_gaps(replace(sample, p4=p4))).statistic
+        texts.append(f"{of_charge}, baryon gap: KS {test:.4f}")
     return texts
 
 
@@ -254,7 +267,7 @@ def main() -> None:
         if not isinstance(model, PrimaryTree):
             raise SystemExit(f"{name} is no tree model")
         net = CompiledSampler(weights_of(model.net))
-        print(f"{name}: Pythia, model")
+        print(f"{name}: Pythia, model; {len(baryon_gaps(sample))} sets have a baryon and an antibaryon")
         found = spreads(model, sample)
         reference = found["Pythia"]
         for label, values in found.items():
