@@ -4,8 +4,8 @@ Primary hadrons of Pythia are clustered, and parts of them are drawn anew by the
 
 - the spread of the jet charge sum q z^0.5 after decays: of the model, and of the model given Pythia's latents (counts,
   carrier and total four-momentum);
-- the variance of the jet charge of the primary hadrons over Pythia's, and the Kolmogorov distance of the gap in rapidity
-  from the leading baryon to the leading antibaryon after decays, with Pythia's splittings of nodes of some tokens or more;
+- the variance of the jet charge of the primary hadrons over Pythia's, and the Kolmogorov distance of the gap in
+  rapidity from the leading baryon to the leading antibaryon after decays, with Pythia's splittings of large nodes;
 - the product of the charges of the two sides of a node whose sides both hold more than one token, by the node's size;
 - the order of charges in nodes of two tokens, which split last and do not see each other's: products of their jet
   charges sum q z^0.5 with that of all else, and among each other, over the variance of the set's.
