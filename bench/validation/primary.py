@@ -47,7 +47,7 @@ CELLS = (
 FLAVOURS = {"d": 1, "u": 2, "s": 3, "c": 4, "b": 5, "g": 21}
 METRIC_NAMES = ("auc", "auc_shapes", "content")
 COLUMNS = ("auc", "auc_shapes", "content jet_charge_0.5", "peak omega", "peak K*+", "peak phi", "peak D0", "peak D*+")
-SINGLETS = tuple((flavour, mass) for flavour in (2, 4, 5, 21) for mass in (20.0, 91.2, 500.0, 2000.0))
+SINGLETS = tuple(f"{flavour}-{mass}" for flavour in ("u", "c", "b", "g") for mass in ("20", "91.2", "500", "2000"))
 PYTHIA = "Pythia"
 
 Figures = dict[str, float]
@@ -112,9 +112,10 @@ def pythia_singlets(flavour: int, mass: float, num: int) -> ParticleSet:
     return particle_sets(records)
 
 
-def singlets(case: tuple[int, float], models: tuple[str, ...], num: int) -> list[str]:
+def singlets(case: str, models: tuple[str, ...], num: int) -> list[str]:
     """Return the rows of singlets of a flavour and a mass in GeV."""
-    flavour, mass = case
+    parton, of = case.split("-")
+    flavour, mass = FLAVOURS[parton], float(of)
     pairs = pairs_of(flavour, mass, num)
     theirs = pythia_singlets(flavour, mass, 2 * num)
     real, made = whole_sample(theirs[:num]), {PYTHIA: theirs[num:]}
@@ -139,14 +140,19 @@ def singlets(case: tuple[int, float], models: tuple[str, ...], num: int) -> list
 
 
 def tables(
-    models: tuple[str, ...], cells: list[str], num: int, workers: int, figures: dict[str, dict[str, Figures]]
+    models: tuple[str, ...],
+    cases: list[str],
+    cells: list[str],
+    num: int,
+    workers: int,
+    figures: dict[str, dict[str, Figures]],
 ) -> Iterator[str]:
     """Yield the rows of both tables, and add to ``figures`` what the trees say by model and cell."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield "| singlet | sample | auc | charged multiplicity | its spread | correlation of the sides | charge not 0 |"
         yield "|---|---|---|---|---|---|---|"
-        for rows in pool.map(partial(singlets, models=models, num=num), SINGLETS):
+        for rows in pool.map(partial(singlets, models=models, num=num), cases):
             yield from rows
         yield ""
         yield "| cell | sample | " + " | ".join(COLUMNS) + " |"
@@ -175,13 +181,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="names of models")
     parser.add_argument("--cells", nargs="*", default=list(CELLS), help="names of cells, such as u-60-200")
+    parser.add_argument("--singlets", nargs="*", default=list(SINGLETS), help="names of singlets, such as u-91.2")
     parser.add_argument("--num", type=int, default=4000, help="sets of a cell")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with one cell at a time")
     parser.add_argument("--write", action="store_true", help="into docs/models.md and the cards")
     options = parser.parse_args()
     figures: dict[str, dict[str, Figures]] = {}
     text = ""
-    for row in tables(tuple(options.models), options.cells, options.num, options.workers, figures):
+    chosen = options.singlets, options.cells
+    for row in tables(tuple(options.models), *chosen, options.num, options.workers, figures):
         print(row, flush=True)
         text += row + "\n"
     if options.write:

@@ -22,7 +22,7 @@ _MIN_MASS, _EPS_MASS = 1e-6, 1e-12  # of a composite child over its parent's: wh
 
 
 @dataclass(frozen=True)
-class _Growth:
+class Growth:
     """Trees that grow, and the tokens that their nodes hold: node i has ``size[i]`` of them from ``start[i]`` on.
 
     Attributes:
@@ -42,7 +42,7 @@ class _Growth:
     masses: Floats
 
 
-def _planted(sample: TokenSample, counts: Ints, total: Floats, rng: np.random.Generator) -> _Growth:
+def planted(sample: TokenSample, counts: Ints, total: Floats, rng: np.random.Generator) -> Growth:
     """Make trees that are roots only, the first N nodes, with room for all nodes that will grow from them.
 
     Args:
@@ -78,7 +78,7 @@ def _planted(sample: TokenSample, counts: Ints, total: Floats, rng: np.random.Ge
     start = np.empty(num_nodes, dtype=np.int64)
     start[roots] = sample.offsets[:-1]
     order = np.argsort((index * len(TYPES) + kinds) + rng.random(len(kinds)))
-    return _Growth(tree, carrier, start, kinds[order], order, sample.mass[order])
+    return Growth(tree, carrier, start, kinds[order], order, sample.mass[order])
 
 
 @compiled
@@ -138,7 +138,7 @@ def sample_tree(
     counts = sample.type_counts()
     if (most := counts.max(initial=0)) > 255:
         raise ValueError(f"a set holds {most} tokens of one type: 255 at most")
-    growth = _planted(sample, counts, total, rng)
+    growth = planted(sample, counts, total, rng)
     tree = growth.tree
     sizes = tree.size[tree.roots]
     known = sample.flavour, energy, total, sizes, sample.scale / sample.pt, sample.carriers
@@ -147,14 +147,14 @@ def sample_tree(
     waiting, grown = tree.roots[sizes >= 3], len(tree.roots)
     while len(waiting):
         rows, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
-        _split_nodes(net, growth, rows, grown, *context(tree, net.padded(rows), energy, of_set), rng)
+        split_nodes(net, growth, rows, grown, *context(tree, net.padded(rows), energy, of_set), rng)
         end = grown + 2 * len(rows)
         waiting = np.concatenate([waiting, grown + np.flatnonzero(tree.size[grown:end] >= 3)])
         grown = end
     pairs = np.flatnonzero(tree.size == 2)
     for start in range(0, len(pairs), _BLOCK):
         rows = pairs[start : start + _BLOCK]
-        _split_pairs(net, growth, rows, grown, *context(tree, net.padded(rows), energy, of_set), rng)
+        split_pairs(net, growth, rows, grown, *context(tree, net.padded(rows), energy, of_set), rng)
         grown += 2 * len(rows)
     leaves = np.flatnonzero(tree.size == 1)
     p4 = np.empty((len(sample.species), 4))
@@ -162,7 +162,7 @@ def sample_tree(
     return p4
 
 
-def _shared(growth: _Growth, rows: Ints, counts_a: NDArray[np.uint8], num: int) -> Floats:
+def shared(growth: Growth, rows: Ints, counts_a: NDArray[np.uint8], num: int) -> Floats:
     """Share out the tokens of nodes, and return the least masses (P, 2) of A and B in GeV, repeated for the padding."""
     least = np.empty((num, 2))
     _part(rows, growth.start, growth.tree.size, counts_a, growth.kinds, growth.ids, growth.masses, least)
@@ -170,9 +170,9 @@ def _shared(growth: _Growth, rows: Ints, counts_a: NDArray[np.uint8], num: int) 
     return least
 
 
-def _split_nodes(
+def split_nodes(
     net: CompiledSampler,
-    growth: _Growth,
+    growth: Growth,
     rows: Ints,
     grown: int,
     features: NDArray[np.float32],
@@ -188,7 +188,7 @@ def _split_nodes(
     counts, mass = tree.counts[wide], tree.mass[wide]
     hidden = net.encode(features, counts)
     counts_a, both = net.content(hidden, features, counts, rng)
-    least = _shared(growth, rows, counts_a, len(wide))
+    least = shared(growth, rows, counts_a, len(wide))
     hidden = net.with_content(hidden, counts, counts_a, least)
     least_a, least_b = least.T.copy()
     heads = net.heads(hidden)
@@ -201,19 +201,19 @@ def _split_nodes(
         _child_masses(value, both, mass, m_b, least_a, m_a)
     angles = net.angles(heads, bins).head(num)
     first, second = _directions(net, angles, tree.p4[rows], mass[:num], axes[:num], m_a[:num], m_b[:num], rng)
-    _grow(growth, rows, grown, counts_a[:num], least[:num], m_a[:num], m_b[:num], first, second)
+    grow(growth, rows, grown, counts_a[:num], least[:num], m_a[:num], m_b[:num], first, second)
 
 
-def _split_pairs(
+def split_pairs(
     net: CompiledSampler,
-    growth: _Growth,
+    growth: Growth,
     rows: Ints,
     grown: int,
     features: NDArray[np.float32],
     axes: Floats,
     rng: np.random.Generator,
 ) -> None:
-    """Split the nodes ``rows`` (K,) of two tokens, for which only angles are free; see :func:`_split_nodes`.
+    """Split the nodes ``rows`` (K,) of two tokens, for which only angles are free; see :func:`split_nodes`.
 
     The token of the first of its types goes to A.
     """
@@ -221,12 +221,12 @@ def _split_pairs(
     counts = tree.counts[net.padded(rows)]
     counts_a = np.zeros_like(counts)
     _take_first(counts, counts_a)
-    least = _shared(growth, rows, counts_a, len(counts))
+    least = shared(growth, rows, counts_a, len(counts))
     angles = net.pair_angles(features, counts, counts_a, least).head(num)
     counts_a, least = counts_a[:num], least[:num]
     m_a, m_b = least.T.copy()
     first, second = _directions(net, angles, tree.p4[rows], tree.mass[rows], axes[:num], m_a, m_b, rng)
-    _grow(growth, rows, grown, counts_a, least, m_a, m_b, first, second)
+    grow(growth, rows, grown, counts_a, least, m_a, m_b, first, second)
 
 
 @compiled
@@ -282,8 +282,8 @@ def _directions(
     return first, second
 
 
-def _grow(
-    growth: _Growth,
+def grow(
+    growth: Growth,
     rows: Ints,
     grown: int,
     counts_a: NDArray[np.uint8],
@@ -332,7 +332,7 @@ def _place_children(
     parent: Ints,
     set_index: Ints,
 ) -> None:
-    """Fill what nodes hold and how they hang together for :func:`_grow`; ``of_types`` (T, 3) are numbers of types."""
+    """Fill what nodes hold and how they hang together for :func:`grow`; ``of_types`` (T, 3) are numbers of types."""
     for k in range(len(rows)):
         up, a, b = rows[k], grown + k, grown + len(rows) + k
         of = set_index[up]
