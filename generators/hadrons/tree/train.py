@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from fastsim.event import Floats
 from generators.hadrons.observables import distance
+from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.scoring import Scoring, score_tunes
+from generators.hadrons.tree.scoring import score_tunes
 from generators.hadrons.tree.sharing import numbers_of
 from generators.hadrons.tree.splittings import FEATURES, splittings
 from generators.hadrons.tree.torch_sampler import TorchSampler

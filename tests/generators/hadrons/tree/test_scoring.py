@@ -12,9 +12,10 @@ import torch
 import fastsim
 from fastsim.errors import InvalidValue
 from generators.hadrons.gun import BLOCK, token_sample
+from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.model import PrimaryTree, make_net
-from generators.hadrons.tree.scoring import Scoring, score_tunes
+from generators.hadrons.tree.scoring import score_tunes
 from generators.hadrons.tree.splittings import NUM_CONTEXT
 from generators.hadrons.tree.train import TreeTraining, fit_tree
 
