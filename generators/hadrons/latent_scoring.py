@@ -152,7 +152,10 @@ def _information(model: LatentModel, rows: LatentRows, chosen: Tensor, seed: int
                 scores = result.grad.transpose(1, 2) if of_types else result.grad[None]  # (B, N, W)
                 if layer not in sums:
                     shape = _FOLDS, len(scores), model.num_extra, scores.shape[2]
-                    zeros = torch.zeros(*shape, dtype=torch.float64), torch.zeros(*shape, shape[-1], dtype=torch.float64)
+                    zeros = (
+                        torch.zeros(*shape, dtype=torch.float64),
+                        torch.zeros(*shape, shape[-1], dtype=torch.float64),
+                    )
                     sums[layer] = _Sums(*zeros)
                 own, fold = sums[layer], number * _FOLDS // num
                 own.gradient[fold] += torch.einsum("nc,bnw->bcw", values, scores).double()

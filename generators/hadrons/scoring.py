@@ -34,7 +34,9 @@ class Scoring:
     ridges: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
-def solved(information: Tensor, gradient: Tensor, ridge: float, least: float = torch.finfo(torch.float64).tiny) -> Tensor:
+def solved(
+    information: Tensor, gradient: Tensor, ridge: float, least: float = torch.finfo(torch.float64).tiny
+) -> Tensor:
     """Return (F + ridge <F> + least)^-1 g, (..., W), with the mean eigenvalues <F> of informations F (..., W, W)."""
     size = gradient.shape[-1]
     scale = ridge * information.diagonal(dim1=-2, dim2=-1).mean(-1) + least

@@ -36,11 +36,10 @@ def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample,
     Raises:
         InvalidValue: if the network has no gates.
     """
-    if net.gates is None:
-        raise InvalidValue("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
-    columns, layers = net.gates[:, 0], _first_layers(net)
-    weights = [layer.weight for layer in layers]
     rows, checks = _open(net, training), _open(net, held_out)
+    assert net.gates is not None
+    columns, layers = net.gates[:, 0], first_layers(net)
+    weights = [layer.weight for layer in layers]
     started = best = -_log_density(net, checks) / len(held_out)
     steps = 0
     for number in range(1, config.rounds + 1):
@@ -64,7 +63,7 @@ def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample,
     return FitResult(steps, steps, best)
 
 
-def _first_layers(net: SplittingNet) -> list[nn.Linear]:
+def first_layers(net: SplittingNet) -> list[nn.Linear]:
     """Return the layers that inputs enter by."""
     layers = [net.embed, *([] if net.pair is None else [net.pair.trunk[0]])]
     return [layer for layer in layers if isinstance(layer, nn.Linear)]
@@ -72,7 +71,8 @@ def _first_layers(net: SplittingNet) -> list[nn.Linear]:
 
 def _open(net: SplittingNet, sample: TokenSample) -> Splittings:
     """Compute the splittings of a sample that some gated parameter is an input of, context in float16."""
-    assert net.gates is not None
+    if net.gates is None:
+        raise InvalidValue("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
     parts = []
     for start in range(0, len(sample), _SETS):
         rows, _, _ = splittings(sample[start : start + _SETS], seed=start)
@@ -80,6 +80,11 @@ def _open(net: SplittingNet, sample: TokenSample) -> Splittings:
         some = rows.rows(seen)
         parts.append((some.context.half(), some.counts, some.counts_a, some.least, some.variables))
     return Splittings(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def held_out_value(net: SplittingNet, held_out: TokenSample) -> float:
+    """Return the mean negative log-density of the splittings with carriers of a held-out set."""
+    return -_log_density(net, _open(net, held_out)) / len(held_out)
 
 
 def _batches(rows: Splittings) -> Iterator[Splittings]:
@@ -125,4 +130,4 @@ def _information(
     return gradients, informations
 
 
-__all__ = ["score_tunes"]
+__all__ = ["first_layers", "held_out_value", "score_tunes"]
