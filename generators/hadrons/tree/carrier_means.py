@@ -1,9 +1,10 @@
 """Weights of parameters that act on carriers alone, moved to where the carriers' mean energies change as they should.
 
-The likelihood of splittings hardly knows how the mean energy fraction z of carriers changes with a parameter: a third of
-that change is worth 5e-5 of a set's log-density, less than the noise of a fit, and what the weights W of
-:mod:`generators.hadrons.scoring` can do is not quite to change z. With the derivatives J of the log-densities of a set's
-splittings by the results of the first layers, the slope of the mean of z by the parameter's value x changes with W by
+The likelihood of splittings hardly knows how the mean energy fraction z of carriers changes with a parameter: a third
+of that change is worth 5e-5 of a set's log-density, less than the noise of a fit, and what the weights W of
+:mod:`generators.hadrons.scoring` can do is not quite to change z. With the derivatives J of the log-densities of a
+set's splittings by the results of the first layers, the slope of the mean of z by the parameter's value x changes with
+W by
 
     c = sum x^2 z J / sum x^2,    and    W <- W + F^-1 c (wanted - slope) / (c F^-1 c)
 
@@ -91,7 +92,7 @@ def _residual(sample: TokenSample, z: Floats) -> Floats:
 def _derivatives(
     net: SplittingNet, layers: list[nn.Linear], sample: TokenSample, z: Floats, column: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Compute derivatives of the slope of z (W,), and Fisher informations (W, W), of each layer's weights of a column."""
+    """Compute derivatives of the slope of z (W,), and informations (W, W), of each layer's weights of a column."""
     caught: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def keep(layer: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:

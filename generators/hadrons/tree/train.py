@@ -17,9 +17,9 @@ from fastsim.event import Floats
 from generators.hadrons.observables import distance
 from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
+from generators.hadrons.tree.carrier_means import match_means
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.carrier_means import match_means
 from generators.hadrons.tree.scoring import held_out_value, score_tunes
 from generators.hadrons.tree.sharing import numbers_of
 from generators.hadrons.tree.splittings import FEATURES, splittings

@@ -1,4 +1,4 @@
-"""Latents of tunes: what acts on one quark's hadron is an input for its flavour alone, and weights are fitted at once."""
+"""Latents of tunes: what acts on one quark's hadron is an input for its flavour alone; weights fitted at once."""
 
 from __future__ import annotations
 
