@@ -149,15 +149,16 @@ def _fit_carriers(
     net: SplittingNet, training: TokenSample, held_out: TokenSample, config: TreeTraining, seed: int
 ) -> FitResult:
     """Fit the weights of parameters that act on carriers alone: see :class:`TreeTraining`."""
-    steps, value = 0, float("nan")
+    steps = 0
+    value: float | None = None
     if config.scoring is not None:
         result = score_tunes(net, training, held_out, config.scoring)
         steps, value = result.step, result.best_value
     if config.carrier_means is not None:
         before = held_out_value(net, held_out)  # refuses a network without gates
         match_means(net, training, resample(net, training, seed), config.carrier_means)
-        value = held_out_value(net, held_out)
-        _log.info("means: a held-out set is %.2g better than before", before - value)
+        after = value = held_out_value(net, held_out)
+        _log.info("means: a held-out set is %.2g better than before", before - after)
         steps += 1
     return FitResult(steps, steps, value)
 

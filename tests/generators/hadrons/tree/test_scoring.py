@@ -77,7 +77,7 @@ def test_without_such_parameters_there_is_nothing_to_fit(sample: TokenSample, tm
 
 
 def test_means_of_carriers_change_as_in_the_sample(sample: TokenSample, tmp_path: Path) -> None:
-    """A third of the sets have a tune that tells harder carriers than drawn ones from softer; slopes are of new draws."""
+    """A third of the sets have a tune that tells carriers harder than drawn ones from softer."""
     model, before = _model(), _model()
     harder = np.sign(_energies(sample) - _energies(resample(before.net, sample, 3)))
     rng = np.random.default_rng(1)
