@@ -89,10 +89,11 @@ def test_means_of_carriers_change_as_in_the_sample(sample: TokenSample, tmp_path
     wanted, without, found = (float(np.polyfit(sign, _energies(each), 1)[0]) for each in draws)
     assert wanted - without > 0.01
     assert abs(wanted - found) < 0.6 * (wanted - without)
-    for name, weight in model.state_dict().items():
-        if name in ("net.embed.weight", "net.pair.trunk.0.weight"):
-            weight[:, NUM_CONTEXT] = before.state_dict()[name][:, NUM_CONTEXT]
-        assert torch.equal(weight, before.state_dict()[name]), name
+    others = before.net.state_dict()
+    for name, weight in model.net.state_dict().items():
+        if name in ("embed.weight", "pair.trunk.0.weight"):
+            weight[:, NUM_CONTEXT] = others[name][:, NUM_CONTEXT]
+        assert torch.equal(weight, others[name]), name
 
 
 def _energies(sample: TokenSample) -> Floats:
