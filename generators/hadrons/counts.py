@@ -162,6 +162,7 @@ class CountModel(nn.Module):
         num_inputs = self._num_known + 2 * num_types
         self.first = nn.Parameter(torch.randn(num_types, num_inputs, width) / num_inputs**0.5)
         self.first_bias = nn.Parameter(torch.zeros(num_types, width))
+        self.entered = nn.Identity()  # what the first layers of the types give passes here, where hooks see it
         self.second = nn.Parameter(torch.randn(num_types, width, width) / width**0.5)
         self.second_bias = nn.Parameter(torch.zeros(num_types, width))
         # types with the same number of outputs share a batched product
@@ -326,7 +327,7 @@ class CountModel(nn.Module):
 
     def _hidden(self, before: Tensor) -> Tensor:
         """Compute the hidden states (T, width, N) of the counts' networks from what :meth:`_before` gives."""
-        x = silu(before)
+        x = silu(self.entered(before))
         x = torch.baddbmm(self.second_bias[..., None].to(x.dtype), self.second.transpose(1, 2).to(x.dtype), x)
         return silu(x, inplace=not torch.is_grad_enabled())
 

@@ -226,6 +226,18 @@ def conditions(flavour: Ints, pt: Floats, scale: Floats, extra: Floats, side: Fl
     return np.concatenate(columns, -1, dtype=np.float32)
 
 
+def closed_columns(condition: Singles, gates: Ints) -> NDArray[np.bool_]:
+    """Return which columns of conditions (N, C) are no inputs for their partons, (N, C).
+
+    Args:
+        condition: result of :func:`conditions`.
+        gates: columns that are inputs for partons of one flavour alone, and the columns of their flavours, (G, 2).
+    """
+    result = np.zeros(condition.shape, dtype=bool)
+    result[:, gates[:, 0]] = condition[:, gates[:, 1]] < 0.5
+    return result
+
+
 def tokens_of(latent: Latent, flavour: Ints, pt: Floats, scale: Floats, rng: np.random.Generator) -> TokenSample:
     """Make the tokens of latents, with masses drawn from the line shapes so that they fit into the sets' masses.
 

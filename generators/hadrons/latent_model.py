@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,12 +12,28 @@ from torch import Tensor, nn
 from fastsim.event import Floats, Ints
 from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.counts import CountModel
-from generators.hadrons.latent import FEATURES, NUM_CONDITION, NUM_TOTAL, OF_CARRIER, Latent, conditions
+from generators.hadrons.latent import FEATURES, NUM_CONDITION, NUM_TOTAL, OF_CARRIER, Latent, closed_columns, conditions
 from generators.hadrons.latent_sampler import LatentSampler
-from generators.hadrons.tokens import NUM_CONTENT, TYPES
+from generators.hadrons.tokens import FLAVOURS, NUM_CONTENT, TYPES
+from generators.hadrons.tunes import parameter
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
 from generators.nn.flows import SplineFlow
+
+OF_CARRIERS = "of_carriers"
+"""Key of the sizes of networks: see :func:`make_latent`, and the networks of trees."""
+
+
+def make_latent(settings: Mapping[str, Any], tune: Sequence[str] = ()) -> LatentModel:
+    """Make a latent model with the sizes of a config, for tunes of the parameters ``tune``; unknown names are refused.
+
+    With "of_carriers" parameters that act on the hadron of one quark are inputs for partons of its flavour alone.
+    """
+    sizes = dict(settings)
+    if sizes.pop(OF_CARRIERS, False):
+        quarks = [(NUM_CONDITION + k, parameter(name).quark) for k, name in enumerate(tune)]
+        sizes["gates"] = [(k, FLAVOURS.index(quark)) for k, quark in quarks if quark]
+    return LatentModel(num_extra=len(tune), **sizes)
 
 
 def _sampler(model: LatentModel) -> LatentSampler:
@@ -34,9 +51,12 @@ class LatentModel(nn.Module):
         max_pions: see the count model.
         max_others: see the count model.
         num_bins: of the flows' splines.
+        gates: columns of the condition that are zero but for partons of one flavour, and the columns that say whether a
+            parton has it.
     """
 
     _of_carrier: Tensor
+    gates: Tensor | None
 
     def __init__(
         self,
@@ -48,9 +68,11 @@ class LatentModel(nn.Module):
         max_pions: int = 63,
         max_others: int = 31,
         num_bins: int = 12,
+        gates: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         self.num_extra = num_extra
+        self.register_buffer("gates", torch.tensor(gates) if gates else None)
         num_condition = NUM_CONDITION + num_extra + NUM_SIDE
         self.count_model = CountModel(
             num_condition, width=count_width, max_size=max_size, max_pions=max_pions, max_others=max_others
@@ -94,7 +116,14 @@ class LatentModel(nn.Module):
         if extra is None or extra.shape != (len(pt), self.num_extra):
             raise ValueError(f"this latent model needs {self.num_extra} extra conditions for each parton")
         given = torch.from_numpy(conditions(flavour, pt, scale, none, side))
-        return torch.cat([given[:, :NUM_CONDITION], torch.as_tensor(extra).float(), given[:, NUM_CONDITION:]], -1)
+        given = torch.cat([given[:, :NUM_CONDITION], torch.as_tensor(extra).float(), given[:, NUM_CONDITION:]], -1)
+        return given if self.gates is None else given.masked_fill(self.closed(given), 0.0)
+
+    def closed(self, condition: Tensor) -> Tensor:
+        """Return which columns of conditions (N, C) are no inputs for their partons, (N, C)."""
+        if self.gates is None:
+            return torch.zeros(condition.shape, dtype=torch.bool)
+        return torch.from_numpy(closed_columns(condition.detach().numpy(), self.gates.numpy()))
 
     def _context(self, condition: Tensor, counts: Tensor, carrier: Tensor, opposite: Tensor | None = None) -> Tensor:
         """Compute the context (N, flow_width) of the flows.

@@ -11,6 +11,7 @@ from generators.hadrons.latent import (
     OF_CARRIER,
     Latent,
     Singles,
+    closed_columns,
     conditions,
     side_of,
     single_masses,
@@ -40,6 +41,7 @@ class LatentSampler:
         extras = part(weights, "extras_flow")
         self._extras_flow = FlowSampler(extras) if extras else None
         self._scale = weights["total_flow.mean"], weights["total_flow.std"]
+        self._gates = weights.get("gates")
 
     def sample(
         self,
@@ -61,7 +63,7 @@ class LatentSampler:
             extra: further conditions, (N, num_extra).
             extras: whether to draw the features beyond the total four-momentum too.
         """
-        condition = conditions(flavour, pt, scale, _given(extra, len(pt)))
+        condition = self._condition(flavour, pt, scale, _given(extra, len(pt)))
         energy = parton_energy(flavour, pt)
         counts, carrier = self._counts.sample(condition, _own(rng), max_mass=1.9 * energy)
         none = np.zeros(len(pt))
@@ -100,7 +102,7 @@ class LatentSampler:
         given = _given(extra, len(pt))
 
         def condition(side: int, known: Floats | None = None) -> Singles:
-            return conditions(flavour[:, side], pt, scale, given, known)
+            return self._condition(flavour[:, side], pt, scale, given, known)
 
         room = 1.95 * energy
         counts, carrier = self._counts.sample(condition(0), _own(rng), max_mass=room)
@@ -132,6 +134,15 @@ class LatentSampler:
         if extras:
             values = self._with_extras(self._context(given_first, more, second, counts), values, rng)
         return one, Latent(more, second, turned, values)
+
+    def _condition(
+        self, flavour: Ints, pt: Floats, scale: Floats, extra: Floats, side: Floats | None = None
+    ) -> Singles:
+        """Compute conditions as :func:`generators.hadrons.latent.conditions` does, with the gates of the model."""
+        result = conditions(flavour, pt, scale, extra, side)
+        if self._gates is not None:
+            result[closed_columns(result, self._gates)] = 0.0
+        return result
 
     def _context(self, condition: Singles, counts: Ints, carrier: Ints, opposite: Ints | None = None) -> Singles:
         """Compute the context of the flows from conditions, counts of species (N, S), carriers, and opposite counts."""

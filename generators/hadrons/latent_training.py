@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.latent import MASS, NUM_TOTAL, RECOIL, Latent, side_of, total_features
 from generators.hadrons.latent_model import LatentModel
+from generators.hadrons.latent_scoring import score_latent
+from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TokenSample, parton_energy
 from generators.training.loop import FitResult, TrainingConfig, fit
 
@@ -26,6 +28,7 @@ class LatentTraining:
             further.
         network: sizes of the networks.
         loop: length and rates.
+        scoring: how the weights of the parameters of tunes are fitted; then nothing else is trained.
     """
 
     batch_size: int = 2048
@@ -33,9 +36,10 @@ class LatentTraining:
     totals: bool = True
     network: dict[str, int] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
+    scoring: Scoring | None = None
 
 
-class _LatentRows:
+class LatentRows:
     """The latents of a sample of pairs, alone and given their opposite sets; the features of sets without a degree of
     freedom (a single token has no mass of its own) are noise, so that the flows learn nothing from them.
     """
@@ -77,7 +81,7 @@ def fit_latent(model: LatentModel, sample: TokenSample, config: LatentTraining, 
 
     The last tenth of the sample, 20,000 sets at most, is held out. A run in ``run_dir`` is resumed.
     """
-    rows = _LatentRows(model, sample, seed)
+    rows = LatentRows(model, sample, seed)
     model.set_scales(rows.features[0][: _num_training(sample)])
     return _fit(model, rows, sample, config, seed, run_dir)
 
@@ -89,7 +93,10 @@ def tune_latent(
 
     See :func:`fit_latent`.
     """
-    rows = _LatentRows(model, sample, seed)
+    rows = LatentRows(model, sample, seed)
+    if config.scoring is not None:
+        chosen, num = torch.arange(len(sample)), _num_training(sample)
+        return score_latent(model, rows, chosen[:num], chosen[num:], config.scoring, seed)
     module: LatentModel | _Parts = model
     if not (extras and config.counts and config.totals):
         module = _Parts(model, counts=config.counts, totals=config.totals, extras=extras and config.totals)
@@ -142,7 +149,7 @@ def fit_extras(model: LatentModel, sample: TokenSample, config: LatentTraining, 
 
     See :func:`fit_latent`.
     """
-    rows = _LatentRows(model, sample, seed)
+    rows = LatentRows(model, sample, seed)
     model.extras_flow.set_scales(rows.features[0][: _num_training(sample), NUM_TOTAL:])
     model.requires_grad_(False)
     model.extras_flow.requires_grad_(True)
@@ -158,7 +165,7 @@ def _num_training(sample: TokenSample) -> int:
 
 def _fit(
     model: LatentModel | _Parts | _Extras,
-    rows: _LatentRows,
+    rows: LatentRows,
     sample: TokenSample,
     config: LatentTraining,
     seed: int,

@@ -25,7 +25,7 @@ from generators.hadrons.primary import PrimarySource
 from generators.nn.devices import checked
 
 _EXTRAS = "latent_model.extras_flow."
-_GATES = "net.gates"
+_GATES = ("net.gates", "latent_model.gates")
 """Columns of parameters: they follow from which there are, and are no weights to take from another model."""
 
 
@@ -59,7 +59,7 @@ class PrimaryModel(PrimarySource, nn.Module):
         if lost := [name for name in other.tune_parameters if name not in self.tune_parameters]:
             raise ValueError(f"{other.name} depends on {lost[0]}, and this model does not")
         theirs = other.state_dict()
-        given = {k: self._widened(k, theirs[k], own, other) for k, own in self.state_dict().items() if k != _GATES}
+        given = {k: self._widened(k, theirs[k], own, other) for k, own in self.state_dict().items() if k not in _GATES}
         self.load_state_dict({k: given.get(k, own) for k, own in self.state_dict().items()})
 
     def _widened(self, name: str, given: Tensor, own: Tensor, other: PrimaryModel) -> Tensor:

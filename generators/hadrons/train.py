@@ -28,12 +28,12 @@ from generators.hadrons import data, records
 from generators.hadrons.data import DataConfig
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.flow.train import FlowTraining, fit_flow
-from generators.hadrons.latent_model import LatentModel
+from generators.hadrons.latent_model import OF_CARRIERS, LatentModel
 from generators.hadrons.latent_training import LatentTraining, fit_extras, fit_latent, tune_latent
 from generators.hadrons.records import RecordConfig
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TokenSample
-from generators.hadrons.tree.model import OF_CARRIERS, PrimaryTree
+from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.train import TreeTraining, fit_tree
 from generators.hadrons.tunes import NAMES
 from generators.training.config import check_keys, from_dict, read_config
@@ -255,6 +255,8 @@ def _further(
         sizes = init.config()
         if all_names:  # a tree that is not trained stays as it is
             sizes = _for_tunes(sizes, all_names, particles) if section in config else {**sizes, "tune": list(all_names)}
+        if "scoring" in config.get("latent", {}):
+            sizes["latent"] = {**sizes.get("latent", {}), OF_CARRIERS: True}
         model = particles.model.build(config["name"], domain, sizes)
         model.take_weights(init)
         if config.get(_ONLY_TUNES, False):

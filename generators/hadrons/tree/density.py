@@ -307,26 +307,32 @@ class TreeDensity:
             missing = torch.where(second[:, None], torch.from_numpy(latent.content), missing)
             given = model.condition(*known, of_set, side=side)
             condition = torch.where(second[:, None], given, condition)
+        moves: list[Tensor | None] = [None]
+        closed = model.closed(condition)
         if steps is not None:
             columns = slice(NUM_CONDITION, NUM_CONDITION + steps.shape[1])
-            steps, of_tune = condition.new_zeros(len(steps), condition.shape[1]), steps
+            of_tune, steps = steps, condition.new_zeros(len(steps), condition.shape[1])
             steps[:, columns] = of_tune
-        of_counts = [
-            model.count_model.log_probs(
-                condition[rows], steps, counts[rows], carrier[rows], missing[rows], second[rows]
-            )
-            for rows in torch.split(torch.arange(len(own)), _SETS)
-        ]
+            moves = list(steps)
+        # what a tune adds is the same for rows with the same gates
+        kinds, kind = closed[:1], torch.zeros(len(own), dtype=torch.int64)
+        if model.gates is not None and steps is not None:
+            kinds, kind = torch.unique(closed, dim=0, return_inverse=True)
+        values = torch.zeros(len(moves), len(own), dtype=torch.float64)
+        for number, shut in enumerate(kinds):
+            seen = None if steps is None else steps.masked_fill(shut, 0.0)
+            for rows in torch.split(torch.nonzero(kind == number)[:, 0], _SETS):
+                of_counts = model.count_model.log_probs(
+                    condition[rows], seen, counts[rows], carrier[rows], missing[rows], second[rows]
+                )
+                values = values.index_add(1, rows, torch.stack(of_counts).double())
         opposite = counts[torch.from_numpy(self._opposite)][first] if self._group == 2 else None
         of_first = counts[first], carrier[first], features[first], opposite
         of_total = [
             model.total_log_prob(given[first] if step is None else given[first] + step, *of_first)
-            for step in ([None] if steps is None else steps)
+            for step in (step if step is None else step.masked_fill(closed[first], 0.0) for step in moves)
         ]
-        return [
-            torch.cat(values).index_add(0, first, total).double()
-            for *values, total in zip(*of_counts, of_total, strict=True)
-        ]
+        return list(values.index_add(1, first, torch.stack(of_total).double()))
 
     def _summed(self, values: Tensor) -> Tensor:
         """Sum the densities, given by their logarithms (R,), of the readings of each set; multiply those of pairs."""

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from fastsim.event import Floats, Ints
 from fastsim.sources.domains import Domain
 from generators.hadrons.latent import Latent
-from generators.hadrons.latent_model import LatentModel
+from generators.hadrons.latent_model import OF_CARRIERS, LatentModel, make_latent
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import Nodes
@@ -33,8 +33,6 @@ from generators.hadrons.tunes import parameter
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
 
-OF_CARRIERS = "of_carriers"
-"""Key of the sizes of networks: see :func:`make_net`."""
 _EPS = 1e-300
 
 
@@ -86,7 +84,7 @@ class PrimaryTree(PrimaryModel):
             )
         tune = config.get("tune", ())
         # first: a seed then gives it the same weights in every model
-        latent = LatentModel(num_extra=len(tune), **config.get("latent", {}))
+        latent = make_latent(config.get("latent", {}), tune)
         return cls(name, domain, latent, make_net(config.get("splitting", {}), tune), config)
 
     def config(self) -> dict[str, Any]:

@@ -1,28 +1,15 @@
-"""Weights of parameters of tunes that act on carriers alone, by Fisher scoring instead of small steps.
-
-What such a parameter changes is a few thousandths of the log-density of a set: steps of batches drown it in their
-noise. A network depends on it through one vector W, which the parameter's value x adds to the result of the first layer
-as x W. With the derivatives J of the log-density of a splitting by that result, all of a sample's splittings give
-
-    gradient = sum x J,    Fisher information F = sum x^2 J J^T,    W <- W + (F + ridge)^-1 gradient,
-
-a regression with as many unknowns as the layer is wide, whose noise the ridge bounds.
-
-References:
-    Amari, Natural gradient works efficiently in learning, Neural Computation 10, 251, 1998.
-    Hoerl, Kennard, Ridge regression: biased estimation for nonorthogonal problems, Technometrics 12, 55, 1970.
-"""
+"""Weights of parameters of tunes that act on carriers alone, by Fisher scoring (:mod:`generators.hadrons.scoring`)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from fastsim.errors import InvalidValue
+from generators.hadrons.scoring import Scoring, solved
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
@@ -32,19 +19,6 @@ _log = logging.getLogger(__name__)
 
 _SETS, _ROWS = 4000, 8192
 """Sets whose splittings are computed at once, and splittings whose densities are."""
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How weights are fitted.
-
-    Attributes:
-        rounds: steps at most; a step that does not make held-out sets more likely is not made, and is the last.
-        ridges: what is tried in each step, in units of the mean eigenvalue of the Fisher information.
-    """
-
-    rounds: int = 3
-    ridges: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample, config: Scoring) -> FitResult:
@@ -62,11 +36,10 @@ def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample,
     Raises:
         InvalidValue: if the network has no gates.
     """
-    if net.gates is None:
-        raise InvalidValue("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
-    columns, layers = net.gates[:, 0], _first_layers(net)
-    weights = [layer.weight for layer in layers]
     rows, checks = _open(net, training), _open(net, held_out)
+    assert net.gates is not None
+    columns, layers = net.gates[:, 0], first_layers(net)
+    weights = [layer.weight for layer in layers]
     started = best = -_log_density(net, checks) / len(held_out)
     steps = 0
     for number in range(1, config.rounds + 1):
@@ -74,7 +47,7 @@ def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample,
         before, tried = [weight.detach().clone() for weight in weights], []
         for ridge in config.ridges:
             for weight, old, gradient, information in zip(weights, before, gradients, informations, strict=True):
-                moved = [_solved(f, g, ridge) for f, g in zip(information, gradient, strict=True)]
+                moved = [solved(f, g, ridge) for f, g in zip(information, gradient, strict=True)]
                 weight.data[:, columns] = old[:, columns] + torch.stack(moved, -1).to(old.dtype)
             tried.append((-_log_density(net, checks) / len(held_out), [w.detach().clone() for w in weights], ridge))
         value, chosen, ridge = min(tried, key=lambda each: each[0])
@@ -90,7 +63,7 @@ def score_tunes(net: SplittingNet, training: TokenSample, held_out: TokenSample,
     return FitResult(steps, steps, best)
 
 
-def _first_layers(net: SplittingNet) -> list[nn.Linear]:
+def first_layers(net: SplittingNet) -> list[nn.Linear]:
     """Return the layers that inputs enter by."""
     layers = [net.embed, *([] if net.pair is None else [net.pair.trunk[0]])]
     return [layer for layer in layers if isinstance(layer, nn.Linear)]
@@ -98,7 +71,8 @@ def _first_layers(net: SplittingNet) -> list[nn.Linear]:
 
 def _open(net: SplittingNet, sample: TokenSample) -> Splittings:
     """Compute the splittings of a sample that some gated parameter is an input of, context in float16."""
-    assert net.gates is not None
+    if net.gates is None:
+        raise InvalidValue("scoring: the model has no parameters that act on carriers alone (rFactC, rFactB)")
     parts = []
     for start in range(0, len(sample), _SETS):
         rows, _, _ = splittings(sample[start : start + _SETS], seed=start)
@@ -106,6 +80,11 @@ def _open(net: SplittingNet, sample: TokenSample) -> Splittings:
         some = rows.rows(seen)
         parts.append((some.context.half(), some.counts, some.counts_a, some.least, some.variables))
     return Splittings(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def held_out_value(net: SplittingNet, held_out: TokenSample) -> float:
+    """Return the mean negative log-density of the splittings with carriers of a held-out set."""
+    return -_log_density(net, _open(net, held_out)) / len(held_out)
 
 
 def _batches(rows: Splittings) -> Iterator[Splittings]:
@@ -151,13 +130,4 @@ def _information(
     return gradients, informations
 
 
-def _solved(information: Tensor, gradient: Tensor, ridge: float) -> Tensor:
-    """Return (F + ridge <F>)^-1 g, (W,), with the mean eigenvalue <F> of F (W, W)."""
-    size = len(gradient)
-    scale = information.diagonal().mean().clamp_min(torch.finfo(information.dtype).tiny)
-    damped = information + ridge * scale * torch.eye(size, dtype=information.dtype)
-    solution: Tensor = torch.linalg.solve(damped, gradient)
-    return solution
-
-
-__all__ = ["Scoring", "score_tunes"]
+__all__ = ["first_layers", "held_out_value", "score_tunes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +15,19 @@ from torch import Tensor, nn
 
 from fastsim.event import Floats
 from generators.hadrons.observables import distance
+from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
+from generators.hadrons.tree.carrier_means import match_means
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.scoring import Scoring, score_tunes
+from generators.hadrons.tree.scoring import held_out_value, score_tunes
 from generators.hadrons.tree.sharing import numbers_of
 from generators.hadrons.tree.splittings import FEATURES, splittings
 from generators.hadrons.tree.torch_sampler import TorchSampler
 from generators.nn.compiled_network import weights_of
 from generators.training.loop import FitResult, TrainingConfig, fit
+
+_log = logging.getLogger(__name__)
 
 _SETS_PER_BLOCK = 40_000
 """Sets whose splittings are computed at once."""
@@ -52,6 +57,8 @@ class TreeTraining:
         pairs: length and rates of a second training, of the network for nodes of two tokens alone; the first one then
             trains the rest on all nodes. Without it, both networks are trained together, each on its own nodes.
         scoring: how the weights of parameters that act on carriers alone are fitted; then nothing else is trained.
+        carrier_means: the ridge with which these weights are moved to where the mean energies of carriers change as in
+            the sample (:mod:`generators.hadrons.tree.carrier_means`), last; then nothing else is trained either.
     """
 
     batch_size: int = 8192
@@ -62,6 +69,7 @@ class TreeTraining:
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=20_000))
     pairs: TrainingConfig | None = None
     scoring: Scoring | None = None
+    carrier_means: float | None = None
 
 
 def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenSample]:
@@ -137,6 +145,24 @@ def resample(net: SplittingNet, sample: TokenSample, seed: int) -> TokenSample:
     return replace(sample, p4=np.concatenate(momenta))
 
 
+def _fit_carriers(
+    net: SplittingNet, training: TokenSample, held_out: TokenSample, config: TreeTraining, seed: int
+) -> FitResult:
+    """Fit the weights of parameters that act on carriers alone: see :class:`TreeTraining`."""
+    steps = 0
+    value: float | None = None
+    if config.scoring is not None:
+        result = score_tunes(net, training, held_out, config.scoring)
+        steps, value = result.step, result.best_value
+    if config.carrier_means is not None:
+        before = held_out_value(net, held_out)  # refuses a network without gates
+        match_means(net, training, resample(net, training, seed), config.carrier_means)
+        after = value = held_out_value(net, held_out)
+        _log.info("means: a held-out set is %.2g better than before", before - after)
+        steps += 1
+    return FitResult(steps, steps, value)
+
+
 def fit_tree(
     net: SplittingNet,
     sample: TokenSample,
@@ -160,8 +186,8 @@ def fit_tree(
     """
     torch.manual_seed(seed)
     training, held_out = split_validation(sample, config.num_validation)
-    if config.scoring is not None:
-        return score_tunes(net, training, held_out, config.scoring)
+    if config.scoring is not None or config.carrier_means is not None:
+        return _fit_carriers(net, training, held_out, config, seed)
     rows = compact_splittings(training)
     if not keep_scales:
         net.set_scales(tree_batches(rows, min(len(rows), _ROWS_FOR_SCALES), seed)(_STEP_OF_SCALES))

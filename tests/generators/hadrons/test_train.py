@@ -16,6 +16,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Partons
 from fastsim.registry import load_for_run
 from generators.hadrons.data import DataConfig, read_configs, shard
+from generators.hadrons.latent import NUM_CONDITION
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.source import TreeSource
 from generators.hadrons.tree.splittings import NUM_CONTEXT
@@ -184,6 +185,22 @@ def test_what_acts_on_carriers_is_fitted_alone(tmp_path: Path) -> None:
     assert source.primary(given, rng=1) == model.primary(given, rng=1)
     with pytest.raises(FastsimError, match="scoring: the model has no parameters that act on carriers alone"):
         wrong = {**changes, "data": {**data, "tunes": ["aLund"]}}
+        fastsim.train(written(tmp_path / "w.json", base=base, **wrong), tmp_path / "w")
+
+
+def test_a_latent_is_fitted_at_once(tmp_path: Path) -> None:
+    data = {"seed": 5, "num_events": 60, "shard_events": 60, "flavours": [5], "shares": [1.0], "tunes": ["rFactB"]}
+    changes = {"init": "hadron-tree", "only_tunes": True, "data": data, "latent": {"scoring": {"rounds": 1}}}
+    base = {key: value for key, value in FURTHER.items() if key != "tree"}
+    card = fastsim.train(written(tmp_path / "latent.json", base=base, **changes), tmp_path / "run")
+    model, source = fastsim.load_model(card, tune="rFactB=0.7"), load_for_run(card, tune="rFactB=0.7")
+    assert isinstance(model, PrimaryTree) and isinstance(source, TreeSource)
+    assert model.config()["latent"]["of_carriers"] and "of_carriers" not in model.config()["splitting"]
+    assert model.latent_model.gates is not None and model.latent_model.gates.tolist() == [[NUM_CONDITION, 4]]
+    given = Partons.from_pt_eta_phi(np.array([5, -5, 2]), np.full(3, 30.0), np.zeros(3), np.zeros(3))
+    assert source.primary(given, rng=1) == model.primary(given, rng=1)
+    with pytest.raises(FastsimError, match="scoring: the model depends on no tune"):
+        wrong = {**changes, "only_tunes": False, "data": {**data, "tunes": []}}
         fastsim.train(written(tmp_path / "w.json", base=base, **wrong), tmp_path / "w")
 
 

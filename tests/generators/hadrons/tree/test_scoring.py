@@ -11,12 +11,14 @@ import torch
 
 import fastsim
 from fastsim.errors import InvalidValue
+from fastsim.event import Floats
 from generators.hadrons.gun import BLOCK, token_sample
-from generators.hadrons.tokens import TokenSample
+from generators.hadrons.scoring import Scoring
+from generators.hadrons.tokens import CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.model import PrimaryTree, make_net
-from generators.hadrons.tree.scoring import Scoring, score_tunes
+from generators.hadrons.tree.scoring import score_tunes
 from generators.hadrons.tree.splittings import NUM_CONTEXT
-from generators.hadrons.tree.train import TreeTraining, fit_tree
+from generators.hadrons.tree.train import TreeTraining, fit_tree, resample
 
 HARD = ("StringZ:aLund = 0.3", "StringZ:bLund = 1.4", "StringZ:rFactB = 0.6")
 SOFT = ("StringZ:aLund = 1.1", "StringZ:bLund = 0.6", "StringZ:rFactB = 1.1")
@@ -72,3 +74,37 @@ def test_without_such_parameters_there_is_nothing_to_fit(sample: TokenSample, tm
     net, config = make_net({"of_carriers": True}, ("aLund",)), TreeTraining(num_validation=2, scoring=Scoring())
     with pytest.raises(InvalidValue, match="no parameters that act on carriers alone"):
         fit_tree(net, sample[:4], config, 1, tmp_path)
+
+
+def test_means_of_carriers_change_as_in_the_sample(sample: TokenSample, tmp_path: Path) -> None:
+    """A third of the sets have a tune that tells carriers harder than drawn ones from softer."""
+    model, before = _model(), _model()
+    harder = np.sign(_energies(sample) - _energies(resample(before.net, sample, 3)))
+    rng = np.random.default_rng(1)
+    sign = np.where(rng.random(len(harder)) < 0.35, harder, rng.choice([-1.0, 1.0], len(harder)))
+    sample = replace(sample, tune=sign[:, None])
+    config = TreeTraining(num_validation=2 * BLOCK, carrier_means=0.1)
+    assert fit_tree(model.net, sample, config, 1, tmp_path).step == 1
+    draws = [sample, *(resample(each.net, sample, 7) for each in (before, model))]
+    wanted, without, found = (float(np.polyfit(sign, _energies(each), 1)[0]) for each in draws)
+    assert wanted - without > 0.01
+    assert abs(wanted - found) < 0.6 * (wanted - without)
+    others = before.net.state_dict()
+    for name, weight in model.net.state_dict().items():
+        if name in ("embed.weight", "pair.trunk.0.weight"):
+            weight[:, NUM_CONTEXT] = others[name][:, NUM_CONTEXT]
+        assert torch.equal(weight, others[name]), name
+
+
+def _energies(sample: TokenSample) -> Floats:
+    """Return the energies of beauty hadrons over those of the partons."""
+    energy = np.bincount(sample.index, (CONTENT[sample.species, 4] != 0) * sample.p4[:, 0], len(sample))
+    return np.asarray(energy / parton_energy(sample.flavour, sample.pt))
+
+
+def test_means_need_parameters_that_act_on_carriers_and_carriers(sample: TokenSample, tmp_path: Path) -> None:
+    config = TreeTraining(num_validation=2, carrier_means=0.1)
+    with pytest.raises(InvalidValue, match="no parameters that act on carriers alone"):
+        fit_tree(make_net({}, ("aLund",)), sample[:4], config, 1, tmp_path)
+    with pytest.raises(InvalidValue, match="the sample has no pairs of quarks 5 at different tunes"):
+        fit_tree(_model().net, sample[: 2 * BLOCK], config, 1, tmp_path)
