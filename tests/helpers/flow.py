@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastsim.sources.domains import QUARKS_AND_GLUONS, Domain
 from generators.hadrons.flow.network import FlowConfig
 from generators.nn.sets import NetworkConfig
@@ -17,5 +19,5 @@ NETWORK = NetworkConfig(
     pair_width=8,
 )
 CONFIG = FlowConfig(network=NETWORK, num_inference_steps=4, solver="rk2")
-LATENT = {"count_width": 8, "flow_width": 16, "num_bins": 4}
+LATENT: dict[str, Any] = {"count_width": 8, "flow_width": 16, "num_bins": 4}
 DOMAIN = Domain(QUARKS_AND_GLUONS, 5, 2000)
