@@ -128,10 +128,12 @@ def _map(values: ArrayLike, function: Callable[[int], float]) -> NDArray[np.floa
     """Return what a function says of the species of an array of PDG ids, same shape; it is asked once a species."""
     pdg_id = np.asarray(values, dtype=np.int64)
     table = _known.setdefault(function, np.full(2 * _DENSE, np.nan))
-    if (np.abs(pdg_id) >= _DENSE).any():
-        unique, inverse = np.unique(pdg_id, return_inverse=True)
-        each = np.array([function(int(species)) for species in unique], dtype=np.float64)
-        return each[inverse].reshape(pdg_id.shape)
+    if (large := np.abs(pdg_id) >= _DENSE).any():  # few of many primary hadrons
+        found = np.empty(pdg_id.shape)
+        found[~large] = _map(pdg_id[~large], function)
+        unique, inverse = np.unique(pdg_id[large], return_inverse=True)
+        found[large] = np.array([function(int(species)) for species in unique], dtype=np.float64)[inverse]
+        return found
     result = table[pdg_id]  # those of antiparticles are at its end
     if np.isnan(result).any():
         for species in np.unique(pdg_id[np.isnan(result)]).tolist():
