@@ -42,6 +42,8 @@ from bench.validation.showers import refuse_shared
 from fastsim.detector.detector import PARTICLES, load_detector
 from fastsim.errors import FastsimError
 from fastsim.registry import load_showers
+from fastsim.shipped import data_folder
+from fastsim.sources import cards
 from generators.showers.data import trained_on
 from generators.showers.regroup import Regrouping
 
@@ -53,8 +55,9 @@ NUM_BINS = 10
 NUM_RESAMPLED = 200
 LEAST, LEAST_HOT = 200, 100
 """Showers of one sample that a row needs, and of r > 2 that their figures need."""
+RATIOS = ("response", "standard deviation", "core")
 HEAD = (
-    *("particles", "GeV", "sample", "showers", "response", "standard deviation", "core", "without deposit, %"),
+    *("particles", "GeV", "sample", "showers", *RATIOS, "without deposit, %"),
     *(f"r > {limit}, %" for limit in TAILS),
     *("correlations", "of r > 2", "hottest of r > 2"),
 )
@@ -191,11 +194,27 @@ def _between(sample: Fractions, low: float, high: float) -> Fractions:
     return sample[(sample.energy >= low) & (sample.energy < high)]
 
 
+def card_figures(table_rows: Sequence[Sequence[str]], source: str, null: str) -> dict[str, cards.Figure]:
+    """Compute how far a model's ratios are from Geant4's, as its card holds them; ``null`` names Geant4's rows."""
+    figures = {}
+    by_place = {(row[2], *row[:2]): dict(zip(HEAD, row, strict=True)) for row in table_rows}
+    for (sample, family, energies), row in by_place.items():
+        if sample == source:
+            for name in RATIOS:
+                one, other = (
+                    [float(part) for part in each[name].split(" ± ")]
+                    for each in (row, by_place[null, family, energies])
+                )
+                place = f"{name.replace(' ', '-')}-off/{family.split(',')[0]}-{energies}"
+                figures[place] = cards.Figure(abs(one[0] - 1), one[1], abs(other[0] - 1), other[1])
+    return figures
+
+
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("real", nargs="+", type=Path, help="Geant4's showers in copper (.h5), any particles")
     parser.add_argument("--models", nargs="+", default=["copper-cascade", "copper-towers"], help="names or cards")
-    parser.add_argument("--docs", type=Path, help="folder of calorimeter.md, to write the table there")
+    parser.add_argument("--docs", type=Path, help="folder of calorimeter.md, to write the table there, and into cards")
     options = parser.parse_args(words)
     showers, runs = read_real(options.real)
     copper, written = load_detector(DETECTOR), []
@@ -215,8 +234,13 @@ def main(words: Sequence[str] | None = None) -> None:
             written += rows(source.name, real, first, drawn)
     text = table(HEAD, sorted(written, key=lambda row: row[:2]))
     print(text, end="")
-    if options.docs is not None:
-        fill(options.docs / "calorimeter.md", "copper-spread", text)
+    if options.docs is None:
+        return
+    fill(options.docs / "calorimeter.md", "copper-spread", text)
+    for source in sources:
+        if source.name in cards.available(cards.SHOWERS):
+            figures = card_figures(written, source.name, f"{GEANT4}, {source.detector}")
+            cards.add_figures(data_folder() / "models" / f"{source.name}.json", figures)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from bench.validation import copper_spread as spread
 from bench.validation.copper import Fractions
 from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError
+from fastsim.shipped import data_folder
 from tests.helpers.showers import store, toy_showers
 
 DISTANCES = ("correlations", "of r > 2", "hottest of r > 2")
@@ -64,7 +67,15 @@ def test_what_has_no_median_has_no_tail() -> None:
     assert spread.rows("x", {"p": low[0]}, {"p": low[1]}, {"p": muons(100, 4)}) == []
 
 
-def test_the_command_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_its_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    for path in (data_folder() / "models").glob("copper-towers.*"):
+        shutil.copy(path, tmp_path / "models")
+    card = tmp_path / "models" / "copper-towers.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "metrics": {}}))
+    monkeypatch.setattr(spread, "data_folder", lambda: tmp_path)
     binning = load_detector("copper").binning("mu-")
     assert binning is not None
     showers = toy_showers(420, binning, np.random.default_rng(0), energy=(2e4, 1e5))
@@ -72,6 +83,9 @@ def test_the_command_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixt
     store(tmp_path / "mu.h5", showers, binning, seed=5, **settings)
     (tmp_path / "calorimeter.md").write_text("a\n<!-- copper-spread -->\nold\n<!-- /copper-spread -->\nb\n")
     spread.main([str(tmp_path / "mu.h5"), "--models", "copper-towers", "--docs", str(tmp_path)])
+    figures = json.loads((tmp_path / "models" / "copper-towers.json").read_text())["metrics"]
+    assert set(figures) == {f"{name}-off/mu--10-200" for name in ("response", "standard-deviation", "core")}
+    assert figures["response-off/mu--10-200"]["value"] > 0.1 > figures["response-off/mu--10-200"]["null"]
     table = capsys.readouterr().out
     assert [line.split(" | ")[2] for line in table.splitlines()[2:]] == ["Geant4, copper-towers", "copper-towers"]
     text = (tmp_path / "calorimeter.md").read_text()
