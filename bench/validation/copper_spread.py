@@ -147,15 +147,15 @@ def cells(a: Sample, b: Sample, rng: np.random.Generator) -> list[str]:
         draws = [of(*(s.chosen(rng.integers(0, len(s), len(s))) for s in (one, other))) for _ in range(NUM_RESAMPLED)]
         return f"{of(one, other):.3f} ± {np.std(draws):.3f}"
 
-    def shares(of: Callable[[Sample], NDArray[np.bool_]]) -> str:
+    def shares(limit: float) -> str:
         if np.isnan(a.r).any():
             return ""
-        each = [(of(s).mean(), len(s)) for s in (a, b)]
+        each = [(np.mean(s.r > limit), len(s)) for s in (a, b)]
         return ", ".join(f"{100 * p:.2f} ± {100 * np.sqrt(p * (1 - p) / n):.2f}" for p, n in each)
 
     empty = ", ".join(f"{100 * np.mean(s.x == 0):.1f}" for s in (a, b))
     ratios = [text(of, a, b) for of in (response, deviation, core)]
-    tails = [shares(lambda s, limit=limit: s.r > limit) for limit in TAILS]
+    tails = [shares(limit) for limit in TAILS]
     hot = [s.above(TAILS[0]) for s in (a, b)]
     return [
         str(len(b)),
@@ -217,7 +217,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--docs", type=Path, help="folder of calorimeter.md, to write the table there, and into cards")
     options = parser.parse_args(words)
     showers, runs = read_real(options.real)
-    copper, written = load_detector(DETECTOR), []
+    copper = load_detector(DETECTOR)
+    written: list[list[str]] = []
     sources = [load_showers(name) for name in options.models]
     for detector_name in dict.fromkeys(source.detector for source in sources):
         detector = load_detector(detector_name)
@@ -232,7 +233,7 @@ def main(words: Sequence[str] | None = None) -> None:
             refuse_shared({"real": runs}, {source.name: trained_on(source.card)})
             drawn = {n: draw(source, detector, PARTICLES[n][0], sample.energy, 1) for n, sample in second.items()}
             written += rows(source.name, real, first, drawn)
-    text = table(HEAD, sorted(written, key=lambda row: row[:2]))
+    text = table(HEAD, sorted(written, key=lambda row: (row[0], row[1])))
     print(text, end="")
     if options.docs is None:
         return
