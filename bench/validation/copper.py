@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.validation.hadron_document import fill, table
-from bench.validation.showers import NAMES, make_file, refuse_shared, trained_on
+from bench.validation.showers import NAMES, make_file, refuse_shared
 from fastsim.detector.detector import PARTICLES, Detector, load_detector
 from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError
@@ -41,6 +41,7 @@ from fastsim.registry import load_showers, shipped_showers
 from fastsim.shipped import data_folder
 from fastsim.sources import cards
 from fastsim.sources.showers import ShowerSource
+from generators.showers.data import trained_on
 from generators.showers.regroup import Regrouping
 from generators.showers.stored import read_stored
 

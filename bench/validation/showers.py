@@ -46,8 +46,8 @@ from fastsim.production.shower_run import CHUNK
 from fastsim.registry import load_showers
 from fastsim.shipped import data_folder, sha256_of
 from fastsim.sources import cards
-from fastsim.sources.cards import ModelCard
 from fastsim.sources.showers import ShowerSource
+from generators.showers.data import GeantRun, trained_on
 from generators.showers.library import ShowerLibrary
 from generators.showers.stored import StoredShowers, read_stored
 from metrics.showers.comparison import CLASSIFIERS, READOUT, ShowerComparison, compare_showers
@@ -69,8 +69,6 @@ CARD_FIGURES = (
 """Figures that a card holds."""
 MIN_SHOWERS = 240
 """FPD needs as many."""
-Run = tuple[int, int]
-"""PDG id and seed of a run of Geant4: the same ones always give the same showers."""
 NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 
 
@@ -118,21 +116,12 @@ def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
     return truths
 
 
-def runs_of(sample: Mapping[int, Truth]) -> set[Run]:
+def runs_of(sample: Mapping[int, Truth]) -> set[GeantRun]:
     """List particle and seed of the Geant4 runs that a sample holds."""
     return {(pdg_id, seed) for pdg_id, truth in sample.items() for seed in truth.seeds}
 
 
-def trained_on(card: ModelCard | None) -> set[Run]:
-    """List particle and seed of the Geant4 runs that a model, or a shipped one that it learned from, was trained on."""
-    config = {} if card is None else card.training.get("config", {})
-    sets = config.get("data", [])
-    teachers = {config.get("first"), *(values.get("model") for values in sets)} & set(cards.available(cards.SHOWERS))
-    own = {(PARTICLES[values["particle"]][0], int(values["seed"])) for values in sets if "model" not in values}
-    return own.union(*(trained_on(cards.read(name)[0]) for name in teachers))
-
-
-def refuse_shared(tests: Mapping[str, set[Run]], others: Mapping[str, set[Run]]) -> None:
+def refuse_shared(tests: Mapping[str, set[GeantRun]], others: Mapping[str, set[GeantRun]]) -> None:
     """Refuse test samples that share showers with each other, or with a library or a model's training.
 
     Raises:
@@ -176,7 +165,7 @@ def draw(source: ShowerSource, pdg_id: int, energy: NDArray[np.float64], place: 
     return Showers(1e3 * energy, np.concatenate(parts))
 
 
-def load(name: str) -> tuple[str, ShowerSource, set[Run]]:
+def load(name: str) -> tuple[str, ShowerSource, set[GeantRun]]:
     """Load a model, with the key of its results (name and hash of its weights), and its training runs."""
     source = load_showers(name)
     card = source.card

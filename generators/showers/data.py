@@ -21,6 +21,9 @@ from fastsim.event import Floats, Ints
 from fastsim.formats.calochallenge import Showers, binning_path, read_showers
 from fastsim.production.options import RunOptions, available_cpus
 from fastsim.production.shower_run import run_showers
+from fastsim.sources import cards
+from fastsim.sources.cards import ModelCard
+from fastsim.sources.showers import ShowerSource
 from generators.reference.geant4_run import make_showers
 from generators.showers.cascade.initial import initial_model
 from generators.showers.cascade.source import CascadeModel
@@ -28,9 +31,11 @@ from generators.showers.regroup import Regrouping
 from generators.training.config import ConfigError
 
 _SIMULATED = {"particle", "num", "seed"}
-_MODEL = "model"
+_MODEL, _ENERGY = "model", "energy"
 _FILES = {"files", "binning"}
 _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
+GeantRun = tuple[int, int]
+"""PDG id and seed of a run of Geant4: the same ones always give the same showers."""
 _ROUNDING = 1e-6
 """Relative distance within which lengths and energies count as equal: files may hold them in single precision."""
 MAX_EMPTY = 0.5
@@ -218,7 +223,9 @@ def _check_settings(path: Path, detector: Detector, particle: str) -> None:
 ShowerSet = SimulatedSet | FileSet
 
 
-def shower_sets(data: Any, simulated: Detector, energy: tuple[float, float], config: Path) -> list[ShowerSet]:
+def shower_sets(
+    data: Any, simulated: Detector, energy: tuple[float, float], config: Path, *, learned: Detector | None = None
+) -> list[ShowerSet]:
     """Read the section ``data`` of a config: a set of showers or a list of them, simulated or of files.
 
     Args:
@@ -226,6 +233,7 @@ def shower_sets(data: Any, simulated: Detector, energy: tuple[float, float], con
         simulated: the detector that Geant4 simulates.
         energy: lowest and highest kinetic energy in GeV.
         config: path of the config; paths in it are relative to its folder.
+        learned: the detector whose showers are learned, in which models make theirs; None: ``simulated``.
 
     Raises:
         FastsimError: if a set has other keys, or there are no such files.
@@ -233,19 +241,30 @@ def shower_sets(data: Any, simulated: Detector, energy: tuple[float, float], con
     sets = [data] if isinstance(data, Mapping) else data
     if not isinstance(sets, list) or not sets or not all(isinstance(values, Mapping) for values in sets):
         raise ConfigError(f"{config}: data is an object, or a list of objects: sets of showers")
-    return [_shower_set(values, simulated, energy, config) for values in sets]
+    return [_shower_set(values, simulated, learned or simulated, energy, config) for values in sets]
 
 
-def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[float, float], config: Path) -> ShowerSet:
+def _shower_set(
+    values: Mapping[str, Any], simulated: Detector, learned: Detector, energy: tuple[float, float], config: Path
+) -> ShowerSet:
     keys = set(values)
-    if keys - {_MODEL} == _SIMULATED:
-        gun = ShowerGun(simulated, values["particle"], energy, seed=int(values["seed"]))
+    if keys - {_MODEL, _ENERGY} == _SIMULATED:
+        if _ENERGY in keys:
+            low, high = read_energies(values[_ENERGY], config, f"data: {_ENERGY}")
+            if low < energy[0] or high > energy[1]:
+                raise ConfigError(
+                    f"{config}: data: energy [{low:g}, {high:g}] GeV of {values['particle']} is outside the "
+                    f"{energy[0]:g} to {energy[1]:g} GeV of the config"
+                )
+            energy = low, high
         model = initial_model(values[_MODEL], config, f"data: {_MODEL}") if _MODEL in keys else None
+        detector = simulated if model is None else learned
+        gun = ShowerGun(detector, values["particle"], energy, seed=int(values["seed"]))
         return SimulatedSet(gun, int(values["num"]), model)
     if "files" not in keys or keys - _FILES:
         raise ConfigError(
-            f"{config}: data: a set of showers has particle, num, seed and perhaps model, or files and binning, not "
-            f"{', '.join(sorted(keys)) or 'nothing'}"
+            f"{config}: data: a set of showers has particle, num, seed and perhaps model or energy, or files and "
+            f"binning, not {', '.join(sorted(keys)) or 'nothing'}"
         )
     patterns = [values["files"]] if isinstance(values["files"], str) else values["files"]
     paths: list[Path] = []
@@ -261,14 +280,35 @@ def _shower_set(values: Mapping[str, Any], simulated: Detector, energy: tuple[fl
     return FileSet(tuple(paths), read_binning(place), str(place), energy)
 
 
+def trained_on(card: ModelCard | None) -> set[GeantRun]:
+    """List the Geant4 runs that a model has learned from, itself or through the models that it started or learned from.
+
+    Runs in files of other origin are not known.
+    """
+    training = {} if card is None else card.training
+    data = training.get("config", {}).get("data", [])
+    sets = [data] if isinstance(data, Mapping) else data
+    own = {(PARTICLES[v["particle"]][0], int(v["seed"])) for v in sets if v.keys() - {_ENERGY} == _SIMULATED}
+    own |= {(int(pdg_id), int(seed)) for pdg_id, seed in training.get("init", {}).get("runs", [])}
+    named = {training.get("config", {}).get("first"), *(v.get(_MODEL) for v in sets)}
+    # a teacher of its own name is the version that it started from
+    teachers = (named & set(cards.available(cards.SHOWERS))) - {None if card is None else card.name}
+    return own.union(*(trained_on(cards.read(name)[0]) for name in teachers))
+
+
+def initial_facts(model: ShowerSource) -> dict[str, Any]:
+    """Say of the model that a training starts from what a card keeps: name, version, checksum, and Geant4's runs."""
+    return {"name": model.name, **model.provenance, "runs": sorted(map(list, trained_on(model.card)))}
+
+
 def read_detector(name: Any, config_path: Path) -> Detector:
     """Load a detector that ships, or one from a TOML file or a binning; paths are relative to the config's folder."""
     text = str(name)
     return load_detector(text if text in available() else config_path.parent / text)
 
 
-def read_energies(values: Any, config_path: Path) -> tuple[float, float]:
-    """Read the lowest and the highest kinetic energy of a config, in GeV.
+def read_energies(values: Any, config_path: Path, key: str = "energy") -> tuple[float, float]:
+    """Read the lowest and the highest kinetic energy of a config, in GeV; ``key`` is what messages call them.
 
     Raises:
         FastsimError: unless they are two positive numbers in order.
@@ -278,5 +318,5 @@ def read_energies(values: Any, config_path: Path) -> tuple[float, float]:
     except (TypeError, ValueError):
         low, high = 0.0, 0.0
     if not 0 < low <= high < np.inf:
-        raise FastsimError(f"{config_path}: energy is {values!r}: must be [lowest, highest] in GeV")
+        raise FastsimError(f"{config_path}: {key} is {values!r}: must be [lowest, highest] in GeV")
     return low, high

@@ -64,28 +64,43 @@ def initialise(cascade: Cascade, other: Cascade, place: str) -> Kept:
         raise FastsimError(f"{place}: that model has a latent, and the config none")
     kept = {}
     for stage in STAGES:
-        columns = _columns(cascade, other, stage)
+        lengths = [net.net(stage).first.in_features for net in (cascade, other)]
+        columns = _columns(cascade.particles, other.particles, *lengths)
         target, source = cascade.net(stage).state_dict(), other.net(stage).state_dict()
         for key in set(source) & set(_INPUTS):
-            default = 1.0 if key == "scale" else 0.0
-            known = source[key][..., np.maximum(columns, 0)]
-            source[key] = torch.where(torch.from_numpy(columns >= 0), known, torch.full_like(known, default))
+            source[key] = _known(source[key], columns, 1.0 if key == "scale" else 0.0)
         try:
             cascade.net(stage).load_state_dict(source)
         except RuntimeError as error:
             sizes = [{"width": len(s["first.weight"]), "head": len(s["head.bias"])} for s in (target, source)]
             raise FastsimError(f"{place}: stage {stage} has {sizes[0]}, and that model {sizes[1]}") from error
         kept[stage] = torch.from_numpy(columns >= 0)
-    if cascade.latent is not None and other.latent is not None and cascade.particles == other.particles:
-        cascade.latent.load_state_dict(other.latent.state_dict())
+    if cascade.latent is not None and other.latent is not None:
+        source = other.latent.state_dict()
+        # the context is the particle's features and the response
+        columns = _columns(cascade.particles, other.particles, *(3 + len(c.particles) for c in (cascade, other)))
+        for key in source:
+            if key.endswith("context_layer.weight"):
+                source[key] = _known(source[key], columns, 0.0)
+        try:
+            cascade.latent.load_state_dict(source)
+        except RuntimeError as error:
+            raise FastsimError(f"{place}: the latent's flow of that model has another size: leave it out") from error
     return kept
 
 
-def _columns(cascade: Cascade, other: Cascade, stage: str) -> Ints:
-    """Return where each feature of a stage's splits is among those of another cascade, -1 where it is not, (F,)."""
-    place = {pdg_id: 2 + k for k, pdg_id in enumerate(other.particles)}
-    columns = [0, 1, *(place.get(pdg_id, -1) for pdg_id in cascade.particles)]
-    rest = other.net(stage).first.in_features - 2 - len(other.particles)
-    columns += range(2 + len(other.particles), 2 + len(other.particles) + rest)
-    length = cascade.net(stage).first.in_features
+def _known(weights: Tensor, columns: Ints, default: float) -> Tensor:
+    """Return weights (..., F) of another cascade's features in the order of :func:`_columns`, or ``default``."""
+    known = weights[..., np.maximum(columns, 0)]
+    return torch.where(torch.from_numpy(columns >= 0), known, torch.full_like(known, default))
+
+
+def _columns(particles: tuple[int, ...], others: tuple[int, ...], length: int, other: int) -> Ints:
+    """Return where each of ``length`` features of a cascade is among ``other`` of another, (F,); -1 where it is not.
+
+    Both begin with two of the energy and one for each particle that the cascade knows.
+    """
+    place = {pdg_id: 2 + k for k, pdg_id in enumerate(others)}
+    columns = [0, 1, *(place.get(pdg_id, -1) for pdg_id in particles)]
+    columns += range(2 + len(others), other)
     return np.array(columns + [-1] * (length - len(columns)))

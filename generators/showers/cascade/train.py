@@ -25,7 +25,7 @@ from generators.showers.cascade.latent import Latent, LatentFlow
 from generators.showers.cascade.network import LATENT, STAGES, Cascade, most_visible
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows, SplitNet
-from generators.showers.data import TrainingShowers, read_detector, read_energies, shower_sets
+from generators.showers.data import TrainingShowers, initial_facts, read_detector, read_energies, shower_sets
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
@@ -242,7 +242,7 @@ def _train_stage(config_path: Path, run: Path, cache: Path, stage: str, threads:
 class _Prepared:
     """The model of a config before its training, and what it is trained with; see :func:`fit_stage`.
 
-    ``initial`` says which model the training starts from: name, version and checksum.
+    ``initial`` says which model the training starts from; see :func:`~generators.showers.data.initial_facts`.
     """
 
     model: CascadeModel
@@ -250,7 +250,7 @@ class _Prepared:
     settings: CascadeTraining
     seed: int
     kept: Kept | None
-    initial: dict[str, str] | None
+    initial: dict[str, Any] | None
 
 
 def _prepare(config_path: Path, cache: Path) -> _Prepared:
@@ -265,7 +265,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     energy = read_energies(config["energy"], config_path)
     detector = read_detector(config["detector"], config_path)
     simulated = read_detector(config.get("showers_of", config["detector"]), config_path)
-    sets = shower_sets(config["data"], simulated, energy, config_path)
+    sets = shower_sets(config["data"], simulated, energy, config_path, learned=detector)
     particles = sorted({each.particle for each in sets}, key=list(PARTICLES).index)
     initial = None if config.get("init") is None else initial_model(config["init"], config_path)
     if initial is None and (missing := [stage for stage in STAGES if stage not in settings.stages]):
@@ -287,7 +287,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
         where = "" if str(error).startswith("like: ") else "cascade.network: "
         raise FastsimError(f"{config_path}: {where}{error}") from error
     kept = None if initial is None else initialise(model.cascade, initial.cascade, f"{config_path}: init")
-    facts = None if initial is None else {"name": initial.name, **initial.provenance}
+    facts = None if initial is None else initial_facts(initial)
     return _Prepared(model, showers, settings, seed, kept, facts)
 
 

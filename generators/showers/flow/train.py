@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from generators.nn.flow_matching import draw_sigma
 from generators.showers.cascade.grid import Deposits
 from generators.showers.cascade.initial import initial_model
 from generators.showers.cascade.latent import Latent, latent_of, turned_latent
-from generators.showers.data import TrainingShowers, read_detector, read_energies, shower_sets
+from generators.showers.data import TrainingShowers, initial_facts, read_detector, read_energies, shower_sets
 from generators.showers.flow.initial import initial_flow, initialise
 from generators.showers.flow.source import ShowerFlow, stages
 from generators.showers.flow.voxels import FlowConfig, VoxelFlow, conditions
@@ -229,7 +230,7 @@ class _Prepared:
     settings: FlowTraining
     seed: int
     first: dict[str, str]
-    init: dict[str, str] | None
+    init: dict[str, Any] | None
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -304,7 +305,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     model.flow.set_scales(torch.from_numpy(context))
     if initial is not None:
         initialise(model, initial, f"{config_path}: init")
-    facts = None if initial is None else {"name": initial.name, **initial.provenance}
+    facts = None if initial is None else initial_facts(initial)
     return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance}, facts)
 
 

@@ -15,8 +15,9 @@ from fastsim.errors import FastsimError
 from fastsim.sources import cards
 from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import ShowerDomain
+from generators.showers.data import initial_facts, trained_on
 from generators.showers.library import ShowerLibrary
-from tests.helpers.showers import electron_binning, store, toy_showers
+from tests.helpers.showers import ToySource, electron_binning, store, toy_showers
 
 BINNING = electron_binning(num_layers=4, num_r=3, num_alpha=8)
 
@@ -48,6 +49,13 @@ def test_cells_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
     assert 0 in validate.rows_of(edge, 21.5, 100.0, 10**9)
 
 
+class Carded(ToySource):
+    """A source with a card."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+
 def test_samples_that_share_showers_are_refused(files: dict[str, list[Path]], tmp_path: Path) -> None:
     real, null, library = (validate.runs_of(validate.read_truth(paths)) for paths in files.values())
     tests = {"real": real, "null": null}
@@ -60,8 +68,14 @@ def test_samples_that_share_showers_are_refused(files: dict[str, list[Path]], tm
     config = {"data": [{"particle": "e-", "num": 9, "seed": 4}, {"particle": "gamma", "num": 9, "seed": 5}]}
     domain = ShowerDomain(frozenset({11}), 1.0, 100.0)
     card = ModelCard("m", "cascade", "1", {"detector": "pb-si-ecal"}, domain, {"config": config})
-    assert validate.trained_on(card) == {(11, 4), (22, 5)} and validate.trained_on(None) == set()
-    taught, teacher = (validate.trained_on(cards.read(name)[0]) for name in ("pb-si-rings", "pb-si-cascade"))
+    assert trained_on(card) == {(11, 4), (22, 5)} and trained_on(None) == set()
+    data = [{"particle": "e-", "num": 9, "seed": 6, "energy": [1, 2]}, {"files": "a.h5"}]
+    data.append({"particle": "gamma", "num": 9, "seed": 4, "model": "pb-si-cascade"})
+    later = ModelCard(
+        "pb-si-cascade", "cascade", "9", {}, domain, {"config": {"data": data}, "init": initial_facts(Carded(card))}
+    )
+    assert trained_on(later) == {(11, 4), (22, 5), (11, 6)}, "what it learns anew, and what it began with had learned"
+    taught, teacher = (trained_on(cards.read(name)[0]) for name in ("pb-si-rings", "pb-si-cascade"))
     assert taught == teacher and (22, 1001) in teacher  # its own seeds are those of the teacher's showers
     with pytest.raises(FastsimError, match="two have one seed"):
         validate.read_truth([*files["real"], *files["real"]])

@@ -23,7 +23,7 @@ from fastsim.shipped import data_folder
 from fastsim.sources import cards
 from generators.showers.cascade.latent import COLUMNS
 from generators.showers.cascade.source import CascadeModel
-from generators.showers.data import shower_sets
+from generators.showers.data import SimulatedSet, shower_sets
 from tests.helpers.showers import IRREGULAR, store, toy_showers
 
 SIZE = {"width": 16, "depth": 2, "num_components": 2}
@@ -198,6 +198,16 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
     "no data": (lambda f: None, {"data": []}, "data is an object, or a list of objects"),
     "no detector": (lambda f: None, {"detector": "yours.toml"}, "yours.toml: cannot be read"),
     "energies": (lambda f: None, {"energy": [5, 1]}, r"energy is \[5, 1\]: must be \[lowest, highest\] in GeV"),
+    "energies of a set": (
+        lambda f: None,
+        {"data": {"particle": "e-", "num": 9, "seed": 1, "energy": [0.5, 9]}},
+        r"data: energy \[0.5, 9\] GeV of e- is outside the 1 to 50 GeV of the config",
+    ),
+    "no energies of a set": (
+        lambda f: None,
+        {"data": {"particle": "e-", "num": 9, "seed": 1, "energy": 9}},
+        "data: energy is 9: must be",
+    ),
     "no such likeness": (lambda f: None, {"like": {"e+": "pi+"}}, r"json: like: e\+ as pi\+: known are"),
     "no such start": (lambda f: None, {"init": "nothing"}, "unknown model 'nothing'"),
     "other start": (lambda f: None, {"init": "hadron-tree-small"}, "give a cascade"),
@@ -222,5 +232,7 @@ def test_what_cannot_be_trained_on_is_said_in_one_line(folder: Path, case: str, 
 def test_sets_of_geant4_and_of_files_go_together(folder: Path) -> None:
     detector = load_detector(folder / "mine.toml")
     data = [{"files": "showers_gamma_0.h5"}, {"particle": "e-", "num": 10, "seed": 1}]
+    data.append({"particle": "e-", "num": 10, "seed": 2, "energy": [1, 5]})
     sets = shower_sets(data, detector, (1.0, 50.0), folder / "mine.json")
-    assert [each.particle for each in sets] == ["gamma", "e-"]
+    assert [each.particle for each in sets] == ["gamma", "e-", "e-"]
+    assert [each.gun.energy for each in sets if isinstance(each, SimulatedSet)] == [(1.0, 50.0), (1.0, 5.0)]

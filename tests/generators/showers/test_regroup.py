@@ -85,6 +85,15 @@ def test_training_takes_the_showers_of_the_finer_detector(rng: np.random.Generat
     assert np.array_equal(regrouped.voxels[order], wanted) and set(regrouped.pdg_id) == {211}
 
 
+def test_a_model_of_the_coarser_voxels_makes_its_own(tmp_path: Path) -> None:
+    copper, towers = load_detector("copper"), load_detector("copper-towers")
+    data = {"particle": "mu-", "num": 4, "seed": 5, "model": "copper-towers", "energy": [1, 2]}
+    (made,) = shower_sets(data, copper, (0.1, 200.0), tmp_path / "config.json", learned=towers)
+    showers = made.read(towers, tmp_path)
+    assert showers.voxels.shape == (4, towers.num_voxels) and (showers.voxels.sum(1) > 0).all()
+    assert showers.energy.min() >= 1 and showers.energy.max() <= 2
+
+
 def test_copper_towers_are_coppers_voxels_regrouped(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,29 @@ def test_a_training_starts_where_another_model_ended() -> None:
             assert isinstance(rows, Rows) and kept[stage].sum() <= before.features.shape[1]
 
 
+def test_a_latent_starts_where_that_of_other_particles_ended() -> None:
+    grid = Grid.of(electron_binning(6, 3, 8))
+    torch.manual_seed(3)
+    old = Cascade(grid, (22, 11), SIZES, FLOW)
+    with torch.no_grad():
+        for parameter in old.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    showers = toy_showers(20, electron_binning(6, 3, 8), np.random.default_rng(0), energy=(5e3, 5e4), response=0.5)
+    pdg_id, energy, heaps = np.full(20, 11), showers.incident / 1e3, grid.heaps(showers.voxels)
+    losses = []
+    for particles in ((22, 11), (11,), (211, 11)):
+        new = Cascade(grid, particles, SIZES, FLOW)
+        initialise(new, old, "test")
+        z = new.latents(heaps)
+        assert new.latent is not None and z is not None
+        with torch.no_grad():
+            losses.append(float(new.latent.loss(new.latent_rows(pdg_id, energy, z))))
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
+    small = Cascade(grid, (11,), SIZES, {**FLOW, "width": 20})
+    with pytest.raises(FastsimError, match="init: the latent's flow of that model has another size"):
+        initialise(small, old, "c.json: init")
+
+
 def test_models_that_do_not_fit_are_refused_as_a_start() -> None:
     old = Cascade(Grid.of(electron_binning(6, 3, 8)), (11,), SIZES, FLOW)
     with pytest.raises(
