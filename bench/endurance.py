@@ -1,6 +1,7 @@
 """Memory of long runs of ``fastsim generate``, from first to last event: the table of docs/production.md.
 
-A million partons of a gun to HDF5, and a hundred thousand events of an LHE file that repeats a short one. The memory of
+A million partons of a gun to HDF5, a hundred thousand events of an LHE file that repeats a short one, hadrons of their
+hard partons alone, and two hundred thousand whole collisions of such a file. The memory of
 the command and its workers (resident, from /proc) is sampled four times a second; the peak in each tenth of the
 run shows whether it grows. Afterwards ``fastsim verify`` reads the output, and numbers and weights of the events are
 compared with the input's.
@@ -135,7 +136,7 @@ def row(what: str, source: str, output: Path, options: list[str]) -> list[str]:
     """
     log = output.with_name(output.name + ".log")
     start = time.perf_counter()
-    words = ["generate", "--event", "hard", *source.split("\n"), "-o", str(output), "--log-json", str(log), *options]
+    words = ["generate", *source.split("\n"), "-o", str(output), "--log-json", str(log), *options]
     samples = watched([*FASTSIM, *words])
     minutes = (time.perf_counter() - start) / 60
     subprocess.run([*FASTSIM, "verify", str(output)], check=True, stdout=subprocess.DEVNULL)
@@ -172,24 +173,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--partons", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument(
+        "--collisions", type=int, default=200_000, help="whole ones; final particles, some 4 GB of them"
+    )
     parser.add_argument("--input", type=Path, default=Path("data/examples/pp_dijet.lhe.gz"), help="to be repeated")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes instead of threads")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of production.md")
     options = parser.parse_args()
     how = ["--workers", str(options.workers)] if options.workers else ["--threads", str(options.threads)]
-    rows = []
+    hard, rows = ["--event", "hard", *how], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.partons:
             gun = f"flavour=1,2,3,4,5,21 pt=20:2000 eta=-2:2 num={options.partons}"
             what = f"{options.partons:,} partons (gun), {' '.join(how)}"
-            rows.append(row(what, f"--gun\n{gun}", folder / "partons.h5", how))
-        if options.events:
-            source, output = folder / "events.lhe", folder / "events.h5"
-            repeated(options.input, source, options.events)
-            rows.append(row(f"{options.events:,} events (LHE), {' '.join(how)}", str(source), output, how))
-            check_events(output, source)
+            rows.append(row(what, f"--gun\n{gun}", folder / "partons.h5", hard))
+        wholes = ["--event", "full", "--record", "final", *how]
+        for what, num, words in (("events", options.events, hard), ("whole collisions", options.collisions, wholes)):
+            if num:
+                source, output = folder / f"{num}.lhe", folder / f"{num}.h5"
+                repeated(options.input, source, num)
+                rows.append(row(f"{num:,} {what} (LHE), {' '.join(how)}", str(source), output, words))
+                check_events(output, source)
+                output.unlink()
     text = table(HEADER, rows)
     print(text, end="")
     fill(options.docs / "production.md", "endurance", text)

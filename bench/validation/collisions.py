@@ -10,11 +10,9 @@ place of a process an LHE file may be named, whose events are taken again and ag
 from __future__ import annotations
 
 import argparse
-import gzip
 import time
 from collections.abc import Iterator
 from functools import cache
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 import fastsim
+from bench.endurance import repeated
 from examples import make_lhe
 from fastsim.collisions import make_rests
 from fastsim.event import ParticleSet, RunInfo
@@ -59,17 +58,6 @@ MEANS = (
 """Observables whose means are shown."""
 
 
-def repeated(source: Path, num: int, path: Path) -> None:
-    """Write an LHE file of the events of another one, taken again and again until there are ``num`` of them."""
-    text = source.read_bytes()
-    head, *events = (gzip.decompress(text) if source.suffix == ".gz" else text).decode().split("<event")
-    events[-1] = events[-1].partition("</event>")[0] + "</event>\n"
-    with gzip.open(path, "wt") as out:
-        out.write(head)
-        out.writelines("<event" + event for event in islice(cycle(events), num))
-        out.write("</LesHouchesEvents>\n")
-
-
 def named(process: str) -> str:
     """Return what the samples of a process, or of a file, are called."""
     return Path(process).name.partition(".lhe")[0]
@@ -89,12 +77,12 @@ def make(process: str, num: int, folder: Path, variants: dict[str, dict[str, Any
     make_lhe.BEAM_ENERGY = 6800.0
     known, source = process in PROCESSES, Path(process)
     process = named(process)
-    files = [folder / f"{process}-{k}.lhe.gz" for k in ((1, 2) if known else (1, 1))]
+    files = [folder / f"{process}-{k}.lhe.gz" for k in (1, 2)] if known else 2 * [folder / f"{process}.lhe"]
     for k, path in enumerate(files, start=1):
         if not path.exists() and known:
             make_lhe.write(path, [(PROCESSES[process], num)], seed=100 * k + 1000 * seed)
         elif not path.exists():
-            repeated(source, num, path)
+            repeated(source, path, num)
     samples = {"real": folder / f"{process}-real.h5", "pythia": folder / f"{process}-pythia.h5"}
     samples |= {name: folder / f"{process}-{name}.h5" for name in variants}
     for name, path in samples.items():

@@ -3,7 +3,7 @@
 The standard deviation of muons is that of the few that radiate, of which :mod:`bench.validation.copper` has too few.
 Here Geant4's showers are given, any number a particle, and their energies may be a part of the range:
 
-    fastsim showers --model geant4 --detector copper --particle mu- --energy 10:200 -n 2000 --seed 771311 -o mu-.h5
+    fastsim showers --model geant4 --detector copper --particle mu- --energy 10:200 -n 2000 --seed 881311 -o mu-.h5
     python -m bench.validation.copper_spread mu-.h5 mu+.h5 --models copper-cascade copper-towers
 
 They are halved; one half is held against the other (the rows Geant4), and against showers of each model at the other
