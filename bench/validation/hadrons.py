@@ -233,10 +233,11 @@ def main() -> None:
     sources = dict(model_source(m) for m in models)
     if options.command == "run":
         run(cells, sources, options.num, options.folder, options.workers)
-    shipped = {
+    weights = {name: cards.read(name)[0].sha256 for name in cards.available()}
+    shipped = {  # a card of the same name may have other weights
         key: data_folder() / "models" / f"{source.name}.json"
         for key, source in sources.items()
-        if source.name in cards.available()
+        if source.card is not None and weights.get(source.name) == source.card.sha256
     }
     write_report(cells, list(sources), options.num, options.folder, options.docs, options.plot, shipped)
 
