@@ -2,9 +2,10 @@
 
 Hadrons drawn for each parton do not add up to the quantum numbers of the hard process, while a rest has what is left of
 the beams without it. So some primary hadrons of the rest become others: a nucleon or kaon its partner in isospin, which
-shifts the charge by one, and a nucleon a pion or a pion a nucleon, which shifts the baryon number by one. Their momenta
-stay; their masses change by 4 MeV (or 0.8 GeV), which :mod:`generators.rests.closure` makes up for. Each shift is as
-likely to remove one kind as to add it, so that their numbers stay what they are on average.
+shifts the charge by one, and a nucleon a pion or a pion a nucleon, which shifts the baryon number by one. Quiet rests
+may lack kaons and nucleons: there pions shift the charge that is left. Their momenta stay; their masses change by 4 MeV
+(or 0.8 GeV), which :mod:`generators.rests.closure` makes up for. Each shift is as likely to remove one kind as to add
+it, so that their numbers stay what they are on average.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ Replacements = dict[int, int]
 CHARGE_DOWN: Replacements = {321: 311, -311: -321, 2212: 2112, -2112: -2212}
 """What becomes what to shift the charge by -1."""
 CHARGE_UP: Replacements = {new: old for old, new in CHARGE_DOWN.items()}
+PIONS_DOWN: Replacements = {211: 111, 111: -211}
+"""What becomes what where nothing else is left to shift the charge by -1."""
+PIONS_UP: Replacements = {new: old for old, new in PIONS_DOWN.items()}
 BARYON_DOWN: Replacements = {2212: 211, -211: -2212}
 BARYON_UP: Replacements = {new: old for old, new in BARYON_DOWN.items()}
 _ADDED = (-211, 211)
 """Species of which there are too many: they are to be chosen as often as the nucleons together."""
-_KINDS = (-211, 211, -311, 311, -321, 321, -2112, 2112, -2212, 2212)
+_KINDS = (111, -211, 211, -311, 311, -321, 321, -2112, 2112, -2212, 2212)
 """Species that may change."""
 _LARGEST = 2212
 _KIND = np.full(2 * _LARGEST + 1, -1)
@@ -62,10 +66,14 @@ def shift_content(
     outer = np.where(np.abs(rapidity(particles.p4[candidates])) > CENTRAL, 1e6, 0.0)
     left = np.stack([baryon_number, baryon_number, charge, charge]).astype(np.int64)
     left[0::2], left[1::2] = np.maximum(-left[0::2], 0), np.maximum(left[1::2], 0)
-    tables = BARYON_DOWN, BARYON_UP, CHARGE_DOWN, CHARGE_UP
+    down, up = left[2:]
+    shifts = (
+        *((left[0], BARYON_DOWN), (left[1], BARYON_UP)),
+        *((down, CHARGE_DOWN), (up, CHARGE_UP), (down, PIONS_DOWN), (up, PIONS_UP)),
+    )
     sums, best, chosen = np.empty((2, size)), np.empty(size), np.empty(size, np.int64)
     added = np.array([float(species in _ADDED) for species in _KINDS])
-    for number, (remaining, table) in enumerate(zip(left, tables, strict=True)):
+    for number, (remaining, table) in enumerate(shifts):
         weight = np.array([float(species in table) for species in _KINDS])
         balanced = number < 2
         for _ in range(MAX_SHIFT):

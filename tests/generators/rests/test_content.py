@@ -49,8 +49,15 @@ def test_shifts_do_not_change_yields_on_average(rng: np.random.Generator) -> Non
     assert 7800 < (after.pdg_id != before.pdg_id).sum() <= 8000  # some change twice
 
 
+def test_pions_shift_the_charge_where_nothing_else_is_left(rng: np.random.Generator) -> None:
+    quiet = ParticleSet(np.array([0, 4]), np.array([211, 111, 321, -211]), np.ones((4, 4)))
+    shifted, done = shift_content(quiet, np.array([-3]), np.array([0]), rng)
+    assert done.all() and shifted.pdg_id[2] == 311
+    assert charges(shifted.pdg_id).sum() == charges(quiet.pdg_id).sum() - 3
+
+
 def test_what_cannot_be_shifted_is_said(rng: np.random.Generator) -> None:
-    pions = ParticleSet(np.array([0, 2]), np.array([211, 111]), np.ones((2, 4)))
-    same, done = shift_content(pions, np.array([1]), np.array([0]), rng)
-    assert not done.any() and np.array_equal(same.pdg_id, pions.pdg_id)
+    photons = ParticleSet(np.array([0, 2]), np.array([211, 22]), np.ones((2, 4)))
+    same, done = shift_content(photons, np.array([1]), np.array([0]), rng)
+    assert not done.any() and np.array_equal(same.pdg_id, photons.pdg_id)
     assert shift_content(ParticleSet.empty(2), np.array([0, 1]), np.array([0, 0]), rng)[1].tolist() == [True, False]
