@@ -464,9 +464,8 @@ def _file_name(path: PathLike | None, default: str) -> str:
 def _collision_settings(collisions: Collisions) -> dict[str, Any]:
     """Return the checksums of the files that whole collisions and pile-up are drawn from."""
     files = {"rest_sha256": collisions.rest, "pileup_sha256": collisions.pileup_events}
-    named = {
-        key: getattr(path, "paths", [path]) for key, path in files.items() if path is not None
-    }  # a library has many
+    # a library of rests may have several files
+    named = {key: getattr(path, "paths", [path]) for key, path in files.items() if path is not None}
     return {
         key: " ".join(sha256_of(Path(path)) for path in paths)
         for key, paths in named.items()

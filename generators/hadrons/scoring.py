@@ -15,10 +15,15 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+Caught = dict[nn.Module, tuple[Tensor, Tensor]]
+"""Of layers, what they were given in some columns, and what they made of all, which a gradient goes back to."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,25 @@ def solved(
     damped = information + scale[..., None, None] * torch.eye(size, dtype=information.dtype)
     solution: Tensor = torch.linalg.solve(damped, gradient)
     return solution
+
+
+@contextmanager
+def catching(layers: Sequence[nn.Linear], columns: int | Tensor) -> Iterator[Caught]:
+    """Keep the last inputs and results of layers while the context lasts.
+
+    Args:
+        layers: the layers.
+        columns: of their inputs, those that are kept.
+    """
+    caught: Caught = {}
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:
+        caught[layer] = inputs[0].detach()[:, columns], result.detach().requires_grad_(True)
+        return caught[layer][1]
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        yield caught
+    finally:
+        for hook in hooks:
+            hook.remove()

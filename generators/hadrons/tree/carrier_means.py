@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fastsim.errors import InvalidValue
 from fastsim.event import Floats
-from generators.hadrons.scoring import solved
+from generators.hadrons.scoring import catching, solved
 from generators.hadrons.tokens import CONTENT, FLAVOURS, TokenSample, parton_energy
 from generators.hadrons.tree.network import SplittingNet
 from generators.hadrons.tree.scoring import first_layers
@@ -93,18 +93,11 @@ def _derivatives(
     net: SplittingNet, layers: list[nn.Linear], sample: TokenSample, z: Floats, column: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Compute derivatives of the slope of z (W,), and informations (W, W), of each layer's weights of a column."""
-    caught: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:
-        caught[layer] = inputs[0].detach()[:, column], result.detach().requires_grad_(True)
-        return caught[layer][1]
-
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
     widths = [layer.out_features for layer in layers]
     changes = [torch.zeros(width, dtype=torch.float64) for width in widths]
     informations = [torch.zeros(width, width, dtype=torch.float64) for width in widths]
     square = 0.0
-    try:
+    with catching(layers, column) as caught:
         for start in range(0, len(sample), _SETS):
             rows, tree, nodes = splittings(sample[start : start + _SETS], seed=start)
             seen = torch.nonzero(~net.closed(rows.context, rows.counts)[:, column])[:, 0]
@@ -121,9 +114,6 @@ def _derivatives(
                 informations[k] += (scores.T @ scores).double()
                 changes[k] += (value.double() * torch.from_numpy(z[chosen])) @ scores.double()
             net.zero_grad(set_to_none=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
     scale = square * float(net.std[column])  # of slopes by the parameter, not by the standardised input
     return [change / scale for change in changes], informations
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastsim.errors import InvalidValue
-from generators.hadrons.scoring import Scoring, solved
+from generators.hadrons.scoring import Scoring, catching, solved
 from generators.hadrons.tokens import TokenSample
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.splittings import splittings
@@ -102,17 +102,10 @@ def _information(
     net: SplittingNet, rows: Splittings, layers: list[nn.Linear], columns: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Sum gradients (C, W) and Fisher informations (C, W, W) of each layer for the weights of C columns."""
-    caught: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:
-        caught[layer] = inputs[0].detach()[:, columns], result.detach().requires_grad_(True)
-        return caught[layer][1]
-
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
     widths = [layer.out_features for layer in layers]
     gradients = [torch.zeros(len(columns), width, dtype=torch.float64) for width in widths]
     informations = [torch.zeros(len(columns), width, width, dtype=torch.float64) for width in widths]
-    try:
+    with catching(layers, columns) as caught:
         for batch in _batches(rows):
             net.log_prob(batch).sum().backward()  # type: ignore[no-untyped-call]
             for layer, gradient, information in zip(layers, gradients, informations, strict=True):
@@ -124,9 +117,6 @@ def _information(
                     gradient[column] += scores.sum(0).double()
                     information[column] += (scores.T @ scores).double()
             net.zero_grad(set_to_none=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return gradients, informations
 
 
