@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,17 @@ class Server:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    def start(self, *words: object, errors: Path, file_size: int | None = None) -> int:
+    def start(self, *words: object, errors: Path, file_size: int | None = None, stop_after: int | None = None) -> int:
         """Start ``fastsim WORDS`` and return its process id.
 
         Args:
             words: the command line.
             errors: file for its messages.
             file_size: bytes at which a file can grow no further; None for no limit.
+            stop_after: chunks that it stores before it stops, as SIGSTOP stops it; None for no stop.
         """
         assert self._process.stdin is not None
-        job = {"words": list(map(str, words)), "errors": str(errors), "file_size": file_size}
+        job = {"words": list(map(str, words)), "errors": str(errors), "file_size": file_size, "stop_after": stop_after}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return self._line()
@@ -58,11 +60,26 @@ class Server:
         self._process.wait(60)
 
 
+def wait_for_stop(pid: int) -> None:
+    """Wait until a run with ``stop_after`` has stopped."""
+    deadline = time.monotonic() + 100
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline, "the run has not stopped"
+        time.sleep(0.002)
+
+
+def signal_when_stopped(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a run with ``stop_after`` once it has stopped: the first thing that it sees when it goes on."""
+    wait_for_stop(pid)
+    os.kill(pid, number)
+    os.kill(pid, signal.SIGCONT)
+
+
 def run(job: dict[str, Any]) -> int:
     """Run a job in this process, and return its exit status."""
     from fastsim.cli import main
     from fastsim.detector import shower_gun
-    from fastsim.production import shower_run
+    from fastsim.production import shower_run, store
     from fastsim.production.inputs import GunInput, Input
     from generators.reference import geant4_run
 
@@ -72,6 +89,16 @@ def run(job: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if job["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
+    save, stored = store.save_chunk, 0
+
+    def save_and_stop(*args: Any, **options: Any) -> None:
+        nonlocal stored
+        save(*args, **options)
+        stored += 1
+        if stored == job["stop_after"]:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    vars(store)["save_chunk"] = save_and_stop
     Input.chunk_size = GunInput.chunk_size = shower_run.CHUNK = CHUNK
     shower_gun.SHOWERS_PER_CHUNK = CHUNK
     vars(geant4_run)["SHOWERS_PER_CHUNK"] = CHUNK

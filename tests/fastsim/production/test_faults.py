@@ -19,7 +19,7 @@ from fastsim.detector.detector import load_detector
 from fastsim.production.store import chunk_path, load_chunk
 from fastsim.production.verify import verify
 from tests.helpers.events import event, file
-from tests.helpers.production import CHUNK, Server
+from tests.helpers.production import CHUNK, Server, signal_when_stopped, wait_for_stop
 from tests.helpers.showers import SMALL, store, toy_showers
 
 NUM = 162
@@ -139,10 +139,7 @@ def test_killed_at_random_moments(kills: int, job: Job, undisturbed: bytes, rng:
 def test_sigterm_keeps_the_chunks_that_have_begun(job: Job, undisturbed: bytes) -> None:
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         before = job.count
-        pid = job.start("--resume")
-        while job.count < before + 3:
-            time.sleep(0.005)
-        os.kill(pid, number)
+        signal_when_stopped(job.start("--resume", stop_after=3), number)
         sent = time.monotonic()
         assert job.server.wait() == status
         assert time.monotonic() - sent < GRACE
@@ -160,17 +157,13 @@ def test_sigterm_keeps_the_chunks_that_have_begun(job: Job, undisturbed: bytes) 
 def test_later_signals_change_nothing(job: Job, undisturbed: bytes) -> None:
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         before = job.count
-        pid = job.start("--resume")
-        while job.count < before + 2:
-            time.sleep(0.005)
+        pid = job.start("--resume", stop_after=2)
+        signal_when_stopped(pid, number)
         with suppress(ProcessLookupError):  # it may be quicker
-            for _ in range(4):
-                os.kill(pid, number)
+            for _ in range(3):
                 time.sleep(0.002)
-        ended = job.server.wait()
-        if ended == 0 and number != signal.SIGINT:  # the rest of the run was quicker than the signals
-            break
-        assert ended == status
+                os.kill(pid, number)
+        assert job.server.wait() == status
         assert job.errors.read_text().count("\n") == 1
         assert job.check_what_is_left() >= before + 2
     assert job.run("--resume") == 0
@@ -228,10 +221,8 @@ def test_workers_that_die_are_replaced(job: Job, undisturbed: bytes) -> None:
 
 def test_a_second_run_of_the_same_output_is_refused(job: Job, undisturbed: bytes) -> None:
     other = Server()
-    pid = job.start()
-    while job.count == 0:
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGSTOP)
+    pid = job.start(stop_after=1)
+    wait_for_stop(pid)
     try:
         for more in (["--resume"], ["--force"], []):
             other.start(*job.words, *more, errors=job.output.with_name("other"))
@@ -269,10 +260,7 @@ def test_showers_and_the_reference_go_on_too(
     assert whole.run() == 0, whole.errors.read_text()
     for number, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
         before = job.count
-        pid = job.start("--resume")
-        while job.count < before + 3:
-            time.sleep(0.001)
-        os.kill(pid, number)
+        signal_when_stopped(job.start("--resume", stop_after=3), number)
         assert server.wait() == status, job.errors.read_text()
         assert not job.output.exists() and job.count >= before + 3
         assert all(load_chunk(chunk) is not None for chunk in job.parts.glob("chunk-*.npz"))
