@@ -27,11 +27,12 @@ from fastsim.event.species import charges
 from generators.decays import decay
 from generators.hadrons.gun import token_sample
 from generators.hadrons.tokens import CARRIER, IDS, TokenSample, parton_energy, to_particles
+from generators.hadrons.tree.context import context, set_features
 from generators.hadrons.tree.growth import grow, planted, shared, split_nodes, split_pairs
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.sampler import CompiledSampler
 from generators.hadrons.tree.sharing import TYPE_NUMBERS
-from generators.hadrons.tree.splittings import context, set_features, split, splittings
+from generators.hadrons.tree.splittings import split, splittings
 from generators.hadrons.tree.train import resample
 from generators.nn.compiled_network import weights_of
 from metrics.hadrons.charges import CHARGES, charge_observables

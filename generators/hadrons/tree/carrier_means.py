@@ -23,9 +23,10 @@ from fastsim.errors import InvalidValue
 from fastsim.event import Floats
 from generators.hadrons.scoring import catching, solved
 from generators.hadrons.tokens import CONTENT, FLAVOURS, TokenSample, parton_energy
+from generators.hadrons.tree.context import FEATURES, NUM_CONTEXT
 from generators.hadrons.tree.network import SplittingNet
 from generators.hadrons.tree.scoring import first_layers
-from generators.hadrons.tree.splittings import FEATURES, NUM_CONTEXT, splittings
+from generators.hadrons.tree.splittings import splittings
 
 _log = logging.getLogger(__name__)
 

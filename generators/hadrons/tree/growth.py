@@ -12,9 +12,10 @@ from fastsim.compiled import compiled
 from fastsim.event import Floats, Ints
 from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import LEAST_MASS, Nodes, numbers_of_carriers, numbers_of_nodes
+from generators.hadrons.tree.context import context, set_features
 from generators.hadrons.tree.sampler import Angles, CompiledSampler
 from generators.hadrons.tree.sharing import NUM_NUMBERS, TYPE_NUMBERS
-from generators.hadrons.tree.splittings import context, set_features, split
+from generators.hadrons.tree.splittings import split
 
 _REDRAWS = 12
 _BLOCK = 4096  # rows at a time: more leave the processor's cache, fewer cost more calls
@@ -181,7 +182,7 @@ def split_nodes(
 ) -> None:
     """Split the nodes ``rows`` (K,) of three tokens or more into new nodes from ``grown`` on.
 
-    ``features`` and ``axes`` are what :func:`~generators.hadrons.tree.splittings.context` returns for the padded rows;
+    ``features`` and ``axes`` are what :func:`~generators.hadrons.tree.context.context` returns for the padded rows;
     what is drawn for the padding is thrown away.
     """
     wide, tree, num = net.padded(rows), growth.tree, len(rows)

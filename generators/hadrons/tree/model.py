@@ -26,9 +26,10 @@ from generators.hadrons.latent_model import OF_CARRIERS, LatentModel, make_laten
 from generators.hadrons.source import PrimaryModel
 from generators.hadrons.tokens import TYPES, TokenSample
 from generators.hadrons.tree.clustering import Nodes
+from generators.hadrons.tree.context import CARRIER_NUMBERS, FEATURES, NUM_CONTEXT
 from generators.hadrons.tree.draws import TreeDraws
 from generators.hadrons.tree.network import SplittingNet, Splittings
-from generators.hadrons.tree.splittings import CARRIER_NUMBERS, FEATURES, NUM_CONTEXT, breakup
+from generators.hadrons.tree.splittings import breakup
 from generators.hadrons.tunes import parameter
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived

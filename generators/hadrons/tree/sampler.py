@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fastsim.compiled import compiled, compiled_sums
 from fastsim.event import Floats, Ints
+from generators.hadrons.tree.context import CARRIER_NUMBERS
 from generators.hadrons.tree.inputs import NO_GATES, NUM_VARIABLES, PAIRS, content_inputs, node_inputs
 from generators.hadrons.tree.sharing import NUM_NUMBERS, share
-from generators.hadrons.tree.splittings import CARRIER_NUMBERS
 from generators.nn.compiled_network import (
     RELU,
     SILU,

@@ -14,8 +14,8 @@ from generators.hadrons.latent import Latent
 from generators.hadrons.latent_sampler import LatentSampler
 from generators.hadrons.primary import PrimarySource
 from generators.hadrons.tokens import TYPES, TokenSample
+from generators.hadrons.tree.context import NUM_CONTEXT
 from generators.hadrons.tree.draws import TreeDraws
-from generators.hadrons.tree.splittings import NUM_CONTEXT
 from generators.nn.compiled_network import Weights, as_weights, part
 
 KEYS = frozenset({"latent", "splitting", "precision", "tune"})

@@ -18,11 +18,12 @@ from generators.hadrons.observables import distance
 from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
 from generators.hadrons.tree.carrier_means import match_means
+from generators.hadrons.tree.context import FEATURES
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.scoring import held_out_value, score_tunes
 from generators.hadrons.tree.sharing import numbers_of
-from generators.hadrons.tree.splittings import FEATURES, splittings
+from generators.hadrons.tree.splittings import splittings
 from generators.hadrons.tree.torch_sampler import TorchSampler
 from generators.nn.compiled_network import weights_of
 from generators.training.loop import FitResult, TrainingConfig, fit

@@ -17,9 +17,9 @@ from fastsim.event import Partons
 from fastsim.registry import load_for_run
 from generators.hadrons.data import DataConfig, read_configs, shard
 from generators.hadrons.latent import NUM_CONDITION
+from generators.hadrons.tree.context import NUM_CONTEXT
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.source import TreeSource
-from generators.hadrons.tree.splittings import NUM_CONTEXT
 from tests.helpers.partons import spread
 
 SHORT = {"num_steps": 3, "warmup": 1, "validate_every": 3, "checkpoint_every": 3, "log_every": 1}

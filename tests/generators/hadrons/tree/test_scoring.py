@@ -15,9 +15,9 @@ from fastsim.event import Floats
 from generators.hadrons.gun import BLOCK, token_sample
 from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import CONTENT, TokenSample, parton_energy
+from generators.hadrons.tree.context import NUM_CONTEXT
 from generators.hadrons.tree.model import PrimaryTree, make_net
 from generators.hadrons.tree.scoring import score_tunes
-from generators.hadrons.tree.splittings import NUM_CONTEXT
 from generators.hadrons.tree.train import TreeTraining, fit_tree, resample
 
 HARD = ("StringZ:aLund = 0.3", "StringZ:bLund = 1.4", "StringZ:rFactB = 0.6")

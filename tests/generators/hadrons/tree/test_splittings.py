@@ -15,8 +15,9 @@ from generators.hadrons.latent import OF_CARRIER
 from generators.hadrons.tokens import IDS, parton_energy
 from generators.hadrons.tree import growth
 from generators.hadrons.tree.clustering import Nodes
+from generators.hadrons.tree.context import FEATURES, context, set_features
 from generators.hadrons.tree.sharing import TYPE_NUMBERS
-from generators.hadrons.tree.splittings import FEATURES, context, set_features, splittings
+from generators.hadrons.tree.splittings import splittings
 from generators.hadrons.tree.train import baryon_rows, hard_rows, tree_batches
 
 

@@ -11,9 +11,10 @@ import torch
 
 from generators.hadrons.gun import token_sample
 from generators.hadrons.tokens import CARRIER, TYPES
+from generators.hadrons.tree.context import FEATURES, NUM_CONTEXT
 from generators.hadrons.tree.model import make_net
 from generators.hadrons.tree.network import Splittings
-from generators.hadrons.tree.splittings import FEATURES, NUM_CONTEXT, splittings
+from generators.hadrons.tree.splittings import splittings
 from generators.hadrons.tree.tune_rows import log_probs
 
 TUNE = ("aLund", "rFactB")
