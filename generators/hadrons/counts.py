@@ -213,11 +213,6 @@ class CountModel(nn.Module):
         shape = (root - SIZE_OFFSET - out[:, :1]) / (LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
-    def size_log_prob(self, condition: Tensor, size: Tensor) -> Tensor:
-        """Compute log p(n | condition), the first factor of :meth:`log_prob`, (N,), of numbers of tokens n >= 1."""
-        log_probs = self._size_log_probs(condition)
-        return log_probs.gather(-1, (size - 1).clamp(max=log_probs.shape[-1] - 1)[:, None])[:, 0]
-
     @torch.no_grad()
     def mean_size(self, condition: Tensor) -> Tensor:
         """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
@@ -289,7 +284,8 @@ class CountModel(nn.Module):
                 moved, given = before, condition
                 if step is not None:
                     moved, given = before + self.first[:, : len(step)].transpose(1, 2) @ step[:, None], condition + step
-                total = self.size_log_prob(given, size)
+                sizes = self._size_log_probs(given)
+                total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
                 first = torch.cat([given, self._columns(size)], -1)
                 total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
                 x = self._hidden(moved)
