@@ -4,6 +4,9 @@ Correlations between the hemispheres of the numbers of primary hadrons, of charg
 particles after decays ahead of and behind the plane across the partons. Pythia's hadrons and the model's decay in the
 same way, so that what decays add is the same.
 
+Then the thrust of the primary hadrons, of the model and of its splittings given Pythia's latents: the Kolmogorov
+distance from Pythia's, and the numbers of events in ranges of 1 - T over Pythia's.
+
     python -m bench.validation.sides --models hadron-tree --flavour 2 --mass 91.2 --num 24000
 """
 
@@ -12,17 +15,23 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from scipy.stats import ks_2samp
 
 import fastsim
 from bench.validation.primary import pairs_of
-from fastsim.event import Ints
+from fastsim.event import Floats, Ints
 from fastsim.event.species import charges
 from generators.decays import decay
 from generators.hadrons.gun import token_sample
 from generators.hadrons.primary import PrimarySource, particles_of_pairs
 from generators.hadrons.tokens import IDS, TokenSample
+from generators.hadrons.tree.model import PrimaryTree
+from generators.hadrons.tree.train import resample
+from metrics.hadrons.event_shapes import EVENT_SHAPES, event_shapes
 
 NAMES = ("primary hadrons", "charged primary hadrons", "charged particles")
+RANGES = ((0.03, 0.065), (0.11, 0.2), (0.3, 0.5))
+"""Of 1 - T: two jets, three jets, four and more."""
 
 
 def pythia(flavour: int, mass: float, num: int, seed: int) -> TokenSample:
@@ -45,6 +54,21 @@ def sides(tokens: TokenSample, flavour: int, mass: float, seed: int) -> list[tup
     return [(counts[:num], counts[num:]), (charged[:num], charged[num:]), (ahead, behind)]
 
 
+def one_minus_thrust(tokens: TokenSample, flavour: int, mass: float) -> Floats:
+    """Return 1 - T of the primary hadrons of 2N hemispheres, (N,)."""
+    shapes, _ = event_shapes(particles_of_pairs(tokens, pairs_of(flavour, mass, len(tokens) // 2)))
+    return np.asarray(shapes[:, list(EVENT_SHAPES).index("thrust")])
+
+
+def thrust_row(name: str, found: Floats, real: Floats) -> str:
+    """Return a row of the table of thrusts."""
+    values = [f"{ks_2samp(found, real).statistic:.4f}"]
+    for low, high in RANGES:
+        own, other = (np.count_nonzero((x > low) & (x < high)) for x in (found, real))
+        values.append(f"{own / other:.3f} ± {own / other * (1 / own + 1 / other) ** 0.5:.3f}")
+    return f"| {name} | " + " | ".join(values) + " |"
+
+
 def row(name: str, found: list[tuple[Ints, Ints]]) -> str:
     """Return a row of the table."""
     values = [np.corrcoef(one, other)[0, 1] for one, other in found]
@@ -62,15 +86,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of all samples")
     options = parser.parse_args()
     flavour, mass, num, seed = options.flavour, options.mass, options.num, options.seed
-    print("| correlation of the sides | " + " | ".join(NAMES) + " |\n|---|---|---|---|")
-    for k in range(2):
-        print(row("Pythia", sides(pythia(flavour, mass, num, 101 * seed + k), flavour, mass, seed)), flush=True)
-    for name in options.models:
-        model = fastsim.load_model(name)
+    real = [pythia(flavour, mass, num, 101 * seed + k) for k in range(2)]
+    models = {name: fastsim.load_model(name) for name in options.models}
+    made = {}
+    for name, model in models.items():
         if not isinstance(model, PrimarySource):
             raise SystemExit(f"{name} makes no primary hadrons")
-        tokens = model.draw_pair_tokens(pairs_of(flavour, mass, num), np.random.default_rng(seed))
+        made[name] = model.draw_pair_tokens(pairs_of(flavour, mass, num), np.random.default_rng(seed))
+    print("| correlation of the sides | " + " | ".join(NAMES) + " |\n|---|---|---|---|")
+    for name, tokens in (*(("Pythia", sample) for sample in real), *made.items()):
         print(row(name, sides(tokens, flavour, mass, seed)), flush=True)
+    print("\n| 1 - T | KS | " + " | ".join(f"{low} to {high}" for low, high in RANGES) + " |\n|---|---|---|---|---|")
+    first = one_minus_thrust(real[0], flavour, mass)
+    print(thrust_row("Pythia", one_minus_thrust(real[1], flavour, mass), first), flush=True)
+    for name, tokens in made.items():
+        print(thrust_row(name, one_minus_thrust(tokens, flavour, mass), first), flush=True)
+        model = models[name]
+        if isinstance(model, PrimaryTree):
+            given = one_minus_thrust(resample(model.net, real[0], seed), flavour, mass)
+            print(thrust_row(f"{name}, Pythia's latents", given, first), flush=True)
 
 
 if __name__ == "__main__":
