@@ -39,8 +39,8 @@ ANGLES = ("incident_theta", "incident_phi")
 class Showers:
     """N showers: ``incident`` energies (N,) and ``voxels`` (N, V) deposits, both in MeV.
 
-    ``latent`` (N, Z) is what a model drew them from, where that was kept. ``direction`` (N, 2) are the particles' theta,
-    to the normal of the layers, and phi, in rad; None for showers along the normal.
+    ``latent`` (N, Z) is what a model drew them from, where that was kept. ``direction`` (N, 2) are theta, to the normal
+    of the layers, and phi of the particles in rad; None for showers along the normal.
     """
 
     incident: NDArray[np.float64]

@@ -2,7 +2,8 @@
 
 A source's showers come in chunks of 500, whose energies are those of five chunks of the shower gun
 (:meth:`fastsim.detector.shower_gun.ShowerGun.draw`): with one seed, shower i has the same energy and direction for
-every source. The showers of a chunk are sampled together, with a seed of the chunk's own, and then cut to the range asked for.
+every source. The showers of a chunk are sampled together, with a seed of the chunk's own, and then cut to the range
+asked for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Production of calorimeter showers by Geant4: chunks on worker processes, written as one file.
 
-A chunk is ``SHOWERS_PER_CHUNK`` showers, and draws its energies, directions and Geant4's seeds from (run seed, chunk number) alone.
+A chunk is ``SHOWERS_PER_CHUNK`` showers, and draws its energies, directions and Geant4's seeds from (run seed, chunk
+number) alone.
 No chunk knows what was computed before it (:mod:`generators.reference.geant4_workers`): workers, order and restarts do
 not change a bit. A chunk is computed from its beginning, as far as its showers are wanted.
 """
