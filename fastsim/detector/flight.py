@@ -5,7 +5,7 @@ voxels of its shower lie about its line: in a layer at depth z a place (x, y) is
 cos phi, z tan theta sin phi) where the line crosses the layer, u along the tilt (cos phi, sin phi) and v across it.
 Seen along the line it is u cos theta long along the tilt, and v across: that vector, turned back to the detector's
 axes, has the radius r and the angle alpha of the voxel. A circle about the line is an ellipse in the layer. At theta =
-0 these are r and alpha about the detector's axis; phi then does not matter.
+0 these are r and alpha about the detector's axis; phi then does not matter. Cells in (x, y) do not follow the line.
 """
 
 from __future__ import annotations

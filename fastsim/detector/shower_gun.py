@@ -51,10 +51,11 @@ class ShowerGun:
     def __post_init__(self) -> None:
         self.detector.check(self.particle, *self.energy)
         (low, high), (first, last) = self.thetas, self.phis
-        if not 0 <= low <= high < math.pi / 2:
-            raise FastsimError(f"theta {_text(self.theta)} rad: must be in [0, pi/2), and the lower one first")
-        if not (math.isfinite(first) and math.isfinite(last) and first <= last):
-            raise FastsimError(f"phi {_text(self.phi)} rad: must be finite, and the lower one first")
+        if not (0 <= low <= high < math.pi / 2 and math.isfinite(first) and math.isfinite(last) and first <= last):
+            raise FastsimError(
+                f"direction theta={_text(self.theta)}, phi={_text(self.phi)}: theta must be in [0, pi/2) rad, phi "
+                "finite, and the lower one first"
+            )
         if self.seed < 0:
             raise FastsimError(f"seed is {self.seed}, must not be negative")
 

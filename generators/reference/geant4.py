@@ -194,7 +194,8 @@ def apply_settings(detector: Detector) -> None:
 
 def _geometry(g4: Any, detector: Detector, max_theta: float) -> Any:
     """Make the construction of the detector's volumes and scorers."""
-    wide = half_width(detector, max_theta) if max_theta > 0 else None
+    polar = detector.sections[0].polar  # cells in (x, y) are the detector's own, wherever a particle flies
+    wide = half_width(detector, max_theta) if max_theta > 0 and polar else None
 
     class Geometry(g4.G4VUserDetectorConstruction):  # type: ignore[misc]
         def __init__(self) -> None:

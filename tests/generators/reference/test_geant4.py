@@ -110,17 +110,37 @@ def test_showers_are_symmetric_in_alpha(shoot: Shoot) -> None:
     assert (abs(sectors.mean(0) - sectors.mean()) < 4 * sectors.std(0) / 10).all()
 
 
-def test_direction_points_where_the_binning_says(shoot: Shoot) -> None:
-    """The first sector that is hit, its radius, and its depth follow theta and phi."""
-    theta, phi = 0.35, 2.0
-    showers = shoot("pb-si-ecal", "e-", 8.0, 10, theta, phi)
+def test_voxels_lie_about_the_line_of_flight(shoot: Shoot) -> None:
+    """A tilted shower has its core in the innermost rings of all layers, and is as deep along its line as others are."""
+    theta = 0.6
+    straight, tilted = shoot("pb-si-ecal", "e-", 2.0, 60), shoot("pb-si-ecal", "e-", 2.0, 60, theta, 2.0)
     binning = load_detector("pb-si-ecal").binning("e-")
-    assert binning is not None
-    deposits = showers.voxels.sum(0, dtype=np.float64)
-    layer, part = binning.parts[15]
-    eta, phi_axis = (np.average(values, weights=deposits[part]) for values in (layer.eta, layer.phi))
-    assert math.atan2(phi_axis, eta) == pytest.approx(phi, abs=0.1)
-    assert math.hypot(eta, phi_axis) == pytest.approx(math.tan(theta) * 2.8 * 15.9, abs=1.5)
+    assert binning is not None and straight.direction is None and tilted.direction is not None
+    assert (tilted.direction == [theta, 2.0]).all() and (tilted.incident == straight.incident).all()
+    for showers in (straight, tilted):
+        deposits = showers.voxels.sum(0, dtype=np.float64)
+        for number in (5, 10, 15):
+            layer, part = binning.parts[number]
+            means = [np.average(values, weights=deposits[part]) for values in (layer.eta, layer.phi, layer.r)]
+            assert math.hypot(*means[:2]) < 1.0 and means[2] < 9.0, "off the line it would be 15 mm and more"
+    (one, error), (other, error_tilted) = depth(straight), depth(tilted)
+    assert other / math.cos(theta) == pytest.approx(one, abs=0.1 * one + 4 * math.hypot(error, error_tilted))
+
+
+def test_wide_layers_are_those_of_the_cells_where_the_tilt_is_none(shoot: Shoot) -> None:
+    """Energies, rings and numbers of voxels of both ways to score are the same within their errors."""
+    samples = shoot("pb-si-ecal", "e-", 1.0, 150), shoot("pb-si-ecal", "e-", 1.0, 150, 1e-9)
+    voxels = [s.voxels.reshape(150, 45, 16, 9) for s in samples]
+    for of in (
+        lambda v: v.sum((1, 2, 3))[:, None],
+        lambda v: v.sum((2, 3))[:, 1:21:4],
+        lambda v: v.sum((1, 2))[:, :6],
+        lambda v: (v > 5e-4).sum((1, 2, 3))[:, None],
+        lambda v: (v > 0.08).sum((1, 2, 3))[:, None],
+    ):
+        one, other = (of(v).astype(np.float64) for v in voxels)
+        error = np.sqrt((one.var(0) + other.var(0)) / 150)
+        assert (abs(one.mean(0) - other.mean(0)) < 4 * error).all()
 
 
 def test_copper_sees_pions_less_than_electrons_and_muons_as_tracks(shoot: Shoot) -> None:
