@@ -125,8 +125,8 @@ class Calorimeter:
 
     Args:
         detector: what to build.
-        max_theta: largest angle of flight to the normal in rad; 0: particles along the normal only, whose showers are
-            not those of a tilted detector to the bit.
+        max_theta: largest angle of flight to the normal in rad; 0: particles along the normal only. Showers of both are
+            distributed alike at theta = 0, but differ in their bits.
     """
 
     def __init__(self, detector: Detector, max_theta: float = 0.0) -> None:

@@ -111,7 +111,7 @@ def test_showers_are_symmetric_in_alpha(shoot: Shoot) -> None:
 
 
 def test_voxels_lie_about_the_line_of_flight(shoot: Shoot) -> None:
-    """A tilted shower has its core in the innermost rings of all layers, and is as deep along its line as others are."""
+    """A tilted shower has its core in the inner rings of all layers, and is as deep along its line as others are."""
     theta = 0.6
     straight, tilted = shoot("pb-si-ecal", "e-", 2.0, 60), shoot("pb-si-ecal", "e-", 2.0, 60, theta, 2.0)
     binning = load_detector("pb-si-ecal").binning("e-")

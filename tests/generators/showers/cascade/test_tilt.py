@@ -1,4 +1,4 @@
-"""Tilted particles in a cascade: turns, the mirror at the plane of the tilt, densities, and what is left at theta = 0."""
+"""Tilted particles in a cascade: turns, the mirror at the plane of the tilt, densities, and the normal as a case."""
 
 from __future__ import annotations
 
