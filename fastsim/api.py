@@ -303,11 +303,7 @@ def showers(
         if run.num_events is None:
             raise FastsimError("how many showers? give num_events")
         num = run.first_event + run.num_events
-    ranges = []
-    for value in (energy, theta, phi):
-        low, high = (value, value) if isinstance(value, int | float) else value
-        ranges.append((float(low), float(high)))
-    gun = ShowerGun(load_detector(detector), particle, *ranges, run.seed)
+    gun = ShowerGun(load_detector(detector), particle, _range(energy), _range(theta), _range(phi), run.seed)
     if model == registry.GEANT4:
         if latent:
             raise FastsimError("Geant4 has no latent: ask a model for it")
@@ -327,6 +323,12 @@ def showers(
         return run_showers(
             source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model), latent=latent
         )
+
+
+def _range(value: float | Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest of one number or two."""
+    low, high = (value, value) if isinstance(value, int | float) else value
+    return float(low), float(high)
 
 
 def export(

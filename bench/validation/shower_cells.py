@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -131,8 +131,9 @@ def ratios(a: Showers, b: Showers) -> list[str]:
         return float(np.subtract(*np.percentile(values, [84, 16])))
 
     rng, result = np.random.default_rng(1), []
-    for of in (np.mean, np.std, core):
-        drawn = [np.divide(*(of(rng.choice(r, len(r))) for r in reversed(rest))) for _ in range(NUM_RESAMPLED)]
+    figures: tuple[Callable[[Floats], float], ...] = (lambda v: float(v.mean()), lambda v: float(v.std()), core)
+    for of in figures:
+        drawn = [of(rng.choice(rest[1], len(b))) / of(rng.choice(rest[0], len(a))) for _ in range(NUM_RESAMPLED)]
         result.append(f"{of(rest[1]) / of(rest[0]):.3f} ± {np.std(drawn):.3f}")
     return result
 

@@ -15,7 +15,10 @@ import numpy as np
 from fastsim.event import Floats
 
 
-def across_flight(x: Floats, y: Floats, depth: Floats, theta: Floats, phi: Floats) -> tuple[Floats, Floats]:
+Numbers = Floats | float
+
+
+def across_flight(x: Floats, y: Floats, depth: Numbers, theta: Numbers, phi: Numbers) -> tuple[Floats, Floats]:
     """Return the places seen along the lines of flight, x and y in mm, of places in layers; arrays broadcast.
 
     Args:
@@ -23,25 +26,25 @@ def across_flight(x: Floats, y: Floats, depth: Floats, theta: Floats, phi: Float
         depth: of the layers behind the front face, in mm.
         theta, phi: directions of flight in rad.
 
-    >>> x, y = across_flight(30.0, 2.0, 20.0, np.pi / 4, 0.0)
-    >>> round(float(x), 3), float(y)
-    (7.071, 2.0)
+    >>> x, y = across_flight(np.array([30.0]), np.array([2.0]), 20.0, np.pi / 4, 0.0)
+    >>> x.round(3).tolist(), y.tolist()
+    ([7.071], [2.0])
     """
     return _stretched(x - depth * np.tan(theta) * np.cos(phi), y - depth * np.tan(theta) * np.sin(phi), phi, theta, 1)
 
 
-def in_layer(x: Floats, y: Floats, depth: Floats, theta: Floats, phi: Floats) -> tuple[Floats, Floats]:
+def in_layer(x: Floats, y: Floats, depth: Numbers, theta: Numbers, phi: Numbers) -> tuple[Floats, Floats]:
     """Return the places in layers, x and y in mm, of places seen along lines of flight: undo :func:`across_flight`.
 
-    >>> x, y = in_layer(*across_flight(30.0, 2.0, 20.0, 0.7, 1.0), 20.0, 0.7, 1.0)
-    >>> round(float(x), 9), round(float(y), 9)
-    (30.0, 2.0)
+    >>> x, y = in_layer(*across_flight(np.array([30.0]), np.array([2.0]), 20.0, 0.7, 1.0), 20.0, 0.7, 1.0)
+    >>> x.round(9).tolist(), y.round(9).tolist()
+    ([30.0], [2.0])
     """
     x, y = _stretched(x, y, phi, theta, -1)
     return x + depth * np.tan(theta) * np.cos(phi), y + depth * np.tan(theta) * np.sin(phi)
 
 
-def _stretched(x: Floats, y: Floats, phi: Floats, theta: Floats, power: int) -> tuple[Floats, Floats]:
+def _stretched(x: Floats, y: Floats, phi: Numbers, theta: Numbers, power: int) -> tuple[Floats, Floats]:
     """Multiply the component of (x, y) along phi by a power of cos(theta)."""
     cos, sin = np.cos(phi), np.sin(phi)
     more = (x * cos + y * sin) * (np.cos(theta) ** power - 1)

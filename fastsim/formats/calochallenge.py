@@ -83,7 +83,8 @@ class Showers:
         if is_number(rows):
             k = row_number(rows, len(self))
             return Row(incident=self.incident[k], voxels=self.voxels[k])
-        latent, direction = (None if x is None else x[rows] for x in (self.latent, self.direction))
+        latent = None if self.latent is None else self.latent[rows]
+        direction = None if self.direction is None else self.direction[rows]
         return Showers(self.incident[rows], self.voxels[rows], latent, direction)
 
     @classmethod

@@ -152,7 +152,8 @@ def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[T
         voxels = np.load(result)
         result.unlink()
         chunk, count = job
-        direction = direction_of(gun, *(angle[:count] for angle in gun.directions(chunk)))
+        theta, phi = gun.directions(chunk)
+        direction = direction_of(gun, theta[:count], phi[:count])
         return Showers(1e3 * gun.draw(chunk)[0][:count], voxels, direction=direction)
 
     failed: list[FastsimError] = []
@@ -174,9 +175,9 @@ def _compute(gun: ShowerGun, folder: Path, calorimeter: Calorimeter, job: Job) -
     """Compute the showers of a job, in a fork of a worker, and write their voxels."""
     chunk, count = job
     energies, seeds = gun.draw(chunk)
-    direction = [angle[:count] for angle in gun.directions(chunk)]
+    theta, phi = gun.directions(chunk)
     names = [PARTICLES[gun.particle][1]] * count
-    voxels = calorimeter.shoot(Projectiles(names, energies[:count], *direction, seeds[:count]))
+    voxels = calorimeter.shoot(Projectiles(names, energies[:count], theta[:count], phi[:count], seeds[:count]))
     np.save(_result(folder, job), voxels.astype(np.float32, copy=False))
 
 

@@ -87,7 +87,7 @@ class WideVolumes:
         """Note the steps in the active layers."""
         g4, volumes, kill, farthest = self._g4, self, self._g4.fStopAndKill, self._radius**2
 
-        class Steps(g4.G4VSensitiveDetector):  # type: ignore[misc]
+        class Steps(g4.G4VSensitiveDetector):  # type: ignore[misc, name-defined]
             def ProcessHits(self, step: Any, history: Any) -> bool:
                 """Note a step's deposit; Geant4 calls this for each step that begins in an active layer."""
                 point = step.GetPreStepPoint().GetPosition()

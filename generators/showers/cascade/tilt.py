@@ -43,7 +43,8 @@ def tilt_of(theta: Floats, phi: Floats) -> Tilt:
 def slant_of(tilt: Tilt) -> NDArray[np.float32]:
     """Return the slants (N,) of tilts (N, 2), as a feature."""
     square = np.square(tilt.astype(np.float64)).sum(1)
-    return (_FACTOR * (1 / np.sqrt(1 - square) - 1)).astype(np.float32)
+    slant: NDArray[np.float32] = (_FACTOR * (1 / np.sqrt(1 - square) - 1)).astype(np.float32)
+    return slant
 
 
 def turned_vectors(vectors: Floats | Tilt, angle: Floats, mirrored: NDArray[np.bool_]) -> Floats:
@@ -118,7 +119,8 @@ class SideAngle(nn.Module):
         """Return the log-density (N,) of the absolute angles of tilts (N, 2) to the x axis, given contexts (N, C)."""
         angle = torch.atan2(tilt[:, 1].abs(), tilt[:, 0])
         place = (angle * (_NUM_BINS / pi)).long().clamp_max(_NUM_BINS - 1)
-        return self(context, tilt.norm(dim=1)).gather(1, place[:, None])[:, 0] + log(_NUM_BINS / pi)
+        share: Tensor = self(context, tilt.norm(dim=1)).gather(1, place[:, None])[:, 0]
+        return share + log(_NUM_BINS / pi)
 
     @torch.no_grad()
     def sample(self, context: NDArray[np.float32], size: NDArray[np.float32], rng: np.random.Generator) -> Floats:
