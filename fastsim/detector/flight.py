@@ -14,7 +14,6 @@ import numpy as np
 
 from fastsim.event import Floats
 
-
 Numbers = Floats | float
 
 

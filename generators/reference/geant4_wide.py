@@ -2,8 +2,8 @@
 
 The cells of :mod:`generators.reference.geant4_volumes` lie about the detector's axis, and end with it. A tilted
 particle leaves them; the voxels of its shower lie about its own line of flight (:mod:`fastsim.detector.flight`), which
-differs from shower to shower. (Cells in (x, y) stay where they are.) So here the layers are slabs without cells, and every step with a deposit in the active
-medium is noted: Python runs for each, which makes Geant4 slower by a third.
+differs from shower to shower. (Cells in (x, y) stay where they are.) So here the layers are slabs without cells, and
+every step with a deposit in the active medium is noted: Python runs for each, which makes Geant4 slower by a third.
 
 As the detector ends with its cells at theta = 0, and what leaves it is lost, so is here what enters an active layer
 further from the line than the outermost ring.

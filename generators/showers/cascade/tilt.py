@@ -5,7 +5,8 @@ phi, sin phi). Voxels lie about the line of flight (:mod:`fastsim.detector.fligh
 first order, one along the normal in layers 1 / cos(theta) times as thick. Hence all splits see the *slant*, 1 /
 cos(theta) - 1. Beyond that the two sides along the tilt differ: material that is near on one is far on the other.
 Splits of sectors see the tilt along the line from one half to the other; the latent is drawn with the direction of the
-tilt in its frame (:class:`SideAngle`). What is left of the symmetry of a shower along the normal is the mirror at the plane of the tilt.
+tilt in its frame (:class:`SideAngle`). What is left of the symmetry of a shower along the normal is the mirror at the
+plane of the tilt.
 """
 
 from __future__ import annotations
