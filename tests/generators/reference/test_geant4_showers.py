@@ -66,7 +66,7 @@ def test_electrons_leave_the_scored_part_of_the_thickness(source: Geant4Showers)
 
 
 def test_directions_are_each_particles_own(source: Geant4Showers, data: Path) -> None:
-    """Muons stay near their own lines, about which the voxels lie; one along the normal is the same among tilted ones."""
+    """Muons stay near their own lines, about which voxels lie; one along the normal is the same among tilted ones."""
     theta, phi = np.array([0.3, 0.0, 0.5, 0.3]), np.array([0.5, 0.0, 2.5, -2.0])
     incidents = Incidents(np.full(4, 13), np.full(4, 10.0), theta, phi)
     showers = source.sample(incidents, rng=np.random.default_rng(1))
