@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import Detector, Section
-from fastsim.detector.hits import Hits
 from fastsim.detector.flight import across_flight
+from fastsim.detector.hits import Hits
 from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, PipelineError
 from fastsim.sources.domains import ShowerDomain
