@@ -61,7 +61,7 @@ from generators.showers.cascade.latent import (
     latent_of,
 )
 from generators.showers.cascade.splits import MAX_LOG_RATIO, Rows, SplitNet
-from generators.showers.cascade.tilt import SECTOR_TILTS, SLANT, Tilt, sector_tilts, slant_of
+from generators.showers.cascade.tilt import SECTOR_TILTS, SLANT, Tilt, slant_of, with_slant
 
 STAGES = ("response", "layers", "rings", "sectors")
 """Stages of splits."""
@@ -226,15 +226,13 @@ class Cascade(nn.Module):
         """Compute the splits of the visible energies into those of the layers (N, L) in MeV, given latents (N, Z)."""
         particle, known = with_response(self.given(pdg_id, energy), layers.sum(-1), energy), compressed(layers)
         rest = np.ascontiguousarray(np.cumsum(layers[:, ::-1], axis=1, dtype=np.float64)[:, ::-1].T.astype(np.float32))
-        parts, slant = [], None if tilt is None else slant_of(tilt)
+        parts, slant = [], slant_of(tilt)
         for layer in range(self.grid.num_layers - 1):
             rows = np.flatnonzero(rest[layer] > 0)
             out = np.empty((len(rows), self.net("layers").first.in_features), np.float32)
             layer_features(rows, layer, layers, known, particle, rest[layer], out)
             if z is not None:
-                layer_conditions(rows, layer, layers, rest[layer], z, self.num_features["layers"], out)
-            if slant is not None:
-                out[:, -1] = slant[rows]
+                layer_conditions(rows, layer, layers, rest[layer], z, slant, self.num_features["layers"], out)
             parts.append((out, layers[rows, layer], rest[layer + 1][rows]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -258,7 +256,7 @@ class Cascade(nn.Module):
         layers = compressed(rings.sum(-1))
         rest = np.cumsum(rings[..., ::-1], axis=2, dtype=np.float64)[..., ::-1].astype(np.float32)
         parts, gone = [], np.zeros((len(rings), self.grid.num_layers, 5))
-        slant = None if tilt is None else slant_of(tilt)
+        slant = slant_of(tilt)
         for layer, num_r in enumerate(self.grid.num_r):
             sum_rings(rings, layer, self.grid.radii, gone)
             for ring in range(num_r - 1):
@@ -268,9 +266,7 @@ class Cascade(nn.Module):
                 ring_features(rows, layer, ring, layers, known, memory, particle, left, out)
                 if z is not None:
                     place, radii = self.num_features["rings"], self.grid.radii
-                    ring_conditions(rows, layer, ring, rings, left, radii, gone, z, place, out)
-                if slant is not None:
-                    out[:, -1] = slant[rows]
+                    ring_conditions(rows, layer, ring, rings, left, radii, gone, z, slant, place, out)
                 parts.append((out, rings[rows, layer, ring], rest[rows, layer, ring + 1]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -300,21 +296,14 @@ class Cascade(nn.Module):
         swapped = np.empty(len(nodes), np.bool_)
         sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, particle, out, swapped)
         if (z := self.latents(heaps)) is not None:
-            sides = Sides(self.grid, heaps, blurred_sectors(z, np.random.default_rng(0) if rng is None else rng))
+            blurred = blurred_sectors(z, np.random.default_rng(0) if rng is None else rng)
+            sides = Sides(self.grid, heaps, blurred, tilt)
             for front in range(self.grid.num_fronts):
                 sides.advance(front)
             sides.fill(nodes, swapped, self.num_features["sectors"], out)
-        if tilt is not None:
-            place = self.tilt_place
-            sector_tilts(nodes, swapped, self.grid.directions, tilt, slant_of(tilt), place, out)
         n, layer, ring, node = nodes.T
         first, second = heaps[n, layer, ring, 2 * node], heaps[n, layer, ring, 2 * node + 1]
         return _rows(out, np.where(swapped, second, first), np.where(swapped, first, second))
-
-    @property
-    def tilt_place(self) -> int:
-        """Column of the first feature of the tilt of the splits of sectors: the last ones."""
-        return self.net("sectors").first.in_features - len(SECTOR_TILTS)
 
     def _memory(self, deposits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the compressed memory (N, L, R, S) of deposits (N, L, R, S) in MeV."""
@@ -331,10 +320,11 @@ class Sides:
         grid: of the voxels.
         deposits: in MeV, known where earlier fronts have split; may be filled later, (N, L, R, 2A).
         z: latents, blurred, (N, Z).
+        tilt: of the particles, (N, 2); None for a cascade that knows no tilted ones.
     """
 
-    def __init__(self, grid: Grid, deposits: NDArray[np.float32], z: Latent) -> None:
-        self._grid, self._deposits, self._z = grid, deposits, z
+    def __init__(self, grid: Grid, deposits: NDArray[np.float32], z: Latent, tilt: Tilt | None = None) -> None:
+        self._grid, self._deposits, self._z, self._tilt = grid, deposits, z, with_slant(tilt)
         shape = (len(deposits), grid.num_layers, grid.num_levels, NUM_VECTORS, 2)
         self._own, self._gone = np.zeros(shape), np.zeros(shape)
         self._recent = np.zeros((*shape[:3], NUM_RECENT, 2))
@@ -349,8 +339,9 @@ class Sides:
     def fill(self, nodes: Ints, swapped: NDArray[np.bool_], place: int, out: NDArray[np.float32]) -> None:
         """Fill the features of the splits of blocks; see :func:`~.conditions.sector_conditions`."""
         sums = self._own, self._gone, self._recent
+        directions = self._grid.directions
         sector_conditions(
-            nodes, self._deposits, swapped, self._grid.directions, self._z, self._energy, *sums, place, out
+            nodes, self._deposits, swapped, directions, self._z, self._energy, *sums, self._tilt, place, out
         )
 
 

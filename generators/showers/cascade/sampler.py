@@ -21,7 +21,7 @@ from generators.showers.cascade.features import (
 from generators.showers.cascade.latent import VISIBLE, Latent, blurred_rings, blurred_sectors, turned_latent
 from generators.showers.cascade.network import Cascade, Sides, with_response
 from generators.showers.cascade.splits import FastNet, draw_split, draw_splits, random_numbers
-from generators.showers.cascade.tilt import Tilt, sector_tilts, slant_of, turned_tilt
+from generators.showers.cascade.tilt import Tilt, slant_of, turned_tilt
 
 RINGS_AT_ONCE = 6_000
 """Rings with energy whose sectors are drawn side by side: with more the arrays leave the processor's cache."""
@@ -135,7 +135,7 @@ class CascadeSampler:
             rng: all randomness.
             tilt: of the particles, (N, 2); None for a cascade that knows none.
         """
-        given, slant = with_response(particle, visible, energy), None if tilt is None else slant_of(tilt)
+        given, slant = with_response(particle, visible, energy), slant_of(tilt)
         layers = np.zeros((len(visible), self.grid.num_layers), np.float32)
         known, rest = np.zeros_like(layers), visible.copy()
         net, length = self._nets["layers"], self.cascade.net("layers").first.in_features
@@ -145,9 +145,7 @@ class CascadeSampler:
             features = np.empty((len(rows), length), np.float32)
             layer_features(rows, layer, layers, known, given, rest, features)
             if z is not None:
-                layer_conditions(rows, layer, layers, rest, z, self.cascade.num_features["layers"], features)
-            if slant is not None:
-                features[:, -1] = slant[rows]
+                layer_conditions(rows, layer, layers, rest, z, slant, self.cascade.num_features["layers"], features)
             draw_parts(net(features), rows, u[layer], rest, layers[:, layer], known[:, layer])
         layers[:, -1] = rest
         return layers
@@ -161,7 +159,7 @@ class CascadeSampler:
         tilt: Tilt | None,
     ) -> NDArray[np.float32]:
         grid, num = self.grid, len(layers)
-        slant = None if tilt is None else slant_of(tilt)
+        slant = slant_of(tilt)
         rings = np.zeros((num, grid.num_layers, grid.max_r), np.float32)
         known, memory, packed = np.zeros_like(rings), np.zeros_like(rings), np.zeros_like(rings)
         of_layers = compressed(layers)
@@ -182,9 +180,7 @@ class CascadeSampler:
                 features = np.empty((len(rows), length), np.float32)
                 ring_features(rows, layer, ring, of_layers, known, packed, given, rest, features)
                 if z is not None:
-                    ring_conditions(rows, layer, ring, rings, rest, grid.radii, gone, z, place, features)
-                if slant is not None:
-                    features[:, -1] = slant[rows]
+                    ring_conditions(rows, layer, ring, rings, rest, grid.radii, gone, z, slant, place, features)
                 draw_parts(net(features), rows, u[ring], rest, rings[:, layer, ring], known[:, layer, ring])
             rings[:, layer, num_r - 1] = rest
             known[:, layer, num_r - 1] = compressed(rest)
@@ -210,8 +206,7 @@ class CascadeSampler:
         known, memory, packed = np.zeros_like(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
         known[..., 1] = compressed(rings)
         length, place = self.cascade.net("sectors").first.in_features, self.cascade.num_features["sectors"]
-        slant = None if tilt is None else slant_of(tilt)
-        sides = None if z is None else Sides(grid, heaps, blurred_sectors(z, rng))
+        sides = None if z is None else Sides(grid, heaps, blurred_sectors(z, rng), tilt)
         halves = [np.empty((0, 4), np.int64)] * 2  # of the front before, by parity of the ring
         for front in range(grid.num_fronts):
             remember_front(heaps, front, grid.neighbours, memory, packed)
@@ -227,8 +222,6 @@ class CascadeSampler:
                 sector_features(nodes, known, packed, grid.neighbours, given, features, swapped)
                 if sides is not None:
                     sides.fill(nodes, swapped, place, features)
-                if tilt is not None and slant is not None:
-                    sector_tilts(nodes, swapped, grid.directions, tilt, slant, self.cascade.tilt_place, features)
                 parameters = self._nets["sectors"](features)
                 halves[parity] = draw_halves(
                     parameters, nodes, swapped, grid.halved, rng.random((len(nodes), 3)), heaps, known

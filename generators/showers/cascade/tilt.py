@@ -18,9 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastsim.compiled import compiled
-from fastsim.event import Floats, Ints
-from generators.showers.cascade.features import Numbers
+from fastsim.event import Floats
 
 Tilt = NDArray[np.float32]
 
@@ -41,11 +39,18 @@ def tilt_of(theta: Floats, phi: Floats) -> Tilt:
     return np.column_stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi)]).astype(np.float32)
 
 
-def slant_of(tilt: Tilt) -> NDArray[np.float32]:
-    """Return the slants (N,) of tilts (N, 2), as a feature."""
+def slant_of(tilt: Tilt | None) -> NDArray[np.float32]:
+    """Return the slants (N,) of tilts (N, 2), as a feature; no rows for None."""
+    if tilt is None:
+        return np.zeros(0, np.float32)
     square = np.square(tilt.astype(np.float64)).sum(1)
     slant: NDArray[np.float32] = (_FACTOR * (1 / np.sqrt(1 - square) - 1)).astype(np.float32)
     return slant
+
+
+def with_slant(tilt: Tilt | None) -> NDArray[np.float32]:
+    """Return tilts (N, 2) with their slants, (N, 3); no rows for None."""
+    return np.zeros((0, 3), np.float32) if tilt is None else np.column_stack([tilt, slant_of(tilt)])
 
 
 def turned_vectors(vectors: Floats | Tilt, angle: Floats, mirrored: NDArray[np.bool_]) -> Floats:
@@ -58,31 +63,6 @@ def turned_vectors(vectors: Floats | Tilt, angle: Floats, mirrored: NDArray[np.b
 def turned_tilt(tilt: Tilt, angle: Floats, mirrored: NDArray[np.bool_]) -> Tilt:
     """Mirror tilts (N, 2) at the x axis where asked (N,), then turn them by angles (N,) in rad."""
     return turned_vectors(tilt[:, None], angle, mirrored)[:, 0].astype(np.float32)
-
-
-@compiled
-def sector_tilts(
-    rows: Ints, swapped: NDArray[np.bool_], directions: Floats, tilt: Tilt, slant: Numbers, place: int, out: Numbers
-) -> None:
-    """Fill the features :data:`SECTOR_TILTS` of the splits of blocks of sectors into halves.
-
-    Args:
-        rows: shower, layer, ring and heap node of each block, (K, 4).
-        swapped: whether half A is the second, (K,).
-        directions: of the slots, (2A, 2).
-        tilt: of the showers, (N, 2).
-        slant: of the showers, (N,).
-        place: column of the first feature to fill.
-        out: the features, (K, F).
-    """
-    for k in range(len(rows)):
-        n, node = rows[k, 0], rows[k, 3]
-        a, b = (2 * node + 1, 2 * node) if swapped[k] else (2 * node, 2 * node + 1)
-        x, y = directions[a, 0] - directions[b, 0], directions[a, 1] - directions[b, 1]
-        norm = 1 / (x * x + y * y) ** 0.5
-        out[k, place] = (x * tilt[n, 0] + y * tilt[n, 1]) * norm
-        out[k, place + 1] = directions[node, 0] * tilt[n, 0] + directions[node, 1] * tilt[n, 1]
-        out[k, place + 2] = slant[n]
 
 
 class SideAngle(nn.Module):
