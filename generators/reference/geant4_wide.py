@@ -134,7 +134,7 @@ class WideVolumes:
         """Return the cells about the line of flight of places (N, 3) in active layers, in mm; -1 beside them."""
         x, y, z = place.T
         layer = np.minimum(np.searchsorted(self._ends, z - _TOLERANCE_MM), len(self._ends) - 1)
-        return self._grid.cells(layer, *across_flight(x, y, self._grid.depth[layer], self._theta, self._phi))
+        return self._grid.cells(layer, *across_flight(x, y, z, self._theta, self._phi))
 
     def _keep(self, thing: Any) -> Any:
         """Keep a reference: Geant4 does not own the objects that Python creates."""
