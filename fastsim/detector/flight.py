@@ -1,11 +1,12 @@
 """Places about a particle's line of flight, and the places in the layers of a calorimeter that they are.
 
 A particle that hits the middle of the front face flies along n = (sin theta cos phi, sin theta sin phi, cos theta). The
-voxels of its shower lie about its line: in a layer at depth z a place (x, y) is a vector from the point (z tan theta
-cos phi, z tan theta sin phi) where the line crosses the layer, u along the tilt (cos phi, sin phi) and v across it.
-Seen along the line it is u cos theta long along the tilt, and v across: that vector, turned back to the detector's
-axes, has the radius r and the angle alpha of the voxel. A circle about the line is an ellipse in the layer. At theta =
-0 these are r and alpha about the detector's axis; phi then does not matter. Cells in (x, y) do not follow the line.
+voxels of its shower lie about its line: a place (x, y) at depth z is a vector from the point (z tan theta cos phi, z
+tan theta sin phi) of the line at that depth, u along the tilt (cos phi, sin phi) and v across it. Seen along the line
+it is u cos theta long along the tilt, and v across: that vector, turned back to the detector's axes, has the radius r,
+the distance from the line, and the angle alpha of the voxel. A circle about the line is an ellipse in the layer. At
+theta = 0 these are r and alpha about the detector's axis; phi then does not matter. Cells in (x, y) do not follow the
+line.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def across_flight(x: Floats, y: Floats, depth: Numbers, theta: Numbers, phi: Num
 
     Args:
         x, y: from the axis of the detector, in mm.
-        depth: of the layers behind the front face, in mm.
+        depth: of the places behind the front face, in mm.
         theta, phi: directions of flight in rad.
 
     >>> x, y = across_flight(np.array([30.0]), np.array([2.0]), 20.0, np.pi / 4, 0.0)
