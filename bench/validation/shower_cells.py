@@ -1,8 +1,8 @@
 """Compare models of calorimeter showers with Geant4 in cells of energy and angle, for docs/calorimeter.md.
 
 Files of Geant4's showers are given twice, of other seeds: sample A, which no model has seen, and sample B, whose
-energies and directions the models draw showers at. The rows Geant4 are B against A. Cells with fewer showers than
-LEAST in a sample are left out; all samples of a cell have one size.
+energies and directions the models draw showers at. The rows Geant4 are B against A. Cells of few showers are left
+out; all samples of a cell have one size.
 
     fastsim showers --model geant4 --detector pb-si-ecal --particle e- --energy 0.1:1 -n 2000 --seed 3002 -o a.h5
     fastsim showers --model geant4 --detector pb-si-ecal --particle e- --energy 0.1:1 -n 2000 --seed 3003 -o b.h5
@@ -52,7 +52,8 @@ from metrics.showers.features import showers_sample
 
 NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 GEANT4 = "Geant4"
-LEAST = 100
+LEAST, LEAST_JUDGED = 40, 100
+"""Showers of one sample that a cell needs, and that trees need."""
 NUM_RESAMPLED = 200
 BATCH = 500
 HEAD = ("particle", "GeV", "degrees", "sample", "showers", "response", "resolution", "core", "shapes", "worst", "AUC")
@@ -153,11 +154,12 @@ def judge(a: Showers, samples: Mapping[str, Showers], binning: Binning) -> list[
     ready = {name: turned(read_out(sample), grid) for name, sample in {"": a, **samples}.items()}
     one = showers_sample(ready[""], binning)
     others = {name: showers_sample(ready[name], binning) for name in samples}
-    evaluation, _ = evaluate(one, others, metrics=["auc", "shapes"])
+    judged = len(a) >= LEAST_JUDGED
+    evaluation, _ = evaluate(one, others, metrics=["auc", "shapes"] if judged else ["shapes"])
     result = []
     for name in samples:
         found = evaluation.results[name]
-        auc = f"{found['auc'].value:.3f} ± {found['auc'].error:.3f}"
+        auc = f"{found['auc'].value:.3f} ± {found['auc'].error:.3f}" if judged else ""
         result.append([name, str(len(a)), *ratios(ready[""], ready[name]), *shapes(found), auc])
     return result
 
@@ -170,12 +172,14 @@ def figures_of(rows: Sequence[Sequence[str]], source: str) -> dict[str, cards.Fi
         if name != source:
             continue
         for key, label, zero in (("AUC", "auc-trees", 0.0), ("response", "response-off", 1.0)):
+            if not row[key]:
+                continue
             (value, error), (null, null_error) = (
                 map(float, each[key].split(" ± ")) for each in (row, by_place[GEANT4, *place])
             )
             if zero:
                 value, null = abs(value - zero), abs(null - zero)
-            where = f"{label}/{place[0]}-{place[1]}" + (f"-{place[2]}-degrees" if place[2] != "0" else "")
+            where = f"{label}/{place[0]}-{place[1]}" + ("" if place[2] == "0" else f"-{place[2]}-degrees")
             figures[where] = cards.Figure(value, error, null, null_error)
     return figures
 

@@ -142,6 +142,8 @@ class Geant4Showers(ShowerSource):
             for _ in geant4.done(jobs):
                 pass
         except FastsimError:
+            for workers in self._geant4.values():
+                workers.close()
             self._forget()
             raise
         parts = [np.load(job.result) for job in jobs]

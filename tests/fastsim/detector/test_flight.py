@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fastsim.detector.flight import across_flight, in_layer
+from fastsim.event import Floats
 
 
-def directions(num: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def directions(num: int, seed: int) -> tuple[Floats, Floats, Floats]:
     rng = np.random.default_rng(seed)
     return rng.uniform(0, 1.2, num), rng.uniform(-7, 7, num), rng.uniform(0, 100, num)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.detector.detector import Detector, Section, load_detector
 from fastsim.detector.shower_gun import ShowerGun
@@ -123,6 +124,9 @@ def test_voxels_lie_about_the_line_of_flight(shoot: Shoot) -> None:
             layer, part = binning.parts[number]
             means = [np.average(values, weights=deposits[part]) for values in (layer.eta, layer.phi, layer.r)]
             assert math.hypot(*means[:2]) < 1.0 and means[2] < 9.0, "off the line it would be 15 mm and more"
+    # the track of an electron stays in a sector of the first layer, and does not cross many of them
+    sectors = [(s.voxels.reshape(60, 45, 16, 9)[:, 0, :, 0] > 0).sum(1).mean() for s in (straight, tilted)]
+    assert sectors[1] < 1.5 * sectors[0] + 0.5
     (one, error), (other, error_tilted) = depth(straight), depth(tilted)
     assert other / math.cos(theta) == pytest.approx(one, abs=0.1 * one + 4 * math.hypot(error, error_tilted))
 
@@ -130,17 +134,16 @@ def test_voxels_lie_about_the_line_of_flight(shoot: Shoot) -> None:
 def test_wide_layers_are_those_of_the_cells_where_the_tilt_is_none(shoot: Shoot) -> None:
     """Energies, rings and numbers of voxels of both ways to score are the same within their errors."""
     samples = shoot("pb-si-ecal", "e-", 1.0, 150), shoot("pb-si-ecal", "e-", 1.0, 150, 1e-9)
-    voxels = [s.voxels.reshape(150, 45, 16, 9) for s in samples]
-    for of in (
-        lambda v: v.sum((1, 2, 3))[:, None],
-        lambda v: v.sum((2, 3))[:, 1:21:4],
-        lambda v: v.sum((1, 2))[:, :6],
-        lambda v: (v > 5e-4).sum((1, 2, 3))[:, None],
-        lambda v: (v > 0.08).sum((1, 2, 3))[:, None],
-    ):
-        one, other = (of(v).astype(np.float64) for v in voxels)
-        error = np.sqrt((one.var(0) + other.var(0)) / 150)
-        assert (abs(one.mean(0) - other.mean(0)) < 4 * error).all()
+
+    def columns(showers: Showers) -> NDArray[np.float64]:
+        v = showers.voxels.reshape(150, 45, 16, 9).astype(np.float64)
+        layers, rings = v.sum((2, 3))[:, 1:21:4], v.sum((1, 2))[:, :6]
+        hits = [(v > limit).sum((1, 2, 3)) for limit in (5e-4, 0.08)]
+        return np.column_stack([v.sum((1, 2, 3)), layers, rings, *hits])
+
+    for one, other in zip(*(columns(sample).T for sample in samples), strict=True):
+        error = np.sqrt((one.var() + other.var()) / 150)
+        assert abs(one.mean() - other.mean()) < 4 * error
 
 
 def test_copper_sees_pions_less_than_electrons_and_muons_as_tracks(shoot: Shoot) -> None:

@@ -111,8 +111,8 @@ def test_a_worker_that_dies_is_one_line_and_the_next_call_works(data: Path) -> N
     source = Geant4Showers(COPPER, data=data)
     incidents = mixture(5)
     before = source.sample(incidents, rng=np.random.default_rng(1))
-    assert source._geant4 is not None
-    (worker,) = source._geant4._workers.values()
+    (geant4,) = source._geant4.values()
+    (worker,) = geant4._workers.values()
     os.kill(worker.process.pid, signal.SIGKILL)
     worker.process.join()
     with pytest.raises(FastsimError, match=r"^Geant4 stopped: .*; its log is .*geant4-0\.log$") as error:
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_is_one_line_and_the_next_call_works(data: Path) -> N
     assert "\n" not in str(error.value) and worker.log.is_file()
     assert np.array_equal(source.sample(incidents, rng=np.random.default_rng(1)), before)
     source.close()
-    shutil.rmtree(worker.log.parent)
+    shutil.rmtree(worker.log.parent.parent)
 
 
 def test_what_is_missing_is_said_at_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,12 @@ import torch
 from scipy.stats import kstest
 
 from fastsim.event import Floats, Ints
-from generators.showers.cascade.grid import Grid
+from generators.showers.cascade.grid import Deposits, Grid
 from generators.showers.cascade.initial import along_normal, initialise
 from generators.showers.cascade.latent import FIRST_VECTOR, latent_of
 from generators.showers.cascade.network import STAGES, Cascade, with_response
 from generators.showers.cascade.sampler import CascadeSampler
-from generators.showers.cascade.tilt import SideAngle, slant_of, tilt_of, turned_tilt
+from generators.showers.cascade.tilt import SideAngle, Tilt, slant_of, tilt_of, turned_tilt
 from tests.helpers.showers import electron_binning
 
 SIZES = {stage: {"width": 16, "depth": 2, "num_components": 3} for stage in STAGES}
@@ -34,7 +34,7 @@ def cascade(*, tilted: bool, seed: int = 1) -> Cascade:
     return model.eval()
 
 
-def showers(num: int, rng: np.random.Generator) -> tuple[Ints, Floats, np.ndarray]:
+def showers(num: int, rng: np.random.Generator) -> tuple[Ints, Floats, Deposits]:
     """Draw PDG ids, energies in GeV and voxels in MeV."""
     voxels = rng.exponential(size=(num, GRID.num_voxels)) * (rng.random((num, GRID.num_voxels)) < 0.7)
     return rng.choice([11, 22], num), np.exp(rng.uniform(0, 4, num)), voxels.astype(np.float32)
@@ -116,7 +116,7 @@ def test_what_is_known_along_the_normal_is_kept_both_ways() -> None:
     pdg_id, energy, voxels = showers(20, rng)
     heaps, normal = GRID.heaps(voxels), np.zeros((20, 2), np.float32)
 
-    def likelihoods(model: Cascade, tilt: np.ndarray | None) -> list[torch.Tensor]:
+    def likelihoods(model: Cascade, tilt: Tilt | None) -> list[torch.Tensor]:
         assert model.latent is not None
         rows = model.rows(pdg_id, energy, heaps, tilt)
         latent = model.latent_rows(pdg_id, energy, latent_of(GRID, heaps), tilt)
