@@ -72,7 +72,7 @@ def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
     """Read files of Geant4's showers, by particle.
 
     Raises:
-        FastsimError: if a file was made by a model.
+        FastsimError: if a file was made by a model, or is there twice.
     """
     truths: dict[int, Truth] = {}
     for path in paths:
@@ -81,6 +81,8 @@ def read_truth(paths: Sequence[Path]) -> dict[int, Truth]:
             raise FastsimError(f"{path}: made by {stored.model}; give Geant4's")
         truth = Truth(stored.binning, stored.showers, {(stored.pdg_id, stored.seed)})
         if (other := truths.get(stored.pdg_id)) is not None:
+            if truth.runs <= other.runs:
+                raise FastsimError(f"{path}: its showers, of seed {stored.seed}, are there twice: give each file once")
             together = Showers.concatenate([other.showers, truth.showers])
             truth = Truth(truth.binning, together, other.runs | truth.runs)
         truths[stored.pdg_id] = truth

@@ -61,5 +61,7 @@ def test_what_is_no_pair_of_samples_of_geant4_is_refused(tmp_path: Path) -> None
     with pytest.raises(FastsimError, match=r"model.h5: made by pb-si-cascade; give Geant4's"):
         bench.read_truth([made])
     same = store(tmp_path / "a.h5", some(5, 5), ECAL)
+    with pytest.raises(FastsimError, match=r"a.h5: its showers, of seed 1, are there twice"):
+        bench.read_truth([same, same])
     with pytest.raises(FastsimError, match=r"both hold Geant4's showers of e- with seed 1"):
         bench.main(["--real", str(same), "--null", str(same)])
