@@ -263,8 +263,8 @@ def showers(
     energy: float | Sequence[float],
     num: int | None = None,
     model: ShowerModelName | ShowerSource | None = None,
-    theta: float = 0.0,
-    phi: float = 0.0,
+    theta: float | Sequence[float] = 0.0,
+    phi: float | Sequence[float] = 0.0,
     geant4_data: PathLike | None = None,
     latent: bool = False,
     num_inference_steps: int | None = None,
@@ -283,7 +283,8 @@ def showers(
             many as ``num_events`` asks for.
         model: a name or path as :func:`load_showers` takes it, ``"geant4"``, or any
             :class:`~fastsim.sources.showers.ShowerSource`; default the model that ships for the detector.
-        theta, phi: direction in rad; theta = 0 is perpendicular to the layers.
+        theta, phi: direction in rad, or the lowest and highest, uniform between; theta = 0 is perpendicular to the
+            layers. Voxels lie about the line of flight: ``fastsim.detector.flight``.
         geant4_data: folder of Geant4's data sets; else FASTSIM_GEANT4_DATA or Geant4's own variables name them.
         latent: write what the model drew each shower from, too: the data set ``latent``, whose attribute ``columns``
             names its columns.
@@ -302,8 +303,7 @@ def showers(
         if run.num_events is None:
             raise FastsimError("how many showers? give num_events")
         num = run.first_event + run.num_events
-    low, high = (energy, energy) if isinstance(energy, int | float) else energy
-    gun = ShowerGun(load_detector(detector), particle, (float(low), float(high)), theta, phi, run.seed)
+    gun = ShowerGun(load_detector(detector), particle, _range(energy), _range(theta), _range(phi), run.seed)
     if model == registry.GEANT4:
         if latent:
             raise FastsimError("Geant4 has no latent: ask a model for it")
@@ -323,6 +323,12 @@ def showers(
         return run_showers(
             source, gun, output, num=num, options=run, provenance=provenance, reads=_files(model), latent=latent
         )
+
+
+def _range(value: float | Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest of one number or two."""
+    low, high = (value, value) if isinstance(value, int | float) else value
+    return float(low), float(high)
 
 
 def export(

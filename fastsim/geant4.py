@@ -34,8 +34,8 @@ def attach(
         envelope: the G4LogicalVolume or G4Region that holds the calorimeter. A volume in the world's region gets a
             region of its own, with the same cuts.
         model: name or card of a model of showers, or a source.
-        max_theta: in rad. Beyond the angles that the model was trained at - 0 for those that ship - it is how far you
-            trust a perpendicular shower that is moved along the direction of flight.
+        max_theta: in rad. Beyond the angles that the model was trained at - up to 0.785 for pb-si-cascade, 0 for others
+            that ship - it is how far you trust a perpendicular shower that is moved along the direction of flight.
         rng: randomness of the showers: a seed, a Generator, or None for showers that differ from call to call.
 
     Returns:

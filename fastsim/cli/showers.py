@@ -16,17 +16,25 @@ NEEDED = ("detector", "particle", "energy")
 """The options that a command needs to make showers, besides their number."""
 
 
-class EnergyRange(click.ParamType[tuple[float, float]]):
-    """The type of an option ``LOW:HIGH``, or one energy, in GeV."""
+class Range(click.ParamType[tuple[float, float]]):
+    """The type of an option ``LOW:HIGH``, or one number.
 
-    name = "GeV"
+    Args:
+        words: what one number is.
+        example: of a range.
+    """
+
+    name = "range"
+
+    def __init__(self, words: str, example: str) -> None:
+        self.words, self.example = words, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
         low, colon, high = str(value).partition(":")
         try:
             return float(low), float(high if colon else low)
         except ValueError:
-            self.fail(f"{value!r} is not LOW:HIGH or one energy in GeV, for example 1:100", param, ctx)
+            self.fail(f"{value!r} is not LOW:HIGH or {self.words}, for example {self.example}", param, ctx)
 
 
 def shower_options(*, required: bool) -> Callable[[F], F]:
@@ -58,7 +66,7 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
                 click.option(
                     "--energy",
                     metavar="LOW:HIGH",
-                    type=EnergyRange(),
+                    type=Range("one energy in GeV", "1:100"),
                     required=required,
                     hidden=hidden,
                     help="Its kinetic energy in GeV, log-uniform.",
@@ -72,13 +80,17 @@ def shower_options(*, required: bool) -> Callable[[F], F]:
                 ),
                 click.option(
                     "--theta",
-                    metavar="RAD",
-                    type=float,
+                    metavar="LOW:HIGH",
+                    type=Range("one angle in rad", "0:0.78"),
                     hidden=hidden,
-                    help="Angle to the detector's axis.  [default: 0]",
+                    help="Angle to the detector's axis in rad, uniform.  [default: 0]",
                 ),
                 click.option(
-                    "--phi", metavar="RAD", type=float, hidden=hidden, help="Azimuth of the direction.  [default: 0]"
+                    "--phi",
+                    metavar="LOW:HIGH",
+                    type=Range("one angle in rad", "0:6.28"),
+                    hidden=hidden,
+                    help="Azimuth of the direction in rad, uniform.  [default: 0]",
                 ),
             ],
         )
@@ -128,6 +140,7 @@ def command(
       fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 -n 500 -o showers.h5
       fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 -n 20000 -o g4.h5 --model geant4 --workers 2
       fastsim showers --detector pb-si-ecal --particle gamma --energy 1:100 -n 500 -o lib.h5 --model library.h5
+      fastsim showers --detector pb-si-ecal --particle e- --energy 1:100 --theta 0:0.78 --phi 0:6.28 -n 500 -o tilted.h5
     """
     make(
         output,

@@ -1,8 +1,10 @@
 """Calorimeter showers in the CaloChallenge layout, in memory and in its HDF5 files.
 
 A file holds ``incident_energies`` (N, 1) and ``showers`` (N, V), both in MeV, voxels in the order of
-:mod:`fastsim.detector.binning`. Deposits are zero or positive: what lies below the readout threshold is 0. A file of a
-model may also hold ``latent`` (N, Z), what each shower was drawn from; its attribute ``columns`` names the columns.
+:mod:`fastsim.detector.binning`. Deposits are zero or positive: what lies below the readout threshold is 0. Files of
+showers that are not along the normal of the layers have ``incident_theta`` and ``incident_phi`` (N, 1) too, in rad, and
+their voxels lie about the lines of flight (:mod:`fastsim.detector.flight`). A file of a model may also hold ``latent``
+(N, Z), what each shower was drawn from; its attribute ``columns`` names the columns.
 
 References:
     Krause et al. 2024, arXiv:2410.21611 (CaloChallenge 2022).
@@ -29,20 +31,27 @@ CHUNK_VALUES = 4_000_000
 """Voxels of the showers that are read or written at once: 32 MB in float64."""
 ROWS = 100
 """Showers that a :class:`Writer` compresses together."""
+ANGLES = ("incident_theta", "incident_phi")
+"""Data sets of the directions of flight."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Showers:
     """N showers: ``incident`` energies (N,) and ``voxels`` (N, V) deposits, both in MeV.
 
-    ``latent`` (N, Z) is what a model drew them from, where that was kept.
+    ``latent`` (N, Z) is what a model drew them from, where that was kept. ``direction`` (N, 2) are theta, to the normal
+    of the layers, and phi of the particles in rad; None for showers along the normal.
     """
 
     incident: NDArray[np.float64]
     voxels: NDArray[np.float32]
     latent: NDArray[np.float32] | None = None
+    direction: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        if self.direction is not None and self.direction.shape != (len(self.voxels), 2):
+            shape = self.direction.shape
+            raise FastsimError(f"direction of shape {shape} for {len(self.voxels)} showers, expected (N, 2)")
         if self.latent is not None and (self.latent.ndim != 2 or len(self.latent) != len(self.voxels)):
             raise FastsimError(f"latent of shape {self.latent.shape} for {len(self.voxels)} showers, expected (N, Z)")
         if self.incident.ndim != 1 or self.voxels.ndim != 2 or len(self.incident) != len(self.voxels):
@@ -74,16 +83,23 @@ class Showers:
         if is_number(rows):
             k = row_number(rows, len(self))
             return Row(incident=self.incident[k], voxels=self.voxels[k])
-        return Showers(self.incident[rows], self.voxels[rows], None if self.latent is None else self.latent[rows])
+        latent = None if self.latent is None else self.latent[rows]
+        direction = None if self.direction is None else self.direction[rows]
+        return Showers(self.incident[rows], self.voxels[rows], latent, direction)
 
     @classmethod
     def concatenate(cls, batches: Sequence[Showers]) -> Showers:
-        """Return the showers of at least one batch as one batch."""
+        """Return the showers of at least one batch as one batch; those without direction are along the normal."""
         latents = [b.latent for b in batches if b.latent is not None]
+        direction = None
+        if any(b.direction is not None for b in batches):
+            zeros = (np.zeros((len(b), 2)) if b.direction is None else b.direction for b in batches)
+            direction = np.concatenate(list(zeros))
         return cls(
             np.concatenate([b.incident for b in batches]),
             np.concatenate([b.voxels for b in batches]),
             np.concatenate(latents) if len(latents) == len(batches) else None,
+            direction,
         )
 
     def chunks(self) -> Iterator[Showers]:
@@ -108,8 +124,9 @@ def check_showers(showers: Showers, binning: Binning | None = None, *, place: st
         first: number, in that file or model's run, of the first shower.
 
     Raises:
-        FastsimError: if the number of voxels does not fit, an incident energy is not positive and finite, or a
-            deposit is negative, NaN or infinite; the message names the shower.
+        FastsimError: if the number of voxels does not fit, an incident energy is not positive and finite, an angle is
+            not finite or theta not in [0, pi/2), or a deposit is negative, NaN or infinite; the message names the
+            shower.
     """
     incident, voxels = showers.incident, showers.voxels
     if binning is not None:
@@ -120,6 +137,15 @@ def check_showers(showers: Showers, binning: Binning | None = None, *, place: st
         raise FastsimError(
             f"{place}: shower {first + row} has an incident energy of {incident[row]} MeV, must be positive"
         )
+    if showers.direction is not None:
+        theta, phi = showers.direction.T
+        bad = ~((theta >= 0) & (theta < np.pi / 2) & np.isfinite(phi))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise FastsimError(
+                f"{place}: shower {first + row} has theta {theta[row]:g} and phi {phi[row]:g} rad; theta must be in "
+                "[0, pi/2), phi finite"
+            )
     # one pass each that allocates nothing; a NaN fails both comparisons
     if voxels.size and not (voxels.min() >= 0 and voxels.max() < np.inf):
         row = int(np.argmax(~((voxels >= 0) & np.isfinite(voxels)).all(axis=1)))
@@ -176,6 +202,7 @@ def read_chunks(
                 raise FastsimError(f"{place}: energies of type {energies.dtype} and {voxels.dtype}, expected numbers")
             if binning is not None:
                 binning.check(voxels.shape[1], place)
+            angles = _angles(file, len(voxels), place)
             latents = file.get("latent")
             if not (isinstance(latents, h5py.Dataset) and latents.ndim == 2 and latents.dtype.kind == "f"):
                 latents = None
@@ -190,12 +217,33 @@ def read_chunks(
                 if threshold is not None:
                     values[values < threshold] = 0.0
                 latent = None if latents is None else np.asarray(latents[rows], dtype=np.float32)
-                chunk = Showers(incident, values, latent)
+                direction = None
+                if angles:
+                    columns = [np.asarray(angle[rows], dtype=np.float64).reshape(-1) for angle in angles]
+                    direction = np.column_stack(columns)
+                chunk = Showers(incident, values, latent, direction)
                 check_showers(chunk, place=place, first=start)
                 yield chunk
     except DAMAGE as error:  # h5py's words for a missing, foreign, damaged or cut-off file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FastsimError(f"{place}: cannot be read as HDF5: {reason}") from error
+
+
+def _angles(file: Any, num: int, place: str) -> list[Any]:
+    """Return the data sets of theta and phi of a file of ``num`` showers; none if it has none.
+
+    Raises:
+        FastsimError: if it has one alone, or they are no angles of so many showers.
+    """
+    found = [name for name in ANGLES if name in file]
+    if not found:
+        return []
+    for name in ANGLES:
+        angle = file.get(name)
+        if getattr(angle, "shape", None) not in ((num, 1), (num,)) or angle.dtype.kind not in "fiu":
+            shape = "no such data set" if angle is None else getattr(angle, "shape", "a group")
+            raise FastsimError(f"{place}: {name}: {shape}, expected numbers of shape (N, 1) beside {found[0]}")
+    return [file[name] for name in ANGLES]
 
 
 def read_showers(
@@ -240,6 +288,8 @@ def write_showers(path: str | os.PathLike[str], showers: Showers, *, force: bool
     try:
         with writing(path), h5py.File(target.temporary, "w") as file:
             file["incident_energies"] = showers.incident.astype(np.float64)[:, None]
+            for name, angle in zip(ANGLES, [] if showers.direction is None else showers.direction.T, strict=False):
+                file[name] = angle.astype(np.float64)[:, None]
             voxels = showers.voxels.astype(np.float32)
             file.create_dataset("showers", data=voxels, compression="gzip", compression_opts=1)
     except BaseException:
@@ -258,6 +308,7 @@ class Writer(AtomicWriter):
         binning: where the voxels lie; None for voxels that the challenge's XML cannot describe.
         settings: how the showers were made: an attribute of the file.
         latent_columns: columns of the latents that the showers have; none if they have none.
+        directions: whether the showers have directions.
         force: replace existing files.
 
     Raises:
@@ -273,6 +324,7 @@ class Writer(AtomicWriter):
         binning: Binning | None,
         settings: Mapping[str, Any],
         latent_columns: Sequence[str] = (),
+        directions: bool = False,
         force: bool = False,
     ) -> None:
         import h5py
@@ -296,6 +348,7 @@ class Writer(AtomicWriter):
                 self._file = h5py.File(self._out, "w")
                 self._incident = self._file.create_dataset("incident_energies", (num, 1), "f8")
                 self._voxels = self._file.create_dataset("showers", (num, num_voxels), "f4", **packing if num else {})
+                self._angles = [self._file.create_dataset(name, (num, 1), "f8") for name in ANGLES if directions]
                 self._latent = None
                 if latent_columns:
                     self._latent = self._file.create_dataset("latent", (num, len(latent_columns)), "f4")
@@ -312,6 +365,9 @@ class Writer(AtomicWriter):
         with writing(self.path):
             self._incident[rows, 0] = showers.incident
             self._voxels[rows] = showers.voxels
+            for column, angle in enumerate(self._angles):
+                assert showers.direction is not None
+                angle[rows, 0] = showers.direction[:, column]
             if self._latent is not None:
                 self._latent[rows] = showers.latent
             self._out.check()

@@ -1,8 +1,9 @@
 """Runs of single showers in a calorimeter: from a shower gun, through a source of showers, to a file.
 
 A source's showers come in chunks of 500, whose energies are those of five chunks of the shower gun
-(:meth:`fastsim.detector.shower_gun.ShowerGun.draw`): with one seed, shower i has the same energy for every source. The
-showers of a chunk are sampled together, with a seed of the chunk's own, and then cut to the range asked for.
+(:meth:`fastsim.detector.shower_gun.ShowerGun.draw`): with one seed, shower i has the same energy and direction for
+every source. The showers of a chunk are sampled together, with a seed of the chunk's own, and then cut to the range
+asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fastsim.detector.detector import PARTICLES
 from fastsim.detector.incidents import Incidents
 from fastsim.detector.shower_gun import SHOWERS_PER_CHUNK, ShowerGun
 from fastsim.errors import FastsimError, OutOfDomain
+from fastsim.event import Floats
 from fastsim.event.rng import chunk_rng
 from fastsim.formats.atomic import PathLike
 from fastsim.formats.calochallenge import Showers, Writer, binning_path, check_name, check_showers
@@ -88,6 +90,7 @@ def write_run(
     num_voxels: int,
     binning: Binning | None,
     latent_columns: tuple[str, ...] = (),
+    directions: bool = False,
 ) -> ShowerSummary:
     """Write a run's showers as a CaloChallenge HDF5 file, with the binning (.xml) beside it.
 
@@ -103,6 +106,7 @@ def write_run(
         num_voxels: length of a shower's vector.
         binning: where the voxels lie; None for voxels that the challenge's XML cannot describe.
         latent_columns: columns of the latents that the showers have; none if they have none.
+        directions: whether the showers have directions.
 
     Raises:
         FastsimError: if something given is wrong, or the output cannot be written; finished chunks are kept.
@@ -121,6 +125,7 @@ def write_run(
                 binning=binning,
                 settings=in_file,
                 latent_columns=latent_columns,
+                directions=directions,
                 force=run.replaces,
             ) as writer,
             run.contents(chunks(run), summary, events.num) as batches,
@@ -133,10 +138,15 @@ def write_run(
 
 def incidents_of(gun: ShowerGun, chunk: int) -> Incidents:
     """Return the particles that the gun shoots for chunk number ``chunk``, ``CHUNK`` of them."""
-    energy = np.concatenate([gun.draw(DRAWS * chunk + k)[0] for k in range(DRAWS)])
-    same = np.ones(len(energy))
-    pdg_id = np.full(len(energy), PARTICLES[gun.particle][0])
-    return Incidents(pdg_id, energy, gun.theta * same, gun.phi * same)
+    numbers = range(DRAWS * chunk, DRAWS * (chunk + 1))
+    energy = np.concatenate([gun.draw(number)[0] for number in numbers])
+    theta, phi = (np.concatenate(angles) for angles in zip(*map(gun.directions, numbers), strict=True))
+    return Incidents(np.full(len(energy), PARTICLES[gun.particle][0]), energy, theta, phi)
+
+
+def direction_of(gun: ShowerGun, theta: Floats, phi: Floats) -> Floats | None:
+    """Return the directions (N, 2) that showers of a gun have in a file, from theta and phi (N,); None: the normal."""
+    return None if gun.perpendicular else np.column_stack([theta, phi])
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,8 @@ class ShowerTask:
             drawn, latent = self.source.sample_with_latent(particles, rng=rng)
         else:
             drawn = self.source.sample(particles, rng=rng)
-        showers = Showers(1e3 * particles.energy, np.asarray(drawn, dtype=np.float32), latent)
+        direction = direction_of(self.gun, particles.theta, particles.phi)
+        showers = Showers(1e3 * particles.energy, np.asarray(drawn, dtype=np.float32), latent, direction)
         binning = self.source.binning(int(particles.pdg_id[0]))
         check_showers(showers, binning, place=self.source.name, first=chunk * CHUNK)
         return showers
@@ -224,6 +235,7 @@ def run_showers(
         num_voxels=binning.num_voxels,
         binning=binning,
         latent_columns=source.latent_columns if latent else (),
+        directions=not gun.perpendicular,
     )
 
 
@@ -250,8 +262,8 @@ def check_gun(source: ShowerSource, gun: ShowerGun) -> None:
             f"model {source.name!r} is valid from {domain.min_energy:g} to {domain.max_energy:g} GeV, not for "
             f"{low:g}:{high:g}; fastsim reference makes those with Geant4"
         )
-    if gun.theta > domain.max_theta:
+    if (theta := gun.thetas[1]) > domain.max_theta:
         raise OutOfDomain(
-            f"model {source.name!r} is valid up to theta {domain.max_theta:g} rad, not at {gun.theta:g}; fastsim "
+            f"model {source.name!r} is valid up to theta {domain.max_theta:g} rad, not at {theta:g}; fastsim "
             "reference makes those with Geant4"
         )

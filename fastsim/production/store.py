@@ -186,8 +186,9 @@ _HARD = ("number", "offsets", "pdg_id", "status", "mothers", "colours", "p4", "m
 def packed(content: Content) -> Arrays:
     """Return the content of a chunk as named arrays; :func:`unpacked` gives it back bit for bit."""
     if isinstance(content, Showers):
-        latent = {} if content.latent is None else {"latent": content.latent}
-        return {"incident": content.incident, "voxels": content.voxels, **latent}
+        more = {name: getattr(content, name) for name in ("latent", "direction")}
+        more = {name: values for name, values in more.items() if values is not None}
+        return {"incident": content.incident, "voxels": content.voxels, **more}
     arrays: Arrays = {name: getattr(content, name) for name in _HARD}
     if content.particles is not None:
         arrays |= {f"sets.{name}": getattr(content.particles, name) for name in ("offsets", "pdg_id", "p4")}
@@ -213,7 +214,7 @@ def unpacked(arrays: Arrays) -> Content:
         KeyError: if an array is missing.
     """
     if "voxels" in arrays:
-        return Showers(arrays["incident"], arrays["voxels"], arrays.get("latent"))
+        return Showers(arrays["incident"], arrays["voxels"], arrays.get("latent"), arrays.get("direction"))
 
     def named(prefix: str) -> Arrays:
         return {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}

@@ -2,8 +2,9 @@
 
 A process initialises Geant4 once, for one detector, and never twice; so this module is used by worker processes only
 (:mod:`generators.reference.geant4_workers`). A particle flies to the centre of the front face and starts 1 um before
-it. Deposits are scored by Geant4's own scorers, so Python runs once for each shower, not for each step. The detector is
-surrounded by its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
+it. Along the normal of the layers deposits are scored by Geant4's own scorers, so Python runs once for each shower, not
+for each step; tilted particles need wider layers (:mod:`generators.reference.geant4_wide`). The detector is surrounded
+by its absorber at 1e-25 g/cm3: a vacuum that brings in no other element.
 
 References:
     Agostinelli et al., Geant4: a simulation toolkit, 2003, Nucl. Instrum. Meth. A 506, 250.
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from fastsim.detector.detector import Detector
 from fastsim.errors import FastsimError
 from generators.reference.geant4_volumes import DetectorVolumes, materials
+from generators.reference.geant4_wide import WideVolumes, half_width
 
 DATA_VARIABLE = "FASTSIM_GEANT4_DATA"
 """Environment variable that names a folder of Geant4's data sets."""
@@ -120,14 +122,19 @@ class Calorimeter:
     """Geant4, initialised for one detector; a process may hold one only.
 
     The variables of :func:`data_environment` have to be in the environment before.
+
+    Args:
+        detector: what to build.
+        max_theta: largest angle of flight to the normal in rad; 0: particles along the normal only. Showers of both are
+            distributed alike at theta = 0, but differ in their bits.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, max_theta: float = 0.0) -> None:
         import geant4_pybind as g4
 
         self.detector = detector
         self._run = g4.G4RunManager()
-        self._geometry = _geometry(g4, detector)
+        self._geometry = _geometry(g4, detector, max_theta)
         self._run.SetUserInitialization(self._geometry)
         self._physics = physics_list(detector)
         self._run.SetUserInitialization(self._physics)
@@ -185,13 +192,15 @@ def apply_settings(detector: Detector) -> None:
         commands.ApplyCommand(line)
 
 
-def _geometry(g4: Any, detector: Detector) -> Any:
+def _geometry(g4: Any, detector: Detector, max_theta: float) -> Any:
     """Make the construction of the detector's volumes and scorers."""
+    polar = detector.sections[0].polar  # cells in (x, y) are the detector's own, wherever a particle flies
+    wide = half_width(detector, max_theta) if max_theta > 0 and polar else None
 
     class Geometry(g4.G4VUserDetectorConstruction):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.volumes: DetectorVolumes
+            self.volumes: DetectorVolumes | WideVolumes
             self.world: tuple[Any, ...] = ()  # Geant4 does not own the objects that Python creates
 
         def Construct(self) -> Any:
@@ -200,12 +209,15 @@ def _geometry(g4: Any, detector: Detector) -> Any:
             thin = g4.G4Material("vacuum", 1e-25 * g4.g / g4.cm3, 1, g4.kStateGas)
             thin.AddMaterial(absorber, 1.0)
             half = detector.depth_mm + 1.0
-            side = max(section.radius_mm for section in detector.sections) + 1.0
+            side = (wide or max(section.radius_mm for section in detector.sections)) + 1.0
             box = g4.G4Box("world", side, side, half)
             world = g4.G4LogicalVolume(box, thin, "world")
             place = g4.G4PVPlacement(None, g4.G4ThreeVector(), world, "world", None, False, 0)
             self.world = (thin, box, world, place)
-            self.volumes = DetectorVolumes(g4, detector, world)
+            if wide is None:
+                self.volumes = DetectorVolumes(g4, detector, world)
+            else:
+                self.volumes = WideVolumes(g4, detector, world, wide)
             return place
 
         def ConstructSDandField(self) -> None:
@@ -229,6 +241,8 @@ def _actions(g4: Any, detector: Detector, geometry: Any) -> tuple[Any, Any]:
             """Shoot the particle of an event."""
             number = event.GetEventID()
             direction = self.shots.direction(number)
+            if isinstance(geometry.volumes, WideVolumes):
+                geometry.volumes.aim(float(self.shots.theta[number]), float(self.shots.phi[number]))
             g4.HepRandom.setTheSeed(int(self.shots.seeds[number]))
             self.gun.SetParticleDefinition(self.table.FindParticle(self.shots.names[number]))
             self.gun.SetParticleMomentumDirection(g4.G4ThreeVector(*direction))

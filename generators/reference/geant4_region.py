@@ -24,6 +24,7 @@ import numpy as np
 
 from fastsim.detector.cell_grid import CellGrid
 from fastsim.detector.detector import Detector, load_detector
+from fastsim.detector.flight import in_layer
 from fastsim.detector.hits import Hits
 from fastsim.detector.incidents import Incidents
 from fastsim.detector.voxel_places import voxel_places
@@ -94,8 +95,9 @@ class ShowerRegion:
         """Draw the showers of all particles that were stopped since the last call, and return their deposits.
 
         A shower begins where its particle entered. The energy of a voxel is put at a random place in it, in the middle
-        of the active medium of its layer. The source makes showers of particles within its own ``max_theta``; those of
-        others are perpendicular ones, moved in each layer to where the particle would have flown. The time is that at
+        of the active medium of its layer, about the particle's line of flight. The source makes showers of particles
+        within its own ``max_theta``; those of others are perpendicular ones, moved in each layer to where the particle
+        would have flown. The time is that at
         which something as fast as light, along the direction of flight, would have come there.
 
         Call it as often as memory asks for, between runs or at the end of an event: an event's hits are complete when
@@ -135,6 +137,7 @@ class ShowerRegion:
         showers = self.source.sample(incidents, rng=self._rng)
         if not np.isfinite(showers).all() or (showers < 0).any():
             raise PipelineError(f"{self.source.name} gave a shower with deposits that are negative or not finite")
+        seen = np.where(own, theta, 0.0)  # a circle of a perpendicular shower stays one
         shift = np.where(own, 0.0, np.tan(theta))
         parts = []
         for species in np.unique(pdg_id):
@@ -143,6 +146,7 @@ class ShowerRegion:
             layer, x, y = self._places(int(species), shower, voxel)
             shower = rows[shower]
             depth = self._depth[layer]
+            x, y = in_layer(x, y, depth, seen[shower], phi[shower])
             x += depth * (shift * np.cos(phi))[shower]
             y += depth * (shift * np.sin(phi))[shower]
             place = position[shower] + np.einsum("nk,nkx->nx", np.stack([x, y, depth], axis=1), axes[shower])

@@ -1,6 +1,7 @@
 """Production of calorimeter showers by Geant4: chunks on worker processes, written as one file.
 
-A chunk is ``SHOWERS_PER_CHUNK`` showers, and draws its energies and Geant4's seeds from (run seed, chunk number) alone.
+A chunk is ``SHOWERS_PER_CHUNK`` showers, and draws its energies, directions and Geant4's seeds from (run seed, chunk
+number) alone.
 No chunk knows what was computed before it (:mod:`generators.reference.geant4_workers`): workers, order and restarts do
 not change a bit. A chunk is computed from its beginning, as far as its showers are wanted.
 """
@@ -29,7 +30,14 @@ from fastsim.formats.calochallenge import Showers, check_name
 from fastsim.production.chunks import ChunkStore, Task
 from fastsim.production.options import EventRange, RunOptions
 from fastsim.production.run import Run
-from fastsim.production.shower_run import ShowerChunks, chunk_numbers, cut_to_range, shower_range, write_run
+from fastsim.production.shower_run import (
+    ShowerChunks,
+    chunk_numbers,
+    cut_to_range,
+    direction_of,
+    shower_range,
+    write_run,
+)
 from fastsim.production.summary import ShowerSummary
 from generators.reference.geant4 import REQUIRED, Calorimeter, Projectiles, data_environment
 from generators.reference.geant4_workers import Geant4Workers
@@ -72,6 +80,7 @@ def make_showers(
         provenance=_settings(gun, environment),
         num_voxels=gun.detector.num_voxels,
         binning=gun.detector.binning(gun.particle),
+        directions=not gun.perpendicular,
     )
 
 
@@ -117,7 +126,16 @@ def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[T
     for worker in range(num):
         logs = folder / str(worker)
         logs.mkdir()
-        started.append(Geant4Workers(gun.detector, environment, partial(_compute, gun, folder), workers=1, logs=logs))
+        started.append(
+            Geant4Workers(
+                gun.detector,
+                environment,
+                partial(_compute, gun, folder),
+                workers=1,
+                logs=logs,
+                max_theta=gun.thetas[1],
+            )
+        )
         idle.put(started[-1])
 
     def compute(job: Job) -> Showers:
@@ -133,7 +151,10 @@ def _geant4(gun: ShowerGun, environment: dict[str, str], num: int) -> Iterator[T
         result = _result(folder, job)
         voxels = np.load(result)
         result.unlink()
-        return Showers(1e3 * gun.draw(job[0])[0][: job[1]], voxels)
+        chunk, count = job
+        theta, phi = gun.directions(chunk)
+        direction = direction_of(gun, theta[:count], phi[:count])
+        return Showers(1e3 * gun.draw(chunk)[0][:count], voxels, direction=direction)
 
     failed: list[FastsimError] = []
     try:
@@ -154,9 +175,9 @@ def _compute(gun: ShowerGun, folder: Path, calorimeter: Calorimeter, job: Job) -
     """Compute the showers of a job, in a fork of a worker, and write their voxels."""
     chunk, count = job
     energies, seeds = gun.draw(chunk)
-    direction = (np.full(count, gun.theta), np.full(count, gun.phi))
+    theta, phi = gun.directions(chunk)
     names = [PARTICLES[gun.particle][1]] * count
-    voxels = calorimeter.shoot(Projectiles(names, energies[:count], *direction, seeds[:count]))
+    voxels = calorimeter.shoot(Projectiles(names, energies[:count], theta[:count], phi[:count], seeds[:count]))
     np.save(_result(folder, job), voxels.astype(np.float32, copy=False))
 
 

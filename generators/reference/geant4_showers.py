@@ -67,7 +67,8 @@ class _Job:
 class Geant4Showers(ShowerSource):
     """Geant4 as a source of showers in one detector.
 
-    Workers are started by the first call of :meth:`sample` and stay until :meth:`close`. A call's particles are shared
+    Workers are started by the first call of :meth:`sample` and stay until :meth:`close`, those for particles along the
+    normal and those for tilted ones apart. A call's particles are shared
     out in jobs that depend on the particles alone, each done in a fork of a freshly initialised Geant4, each particle
     with a seed of its own: the showers do not depend on the number of workers.
 
@@ -100,7 +101,7 @@ class Geant4Showers(ShowerSource):
         self.detector = detector.name
         self._workers = workers
         self._lock = threading.Lock()
-        self._geant4: Geant4Workers[_Job] | None = None
+        self._geant4: dict[float, Geant4Workers[_Job]] = {}
         self._folder: Path | None = None
         self._end: weakref.finalize[Any, Any] | None = None
         self.domain = ShowerDomain(frozenset(self._names), MIN_ENERGY, MAX_ENERGY, MAX_THETA)
@@ -125,20 +126,30 @@ class Geant4Showers(ShowerSource):
         """
         seeds = rng.integers(1, 2**62, len(incidents))
         voxels = np.zeros((len(incidents), self._target.num_voxels), dtype=np.float32)
+        tilted = incidents.theta > 0
         with self._lock:
-            geant4, folder = self._opened()
-            slices = shares(incidents.energy)
-            jobs = [self._job(incidents[rows], seeds[rows], folder / f"{rows.start}.npy") for rows in slices]
-            try:
-                for _ in geant4.done(jobs):
-                    pass
-            except FastsimError:
-                self._forget()
-                raise
-            for rows, job in zip(slices, jobs, strict=True):
-                voxels[rows] = np.load(job.result)
-                job.result.unlink()
+            for max_theta, rows in ((0.0, np.flatnonzero(~tilted)), (MAX_THETA, np.flatnonzero(tilted))):
+                if len(rows):
+                    voxels[rows] = self._drawn(incidents[rows], seeds[rows], max_theta)
         return voxels
+
+    def _drawn(self, incidents: Incidents, seeds: NDArray[np.int64], max_theta: float) -> NDArray[np.float32]:
+        """Draw the deposits (N, V) of particles with their seeds (N,), of all along the normal, or all tilted."""
+        geant4, folder = self._opened(max_theta)
+        slices = shares(incidents.energy)
+        jobs = [self._job(incidents[rows], seeds[rows], folder / f"{rows.start}.npy") for rows in slices]
+        try:
+            for _ in geant4.done(jobs):
+                pass
+        except FastsimError:
+            for workers in self._geant4.values():
+                workers.close()
+            self._forget()
+            raise
+        parts = [np.load(job.result) for job in jobs]
+        for job in jobs:
+            job.result.unlink()
+        return np.concatenate(parts)
 
     def close(self) -> None:
         """End the workers; :meth:`sample` starts new ones."""
@@ -151,17 +162,23 @@ class Geant4Showers(ShowerSource):
         """Drop the workers, which have ended; their folder stays, since after a failure its logs are needed."""
         if self._end is not None:
             self._end.detach()
-        self._geant4 = self._folder = self._end = None
+        self._geant4, self._folder, self._end = {}, None, None
 
-    def _opened(self) -> tuple[Geant4Workers[_Job], Path]:
-        """Return the workers, which the first call starts, and the folder of their results and logs."""
-        if self._geant4 is None or self._folder is None:
+    def _opened(self, max_theta: float) -> tuple[Geant4Workers[_Job], Path]:
+        """Return the workers for angles up to one in rad, which the first call starts, and the folder of their results.
+
+        Their logs lie in it, those of tilted particles in a folder of their own.
+        """
+        if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="fastsim-geant4-"))
-            self._geant4 = Geant4Workers(
-                self._target, self._environment, _shoot, workers=self._workers, logs=self._folder
-            )
             self._end = weakref.finalize(self, _close, self._geant4, self._folder)
-        return self._geant4, self._folder
+        if max_theta not in self._geant4:
+            logs = self._folder / ("tilted" if max_theta > 0 else "normal")
+            logs.mkdir()
+            self._geant4[max_theta] = Geant4Workers(
+                self._target, self._environment, _shoot, workers=self._workers, logs=logs, max_theta=max_theta
+            )
+        return self._geant4[max_theta], self._folder
 
     def _job(self, incidents: Incidents, seeds: NDArray[np.int64], result: Path) -> _Job:
         """Return the job of shooting particles with their seeds."""
@@ -192,7 +209,8 @@ def _shoot(calorimeter: Calorimeter, job: _Job) -> None:
     target.commit()
 
 
-def _close(geant4: Geant4Workers[_Job], folder: Path) -> None:
+def _close(geant4: dict[float, Geant4Workers[_Job]], folder: Path) -> None:
     """End the workers and remove their folder."""
-    geant4.close()
+    for workers in geant4.values():
+        workers.close()
     shutil.rmtree(folder, ignore_errors=True)

@@ -43,6 +43,7 @@ class Geant4Workers(Generic[J]):
         work: computes one job in a fork, and writes its result; it and the jobs are sent to other processes.
         workers: number of workers at most; they are started when there are jobs for them.
         logs: folder of the files that Geant4 prints to, ``geant4-0.log`` and so on.
+        max_theta: largest angle of flight in rad; see :class:`generators.reference.geant4.Calorimeter`.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Geant4Workers(Generic[J]):
         *,
         workers: int,
         logs: Path,
+        max_theta: float = 0.0,
     ) -> None:
-        self._start = (detector, environment, work)
+        self._start = (detector, max_theta, environment, work)
         self._size = workers
         self._logs = logs
         self._workers: dict[Connection, _Worker] = {}
@@ -134,6 +136,7 @@ def _last_words(log: Path) -> str:
 
 def _serve(
     detector: Detector,
+    max_theta: float,
     environment: dict[str, str],
     work: Callable[[Calorimeter, Any], None],
     log: Path,
@@ -150,7 +153,7 @@ def _serve(
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     try:
-        calorimeter = Calorimeter(detector)
+        calorimeter = Calorimeter(detector, max_theta)
         problem = None
         while True:
             jobs.send(problem)

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from fastsim.sources.showers import ShowerSource
 from generators.reference.geant4_run import make_showers
 from generators.showers.cascade.initial import initial_model
 from generators.showers.cascade.source import CascadeModel
+from generators.showers.cascade.tilt import Tilt, tilt_of
 from generators.showers.regroup import Regrouping
 from generators.training.config import ConfigError
 
 _SIMULATED = {"particle", "num", "seed"}
-_MODEL, _ENERGY = "model", "energy"
+_MODEL, _ENERGY, _THETA = "model", "energy", "theta"
+_CIRCLE = (0.0, 2 * np.pi)
 _FILES = {"files", "binning"}
 _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 GeantRun = tuple[int, int]
@@ -44,24 +46,42 @@ MAX_EMPTY = 0.5
 
 @dataclass(frozen=True)
 class TrainingShowers:
-    """N showers and their particles: ``pdg_id`` (N,), ``energy`` (N,) in GeV, ``voxels`` (N, V) in MeV."""
+    """N showers and their particles.
+
+    ``pdg_id`` (N,), ``energy`` (N,) in GeV, ``voxels`` (N, V) in MeV, ``direction`` (N, 2): theta and phi in rad; by
+    default along the normal.
+    """
 
     pdg_id: Ints
     energy: Floats
     voxels: NDArray[np.float32]
+    direction: Floats = field(default_factory=lambda: np.zeros((0, 2)))
+
+    def __post_init__(self) -> None:
+        if not len(self.direction):
+            object.__setattr__(self, "direction", np.zeros((len(self), 2)))
+
+    @property
+    def tilt(self) -> Tilt:
+        """The tilts of the particles, (N, 2); see :mod:`generators.showers.cascade.tilt`."""
+        return tilt_of(*self.direction.T)
 
     def __len__(self) -> int:
         return len(self.energy)
 
     def __getitem__(self, rows: slice | Ints) -> TrainingShowers:
-        return TrainingShowers(self.pdg_id[rows], self.energy[rows], self.voxels[rows])
+        return TrainingShowers(self.pdg_id[rows], self.energy[rows], self.voxels[rows], self.direction[rows])
 
     @classmethod
     def shuffled(cls, parts: Sequence[TrainingShowers]) -> TrainingShowers:
         """Return the showers of all parts, shuffled in a fixed way."""
-        columns = [np.concatenate([getattr(p, name) for p in parts]) for name in ("pdg_id", "energy", "voxels")]
-        order = np.random.default_rng(0).permutation(len(columns[0]))
-        return cls(*(column[order] for column in columns))
+        together = cls.concatenated(parts)
+        return together[np.random.default_rng(0).permutation(len(together))]
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[TrainingShowers]) -> TrainingShowers:
+        """Return the showers of all parts, one after the other."""
+        return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,8 @@ class SimulatedSet:
         regroup = None if gun.detector == detector else Regrouping.of(gun.detector, detector)
         low, high = gun.energy
         words = [gun.detector.name, gun.particle, f"{low:g}-{high:g}", str(self.num), str(gun.seed)]
+        if not gun.perpendicular:
+            words.append("theta-{:g}-{:g}".format(*gun.thetas))
         if self.model is not None:
             words += [self.model.name, self.model.provenance["sha256"][:12]]
         path = cache / f"{'_'.join(words)}.h5"
@@ -115,19 +137,21 @@ class SimulatedSet:
 
 @dataclass(frozen=True)
 class FileSet:
-    """Showers of one kind of particle from CaloChallenge files, perpendicular to the layers.
+    """Showers of one kind of particle from CaloChallenge files.
 
     Attributes:
         paths: of the files.
         binning: of their voxels, which also names the particle.
         place: what messages call the binning.
         energy: lowest and highest kinetic energy of the training, in GeV.
+        max_theta: largest angle to the normal of the layers of the training, in rad.
     """
 
     paths: tuple[Path, ...]
     binning: Binning
     place: str
     energy: tuple[float, float]
+    max_theta: float = 0.0
 
     @property
     def particle(self) -> str:
@@ -151,10 +175,7 @@ class FileSet:
             FastsimError: if binning, files and detector do not fit each other, or the showers not the training.
         """
         self._check_binning(detector)
-        parts = [self._read(path, detector) for path in self.paths]
-        return TrainingShowers(
-            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("pdg_id", "energy", "voxels"))
-        )
+        return TrainingShowers.concatenated([self._read(path, detector) for path in self.paths])
 
     def _check_binning(self, detector: Detector) -> None:
         wanted = detector.binning(self.particle)
@@ -176,7 +197,12 @@ class FileSet:
 
     def _read(self, path: Path, detector: Detector) -> TrainingShowers:
         showers = read_showers(path, self.binning)
-        _check_settings(path, detector, self.particle)
+        _check_settings(path, detector, self.particle, directions=showers.direction is not None)
+        if showers.direction is not None and (theta := float(showers.direction[:, 0].max())) > self.max_theta:
+            raise FastsimError(
+                f"{path}: showers at theta up to {theta:g} rad, but the config is for {self.max_theta:g} rad at most: "
+                "give its max_theta"
+            )
         low, high = (1e3 * limit for limit in self.energy)
         outside = (showers.incident < low * (1 - _ROUNDING)) | (showers.incident > high * (1 + _ROUNDING))
         if outside.any():
@@ -198,33 +224,48 @@ def _text(layer: Layer) -> str:
 
 
 def _of(particle: str, showers: Showers, voxels: NDArray[np.float32]) -> TrainingShowers:
-    return TrainingShowers(np.full(len(showers), PARTICLES[particle][0]), showers.incident / 1e3, voxels)
+    pdg_id = np.full(len(showers), PARTICLES[particle][0])
+    if showers.direction is None:
+        return TrainingShowers(pdg_id, showers.incident / 1e3, voxels)
+    return TrainingShowers(pdg_id, showers.incident / 1e3, voxels, showers.direction)
 
 
-def _check_settings(path: Path, detector: Detector, particle: str) -> None:
-    """Refuse a file whose settings, if fastsim wrote it, name another detector or particle, or another direction."""
+def _check_settings(path: Path, detector: Detector, particle: str, *, directions: bool) -> None:
+    """Refuse a file whose settings, if fastsim wrote it, name another detector or particle.
+
+    Or tilted particles, if the file has no ``directions``: voxels of such showers were once about the detector's axis.
+    """
     import h5py
 
     with h5py.File(path, "r") as file:
         text = file.attrs.get("settings")
     try:
         settings = json.loads(text)
-        name, theta, of = settings["detector"]["name"], float(settings["theta"]), settings["particle"]
+        name, theta, of = settings["detector"]["name"], settings["theta"], settings["particle"]
     except (TypeError, ValueError, KeyError):
         return  # of other origin
     if name != detector.name:
         raise FastsimError(f"{path}: showers in detector {name}, but the config is for {detector.name}")
     if of != particle:
         raise FastsimError(f"{path}: showers of {of}, but the binning is that of {particle}")
-    if theta != 0:
-        raise FastsimError(f"{path}: showers at theta {theta:g} rad; a cascade is trained on those along the normal")
+    if theta != 0 and not directions:
+        raise FastsimError(
+            f"{path}: showers at theta {theta} rad in voxels about the detector's axis; make them again, with voxels "
+            "about the line of flight"
+        )
 
 
 ShowerSet = SimulatedSet | FileSet
 
 
 def shower_sets(
-    data: Any, simulated: Detector, energy: tuple[float, float], config: Path, *, learned: Detector | None = None
+    data: Any,
+    simulated: Detector,
+    energy: tuple[float, float],
+    config: Path,
+    *,
+    learned: Detector | None = None,
+    max_theta: float = 0.0,
 ) -> list[ShowerSet]:
     """Read the section ``data`` of a config: a set of showers or a list of them, simulated or of files.
 
@@ -234,6 +275,7 @@ def shower_sets(
         energy: lowest and highest kinetic energy in GeV.
         config: path of the config; paths in it are relative to its folder.
         learned: the detector whose showers are learned, in which models make theirs; None: ``simulated``.
+        max_theta: largest angle to the normal of the layers in rad.
 
     Raises:
         FastsimError: if a set has other keys, or there are no such files.
@@ -241,14 +283,19 @@ def shower_sets(
     sets = [data] if isinstance(data, Mapping) else data
     if not isinstance(sets, list) or not sets or not all(isinstance(values, Mapping) for values in sets):
         raise ConfigError(f"{config}: data is an object, or a list of objects: sets of showers")
-    return [_shower_set(values, simulated, learned or simulated, energy, config) for values in sets]
+    return [_shower_set(values, simulated, learned or simulated, energy, max_theta, config) for values in sets]
 
 
 def _shower_set(
-    values: Mapping[str, Any], simulated: Detector, learned: Detector, energy: tuple[float, float], config: Path
+    values: Mapping[str, Any],
+    simulated: Detector,
+    learned: Detector,
+    energy: tuple[float, float],
+    max_theta: float,
+    config: Path,
 ) -> ShowerSet:
     keys = set(values)
-    if keys - {_MODEL, _ENERGY} == _SIMULATED:
+    if keys - {_MODEL, _ENERGY, _THETA} == _SIMULATED:
         if _ENERGY in keys:
             low, high = read_energies(values[_ENERGY], config, f"data: {_ENERGY}")
             if low < energy[0] or high > energy[1]:
@@ -259,12 +306,15 @@ def _shower_set(
             energy = low, high
         model = initial_model(values[_MODEL], config, f"data: {_MODEL}") if _MODEL in keys else None
         detector = simulated if model is None else learned
-        gun = ShowerGun(detector, values["particle"], energy, seed=int(values["seed"]))
+        theta, phi = _read_thetas(values.get(_THETA, (0.0, 0.0)), max_theta, config), _CIRCLE
+        if theta[1] == 0:
+            phi = (0.0, 0.0)
+        gun = ShowerGun(detector, values["particle"], energy, theta, phi, seed=int(values["seed"]))
         return SimulatedSet(gun, int(values["num"]), model)
     if "files" not in keys or keys - _FILES:
         raise ConfigError(
-            f"{config}: data: a set of showers has particle, num, seed and perhaps model or energy, or files and "
-            f"binning, not {', '.join(sorted(keys)) or 'nothing'}"
+            f"{config}: data: a set of showers has particle, num, seed and perhaps model, energy or theta, or files "
+            f"and binning, not {', '.join(sorted(keys)) or 'nothing'}"
         )
     patterns = [values["files"]] if isinstance(values["files"], str) else values["files"]
     paths: list[Path] = []
@@ -277,7 +327,25 @@ def _shower_set(
         raise ConfigError(f"{config}: data: files is empty")
     given = values.get("binning")
     place = binning_path(paths[0]) if given is None else config.parent / str(given)
-    return FileSet(tuple(paths), read_binning(place), str(place), energy)
+    return FileSet(tuple(paths), read_binning(place), str(place), energy, max_theta)
+
+
+def _read_thetas(values: Any, most: float, config: Path) -> tuple[float, float]:
+    """Read the lowest and the highest angle to the normal of a set of showers, in rad.
+
+    Raises:
+        ConfigError: unless they are two numbers in order, up to ``most``.
+    """
+    try:
+        low, high = (float(value) for value in values)
+    except (TypeError, ValueError):
+        low, high = -1.0, -1.0
+    if not 0 <= low <= high <= most:
+        raise ConfigError(
+            f"{config}: data: theta is {values!r}: must be [lowest, highest] in rad within the 0 to {most:g} of the "
+            "config's max_theta"
+        )
+    return low, high
 
 
 def trained_on(card: ModelCard | None) -> set[GeantRun]:
@@ -288,7 +356,7 @@ def trained_on(card: ModelCard | None) -> set[GeantRun]:
     training = {} if card is None else card.training
     data = training.get("config", {}).get("data", [])
     sets = [data] if isinstance(data, Mapping) else data
-    own = {(PARTICLES[v["particle"]][0], int(v["seed"])) for v in sets if v.keys() - {_ENERGY} == _SIMULATED}
+    own = {(PARTICLES[v["particle"]][0], int(v["seed"])) for v in sets if v.keys() - {_ENERGY, _THETA} == _SIMULATED}
     own |= {(int(pdg_id), int(seed)) for pdg_id, seed in training.get("init", {}).get("runs", [])}
     named = {training.get("config", {}).get("first"), *(v.get(_MODEL) for v in sets)}
     # a teacher of its own name is the version that it started from

@@ -26,20 +26,26 @@ from generators.nn.quantise import unpack
 from generators.showers.cascade.grid import Deposits, Grid
 from generators.showers.cascade.latent import COLUMNS, VISIBLE, Latent, latent_of
 from generators.showers.cascade.network import Cascade
+from generators.showers.cascade.tilt import Tilt, tilt_of
 
 _NAMES = {pdg_id: name for name, (pdg_id, _) in PARTICLES.items()}
 
 
 class Sampler(Protocol):
-    """Draws showers of particles (N,) with kinetic energies in GeV: deposits (N, V) in MeV, latents (N, Z)."""
+    """Draws showers of particles (N,) with kinetic energies in GeV: deposits (N, V) in MeV, latents (N, Z).
 
-    def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Deposits:
+    A model that knows tilted particles is given their tilts (N, 2), see :mod:`generators.showers.cascade.tilt`.
+    """
+
+    def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None) -> Deposits:
         """Draw deposits."""
 
-    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Latent:
+    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None) -> Latent:
         """Draw latents."""
 
-    def sample_given(self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator) -> Deposits:
+    def sample_given(
+        self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator, tilt: Tilt | None = None
+    ) -> Deposits:
         """Draw deposits given latents."""
 
 
@@ -52,7 +58,7 @@ class ShowerModel(ShowerSource):
     Args:
         name: of the model.
         detector: whose voxels it fills.
-        domain: what it was trained on; showers are perpendicular.
+        domain: what it was trained on.
         config: ``particles`` (PDG ids) that the networks know, ``like``, particles that are drawn as one of those, by
             names ({"e+": "e-"}), and the ``keys`` of the kind.
     """
@@ -97,10 +103,14 @@ class ShowerModel(ShowerSource):
         particles: Sequence[int],
         energy: tuple[float, float],
         config: Mapping[str, Any],
+        max_theta: float = 0.0,
     ) -> Self:
-        """Make an untrained model of a detector, for particles (PDG ids) and a range of kinetic energies in GeV."""
+        """Make an untrained model of a detector, for particles (PDG ids) and a range of kinetic energies in GeV.
+
+        ``max_theta`` is the largest angle to the normal of the layers in rad.
+        """
         alike = _likenesses(config.get("like", {}), particles)
-        domain = ShowerDomain(frozenset((*particles, *alike)), float(energy[0]), float(energy[1]))
+        domain = ShowerDomain(frozenset((*particles, *alike)), float(energy[0]), float(energy[1]), max_theta)
         settings = {"detector": detector.name, "particles": list(particles), **config}
         if detector.name not in shipped_detectors():
             settings["geometry"] = json.loads(json.dumps(detector.as_dict()))
@@ -157,12 +167,12 @@ class ShowerModel(ShowerSource):
     def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
             return np.zeros((0, self.grid.num_voxels), np.float32)
-        return self.sampler.sample(self._known(incidents.pdg_id), incidents.energy, rng)
+        return self.sampler.sample(self._known(incidents.pdg_id), incidents.energy, rng, self._tilt(incidents))
 
     def draw_latent(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
         if len(incidents) == 0:
             return np.zeros((0, len(COLUMNS)), np.float32)
-        return self.sampler.latent(self._known(incidents.pdg_id), incidents.energy, rng)
+        return self.sampler.latent(self._known(incidents.pdg_id), incidents.energy, rng, self._tilt(incidents))
 
     def draw_given(self, incidents: Incidents, latent: NDArray[np.float32], rng: np.random.Generator) -> Deposits:
         if len(incidents) == 0:
@@ -175,7 +185,12 @@ class ShowerModel(ShowerSource):
                 f"latent {row}: a visible energy of {visible[row]:g} MeV, but its particle can deposit 0 to "
                 f"{most[row]:g} MeV"
             )
-        return self.sampler.sample_given(self._known(incidents.pdg_id), incidents.energy, latent, rng)
+        known, tilt = self._known(incidents.pdg_id), self._tilt(incidents)
+        return self.sampler.sample_given(known, incidents.energy, latent, rng, tilt)
+
+    def _tilt(self, incidents: Incidents) -> Tilt | None:
+        """Return the tilts (N, 2) of particles; None if the model knows none."""
+        return tilt_of(incidents.theta, incidents.phi) if self.cascade.tilted else None
 
     def _known(self, pdg_id: Ints) -> Ints:
         """Return PDG ids (N,) with those that the networks know in place of others that are drawn like them."""

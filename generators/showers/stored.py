@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fastsim.detector.binning import Binning, read_binning
 from fastsim.detector.detector import Detector, available
 from fastsim.errors import FastsimError
@@ -23,7 +25,7 @@ class StoredShowers:
         geometry: the detector, unless it is one that ships.
         pdg_id: of the incident particle.
         energy: lowest and highest kinetic energy of the run, in GeV.
-        theta: angle to the normal of the layers, in rad.
+        theta: largest angle to the normal of the layers, in rad.
         seed: of the run; one detector, particle, range and seed always give the same showers.
         model: name of the model that generated them; None for Geant4.
         binning: of the voxels, from the XML file of the same name.
@@ -64,7 +66,7 @@ def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) 
     try:
         settings = json.loads(text)
         low, high = settings["energy"]
-        detector, theta = str(settings["detector"]["name"]), float(settings["theta"])
+        detector, theta = str(settings["detector"]["name"]), float(np.max(settings["theta"]))
         energy, seed = (float(low), float(high)), int(settings["seed"])
     except (TypeError, ValueError, KeyError) as error:
         raise FastsimError(

@@ -75,7 +75,8 @@ def read_out(showers: Showers, readout: float = READOUT) -> Showers:
         showers: N showers, which stay as they are.
         readout: threshold in MeV.
     """
-    return Showers(showers.incident, np.where(showers.voxels < readout, np.float32(0), showers.voxels))
+    voxels = np.where(showers.voxels < readout, np.float32(0), showers.voxels)
+    return Showers(showers.incident, voxels, direction=showers.direction)
 
 
 def compare_showers(

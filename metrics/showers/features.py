@@ -56,6 +56,8 @@ class ShowerFeatures:
         centre_r, width_r: in mm, (N, L).
         sparsity: share of the layer's voxels above the threshold, in [0, 1], (N, L).
         shapes: of the whole showers.
+        direction: theta and phi of the particles in rad, (N, 2); 0 where the showers do not say, which are along the
+            normal.
     """
 
     incident: Floats
@@ -69,6 +71,7 @@ class ShowerFeatures:
     width_r: Floats
     sparsity: Floats
     shapes: ShowerShapes
+    direction: Floats
 
     def embedding(self) -> Floats:
         """Compute the challenge's high-level input vector, shape (N, 1 + L + 4 A)."""
@@ -128,7 +131,8 @@ def showers_sample(
         threshold: of the sparsity, numbers of voxels and clusters, in MeV.
 
     Returns:
-        Observables named as :func:`observable_groups` lists them; ``condition["energy"]`` is E_inc in GeV.
+        Observables named as :func:`observable_groups` lists them; ``condition["energy"]`` is E_inc in GeV, "theta" and
+        "phi" are the directions in rad of showers that are not all along the normal.
 
     Raises:
         FastsimError: as :func:`shower_features`.
@@ -139,6 +143,9 @@ def showers_sample(
     columns = {RATIO: (features.total / features.incident)[:, None]}
     columns |= {name: getattr(features, attribute) for name, (attribute, _) in _GROUPS.items()}
     columns[GROUP] = shape_columns(features.shapes, groups[GROUP])
+    condition = {"energy": features.incident / 1e3}
+    if features.direction[:, 0].any():
+        condition |= {"theta": features.direction[:, 0], "phi": features.direction[:, 1]}
     return Sample(
         "showers",
         {
@@ -147,7 +154,7 @@ def showers_sample(
             for i, name in enumerate(names)
         },
         features.embedding(),
-        {"energy": features.incident / 1e3},
+        condition,
         None if weights is None else np.asarray(weights, dtype=np.float64),
         showers if isinstance(showers, Showers) else None,
         binning,
@@ -269,4 +276,5 @@ def _of_chunk(showers: Showers, binning: Binning, threshold: float) -> ShowerFea
         width_r,
         np.stack(sparsity, axis=1),
         shower_shapes(showers.voxels, binning, threshold=threshold),
+        np.zeros((len(showers), 2)) if showers.direction is None else showers.direction,
     )

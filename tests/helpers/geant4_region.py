@@ -41,11 +41,11 @@ def leaning(angle: float) -> Shot:
 
 
 PHOTONS = [Shot("gamma", 2.0)] * 30
-POSITRONS = [Shot("e+", 0.5)] * 30
+POSITRONS = [Shot("e+", 0.08)] * 300
 MIXED = [
     Shot("gamma", 50.0),
     Shot("gamma", 1.2),
-    Shot("gamma", 0.3),
+    Shot("gamma", 0.05),
     Shot("mu-", 1.5),
     Shot("gamma", 40.0, (FRONT[0] + 20.0, FRONT[1] - 10.0, -100.0)),
     leaning(0.1),

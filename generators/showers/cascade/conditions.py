@@ -96,7 +96,7 @@ def _shared(z: Numbers, n: int, num_layers: int, out: Numbers, k: int, place: in
 
 @compiled
 def layer_conditions(
-    rows: Ints, layer: int, layers: Numbers, rest: Numbers, z: Numbers, place: int, out: Numbers
+    rows: Ints, layer: int, layers: Numbers, rest: Numbers, z: Numbers, slant: Numbers, place: int, out: Numbers
 ) -> None:
     """Fill the features of the splits "this layer | the layers behind it".
 
@@ -106,6 +106,7 @@ def layer_conditions(
         layers: energies of the layers in MeV, known in front of ``layer``, (N, L).
         rest: energy in MeV from ``layer`` on, (N,).
         z: latents, (N, Z).
+        slant: of the showers, (N,), the last feature; no rows: without.
         place: column of the first feature to fill.
         out: the features, (K, F).
     """
@@ -123,6 +124,8 @@ def layer_conditions(
         out[k, p] = 4 * _cut((mean - layer) / num_layers, MOST)
         out[k, p + 1] = 4 * min(max(square, 0.0) ** 0.5 / num_layers, MOST)
         out[k, p + 2] = 4 * (z[n, STARTED] - layer) / num_layers
+        if len(slant) > 0:
+            out[k, p + 3] = slant[n]
 
 
 @compiled
@@ -165,6 +168,7 @@ def ring_conditions(
     radii: Floats,
     gone: Floats,
     z: Numbers,
+    slant: Numbers,
     place: int,
     out: Numbers,
 ) -> None:
@@ -179,6 +183,7 @@ def ring_conditions(
         radii: of the rings in mm, (L, R).
         gone: the sums of :func:`sum_rings`, (N, L, 5).
         z: latents, (N, Z).
+        slant: of the showers, (N,), the last feature; no rows: without.
         place: column of the first feature to fill.
         out: the features, (K, F).
     """
@@ -211,6 +216,8 @@ def ring_conditions(
         both = (z[n, GROWTH] * length * length + depth * radius) * visible - gone[n, layer, 4] - moment * where
         out[k, p + 6] = _cut((first - left * where) / (most * length), MOST)
         out[k, p + 7] = _cut((both - mean * most * where) / (most * length * radius), MOST)
+        if len(slant) > 0:
+            out[k, p + 8] = slant[n]
 
 
 @compiled
@@ -302,6 +309,7 @@ def sector_conditions(
     own: Floats,
     gone: Floats,
     recent: Floats,
+    tilt: Numbers,
     place: int,
     out: Numbers,
 ) -> None:
@@ -315,6 +323,7 @@ def sector_conditions(
         z: latents, (N, Z).
         energy: the energies of :func:`sum_layers`, (N, L, 3).
         own, gone, recent: the sums of :func:`sum_sides`, (N, L, K, W, 2), the last (N, L, K, 2, 2).
+        tilt: tilts and slants, (N, 3), whose features :data:`~.tilt.SECTOR_TILTS` come last; no rows: without.
         place: column of the first feature to fill.
         out: the features, (K, F).
     """
@@ -369,3 +378,7 @@ def sector_conditions(
                 more += deposits[n, layer, other, a]
                 less += deposits[n, layer, other, b]
         out[k, p] = 2 * (more - less) / max(more + less, ONE_PARTICLE)
+        if len(tilt) > 0:
+            out[k, p + 1] = x * tilt[n, 0] + y * tilt[n, 1]
+            out[k, p + 2] = directions[node, 0] * tilt[n, 0] + directions[node, 1] * tilt[n, 1]
+            out[k, p + 3] = tilt[n, 2]

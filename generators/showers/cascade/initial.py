@@ -13,6 +13,7 @@ from fastsim.event import Ints
 from fastsim.sources import cards
 from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.source import CascadeModel
+from generators.showers.cascade.tilt import CONTEXT, SECTOR_TILTS, SLANT
 
 Kept = dict[str, Tensor]
 """Which features of a stage's splits another model knew, masks (F,) by stage."""
@@ -62,11 +63,12 @@ def initialise(cascade: Cascade, other: Cascade, place: str) -> Kept:
         raise FastsimError(f"{place}: that model has {theirs}, and the detector {mine}")
     if cascade.latent is None and other.latent is not None:
         raise FastsimError(f"{place}: that model has a latent, and the config none")
+    tilted = other.tilted and cascade.tilted
+    known = other.state_dict() if tilted or not other.tilted else along_normal(other)
     kept = {}
     for stage in STAGES:
-        lengths = [net.net(stage).first.in_features for net in (cascade, other)]
-        columns = _columns(cascade.particles, other.particles, *lengths)
-        target, source = cascade.net(stage).state_dict(), other.net(stage).state_dict()
+        target, source = cascade.net(stage).state_dict(), _part(known, f"nets.{stage}.")
+        columns = _columns(cascade.particles, other.particles, len(target["shift"]), len(source["shift"]))
         for key in set(source) & set(_INPUTS):
             source[key] = _known(source[key], columns, 1.0 if key == "scale" else 0.0)
         try:
@@ -76,17 +78,48 @@ def initialise(cascade: Cascade, other: Cascade, place: str) -> Kept:
             raise FastsimError(f"{place}: stage {stage} has {sizes[0]}, and that model {sizes[1]}") from error
         kept[stage] = torch.from_numpy(columns >= 0)
     if cascade.latent is not None and other.latent is not None:
-        source = other.latent.state_dict()
+        source = _part(known, "latent.")
         # the context is the particle's features and the response
-        columns = _columns(cascade.particles, other.particles, *(3 + len(c.particles) for c in (cascade, other)))
+        more = len(CONTEXT) if cascade.tilted else 0, len(CONTEXT) if tilted else 0
+        lengths = [3 + len(c.particles) + num for c, num in zip((cascade, other), more, strict=True)]
+        columns = _columns(cascade.particles, other.particles, *lengths)
         for key in source:
             if key.endswith("context_layer.weight"):
                 source[key] = _known(source[key], columns, 0.0)
+        if cascade.latent.angle is not None:
+            for key, value in cascade.latent.angle.state_dict().items():
+                if other.latent.angle is None:
+                    source[f"angle.{key}"] = value
+                elif key == "first.weight":
+                    source[f"angle.{key}"] = _known(source[f"angle.{key}"], columns[: value.shape[-1]], 0.0)
         try:
             cascade.latent.load_state_dict(source)
         except RuntimeError as error:
             raise FastsimError(f"{place}: the latent's flow of that model has another size: leave it out") from error
     return kept
+
+
+def along_normal(cascade: Cascade) -> dict[str, Tensor]:
+    """Return the weights of the cascade that knows no tilts and is the same as a tilted one along the normal."""
+    state = {key: value for key, value in cascade.state_dict().items() if not key.startswith("latent.angle.")}
+    for stage in cascade.splits:
+        num = len(SECTOR_TILTS if stage == "sectors" else SLANT)
+        name = f"nets.{stage}"
+        zero = -state[f"{name}.shift"][-num:] * state[f"{name}.scale"][-num:]  # what a tilt of 0 is for the network
+        for key, bias in (("first", "first"), ("skip", "head")):
+            if (weights := state.get(f"{name}.{key}.weight")) is not None:
+                state[f"{name}.{bias}.bias"] = state[f"{name}.{bias}.bias"] + weights[:, -num:] @ zero
+        for key in _INPUTS:
+            if f"{name}.{key}" in state:
+                state[f"{name}.{key}"] = state[f"{name}.{key}"][..., :-num]
+    for key in state:
+        if key.endswith("context_layer.weight"):
+            state[key] = state[key][:, : -len(CONTEXT)]
+    return state
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _known(weights: Tensor, columns: Ints, default: float) -> Tensor:

@@ -14,6 +14,8 @@ angle alpha (the middle of the sector); u = (cos alpha, sin alpha), and <x> = su
 
 The visible energy is drawn from the response, the others from a conditional spline flow. That takes them in a frame of
 the shower's own: the side along x, and the centre's y mirrored at random, which a perpendicular particle leaves free.
+Where particles are tilted, the angle of the side to the tilt is drawn first, and the tilt in that frame is given to the
+flow (:mod:`generators.showers.cascade.tilt`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from fastsim.compiled import compiled
 from fastsim.event import Floats
 from generators.nn.flows import SplineFlow
 from generators.showers.cascade.grid import Deposits, Grid
+from generators.showers.cascade.tilt import CONTEXT, SideAngle, Tilt, slant_of, turned_vectors
 
 Latent = NDArray[np.float32]
 
@@ -116,9 +119,7 @@ def turned_latent(z: Latent, angle: Floats, mirrored: NDArray[np.bool_]) -> Late
     """Mirror the vectors of latents (N, Z) at the x axis where asked (N,), then turn them by angles (N,) in rad."""
     turned = z.copy()
     pairs = turned[:, FIRST_VECTOR:].reshape(-1, NUM_VECTORS, 2)
-    x, y = pairs[..., 0].copy(), pairs[..., 1] * np.where(mirrored, -1, 1)[:, None]
-    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    pairs[..., 0], pairs[..., 1] = cos * x - sin * y, sin * x + cos * y
+    pairs[...] = turned_vectors(pairs, angle, mirrored)
     return turned
 
 
@@ -162,18 +163,42 @@ class LatentFlow(nn.Module):
         num_context: C, of the particle's features with the response.
         num_layers: L, of the calorimeter.
         sizes: width, num_layers and num_bins of the flow, where they differ from its defaults.
+        tilted: whether particles are.
     """
 
-    def __init__(self, num_context: int, num_layers: int, sizes: dict[str, Any]) -> None:
+    def __init__(self, num_context: int, num_layers: int, sizes: dict[str, Any], *, tilted: bool = False) -> None:
         super().__init__()
         self.num_layers = num_layers
+        more = len(CONTEXT) if tilted else 0
         # the visible energy is context, and the side has no y in its frame
-        self.flow = SplineFlow(len(COLUMNS) - 2, num_context, **sizes)
+        self.flow = SplineFlow(len(COLUMNS) - 2, num_context + more, **sizes)
+        self.angle = SideAngle(num_context + 1) if tilted else None
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the mean negative log-likelihood of features (N, Z - 2) given contexts (N, C)."""
         features, context = batch
-        return -self.flow.log_prob(features, context).mean()
+        loss = -self.flow.log_prob(features, context).mean()
+        if self.angle is not None:
+            loss = loss - self.angle.log_prob(context[:, :-2], context[:, -2:]).mean()
+        return loss
+
+    def rows(self, z: Latent, context: NDArray[np.float32], tilt: Tilt | None) -> tuple[Tensor, Tensor]:
+        """Return features (N, Z - 2) and contexts of latents (N, Z).
+
+        Args:
+            z: the latents.
+            context: features of the particle and its response, (N, C).
+            tilt: of the particles, (N, 2); None where they are not tilted.
+        """
+        if self.angle is None or tilt is None:
+            return self.features(z), torch.from_numpy(context)
+        side = np.arctan2(z[:, FIRST_VECTOR + 1], z[:, FIRST_VECTOR])
+        within = turned_vectors(tilt[:, None], -side, np.zeros(len(z), np.bool_))[:, 0]
+        below = within[:, 1] < 0
+        # the mirror at the plane of the tilt is a symmetry: the flow knows one side of it
+        features = self.features(turned_latent(z, np.zeros(len(z)), below))
+        within[:, 1] = np.abs(within[:, 1])
+        return features, torch.from_numpy(np.column_stack([context, slant_of(tilt), within]).astype(np.float32))
 
     def features(self, z: Latent) -> Tensor:
         """Return the flow's features (N, Z - 2) of latents (N, Z)."""
@@ -194,14 +219,26 @@ class LatentFlow(nn.Module):
         ]
         return torch.from_numpy(np.column_stack(columns).astype(np.float32))
 
-    def sample(self, context: NDArray[np.float32], visible: NDArray[np.float32], rng: np.random.Generator) -> Latent:
-        """Draw latents (N, Z), in frames turned and mirrored at random.
+    def sample(
+        self,
+        context: NDArray[np.float32],
+        visible: NDArray[np.float32],
+        rng: np.random.Generator,
+        tilt: Tilt | None = None,
+    ) -> Latent:
+        """Draw latents (N, Z), in frames turned and mirrored at random as far as the tilt leaves them free.
 
         Args:
             context: features of the particle and its response, (N, C).
             visible: visible energies in MeV, (N,).
             rng: all randomness.
+            tilt: of the particles, (N, 2); needed where they are tilted.
         """
+        angle = None
+        if self.angle is not None and tilt is not None:
+            context, size = np.column_stack([context, slant_of(tilt)]), np.hypot(*tilt.T)
+            angle = self.angle.sample(context, size, rng)
+            context = np.column_stack([context, size * np.cos(angle), size * np.sin(angle)]).astype(np.float32)
         seed = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
         drawn = self.flow.sample(torch.from_numpy(context), seed).numpy()
         z = np.zeros((len(visible), len(COLUMNS)), np.float32)
@@ -214,7 +251,10 @@ class LatentFlow(nn.Module):
         z[:, GROWTH] = drawn[:, 5]
         z[:, FIRST_VECTOR] = np.exp(np.minimum(drawn[:, 6], 0.0))
         z[:, FIRST_VECTOR + 2 :] = drawn[:, 7:]
-        return turned_latent(z, rng.uniform(-np.pi, np.pi, len(z)), rng.random(len(z)) < 0.5)
+        if angle is None or tilt is None:
+            return turned_latent(z, rng.uniform(-np.pi, np.pi, len(z)), rng.random(len(z)) < 0.5)
+        mirrored = rng.random(len(z)) < 0.5
+        return turned_latent(z, np.arctan2(tilt[:, 1], tilt[:, 0]) - np.where(mirrored, -angle, angle), mirrored)
 
 
 def _logit(x: Floats) -> Floats:

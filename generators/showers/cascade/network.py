@@ -11,7 +11,8 @@ Every split is drawn from a small network (:mod:`generators.showers.cascade.spli
 then (:mod:`generators.showers.cascade.features`), and what the latent asks of the energy that is left
 (:mod:`generators.showers.cascade.conditions`). Energies of layers, rings and voxels add up exactly, zeros are exact,
 and training is by likelihood. The whole shower is turned by a random number of sectors and mirrored at random, so the
-symmetries of a perpendicular shower hold exactly.
+symmetries of a perpendicular shower hold exactly. A cascade of tilted showers sees the direction of flight too
+(:mod:`generators.showers.cascade.tilt`).
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ from generators.showers.cascade.latent import (
     latent_of,
 )
 from generators.showers.cascade.splits import MAX_LOG_RATIO, Rows, SplitNet
+from generators.showers.cascade.tilt import SECTOR_TILTS, SLANT, Tilt, slant_of, with_slant
 
 STAGES = ("response", "layers", "rings", "sectors")
 """Stages of splits."""
@@ -83,9 +85,10 @@ class Cascade(nn.Module):
         ceiling: largest visible energy over what the particle can deposit: above 1 where deposits were divided by the
             sampling fraction.
         splits: the stages of splits that it has, the first ones.
+        tilted: whether it knows tilted particles; their tilts are given then.
 
     Raises:
-        ValueError: if ``sizes`` names a stage that there is not.
+        ValueError: if ``sizes`` names a stage that there is not, or tilted particles have no latent.
     """
 
     def __init__(
@@ -96,9 +99,13 @@ class Cascade(nn.Module):
         latent: Mapping[str, Any] | None = None,
         ceiling: float = 1.0,
         splits: tuple[str, ...] = STAGES,
+        *,
+        tilted: bool = False,
     ) -> None:
         super().__init__()
-        self.ceiling, self.splits = ceiling, splits
+        if tilted and latent is None:
+            raise ValueError("a cascade of tilted showers needs a latent")
+        self.ceiling, self.splits, self.tilted = ceiling, splits, tilted
         self.grid, self.particles = grid, particles
         num_particle, num_layers = 2 + len(particles), grid.num_layers
         self.num_features = {
@@ -111,13 +118,16 @@ class Cascade(nn.Module):
         lengths = dict(self.num_features)
         self.latent: LatentFlow | None = None
         if latent is not None:
-            self.latent = LatentFlow(num_particle + 1, num_layers, dict(latent))
+            self.latent = LatentFlow(num_particle + 1, num_layers, dict(latent), tilted=tilted)
             for stage, names in (
                 ("layers", LAYER_CONDITIONS),
                 ("rings", RING_CONDITIONS),
                 ("sectors", SECTOR_CONDITIONS),
             ):
                 lengths[stage] += len(names)
+        if tilted:
+            for stage in STAGES:
+                lengths[stage] += len(SECTOR_TILTS if stage == "sectors" else SLANT)
         defaults: dict[str, dict[str, Any]] = {
             "response": {"width": 32, "depth": 2, "num_components": 6, "skip": True, "normal": True},
             "layers": {"width": 128, "depth": 3, "num_components": 8, "skip": True},
@@ -161,49 +171,68 @@ class Cascade(nn.Module):
         """Compute the largest visible energies (N,) in MeV of particles (N,) of kinetic energies in GeV."""
         return np.float32(self.ceiling) * available(pdg_id, energy)
 
-    def rows(self, pdg_id: Ints, energy: Floats, heaps: NDArray[np.float32]) -> dict[str, Rows]:
+    def rows(
+        self, pdg_id: Ints, energy: Floats, heaps: NDArray[np.float32], tilt: Tilt | None = None
+    ) -> dict[str, Rows]:
         """Compute all splits of known showers, by stage.
 
         Args:
             pdg_id: of the particles, (N,).
             energy: kinetic energies of the particles in GeV, (N,).
             heaps: deposits of the showers in MeV, (N, L, R, 2A).
+            tilt: of the particles, (N, 2); needed by a cascade that knows tilted ones, as in what follows.
         """
         rings = heaps[..., 1]
         layers, z = rings.sum(-1), self.latents(heaps)
         return {
-            "response": self.response_rows(pdg_id, energy, layers.sum(-1)),
-            "layers": self.layer_rows(pdg_id, energy, layers, z),
-            "rings": self.ring_rows(pdg_id, energy, rings, z),
-            "sectors": self.sector_rows(pdg_id, energy, heaps),
+            "response": self.response_rows(pdg_id, energy, layers.sum(-1), tilt),
+            "layers": self.layer_rows(pdg_id, energy, layers, z, tilt),
+            "rings": self.ring_rows(pdg_id, energy, rings, z, tilt=tilt),
+            "sectors": self.sector_rows(pdg_id, energy, heaps, tilt=tilt),
         }
+
+    def response_features(self, given: NDArray[np.float32], tilt: Tilt | None) -> NDArray[np.float32]:
+        """Return the features of the first split (N, F): those of the particle (N, C) and the slant, if it is seen."""
+        return given if tilt is None else np.column_stack([given, slant_of(tilt)])
 
     def latents(self, heaps: NDArray[np.float32]) -> Latent | None:
         """Compute the latents (N, Z) of known showers, deposits (N, L, R, 2A) in MeV; None without a latent."""
         return None if self.latent is None else latent_of(self.grid, heaps)
 
-    def latent_rows(self, pdg_id: Ints, energy: Floats, z: Latent) -> tuple[torch.Tensor, torch.Tensor]:
+    def latent_rows(
+        self, pdg_id: Ints, energy: Floats, z: Latent, tilt: Tilt | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute features and contexts of the latent's flow, one row for each of the showers that have deposits."""
         assert self.latent is not None
         some = np.flatnonzero(z[:, VISIBLE] > 0)
         context = with_response(self.given(pdg_id, energy), z[:, VISIBLE], energy)
-        return self.latent.features(z[some]), torch.from_numpy(context[some])
+        return self.latent.rows(z[some], context[some], None if tilt is None else tilt[some])
 
-    def response_rows(self, pdg_id: Ints, energy: Floats, visible: NDArray[np.float32]) -> Rows:
+    def response_rows(
+        self, pdg_id: Ints, energy: Floats, visible: NDArray[np.float32], tilt: Tilt | None = None
+    ) -> Rows:
         """Compute the splits of the particles' energies (GeV) into the visible energies (N,) in MeV and the rest."""
-        return _rows(self.given(pdg_id, energy), visible, self.available(pdg_id, energy) - visible)
+        features = self.response_features(self.given(pdg_id, energy), tilt)
+        return _rows(features, visible, self.available(pdg_id, energy) - visible)
 
-    def layer_rows(self, pdg_id: Ints, energy: Floats, layers: NDArray[np.float32], z: Latent | None = None) -> Rows:
+    def layer_rows(
+        self,
+        pdg_id: Ints,
+        energy: Floats,
+        layers: NDArray[np.float32],
+        z: Latent | None = None,
+        tilt: Tilt | None = None,
+    ) -> Rows:
         """Compute the splits of the visible energies into those of the layers (N, L) in MeV, given latents (N, Z)."""
         particle, known = with_response(self.given(pdg_id, energy), layers.sum(-1), energy), compressed(layers)
         rest = np.ascontiguousarray(np.cumsum(layers[:, ::-1], axis=1, dtype=np.float64)[:, ::-1].T.astype(np.float32))
-        parts = []
+        parts, slant = [], slant_of(tilt)
         for layer in range(self.grid.num_layers - 1):
             rows = np.flatnonzero(rest[layer] > 0)
             out = np.empty((len(rows), self.net("layers").first.in_features), np.float32)
             layer_features(rows, layer, layers, known, particle, rest[layer], out)
             if z is not None:
-                layer_conditions(rows, layer, layers, rest[layer], z, self.num_features["layers"], out)
+                layer_conditions(rows, layer, layers, rest[layer], z, slant, self.num_features["layers"], out)
             parts.append((out, layers[rows, layer], rest[layer + 1][rows]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -214,6 +243,7 @@ class Cascade(nn.Module):
         rings: NDArray[np.float32],
         z: Latent | None = None,
         rng: np.random.Generator | None = None,
+        tilt: Tilt | None = None,
     ) -> Rows:
         """Compute the splits of the energies of layers into those of their rings (N, L, R) in MeV.
 
@@ -226,6 +256,7 @@ class Cascade(nn.Module):
         layers = compressed(rings.sum(-1))
         rest = np.cumsum(rings[..., ::-1], axis=2, dtype=np.float64)[..., ::-1].astype(np.float32)
         parts, gone = [], np.zeros((len(rings), self.grid.num_layers, 5))
+        slant = slant_of(tilt)
         for layer, num_r in enumerate(self.grid.num_r):
             sum_rings(rings, layer, self.grid.radii, gone)
             for ring in range(num_r - 1):
@@ -235,7 +266,7 @@ class Cascade(nn.Module):
                 ring_features(rows, layer, ring, layers, known, memory, particle, left, out)
                 if z is not None:
                     place, radii = self.num_features["rings"], self.grid.radii
-                    ring_conditions(rows, layer, ring, rings, left, radii, gone, z, place, out)
+                    ring_conditions(rows, layer, ring, rings, left, radii, gone, z, slant, place, out)
                 parts.append((out, rings[rows, layer, ring], rest[rows, layer, ring + 1]))
         return _rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -246,6 +277,7 @@ class Cascade(nn.Module):
         heaps: NDArray[np.float32],
         most: int | None = None,
         rng: np.random.Generator | None = None,
+        tilt: Tilt | None = None,
     ) -> Rows:
         """Compute the splits of the energies of rings into those of their sectors.
 
@@ -255,6 +287,7 @@ class Cascade(nn.Module):
             heaps: deposits in MeV, (N, L, R, 2A).
             most: draw so many splits, with repetition, where there are more; None: all splits.
             rng: draws them, and the blur of the latents; None: a fixed one.
+            tilt: of the particles, (N, 2); needed by a cascade that knows tilted ones.
         """
         nodes, particle = all_nodes(heaps, self.grid.divided, self.grid.halved), self.given(pdg_id, energy)
         if most is not None and rng is not None and most < len(nodes):
@@ -263,7 +296,8 @@ class Cascade(nn.Module):
         swapped = np.empty(len(nodes), np.bool_)
         sector_features(nodes, compressed(heaps), self._memory(heaps), self.grid.neighbours, particle, out, swapped)
         if (z := self.latents(heaps)) is not None:
-            sides = Sides(self.grid, heaps, blurred_sectors(z, np.random.default_rng(0) if rng is None else rng))
+            blurred = blurred_sectors(z, np.random.default_rng(0) if rng is None else rng)
+            sides = Sides(self.grid, heaps, blurred, tilt)
             for front in range(self.grid.num_fronts):
                 sides.advance(front)
             sides.fill(nodes, swapped, self.num_features["sectors"], out)
@@ -286,10 +320,11 @@ class Sides:
         grid: of the voxels.
         deposits: in MeV, known where earlier fronts have split; may be filled later, (N, L, R, 2A).
         z: latents, blurred, (N, Z).
+        tilt: of the particles, (N, 2); None for a cascade that knows no tilted ones.
     """
 
-    def __init__(self, grid: Grid, deposits: NDArray[np.float32], z: Latent) -> None:
-        self._grid, self._deposits, self._z = grid, deposits, z
+    def __init__(self, grid: Grid, deposits: NDArray[np.float32], z: Latent, tilt: Tilt | None = None) -> None:
+        self._grid, self._deposits, self._z, self._tilt = grid, deposits, z, with_slant(tilt)
         shape = (len(deposits), grid.num_layers, grid.num_levels, NUM_VECTORS, 2)
         self._own, self._gone = np.zeros(shape), np.zeros(shape)
         self._recent = np.zeros((*shape[:3], NUM_RECENT, 2))
@@ -304,8 +339,9 @@ class Sides:
     def fill(self, nodes: Ints, swapped: NDArray[np.bool_], place: int, out: NDArray[np.float32]) -> None:
         """Fill the features of the splits of blocks; see :func:`~.conditions.sector_conditions`."""
         sums = self._own, self._gone, self._recent
+        directions = self._grid.directions
         sector_conditions(
-            nodes, self._deposits, swapped, self._grid.directions, self._z, self._energy, *sums, place, out
+            nodes, self._deposits, swapped, directions, self._z, self._energy, *sums, self._tilt, place, out
         )
 
 

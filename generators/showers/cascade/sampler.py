@@ -21,6 +21,7 @@ from generators.showers.cascade.features import (
 from generators.showers.cascade.latent import VISIBLE, Latent, blurred_rings, blurred_sectors, turned_latent
 from generators.showers.cascade.network import Cascade, Sides, with_response
 from generators.showers.cascade.splits import FastNet, draw_split, draw_splits, random_numbers
+from generators.showers.cascade.tilt import Tilt, slant_of, turned_tilt
 
 RINGS_AT_ONCE = 6_000
 """Rings with energy whose sectors are drawn side by side: with more the arrays leave the processor's cache."""
@@ -37,23 +38,31 @@ class CascadeSampler:
         self.cascade, self.grid = cascade, cascade.grid
         self._nets = {stage: FastNet(cascade.net(stage)) for stage in cascade.splits}
 
-    def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
+    def sample(
+        self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None
+    ) -> NDArray[np.float32]:
+        """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV.
+
+        ``tilt`` (N, 2) of the particles is needed where the cascade knows tilted ones, here and in what follows.
+        """
         given = self.cascade.given(pdg_id, energy)
         if self.cascade.latent is not None:
-            return self.sample_given(pdg_id, energy, self.latent(pdg_id, energy, rng), rng)
+            return self.sample_given(pdg_id, energy, self.latent(pdg_id, energy, rng, tilt), rng, tilt)
         visible = self._draw("response", given, self.cascade.available(pdg_id, energy), rng)[0]
-        voxels = self._voxels(given, energy, visible, None, rng)
+        voxels = self._voxels(given, energy, visible, None, rng, None)
         return self.grid.turn(voxels, rng)
 
-    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Latent:
+    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None) -> Latent:
         """Draw the latents (N, Z) of particles (N,) with kinetic energies in GeV."""
         assert self.cascade.latent is not None
         given = self.cascade.given(pdg_id, energy)
-        visible = self._draw("response", given, self.cascade.available(pdg_id, energy), rng)[0]
-        return self.cascade.latent.sample(with_response(given, visible, energy), visible, rng)
+        features = self.cascade.response_features(given, tilt)
+        visible = self._draw("response", features, self.cascade.available(pdg_id, energy), rng)[0]
+        return self.cascade.latent.sample(with_response(given, visible, energy), visible, rng, tilt)
 
-    def sample_given(self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator) -> NDArray[np.float32]:
+    def sample_given(
+        self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator, tilt: Tilt | None = None
+    ) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV, given latents (N, Z).
 
         Each shower is drawn in a frame that is turned and mirrored at random, so that all directions are alike.
@@ -61,7 +70,10 @@ class CascadeSampler:
         sign, shift = self.grid.random_turns(len(z), rng)
         mirrored, angle = self.grid.turn_back(sign, shift)
         inside = turned_latent(z, angle, mirrored)
-        voxels = self._voxels(self.cascade.given(pdg_id, energy), energy, inside[:, VISIBLE].copy(), inside, rng)
+        if tilt is not None:
+            tilt = turned_tilt(tilt, angle, mirrored)
+        visible = inside[:, VISIBLE].copy()
+        voxels = self._voxels(self.cascade.given(pdg_id, energy), energy, visible, inside, rng, tilt)
         return self.grid.turned(voxels, sign, shift)
 
     def _voxels(
@@ -71,19 +83,29 @@ class CascadeSampler:
         visible: NDArray[np.float32],
         z: Latent | None,
         rng: np.random.Generator,
+        tilt: Tilt | None,
     ) -> NDArray[np.float32]:
         """Draw deposits (N, V) in MeV from visible energies (N,) in MeV and latents (N, Z), if there are any."""
-        return self.voxels(given, self._rings(given, self.layers(given, energy, visible, z, rng), z, rng), z, rng)
+        rings = self._rings(given, self.layers(given, energy, visible, z, rng, tilt), z, rng, tilt)
+        return self.voxels(given, rings, z, rng, tilt)
 
     def voxels(
-        self, given: NDArray[np.float32], rings: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
+        self,
+        given: NDArray[np.float32],
+        rings: NDArray[np.float32],
+        z: Latent | None,
+        rng: np.random.Generator,
+        tilt: Tilt | None = None,
     ) -> NDArray[np.float32]:
         """Draw deposits (N, V) of the energies of rings (N, L, R), in MeV, of particles with features (N, C).
 
         ``z`` are the latents (N, Z), if there are any.
         """
         parts = np.array_split(np.arange(len(rings)), -(-np.count_nonzero(rings) // RINGS_AT_ONCE) or 1)
-        heaps = (self._sectors(given[part], rings[part], None if z is None else z[part], rng) for part in parts)
+        heaps = (
+            self._sectors(given[part], rings[part], *(None if x is None else x[part] for x in (z, tilt)), rng=rng)
+            for part in parts
+        )
         return np.concatenate([self.grid.voxels(each) for each in heaps])
 
     def _draw(
@@ -101,6 +123,7 @@ class CascadeSampler:
         visible: NDArray[np.float32],
         z: Latent | None,
         rng: np.random.Generator,
+        tilt: Tilt | None = None,
     ) -> NDArray[np.float32]:
         """Draw the energies of layers (N, L) in MeV.
 
@@ -110,8 +133,9 @@ class CascadeSampler:
             visible: visible energies in MeV, (N,).
             z: latents (N, Z); None for a cascade without.
             rng: all randomness.
+            tilt: of the particles, (N, 2); None for a cascade that knows none.
         """
-        given = with_response(particle, visible, energy)
+        given, slant = with_response(particle, visible, energy), slant_of(tilt)
         layers = np.zeros((len(visible), self.grid.num_layers), np.float32)
         known, rest = np.zeros_like(layers), visible.copy()
         net, length = self._nets["layers"], self.cascade.net("layers").first.in_features
@@ -121,15 +145,21 @@ class CascadeSampler:
             features = np.empty((len(rows), length), np.float32)
             layer_features(rows, layer, layers, known, given, rest, features)
             if z is not None:
-                layer_conditions(rows, layer, layers, rest, z, self.cascade.num_features["layers"], features)
+                layer_conditions(rows, layer, layers, rest, z, slant, self.cascade.num_features["layers"], features)
             draw_parts(net(features), rows, u[layer], rest, layers[:, layer], known[:, layer])
         layers[:, -1] = rest
         return layers
 
     def _rings(
-        self, given: NDArray[np.float32], layers: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
+        self,
+        given: NDArray[np.float32],
+        layers: NDArray[np.float32],
+        z: Latent | None,
+        rng: np.random.Generator,
+        tilt: Tilt | None,
     ) -> NDArray[np.float32]:
         grid, num = self.grid, len(layers)
+        slant = slant_of(tilt)
         rings = np.zeros((num, grid.num_layers, grid.max_r), np.float32)
         known, memory, packed = np.zeros_like(rings), np.zeros_like(rings), np.zeros_like(rings)
         of_layers = compressed(layers)
@@ -150,16 +180,22 @@ class CascadeSampler:
                 features = np.empty((len(rows), length), np.float32)
                 ring_features(rows, layer, ring, of_layers, known, packed, given, rest, features)
                 if z is not None:
-                    ring_conditions(rows, layer, ring, rings, rest, grid.radii, gone, z, place, features)
+                    ring_conditions(rows, layer, ring, rings, rest, grid.radii, gone, z, slant, place, features)
                 draw_parts(net(features), rows, u[ring], rest, rings[:, layer, ring], known[:, layer, ring])
             rings[:, layer, num_r - 1] = rest
             known[:, layer, num_r - 1] = compressed(rest)
         return rings
 
     def _sectors(
-        self, given: NDArray[np.float32], rings: NDArray[np.float32], z: Latent | None, rng: np.random.Generator
+        self,
+        given: NDArray[np.float32],
+        rings: NDArray[np.float32],
+        z: Latent | None,
+        tilt: Tilt | None,
+        *,
+        rng: np.random.Generator,
     ) -> NDArray[np.float32]:
-        """Draw heaps (N, L, R, 2A) of rings (N, L, R), in MeV, given latents (N, Z), if there are any.
+        """Draw heaps (N, L, R, 2A) of rings (N, L, R), in MeV, given latents (N, Z) and tilts (N, 2), if there are any.
 
         A split of level k in layer l reads splits of the levels above in its own layer, and of its own level in the
         layers in front: all with the same l + k are drawn at once, even rings before odd ones.
@@ -170,7 +206,7 @@ class CascadeSampler:
         known, memory, packed = np.zeros_like(heaps), np.zeros_like(heaps), np.zeros_like(heaps)
         known[..., 1] = compressed(rings)
         length, place = self.cascade.net("sectors").first.in_features, self.cascade.num_features["sectors"]
-        sides = None if z is None else Sides(grid, heaps, blurred_sectors(z, rng))
+        sides = None if z is None else Sides(grid, heaps, blurred_sectors(z, rng), tilt)
         halves = [np.empty((0, 4), np.int64)] * 2  # of the front before, by parity of the ring
         for front in range(grid.num_fronts):
             remember_front(heaps, front, grid.neighbours, memory, packed)

@@ -22,7 +22,7 @@ class CascadeModel(ShowerModel):
     Args:
         name: of the model.
         detector: whose voxels it fills.
-        domain: what it was trained on; showers are perpendicular.
+        domain: what it was trained on; with angles, the networks see them.
         config: ``network`` (sizes by stage), ``latent`` (sizes of its flow; None or absent for a cascade without) and
             ``ceiling`` as :class:`~generators.showers.cascade.network.Cascade` takes it.
     """
@@ -34,7 +34,12 @@ class CascadeModel(ShowerModel):
         super().__init__(name, detector, domain, config)
         ceiling = float(config.get("ceiling", 1.0))
         self.network = self.cascade = Cascade(
-            self._grid(), self.particles, config.get("network", {}), config.get("latent"), ceiling
+            self._grid(),
+            self.particles,
+            config.get("network", {}),
+            config.get("latent"),
+            ceiling,
+            tilted=domain.max_theta > 0,
         )
         if self.cascade.latent is not None:
             self.latent_columns = COLUMNS

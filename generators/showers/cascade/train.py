@@ -25,11 +25,25 @@ from generators.showers.cascade.latent import Latent, LatentFlow
 from generators.showers.cascade.network import LATENT, STAGES, Cascade, most_visible
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import Rows, SplitNet
+from generators.showers.cascade.tilt import Tilt, turned_tilt
 from generators.showers.data import TrainingShowers, initial_facts, read_detector, read_energies, shower_sets
 from generators.training.config import check_keys, from_dict, read_config
 from generators.training.loop import FitResult, TrainingConfig, fit, write_atomically
 
-_KEYS = ("name", "kind", "version", "seed", "detector", "showers_of", "energy", "data", "like", "init", "cascade")
+_KEYS = (
+    "name",
+    "kind",
+    "version",
+    "seed",
+    "detector",
+    "showers_of",
+    "energy",
+    "max_theta",
+    "data",
+    "like",
+    "init",
+    "cascade",
+)
 _SHOWERS_PER_BLOCK = 2000
 """Showers whose heaps are computed at once: they take much more memory than voxels."""
 _NUMBERS = {**{stage: number for number, stage in enumerate(STAGES)}, LATENT: len(STAGES)}
@@ -113,6 +127,7 @@ class _Batches:
     def __init__(self, model: Cascade, stage: str, showers: TrainingShowers, config: StageTraining, seed: int) -> None:
         self.model, self.stage, self.showers, self.config = model, stage, showers, config
         self.seed = [seed, _NUMBERS[stage]]
+        self.tilt = showers.tilt if model.tilted else None
         rings, latents = [], []
         for start in range(0, len(showers), _SHOWERS_PER_BLOCK):
             heaps = model.grid.heaps(showers.voxels[start : start + _SHOWERS_PER_BLOCK])
@@ -127,11 +142,17 @@ class _Batches:
         chosen = rng.integers(0, len(self.showers), self.config.num_showers)
         num_splits = self.config.num_splits
         pdg_id, energy = self.showers.pdg_id[chosen], self.showers.energy[chosen]
+        tilt = None if self.tilt is None else self.tilt[chosen]
         if self.stage == "sectors":
-            heaps = self.model.grid.heaps(self.model.grid.turn(self.showers.voxels[chosen], rng))
-            return self.model.sector_rows(pdg_id, energy, heaps, num_splits, rng)
+            grid = self.model.grid
+            turns = grid.random_turns(len(chosen), rng)
+            heaps = grid.heaps(grid.turned(self.showers.voxels[chosen], *turns))
+            if tilt is not None:
+                mirrored, angle = grid.turn_back(*turns)
+                tilt = turned_tilt(tilt, np.where(mirrored, angle, -angle), mirrored)
+            return self.model.sector_rows(pdg_id, energy, heaps, num_splits, rng, tilt)
         z = None if self.latents is None else self.latents[chosen]
-        rows = _stage_rows(self.model, self.stage, pdg_id, energy, self.rings[chosen], z, rng)
+        rows = _stage_rows(self.model, self.stage, pdg_id, energy, self.rings[chosen], z, rng, tilt)
         if not isinstance(rows, Rows):
             return rows
         return rows if num_splits is None else rows.chosen(rng.integers(0, len(rows), num_splits))
@@ -145,20 +166,22 @@ def _stage_rows(
     rings: NDArray[np.float32],
     z: Latent | None,
     rng: np.random.Generator,
+    tilt: Tilt | None,
 ) -> Rows | tuple[Tensor, Tensor]:
     """Compute all splits of a stage before the sectors, from the energies of rings (N, L, R) in MeV and latents (N, Z).
 
-    Of the latent: features and contexts of its flow. ``rng`` draws the blur that rings see the latents with.
+    Of the latent: features and contexts of its flow. ``rng`` draws the blur that rings see the latents with. ``tilt``
+    (N, 2) is of the particles, for a cascade that knows tilted ones.
     """
     if stage == LATENT:
         assert z is not None
-        return model.latent_rows(pdg_id, energy, z)
+        return model.latent_rows(pdg_id, energy, z, tilt)
     if stage == "rings":
-        return model.ring_rows(pdg_id, energy, rings, z, rng)
+        return model.ring_rows(pdg_id, energy, rings, z, rng, tilt)
     layers = rings.sum(-1)
     if stage == "layers":
-        return model.layer_rows(pdg_id, energy, layers, z)
-    return model.response_rows(pdg_id, energy, layers.sum(-1))
+        return model.layer_rows(pdg_id, energy, layers, z, tilt)
+    return model.response_rows(pdg_id, energy, layers.sum(-1), tilt)
 
 
 def fit_stage(
@@ -195,7 +218,7 @@ def fit_stage(
     net = model.net(stage)
     net.set_scales(training(_STEP_OF_SCALES).features, kept=None if kept is None else kept[stage])
     check = [
-        model.rows(part.pdg_id, part.energy, model.grid.heaps(part.voxels))[stage]
+        model.rows(part.pdg_id, part.energy, model.grid.heaps(part.voxels), part.tilt if model.tilted else None)[stage]
         for part in (showers[k : k + 200] for k in range(num, len(showers), 200))
     ]
 
@@ -214,10 +237,10 @@ def _fit_latent(
     """Train the latent's flow; the standardisation is taken from all showers that it is trained on."""
     assert model.latent is not None and training.latents is not None
     showers = training.showers
-    model.latent.flow.set_scales(model.latent_rows(showers.pdg_id, showers.energy, training.latents)[0])
+    model.latent.flow.set_scales(model.latent_rows(showers.pdg_id, showers.energy, training.latents, training.tilt)[0])
     z = model.latents(model.grid.heaps(held_out.voxels))
     assert z is not None
-    check = model.latent_rows(held_out.pdg_id, held_out.energy, z)
+    check = model.latent_rows(held_out.pdg_id, held_out.energy, z, held_out.tilt if model.tilted else None)
 
     def validate(module: nn.Module) -> Mapping[str, float]:
         assert isinstance(module, LatentFlow)
@@ -265,7 +288,8 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     energy = read_energies(config["energy"], config_path)
     detector = read_detector(config["detector"], config_path)
     simulated = read_detector(config.get("showers_of", config["detector"]), config_path)
-    sets = shower_sets(config["data"], simulated, energy, config_path, learned=detector)
+    most = _read_angle(config.get("max_theta", 0.0), config_path)
+    sets = shower_sets(config["data"], simulated, energy, config_path, learned=detector, max_theta=most)
     particles = sorted({each.particle for each in sets}, key=list(PARTICLES).index)
     initial = None if config.get("init") is None else initial_model(config["init"], config_path)
     if initial is None and (missing := [stage for stage in STAGES if stage not in settings.stages]):
@@ -282,13 +306,25 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
         values["ceiling"] = ceiling
     torch.manual_seed(seed)
     try:
-        model = CascadeModel.build(config["name"], detector, [PARTICLES[name][0] for name in particles], energy, values)
+        ids = [PARTICLES[name][0] for name in particles]
+        model = CascadeModel.build(config["name"], detector, ids, energy, values, most)
     except (TypeError, ValueError) as error:
-        where = "" if str(error).startswith("like: ") else "cascade.network: "
+        where = "" if str(error).startswith(("like: ", "a cascade of tilted")) else "cascade.network: "
         raise FastsimError(f"{config_path}: {where}{error}") from error
     kept = None if initial is None else initialise(model.cascade, initial.cascade, f"{config_path}: init")
     facts = None if initial is None else initial_facts(initial)
     return _Prepared(model, showers, settings, seed, kept, facts)
+
+
+def _read_angle(value: Any, config_path: Path) -> float:
+    """Read the largest angle to the normal of a config, in rad.
+
+    Raises:
+        FastsimError: unless it is a number in [0, pi / 2).
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.pi / 2:
+        raise FastsimError(f"{config_path}: max_theta is {value!r}: must be an angle in rad, from 0 to less than pi/2")
+    return float(value)
 
 
 def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
@@ -299,10 +335,10 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
 
     Args:
         config_path: JSON with name, kind "cascade", seed, detector (a name, or the path of a TOML file), energy
-            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; like, particles
-            that are drawn as others, such as {"e+": "e-"}; init, the name or path of a cascade to start from; and
-            showers_of, a detector of finer voxels, if its showers are to be regrouped. Paths are relative to the
-            config's folder.
+            [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`) and cascade; max_theta, the
+            largest angle to the normal of the layers in rad, if it is not 0; like, particles that are drawn as others,
+            such as {"e+": "e-"}; init, the name or path of a cascade to start from; and showers_of, a detector of finer
+            voxels, if its showers are to be regrouped. Paths are relative to the config's folder.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
 

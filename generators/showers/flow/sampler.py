@@ -17,6 +17,7 @@ from generators.showers.cascade.grid import Deposits
 from generators.showers.cascade.latent import VISIBLE, Latent, turned_latent
 from generators.showers.cascade.network import Cascade
 from generators.showers.cascade.sampler import CascadeSampler
+from generators.showers.cascade.tilt import Tilt
 from generators.showers.flow.patches import Voxels, draw_deposits
 from generators.showers.flow.voxels import VoxelFlow, conditions
 
@@ -61,15 +62,17 @@ class FlowSampler:
             self._for_many.decoder.to(torch.bfloat16)
         self._solver, self._num_steps, self._last = solver, num_inference_steps, flow.config.sigma_min
 
-    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Latent:
-        """Draw the latents (N, Z) of particles (N,) with kinetic energies in GeV."""
+    def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None) -> Latent:
+        """Draw the latents (N, Z) of particles (N,) with kinetic energies in GeV, along the normal."""
         return self.first.latent(pdg_id, energy, rng)
 
-    def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator) -> Deposits:
-        """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV."""
+    def sample(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None) -> Deposits:
+        """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV, along the normal."""
         return self.sample_given(pdg_id, energy, self.latent(pdg_id, energy, rng), rng)
 
-    def sample_given(self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator) -> Deposits:
+    def sample_given(
+        self, pdg_id: Ints, energy: Floats, z: Latent, rng: np.random.Generator, tilt: Tilt | None = None
+    ) -> Deposits:
         """Draw deposits (N, V) in MeV of particles (N,) with kinetic energies in GeV, given latents (N, Z).
 
         Each shower is drawn in a frame that is turned and mirrored at random, so that all directions are alike.

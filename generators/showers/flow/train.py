@@ -21,7 +21,7 @@ from fastsim.event import Ints
 from fastsim.production.options import available_cpus
 from generators.nn.flow_matching import draw_sigma
 from generators.showers.cascade.grid import Deposits
-from generators.showers.cascade.initial import initial_model
+from generators.showers.cascade.initial import along_normal, initial_model
 from generators.showers.cascade.latent import Latent, latent_of, turned_latent
 from generators.showers.data import TrainingShowers, initial_facts, read_detector, read_energies, shower_sets
 from generators.showers.flow.initial import initial_flow, initialise
@@ -297,7 +297,8 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     torch.manual_seed(seed)
     model = ShowerFlow.build(config["name"], detector, particles, energy, values)
     known = model.cascade.state_dict()
-    model.cascade.load_state_dict({k: v for k, v in first.cascade.state_dict().items() if k in known})
+    weights = along_normal(first.cascade) if first.cascade.tilted else first.cascade.state_dict()
+    model.cascade.load_state_dict({k: v for k, v in weights.items() if k in known})
     model.cascade.requires_grad_(False)
     some = showers[: min(num, 5000)]
     heaps = model.grid.heaps(some.voxels)

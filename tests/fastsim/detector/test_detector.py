@@ -167,7 +167,7 @@ def test_unknown_detectors(tmp_path: Path) -> None:
     ("particle", "low", "high", "message"),
     [
         ("pi+", 1.0, 2.0, "particle 'pi\\+' is none of e-, e\\+, gamma"),
-        ("e-", 0.5, 2.0, "energies 0.5:2 GeV are outside its 1:100 GeV"),
+        ("e-", 0.05, 2.0, "energies 0.05:2 GeV are outside its 0.1:100 GeV"),
         ("e-", 1.0, 101.0, "energies 1:101 GeV are outside"),
         ("e-", 0.0, 2.0, "must be finite, positive"),
         ("e-", -1.0, 2.0, "must be finite, positive"),

@@ -45,6 +45,32 @@ def test_round_trip_and_layout(tmp_path: Path, some: Showers) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["s.hdf5"]
 
 
+def test_directions_are_kept_and_checked(tmp_path: Path, some: Showers, rng: np.random.Generator) -> None:
+    direction = np.column_stack([rng.uniform(0, 1, 23), rng.uniform(-4, 4, 23)])
+    tilted = Showers(some.incident, some.voxels, direction=direction)
+    write_showers(tmp_path / "s.h5", tilted)
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["incident_theta"].shape == file["incident_phi"].shape == (23, 1)
+    again = read_showers(tmp_path / "s.h5", BINNING)
+    assert again == tilted and again[4:6] == tilted[4:6] != some[4:6]
+    together = Showers.concatenate([some[:2], tilted[:3]])
+    assert together.direction is not None and together.direction[:2].tolist() == [[0, 0], [0, 0]]
+    assert Showers.concatenate([some, some]).direction is None
+    rows = {"incident_energies": some.incident, "showers": some.voxels}
+    theta, phi = direction.T
+    for name, more, message in (
+        ("one", {"incident_theta": theta}, "incident_phi: no such data set, expected numbers"),
+        ("short", {"incident_theta": theta[:5], "incident_phi": phi}, r"incident_theta: \(5,\), expected numbers"),
+        ("text", {"incident_theta": theta, "incident_phi": np.full(23, b"x")}, "incident_phi: .* expected numbers"),
+        ("flat", {"incident_theta": theta + 1, "incident_phi": phi}, r"shower \d+ has theta .*must be in \[0, pi/2\)"),
+        ("nan", {"incident_theta": theta, "incident_phi": phi * np.nan}, "shower 0 has theta .* phi finite"),
+    ):
+        with pytest.raises(FastsimError, match=message):
+            read_showers(_write(tmp_path / f"{name}.h5", **rows, **more))
+    with pytest.raises(FastsimError, match=r"direction of shape \(23,\) for 23 showers"):
+        Showers(some.incident, some.voxels, direction=theta)
+
+
 def test_parts_are_bounded_and_whole(tmp_path: Path, some: Showers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK_VALUES", 5 * 34 + 1)
     path = tmp_path / "s.hdf5"

@@ -93,7 +93,7 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
     [
         (("--particle", "e-"), 1, "model 'library' makes showers of gamma, not of e-"),
         (("--particle", "pi+"), 1, "particle 'pi+' is none of e-, e+, gamma"),
-        (("--energy", "0.5:2"), 1, "energies 0.5:2 GeV are outside its 1:100 GeV"),
+        (("--energy", "0.05:2"), 1, "energies 0.05:2 GeV are outside its 0.1:100 GeV"),
         (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; fastsim reference"),
         (("--detector", "copper"), 1, "makes showers in pb-si-ecal, not in copper"),
         (("--model", "hadron-tree"), 1, "model 'hadron-tree' makes hadrons, not showers"),
@@ -136,6 +136,73 @@ def test_the_spelling_of_0_1_goes_on_working(
         assert main(words(tmp_path / f"{name}.h5", library, command=command)) == 0
         assert ("fastsim showers" in capsys.readouterr().err) == (name == "old")
     assert (tmp_path / "old.h5").read_bytes() == (tmp_path / "new.h5").read_bytes()
+
+
+class Leaning(ShowerSource):
+    """A source that writes theta and phi into the first two voxels."""
+
+    name, detector = "leaning", "pb-si-ecal"
+    domain = ShowerDomain(frozenset({22}), 1.0, 100.0, 0.7)
+
+    def binning(self, pdg_id: int) -> Binning:
+        binning = ECAL.binning("gamma")
+        assert binning is not None
+        return binning
+
+    def draw(self, incidents: Incidents, rng: np.random.Generator) -> NDArray[np.float32]:
+        voxels = np.zeros((len(incidents), ECAL.num_voxels), np.float32)
+        voxels[:, 0], voxels[:, 1] = incidents.theta, incidents.phi
+        return voxels
+
+
+def test_directions_are_drawn_for_each_shower_and_written(tmp_path: Path) -> None:
+    gun = ShowerGun(ECAL, "gamma", (1.0, 100.0), (0.1, 0.7), (0.0, 6.2), seed=3)
+    straight = ShowerGun(ECAL, "gamma", (1.0, 100.0), seed=3)
+    assert np.array_equal(gun.draw(7)[0], straight.draw(7)[0]) and gun.draw(7)[1] == straight.draw(7)[1], (
+        "seeds are those of any range"
+    )
+    whole, part = tmp_path / "whole.h5", tmp_path / "part.h5"
+    run_showers(Leaning(), gun, whole, num=CHUNK + 30, options=RunOptions(seed=3, threads=2))
+    run_showers(Leaning(), gun, part, num=CHUNK + 30, options=RunOptions(seed=3, first_event=CHUNK - 5, num_events=20))
+    showers, some = read_showers(whole), read_showers(part)
+    assert showers.direction is not None and some.direction is not None
+    np.testing.assert_allclose(showers.direction, showers.voxels[:, :2], rtol=1e-6)
+    assert np.array_equal(some.direction, showers.direction[CHUNK - 5 : CHUNK + 15])
+    theta, phi = showers.direction.T
+    assert 0.1 <= theta.min() < 0.13 and 0.67 < theta.max() <= 0.7 and abs(theta.mean() - 0.4) < 0.03
+    assert 0.0 <= phi.min() < 0.3 and 5.9 < phi.max() <= 6.2
+    numbers = range(CHUNK // SHOWERS_PER_CHUNK + 1)
+    drawn = [np.concatenate([gun.directions(number)[k] for number in numbers])[: CHUNK + 30] for k in (0, 1)]
+    assert np.array_equal(showers.direction, np.column_stack(drawn)), "those of Geant4"
+    assert np.array_equal(showers.incident, 1e3 * np.concatenate([straight.draw(n)[0] for n in numbers])[: CHUNK + 30])
+    with h5py.File(whole) as file:
+        settings = json.loads(file.attrs["settings"])
+    assert settings["theta"] == [0.1, 0.7] and settings["phi"] == [0.0, 6.2]
+    with pytest.raises(FastsimError, match=r"valid up to theta 0.7 rad, not at 0.8"):
+        run_showers(
+            Leaning(), ShowerGun(ECAL, "gamma", (1, 2), (0.0, 0.8)), tmp_path / "a.h5", num=5, options=RunOptions()
+        )
+    with pytest.raises(
+        FastsimError, match=r"whole.h5: showers at theta 0\.7 rad; a library needs those along the normal"
+    ):
+        ShowerLibrary(whole)
+
+
+def test_one_direction_along_the_normal_is_not_written(library: Path, tmp_path: Path) -> None:
+    for name, theta in (("one", 0.0), ("two", (0.0, 0.0))):
+        fastsim.showers(
+            tmp_path / f"{name}.h5",
+            detector="pb-si-ecal",
+            particle="gamma",
+            energy=2.0,
+            num=3,
+            model=library,
+            theta=theta,
+        )
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+    with h5py.File(tmp_path / "one.h5") as file:
+        assert sorted(file) == ["incident_energies", "showers"]
+        assert json.loads(file.attrs["settings"])["theta"] == 0.0
 
 
 class Broken(ShowerSource):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastsim.detector.detector import Detector, Section, load_detector
 from fastsim.detector.shower_gun import ShowerGun
@@ -110,17 +111,39 @@ def test_showers_are_symmetric_in_alpha(shoot: Shoot) -> None:
     assert (abs(sectors.mean(0) - sectors.mean()) < 4 * sectors.std(0) / 10).all()
 
 
-def test_direction_points_where_the_binning_says(shoot: Shoot) -> None:
-    """The first sector that is hit, its radius, and its depth follow theta and phi."""
-    theta, phi = 0.35, 2.0
-    showers = shoot("pb-si-ecal", "e-", 8.0, 10, theta, phi)
+def test_voxels_lie_about_the_line_of_flight(shoot: Shoot) -> None:
+    """A tilted shower has its core in the inner rings of all layers, and is as deep along its line as others are."""
+    theta = 0.6
+    straight, tilted = shoot("pb-si-ecal", "e-", 2.0, 60), shoot("pb-si-ecal", "e-", 2.0, 60, theta, 2.0)
     binning = load_detector("pb-si-ecal").binning("e-")
-    assert binning is not None
-    deposits = showers.voxels.sum(0, dtype=np.float64)
-    layer, part = binning.parts[15]
-    eta, phi_axis = (np.average(values, weights=deposits[part]) for values in (layer.eta, layer.phi))
-    assert math.atan2(phi_axis, eta) == pytest.approx(phi, abs=0.1)
-    assert math.hypot(eta, phi_axis) == pytest.approx(math.tan(theta) * 2.8 * 15.9, abs=1.5)
+    assert binning is not None and straight.direction is None and tilted.direction is not None
+    assert (tilted.direction == [theta, 2.0]).all() and (tilted.incident == straight.incident).all()
+    for showers in (straight, tilted):
+        deposits = showers.voxels.sum(0, dtype=np.float64)
+        for number in (5, 10, 15):
+            layer, part = binning.parts[number]
+            means = [np.average(values, weights=deposits[part]) for values in (layer.eta, layer.phi, layer.r)]
+            assert math.hypot(*means[:2]) < 1.0 and means[2] < 9.0, "off the line it would be 15 mm and more"
+    # the track of an electron stays in a sector of the first layer, and does not cross many of them
+    sectors = [(s.voxels.reshape(60, 45, 16, 9)[:, 0, :, 0] > 0).sum(1).mean() for s in (straight, tilted)]
+    assert sectors[1] < 1.5 * sectors[0] + 0.5
+    (one, error), (other, error_tilted) = depth(straight), depth(tilted)
+    assert other / math.cos(theta) == pytest.approx(one, abs=0.1 * one + 4 * math.hypot(error, error_tilted))
+
+
+def test_wide_layers_are_those_of_the_cells_where_the_tilt_is_none(shoot: Shoot) -> None:
+    """Energies, rings and numbers of voxels of both ways to score are the same within their errors."""
+    samples = shoot("pb-si-ecal", "e-", 1.0, 150), shoot("pb-si-ecal", "e-", 1.0, 150, 1e-9)
+
+    def columns(showers: Showers) -> NDArray[np.float64]:
+        v = showers.voxels.reshape(150, 45, 16, 9).astype(np.float64)
+        layers, rings = v.sum((2, 3))[:, 1:21:4], v.sum((1, 2))[:, :6]
+        hits = [(v > limit).sum((1, 2, 3)) for limit in (5e-4, 0.08)]
+        return np.column_stack([v.sum((1, 2, 3)), layers, rings, *hits])
+
+    for one, other in zip(*(columns(sample).T for sample in samples), strict=True):
+        error = np.sqrt((one.var() + other.var()) / 150)
+        assert abs(one.mean() - other.mean()) < 4 * error
 
 
 def test_copper_sees_pions_less_than_electrons_and_muons_as_tracks(shoot: Shoot) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning, Layer
 from fastsim.detector.detector import Detector, Section
+from fastsim.detector.flight import across_flight
 from fastsim.detector.hits import Hits
 from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, PipelineError
@@ -253,7 +254,9 @@ def test_a_model_of_angles_is_given_them() -> None:
     hits = region(source, entry(0, 2.0, theta=0.4, phi=1.0), entry(1, 3.0, theta=0.49, phi=2.0)).hits()
     assert source.asked[0].theta.tolist() == [0.4, 0.0] and source.asked[0].phi.tolist() == [1.0, 0.0]
     own = hits[hits.event == 0]
-    np.testing.assert_allclose(np.hypot(*(own.position[:, :2] - [100.0, 200.0]).T), 10.0, atol=1e-3)
+    x, y, depth = (own.position - [100.0, 200.0, 300.0]).T
+    np.testing.assert_allclose(np.hypot(*across_flight(x, y, depth, 0.4, 1.0)), 10.0, atol=1e-3)
+    assert np.hypot(x, y).max() > 15
 
 
 def test_showers_lie_along_the_axes_of_their_volume() -> None:

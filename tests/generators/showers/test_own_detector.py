@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,42 @@ def test_sets_of_geant4_and_of_files_go_together(folder: Path) -> None:
     sets = shower_sets(data, detector, (1.0, 50.0), folder / "mine.json")
     assert [each.particle for each in sets] == ["gamma", "e-", "e-"]
     assert [each.gun.energy for each in sets if isinstance(each, SimulatedSet)] == [(1.0, 50.0), (1.0, 5.0)]
+
+
+def test_showers_with_directions_are_learned(folder: Path, one_process: None) -> None:
+    """A model of files with angles knows them; it starts a model along the normal; what does not fit is refused."""
+    rng = np.random.default_rng(8)
+    for path in sorted(folder.glob("showers_*.h5")):
+        with h5py.File(path, "a") as file:
+            num = len(file["showers"])
+            file["incident_theta"], file["incident_phi"] = rng.uniform(0, 0.6, (num, 1)), rng.uniform(-3, 3, (num, 1))
+    with pytest.raises(FastsimError, match=r"showers at theta up to 0\.\d+ rad, but the config is for 0 rad at most"):
+        fastsim.train(config(folder), folder / "runs" / "normal")
+    for value in ("steep", 1.6, -0.1, True):
+        with pytest.raises(FastsimError, match=r"max_theta is .*: must be an angle in rad, from 0 to less than pi/2"):
+            fastsim.train(config(folder, max_theta=value), folder / "runs" / "normal")
+    data = [{"particle": "gamma", "num": 10, "seed": 1, "theta": [0, 0.7]}]
+    with pytest.raises(
+        FastsimError, match=r"theta is \[0, 0\.7\]: must be \[lowest, highest\] in rad within the 0 to 0.6"
+    ):
+        fastsim.train(config(folder, max_theta=0.6, data=data), folder / "runs" / "normal")
+    card = fastsim.train(config(folder, max_theta=0.6), folder / "runs" / "tilted")
+    model = fastsim.load_showers(card)
+    assert model.domain.max_theta == 0.6
+    settings: dict[str, Any] = {"detector": folder / "mine.toml", "particle": "gamma", "energy": (1, 50), "num": 20}
+    fastsim.showers(folder / "t.h5", **settings, model=card, theta=(0.0, 0.6), phi=(0.0, 6.28), latent=True)
+    drawn = read_showers(folder / "t.h5")
+    assert drawn.direction is not None and drawn.direction[:, 0].max() > 0.3 and drawn.latent is not None
+    photons = fastsim.Incidents(np.full(20, 22), np.full(20, 10.0), np.linspace(0, 0.6, 20), np.zeros(20))
+    latent = model.latent(photons, rng=1)
+    showers = model.sample(photons, rng=1, latent=latent)
+    np.testing.assert_allclose(showers.sum(1), latent[:, 0], rtol=1e-4)
+    with pytest.raises(OutOfDomain, match=r"theta up to 0\.6 rad"):
+        model.sample(replace(photons, theta=photons.theta + 0.1))
+    # the weights along the normal begin a model that knows no angles
+    for path in folder.glob("showers_*.h5"):
+        with h5py.File(path, "a") as file:
+            del file["incident_theta"], file["incident_phi"]
+    again = fastsim.train(config(folder, init="runs/tilted/mine-cascade.json"), folder / "runs" / "again")
+    normal = fastsim.load_showers(again)
+    assert normal.domain.max_theta == 0.0 and normal.sample(photons[:1], rng=1).shape == (1, 40)

@@ -40,7 +40,7 @@ def test_a_model_by_name_samples_with_a_seed(tmp_path: Path) -> None:
     assert showers.shape == (2, 6480) and np.array_equal(model.sample(photons, seed=1), showers)
     assert not np.array_equal(model.sample(photons, seed=2), showers)
     with pytest.raises(
-        OutOfDomain, match=r"particle 1 \(gamma, 500 GeV, .* outside the domain of pb-si-cascade: .* of 1 to 100 GeV"
+        OutOfDomain, match=r"particle 1 \(gamma, 500 GeV, .* outside the domain of pb-si-cascade: .* of 0.1 to 100 GeV"
     ):
         model.sample(fastsim.Incidents.perpendicular(22, np.array([5.0, 500.0])))
     # in a run it is the same as its name

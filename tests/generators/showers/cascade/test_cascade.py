@@ -24,6 +24,7 @@ from generators.showers.cascade.network import STAGES, Cascade
 from generators.showers.cascade.sampler import CascadeSampler
 from generators.showers.cascade.source import CascadeModel
 from generators.showers.cascade.splits import FastNet, Rows, SplitNet, draw_splits, random_numbers
+from generators.showers.cascade.tilt import tilt_of
 from generators.showers.cascade.train import CascadeTraining, StageTraining, fit_stage
 from generators.showers.data import TrainingShowers
 from generators.training.loop import TrainingConfig
@@ -46,10 +47,10 @@ def ten_sectors() -> Grid:
 FLOW = {"width": 16, "num_layers": 2, "num_bins": 4}
 
 
-def cascade(grid: Grid, seed: int = 0, latent: dict[str, int] | None = None) -> Cascade:
+def cascade(grid: Grid, seed: int = 0, latent: dict[str, int] | None = None, *, tilted: bool = False) -> Cascade:
     """Make an untrained cascade whose splits are of every kind."""
     torch.manual_seed(seed)
-    model = Cascade(grid, (11, 22), SMALL, latent)
+    model = Cascade(grid, (11, 22), SMALL, latent, tilted=tilted)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -143,15 +144,16 @@ def test_energies_add_up_and_are_the_seeds(grid: Grid) -> None:
     assert not np.array_equal(sampler.sample(pdg_id, energy, np.random.default_rng(3)), showers)
 
 
-@pytest.mark.parametrize("latent", [None, FLOW])
+@pytest.mark.parametrize(("latent", "tilted"), [(None, False), (FLOW, False), (FLOW, True)])
 @pytest.mark.parametrize("grid", [unequal(), Grid.of(electron_binning(6, 3, 16)), ten_sectors()])
 def test_sampling_sees_what_training_sees(
-    grid: Grid, latent: dict[str, int] | None, monkeypatch: pytest.MonkeyPatch
+    grid: Grid, latent: dict[str, int] | None, tilted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features of every split, recorded while a shower grows, are those read from the finished shower."""
     monkeypatch.setattr("generators.showers.cascade.sampler.RINGS_AT_ONCE", 10)
-    model, rng = cascade(grid, latent=latent), np.random.default_rng(4)
+    model, rng = cascade(grid, int(tilted), latent, tilted=tilted), np.random.default_rng(4)
     pdg_id, energy = particles(30, rng)
+    tilt = tilt_of(rng.uniform(0, 0.8, 30), rng.uniform(-4, 4, 30)) if tilted else None
     sampler = CascadeSampler(model)
     recorded: dict[str, list[Numbers]] = {stage: [] for stage in STAGES}
     stage_of, evaluate = {id(net): stage for stage, net in sampler._nets.items()}, FastNet.__call__
@@ -164,22 +166,27 @@ def test_sampling_sees_what_training_sees(
     finished: list[Numbers] = []
 
     asked: list[Numbers] = []
+    flown: list[Numbers] = []
 
-    def sectors(particle: Numbers, rings: Numbers, z: Numbers | None, rng: np.random.Generator) -> Numbers:
-        finished.append(CascadeSampler._sectors(sampler, particle, rings, z, rng))
+    def sectors(
+        particle: Numbers, rings: Numbers, z: Numbers | None, tilt: Numbers | None, *, rng: np.random.Generator
+    ) -> Numbers:
+        finished.append(CascadeSampler._sectors(sampler, particle, rings, z, tilt, rng=rng))
         if z is not None:
             asked.append(z)
+        if tilt is not None:
+            flown.append(tilt)
         return finished[-1].copy()
 
     monkeypatch.setattr(sampler, "_sectors", sectors)
     for place in ("network", "sampler"):  # training and sampling would draw other blurs
         for blurred in ("blurred_rings", "blurred_sectors"):
             monkeypatch.setattr(f"generators.showers.cascade.{place}.{blurred}", lambda z, rng: z)
-    sampler.sample(pdg_id, energy, rng)
+    sampler.sample(pdg_id, energy, rng, tilt)
     assert len(finished) > 1
     if latent is not None:  # the untrained cascade does not make what the latent asks for
         monkeypatch.setattr(model, "latents", lambda heaps: np.concatenate(asked))
-    rows = model.rows(pdg_id, energy, np.concatenate(finished))
+    rows = model.rows(pdg_id, energy, np.concatenate(finished), np.concatenate(flown) if tilted else None)
     for stage in STAGES:
         # the two come in different orders
         one, two = np.concatenate(recorded[stage]), rows[stage].features.numpy()
