@@ -55,9 +55,7 @@ def window(sigma: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def mean_velocity(
-    teacher: Velocity, x: Tensor, start: Tensor, end: Tensor, *, substeps: int, spread: Spread
-) -> Tensor:
+def mean_velocity(teacher: Velocity, x: Tensor, start: Tensor, end: Tensor, *, substeps: int, spread: Spread) -> Tensor:
     """Compute the mean velocity of a teacher's path from states x at noise levels ``start`` (N,) to ``end`` (N,).
 
     Args:

@@ -175,7 +175,9 @@ def euler_steps(levels: Sequence[float]) -> tuple[LinearStep, ...]:
     >>> euler_steps([1.0, 0.25])
     (LinearStep(sigma=1.0, a=0.25, b=0.75, c=0.0),)
     """
-    return tuple(LinearStep(float(now), float(then / now), float(1 - then / now), 0.0) for now, then in pairwise(levels))
+    return tuple(
+        LinearStep(float(now), float(then / now), float(1 - then / now), 0.0) for now, then in pairwise(levels)
+    )
 
 
 def euler_between(levels: Sequence[float]) -> Any:

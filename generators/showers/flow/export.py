@@ -14,9 +14,9 @@ The folder holds
 
 A host takes one of the rows of the particle that are nearest in energy, scales its layers, starts from normal noise x,
 and for each step i computes :math:`x \leftarrow a_i x + b_i D_i + c_i D_{i-1}` with the denoiser's estimate
-:math:`D_i` of x at level i (two-step DPM-Solver++, arXiv:2211.01095; Euler's steps of a distilled flow). The decoder's parameters of a voxel are the logit
-of a deposit, then logits, means and log widths of a mixture of normals in log(E / unit). Of some tries for a layer that
-one is taken whose sum is nearest to its energy, and scaled to it.
+:math:`D_i` of x at level i (two-step DPM-Solver++, arXiv:2211.01095; of a distilled flow the steps are Euler's). The
+decoder's parameters of a voxel are the logit of a deposit, then logits, means and log widths of a mixture of normals in
+log(E / unit). Of some tries for a layer that one is taken whose sum is nearest to its energy, and scaled to it.
 
 A host of rings then halves them until single sectors are left: those of level k in layer l are drawn in front l + k,
 even rings before odd ones. Slots of a ring form a heap: 1 is the whole, 2q and 2q + 1 are the halves of q.

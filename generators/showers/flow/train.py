@@ -357,7 +357,7 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
         initialise(model, initial, f"{config_path}: {'init' if initial is not teacher else 'flow.distil.teacher'}")
     if teacher is not None:
         adopt(model.flow, teacher.flow, teacher.name, config_path, further=True)
-    facts = None if initial is None else initial_facts(initial)
+    facts = None if initial is None or initial is teacher else initial_facts(initial)
     return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance}, facts, teacher)
 
 
@@ -406,6 +406,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "showers": len(prepared.showers),
             "first": prepared.first,
             **({} if prepared.init is None else {"init": prepared.init}),
+            **({} if prepared.teacher is None else {"teacher": initial_facts(prepared.teacher)}),
             "networks": {
                 name: {"steps": result.step, "best_step": result.best_step, "validation_loss": result.best_value}
                 for name, (result, _) in results.items()
