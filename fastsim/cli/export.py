@@ -24,7 +24,7 @@ def command(model: str, output: Path, num: int, num_inference_steps: int | None,
 
     \b
     Examples:
-      fastsim export pb-si-rings -o onnx
+      fastsim export pb-si-rings-fast -o onnx
       fastsim export runs/mine/mine.json -o onnx
     """
     from fastsim import api

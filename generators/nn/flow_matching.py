@@ -139,7 +139,7 @@ def dpm_between(levels: Sequence[float]) -> Any:
     return result
 
 
-class DpmStep(NamedTuple):
+class LinearStep(NamedTuple):
     """From x at a noise level, with the estimate D of the data there, to a x + b D + c D', D' the estimate before."""
 
     sigma: float
@@ -149,7 +149,7 @@ class DpmStep(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def dpm_steps(levels: tuple[float, ...]) -> tuple[DpmStep, ...]:
+def dpm_steps(levels: tuple[float, ...]) -> tuple[LinearStep, ...]:
     """Compute the steps of :func:`dpm_between`, of order two with the midpoint rule.
 
     A step of the scheduler itself takes a tenth of a millisecond, as long as a small network.
@@ -165,8 +165,19 @@ def dpm_steps(levels: tuple[float, ...]) -> tuple[DpmStep, ...]:
         h = logs[i + 1] - logs[i]
         share = -(1 - then) * np.expm1(-h)
         half = 0.0 if i == 0 else 0.5 * h / (logs[i] - logs[i - 1])
-        steps.append(DpmStep(float(now), float(then / now), float(share * (1 + half)), float(-share * half)))
+        steps.append(LinearStep(float(now), float(then / now), float(share * (1 + half)), float(-share * half)))
     return tuple(steps)
+
+
+def euler_steps(levels: Sequence[float]) -> tuple[LinearStep, ...]:
+    """Return one Euler step from each noise level to the next, of which only the last may be 0.
+
+    >>> euler_steps([1.0, 0.25])
+    (LinearStep(sigma=1.0, a=0.25, b=0.75, c=0.0),)
+    """
+    return tuple(
+        LinearStep(float(now), float(then / now), float(1 - then / now), 0.0) for now, then in pairwise(levels)
+    )
 
 
 def euler_between(levels: Sequence[float]) -> Any:
@@ -204,25 +215,25 @@ def integrate(
         solver: see :func:`scheduler`, as for the other arguments.
         num_inference_steps: the most evaluations of ``velocity``.
         shift: of the noise levels.
-        levels: noise levels from 1 to 0 to take one Euler step each between, instead of what the other arguments say.
-        last: noise level to stop at; above 0 the levels are even, and the solver "euler" or "dpm".
+        levels: noise levels from 1 to ``last`` to take one Euler step each between, instead of what the other arguments
+            say.
+        last: noise level to stop at; above 0 the levels are even unless given, and the solver "euler" or "dpm".
 
     Raises:
-        ValueError: for an unknown solver or too few evaluations.
+        ValueError: for an unknown solver, too few evaluations, or levels that end elsewhere.
     """
+    if levels and levels[-1] != last:
+        raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to {last:g}")
     if last > 0:
+        if levels:
+            return _follow(velocity, noise, euler_steps(levels))
         if solver not in ("euler", "dpm") or num_inference_steps < 1:
             raise ValueError(
                 f"solver {solver!r}, {num_inference_steps} steps: above 0 stop euler and dpm, from 1 step on"
             )
         even = [float(level) for level in np.linspace(1.0, last, num_inference_steps + 1)]
-        if solver == "dpm":
-            return _dpm(velocity, noise, dpm_steps(tuple(even)))
-        steps = euler_between(even)
-    else:
-        if levels and levels[-1] != 0:
-            raise ValueError(f"levels {list(levels)}: noise levels fall from 1 to 0")
-        steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
+        return _follow(velocity, noise, dpm_steps(tuple(even)) if solver == "dpm" else euler_steps(even))
+    steps = euler_between(levels) if levels else scheduler(solver, num_inference_steps, shift)
     x = noise
     for timestep in steps.timesteps:
         u = velocity(x, float(timestep) / _TRAIN_TIMESTEPS)
@@ -230,7 +241,7 @@ def integrate(
     return x
 
 
-def _dpm(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, steps: Sequence[DpmStep]) -> Tensor:
+def _follow(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, steps: Sequence[LinearStep]) -> Tensor:
     """Take steps from noise, with an estimate of the data at each."""
     x, before = noise, torch.zeros_like(noise)
     for sigma, a, b, c in steps:

@@ -357,7 +357,8 @@ def trained_on(card: ModelCard | None) -> set[GeantRun]:
     data = training.get("config", {}).get("data", [])
     sets = [data] if isinstance(data, Mapping) else data
     own = {(PARTICLES[v["particle"]][0], int(v["seed"])) for v in sets if v.keys() - {_ENERGY, _THETA} == _SIMULATED}
-    own |= {(int(pdg_id), int(seed)) for pdg_id, seed in training.get("init", {}).get("runs", [])}
+    for key in ("init", "teacher"):
+        own |= {(int(pdg_id), int(seed)) for pdg_id, seed in training.get(key, {}).get("runs", [])}
     named = {training.get("config", {}).get("first"), *(v.get(_MODEL) for v in sets)}
     # a teacher of its own name is the version that it started from
     teachers = (named & set(cards.available(cards.SHOWERS))) - {None if card is None else card.name}

@@ -1,42 +1,15 @@
-r"""Distillation of a flow to few evaluations: one step of the student does what many steps of its teacher do.
-
-The noise levels :math:`1 = \sigma_0 > \dots > \sigma_K = 0` are those between the steps of the student. It starts as a
-copy of the teacher, and learns at :math:`\sigma_k` the mean velocity of the teacher's path to :math:`\sigma_{k+1}`,
-
-.. math:: u(x_{\sigma_k}, \sigma_k) = \frac{x_{\sigma_k} - x_{\sigma_{k+1}}}{\sigma_k - \sigma_{k+1}},
-
-from noisy data :math:`x_{\sigma_k}`, so that windows are learned apart, without passing errors on. A map that is
-deterministic is learned here, where the teacher learned a mean: narrow features stay narrow.
-
-References:
-    Yan et al., PeRFlow: piecewise rectified flow, 2024, arXiv:2405.07510.
-    Salimans, Ho, Progressive distillation for fast sampling of diffusion models, 2022, arXiv:2202.00512.
-"""
+"""Distillation of the hadrons' flow to few evaluations: see :mod:`generators.nn.distillation`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from fastsim.errors import FastsimError
-from generators.hadrons.flow.network import Conditions, FlowBatch, SetFlow, weighted_error
+from generators.hadrons.flow.network import FlowBatch, SetFlow, weighted_error
+from generators.nn.distillation import Distillation, adopt, mean_velocity, window
 from generators.nn.flow_matching import interpolate
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """Where a student learns from.
-
-    Attributes:
-        teacher: name or card of a diffusion model of the same sizes.
-        substeps: steps of the teacher's path within one of the student, each two evaluations.
-    """
-
-    teacher: str
-    substeps: int = 2
 
 
 class Student(nn.Module):
@@ -45,7 +18,7 @@ class Student(nn.Module):
     Args:
         flow: the student, whose config has its noise levels.
         teacher: the teacher, whose weights stay as they are.
-        substeps: see :class:`Distillation`.
+        substeps: see :class:`~generators.nn.distillation.Distillation`.
     """
 
     def __init__(self, flow: SetFlow, teacher: SetFlow, substeps: int) -> None:
@@ -58,27 +31,20 @@ class Student(nn.Module):
 
         The step of each set is the one that its noise level in ``batch`` falls into.
         """
-        levels = batch.x.new_tensor(self.flow.config.levels)
-        step = (batch.sigma[:, None] <= levels[:-1]).sum(1) - 1
-        start, end = levels[step], levels[step + 1]
-        index = batch.conditions.layout.index
+        (teacher,), conditions = self._teacher, batch.conditions
+        index = conditions.layout.index
+        start, end = window(batch.sigma, self.flow.config.levels)
         x = interpolate(batch.x, batch.noise, start[index, None])
-        with torch.no_grad():
-            target = (x - self._path(x, start, end, batch.conditions)) / (start - end)[index, None]
-        return weighted_error(
-            self.flow(x, start, batch.conditions) - target, batch.conditions.layout, self.flow.config.length_power
+        target = mean_velocity(
+            lambda y, sigma: teacher(y, sigma, conditions),
+            x,
+            start,
+            end,
+            substeps=self.substeps,
+            spread=lambda value: value[index, None],
         )
-
-    def _path(self, x: Tensor, start: Tensor, end: Tensor, conditions: Conditions) -> Tensor:
-        """Follow the teacher from states x (T, 3) at noise levels ``start`` (N,) to ``end`` (N,), by midpoint steps."""
-        (teacher,), index = self._teacher, conditions.layout.index
-        for number in range(self.substeps):
-            # even steps of the square root: closer together near the data, where paths bend
-            here, there = (torch.lerp(start.sqrt(), end.sqrt(), (number + k) / self.substeps).square() for k in (0, 1))
-            middle = (here + there) / 2
-            half = x + (middle - here)[index, None] * teacher(x, here, conditions)
-            x = x + (there - here)[index, None] * teacher(half, middle, conditions)
-        return x
+        error = self.flow(x, start, conditions) - target
+        return weighted_error(error, conditions.layout, self.flow.config.length_power)
 
 
 def student_of(flow: SetFlow, distillation: Distillation, where: str | Path, *, further: bool = False) -> Student:
@@ -107,10 +73,5 @@ def student_of(flow: SetFlow, distillation: Distillation, where: str | Path, *, 
         raise FastsimError(f"{where}: teacher {card.name} has a network of other sizes: {teacher.config.network}")
     if teacher.config.levels:
         raise FastsimError(f"{where}: teacher {card.name} is a student itself")
-    if not further:
-        flow.load_state_dict(teacher.state_dict())
-    elif any(not torch.equal(own, of) for own, of in zip(flow.buffers(), teacher.buffers(), strict=True)):
-        raise FastsimError(
-            f"{where}: teacher {card.name} has other scales than the student: distil anew, without 'init'"
-        )
-    return Student(flow, teacher.requires_grad_(False), distillation.substeps)
+    adopt(flow, teacher, card.name, where, further=further)
+    return Student(flow, teacher, distillation.substeps)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastsim.event import Ints, ragged_indices
-from generators.hadrons.flow.distil import Distillation, Student, student_of
+from generators.hadrons.flow.distil import Student, student_of
 from generators.hadrons.flow.network import FlowBatch, FlowConfig, Given, SetFlow, coordinates
 from generators.hadrons.flow.sampler import sample_flow
 from generators.hadrons.latent import Latent
 from generators.hadrons.observables import distance
 from generators.hadrons.tokens import SPECIES, TokenSample, parton_energy
+from generators.nn.distillation import Distillation
 from generators.nn.flow_matching import draw_sigma
 from generators.training.loop import FitResult, TrainingConfig, fit
 

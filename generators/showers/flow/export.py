@@ -14,9 +14,9 @@ The folder holds
 
 A host takes one of the rows of the particle that are nearest in energy, scales its layers, starts from normal noise x,
 and for each step i computes :math:`x \leftarrow a_i x + b_i D_i + c_i D_{i-1}` with the denoiser's estimate
-:math:`D_i` of x at level i (two-step DPM-Solver++, arXiv:2211.01095). The decoder's parameters of a voxel are the logit
-of a deposit, then logits, means and log widths of a mixture of normals in log(E / unit). Of some tries for a layer that
-one is taken whose sum is nearest to its energy, and scaled to it.
+:math:`D_i` of x at level i (two-step DPM-Solver++, arXiv:2211.01095; of a distilled flow the steps are Euler's). The
+decoder's parameters of a voxel are the logit of a deposit, then logits, means and log widths of a mixture of normals in
+log(E / unit). Of some tries for a layer that one is taken whose sum is nearest to its energy, and scaled to it.
 
 A host of rings then halves them until single sectors are left: those of level k in layer l are drawn in front l + k,
 even rings before odd ones. Slots of a ring form a heap: 1 is the whole, 2q and 2q + 1 are the halves of q.
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from fastsim.errors import FastsimError
 from fastsim.event import Floats
 from fastsim.extras import library
-from generators.nn.flow_matching import dpm_steps
+from generators.nn.flow_matching import dpm_steps, euler_steps
 from generators.showers.cascade.latent import VISIBLE, blurred_sectors
 from generators.showers.flow.sector_graph import SectorGraph
 from generators.showers.flow.source import ShowerFlow
@@ -130,7 +130,8 @@ def export(model: ShowerFlow, folder: Path, *, num: int, seed: int) -> list[Path
     _write(_Denoiser(flow), {"x": x, "sigma": sigma, "layers": layers, "context": context}, "estimate", paths[0])
     _write(_Decoder(flow), {"x": x, "layers": layers, "context": context}, "parameters", paths[1])
     drawn.tofile(paths[2])
-    levels = tuple(float(level) for level in np.linspace(1.0, flow.config.sigma_min, model.num_inference_steps + 1))
+    even = tuple(float(level) for level in np.linspace(1.0, flow.config.sigma_min, model.num_inference_steps + 1))
+    steps = euler_steps(flow.config.levels) if flow.config.levels else dpm_steps(even)
     shapes = {
         "x": ["N", num_layers, num_places],
         "sigma": ["N"],
@@ -160,7 +161,7 @@ def export(model: ShowerFlow, folder: Path, *, num: int, seed: int) -> list[Path
             "columns": {"energy_gev": 1, "layers_mev": num_layers, "context": length, "latent": num_latent},
             "nearest": NEAREST,
         },
-        "sampler": {"noise": "normal", "steps": [step._asdict() for step in dpm_steps(levels)]},
+        "sampler": {"noise": "normal", "steps": [step._asdict() for step in steps]},
         "voxels": {
             "order": "voxel v of a layer is ring v % rings of sector v // rings",
             "layers": [{"r_edges_mm": list(layer.r_edges), "sectors": layer.num_alpha} for layer in binning.layers],

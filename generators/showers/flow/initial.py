@@ -13,26 +13,27 @@ from generators.showers.flow.network import LayerNetwork
 from generators.showers.flow.source import ShowerFlow
 
 
-def initial_flow(name: str, config: Path) -> ShowerFlow:
+def initial_flow(name: str, config: Path, key: str = "init") -> ShowerFlow:
     """Load the flow that a training starts from: a shipped one by name, or the path of a card.
 
     Args:
         name: of the model, or the path of its card, relative to the config's folder.
         config: path of the config.
+        key: of the config that names it, for messages.
 
     Raises:
         FastsimError: if there is no such model, or it is no flow.
     """
     card, weights = cards.load_named(name, config)
     if card.kind != ShowerFlow.kind:
-        raise FastsimError(f"{config}: init: {name} is of kind {card.kind!r}; give one of kind {ShowerFlow.kind!r}")
+        raise FastsimError(f"{config}: {key}: {name} is of kind {card.kind!r}; give one of kind {ShowerFlow.kind!r}")
     return ShowerFlow.from_card(card, weights)
 
 
 def initialise(model: ShowerFlow, other: ShowerFlow, place: str) -> None:
     """Copy the weights of another flow's networks, which compute the same afterwards.
 
-    Units of a voxel's network that the other lacks start without a say in its outputs.
+    Units of a voxel's network that the other lacks start without a say in its outputs. Contexts keep its scales.
 
     Args:
         model: to fill.

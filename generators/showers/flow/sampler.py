@@ -6,6 +6,7 @@ Or the rings of all layers at once, whose sectors the cascade's last stage draws
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class FlowSampler:
         flow: the networks of the voxels or rings.
         precision: of these networks where they draw many showers at once, "bfloat16" or "float32".
         solver: see :func:`~generators.nn.flow_matching.integrate`.
-        num_inference_steps: network evaluations.
+        num_inference_steps: network evaluations, where the flow was not distilled to levels.
         tries: draws of a layer's deposits, of which that is taken whose sum is nearest to the layer's energy.
         device: of the networks of the voxels or rings.
     """
@@ -60,7 +61,12 @@ class FlowSampler:
             self._for_many = copy.deepcopy(self._for_few)
             self._for_many.denoiser.to(torch.bfloat16)
             self._for_many.decoder.to(torch.bfloat16)
-        self._solver, self._num_steps, self._last = solver, num_inference_steps, flow.config.sigma_min
+        self._integration: dict[str, Any] = {
+            "solver": solver,
+            "num_inference_steps": num_inference_steps,
+            "levels": flow.config.levels,
+            "last": flow.config.sigma_min,
+        }
 
     def latent(self, pdg_id: Ints, energy: Floats, rng: np.random.Generator, tilt: Tilt | None = None) -> Latent:
         """Draw the latents (N, Z) of particles (N,) with kinetic energies in GeV, along the normal."""
@@ -99,7 +105,7 @@ class FlowSampler:
         def velocity(x: Tensor, sigma: float) -> Tensor:
             return flow.velocity(x, x.new_full((len(x),), sigma), features, given)
 
-        y = integrate(velocity, noise, solver=self._solver, num_inference_steps=self._num_steps, last=self._last)
+        y = integrate(velocity, noise, **self._integration)
         parameters = flow.decode(y, features, given).cpu().numpy()
         each = (*shape[:2], self._tries, shape[2])
         normal, uniform = rng.standard_normal(each, np.float32), rng.random((*each, 2), np.float32)

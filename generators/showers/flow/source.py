@@ -55,8 +55,14 @@ class ShowerFlow(ShowerModel):
 
     def __init__(self, name: str, detector: Detector, domain: ShowerDomain, config: Mapping[str, Any]) -> None:
         super().__init__(name, detector, domain, config)
-        if self.num_inference_steps < 1:
-            raise FastsimError(f"num_inference_steps = {self.num_inference_steps}: at least 1")
+        sizes = from_dict(FlowConfig, config.get("flow", {}), "flow")
+        steps = len(sizes.levels) - 1 if sizes.levels else int(config.get("num_inference_steps", _STEPS))
+        if (asked := config.get("num_inference_steps", steps)) != steps:
+            raise FastsimError(f"num_inference_steps = {asked}: {name} was distilled to {steps}")
+        if steps < 1:
+            raise FastsimError(f"num_inference_steps = {steps}: at least 1")
+        self.num_inference_steps = steps
+        """Network evaluations of a shower."""
         grid, rings = self._grid(), bool(config.get("rings", False))
         self.cascade = Cascade(
             grid,
@@ -66,17 +72,11 @@ class ShowerFlow(ShowerModel):
             float(config.get("ceiling", 1.0)),
             splits=stages(rings),
         )
-        sizes = from_dict(FlowConfig, config.get("flow", {}), "flow")
         patches = Patches(grid, float(config["unit"]), float(config["scale"]), rings)
         self.flow = VoxelFlow(patches, 2 + len(self.particles), sizes)
         self.network = nn.ModuleDict({"first": self.cascade, "flow": self.flow})
         self.latent_columns = COLUMNS
         self._sampler = Derived(self._make_sampler)
-
-    @property
-    def num_inference_steps(self) -> int:
-        """Network evaluations of a shower."""
-        return int(self._settings.get("num_inference_steps", _STEPS))
 
     @property
     def tries(self) -> int:

@@ -19,6 +19,7 @@ from fastsim.detector.detector import PARTICLES
 from fastsim.errors import FastsimError
 from fastsim.event import Ints
 from fastsim.production.options import available_cpus
+from generators.nn.distillation import Distillation, adopt, mean_velocity, window
 from generators.nn.flow_matching import draw_sigma
 from generators.showers.cascade.grid import Deposits
 from generators.showers.cascade.initial import along_normal, initial_model
@@ -66,8 +67,10 @@ class FlowTraining:
         unit: of deposits, in MeV; None: a tenth of the deposit that one in ten deposits is below.
         scale: of the variable that the flow works in.
         sigma_mean, sigma_width: of the logits of the denoiser's noise levels.
-        num_inference_steps: network evaluations of a shower, if nothing else is asked for.
         sigma_least: the lowest of them; None: a little below the one at which the decoder takes over.
+        num_inference_steps: network evaluations of a shower, if nothing else is asked for.
+        distil: the teacher of a flow that is distilled to the noise levels of ``network``; the decoder then stays,
+            unless it has a section.
     """
 
     network: FlowConfig = field(default_factory=FlowConfig)
@@ -82,6 +85,7 @@ class FlowTraining:
     sigma_width: float = 1.2
     sigma_least: float | None = None
     num_inference_steps: int = 8
+    distil: Distillation | None = None
 
 
 class FlowTask(nn.Module):
@@ -90,11 +94,14 @@ class FlowTask(nn.Module):
     Args:
         flow: both networks.
         name: "denoiser" or "decoder".
+        teacher: whose paths the denoiser learns; None: it learns from data.
+        substeps: see :class:`~generators.nn.distillation.Distillation`.
     """
 
-    def __init__(self, flow: VoxelFlow, name: str) -> None:
+    def __init__(self, flow: VoxelFlow, name: str, teacher: VoxelFlow | None = None, substeps: int = 1) -> None:
         super().__init__()
-        self.flow, self.name = flow, name
+        self.flow, self.name, self.substeps = flow, name, substeps
+        self._teacher = [teacher]  # in a list: not a part of this module, and so of no checkpoint
         for other in set(NETWORKS) - {name}:
             getattr(flow, other).requires_grad_(False)
 
@@ -109,12 +116,27 @@ class FlowTask(nn.Module):
         return v, torch.lerp(v, noise, sigma.view(-1, 1, 1)) * self.flow.mask
 
     def _of_denoiser(self, batch: Batch) -> Tensor:
-        _, layers, context, sigma, noise = batch
-        v, x = self._noisy(batch)
-        u = self.flow.velocity(x, sigma, self.flow.layer_features(layers), context)
+        deposits, layers, context, sigma, noise = batch
+        features, (teacher,) = self.flow.layer_features(layers), self._teacher
+        if teacher is None:
+            v, x = self._noisy(batch)
+            target = noise - v
+        else:
+            start, end = window(sigma, self.flow.config.levels)
+            sigma = start
+            _, x = self._noisy((deposits, layers, context, start, noise))
+            target = mean_velocity(
+                lambda y, level: teacher.velocity(y, level, features, context),
+                x,
+                start,
+                end,
+                substeps=self.substeps,
+                spread=lambda level: level.view(-1, 1, 1),
+            )
+        u = self.flow.velocity(x, sigma, features, context)
         # preconditioning makes the network's target of unit variance when the error is weighted so
         weight = sigma**2 + (1 - sigma) ** 2
-        error = ((u - (noise - v)) * self.flow.mask).square().sum((1, 2)) / self.flow.mask.sum()
+        error = ((u - target) * self.flow.mask).square().sum((1, 2)) / self.flow.mask.sum()
         return (weight * error).mean()
 
     def _of_decoder(self, batch: Batch) -> Tensor:
@@ -180,7 +202,13 @@ def _rings(model: ShowerFlow, showers: TrainingShowers) -> tuple[Deposits, Laten
 
 
 def fit_network(
-    model: ShowerFlow, name: str, showers: TrainingShowers, config: FlowTraining, seed: int, run_dir: Path
+    model: ShowerFlow,
+    name: str,
+    showers: TrainingShowers,
+    config: FlowTraining,
+    seed: int,
+    run_dir: Path,
+    teacher: ShowerFlow | None = None,
 ) -> FitResult:
     """Train the denoiser or the decoder; the checkpoint with the least loss of the held-out showers is kept.
 
@@ -191,6 +219,7 @@ def fit_network(
         config: how to train.
         seed: decides the batches.
         run_dir: folder of checkpoints and logs; a run in it is resumed.
+        teacher: of a denoiser that is distilled.
     """
     num = len(showers) - config.num_validation
     batches = _Batches(model, name, showers[:num], config, seed)
@@ -205,14 +234,19 @@ def fit_network(
             losses = [float(module.loss(batch)) * len(batch[0]) for batch in check]
         return {"loss": sum(losses) / config.num_validation}
 
-    return fit(FlowTask(model.flow, name), batches, loop, run_dir, validate=validate, select="loss")
+    task = FlowTask(model.flow, name)
+    if teacher is not None and name == "denoiser":
+        assert config.distil is not None
+        task = FlowTask(model.flow, name, teacher.flow, config.distil.substeps)
+    return fit(task, batches, loop, run_dir, validate=validate, select="loss")
 
 
 def _train_network(config_path: Path, run: Path, cache: Path, name: str, threads: int) -> tuple[FitResult, Path]:
     """Train one network of a config in a process of its own; return its result and the file of its weights."""
     torch.set_num_threads(threads)
     prepared = _prepare(config_path, cache)
-    result = fit_network(prepared.model, name, prepared.showers, prepared.settings, prepared.seed, run / name)
+    known = prepared.model, name, prepared.showers, prepared.settings, prepared.seed, run / name
+    result = fit_network(*known, prepared.teacher)
     weights = run / name / "weights.pt"
     write_atomically(getattr(prepared.model.flow, name).state_dict(), weights)
     return result, weights
@@ -222,7 +256,8 @@ def _train_network(config_path: Path, run: Path, cache: Path, name: str, threads
 class _Prepared:
     """The model of a config before its training, and what it is trained with.
 
-    ``first`` is where its stages are of, ``init`` where its networks start, if that is another model.
+    ``first`` is where its stages are of, ``init`` where its networks start, if that is another model, ``teacher`` of
+    what it is distilled.
     """
 
     model: ShowerFlow
@@ -231,6 +266,7 @@ class _Prepared:
     seed: int
     first: dict[str, str]
     init: dict[str, Any] | None
+    teacher: ShowerFlow | None
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -247,9 +283,13 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     config = read_config(config_path)
     check_keys(config, _KEYS, config_path, required=("name", "detector", "energy", "data", "first"))
     seed = int(config.get("seed", 1))
-    default, initial = FlowTraining(), None
+    default, initial, section, teacher = FlowTraining(), None, config.get("flow", {}), None
+    if isinstance(section, dict) and (distil := section.get("distil")) is not None:
+        teaching = from_dict(Distillation, distil, f"{config_path}: flow.distil")
+        initial = teacher = initial_flow(teaching.teacher, config_path, "flow.distil.teacher")
     if config.get("init") is not None:
         initial = initial_flow(config["init"], config_path)
+    if initial is not None:
         patches = initial.flow.patches
         default = FlowTraining(
             network=initial.flow.config,
@@ -257,8 +297,18 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
             unit=patches.unit,
             scale=patches.scale,
             num_inference_steps=initial.num_inference_steps,
+            **({} if teacher is None else {"decoder": None}),
         )
-    settings = from_dict(FlowTraining, config.get("flow", {}), f"{config_path}: flow", default=default)
+    settings = from_dict(FlowTraining, section, f"{config_path}: flow", default=default)
+    if teacher is not None:
+        levels = settings.network.levels
+        if not levels:
+            raise FastsimError(f"{config_path}: flow.network: a student needs 'levels', from 1 to sigma_min")
+        settings = replace(settings, num_inference_steps=len(levels) - 1)
+        if teacher.flow.config.levels:
+            raise FastsimError(f"{config_path}: flow.distil.teacher: {teacher.name} is a student itself")
+    elif settings.network.levels and settings.denoiser is not None:
+        raise FastsimError(f"{config_path}: a denoiser with levels learns from a teacher alone: give 'distil' in flow")
     stay = [name for name in NETWORKS if getattr(settings, name) is None]
     if stay and (initial is None or len(stay) == len(NETWORKS)):
         raise FastsimError(f"{config_path}: flow: {stay[0]} is null: one network may stay as that of 'init' is")
@@ -305,9 +355,11 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
     context = conditions(model.cascade.given(some.pdg_id, some.energy), some.energy, latent_of(model.grid, heaps))
     model.flow.set_scales(torch.from_numpy(context))
     if initial is not None:
-        initialise(model, initial, f"{config_path}: init")
-    facts = None if initial is None else initial_facts(initial)
-    return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance}, facts)
+        initialise(model, initial, f"{config_path}: {'init' if initial is not teacher else 'flow.distil.teacher'}")
+    if teacher is not None:
+        adopt(model.flow, teacher.flow, teacher.name, config_path, further=True)
+    facts = None if initial is None or initial is teacher else initial_facts(initial)
+    return _Prepared(model, showers, settings, seed, {"name": first.name, **first.provenance}, facts, teacher)
 
 
 def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
@@ -319,7 +371,8 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
     Args:
         config_path: JSON with name, kind "shower-flow", seed, detector (a name, or the path of a TOML file), energy
             [low, high] in GeV, data (see :func:`~generators.showers.data.shower_sets`), first (name or path of the
-            cascade whose response, latent and layers it takes), init (name or path of a flow to start from) and flow.
+            cascade whose response, latent and layers it takes), init (name or path of a flow to start from; without one
+            a student starts from its teacher) and flow.
             Paths are relative to the config's folder.
         output: folder of the run.
         resume: go on from the checkpoints in it; otherwise they are removed first.
@@ -354,6 +407,7 @@ def train(config_path: Path, output: Path, *, resume: bool = True) -> Path:
             "showers": len(prepared.showers),
             "first": prepared.first,
             **({} if prepared.init is None else {"init": prepared.init}),
+            **({} if prepared.teacher is None else {"teacher": initial_facts(prepared.teacher)}),
             "networks": {
                 name: {"steps": result.step, "best_step": result.best_step, "validation_loss": result.best_value}
                 for name, (result, _) in results.items()

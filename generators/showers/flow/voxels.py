@@ -30,6 +30,7 @@ from generators.showers.cascade.latent import (
 )
 from generators.showers.flow.network import LayerNetwork, LayerNetworkConfig
 from generators.showers.flow.patches import Patches, Voxels
+from generators.training.config import ConfigError
 
 NUM_LAYER_FEATURES = 4
 _NUM_LATENT = 15
@@ -48,12 +49,20 @@ class FlowConfig:
         denoiser, decoder: of the two networks.
         num_components: C, of the mixture of a voxel's log deposit.
         sigma_min: noise level at which the decoder takes over.
+        levels: noise levels between the steps of a flow that was distilled to these, from 1 to ``sigma_min``; else
+            none.
     """
 
     denoiser: LayerNetworkConfig = _DENOISER
     decoder: LayerNetworkConfig = _DECODER
     num_components: int = 4
     sigma_min: float = 0.45
+    levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        ends = self.levels[:1] + self.levels[-1:]
+        if self.levels and (ends != (1, self.sigma_min) or any(np.diff(self.levels) >= 0)):
+            raise ConfigError(f"levels {list(self.levels)}: noise levels fall from 1 to sigma_min, {self.sigma_min:g}")
 
 
 def conditions(particle: Voxels, energy: Floats, z: Latent) -> Voxels:

@@ -75,6 +75,8 @@ def test_samples_that_share_showers_are_refused(files: dict[str, list[Path]], tm
         "pb-si-cascade", "cascade", "9", {}, domain, {"config": {"data": data}, "init": initial_facts(Carded(card))}
     )
     assert trained_on(later) == {(11, 4), (22, 5), (11, 6)}, "what it learns anew, and what it began with had learned"
+    student = ModelCard("s", "shower-flow", "1", {}, domain, {"config": {}, "teacher": initial_facts(Carded(card))})
+    assert trained_on(student) == trained_on(card)
     taught, teacher = (trained_on(cards.read(name)[0]) for name in ("pb-si-rings", "pb-si-cascade"))
     assert taught == teacher and (22, 1001) in teacher  # its own seeds are those of the teacher's showers
     with pytest.raises(FastsimError, match="two have one seed"):

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from fastsim.errors import FastsimError
-from generators.hadrons.flow.distil import Distillation, Student, student_of
+from generators.hadrons.flow.distil import Student, student_of
 from generators.hadrons.flow.model import PrimaryFlow
 from generators.hadrons.flow.network import SetFlow
 from generators.hadrons.flow.train import FlowTraining, TrainingSet, fit_flow
 from generators.hadrons.latent_model import LatentModel
 from generators.hadrons.tokens import TokenSample
+from generators.nn.distillation import Distillation
 from generators.nn.flow_matching import integrate
 from generators.training.loop import TrainingConfig
 from tests.helpers.flow import CONFIG, DOMAIN, LATENT

@@ -22,6 +22,7 @@ from fastsim.detector.detector import load_detector
 from fastsim.errors import FastsimError, InvalidValue
 from fastsim.formats.calochallenge import read_showers
 from fastsim.sources import cards
+from generators.nn.flow_matching import integrate
 from generators.showers.cascade.features import all_nodes
 from generators.showers.cascade.latent import COLUMNS, latent_of
 from generators.showers.data import shower_sets
@@ -29,8 +30,11 @@ from generators.showers.flow.sampler import FlowSampler
 from generators.showers.flow.sector_graph import SectorGraph
 from generators.showers.flow.source import ShowerFlow
 from generators.showers.flow.train import NETWORKS
+from generators.showers.flow.voxels import VoxelFlow, conditions
 from tests.helpers.showers import IRREGULAR, store, toy_showers
 
+KINDS = ["flow", "rings", "fast"]
+"""A flow of voxels, one of rings, and one distilled from it."""
 SIZE = {"width": 16, "depth": 2, "num_components": 2}
 LOOP = {"num_steps": 20, "learning_rate": 5e-3, "warmup": 2, "log_every": 20, "validate_every": 0}
 NETWORK = {"width": 16, "depth": 2, "heads": 2, "hidden": 4}
@@ -40,6 +44,14 @@ FLOW: dict[str, Any] = {
     "network": {"denoiser": NETWORK, "decoder": NETWORK, "num_components": 2},
     "denoiser": {**LOOP, "num_steps": 60, "validate_every": 10},
     "decoder": {**LOOP, "num_steps": 60, "validate_every": 10},
+}
+LEVELS = [1.0, 0.7, 0.45]
+STUDENT: dict[str, Any] = {
+    "num_validation": 40,
+    "batch_size": 32,
+    "network": {"levels": LEVELS},
+    "distil": {"teacher": "runs/rings/rings.json", "substeps": 3},
+    "denoiser": {**LOOP, "num_steps": 300, "learning_rate": 1.5e-3, "validate_every": 60},
 }
 
 
@@ -53,7 +65,7 @@ def write_config(folder: Path, name: str, **values: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector, showers in it, a cascade of it, and a flow that has its first stages; all trained for a second."""
+    """A detector, showers in it, a cascade of it, and flows that have its first stages; all trained for a second."""
     folder = tmp_path_factory.mktemp("flow")
     (folder / "mine.toml").write_text(IRREGULAR)
     detector = load_detector(folder / "mine.toml")
@@ -76,16 +88,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("generators.showers.flow.train.available_cpus", lambda: 1)
         fastsim.train(cascade, folder / "runs" / "cascade")
         first = "runs/cascade/cascade.json"
-        for name, flow in (("flow", FLOW), ("rings", {**FLOW, "rings": True})):
+        for name, flow in zip(KINDS, (FLOW, {**FLOW, "rings": True}, STUDENT), strict=True):
             fastsim.train(
                 write_config(folder, name, kind="shower-flow", first=first, flow=flow), folder / "runs" / name
             )
     return folder
 
 
-@pytest.fixture(params=["flow", "rings"])
+@pytest.fixture(params=KINDS)
 def either(folder: Path, request: pytest.FixtureRequest) -> ShowerFlow:
-    """A flow of voxels, and one of rings, whose sectors the cascade splits."""
+    """A flow of voxels, one of rings, whose sectors the cascade splits, and a student of that one."""
     return load(folder, request.param)
 
 
@@ -234,8 +246,8 @@ def test_what_does_not_fit_the_first_stages_is_named(folder: Path, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def exports(folder: Path) -> dict[str, Path]:
-    """The exports of both kinds."""
-    targets = {name: folder / f"onnx_{name}" for name in ("flow", "rings")}
+    """The exports of all kinds."""
+    targets = {name: folder / f"onnx_{name}" for name in KINDS}
     for name, target in targets.items():
         fastsim.export(folder / "runs" / name / f"{name}.json", target, num=3000, seed=1)
     return targets
@@ -254,7 +266,7 @@ def test_exported_networks_are_those_of_the_model(either: ShowerFlow, exports: d
     import onnxruntime
 
     model, rings = either, either.flow.patches.rings
-    target = exports["rings" if rings else "flow"]
+    target = exports[model.name]
     names = {"denoiser.onnx", "decoder.onnx", "table.bin", "model.json", *(["sectors.onnx"] if rings else [])}
     assert {path.name for path in target.iterdir()} == names
     values = json.loads((target / "model.json").read_text())
@@ -287,8 +299,7 @@ def test_exported_networks_are_those_of_the_model(either: ShowerFlow, exports: d
 
 def test_a_host_draws_the_showers_of_the_model(either: ShowerFlow, exports: dict[str, Path]) -> None:
     """Energies, hits, depth, radius and side of what the example draws, and that a host with a fault is seen."""
-    model, name = either, "rings" if either.flow.patches.rings else "flow"
-    num, drawing = 1500, host(exports[name])
+    model, num, drawing = either, 1500, host(exports[either.name])
     energy = np.exp(np.random.default_rng(1).uniform(np.log(1.2), np.log(45), num))
     own = model.sample(fastsim.Incidents.perpendicular(22, energy), rng=5)
     drawn = drawing.sample(22, energy, np.random.default_rng(6))
@@ -315,7 +326,7 @@ def test_a_host_draws_the_showers_of_the_model(either: ShowerFlow, exports: dict
 def test_the_host_is_a_program_of_its_own(exports: dict[str, Path], tmp_path: Path) -> None:
     """It knows nothing of fastsim, and says in a line what it lacks."""
     program = shutil.copy(Path("examples/onnx_showers.py"), tmp_path / "host.py")
-    for name in ("flow", "rings"):
+    for name in KINDS:
         target = Path(shutil.copytree(exports[name], tmp_path / name))
         run = [sys.executable, "-I", program, str(target), "--particle", "22", "--energy", "20", "-n", "20"]
         subprocess.run([*run, "-o", str(tmp_path / "showers.npy")], check=True, cwd=tmp_path)
@@ -379,6 +390,57 @@ def test_a_training_starts_from_another_flow(folder: Path, tmp_path: Path) -> No
     ):
         with pytest.raises(FastsimError, match=message):
             fastsim.train(write_config(folder, "wrong", **{**common, "flow": wider, **wrong}), tmp_path / "wrong")
+
+
+def test_a_student_learns_the_steps_of_its_teacher(folder: Path, exports: dict[str, Path]) -> None:
+    """Two steps lead nearer to the end of the teacher's path than the teacher's own two do; the decoder stays."""
+    student, teacher = load(folder, "fast"), load(folder, "rings")
+    card, _ = cards.read(folder / "runs" / "fast" / "fast.json")
+    assert student.num_inference_steps == 2 and card.config["flow"]["levels"] == LEVELS
+    assert card.training["teacher"]["name"] == "rings" and set(card.training["networks"]) == {"denoiser"}
+    for own, of in zip(student.flow.decoder.parameters(), teacher.flow.decoder.parameters(), strict=True):
+        torch.testing.assert_close(own, of, rtol=1e-3, atol=1e-6)
+    z = teacher.latent(photons(200), rng=1)
+    particle, energy = teacher.cascade.given(np.full(200, 22), np.full(200, 20.0)), np.full(200, 20.0)
+    layers = teacher.sampler.first.layers(particle, energy, z[:, 0].copy(), z, np.random.default_rng(2))
+    context = torch.from_numpy(conditions(particle, energy, z))
+    noise = torch.randn(200, *teacher.flow.patches.shape, generator=torch.Generator().manual_seed(3))
+
+    @torch.inference_mode()
+    def end(flow: VoxelFlow, levels: tuple[float, ...]) -> torch.Tensor:
+        features = flow.layer_features(torch.from_numpy(layers))
+
+        def velocity(x: torch.Tensor, sigma: float) -> torch.Tensor:
+            return flow.velocity(x, torch.full((200,), sigma), features, context)
+
+        return integrate(velocity, noise * flow.mask, levels=levels, last=levels[-1])
+
+    truth = end(teacher.flow, (*np.linspace(1, 0.45, 60).tolist()[:-1], 0.45))
+    error, before = ((end(flow, tuple(LEVELS)) - truth).square().mean() for flow in (student.flow, teacher.flow))
+    assert error < 0.7 * before
+    steps = json.loads((exports["fast"] / "model.json").read_text())["sampler"]["steps"]
+    assert [step["sigma"] for step in steps] == LEVELS[:-1] and steps[-1]["a"] == pytest.approx(0.45 / 0.7)
+
+
+def test_a_student_has_its_own_steps_and_one_teacher(folder: Path, tmp_path: Path) -> None:
+    card = folder / "runs" / "fast" / "fast.json"
+    with pytest.raises(FastsimError, match="num_inference_steps = 8: fast was distilled to 2"):
+        fastsim.load_showers(card, num_inference_steps=8)
+    common = {"kind": "shower-flow", "first": "runs/cascade/cascade.json"}
+    for wrong, message in (
+        ({"network": {}}, r"flow\.network: a student needs 'levels', from 1 to sigma_min"),
+        ({"network": {"levels": [1.0, 0.2]}}, r"levels \[1.0, 0.2\]: noise levels fall from 1 to sigma_min, 0.45"),
+        ({"network": {"levels": [1.0, 0.5, 0.7, 0.45]}}, "noise levels fall from 1 to sigma_min"),
+        ({"distil": {"teacher": "runs/fast/fast.json"}}, "fast is a student itself"),
+        ({"distil": {"teacher": "runs/cascade/cascade.json"}}, "flow.distil.teacher: .* is of kind 'cascade'"),
+        ({"distil": None, "network": {"levels": LEVELS}, "init": "runs/rings/rings.json"}, "give 'distil' in flow"),
+    ):
+        values = {**STUDENT, **wrong}
+        config = write_config(
+            folder, "wrong", **common, **({"init": values.pop("init")} if "init" in values else {}), flow=values
+        )
+        with pytest.raises(FastsimError, match=message):
+            fastsim.train(config, tmp_path / "wrong")
 
 
 def test_what_cannot_be_exported_is_said(folder: Path, tmp_path: Path) -> None:
