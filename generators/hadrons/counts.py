@@ -144,7 +144,7 @@ class Responses(nn.Module):
         self.types = nn.Parameter(torch.zeros(len(TYPES), num))
 
     def forward(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute what is added to mean and width of sqrt(n) (N, 2), carriers' logits (N, S + 1), types' odds (T, N)."""
+        """Compute what is added to mean and width of sqrt(n) (N, 2), carriers (N, S + 1) and types' odds (T, N)."""
         features = responses(condition, slice(*self.tune.tolist()))
         return features @ self.size.T, features[:, : self._num] @ self.carrier.T, self.types @ features.T
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fastsim.errors import InvalidValue
 from generators.hadrons.counts import Responses
 from generators.hadrons.latent_model import LatentModel
-from generators.hadrons.latent_scoring import FOLDS, at_once, batches
+from generators.hadrons.latent_scoring import FOLDS, batches
 from generators.hadrons.responses import responses, stages
 from generators.hadrons.scoring import Scoring, solved
 from generators.training.loop import FitResult
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _LEAST = 100.0
 """Least ridge: responses change by a tenth where the sample says nothing, as those of carriers that are never seen."""
 _WORTH = 2.0
-"""Least gain in log-likelihood that folds have to expect of an output's step: more than what noise brings the best of many."""
+"""Least gain in log-likelihood that folds have to expect of an output's step: the best of many gains some by noise."""
 _Sums = tuple[Tensor, Tensor]
 """Of O outputs, of each fold: gradients (K, O, R) and informations (K, O, R, R)."""
 
@@ -92,7 +92,7 @@ def _stages(own: Responses, weight: Tensor) -> list[int]:
 
 
 def _step(gradient: Tensor, information: Tensor, ridges: tuple[float, ...], nested: list[int]) -> tuple[float, Tensor]:
-    """Return the gain that folds expect of an output's step (R,), and the step, with the features and ridge that do best.
+    """Return the gain that folds expect of an output's step (R,), and the step, with what features and ridge do best.
 
     Args:
         gradient: of each fold, (K, R).
@@ -131,7 +131,11 @@ def _log_prob(model: LatentModel, batch: tuple[Tensor, ...]) -> Tensor:
 def _information(
     model: LatentModel, own: Responses, rows: LatentRows, chosen: Tensor, seed: int
 ) -> tuple[_Sums, _Sums, _Sums]:
-    """Sum gradients and Fisher informations of sizes, carriers and types; folds are runs of rows, and so of tunes."""
+    """Sum gradients and Fisher informations of sizes, carriers and types.
+
+    Folds take batches in turn: whole blocks of events of a tune, so that no two know the same tune, of every part of
+    the sample, so that each knows all flavours.
+    """
     caught: list[tuple[Tensor, ...]] = []
 
     def keep(layer: nn.Module, inputs: tuple[Tensor, ...], result: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -145,7 +149,9 @@ def _information(
         )
         for weight in (own.size, own.carrier, own.types)
     )
-    num = -(-len(chosen) // at_once(chosen))
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in learned:  # gradients go back to what responses add alone
+        weight.requires_grad_(False)
     hook = own.register_forward_hook(keep)
     try:
         for number, batch in enumerate(batches(rows, chosen, seed)):
@@ -153,7 +159,7 @@ def _information(
             features = responses(batch[0], slice(*own.tune.tolist()))
             of_size, of_carrier, of_types = (each.grad for each in caught.pop())
             assert of_size is not None and of_carrier is not None and of_types is not None
-            fold = number * FOLDS // num
+            fold = number % FOLDS
             for (gradient, information), scores in zip(sums, (of_size.T, of_carrier.T, of_types), strict=True):
                 seen = features[:, : gradient.shape[2]]
                 gradient[fold] += (scores @ seen).double()
@@ -162,7 +168,8 @@ def _information(
                     if len(some):
                         each = seen[some] * score[some, None]
                         information[fold, output] += (each.T @ each).double()
-            model.zero_grad(set_to_none=True)
     finally:
         hook.remove()
+        for weight in learned:
+            weight.requires_grad_(True)
     return sums  # type: ignore[return-value]

@@ -30,8 +30,8 @@ class LatentTraining:
         network: sizes of the networks.
         loop: length and rates.
         scoring: how the weights of the parameters of tunes are fitted; then nothing else is trained.
-        responses: how what these parameters do to counts directly (:mod:`generators.hadrons.responses`) is fitted, after
-            ``scoring`` if that is given too; then nothing else is trained.
+        responses: how what these parameters do to counts directly (:mod:`generators.hadrons.responses`) is fitted,
+            after ``scoring`` if that is given too; then nothing else is trained.
     """
 
     batch_size: int = 2048

@@ -7,8 +7,8 @@ the vector is lost in noise. The features are
 
     t_i,  t_i l,  t_i l^2,  t_i r,  t_i [flavour = s, c, b, g],  t_i t_j
 
-with the parameters t, l the logarithm of pT within what the models of tunes learn from (beyond it, that of its end), and
-r that of the shower's starting scale over pT. All are zero at Monash.
+with the parameters t, l the logarithm of pT within what the models of tunes learn from (beyond it, that of its end),
+and r that of the shower's starting scale over pT. All are zero at Monash.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 _SETS = 1000
 """Sets whose splittings are computed at once."""
-_HEAVY = (4, 5)
+HEAVY = (4, 5)
 """Quarks with carriers whose mean energies are matched for the parameters that all nodes see."""
 
 
@@ -81,7 +81,7 @@ def match_all_means(
     Args:
         net: network.
         sample: token sets of all flavours with their tunes.
-        drawn: what the network makes of the same tokens and total momenta.
+        drawn: what the network makes of the tokens and total momenta of those with :data:`HEAVY` quarks.
         ridge: of the Fisher informations, in units of their mean eigenvalues.
         num_directions: sets, at random, that derivatives and informations are computed of.
         seed: decides which.
@@ -91,9 +91,10 @@ def match_all_means(
     """
     gated = [] if net.gates is None else net.gates[:, 0].tolist()
     columns = [k for k in range(NUM_CONTEXT, net.mean.shape[0]) if k not in gated]
-    layers, own, made = first_layers(net), _carrier_fractions(sample), _carrier_fractions(drawn)
-    residual, of_flavour = np.zeros((len(_HEAVY), len(sample))), []
-    for number, flavour in enumerate(_HEAVY):
+    layers, own, made = first_layers(net), _carrier_fractions(sample), np.full(len(sample), np.nan)
+    made[np.isin(sample.flavour, HEAVY)] = _carrier_fractions(drawn)
+    residual, of_flavour = np.zeros((len(HEAVY), len(sample))), []
+    for number, flavour in enumerate(HEAVY):
         rows = np.flatnonzero((sample.flavour == flavour) & (sample.counts > 1) & ~np.isnan(own + made))
         of_flavour.append(rows)
         x = sample.tune[rows]
@@ -101,7 +102,7 @@ def match_all_means(
             raise InvalidValue(f"all_means: the sample has no pairs of quarks {flavour} at different tunes")
         residual[number, rows] = _residual(sample[rows], own[rows])
     # of all parameters at once, so that what one does is not taken for another's
-    wanted, slopes = np.zeros((2, len(_HEAVY), sample.tune.shape[1]))
+    wanted, slopes = np.zeros((2, len(HEAVY), sample.tune.shape[1]))
     for number, rows in enumerate(of_flavour):
         x = sample.tune[rows] - sample.tune[rows].mean(0)
         for result, z in ((wanted, own), (slopes, made)):

@@ -17,7 +17,7 @@ from fastsim.event import Floats
 from generators.hadrons.observables import distance
 from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
-from generators.hadrons.tree.carrier_means import match_all_means, match_means
+from generators.hadrons.tree.carrier_means import HEAVY, match_all_means, match_means
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
 from generators.hadrons.tree.scoring import held_out_value, score_tunes
@@ -165,7 +165,7 @@ def _fit_carriers(
         _log.info("means: a held-out set is %.2g better than before", before - after)
         steps += 1
     if config.all_means is not None:
-        drawn = resample(net, training, seed)
+        drawn = resample(net, training[np.flatnonzero(np.isin(training.flavour, HEAVY))], seed)
         match_all_means(net, training, drawn, config.all_means, _SETS_FOR_DIRECTIONS, seed)
         steps += 1
     return FitResult(steps, steps, value)
