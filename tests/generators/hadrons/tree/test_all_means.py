@@ -25,7 +25,8 @@ FIRST = ("embed.weight", "pair.trunk.0.weight")
 def sample() -> TokenSample:
     """Hemispheres of u, c and b pairs at Monash."""
     num = 6 * BLOCK
-    return token_sample(np.tile([4, 5, 2], num // 3 + 1)[:num], np.full(num, 30.0), seed=3)
+    tokens = token_sample(np.tile([4, 5, 2], num // 3 + 1)[:num], np.full(num, 30.0), seed=3)
+    return replace(tokens, tune=np.zeros((len(tokens), 2)))
 
 
 def _model() -> PrimaryTree:
@@ -70,6 +71,5 @@ def test_means_change_as_in_the_sample_in_opposite_ways(sample: TokenSample, tmp
 
 
 def test_a_sample_without_tunes_says_nothing(sample: TokenSample, tmp_path: Path) -> None:
-    same = replace(sample, tune=np.zeros((len(sample), 2)))
     with pytest.raises(InvalidValue, match="all_means: the sample has no pairs of quarks 4 at different tunes"):
-        fit_tree(_model().net, same[: 2 * BLOCK], TreeTraining(num_validation=2, all_means=0.1), 1, tmp_path)
+        fit_tree(_model().net, sample[: 2 * BLOCK], TreeTraining(num_validation=2, all_means=0.1), 1, tmp_path)
