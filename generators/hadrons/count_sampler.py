@@ -397,14 +397,14 @@ class CountSampler:
     def first(self, condition: Array, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Draw the numbers of tokens (N,) of N sets and the species of their carriers (N,), S for none."""
         num, size = len(condition), np.empty(len(condition), np.int64)
-        out, moved = self._size(condition), 0.0
+        out = self._size(condition)
         if self._responses is not None:
-            features = responses(condition, self._tune)
-            out[:, :2] += features @ self._responses[0]
-            moved = condition[:, self._tune] @ self._responses[1]
+            out[:, :2] += responses(condition, self._tune) @ self._responses[0]
         _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(num), *self._work(), size)
         flavour = condition[:, : len(FLAVOURS)].argmax(1)
-        logits = self._carrier(np.concatenate([condition, self._of_left[size]], 1)) + moved
+        logits = self._carrier(np.concatenate([condition, self._of_left[size]], 1))
+        if self._responses is not None:
+            logits = logits + condition[:, self._tune] @ self._responses[1]
         return size, pick_logits(np.where(self._may_carry[flavour], logits, np.float32(_IMPOSSIBLE)), rng.random(num))
 
     def trial(

@@ -13,6 +13,7 @@ and r that of the shower's starting scale over pT. All are zero at Monash.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -52,12 +53,11 @@ def stages(num_tune: int) -> list[int]:
 
 def responses(condition: T, tune: slice) -> T:
     """Compute the features (N, R) of conditions (N, C), whose columns ``tune`` are the P parameters."""
-    library: Any = np if isinstance(condition, np.ndarray) else __import__("torch")
-    t = condition[:, tune]
-    num = t.shape[1]
-    log_pt = ((condition[:, LOG_PT : LOG_PT + 1] - _CENTRE) / _SPAN).clip(-1.0, 1.0)
-    one = library.ones_like(log_pt)
-    by = [one, log_pt, log_pt**2, condition[:, RATIO : RATIO + 1], *(condition[:, k : k + 1] for k in _WITH)]
-    products = [t[:, i : i + 1] * t[:, i:] for i in range(num)]
-    columns: T = library.concatenate([*(t * each for each in by), *products], -1)
+    given: Any = condition
+    t: Any = given[:, tune]
+    log_pt = ((given[:, LOG_PT : LOG_PT + 1] - _CENTRE) / _SPAN).clip(-1.0, 1.0)
+    by: list[Any] = [log_pt, log_pt**2, given[:, RATIO : RATIO + 1], *(given[:, k : k + 1] for k in _WITH)]
+    products: list[Any] = [t[:, i : i + 1] * t[:, i:] for i in range(t.shape[1])]
+    library: Any = np if isinstance(condition, np.ndarray) else import_module("torch")
+    columns: T = library.concatenate([t, *(t * each for each in by), *products], -1)
     return columns
