@@ -31,6 +31,7 @@ from generators.hadrons.count_shapes import (
     least_masses,
     may_carry,
 )
+from generators.hadrons.responses import responses
 from generators.hadrons.tokens import (
     CONTENT,
     FLAVOURS,
@@ -213,6 +214,7 @@ def _draw_common(
     bound: float,
     factorials: Array,
     u: Floats,
+    moved: Array,
     content: Ints,
     of_count: Array,
     of_left: Array,
@@ -239,6 +241,7 @@ def _draw_common(
         forced: which of them missing quantum numbers decide, (K,).
         weights: of the networks, one after another; starts: first one of each, (K,); widths: numbers of outputs, (K,).
         bound, factorials: see :func:`_draw_counts`; u: uniform on [0, 1), (K, N).
+        moved: what tunes add to the log-odds, (K, N), or (K, 0) for nothing.
         content: quantum numbers of the species, (S + 1, 8); of_count, of_left, of_need: see :func:`_take`.
         known, start: columns of the inputs, see :func:`_take`.
         good: which sets have the quantum numbers that they must have so far, (N,).
@@ -273,6 +276,8 @@ def _draw_common(
             dense(one, weights[second : second + shape].reshape(width, width), weights[last - width : last], two)
             silu(two)
             dense(two, weights[last:end].reshape(width, outputs), weights[end : end + outputs], values)
+            for i in range(moved.shape[1]):
+                values[i, 0] += moved[k, i]
             _draw_counts(values, bound, left, factorials, u[k], logits, w, number)
         quarks = content[species[k]]
         _take(number, species[k], quarks, of_count, of_left, of_need, column, start, left, need, counts, inputs)
@@ -340,6 +345,9 @@ class CountSampler:
         self._factorials = np.append(0.0, np.cumsum(np.log(n[1:]))).astype(np.float32)
         self._may_carry = may_carry()
         self._groups = TYPE[None, :] == np.arange(1, 1 + NUM_GROUPS)[:, None]
+        names = ("size", "carrier", "types")
+        self._responses = [weights[f"responses.{name}"].T for name in names] if "responses.tune" in weights else None
+        self._tune = slice(*weights.get("responses.tune", np.zeros(2, np.int64)).tolist())
 
     def sample(
         self,
@@ -390,9 +398,13 @@ class CountSampler:
         """Draw the numbers of tokens (N,) of N sets and the species of their carriers (N,), S for none."""
         num, size = len(condition), np.empty(len(condition), np.int64)
         out = self._size(condition)
+        if self._responses is not None:
+            out[:, :2] += responses(condition, self._tune) @ self._responses[0]
         _draw_sizes(out, CORRECTION, SIZE_OFFSET, LEAST_SPREAD, rng.random(num), *self._work(), size)
         flavour = condition[:, : len(FLAVOURS)].argmax(1)
         logits = self._carrier(np.concatenate([condition, self._of_left[size]], 1))
+        if self._responses is not None:
+            logits = logits + condition[:, self._tune] @ self._responses[1]
         return size, pick_logits(np.where(self._may_carry[flavour], logits, np.float32(_IMPOSSIBLE)), rng.random(num))
 
     def trial(
@@ -426,12 +438,21 @@ class CountSampler:
         inputs[:, self._start + 2 : self._known] = self._of_need[need + _MOST_MISSING]
         state = left, need, counts, inputs
         self._take(has.astype(np.int64), 0, -1, state)
+        moved = np.zeros((num, 0), np.float32)
+        if self._responses is not None:
+            moved = responses(condition, self._tune) @ self._responses[2]
         for kind in ORDER[:NUM_GROUPS]:
-            number = self.draw(self._outputs(inputs, kind), left, rng.random(num))
+            out = self._outputs(inputs, kind)
+            if moved.shape[1]:
+                out[:, 0] += moved[:, kind]
+            number = self.draw(out, left, rng.random(num))
             if number.any():
                 self._fill_group(kind - 1, first, need, number, counts, rng)
                 self._take(number, kind, -1, state)
-        self._draw_common(rng.random((len(_COMMON), num)), state, good, forced=missing is not None)
+        of_common = (
+            np.ascontiguousarray(moved[:, _COMMON].T) if moved.shape[1] else np.zeros((len(_COMMON), 0), np.float32)
+        )
+        self._draw_common(rng.random((len(_COMMON), num)), of_common, state, good, forced=missing is not None)
         counts[:, int(TYPE_SPECIES[ORDER[-1]])] += left
         if missing is not None:
             good &= (need == 0).all(-1)
@@ -447,7 +468,7 @@ class CountSampler:
         return number
 
     def _draw_common(
-        self, u: Floats, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
+        self, u: Floats, moved: Array, state: tuple[Ints, Ints, Ints, Array], good: NDArray[np.bool_], *, forced: bool
     ) -> None:
         """Draw the counts of all common types but the last; what ``good`` and ``state`` hold is changed in place."""
         (left, need, counts, inputs), (logits, w) = state, self._work()
@@ -466,6 +487,7 @@ class CountSampler:
                 CORRECTION,
                 self._factorials,
                 np.ascontiguousarray(u[:, rows]),
+                np.ascontiguousarray(moved[:, rows]),
                 _CONTENT,
                 self._of_count,
                 self._of_left,

@@ -41,6 +41,7 @@ from generators.hadrons.count_shapes import (
     drawn_types,
     may_carry,
 )
+from generators.hadrons.responses import num_responses, responses
 from generators.hadrons.tokens import (
     CONTENT,
     FLAVOURS,
@@ -124,6 +125,30 @@ def _log_counts(
             result[t, n] = logits[number[t, n]] - top - log(total)
 
 
+class Responses(nn.Module):
+    """What parameters of tunes add to the outputs of a :class:`CountModel`; see :mod:`generators.hadrons.responses`.
+
+    Args:
+        tune: columns of the condition that are parameters, first and last + 1.
+    """
+
+    tune: Tensor
+
+    def __init__(self, tune: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("tune", torch.tensor(tune))
+        self._num = tune[1] - tune[0]
+        num = num_responses(self._num)
+        self.size = nn.Parameter(torch.zeros(2, num))
+        self.carrier = nn.Parameter(torch.zeros(len(SPECIES) + 1, self._num))  # each is of few flavours
+        self.types = nn.Parameter(torch.zeros(len(TYPES), num))
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute what is added to mean and width of sqrt(n) (N, 2), carriers (N, S + 1) and types' odds (T, N)."""
+        features = responses(condition, slice(*self.tune.tolist()))
+        return features @ self.size.T, features[:, : self._num] @ self.carrier.T, self.types @ features.T
+
+
 class CountModel(nn.Module):
     """p(counts, carrier | condition): categorical distributions, each from a small network.
 
@@ -135,6 +160,8 @@ class CountModel(nn.Module):
         max_size: largest number of tokens n.
         max_pions: largest count of pi+ and of pi-.
         max_others: largest count of each other type but pi0.
+        tune: columns of the condition that are parameters of tunes which act on means and odds directly, first and
+            last + 1 (:mod:`generators.hadrons.responses`); none by default.
     """
 
     mask: Tensor
@@ -142,7 +169,16 @@ class CountModel(nn.Module):
     group: Tensor
     type_of: Tensor
 
-    def __init__(self, num_condition: int, *, width: int, max_size: int, max_pions: int, max_others: int) -> None:
+    def __init__(
+        self,
+        num_condition: int,
+        *,
+        width: int,
+        max_size: int,
+        max_pions: int,
+        max_others: int,
+        tune: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self._sampler = Derived(_sampler)
         num_types, num_species = len(TYPES), len(SPECIES)
@@ -182,6 +218,9 @@ class CountModel(nn.Module):
         self.register_buffer("group", group, persistent=False)
         type_of = torch.nn.functional.one_hot(torch.from_numpy(TYPE), len(TYPES)).float()
         self.register_buffer("type_of", type_of, persistent=False)
+        self.responses: Responses | None = None
+        if tune is not None:
+            self.responses = Responses(tune)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as every module does; from then on samples use the weights as they are."""
@@ -206,17 +245,27 @@ class CountModel(nn.Module):
         """Encode missing quantum numbers as inputs of the same shape."""
         return need / CONTENT_SCALE
 
-    def _size_log_probs(self, condition: Tensor) -> Tensor:
-        """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens."""
+    def _moved(self, condition: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute what tunes add to sizes (N, 2), carriers (N, S + 1) and types (T, N); None where they add nothing."""
+        if self.responses is None:
+            return None, None, None
+        moved: tuple[Tensor, Tensor, Tensor] = self.responses(condition)
+        return moved
+
+    def _size_log_probs(self, condition: Tensor, moved: Tensor | None = None) -> Tensor:
+        """Compute the log-probabilities (N, max_size) of 1, 2, ... tokens; ``moved`` is of :meth:`_moved`."""
         out = self.size(condition).float()
+        shift, raw = out[:, :1], out[:, 1:2]
+        if moved is not None:
+            shift, raw = shift + moved[:, :1], raw + moved[:, 1:2]
         root = torch.arange(1.0, out.shape[1] - 1).sqrt()
-        shape = (root - SIZE_OFFSET - out[:, :1]) / (LEAST_SPREAD + nn.functional.softplus(out[:, 1:2]))
+        shape = (root - SIZE_OFFSET - shift) / (LEAST_SPREAD + nn.functional.softplus(raw))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
     @torch.no_grad()
     def mean_size(self, condition: Tensor) -> Tensor:
         """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
-        probs = self._size_log_probs(condition).double().exp()
+        probs = self._size_log_probs(condition, self._moved(condition)[0]).double().exp()
         return probs @ torch.arange(1.0, probs.shape[1] + 1, dtype=torch.float64)
 
     def log_prob(self, condition: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor) -> Tensor:
@@ -284,20 +333,25 @@ class CountModel(nn.Module):
                 moved, given = before, condition
                 if step is not None:
                     moved, given = before + self.first[:, : len(step)].transpose(1, 2) @ step[:, None], condition + step
-                sizes = self._size_log_probs(given)
+                of_size, of_carrier, of_types = self._moved(given)
+                sizes = self._size_log_probs(given, of_size)
                 total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
                 first = torch.cat([given, self._columns(size)], -1)
-                total = total + torch.log_softmax(self._carrier_logits(first), -1)[rows, carrier]
+                total = total + torch.log_softmax(self._carrier_logits(first, of_carrier), -1)[rows, carrier]
                 x = self._hidden(moved)
                 for (_, chosen), (tokens, number, drawn), weight, bias in zip(
                     self._groups, of_groups, self.last, self.last_bias, strict=True
                 ):
                     if torch.is_grad_enabled():
                         out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
+                        if of_types is not None:
+                            out = torch.cat([out[..., :1] + of_types[chosen, :, None], out[..., 1:]], -1)
                         log_probs = _count_log_probs(out, tokens, 2).gather(2, number[..., None])[..., 0]
                     else:  # no more than there are tokens left
                         columns = slice(min(weight.shape[2], 2 + int(tokens.max())))
                         out = torch.baddbmm(bias[:, None, columns], x[chosen].transpose(1, 2), weight[..., columns])
+                        if of_types is not None:
+                            out[..., 0] += of_types[chosen]
                         log_probs = _chosen_log_probs(out.float(), tokens, number)
                     total = total + torch.where(drawn, log_probs, 0.0).sum(0)
                 for group, members, some, k, choose in rare:
@@ -331,11 +385,13 @@ class CountModel(nn.Module):
         x = torch.baddbmm(self.second_bias[..., None].to(x.dtype), self.second.transpose(1, 2).to(x.dtype), x)
         return silu(x, inplace=not torch.is_grad_enabled())
 
-    def _carrier_logits(self, first: Tensor) -> Tensor:
+    def _carrier_logits(self, first: Tensor, moved: Tensor | None) -> Tensor:
         """Compute the logits (N, S + 1) of the carriers' species; the inputs begin with the flavour."""
         allowed = self.may_carry[first[:, : len(FLAVOURS)].float().argmax(-1)]
-        logits: Tensor = self.carrier(first).float().masked_fill(~allowed, -torch.inf)
-        return logits
+        logits: Tensor = self.carrier(first).float()
+        if moved is not None:
+            logits = logits + moved
+        return logits.masked_fill(~allowed, -torch.inf)
 
     def _composition_logits(self, first: Tensor, need: Tensor, group: int) -> Tensor:
         """Compute the logits (N, S) of the species of a token in a group of rare ones."""

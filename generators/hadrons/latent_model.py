@@ -53,6 +53,8 @@ class LatentModel(nn.Module):
         num_bins: of the flows' splines.
         gates: columns of the condition that are zero but for partons of one flavour, and the columns that say whether a
             parton has it.
+        responses: whether the further numbers, which are parameters of tunes, act on means and odds of counts directly
+            (:mod:`generators.hadrons.responses`) too.
     """
 
     _of_carrier: Tensor
@@ -69,13 +71,19 @@ class LatentModel(nn.Module):
         max_others: int = 31,
         num_bins: int = 12,
         gates: Sequence[tuple[int, int]] = (),
+        responses: bool = False,
     ) -> None:
         super().__init__()
         self.num_extra = num_extra
         self.register_buffer("gates", torch.tensor(gates) if gates else None)
         num_condition = NUM_CONDITION + num_extra + NUM_SIDE
         self.count_model = CountModel(
-            num_condition, width=count_width, max_size=max_size, max_pions=max_pions, max_others=max_others
+            num_condition,
+            width=count_width,
+            max_size=max_size,
+            max_pions=max_pions,
+            max_others=max_others,
+            tune=(NUM_CONDITION, NUM_CONDITION + num_extra) if responses and num_extra else None,
         )
         num_inputs = num_condition + 3 * len(TYPES) + 2 + OF_CARRIER.shape[1]
         self.context = nn.Sequential(nn.Linear(num_inputs, flow_width), nn.SiLU(), nn.Linear(flow_width, flow_width))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SETS, _FOLDS = 2048, 4
+_SETS, FOLDS = 2048, 4
 """Sets whose densities are computed at once, and parts of the sample each of which judges what the others fit."""
 _LEAST = 100.0
 """Least ridge: weights change by a tenth where the sample says nothing, as of counts that are always zero."""
@@ -104,14 +104,15 @@ def _step(model: LatentModel, layer: nn.Module, sums: _Sums, ridges: tuple[float
     return float(best.sum())
 
 
-def _at_once(chosen: Tensor) -> int:
-    return min(_SETS, max(len(chosen) // _FOLDS, 1))
+def at_once(chosen: Tensor) -> int:
+    """Return of how many rows the log-densities are computed at once."""
+    return min(_SETS, max(len(chosen) // FOLDS, 1))
 
 
-def _batches(rows: LatentRows, chosen: Tensor, seed: int) -> Iterator[tuple[Tensor, ...]]:
+def batches(rows: LatentRows, chosen: Tensor, seed: int) -> Iterator[tuple[Tensor, ...]]:
     """Yield what :meth:`LatentModel.log_prob` takes; which sets know the opposite ones is the same every time."""
     rng = np.random.default_rng(seed)
-    for some in torch.split(chosen, _at_once(chosen)):
+    for some in torch.split(chosen, at_once(chosen)):
         yield rows.batch(some, rng)
 
 
@@ -124,7 +125,7 @@ def _log_prob(model: LatentModel, batch: tuple[Tensor, ...]) -> Tensor:
 
 @torch.no_grad()
 def _log_density(model: LatentModel, rows: LatentRows, chosen: Tensor, seed: int) -> float:
-    total = sum(float(_log_prob(model, batch).double().sum()) for batch in _batches(rows, chosen, seed))
+    total = sum(float(_log_prob(model, batch).double().sum()) for batch in batches(rows, chosen, seed))
     return total / len(chosen)
 
 
@@ -141,9 +142,9 @@ def _information(model: LatentModel, rows: LatentRows, chosen: Tensor, seed: int
         return caught[-1][2]
 
     hooks = [layer.register_forward_hook(keep) for layer in layers]
-    num = -(-len(chosen) // _at_once(chosen))
+    num = -(-len(chosen) // at_once(chosen))
     try:
-        for number, batch in enumerate(_batches(rows, chosen, seed)):
+        for number, batch in enumerate(batches(rows, chosen, seed)):
             _log_prob(model, batch).sum().backward()  # type: ignore[no-untyped-call]
             for layer, inputs, result in caught:
                 assert result.grad is not None
@@ -151,13 +152,13 @@ def _information(model: LatentModel, rows: LatentRows, chosen: Tensor, seed: int
                 values = (batch[0] if of_types else inputs)[:, columns]
                 scores = result.grad.transpose(1, 2) if of_types else result.grad[None]  # (B, N, W)
                 if layer not in sums:
-                    shape = _FOLDS, len(scores), model.num_extra, scores.shape[2]
+                    shape = FOLDS, len(scores), model.num_extra, scores.shape[2]
                     zeros = (
                         torch.zeros(*shape, dtype=torch.float64),
                         torch.zeros(*shape, shape[-1], dtype=torch.float64),
                     )
                     sums[layer] = _Sums(*zeros)
-                own, fold = sums[layer], number * _FOLDS // num
+                own, fold = sums[layer], number * FOLDS // num
                 own.gradient[fold] += torch.einsum("nc,bnw->bcw", values, scores).double()
                 for column, value in enumerate(values.T):
                     seen = torch.nonzero(value)[:, 0]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from generators.hadrons.count_shapes import NUM_SIDE, least_masses
 from generators.hadrons.latent import MASS, NUM_TOTAL, RECOIL, Latent, side_of, total_features
 from generators.hadrons.latent_model import LatentModel
+from generators.hadrons.latent_responses import fit_responses
 from generators.hadrons.latent_scoring import score_latent
 from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TokenSample, parton_energy
@@ -29,6 +30,8 @@ class LatentTraining:
         network: sizes of the networks.
         loop: length and rates.
         scoring: how the weights of the parameters of tunes are fitted; then nothing else is trained.
+        responses: how what these parameters do to counts directly (:mod:`generators.hadrons.responses`) is fitted,
+            after ``scoring`` if that is given too; then nothing else is trained.
     """
 
     batch_size: int = 2048
@@ -37,6 +40,11 @@ class LatentTraining:
     network: dict[str, int] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
     scoring: Scoring | None = None
+    responses: Scoring | None = None
+
+
+_SETS_PER_BLOCK = 100_000
+"""Sets whose latents are computed at once: whole pairs."""
 
 
 class LatentRows:
@@ -45,25 +53,34 @@ class LatentRows:
     """
 
     def __init__(self, model: LatentModel, sample: TokenSample, seed: int) -> None:
-        opposite = np.arange(len(sample)) ^ 1
-        alone = Latent.of(sample)
-        least = least_masses(alone.counts)
-        paired = total_features(alone.total, least, parton_energy(sample.flavour, sample.pt), least[opposite])
-        rng = np.random.default_rng(seed)
-        single = alone.counts.sum(-1) == 1
-        features = []
-        for values in (alone.features, np.concatenate([paired, alone.extras], -1)):
-            for column, rows in ((MASS, single), (RECOIL, single[opposite])):
+        features, columns = [], []
+        for start in range(0, len(sample), _SETS_PER_BLOCK):
+            part = sample[start : start + _SETS_PER_BLOCK]
+            opposite = np.arange(len(part)) ^ 1
+            alone = Latent.of(part)
+            least = least_masses(alone.counts)
+            paired = total_features(alone.total, least, parton_energy(part.flavour, part.pt), least[opposite])
+            features.append([alone.features, np.concatenate([paired, alone.extras], -1)])
+            columns.append(
+                (
+                    torch.from_numpy(alone.counts.astype(np.uint8)),
+                    torch.from_numpy(alone.carrier),
+                    torch.from_numpy(alone.content.astype(np.int8)),
+                    model.condition(part.flavour, part.pt, part.scale, part.tune),
+                    torch.from_numpy(side_of(alone.content, alone.counts[opposite]).astype(np.float32)),
+                )
+            )
+        parts = (torch.cat(column) for column in zip(*columns, strict=True))
+        self.counts, self.carrier, self.content, self.condition, self.side = parts
+        self.opposite = torch.arange(len(sample)) ^ 1
+        rng, single = np.random.default_rng(seed), self.counts.sum(-1).numpy() == 1
+        self.features = []
+        for blocks in zip(*features, strict=True):
+            values = np.concatenate(blocks)
+            for column, rows in ((MASS, single), (RECOIL, single[self.opposite.numpy()])):
                 x = values[:, column]
                 x[rows] = rng.normal(x[~rows].mean(), x[~rows].std(), int(rows.sum()))
-            features.append(torch.from_numpy(values).float())
-        self.features = features
-        self.counts = torch.from_numpy(alone.counts.astype(np.uint8))
-        self.carrier = torch.from_numpy(alone.carrier)
-        self.content = torch.from_numpy(alone.content.astype(np.int8))
-        self.condition = model.condition(sample.flavour, sample.pt, sample.scale, sample.tune)
-        self.opposite = torch.from_numpy(opposite)
-        self.side = torch.from_numpy(side_of(alone.content, alone.counts[opposite]).astype(np.float32))
+            self.features.append(torch.from_numpy(values).float())
 
     def batch(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, ...]:
         """Return what :meth:`LatentModel.loss` takes; every other row, at random, knows its opposite set."""
@@ -94,9 +111,13 @@ def tune_latent(
     See :func:`fit_latent`.
     """
     rows = LatentRows(model, sample, seed)
-    if config.scoring is not None:
+    if config.scoring is not None or config.responses is not None:
         chosen, num = torch.arange(len(sample)), _num_training(sample)
-        return score_latent(model, rows, chosen[:num], chosen[num:], config.scoring, seed)
+        fits = [(score_latent, config.scoring), (fit_responses, config.responses)]
+        results = [
+            fit_to(model, rows, chosen[:num], chosen[num:], how, seed) for fit_to, how in fits if how is not None
+        ]
+        return results[-1]
     module: LatentModel | _Parts = model
     if not (extras and config.counts and config.totals):
         module = _Parts(model, counts=config.counts, totals=config.totals, extras=extras and config.totals)

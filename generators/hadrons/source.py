@@ -25,6 +25,8 @@ from generators.hadrons.primary import PrimarySource
 from generators.nn.devices import checked
 
 _EXTRAS = "latent_model.extras_flow."
+_RESPONSES = "latent_model.count_model.responses."
+"""What tunes do to counts directly: without an effect at the start, in a model whose other has none."""
 _GATES = ("net.gates", "latent_model.gates")
 """Columns of parameters: they follow from which there are, and are no weights to take from another model."""
 
@@ -59,7 +61,11 @@ class PrimaryModel(PrimarySource, nn.Module):
         if lost := [name for name in other.tune_parameters if name not in self.tune_parameters]:
             raise ValueError(f"{other.name} depends on {lost[0]}, and this model does not")
         theirs = other.state_dict()
-        given = {k: self._widened(k, theirs[k], own, other) for k, own in self.state_dict().items() if k not in _GATES}
+        given = {
+            k: self._widened(k, theirs[k], own, other)
+            for k, own in self.state_dict().items()
+            if k not in _GATES and (k in theirs or not k.startswith(_RESPONSES))
+        }
         self.load_state_dict({k: given.get(k, own) for k, own in self.state_dict().items()})
 
     def _widened(self, name: str, given: Tensor, own: Tensor, other: PrimaryModel) -> Tensor:
@@ -93,6 +99,8 @@ class PrimaryModel(PrimarySource, nn.Module):
         without = type(self).build(self.name, self.domain, {**self.config(), "tune": []})
         shapes = {name: weight.shape for name, weight in without.named_parameters()}
         for name, weight in self.named_parameters():
+            if name.startswith(_RESPONSES):
+                continue
             wider = [axis for axis, size in enumerate(shapes[name]) if weight.shape[axis] != size]
             if not wider:
                 weight.requires_grad_(False)

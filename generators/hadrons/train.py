@@ -257,6 +257,8 @@ def _further(
             sizes = _for_tunes(sizes, all_names, particles) if section in config else {**sizes, "tune": list(all_names)}
         if "scoring" in config.get("latent", {}):
             sizes["latent"] = {**sizes.get("latent", {}), OF_CARRIERS: True}
+        if "responses" in config.get("latent", {}):
+            sizes["latent"] = {**sizes.get("latent", {}), "responses": True}
         model = particles.model.build(config["name"], domain, sizes)
         model.take_weights(init)
         if config.get(_ONLY_TUNES, False):

@@ -17,7 +17,7 @@ from fastsim.event import Floats
 from generators.hadrons.observables import distance
 from generators.hadrons.scoring import Scoring
 from generators.hadrons.tokens import TYPE_CONTENT, TokenSample, parton_energy
-from generators.hadrons.tree.carrier_means import match_means
+from generators.hadrons.tree.carrier_means import HEAVY, match_all_means, match_means
 from generators.hadrons.tree.context import FEATURES
 from generators.hadrons.tree.growth import sample_tree
 from generators.hadrons.tree.network import SplittingNet, Splittings
@@ -34,6 +34,8 @@ _SETS_PER_BLOCK = 40_000
 """Sets whose splittings are computed at once."""
 _SETS_PER_DRAW = 2000
 """Sets that are generated at once in a validation."""
+_SETS_FOR_DIRECTIONS = 40_000
+"""Sets that say how weights of parameters change the mean energies of carriers, and what that costs."""
 _ROWS_FOR_SCALES, _STEP_OF_SCALES = 1_000_000, 2**31 - 1
 """Splittings that the scales are taken from: those of a step that no training reaches."""
 _ROWS_PER_VALIDATION_BATCH = 16_384
@@ -60,6 +62,7 @@ class TreeTraining:
         scoring: how the weights of parameters that act on carriers alone are fitted; then nothing else is trained.
         carrier_means: the ridge with which these weights are moved to where the mean energies of carriers change as in
             the sample (:mod:`generators.hadrons.tree.carrier_means`), last; then nothing else is trained either.
+        all_means: the ridge with which the weights of all other parameters are moved there, after that.
     """
 
     batch_size: int = 8192
@@ -71,6 +74,7 @@ class TreeTraining:
     pairs: TrainingConfig | None = None
     scoring: Scoring | None = None
     carrier_means: float | None = None
+    all_means: float | None = None
 
 
 def split_validation(sample: TokenSample, num: int) -> tuple[TokenSample, TokenSample]:
@@ -161,6 +165,10 @@ def _fit_carriers(
         after = value = held_out_value(net, held_out)
         _log.info("means: a held-out set is %.2g better than before", before - after)
         steps += 1
+    if config.all_means is not None:
+        drawn = resample(net, training[np.flatnonzero(np.isin(training.flavour, HEAVY))], seed)
+        match_all_means(net, training, drawn, config.all_means, _SETS_FOR_DIRECTIONS, seed)
+        steps += 1
     return FitResult(steps, steps, value)
 
 
@@ -187,7 +195,7 @@ def fit_tree(
     """
     torch.manual_seed(seed)
     training, held_out = split_validation(sample, config.num_validation)
-    if config.scoring is not None or config.carrier_means is not None:
+    if config.scoring is not None or config.carrier_means is not None or config.all_means is not None:
         return _fit_carriers(net, training, held_out, config, seed)
     rows = compact_splittings(training)
     if not keep_scales:

@@ -70,7 +70,7 @@ def test_sizes_and_carriers_are_drawn_from_their_densities(model: CountModel) ->
     often = int(np.bincount(size).argmax())
     first = torch.cat([condition[:1], model._columns(torch.tensor([often]))], -1)
     with torch.no_grad():
-        p = model._carrier_logits(first)[0].softmax(-1).double().numpy()
+        p = model._carrier_logits(first, None)[0].softmax(-1).double().numpy()
     found = np.bincount(carrier[size == often], minlength=len(SPECIES) + 1)
     assert _agrees(found, p / p.sum()) and found[p == 0].sum() == 0
 
@@ -112,7 +112,7 @@ def test_networks_are_those_of_the_density(model: CountModel) -> None:
                 states[kind] = super()._outputs(inputs, kind)
             return states[kind]
 
-        def _draw_common(self, u: Any, state: Any, good: Any, *, forced: bool) -> None:
+        def _draw_common(self, u: Any, moved: Any, state: Any, good: Any, *, forced: bool) -> None:
             for kind, numbers in zip(ORDER[NUM_GROUPS:-1], u, strict=True):
                 number = self.draw(self._outputs(state[-1], kind), state[0], numbers)
                 self._take(number, kind, int(TYPE_SPECIES[kind]), state)

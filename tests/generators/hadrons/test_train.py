@@ -204,6 +204,22 @@ def test_a_latent_is_fitted_at_once(tmp_path: Path) -> None:
         fastsim.train(written(tmp_path / "w.json", base=base, **wrong), tmp_path / "w")
 
 
+def test_counts_answer_to_parameters_directly(tmp_path: Path) -> None:
+    data = {"seed": 5, "num_events": 60, "shard_events": 60, "flavours": [5], "shares": [1.0], "tunes": ["rFactB"]}
+    latent = {"responses": {"rounds": 1, "ridges": [1.0]}}
+    changes = {"init": "hadron-tree", "only_tunes": True, "data": data, "latent": latent}
+    base = {key: value for key, value in FURTHER.items() if key != "tree"}
+    card = fastsim.train(written(tmp_path / "latent.json", base=base, **changes), tmp_path / "run")
+    model, source = fastsim.load_model(card, tune="rFactB=0.7"), load_for_run(card, tune="rFactB=0.7")
+    assert isinstance(model, PrimaryTree) and isinstance(source, TreeSource)
+    assert model.config()["latent"]["responses"] and model.latent_model.count_model.responses is not None
+    given = Partons.from_pt_eta_phi(np.array([5, -5, 2]), np.full(3, 30.0), np.zeros(3), np.zeros(3))
+    assert source.primary(given, rng=1) == model.primary(given, rng=1)
+    with pytest.raises(FastsimError, match="responses: the model depends on no tune"):
+        wrong = {**changes, "only_tunes": False, "data": {**data, "tunes": []}}
+        fastsim.train(written(tmp_path / "w.json", base=base, **wrong), tmp_path / "w")
+
+
 def test_data_of_other_settings_of_pythia(tmp_path: Path) -> None:
     (tmp_path / "own.cmnd").write_text("! a comment\nStringZ:aLund = 0.5  ! another\n\nStringPT:sigma = 0.3\n")
     section = {"seed": 1, "num_events": 60, "shard_events": 60, "cmnd": "own.cmnd", "settings": ["StringZ:bLund = 1.1"]}
