@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,13 @@ def test_a_model_by_name_samples_with_a_seed(tmp_path: Path) -> None:
 )
 def test_showers_are_geant4s(particle: str, energy: float, theta: float, shared: Path, tmp_path: Path) -> None:
     """Visible energy, deposits, depth and radius: means within four standard errors and 1%."""
-    settings = {"detector": "pb-si-ecal", "particle": particle, "energy": energy, "theta": theta, "phi": 2.0}
+    settings: dict[str, Any] = {
+        "detector": "pb-si-ecal",
+        "particle": particle,
+        "energy": energy,
+        "theta": theta,
+        "phi": 2.0,
+    }
     data = shared / "geant4" / "em"
     fastsim.showers(tmp_path / "r.h5", **settings, num=100, seed=3, model="geant4", geant4_data=data)
     fastsim.showers(tmp_path / "g.h5", **settings, num=1000, seed=4)
