@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fastsim
+from fastsim.cli import main
+from fastsim.detector.incidents import Incidents
 from fastsim.errors import FastsimError, OutOfDomain
 from fastsim.event import Floats
 from fastsim.formats.calochallenge import read_showers
@@ -52,12 +55,22 @@ def test_a_model_by_name_samples_with_a_seed(tmp_path: Path) -> None:
         fastsim.load_model("pb-si-cascade")
 
 
-@pytest.mark.parametrize(("particle", "energy"), [("e-", 2.0), ("gamma", 8.0), ("e+", 1.5)])
-def test_showers_are_geant4s(particle: str, energy: float, shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("particle", "energy", "theta"),
+    [("e-", 2.0, 0.0), ("gamma", 8.0, 0.0), ("e+", 1.5, 0.0), ("gamma", 0.3, 0.0), ("e-", 2.0, 0.7)],
+)
+def test_showers_are_geant4s(particle: str, energy: float, theta: float, shared: Path, tmp_path: Path) -> None:
     """Visible energy, deposits, depth and radius: means within four standard errors and 1%."""
-    settings = {"detector": "pb-si-ecal", "particle": particle, "energy": energy}
-    fastsim.reference_showers(tmp_path / "r.h5", **settings, num=100, seed=3, data=shared / "geant4" / "em")
-    fastsim.generate_showers(tmp_path / "g.h5", **settings, num=1000, seed=4)
+    settings: dict[str, Any] = {
+        "detector": "pb-si-ecal",
+        "particle": particle,
+        "energy": energy,
+        "theta": theta,
+        "phi": 2.0,
+    }
+    data = shared / "geant4" / "em"
+    fastsim.showers(tmp_path / "r.h5", **settings, num=100, seed=3, model="geant4", geant4_data=data)
+    fastsim.showers(tmp_path / "g.h5", **settings, num=1000, seed=4)
     samples = [read_showers(tmp_path / name).voxels.reshape(-1, 45, 16, 9) for name in ("r.h5", "g.h5")]
     layer, ring = np.arange(45)[:, None, None], np.arange(9)
 
@@ -69,3 +82,27 @@ def test_showers_are_geant4s(particle: str, energy: float, shared: Path, tmp_pat
     for real, generated in zip(*(observables(x.astype(np.float64)) for x in samples), strict=True):
         error = np.sqrt(real.var() / len(real) + generated.var() / len(generated))
         assert abs(generated.mean() - real.mean()) < 4 * error + 0.01 * real.mean()
+
+
+def test_tilted_showers_of_the_default_are_shallower_and_lie_about_their_lines(tmp_path: Path) -> None:
+    model = fastsim.load_showers("pb-si-cascade")
+    assert model.domain.max_theta == 0.785 and model.domain.min_energy == 0.1
+    energy, zero = np.full(300, 5.0), np.zeros(300)
+    straight, tilted = (
+        model.sample(Incidents(np.full(300, 11), energy, zero + theta, zero + 1.0), rng=1).reshape(300, 45, 16, 9)
+        for theta in (0.0, 0.7)
+    )
+    depth = [np.average(np.arange(45) + 0.5, weights=v.sum((0, 2, 3))) for v in (straight, tilted)]
+    assert depth[1] / depth[0] == pytest.approx(np.cos(0.7), rel=0.06)
+    visible = [v.sum() / 300 for v in (straight, tilted)]
+    assert visible[1] == pytest.approx(visible[0], rel=0.05)
+    core = [v[..., 0].sum() / v.sum() for v in (straight, tilted)]
+    assert core[1] == pytest.approx(core[0], abs=0.03)
+    words = ["showers", "--detector", "pb-si-ecal", "--particle", "gamma", "--energy", "0.1:2", "-n", "20"]
+    output = tmp_path / "tilted.h5"
+    assert main([*words, "--theta", "0:0.78", "--phi", "0:6.28", "-o", str(output)]) == 0
+    showers = read_showers(output)
+    assert showers.direction is not None and 0.3 < showers.direction[:, 0].max() <= 0.78
+    assert showers.voxels.any(axis=1).mean() > 0.8
+    assert main([*words, "--theta", "0:0.9", "-o", str(tmp_path / "steep.h5")]) == 1
+    assert not (tmp_path / "steep.h5").exists()
