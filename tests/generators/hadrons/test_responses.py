@@ -129,14 +129,14 @@ def test_draws_follow_the_density() -> None:
         free = torch.zeros(num, 8), torch.zeros(num, dtype=torch.bool)
         drawn = (torch.from_numpy(counts), torch.from_numpy(carrier))
         own = model.log_prob(condition, *drawn, *free)
-        scaled = {
+        scaled: dict[str, torch.Tensor] = {
             k: 1.1 * v if k.startswith("responses.") and v.is_floating_point() else v
             for k, v in model.state_dict().items()
         }
         model.load_state_dict(scaled)
         other = model.log_prob(condition, *drawn, *free)
-    weight = (other - own).exp().double()  # of one under what it was drawn from
-    assert abs(weight.mean() - 1) < 5 * weight.std() / num**0.5 and weight.std() > 0.02
+    ratio = (other - own).exp().double()  # of one under what it was drawn from
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / num**0.5 and ratio.std() > 0.02
 
 
 def test_a_latent_without_responses_has_nothing_to_fit(sample: TokenSample) -> None:

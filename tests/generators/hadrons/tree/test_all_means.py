@@ -14,8 +14,8 @@ from fastsim.errors import InvalidValue
 from fastsim.event import Floats
 from generators.hadrons.gun import BLOCK, token_sample
 from generators.hadrons.tokens import CONTENT, TokenSample, parton_energy
-from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.context import NUM_CONTEXT
+from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.tree.train import TreeTraining, fit_tree, resample
 
 FIRST = ("embed.weight", "pair.trunk.0.weight")
