@@ -297,8 +297,9 @@ def _prepare(config_path: Path, cache: Path) -> _Prepared:
             unit=patches.unit,
             scale=patches.scale,
             num_inference_steps=initial.num_inference_steps,
-            **({} if teacher is None else {"decoder": None}),
         )
+        if teacher is not None:
+            default = replace(default, decoder=None)
     settings = from_dict(FlowTraining, section, f"{config_path}: flow", default=default)
     if teacher is not None:
         levels = settings.network.levels
