@@ -60,8 +60,9 @@ class FlowConfig:
     levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        levels = list(self.levels)
-        if levels and (levels[0] != 1 or levels[-1] != self.sigma_min or any(np.diff(levels) >= 0)):
+        if not self.levels:
+            return
+        if self.levels[0] != 1 or self.levels[-1] != self.sigma_min or any(np.diff(self.levels) >= 0):
             raise ConfigError(f"levels {list(self.levels)}: noise levels fall from 1 to sigma_min, {self.sigma_min:g}")
 
 

@@ -47,8 +47,8 @@ def test_steps_of_a_student_stop_where_its_levels_do() -> None:
 
     def exact(y: Tensor, sigma: float) -> Tensor:
         end = levels[levels.index(sigma) + 1]
-        here, there = (((1 - s) ** 2 * WIDTH**2 + s**2) ** 0.5 for s in (sigma, end))
-        return y * float((1 - there / here) / (sigma - end))
+        here, there = (float(((1 - s) ** 2 * WIDTH**2 + s**2) ** 0.5) for s in (sigma, end))
+        return y * ((1 - there / here) / (sigma - end))
 
     wanted = x * ((0.85 * WIDTH) ** 2 + 0.15**2) ** 0.5
     torch.testing.assert_close(integrate(exact, x, levels=levels, last=0.15), wanted, rtol=1e-4, atol=1e-5)
