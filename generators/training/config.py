@@ -77,7 +77,8 @@ def from_dict(kind: type[T], values: Any, where: object, *, default: T | None = 
         default: gives the fields that ``values`` lacks; without it the dataclass's own defaults do.
 
     Raises:
-        ConfigError: if ``values`` is no JSON object, holds an unknown key, or lacks a field without default.
+        ConfigError: if ``values`` is no JSON object, holds an unknown key, lacks a field without default, or holds
+            what the dataclass refuses.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {values!r} is not a JSON object")
@@ -92,7 +93,10 @@ def from_dict(kind: type[T], values: Any, where: object, *, default: T | None = 
             result[name] = from_dict(nested, value, f"{where}.{name}", default=result.get(name))
         else:
             result[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**result)
+    try:
+        return kind(**result)
+    except ValueError as error:  # what the dataclass itself refuses
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _dataclass_in(hint: Any) -> type[DataclassInstance] | None:

@@ -30,7 +30,6 @@ from generators.showers.cascade.latent import (
 )
 from generators.showers.flow.network import LayerNetwork, LayerNetworkConfig
 from generators.showers.flow.patches import Patches, Voxels
-from generators.training.config import ConfigError
 
 NUM_LAYER_FEATURES = 4
 _NUM_LATENT = 15
@@ -63,7 +62,7 @@ class FlowConfig:
         if not self.levels:
             return
         if self.levels[0] != 1 or self.levels[-1] != self.sigma_min or any(np.diff(self.levels) >= 0):
-            raise ConfigError(f"levels {list(self.levels)}: noise levels fall from 1 to sigma_min, {self.sigma_min:g}")
+            raise ValueError(f"levels {list(self.levels)}: noise levels fall from 1 to sigma_min, {self.sigma_min:g}")
 
 
 def conditions(particle: Voxels, energy: Floats, z: Latent) -> Voxels:

@@ -16,10 +16,16 @@ from generators.training.loop import TrainingConfig
 
 @dataclass(frozen=True)
 class Outer:
+    """Sizes that grow, and more."""
+
     sizes: tuple[int, ...]
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=5))
     more: TrainingConfig | None = None
     by_name: dict[str, TrainingConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if list(self.sizes) != sorted(self.sizes):
+            raise ValueError(f"sizes {list(self.sizes)} do not grow")
 
 
 def test_dataclasses_come_back_from_json() -> None:
@@ -43,6 +49,7 @@ def test_what_is_left_out_is_the_default() -> None:
         ({"sizes": [], "more": {"warmup": 1}}, r"tree\.more: missing key 'num_steps'"),
         ({"sizes": [], "loop": 3}, r"tree\.loop: 3 is not a JSON object"),
         ({}, "tree: missing key 'sizes'"),
+        ({"sizes": [2, 1]}, r"tree: sizes \[2, 1\] do not grow"),
         ([], r"tree: \[\] is not a JSON object"),
     ],
 )

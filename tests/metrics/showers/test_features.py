@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fastsim.errors import FastsimError
+from fastsim.errors import FastsimError, InvalidValue
 from fastsim.formats import calochallenge as module
 from fastsim.formats.calochallenge import Showers
-from metrics.sample import Sample
+from metrics.sample import Sample, check_alike
 from metrics.showers.features import (
     ShowerFeatures,
     binning_of,
@@ -209,3 +209,18 @@ def test_layer_energies(rng: np.random.Generator) -> None:
     showers = toy_showers(6, BINNING, rng)
     features: ShowerFeatures = shower_features(showers, BINNING)
     assert np.array_equal(layer_energies(showers_sample(showers, BINNING)), features.energy)
+
+
+def test_directions_are_conditions_and_do_not_go_with_none(rng: np.random.Generator) -> None:
+    binning = electron_binning(6, 3, 8)
+    straight = toy_showers(40, binning, rng)
+    direction = np.column_stack([rng.uniform(0, 0.7, 40), rng.uniform(-3, 3, 40)])
+    tilted = showers_sample(Showers(straight.incident, straight.voxels, direction=direction), binning)
+    assert list(tilted.condition) == ["energy", "theta", "phi"]
+    assert tilted.condition["theta"].tolist() == direction[:, 0].tolist()
+    normal = showers_sample(straight, binning)
+    assert list(normal.condition) == ["energy"]
+    with pytest.raises(InvalidValue, match="one alone has theta, phi"):
+        check_alike(tilted, normal)
+    along = showers_sample(Showers(straight.incident, straight.voxels, direction=np.zeros((40, 2))), binning)
+    assert list(along.condition) == ["energy"], "all along the normal"
