@@ -429,7 +429,10 @@ def test_a_student_has_its_own_steps_and_one_teacher(folder: Path, tmp_path: Pat
     common = {"kind": "shower-flow", "first": "runs/cascade/cascade.json"}
     for wrong, message in (
         ({"network": {}}, r"flow\.network: a student needs 'levels', from 1 to sigma_min"),
-        ({"network": {"levels": [1.0, 0.2]}}, r"flow\.network: levels \[1.0, 0.2\]: noise levels fall from 1 to sigma_min, 0.45"),
+        (
+            {"network": {"levels": [1.0, 0.2]}},
+            r"flow\.network: levels \[1.0, 0.2\]: noise levels fall from 1 to sigma_min, 0.45",
+        ),
         ({"network": {"levels": [1.0, 0.5, 0.7, 0.45]}}, "noise levels fall from 1 to sigma_min"),
         ({"distil": {"teacher": "runs/fast/fast.json"}}, "fast is a student itself"),
         ({"distil": {"teacher": "runs/cascade/cascade.json"}}, "flow.distil.teacher: .* is of kind 'cascade'"),
