@@ -5,7 +5,7 @@ mean number of primary hadrons; then the same trees on the sets of all tunes tog
 change between two values, from runs at corners of the ranges that all serve all parameters.
 
     python -m bench.validation.tunes --points 20 --num 2500 --counted 12000 --parts hidden --write
-    python -m bench.validation.tunes --pairs 120000 --parts slopes --write
+    python -m bench.validation.tunes --pairs 240000 --parts slopes --write
 
 Every figure has a statistical error, and the AUC its null, Pythia against Pythia at the same tune.
 """

@@ -153,6 +153,7 @@ def test_what_depends_on_tunes_learns_alone(tmp_path: Path) -> None:
     before, after = init.tensors(), model.tensors()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     of_counts = {"first", "size.0.weight", "carrier.0.weight", "composition.0.weight"}
+    of_counts |= {f"responses.{name}" for name in ("size", "carrier", "types")}
     own = {"net.embed.weight", "net.pair.trunk.0.weight", "latent_model.context.0.weight"}
     assert changed <= own | {f"latent_model.count_model.{name}" for name in of_counts}
     assert own < changed and "latent_model.count_model.first" in changed
