@@ -97,6 +97,8 @@ def run(job: dict[str, Any]) -> int:
         stored += 1
         if stored == job["stop_after"]:
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif job["stop_after"] is not None and stored > job["stop_after"]:
+            time.sleep(0.2)  # a signal that Python drops is sent again after 0.05 s: the run is still there then
 
     vars(store)["save_chunk"] = save_and_stop
     Input.chunk_size = GunInput.chunk_size = shower_run.CHUNK = CHUNK

@@ -156,8 +156,7 @@ def test_sigterm_keeps_the_chunks_that_have_begun(job: Job, undisturbed: bytes) 
 
 def test_later_signals_change_nothing(job: Job, undisturbed: bytes) -> None:
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
-        before = job.count
-        pid = job.start("--resume", stop_after=2)
+        pid = job.start("--force", stop_after=2)  # anew: a signal that is sent twice may come many chunks later
         signal_when_stopped(pid, number)
         with suppress(ProcessLookupError):  # it may be quicker
             for _ in range(3):
@@ -165,7 +164,7 @@ def test_later_signals_change_nothing(job: Job, undisturbed: bytes) -> None:
                 os.kill(pid, number)
         assert job.server.wait() == status
         assert job.errors.read_text().count("\n") == 1
-        assert job.check_what_is_left() >= before + 2
+        assert job.check_what_is_left() >= 2
     assert job.run("--resume") == 0
     assert job.output.read_bytes() == undisturbed
 
