@@ -116,6 +116,15 @@ def _give_up(code: int) -> None:
     os._exit(code)
 
 
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a frame is within an import."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 class _Signals:
     """A context manager in which the first signal to stop unwinds the stack, so that chunks that have begun are kept.
 
@@ -138,6 +147,9 @@ class _Signals:
             self._deadline.start()
         if not first:
             return
+        if _importing(frame):  # modules made by Cython drop what is raised while they are loaded
+            self._send_again(number)
+            return
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     def _repeat(self, unraisable: sys.UnraisableHookArgs) -> None:
@@ -145,9 +157,12 @@ class _Signals:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._hook(unraisable)
         else:
-            number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
-            self._stopped = False
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+            self._send_again(signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT)
+
+    def _send_again(self, number: int) -> None:
+        """Send a signal in a moment, as the first."""
+        self._stopped = False
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
 
     def __enter__(self) -> None:
         self._previous = {number: signal.getsignal(number) for number in self.STOPPING}

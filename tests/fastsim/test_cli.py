@@ -332,6 +332,36 @@ except BaseException as error:
     assert (done.stdout.strip(), done.stderr) == (expected, "")
 
 
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])
+def test_a_signal_is_not_lost_in_an_import(number: int, expected: str, tmp_path: Path) -> None:
+    """Modules made by Cython drop what a handler raises while they are loaded, as this one does."""
+    (tmp_path / "dropping.py").write_text(
+        f"""
+import os, time
+try:
+    os.kill(os.getpid(), {int(number)})
+    time.sleep(0.2)
+except BaseException:
+    pass
+"""
+    )
+    program = f"""
+import signal, sys, time
+from fastsim.cli import _Signals
+# a shell starts background jobs, and so their children, with SIGINT ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    with _Signals():
+        import dropping
+        time.sleep(20)
+except BaseException as error:
+    print(type(error).__name__, "after", "dropping" in sys.modules, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == (f"{expected} after True", "")
+
+
 @pytest.mark.parametrize("word", ["-n", "--num-events"])
 def test_one_word_for_how_many(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Events of a file, partons of a gun that does not say how many, and showers."""
