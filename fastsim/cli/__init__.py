@@ -116,10 +116,18 @@ def _give_up(code: int) -> None:
     os._exit(code)
 
 
-def _importing(frame: FrameType | None) -> bool:
-    """Whether a frame is within an import."""
+_DELICATE = ("<frozen importlib._bootstrap>", f"{os.sep}llvmlite{os.sep}", f"{os.sep}numba{os.sep}core{os.sep}")
+"""Files of code that must not be interrupted.
+
+Modules made by Cython drop what is raised while they are loaded; LLVM's objects crash when they are removed if what
+was done with them ended in the middle.
+"""
+
+
+def _delicate(frame: FrameType | None) -> bool:
+    """Whether a frame is within an import, or within the loading of a compiled function."""
     while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+        if any(part in frame.f_code.co_filename for part in _DELICATE):
             return True
         frame = frame.f_back
     return False
@@ -147,7 +155,7 @@ class _Signals:
             self._deadline.start()
         if not first:
             return
-        if _importing(frame):  # modules made by Cython drop what is raised while they are loaded
+        if _delicate(frame):
             self._send_again(number)
             return
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
