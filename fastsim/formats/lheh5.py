@@ -37,6 +37,7 @@ def refusal(name: str) -> FastsimError:
     """Return the error to raise for such a file of this name or path."""
     text = f"{os.path.splitext(os.path.basename(name))[0]}.lhe"
     return FastsimError(
-        f"{name}: Les Houches events in HDF5 (LHEH5) are not read; write them as text, which pylhe 2.0 can: "
+        f"{name}: Les Houches events in HDF5 (LHEH5) are not read; write them as text, which pylhe can, "
+        "2.0 without the weights of variations and 2.1 with five digits of them: "
         f"python -c \"import pylhe; pylhe.LHEFile.fromfile('{name}').tofile('{text}')\""
     )

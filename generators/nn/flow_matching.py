@@ -81,9 +81,9 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
     """Return a diffusers scheduler, set for at most ``num_inference_steps`` network evaluations.
 
     Args:
-        solver: "euler"; "heun", which evaluates the network twice in a step; "dpm", the two-step multistep
-            DPM-Solver++; or "rk2", :class:`generators.nn.runge_kutta.FlowMatchRungeKuttaScheduler`, two evaluations in
-            a step too.
+        solver: "euler"; "heun", which evaluates the network twice in a step, and once for a last one from noise level
+            0.001 to 0; "dpm", the two-step multistep DPM-Solver++; or "rk2",
+            :class:`generators.nn.runge_kutta.FlowMatchRungeKuttaScheduler`, two evaluations in a step too.
         num_inference_steps: the most network evaluations.
         shift: s, which moves the noise levels to s sigma / (1 + (s - 1) sigma): below 1 puts more steps near the data.
             "rk2" has levels of its own.
@@ -96,7 +96,7 @@ def scheduler(solver: Solver, num_inference_steps: int, shift: float = 1.0) -> A
         raise ValueError(f"num_inference_steps = {num_inference_steps}: {solver} needs at least 1 (heun 3, rk2 2)")
     if solver == "euler":
         result = diffusers.FlowMatchEulerDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)
-        levels = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]
+        levels = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]  # its own end with a step from 0.001 to 0
         result.set_timesteps(sigmas=levels.tolist())
     elif solver == "heun":
         result = diffusers.FlowMatchHeunDiscreteScheduler(_TRAIN_TIMESTEPS, shift=shift)

@@ -199,6 +199,7 @@ def test_lheh5_is_refused_with_the_command_that_helps(
         with pytest.raises(FastsimError, match=r"LHEH5\) are not read; write them as text") as refused:
             use()
         assert "\n" not in str(refused.value) and not Path("out.h5").exists()
+        assert "2.0 without the weights of variations and 2.1 with five digits of them" in str(refused.value)
     if name == "a.h5":
         with pytest.raises(FastsimError, match="LHEH5"):
             load(given)

@@ -46,6 +46,19 @@ def test_network_evaluations_are_bounded(solver: str, most: int) -> None:
     assert levels == sorted(levels, reverse=True)
 
 
+def test_euler_steps_are_even() -> None:
+    """The scheduler's own last step goes from noise level 0.001 to 0."""
+    levels: list[float] = []
+
+    def velocity(x: Tensor, sigma: float) -> Tensor:
+        levels.append(sigma)
+        return x
+
+    data = integrate(velocity, torch.ones(1, 1), solver="euler", num_inference_steps=4)
+    assert levels == pytest.approx([1.0, 0.75, 0.5, 0.25])
+    assert float(data) == pytest.approx(0.75**4, rel=1e-5)
+
+
 def test_more_steps_are_closer() -> None:
     noise = torch.randn(500, 2, generator=torch.Generator().manual_seed(2))
     truth = MEAN + SPREAD * noise
