@@ -262,6 +262,14 @@ class CountModel(nn.Module):
         shape = (root - SIZE_OFFSET - shift) / (LEAST_SPREAD + nn.functional.softplus(raw))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
+    def size_log_prob(self, condition: Tensor, size: Tensor) -> Tensor:
+        """Compute log p(n | condition), (N,), of the numbers of tokens ``size`` (N,), for conditions (N, C)."""
+        return self._of_size(condition, size, self._moved(condition)[0])
+
+    def _of_size(self, condition: Tensor, size: Tensor, moved: Tensor | None) -> Tensor:
+        sizes = self._size_log_probs(condition, moved)
+        return sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+
     @torch.no_grad()
     def mean_size(self, condition: Tensor) -> Tensor:
         """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
@@ -334,8 +342,7 @@ class CountModel(nn.Module):
                 if step is not None:
                     moved, given = before + self.first[:, : len(step)].transpose(1, 2) @ step[:, None], condition + step
                 of_size, of_carrier, of_types = self._moved(given)
-                sizes = self._size_log_probs(given, of_size)
-                total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+                total = self._of_size(given, size, of_size)
                 first = torch.cat([given, self._columns(size)], -1)
                 total = total + torch.log_softmax(self._carrier_logits(first, of_carrier), -1)[rows, carrier]
                 x = self._hidden(moved)

@@ -27,6 +27,7 @@ class LatentTraining:
         batch_size: token sets in a step.
         counts, totals: whether the counts, and the total momenta with the extras, are trained when a model is trained
             further.
+        composition: whether all of the counts are trained then, and not the numbers of tokens alone.
         network: sizes of the networks.
         loop: length and rates.
         scoring: how the weights of the parameters of tunes are fitted; then nothing else is trained.
@@ -37,6 +38,7 @@ class LatentTraining:
     batch_size: int = 2048
     counts: bool = True
     totals: bool = True
+    composition: bool = True
     network: dict[str, int] = field(default_factory=dict)
     loop: TrainingConfig = field(default_factory=lambda: TrainingConfig(num_steps=8000))
     scoring: Scoring | None = None
@@ -119,11 +121,13 @@ def tune_latent(
         ]
         return results[-1]
     module: LatentModel | _Parts = model
-    if not (extras and config.counts and config.totals):
-        module = _Parts(model, counts=config.counts, totals=config.totals, extras=extras and config.totals)
+    if not (extras and config.counts and config.totals and config.composition):
+        module = _Parts(model, config, extras=extras and config.totals)
     of_counts = {id(weight) for weight in model.count_model.parameters()}
-    trained = {True: config.counts, False: config.totals}
-    left = [w for w in model.parameters() if w.requires_grad and not trained[id(w) in of_counts]]
+    trained = {id(weight) for weight in model.parameters()} - of_counts if config.totals else set()
+    if config.counts:
+        trained |= of_counts if config.composition else {id(weight) for weight in model.count_model.size.parameters()}
+    left = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in trained]
     for weight in left:
         weight.requires_grad_(False)
     result = _fit(module, rows, sample, config, seed, run_dir)
@@ -133,19 +137,21 @@ def tune_latent(
 
 
 class _Parts(nn.Module):
-    """Some of the factors of a latent model."""
+    """The factors of a latent model that a config names; extras too, or not."""
 
-    def __init__(self, model: LatentModel, *, counts: bool, totals: bool, extras: bool) -> None:
+    def __init__(self, model: LatentModel, config: LatentTraining, *, extras: bool) -> None:
         super().__init__()
-        self.model, self.counts, self.totals, self.extras = model, counts, totals, extras
+        self.model, self.config, self.extras = model, config, extras
 
     def loss(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the mean negative log-likelihood: see :meth:`LatentModel.loss`."""
         condition, counts, carrier, features, missing, forced, opposite = batch
-        parts = {}
-        if self.counts:
-            parts["counts"] = -self.model.count_model.log_prob(condition, counts, carrier, missing, forced).mean()
-        if self.totals:
+        count_model, parts = self.model.count_model, {}
+        if self.config.counts and self.config.composition:
+            parts["counts"] = -count_model.log_prob(condition, counts, carrier, missing, forced).mean()
+        elif self.config.counts:
+            parts["size"] = -count_model.size_log_prob(condition, counts.sum(-1)).mean()
+        if self.config.totals:
             parts["total"] = -self.model.total_log_prob(condition, counts, carrier, features, opposite).mean()
         if self.extras:
             parts["extras"] = -self.model.extras_log_prob(condition, counts, carrier, features, opposite).mean()

@@ -116,6 +116,18 @@ def test_a_part_of_the_latent_is_trained_further_alone(left: str, trained: str, 
     assert changed == {trained} | ({"context"} if trained == "total_flow" else set())
 
 
+def test_numbers_of_tokens_are_trained_further_alone(tmp_path: Path) -> None:
+    latent = {**FURTHER["latent"], "totals": False, "composition": False}
+    config = {**FURTHER, "data": FURTHER["data"][0], "latent": latent}
+    del config["tree"]
+    card = fastsim.train(written(tmp_path / "size.json", base=config), tmp_path / "run")
+    before, after = (fastsim.load_model(name) for name in ("hadron-tree-small", str(card)))
+    assert isinstance(before, PrimaryTree) and isinstance(after, PrimaryTree)
+    now = after.tensors()
+    changed = {k for k, v in before.tensors().items() if not torch.equal(v, now[k])}
+    assert changed and all(k.startswith("latent_model.count_model.size.") for k in changed)
+
+
 def test_a_model_begins_with_another_and_learns_tunes(tmp_path: Path) -> None:
     card = fastsim.train(written(tmp_path / "further.json", base=FURTHER), tmp_path / "run")
     model, init = fastsim.load_model(card), fastsim.load_model("hadron-tree-small")
