@@ -18,10 +18,11 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from generators.hadrons.count_density import add_counts
+from generators.hadrons.count_density import add_counts, enter
 from generators.hadrons.count_sampler import CountSampler
 from generators.hadrons.count_shapes import (
     CONTENT_SCALE,
@@ -51,6 +52,13 @@ from generators.hadrons.tokens import (
 )
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
+
+
+Array = NDArray[np.float32]
+_ROWS = 4096
+"""Conditions of sets whose sizes and carriers are computed at once."""
+_SETS = 192
+"""Sets whose counts are computed at once: their hidden states stay in the processor's cache."""
 
 
 def _sampler(model: CountModel) -> CountSampler:
@@ -275,40 +283,100 @@ class CountModel(nn.Module):
             missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
             forced: where they are not, (N,).
         """
-        num, shape, size = len(counts), (len(steps), len(counts)), counts.sum(-1)
-        types, left, need = self._tokens(counts, carrier, missing)
-        given = (condition + steps[:, None]).flatten(0, 1)
-        of_size, of_carrier, of_types = self._moved(given)
-        sizes = self._size_log_probs(given, of_size)
-        chosen_size = (size - 1).clamp(max=sizes.shape[-1] - 1).repeat(len(steps))
-        first = torch.cat([given, self._columns(size).repeat(len(steps), 1)], -1)
-        carriers = torch.log_softmax(self._carrier_logits(first, of_carrier), -1)
-        total = sizes.gather(1, chosen_size[:, None]) + carriers.gather(1, carrier.repeat(len(steps))[:, None])
-        total = total.view(shape)
-        before = self._entered(condition, size, carrier, types, left, need).numpy()
+        total, size = torch.empty(len(steps), len(counts)), counts.sum(-1)
+        weights = self._density_weights()
         moved = (steps @ self.first[:, : steps.shape[1]]).transpose(0, 1).contiguous().numpy()
-        odds = np.zeros((len(types.T), *shape), np.float32) if of_types is None else of_types.view(-1, *shape).numpy()
-        second, drawn = self.second.transpose(1, 2).contiguous().numpy(), self._drawn(forced)
-        factorials = torch.lgamma(1 + torch.arange(1.0 + int(left.max()))).numpy() if num else np.zeros(1, np.float32)
-        for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
-            last = weight.transpose(1, 2).contiguous().numpy(), bias.numpy()
-            number = types[:, chosen].clamp(max=limit).T.contiguous().numpy()
-            known = left[chosen].numpy(), number, drawn[chosen].numpy(), factorials
-            of_all = before, moved, second, self.second_bias.numpy(), *last, odds
-            add_counts(chosen.numpy(), *of_all, *known, total.numpy())
-        rare = self._rare(counts, carrier, types)
+        # as many tokens, as many counts that there may be
+        for rows in torch.split(torch.argsort(size), max(_SETS, _ROWS // len(steps))):
+            given = (condition[rows] + steps[:, None]).flatten(0, 1)
+            of_size, of_carrier, of_types = self._moved(given)
+            sizes = self._size_log_probs(given, of_size)
+            chosen_size = (size[rows] - 1).clamp(max=sizes.shape[-1] - 1).repeat(len(steps))
+            first = torch.cat([given, self._columns(size[rows]).repeat(len(steps), 1)], -1)
+            carriers = torch.log_softmax(self._carrier_logits(first, of_carrier), -1)
+            chosen_carrier = carrier[rows].repeat(len(steps))
+            value = sizes.gather(1, chosen_size[:, None]) + carriers.gather(1, chosen_carrier[:, None])
+            total[:, rows] = value.view(len(steps), -1)
+            first, start = first.view(len(steps), len(rows), -1), 0
+            odds = None if of_types is None else of_types.view(-1, len(steps), len(rows))
+            for part in torch.split(rows, _SETS):
+                own, stop = (condition, counts, carrier, missing, forced), start + len(part)
+                of_part = None if odds is None else odds[..., start:stop]
+                found = self._counts_log_probs(weights, moved, first[:, start:stop], of_part, *(x[part] for x in own))
+                total[:, part] += found
+                start = stop
+        return total
+
+    def _density_weights(self) -> tuple[Array, ...]:
+        """Return weights as the compiled loops of :mod:`generators.hadrons.count_density` take them.
+
+        They are those of shared inputs, their biases, those of the inputs of one type alone and of the counts of others,
+        the second layers, their biases, and those of the last layers and theirs by group.
+        """
+        start, known, num = self._num_shared, self._num_known, len(TYPES)
+        in_order = self.first[[0, *ORDER]]
+        shared = in_order[:, :start].transpose(0, 1).flatten(1)
+        of_counts = in_order[:, known:].view(num, 2, num, -1).permute(2, 1, 0, 3)
+        own = self.first[:, start:known], of_counts, self.second, self.second_bias
+        last = [x for weight, bias in zip(self.last, self.last_bias, strict=True) for x in (weight.mT, bias)]
+        return tuple(x.contiguous().numpy() for x in (shared, self.first_bias[[0, *ORDER]].flatten(), *own, *last))
+
+    def _counts_log_probs(
+        self,
+        weights: tuple[Array, ...],
+        moved: Array,
+        first: Tensor,
+        odds: Tensor | None,
+        condition: Tensor,
+        counts: Tensor,
+        carrier: Tensor,
+        missing: Tensor,
+        forced: Tensor,
+    ) -> Tensor:
+        """Compute the part of :meth:`log_probs` that is of counts, (V, N).
+
+        Args:
+            weights: result of :meth:`_density_weights`.
+            moved: what the steps add to the first layers, (V, T, width).
+            first: conditions plus steps, and the columns of the sizes, (V, N, C + 2).
+            odds: what tunes add to the odds of types, (T, V, N).
+            condition: see :meth:`log_probs`, and for the others.
+            counts: (N, S).
+            carrier: (N,).
+            missing: (N, 8).
+            forced: (N,).
+        """
+        shared, bias, of_own, of_counts, second, second_bias, *last = weights
+        num, num_types, width = len(counts), *second_bias.shape
+        given = self._shared(condition, counts.sum(-1), carrier).numpy()
+        before = (given @ shared + bias).reshape(num, num_types, width)
+        types, left = np.empty((num, num_types), np.int64), np.empty((num_types, num), np.int64)
+        need, order = np.empty((num, num_types, NUM_CONTENT), np.float32), np.array([0, *ORDER])
+        sets = counts.contiguous().numpy(), carrier.contiguous().numpy(), missing.float().contiguous().numpy()
+        content = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT))], dtype=np.float32)
+        scales = float(SIZE_SCALE), float(COUNT_SCALE), float(CONTENT_SCALE)
+        enter(*sets, TYPE, content, order, scales, of_own, of_counts, types, left, need, before)
+        total = torch.zeros(len(moved), num)
+        added = np.zeros((num_types, *total.shape), np.float32) if odds is None else odds.contiguous().numpy()
+        factorials = torch.lgamma(1 + torch.arange(1.0 + int(left.max(initial=0)))).numpy()
+        drawn = self._drawn(forced).numpy()
+        for number, (limit, group) in enumerate(self._groups):
+            chosen = group.numpy()
+            tokens = np.ascontiguousarray(np.minimum(types.T[chosen], limit))
+            of_all = before, moved, second, second_bias, *last[2 * number : 2 * number + 2], added, left
+            add_counts(chosen, PLACE, *of_all, tokens, drawn[chosen], factorials, total.numpy())
+        rare = self._rare(counts, carrier, torch.from_numpy(types))
         if rare:  # all groups at once
-            some = torch.cat([rows for _, _, rows, *_ in rare])
-            numbers = torch.zeros(len(some), len(SPECIES))
+            some, choose = torch.cat([rows for _, _, rows, *_ in rare]), torch.cat([each for *_, each in rare])
             groups = torch.cat([torch.full_like(rows, group) for group, _, rows, *_ in rare])
-            choose, start = torch.cat([each for *_, each in rare]), 0
+            numbers, start = torch.zeros(len(some), len(SPECIES)), 0
             for _, members, rows, k, _ in rare:
                 numbers[start : start + len(rows), members] = k
                 start += len(rows)
-            inputs = first.view(*shape, -1)[:, some].flatten(0, 1)
-            wanted = need[1 + groups, some].repeat(len(steps), 1)
-            logits = self._composition_logits(inputs, wanted, self.group[groups].repeat(len(steps), 1))
-            of_rare = (torch.log_softmax(logits, -1).view(len(steps), len(some), -1) * numbers).sum(-1) + choose
+            wanted = torch.from_numpy(need)[some, 1 + groups].repeat(len(moved), 1)
+            members = self.group[groups].repeat(len(moved), 1)
+            logits = self._composition_logits(first[:, some].flatten(0, 1), wanted, members)
+            of_rare = (torch.log_softmax(logits, -1).view(len(moved), len(some), -1) * numbers).sum(-1) + choose
             total.index_add_(1, some, of_rare)
         return total
 

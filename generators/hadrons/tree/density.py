@@ -320,28 +320,22 @@ class TreeDensity:
     def _latents_at(self, tunes: Tensor) -> Tensor:
         """Compute the log-densities (V, R) of counts and total momenta at tunes (V, P) of all sets, without gradients."""
         model, known = self._model.latent_model, self._known(tunes[:1].expand(len(self._own), -1))
-        condition, counts = known.of_counts[0], known.of_counts[1]
-        steps = condition.new_zeros(len(tunes), condition.shape[1])
+        steps = torch.zeros(len(tunes), known.of_counts[0].shape[1])
         steps[:, NUM_CONDITION : NUM_CONDITION + tunes.shape[1]] = tunes - tunes[:1]
-        values = torch.zeros(len(tunes), len(condition), dtype=torch.float64)
+        values = torch.zeros(len(tunes), len(self._own), dtype=torch.float64)
         # readings of a set with carriers of one species have the same latent
         key = self._source * (len(SPECIES) + 1) + self._latent.carrier
         _, some, place = np.unique(key, return_index=True, return_inverse=True)
         # what a tune adds is the same for rows with the same gates
-        kinds, kind = kinds_of(model.closed(condition), model.gates is not None)
+        kinds, kind = kinds_of(model.closed(known.of_counts[0]), model.gates is not None)
         for number, closed in enumerate(kinds):
             rows = torch.from_numpy(some)[kind[some] == number]
-            rows = rows[torch.argsort(counts[rows].sum(-1))]  # as many tokens, as many counts that there may be
-            seen = steps.masked_fill(closed, 0.0)
-            for part in torch.split(rows, _SETS):
-                of_counts = model.count_model.log_probs(
-                    known.of_counts[0][part], seen, *(x[part] for x in known.of_counts[1:])
-                )
-                first = part[~known.second[part]]
-                of_total = [x[first] for x in known.of_total]
+            seen, of_rows = steps.masked_fill(closed, 0.0), [x[rows] for x in known.of_counts]
+            values[:, rows] = model.count_model.log_probs(of_rows[0], seen, *of_rows[1:]).double()
+            for first in torch.split(rows[~known.second[rows]], max(_ROWS_ALONE // len(tunes), 1)):
+                condition, *of_total = (x[first] for x in known.of_total)
                 opposite = None if known.opposite is None else known.opposite[first]
-                values[:, part] = of_counts.double()
-                values[:, first] += model.total_log_probs(of_total[0], seen, *of_total[1:], opposite).double()
+                values[:, first] += model.total_log_probs(condition, seen, *of_total, opposite).double()
         return values[:, torch.from_numpy(some[place])]
 
     def _known(self, of_set: Tensor) -> _Latents:
