@@ -141,7 +141,7 @@ def _correct(out: Array, bias: Array, odds: Array, ways: Array, top: Array) -> N
 
 @compiled_sums_inside
 def _add_chosen(logits: Array, top: Array, number: Ints, drawn: NDArray[np.bool_], total: Array, out: Array) -> None:
-    """Add to ``out`` (N,) the log-probabilities of the counts ``number`` (N,) that are ``drawn``, from logits (C, N)."""
+    """Add to ``out`` (N,) the log-probabilities of counts ``number`` (N,) that are ``drawn``, from logits (C, N)."""
     for n in range(len(total)):
         total[n] = np.float32(0)
     for c in range(len(logits)):

@@ -14,7 +14,7 @@ exact, and the distribution that of the model given the total.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -53,12 +53,11 @@ from generators.hadrons.tokens import (
 from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
 
-
 Array = NDArray[np.float32]
 _ROWS = 4096
 """Conditions of sets whose sizes and carriers are computed at once."""
-_SETS = 192
-"""Sets whose counts are computed at once: their hidden states stay in the processor's cache."""
+_SETS = 80
+"""Sets whose counts are computed at once: their products are so small that BLAS takes one thread for each."""
 
 
 def _sampler(model: CountModel) -> CountSampler:
@@ -310,8 +309,8 @@ class CountModel(nn.Module):
     def _density_weights(self) -> tuple[Array, ...]:
         """Return weights as the compiled loops of :mod:`generators.hadrons.count_density` take them.
 
-        They are those of shared inputs, their biases, those of the inputs of one type alone and of the counts of others,
-        the second layers, their biases, and those of the last layers and theirs by group.
+        They are those of shared inputs, their biases, those of the inputs of one type alone and of the counts of
+        others, the second layers, their biases, and those of the last layers and theirs by group.
         """
         start, known, num = self._num_shared, self._num_known, len(TYPES)
         in_order = self.first[[0, *ORDER]]
@@ -364,7 +363,8 @@ class CountModel(nn.Module):
             chosen = group.numpy()
             tokens = np.ascontiguousarray(np.minimum(types.T[chosen], limit))
             of_all = before, moved, second, second_bias, *last[2 * number : 2 * number + 2], added, left
-            add_counts(chosen, PLACE, *of_all, tokens, drawn[chosen], factorials, total.numpy())
+            arrays: list[Any] = [chosen, PLACE, *of_all, tokens, drawn[chosen], factorials, total.numpy()]
+            add_counts(*arrays)
         rare = self._rare(counts, carrier, torch.from_numpy(types))
         if rare:  # all groups at once
             some, choose = torch.cat([rows for _, _, rows, *_ in rare]), torch.cat([each for *_, each in rare])
@@ -395,9 +395,7 @@ class CountModel(nn.Module):
         free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
         return free
 
-    def _rare(
-        self, counts: Tensor, carrier: Tensor, types: Tensor
-    ) -> list[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
+    def _rare(self, counts: Tensor, carrier: Tensor, types: Tensor) -> list[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
         """Return what sets hold of each group of rare species that any holds.
 
         These are the group, its species (M,), the sets (K,), their numbers (K, M), and the logarithms (K,) of the

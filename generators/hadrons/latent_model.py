@@ -211,7 +211,7 @@ class LatentModel(nn.Module):
         features: Tensor,
         opposite: Tensor | None = None,
     ) -> Tensor:
-        """Compute :meth:`total_log_prob` (V, N) under V conditions, the condition plus steps (V, C), without gradients."""
+        """Compute :meth:`total_log_prob` (V, N) under conditions plus V steps, (V, C), without gradients."""
         enter: Any = self.context[0]
         first = enter(self._context_inputs(condition, counts, carrier, opposite))
         moved = first + (steps @ enter.weight[:, : steps.shape[1]].T)[:, None]

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from fastsim.compiled import compiled_sums_inside
 
-_HALF, _ONE, _BIAS, _LOG2E = np.float32(0.5), np.float32(1), np.float32(127), np.float32(1.4426950408889634)
+_ONE, _ROUND, _BIAS, _LOG2E = np.float32(1), np.float32(127.5), np.int32(127), np.float32(1.4426950408889634)
 """The exponent of a float32 is stored with 127 added; exp(x) = 2^(x log2(e))."""
 _LEAST = np.float32(-80)
 """Least argument of the exponential; lower ones count as that."""
@@ -48,8 +48,9 @@ def bits_of(typing_context: Any, number: Any) -> Any:
 def exponential(x: Any) -> Any:
     """Return exp(x) of a float32 number below 88, at least exp(-80)."""
     t = max(x, _LEAST) * _LOG2E
-    whole = np.int32(t + _BIAS + _HALF)
-    f, power = t - (np.float32(whole) - _BIAS), float_of(np.int32(whole << _EXPONENT))
+    # whole numbers: of floats the order of sums is the compiler's
+    whole = np.int32(np.int32(t + _ROUND) - _BIAS)
+    f, power = t - np.float32(whole), float_of(np.int32((whole + _BIAS) << _EXPONENT))
     return power + power * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
 
 

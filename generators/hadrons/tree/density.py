@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -314,11 +314,12 @@ class TreeDensity:
         )
         first = torch.nonzero(~known.second)[:, 0]
         opposite = None if known.opposite is None else known.opposite[first]
-        of_total = model.total_log_prob(*(x[first] for x in known.of_total), opposite)
-        return values.double().index_add(0, first, of_total.double())
+        of_total: Any = (*(x[first] for x in known.of_total), opposite)
+        total = model.total_log_prob(*of_total)
+        return values.double().index_add(0, first, total.double())
 
     def _latents_at(self, tunes: Tensor) -> Tensor:
-        """Compute the log-densities (V, R) of counts and total momenta at tunes (V, P) of all sets, without gradients."""
+        """Compute the log-densities (V, R) of counts and total momenta at tunes (V, P), without gradients."""
         model, known = self._model.latent_model, self._known(tunes[:1].expand(len(self._own), -1))
         steps = torch.zeros(len(tunes), known.of_counts[0].shape[1])
         steps[:, NUM_CONDITION : NUM_CONDITION + tunes.shape[1]] = tunes - tunes[:1]
@@ -332,10 +333,12 @@ class TreeDensity:
             rows = torch.from_numpy(some)[kind[some] == number]
             seen, of_rows = steps.masked_fill(closed, 0.0), [x[rows] for x in known.of_counts]
             values[:, rows] = model.count_model.log_probs(of_rows[0], seen, *of_rows[1:]).double()
-            for first in torch.split(rows[~known.second[rows]], max(_ROWS_ALONE // len(tunes), 1)):
-                condition, *of_total = (x[first] for x in known.of_total)
+            of_first = rows[~known.second[rows]]
+            for first in torch.split(of_first, max(_ROWS_ALONE // len(tunes), 1)) if len(of_first) else ():
                 opposite = None if known.opposite is None else known.opposite[first]
-                values[:, first] += model.total_log_probs(condition, seen, *of_total, opposite).double()
+                condition, *others = (x[first] for x in known.of_total)
+                of_total: Any = condition, seen, *others, opposite
+                values[:, first] += model.total_log_probs(*of_total).double()
         return values[:, torch.from_numpy(some[place])]
 
     def _known(self, of_set: Tensor) -> _Latents:

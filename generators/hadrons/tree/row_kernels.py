@@ -173,7 +173,7 @@ class RowWeights(NamedTuple):
     Attributes:
         plain: whether its blocks are plain.
         more: what the normalisations add to a variance: of each block but the first, of the trunk, of the content's.
-        inner: first layers of blocks, those of the first block left out where it begins with a normalisation, (B, W, W).
+        inner: first layers of blocks, but for that of a first block that begins with a normalisation, (B, W, W).
         inner_bias: theirs, (B, W).
         outer: second layers of blocks, none of plain ones, (B, W, W).
         outer_bias: theirs, (B, W).
@@ -218,7 +218,7 @@ class Rows(NamedTuple):
 
     Attributes:
         first: results of the first layer at no tune, (K, W).
-        product: first layer of the first block of ``first`` less its mean, where it begins with a normalisation, (K, W).
+        product: first layer of a first block that begins with a normalisation, of ``first`` less its mean, (K, W).
         shift: what this layer adds after the normalisation, (W,).
         num_more: how many nodes have three tokens or more.
         num_shared: how many of them may have two composite children.

@@ -332,9 +332,9 @@ class Present:
         self.types, self.every = np.empty(num, np.int64), np.empty(num, np.float32)
         self.chosen, self.shift = np.empty((num, PARTS), np.float32), np.empty((num, PARTS, 6), np.float32)
         self.choose, self.alone = np.empty(len(held), np.float32), given[1].sum(1, dtype=np.int64) == 1
-        tables = TYPE_NUMBERS, ORDER, _LOG_FACTORIALS
-        made = self.start, self.types, self.every, self.chosen, self.shift, self.choose
-        _fill_present(given[0], given[1], given[2], *tables, *made)
+        made = [self.start, self.types, self.every, self.chosen, self.shift, self.choose]
+        arrays: list[Any] = [*given, TYPE_NUMBERS, ORDER, _LOG_FACTORIALS, *made]
+        _fill_present(*arrays)
 
     def __len__(self) -> int:
         return len(self.choose)
@@ -342,7 +342,7 @@ class Present:
     def by_type(self, num: int, block: int) -> Ints:
         """Return the entries of the first ``num`` nodes, one block of nodes after the other, those of each by type."""
         of_these = slice(int(self.start[num]))
-        return np.lexsort((self.types[of_these], self.rows[of_these] // block))
+        return np.asarray(np.lexsort((self.types[of_these], self.rows[of_these] // block)))
 
     def outputs(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute the outputs (E, C) of a linear layer of each type, of hidden states of the nodes, for the entries.

@@ -1,8 +1,8 @@
 """The densities of splittings at many tunes, without gradients: what no tune changes is computed once.
 
 All splittings are of the same tunes, so that a tune adds the same to the first layer of every row with the same gates;
-what follows is computed anew for each tune, by compiled functions (:mod:`generators.hadrons.tree.row_kernels`). Rows are
-ordered so that what is free in them are slices.
+what follows is computed anew for each tune, by compiled functions (:mod:`generators.hadrons.tree.row_kernels`). Rows
+are ordered so that what is free in them are slices.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def log_probs(net: SplittingNet, batch: Splittings, tunes: Tensor) -> Tensor:
     for number, closed in enumerate(kinds):
         others = torch.nonzero(kind == number)[:, 0]
         # tunes that add the same are one
-        seen, tune = torch.unique(steps.masked_fill(closed, 0.0), dim=0, return_inverse=True)
+        seen, tune = _distinct(steps.masked_fill(closed, 0.0))
         if net.pair is not None and of_pairs is not None:
             of_pair, of_others = net.by_network(batch.rows(others))
             pairs, others = others[of_pair], others[of_others]
@@ -73,6 +73,14 @@ def kinds_of(closed: Tensor, gated: bool) -> tuple[Tensor, Tensor]:
     power = 2 ** torch.arange(closed.shape[1])
     codes, kind = torch.unique((closed * power).sum(1), return_inverse=True)
     return (codes[:, None] & power) > 0, kind
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the different rows (D, P) of numbers (V, P), and which of them each row is, (V,)."""
+    if not rows.shape[1]:  # of a model without tunes
+        return rows[:1], torch.zeros(len(rows), dtype=torch.int64)
+    distinct, which = torch.unique(rows, dim=0, return_inverse=True)
+    return distinct, which
 
 
 _Layer = tuple[Tensor, Tensor]
@@ -132,7 +140,8 @@ def _row_weights(net: SplittingNet) -> RowWeights:
     kind, mixture, balance = known
     flat = torch.cat([mixture[0][:1], balance[0]]).flatten(0, 1), torch.cat([mixture[1][:1], balance[1]]).flatten()
     by_variable = heads[0].view(NUM_VARIABLES, -1, width), heads[1].view(NUM_VARIABLES, -1)
-    outputs = torch.stack([each.weight for each in net.outputs]), torch.stack([each.bias for each in net.outputs])
+    layers: Any = list(net.outputs)
+    outputs = torch.stack([each.weight for each in layers]), torch.stack([each.bias for each in layers])
     return RowWeights(
         net.normalised is None,
         more,
