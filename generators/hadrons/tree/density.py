@@ -238,6 +238,20 @@ class TreeDensity:
             density = self._some(readings, np.arange(len(readings)), self._size)
         return density, values[readings].reshape(-1, self._group).sum(axis=1)
 
+    def log_ratios(self, tune: ArrayLike, others: ArrayLike, rng: np.random.Generator) -> Floats:
+        """Compute log p_B / p_A (V, N) of one reading of each set, which is drawn as likely as it is at the tune A.
+
+        Args:
+            tune: vector of the tune A, (P,).
+            others: vectors of the tunes B, (V, P).
+            rng: all randomness.
+        """
+        if self._ambiguous:
+            density, before = self.drawn(tune, rng)
+            return density.at(others) - before
+        before, *values = self.at(np.stack([np.asarray(tune), *np.asarray(others)]))
+        return np.stack(values) - before
+
     @property
     def _ambiguous(self) -> bool:
         """Whether a set has several readings."""
