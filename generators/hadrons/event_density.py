@@ -280,8 +280,9 @@ def _readings(
         flipped: PDG ids of the partons, (N,): hadrons of antiquarks are taken for those of quarks.
     """
     if known is not None and flipped is not None:
-        species = species_index(np.where(known == 0, IDS[0], known))
-        known = np.where(known == 0, 0, IDS[np.where(flipped < 0, CONJUGATE[species], species)])
+        is_token = np.isin(known, IDS)
+        species = species_index(np.where(is_token, known, IDS[0]))
+        known = np.where(is_token, IDS[np.where(flipped < 0, CONJUGATE[species], species)], known)
     copies, source = with_carriers(tokens, known)
     return TreeDensity(model, copies, pairs=pairs, source=source)
 

@@ -63,7 +63,8 @@ class Hadronize:
     ``partons_elsewhere`` counts all partons whose hadrons are not the source's, and the column ``hadrons_from`` of the
     hard entries marks them: 0 for the source, 1 for the fallback, 2 for minimal ones, -1 for entries without hadrons.
     Of a model of tunes, the columns :data:`DRAWN` keep what reconstruction changes, and the column :data:`CARRIER`
-    which hadrons carry the partons' quarks, so that the density of its hadrons is known (:mod:`generators.hadrons.event_density`).
+    which hadrons carry the partons' quarks, so that the density of its hadrons is known
+    (:mod:`generators.hadrons.event_density`).
 
     So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
 
@@ -134,9 +135,8 @@ class Hadronize:
     @property
     def _of_tunes(self) -> bool:
         """Whether the events keep what weights for other tunes need."""
-        return (
-            isinstance(self.source, PrimarySource) and bool(self.source.tune_parameters) and not self.whole_collisions
-        )
+        of_tunes = isinstance(self.source, PrimarySource) and len(self.source.tune_parameters) > 0
+        return of_tunes and not self.whole_collisions
 
     @property
     def _reference(self) -> HadronSource:

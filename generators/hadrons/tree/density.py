@@ -250,7 +250,7 @@ class TreeDensity:
             density, before = self.drawn(tune, rng)
             return density.at(others) - before
         before, *values = self.at(np.stack([np.asarray(tune), *np.asarray(others)]))
-        return np.stack(values) - before
+        return np.asarray(np.stack(values) - before)
 
     @property
     def _ambiguous(self) -> bool:

@@ -130,7 +130,7 @@ def test_hemispheres_are_moved_back_and_weights_have_mean_one(model: PrimaryTree
 def test_events_say_which_hadrons_carry_the_quarks(
     model: PrimaryTree, examples: Path, tmp_path: Path, singlets: bool
 ) -> None:
-    """The shares of the recorded readings in the sums over all are on average those of readings drawn by their shares."""
+    """The shares of the recorded readings in the sums over all are on average those of readings drawn by shares."""
     path = examples / "pp_dijet.lhe.gz"
     if singlets:
         path = tmp_path / "ee.lhe"
