@@ -170,8 +170,7 @@ def _ratios(
     if density.void.any():
         number = events.number[int(np.argmax(density.void))]
         raise InvalidEvent(f"{name}: event {number} is none that the model makes: a parton has no hadrons on its side")
-    density, before = density.drawn(own, rng)
-    ratios = np.exp(density.at(others) - before).T
+    ratios = np.exp(density.log_ratios(own, others, rng)).T
     if not np.isfinite(ratios).all():
         number = events.number[int(np.argmin(np.isfinite(ratios).all(axis=1)))]
         raise InvalidEvent(f"{name}: event {number} has no finite weight: the model gives it no density")

@@ -14,8 +14,7 @@ exact, and the distribution that of the model given the total.
 
 from __future__ import annotations
 
-from math import exp, log
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,8 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from fastsim.compiled import compiled
-from fastsim.event import Ints
+from generators.hadrons.count_density import add_counts, enter
 from generators.hadrons.count_sampler import CountSampler
 from generators.hadrons.count_shapes import (
     CONTENT_SCALE,
@@ -52,8 +50,14 @@ from generators.hadrons.tokens import (
     TYPE_CONTENT,
     TYPES,
 )
-from generators.nn.compiled_network import tanh, weights_of
+from generators.nn.compiled_network import weights_of
 from generators.nn.derived import Derived
+
+Array = NDArray[np.float32]
+_ROWS = 4096
+"""Conditions of sets whose sizes and carriers are computed at once."""
+_SETS = 80
+"""Sets whose counts are computed at once: their products are so small that BLAS takes one thread for each."""
 
 
 def _sampler(model: CountModel) -> CountSampler:
@@ -82,47 +86,6 @@ def _count_log_probs(out: Tensor, left: Tensor, dim: int) -> Tensor:
     choose = -factorials[: corrections.shape[dim]].view(shape) - factorials[rest.clamp(min=0)]
     logits = choose + count * odds + _bounded(corrections)
     return torch.log_softmax(logits.masked_fill(rest < 0, -torch.inf), dim)
-
-
-def _chosen_log_probs(out: Tensor, left: Tensor, number: Tensor) -> Tensor:
-    """Compute the log-probabilities (T, N) of the counts ``number`` (T, N), those of :func:`_count_log_probs` of them.
-
-    Counts that no tokens are left for cost nothing: they are most.
-
-    Args:
-        out: log-odds of a token's being of the type, then the corrections, (T, N, limit + 2).
-        left: tokens left, (T, N).
-        number: counts, none above the tokens left, (T, N).
-    """
-    result = np.empty(number.shape, np.float32)
-    factorials = torch.lgamma(1 + torch.arange(float(max(out.shape[2], int(left.max()) + 1)))).numpy()
-    arrays = [x.contiguous().numpy() for x in (out, left, number)]
-    _log_counts(arrays[0], arrays[1], arrays[2], factorials, np.empty(out.shape[2], np.float32), result)
-    return torch.from_numpy(result)
-
-
-@compiled
-def _log_counts(
-    out: NDArray[np.float32],
-    left: Ints,
-    number: Ints,
-    log_factorials: NDArray[np.float32],
-    logits: NDArray[np.float32],
-    result: NDArray[np.float32],
-) -> None:
-    """Fill ``result`` (T, N) for :func:`_chosen_log_probs`; ``logits`` (limit + 1 or more,) are working memory."""
-    for t in range(out.shape[0]):
-        for n in range(out.shape[1]):
-            rest, odds, top = left[t, n], out[t, n, 0], np.float32(-np.inf)
-            most = min(out.shape[2] - 2, rest)
-            for c in range(most + 1):
-                x = np.float32(CORRECTION) * tanh(out[t, n, 1 + c] / np.float32(CORRECTION))
-                logits[c] = x + np.float32(c) * odds - log_factorials[c] - log_factorials[rest - c]
-                top = max(top, logits[c])
-            total = np.float32(0)
-            for c in range(most + 1):
-                total += exp(logits[c] - top)
-            result[t, n] = logits[number[t, n]] - top - log(total)
 
 
 class Responses(nn.Module):
@@ -262,14 +225,6 @@ class CountModel(nn.Module):
         shape = (root - SIZE_OFFSET - shift) / (LEAST_SPREAD + nn.functional.softplus(raw))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
-    def size_log_prob(self, condition: Tensor, size: Tensor) -> Tensor:
-        """Compute log p(n | condition), (N,), of the numbers of tokens ``size`` (N,), for conditions (N, C)."""
-        return self._of_size(condition, size, self._moved(condition)[0])
-
-    def _of_size(self, condition: Tensor, size: Tensor, moved: Tensor | None) -> Tensor:
-        sizes = self._size_log_probs(condition, moved)
-        return sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
-
     @torch.no_grad()
     def mean_size(self, condition: Tensor) -> Tensor:
         """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
@@ -288,85 +243,182 @@ class CountModel(nn.Module):
             missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
             forced: where they are not, (N,).
         """
-        return self.log_probs(condition, None, counts, carrier, missing, forced)[0]
+        if not torch.is_grad_enabled() and not self.training:
+            steps = condition.new_zeros(1, condition.shape[1])
+            return self.log_probs(condition, steps, counts, carrier, missing, forced)[0]
+        rows, size = torch.arange(len(counts)), counts.sum(-1)
+        types, left, need = self._tokens(counts, carrier, missing)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
+            of_size, of_carrier, of_types = self._moved(condition)
+            sizes = self._size_log_probs(condition, of_size)
+            total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+            first = torch.cat([condition, self._columns(size)], -1)
+            total = total + torch.log_softmax(self._carrier_logits(first, of_carrier), -1)[rows, carrier]
+            x = self._hidden(self._entered(condition, size, carrier, types, left, need))
+            for (limit, chosen), weight, bias in zip(self._groups, self.last, self.last_bias, strict=True):
+                out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
+                if of_types is not None:
+                    out = torch.cat([out[..., :1] + of_types[chosen, :, None], out[..., 1:]], -1)
+                number = types[:, chosen].clamp(max=limit).T
+                log_probs = _count_log_probs(out, left[chosen], 2).gather(2, number[..., None])[..., 0]
+                total = total + torch.where(self._drawn(forced)[chosen], log_probs, 0.0).sum(0)
+            for group, members, some, k, choose in self._rare(counts, carrier, types):
+                logits = self._composition_logits(first[some], need[1 + group, some], self.group[group])
+                log_probs = torch.log_softmax(logits, -1)[:, members]
+                total = total.index_add(0, some, (k * log_probs).sum(-1) + choose)
+        return total
 
+    @torch.no_grad()
     def log_probs(
-        self,
-        condition: Tensor,
-        steps: Tensor | None,
-        counts: Tensor,
-        carrier: Tensor,
-        missing: Tensor,
-        forced: Tensor,
-    ) -> list[Tensor]:
-        """Compute :meth:`log_prob` under conditions that differ by steps; what these leave as it is is computed once.
+        self, condition: Tensor, steps: Tensor, counts: Tensor, carrier: Tensor, missing: Tensor, forced: Tensor
+    ) -> Tensor:
+        """Compute :meth:`log_prob` (V, N) under V conditions without gradients: what these share is computed once.
 
         Args:
             condition: (N, C).
-            steps: what is added to all rows of the condition, (V, C); None for nothing, once.
+            steps: what is added to all rows of the condition, (V, C).
             counts: of the species, the carrier among them, (N, S).
             carrier: species of the carriers, S for none, (N,).
             missing: quantum numbers that the sets have to have, (N, 8); zero where they are free.
             forced: where they are not, (N,).
         """
-        num_types, rows = len(TYPES), torch.arange(len(counts))
+        total, size = torch.empty(len(steps), len(counts)), counts.sum(-1)
+        weights = self._density_weights()
+        moved = (steps @ self.first[:, : steps.shape[1]]).transpose(0, 1).contiguous().numpy()
+        # as many tokens, as many counts that there may be
+        for rows in torch.split(torch.argsort(size), max(_SETS, _ROWS // len(steps))):
+            given = (condition[rows] + steps[:, None]).flatten(0, 1)
+            of_size, of_carrier, of_types = self._moved(given)
+            sizes = self._size_log_probs(given, of_size)
+            chosen_size = (size[rows] - 1).clamp(max=sizes.shape[-1] - 1).repeat(len(steps))
+            first = torch.cat([given, self._columns(size[rows]).repeat(len(steps), 1)], -1)
+            carriers = torch.log_softmax(self._carrier_logits(first, of_carrier), -1)
+            chosen_carrier = carrier[rows].repeat(len(steps))
+            value = sizes.gather(1, chosen_size[:, None]) + carriers.gather(1, chosen_carrier[:, None])
+            total[:, rows] = value.view(len(steps), -1)
+            first, start = first.view(len(steps), len(rows), -1), 0
+            odds = None if of_types is None else of_types.view(-1, len(steps), len(rows))
+            for part in torch.split(rows, _SETS):
+                own, stop = (condition, counts, carrier, missing, forced), start + len(part)
+                of_part = None if odds is None else odds[..., start:stop]
+                found = self._counts_log_probs(weights, moved, first[:, start:stop], of_part, *(x[part] for x in own))
+                total[:, part] += found
+                start = stop
+        return total
+
+    def _density_weights(self) -> tuple[Array, ...]:
+        """Return weights as the compiled loops of :mod:`generators.hadrons.count_density` take them.
+
+        They are those of shared inputs, their biases, those of the inputs of one type alone and of the counts of
+        others, the second layers, their biases, and those of the last layers and theirs by group.
+        """
+        start, known, num = self._num_shared, self._num_known, len(TYPES)
+        in_order = self.first[[0, *ORDER]]
+        shared = in_order[:, :start].transpose(0, 1).flatten(1)
+        of_counts = in_order[:, known:].view(num, 2, num, -1).permute(2, 1, 0, 3)
+        own = self.first[:, start:known], of_counts, self.second, self.second_bias
+        last = [x for weight, bias in zip(self.last, self.last_bias, strict=True) for x in (weight.mT, bias)]
+        return tuple(x.contiguous().numpy() for x in (shared, self.first_bias[[0, *ORDER]].flatten(), *own, *last))
+
+    def _counts_log_probs(
+        self,
+        weights: tuple[Array, ...],
+        moved: Array,
+        first: Tensor,
+        odds: Tensor | None,
+        condition: Tensor,
+        counts: Tensor,
+        carrier: Tensor,
+        missing: Tensor,
+        forced: Tensor,
+    ) -> Tensor:
+        """Compute the part of :meth:`log_probs` that is of counts, (V, N).
+
+        Args:
+            weights: result of :meth:`_density_weights`.
+            moved: what the steps add to the first layers, (V, T, width).
+            first: conditions plus steps, and the columns of the sizes, (V, N, C + 2).
+            odds: what tunes add to the odds of types, (T, V, N).
+            condition: see :meth:`log_probs`, and for the others.
+            counts: (N, S).
+            carrier: (N,).
+            missing: (N, 8).
+            forced: (N,).
+        """
+        shared, bias, of_own, of_counts, second, second_bias, *last = weights
+        num, num_types, width = len(counts), *second_bias.shape
+        given = self._shared(condition, counts.sum(-1), carrier).numpy()
+        before = (given @ shared + bias).reshape(num, num_types, width)
+        types, left = np.empty((num, num_types), np.int64), np.empty((num_types, num), np.int64)
+        need, order = np.empty((num, num_types, NUM_CONTENT), np.float32), np.array([0, *ORDER])
+        sets = counts.contiguous().numpy(), carrier.contiguous().numpy(), missing.float().contiguous().numpy()
+        content = np.concatenate([CONTENT, np.zeros((1, NUM_CONTENT))], dtype=np.float32)
+        scales = float(SIZE_SCALE), float(COUNT_SCALE), float(CONTENT_SCALE)
+        enter(*sets, TYPE, content, order, scales, of_own, of_counts, types, left, need, before)
+        total = torch.zeros(len(moved), num)
+        added = np.zeros((num_types, *total.shape), np.float32) if odds is None else odds.contiguous().numpy()
+        factorials = torch.lgamma(1 + torch.arange(1.0 + int(left.max(initial=0)))).numpy()
+        drawn = self._drawn(forced).numpy()
+        for number, (limit, group) in enumerate(self._groups):
+            chosen = group.numpy()
+            tokens = np.ascontiguousarray(np.minimum(types.T[chosen], limit))
+            of_all = before, moved, second, second_bias, *last[2 * number : 2 * number + 2], added, left
+            arrays: list[Any] = [chosen, PLACE, *of_all, tokens, drawn[chosen], factorials, total.numpy()]
+            add_counts(*arrays)
+        rare = self._rare(counts, carrier, torch.from_numpy(types))
+        if rare:  # all groups at once
+            some, choose = torch.cat([rows for _, _, rows, *_ in rare]), torch.cat([each for *_, each in rare])
+            groups = torch.cat([torch.full_like(rows, group) for group, _, rows, *_ in rare])
+            numbers, start = torch.zeros(len(some), len(SPECIES)), 0
+            for _, members, rows, k, _ in rare:
+                numbers[start : start + len(rows), members] = k
+                start += len(rows)
+            wanted = torch.from_numpy(need)[some, 1 + groups].repeat(len(moved), 1)
+            members = self.group[groups].repeat(len(moved), 1)
+            logits = self._composition_logits(first[:, some].flatten(0, 1), wanted, members)
+            of_rare = (torch.log_softmax(logits, -1).view(len(moved), len(some), -1) * numbers).sum(-1) + choose
+            total.index_add_(1, some, of_rare)
+        return total
+
+    def _tokens(self, counts: Tensor, carrier: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return counts of the types (N, T), tokens left for each (T, N), and what is missing then (T, N, 8)."""
         types, content = self._of_types(counts, carrier)
-        size = counts.sum(-1)
         order = torch.tensor([0, *ORDER])
         of_order = types[:, order]
-        left = (size[:, None] - (torch.cumsum(of_order, -1) - of_order))[:, PLACE].T
+        left = (counts.sum(-1)[:, None] - (torch.cumsum(of_order, -1) - of_order))[:, PLACE].T
         running = torch.cumsum(content[:, order], 1) - content[:, order]
-        need = (missing[:, None] - running)[:, PLACE].transpose(0, 1)  # (T, N, 8)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
-            encoded = self._count_columns(types).transpose(1, 2).flatten(1)
-            # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
-            own = torch.cat([self._columns(left), self._need_columns(need)], -1).transpose(1, 2)
-            before = self._before(self._shared(condition, size, carrier), own, encoded)
-            free = torch.ones(num_types, len(counts), dtype=torch.bool)
-            free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
-            of_groups = [
-                (left[chosen], types[:, chosen].clamp(max=limit).T, free[chosen]) for limit, chosen in self._groups
-            ]
-            rest = self._without_carrier(counts, carrier)
-            rare = []
-            for group in range(NUM_GROUPS):
+        return types, left, (missing[:, None] - running)[:, PLACE].transpose(0, 1)
+
+    def _drawn(self, forced: Tensor) -> Tensor:
+        """Return which counts are drawn, (T, N): of ``forced`` sets (N,) the last ones are what is missing."""
+        free = torch.ones(len(TYPES), len(forced), dtype=torch.bool)
+        free[[LAST_BARYON, LAST_STRANGE, LAST_PION]] = ~forced
+        return free
+
+    def _rare(self, counts: Tensor, carrier: Tensor, types: Tensor) -> list[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
+        """Return what sets hold of each group of rare species that any holds.
+
+        These are the group, its species (M,), the sets (K,), their numbers (K, M), and the logarithms (K,) of the
+        numbers of ways to choose them.
+        """
+        rest, result = self._without_carrier(counts, carrier), []
+        for group in range(NUM_GROUPS):
+            some = torch.nonzero(types[:, 1 + group])[:, 0]
+            if len(some):
                 members = torch.nonzero(self.group[group])[:, 0]
-                some = torch.nonzero(types[:, 1 + group])[:, 0]
-                if len(some):
-                    k = rest[some][:, members].float()
-                    choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
-                    rare.append((group, members, some, k, choose))
-            totals = []
-            for step in [None] if steps is None else steps:
-                moved, given = before, condition
-                if step is not None:
-                    moved, given = before + self.first[:, : len(step)].transpose(1, 2) @ step[:, None], condition + step
-                of_size, of_carrier, of_types = self._moved(given)
-                total = self._of_size(given, size, of_size)
-                first = torch.cat([given, self._columns(size)], -1)
-                total = total + torch.log_softmax(self._carrier_logits(first, of_carrier), -1)[rows, carrier]
-                x = self._hidden(moved)
-                for (_, chosen), (tokens, number, drawn), weight, bias in zip(
-                    self._groups, of_groups, self.last, self.last_bias, strict=True
-                ):
-                    if torch.is_grad_enabled():
-                        out = torch.bmm(x[chosen].transpose(1, 2), weight).float() + bias[:, None]
-                        if of_types is not None:
-                            out = torch.cat([out[..., :1] + of_types[chosen, :, None], out[..., 1:]], -1)
-                        log_probs = _count_log_probs(out, tokens, 2).gather(2, number[..., None])[..., 0]
-                    else:  # no more than there are tokens left
-                        columns = slice(min(weight.shape[2], 2 + int(tokens.max())))
-                        out = torch.baddbmm(bias[:, None, columns], x[chosen].transpose(1, 2), weight[..., columns])
-                        if of_types is not None:
-                            out[..., 0] += of_types[chosen]
-                        log_probs = _chosen_log_probs(out.float(), tokens, number)
-                    total = total + torch.where(drawn, log_probs, 0.0).sum(0)
-                for group, members, some, k, choose in rare:
-                    logits = self._composition_logits(first[some], need[1 + group, some], group)
-                    log_probs = torch.log_softmax(logits, -1)[:, members]
-                    total = total.index_add(0, some, (k * log_probs).sum(-1) + choose)
-                totals.append(total)
-        return totals
+                k = rest[some][:, members].float()
+                choose = torch.lgamma(k.sum(-1) + 1) - torch.lgamma(k + 1).sum(-1)
+                result.append((group, members, some, k, choose))
+        return result
+
+    def _entered(
+        self, condition: Tensor, size: Tensor, carrier: Tensor, types: Tensor, left: Tensor, need: Tensor
+    ) -> Tensor:
+        """Compute what the first layers of the counts' networks give before their activation, (T, width, N)."""
+        # inputs of one type alone: tokens left, quantum numbers missing; (T, 10, N)
+        own = torch.cat([self._columns(left), self._need_columns(need)], -1).transpose(1, 2)
+        encoded = self._count_columns(types).transpose(1, 2).flatten(1)
+        return self._before(self._shared(condition, size, carrier), own, encoded)
 
     def _before(self, shared: Tensor, own: Tensor, encoded: Tensor) -> Tensor:
         """Compute what the first layers of the counts' networks give before their activation, (T, width, N).
@@ -400,10 +452,10 @@ class CountModel(nn.Module):
             logits = logits + moved
         return logits.masked_fill(~allowed, -torch.inf)
 
-    def _composition_logits(self, first: Tensor, need: Tensor, group: int) -> Tensor:
-        """Compute the logits (N, S) of the species of a token in a group of rare ones."""
+    def _composition_logits(self, first: Tensor, need: Tensor, members: Tensor) -> Tensor:
+        """Compute the logits (N, S) of the species of a token in a group of rare ones, whose ``members`` are marked."""
         logits: Tensor = self.composition(torch.cat([first, self._need_columns(need)], -1)).float()
-        return logits.masked_fill(~self.group[group], -1e9)
+        return logits.masked_fill(~members, -1e9)
 
     @staticmethod
     def _without_carrier(counts: Tensor, carrier: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ from generators.hadrons.likelihood import (
     tokens_of_sets,
     with_carriers,
 )
-from generators.hadrons.step import DRAWN, FROM_SOURCE, HADRONS_FROM
-from generators.hadrons.tokens import TokenSample
+from generators.hadrons.step import CARRIER, DRAWN, FROM_SOURCE, HADRONS_FROM
+from generators.hadrons.tokens import CONJUGATE, IDS, TokenSample, species_index
 from generators.hadrons.tree.density import TreeDensity
 from generators.hadrons.tree.model import PrimaryTree
 from generators.hadrons.whole import WholeSinglets
@@ -126,6 +126,7 @@ class EventDensity:
             whole = WholeSinglets.of(coloured, model, model)
         systems = HardSystems.of(coloured, whole.leader)
         rows = systems.parton_rows
+        known = events.hard_columns.get(CARRIER)
         made_by = events.hard_columns.get(HADRONS_FROM)
         own = np.ones(len(rows), dtype=bool) if made_by is None else made_by[rows] == FROM_SOURCE
         primary, origin = primary_with_origin(events.particles, events.origin, events.number)
@@ -158,7 +159,10 @@ class EventDensity:
             given = systems.conditions()[filled]
             sets = systems.from_rest(jets)[filled]
             tokens = tokens_of_sets(given, sets, events.number[of_event[filled]])
-            parts.append((of_event[filled], _readings(model, tokens, pairs=False)))
+            partons = rows[filled]
+            of_sets = None if known is None else known[partons]
+            density = _readings(model, tokens, pairs=False, known=of_sets, flipped=events.pdg_id[partons])
+            parts.append((of_event[filled], density))
         singlets = np.flatnonzero(own[place[whole.first]]) if len(whole) else np.zeros(0, np.int64)
         if len(singlets):
             first = whole.first[singlets]
@@ -173,7 +177,10 @@ class EventDensity:
             sets = ParticleSet(sets.offsets, sets.pdg_id, np.concatenate([sets.p4[:, :1], turned], axis=1))
             tokens, kept = tokens_of_pairs(whole.pairs(singlets), sets)
             void.append(of_event[chosen[~kept]])
-            parts.append((of_event[chosen[kept]], _readings(model, tokens, pairs=True)))
+            partons = whole.singlets[singlets[kept]].partons
+            of_sets = None if known is None else known[partons]
+            density = _readings(model, tokens, pairs=True, known=of_sets, flipped=events.pdg_id[partons])
+            parts.append((of_event[chosen[kept]], density))
         elsewhere = np.bincount(of_event[~own], minlength=len(events))
         return cls._joined(len(events), parts, elsewhere, np.concatenate(void))
 
@@ -199,13 +206,10 @@ class EventDensity:
         parts = tuple((rows, density.likely(tune)) for rows, density in self.parts)
         return EventDensity(parts, self.num, self.elsewhere, self.void)
 
-    def drawn(self, tune: ArrayLike, rng: np.random.Generator) -> tuple[EventDensity, Floats]:
-        """Draw a reading of each set at a tune; return its density, and that at the tune, (E,): see
-        :meth:`TreeDensity.drawn`.
-        """
-        found = [(rows, *density.drawn(tune, rng)) for rows, density in self.parts]
-        parts = tuple((rows, density) for rows, density, _ in found)
-        return EventDensity(parts, self.num, self.elsewhere, self.void), self._summed([value for *_, value in found])
+    def log_ratios(self, tune: ArrayLike, others: ArrayLike, rng: np.random.Generator) -> Floats:
+        """Compute log p_B / p_A (V, E) at several tunes B (V, P) over a tune A: see :meth:`TreeDensity.log_ratios`."""
+        found = [density.log_ratios(tune, others, rng) for _, density in self.parts]
+        return np.stack([self._summed([value[k] for value in found]) for k in range(len(np.asarray(others)))])
 
     def block(self, start: int, stop: int) -> EventDensity:
         """Return the density of the events from ``start`` to ``stop``."""
@@ -263,9 +267,23 @@ def checked_model(model: object) -> PrimaryTree:
     return model
 
 
-def _readings(model: PrimaryTree, tokens: TokenSample, *, pairs: bool) -> TreeDensity:
-    """Return the density of token sets whose carriers are not known."""
-    copies, source = with_carriers(tokens)
+def _readings(
+    model: PrimaryTree, tokens: TokenSample, *, pairs: bool, known: Ints | None = None, flipped: Ints | None = None
+) -> TreeDensity:
+    """Return the density of token sets.
+
+    Args:
+        model: the model of tunes.
+        tokens: N sets without carriers.
+        pairs: whether they are pairs.
+        known: PDG ids of their carriers in the record, 0 for none, (N,); by default they are not known.
+        flipped: PDG ids of the partons, (N,): hadrons of antiquarks are taken for those of quarks.
+    """
+    if known is not None and flipped is not None:
+        is_token = np.isin(known, IDS)
+        species = species_index(np.where(is_token, known, IDS[0]))
+        known = np.where(is_token, IDS[np.where(flipped < 0, CONJUGATE[species], species)], known)
+    copies, source = with_carriers(tokens, known)
     return TreeDensity(model, copies, pairs=pairs, source=source)
 
 

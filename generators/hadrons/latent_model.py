@@ -142,13 +142,17 @@ class LatentModel(nn.Module):
             carrier: species of their carriers, (N,).
             opposite: counts of the species of the opposite sets, (N, S), zeros (or None) where these are not known.
         """
+        context: Tensor = self.context(self._context_inputs(condition, counts, carrier, opposite))
+        return context
+
+    def _context_inputs(self, condition: Tensor, counts: Tensor, carrier: Tensor, opposite: Tensor | None) -> Tensor:
+        """Compute what the network of :meth:`_context` sees, (N, I): the condition first."""
         c = self.count_model.of_types(counts, carrier).float()
         beyond = torch.zeros_like(c) if opposite is None else torch.log1p(self.count_model.of_types(opposite).float())
         n, least = c.sum(-1, keepdim=True), torch.from_numpy(least_masses(counts.numpy())).float()[:, None]
         of_carrier = self._of_carrier[carrier]
         columns = [condition, torch.log1p(c), c / 16, torch.log1p(n), torch.log1p(least), of_carrier, beyond]
-        context: Tensor = self.context(torch.cat(columns, -1))
-        return context
+        return torch.cat(columns, -1)
 
     def set_scales(self, features: Tensor) -> None:
         """Set the standardisation of the flows from training features (N, 8)."""
@@ -196,6 +200,24 @@ class LatentModel(nn.Module):
     ) -> Tensor:
         """Compute the factor "total" of :meth:`log_prob` alone, (N,)."""
         return self.total_flow.log_prob(features[:, :NUM_TOTAL], self._context(condition, counts, carrier, opposite))
+
+    @torch.no_grad()
+    def total_log_probs(
+        self,
+        condition: Tensor,
+        steps: Tensor,
+        counts: Tensor,
+        carrier: Tensor,
+        features: Tensor,
+        opposite: Tensor | None = None,
+    ) -> Tensor:
+        """Compute :meth:`total_log_prob` (V, N) under conditions plus V steps, (V, C), without gradients."""
+        enter: Any = self.context[0]
+        first = enter(self._context_inputs(condition, counts, carrier, opposite))
+        moved = first + (steps @ enter.weight[:, : steps.shape[1]].T)[:, None]
+        context = self.context[1:](moved.flatten(0, 1))
+        of_total: Tensor = self.total_flow.log_prob(features[:, :NUM_TOTAL].repeat(len(steps), 1), context)
+        return of_total.view(len(steps), -1)
 
     def extras_log_prob(
         self, condition: Tensor, counts: Tensor, carrier: Tensor, features: Tensor, opposite: Tensor | None = None

@@ -144,17 +144,30 @@ def tokens_of_pairs(pairs: PartonPairs, primary: ParticleSet) -> tuple[TokenSamp
     return tokens, whole
 
 
-def with_carriers(tokens: TokenSample) -> tuple[TokenSample, Ints]:
+def with_carriers(tokens: TokenSample, known: Ints | None = None) -> tuple[TokenSample, Ints]:
     """Return each set once for each hadron that may carry the parton's quark, and once for none.
+
+    Args:
+        tokens: N sets without carriers.
+        known: PDG ids of the hadrons that are carriers, 0 for none, (N,): of several, the first of a set; that of a set
+            that has none of the id is not known. By default none is known.
 
     Returns:
         The R copies, and the set that each is a copy of, (R,).
     """
+    num = len(tokens)
     holds = MAY_HOLD[tokens.species, np.where(tokens.flavour == 21, 0, tokens.flavour)[tokens.index]]
-    rows = np.flatnonzero(holds)
-    source = np.concatenate([np.arange(len(tokens)), tokens.index[rows]])
+    rows, alone = np.flatnonzero(holds), np.ones(num, dtype=bool)
+    if known is not None:
+        is_it = IDS[tokens.species[rows]] == known[tokens.index[rows]]
+        found, first = np.unique(tokens.index[rows[is_it]], return_index=True)
+        free = ~np.isin(np.arange(num), found) & (known != 0)
+        rows = np.sort(np.concatenate([rows[is_it][first], rows[free[tokens.index[rows]]]]))
+        alone = free | (known == 0)
+    sets = np.flatnonzero(alone)
+    source = np.concatenate([sets, tokens.index[rows]])
     order = np.argsort(source, kind="stable")
-    place = np.concatenate([np.full(len(tokens), -1), rows - tokens.offsets[tokens.index[rows]]])[order]
+    place = np.concatenate([np.full(len(sets), -1), rows - tokens.offsets[tokens.index[rows]]])[order]
     copies = tokens[source[order]]
     carrier = np.zeros(len(copies.species), dtype=bool)
     carrier[(copies.offsets[:-1] + place)[place >= 0]] = True

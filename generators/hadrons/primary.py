@@ -15,6 +15,7 @@ from fastsim.errors import FastsimError
 from fastsim.event import Floats, Ints, ParticleSet, Partons, offsets_from_counts
 from fastsim.sources.domains import ROUNDING, Domain
 from fastsim.sources.hadrons import HadronSource, PartonPairs
+from fastsim.sources.source import RNG, generator
 from generators.decays import decay
 from generators.hadrons.latent import Latent, tokens_of
 from generators.hadrons.latent_sampler import LatentSampler
@@ -119,6 +120,18 @@ class PrimarySource(HadronSource):
     def draw(self, partons: Partons, rng: np.random.Generator) -> ParticleSet:
         return self.draw_with_latent(partons, rng, None)[0]
 
+    def primary_with_carriers(self, partons: Partons, *, rng: RNG = None) -> tuple[ParticleSet, Ints]:
+        """Draw hadrons as :meth:`primary` does, and return the PDG ids of those that carry the partons' quarks, (N,).
+
+        Of several of an id the first of a set is meant; 0 stands for none.
+
+        Raises:
+            OutOfDomain: if a parton is outside the domain.
+        """
+        self.refuse_outside(partons)
+        hadrons, latent = self.draw_with_latent(partons, generator(rng), None)
+        return self._one_each(partons, hadrons), _carrier_ids(latent.carrier, partons.pdg_id)
+
     def decay(self, particles: ParticleSet, rng: np.random.Generator) -> ParticleSet:
         return decay(particles, rng, tau0_max=self.tau0_max)
 
@@ -165,9 +178,17 @@ class PrimarySource(HadronSource):
         return np.asarray((half >= low) & (half <= high) & both)
 
     def draw_pairs(self, pairs: PartonPairs, rng: np.random.Generator) -> ParticleSet:
+        return self.draw_pairs_with_carriers(pairs, rng)[0]
+
+    def draw_pairs_with_carriers(self, pairs: PartonPairs, rng: np.random.Generator) -> tuple[ParticleSet, Ints]:
+        """Draw singlets as :meth:`draw_pairs` does, and return the PDG ids of the carriers of both quarks, (N, 2).
+
+        Of several of an id the first in the hemisphere of the quark is meant; 0 stands for none.
+        """
         if len(pairs) == 0:
-            return ParticleSet.empty()
-        return particles_of_pairs(self.draw_pair_tokens(pairs, rng), pairs)
+            return ParticleSet.empty(), np.zeros((0, 2), np.int64)
+        tokens = self.draw_pair_tokens(pairs, rng)
+        return particles_of_pairs(tokens, pairs), _carrier_ids(tokens.carriers.reshape(2, -1).T, pairs.pdg_id)
 
     def draw_pair_tokens(self, pairs: PartonPairs, rng: np.random.Generator) -> TokenSample:
         """Draw singlets as :meth:`draw_pairs` does, and return their hemispheres: first those of the first partons.
@@ -195,6 +216,13 @@ class PrimarySource(HadronSource):
     def sample_latent(self, flavour: Ints, pt: Floats, scale: Floats, rng: np.random.Generator) -> Latent:
         """Draw the latents of N hemispheres: arguments as of :meth:`LatentSampler.sample`."""
         return self.latent_sampler.sample(flavour, pt, scale, rng, self.vectors(len(pt)), extras=self.has_extras)
+
+
+def _carrier_ids(carriers: Ints, pdg_id: Ints) -> Ints:
+    """Return the PDG ids of carriers of partons from their species; of none, -1 or the number of species, 0."""
+    species = np.where((carriers < 0) | (carriers == len(IDS)), 0, carriers)
+    ids = IDS[np.where(pdg_id < 0, CONJUGATE[species], species)]
+    return np.asarray(np.where((carriers < 0) | (carriers == len(IDS)), 0, ids))
 
 
 def particles_of_pairs(tokens: TokenSample, pairs: PartonPairs) -> ParticleSet:

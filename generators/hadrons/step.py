@@ -15,6 +15,7 @@ from fastsim.event.reconstruction import HardSystems
 from fastsim.event.singlets import assign_colours
 from fastsim.event.species import MASSES, PARTON_MASSES, charges, masses
 from fastsim.sources.hadrons import HadronSource
+from generators.hadrons.primary import PrimarySource
 from generators.hadrons.whole import WholeSinglets
 
 MAX_REDRAWS = 20
@@ -29,6 +30,9 @@ SCALE_TOLERANCE = 1e-3
 DRAWN = ("drawn_e", "drawn_px", "drawn_py", "drawn_pz")
 """Names of the columns of the hard entries that have the total four-momenta, in the rest frames of their systems in
 GeV, of the hadrons of partons as the source drew them, before reconstruction: files of a model of tunes have them."""
+CARRIER = "carrier"
+"""Name of the column of the hard entries that has the PDG id of the hadron that carries the parton's quark, 0 for none:
+of several, the first of the parton's primary hadrons in the record. Files of a model of tunes have it."""
 _LEAST_MT = 1e-3
 """Least transverse mass in GeV that a rapidity is computed with."""
 ELSEWHERE = "partons_elsewhere"
@@ -58,8 +62,9 @@ class Hadronize:
 
     ``partons_elsewhere`` counts all partons whose hadrons are not the source's, and the column ``hadrons_from`` of the
     hard entries marks them: 0 for the source, 1 for the fallback, 2 for minimal ones, -1 for entries without hadrons.
-    Of a model of tunes, the columns :data:`DRAWN` keep what reconstruction changes, so that the density of its hadrons
-    is known (:mod:`generators.hadrons.event_density`).
+    Of a model of tunes, the columns :data:`DRAWN` keep what reconstruction changes, and the column :data:`CARRIER`
+    which hadrons carry the partons' quarks, so that the density of its hadrons is known
+    (:mod:`generators.hadrons.event_density`).
 
     So the four-momentum is right in every event; minimal partons are those of systems of a GeV or so.
 
@@ -93,11 +98,12 @@ class Hadronize:
                 is too light for hadrons of its flavours.
         """
         drawing = self._prepared(events, rng)
+        carriers = drawing.carriers if self._of_tunes else None
         jets, use = self._draw(drawing, rng)
         whole, systems = drawing.whole, drawing.systems
         owners = np.zeros(0, np.int64)
         if whole is not None and len(whole):
-            sets, owners = whole.draw(self.source, self._reference, rng)
+            sets, owners = whole.draw(self.source, self._reference, rng, carriers)
             place = np.searchsorted(systems.parton_rows, whole.first)
             use[place] = np.where(whole.by_source, FROM_SOURCE, FROM_FALLBACK)
             by_row = np.argsort(whole.first)
@@ -119,12 +125,18 @@ class Hadronize:
         events = self._counted(drawing, made_by)
         for key, chosen in counts.items():
             events = events.tally(key, systems.event[chosen])
-        columns: dict[str, Floats | NDArray[np.int8]] = {HADRONS_FROM: made_by}
-        if getattr(self.source, "tune_parameters", ()) and not self.whole_collisions:  # weights for other tunes need it
+        columns: dict[str, Floats | Ints | NDArray[np.int8]] = {HADRONS_FROM: made_by}
+        if self._of_tunes:
             drawn = np.zeros((4, len(events.pdg_id)))  # one number a column: ROOT files take no more
             drawn[:, systems.parton_rows] = drawing.sums(jets).T
-            columns |= dict(zip(DRAWN, drawn, strict=True))
+            columns |= {**dict(zip(DRAWN, drawn, strict=True)), CARRIER: drawing.carriers}
         return events.with_particles(particles, origin).with_columns(hard=columns)
+
+    @property
+    def _of_tunes(self) -> bool:
+        """Whether the events keep what weights for other tunes need."""
+        of_tunes = isinstance(self.source, PrimarySource) and len(self.source.tune_parameters) > 0
+        return of_tunes and not self.whole_collisions
 
     @property
     def _reference(self) -> HadronSource:
@@ -144,7 +156,8 @@ class Hadronize:
         conditions = systems.conditions()
         scaled = conditions if self.source.has_scale else Partons(conditions.pdg_id, conditions.p4)
         lifted = _lifted(scaled, self._reference.domain.pt_min)
-        return _Drawing(events, systems, conditions, whole, {FROM_SOURCE: scaled, FROM_FALLBACK: lifted})
+        none = np.zeros(len(events.pdg_id), np.int64)
+        return _Drawing(events, systems, conditions, whole, {FROM_SOURCE: scaled, FROM_FALLBACK: lifted}, none)
 
     def _counted(self, drawing: _Drawing, made_by: NDArray[np.int8]) -> HardEvents:
         """Return the events with tallies of their partons, which have hadrons from ``made_by`` (K,)."""
@@ -205,9 +218,14 @@ class Hadronize:
 
     def _sample(self, label: int, drawing: _Drawing, chosen: Ints, rng: np.random.Generator) -> ParticleSet:
         """Draw hadrons from the source or the fallback: before decays, if the source's hadrons decay afterwards."""
-        source = self.source if label == FROM_SOURCE else self._reference
+        source, given = self.source if label == FROM_SOURCE else self._reference, drawing.given[label][chosen]
+        if label == FROM_SOURCE and self._of_tunes:
+            assert isinstance(source, PrimarySource)
+            hadrons, ids = source.primary_with_carriers(given, rng=rng)
+            drawing.carriers[drawing.systems.parton_rows[chosen]] = ids
+            return drawing.systems.to_rest(hadrons, chosen)
         draw = source.primary if self.source.has_history else source.sample
-        return drawing.systems.to_rest(draw(drawing.given[label][chosen], rng=rng), chosen)
+        return drawing.systems.to_rest(draw(given, rng=rng), chosen)
 
     def _repair(
         self, drawing: _Drawing, jets: ParticleSet, use: NDArray[np.int64], rng: np.random.Generator
@@ -269,6 +287,7 @@ class _Drawing:
         conditions: their final partons, (P,); of a singlet that is drawn as a whole, what stands for it.
         whole: the singlets that are drawn as a whole, if the source draws any.
         given: the partons as the source (FROM_SOURCE) and as the fallback (FROM_FALLBACK) are given them.
+        carriers: PDG ids of the hadrons that carry the quarks of hard entries, filled as they are drawn, (K,).
     """
 
     events: HardEvents
@@ -276,6 +295,7 @@ class _Drawing:
     conditions: Partons
     whole: WholeSinglets | None
     given: dict[int, Partons]
+    carriers: Ints
 
     def sums(self, jets: ParticleSet) -> Floats:
         """Return the total four-momenta (P, 4) of jets in GeV; of singlets that are drawn as a whole, their own."""

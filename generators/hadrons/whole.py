@@ -9,6 +9,7 @@ of two tops that are joined with each other, stay hemispheres.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from fastsim.event.kinematics import boost_from, boost_to, rotate_between
 from fastsim.event.reconstruction import HardSystems, is_parton
 from fastsim.event.singlets import Kind, Singlets, find_singlets
 from fastsim.sources.hadrons import ColourChains, HadronSource, PartonPairs
+from generators.hadrons.primary import PrimarySource
 
 Bools = NDArray[np.bool_]
 _BEAM = np.array([0.0, 0.0, 1.0])
@@ -119,8 +121,17 @@ class WholeSinglets:
         result[two] = pairs.starting_scale < pairs.momenta * (1 - tolerance)
         return result
 
-    def draw(self, source: HadronSource, reference: HadronSource, rng: np.random.Generator) -> tuple[ParticleSet, Ints]:
+    def draw(
+        self, source: HadronSource, reference: HadronSource, rng: np.random.Generator, carriers: Ints | None = None
+    ) -> tuple[ParticleSet, Ints]:
         """Draw the hadrons of all singlets, in their rest frames.
+
+        Args:
+            source: draws pairs within its domain, or chains.
+            reference: draws other chains.
+            rng: all randomness.
+            carriers: takes the PDG ids of the carriers of the quarks of pairs, for each row of the events, (K,); see
+                :meth:`~generators.hadrons.primary.PrimarySource.draw_pairs_with_carriers`.
 
         Returns:
             One set for each singlet, and the row of the parton that each hadron flies with.
@@ -132,7 +143,7 @@ class WholeSinglets:
         parts: list[ParticleSet] = []
         place: list[Ints] = []
         for mask, who, draw in (
-            (pair, source, self._pairs),
+            (pair, source, partial(self._pairs, carriers=carriers)),
             (self.by_source & ~pair, source, self._chains),
             (~self.by_source, reference, self._chains),
         ):
@@ -142,9 +153,16 @@ class WholeSinglets:
         sets = ParticleSet.concatenate(parts)[np.argsort(np.concatenate(place))]
         return sets, self._owners(sets)
 
-    def _pairs(self, source: HadronSource, chosen: Ints, rng: np.random.Generator) -> ParticleSet:
+    def _pairs(
+        self, source: HadronSource, chosen: Ints, rng: np.random.Generator, carriers: Ints | None
+    ) -> ParticleSet:
         """Draw pairs, and turn them from the z axis to where their partons fly."""
-        hadrons = source.draw_pairs(self.pairs(chosen), rng)
+        if carriers is None:
+            hadrons = source.draw_pairs(self.pairs(chosen), rng)
+        else:
+            assert isinstance(source, PrimarySource)
+            hadrons, ids = source.draw_pairs_with_carriers(self.pairs(chosen), rng)
+            carriers[self.singlets[chosen].partons] = ids.reshape(-1)
         along = self.rest[self.singlets.offsets[chosen], 1:]
         end = (along / np.linalg.norm(along, axis=1, keepdims=True))[hadrons.index]
         turned = rotate_between(hadrons.p4[:, 1:], np.broadcast_to(_BEAM, end.shape), end)

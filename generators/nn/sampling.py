@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fastsim.compiled import compiled, compiled_inside, compiled_sums, compiled_sums_inside
 from fastsim.event import Floats, Ints
+from generators.nn.elementary import float_of
 
 _GROUP = 8
 """Bins whose weights are summed first: the search goes through sums of eight, then through eight weights."""
@@ -44,16 +41,6 @@ def pick_bin(logits: NDArray[np.float32], u: Floats, edges: Floats) -> tuple[Int
     return index, value
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _float_of(typing_context: Any, bits: Any) -> Any:
-    """Return the float32 number that 32 bits, an int32, stand for."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
-
-    return types.float32(types.int32), generate
-
-
 @compiled_sums_inside
 def exponentials(logits: NDArray[np.float32], num: int, w: NDArray[np.float32]) -> None:
     """Fill ``w`` with exp(x - largest x) of the first ``num`` logits x, 2^whole 2^rest, at least exp(-80)."""
@@ -63,7 +50,7 @@ def exponentials(logits: NDArray[np.float32], num: int, w: NDArray[np.float32]) 
     for b in range(num):
         t = max(logits[b] - top, _LEAST_LOGIT) * _LOG2E + _BIAS
         whole = np.int32(t + _HALF)
-        f, power = t - np.float32(whole), _float_of(np.int32(whole << 23))
+        f, power = t - np.float32(whole), float_of(np.int32(whole << 23))
         w[b] = power + power * f * (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
 
 

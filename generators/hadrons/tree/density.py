@@ -6,9 +6,9 @@ evaluated for every tune that is asked for. Gradients with respect to the tune a
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from fastsim.errors import InvalidValue
 from fastsim.event import Floats, Ints
 from generators.hadrons.count_shapes import least_masses
 from generators.hadrons.latent import MASS, NUM_CONDITION, RECOIL, Latent, side_of, total_log_jacobian
-from generators.hadrons.tokens import NUM_CONTENT, TokenSample, parton_energy
+from generators.hadrons.tokens import NUM_CONTENT, SPECIES, TokenSample, parton_energy
 from generators.hadrons.tree.splittings import splittings
-from generators.hadrons.tree.tune_rows import log_probs
+from generators.hadrons.tree.tune_rows import kinds_of, log_probs
 
 if TYPE_CHECKING:
     from generators.hadrons.tree.model import PrimaryTree
@@ -32,6 +32,23 @@ _ROWS_ALONE = 4096
 """Splittings whose density is computed at once without gradients."""
 _SETS = 192
 """Sets whose counts' density is computed at once."""
+
+
+@dataclass(frozen=True)
+class _Latents:
+    """What the density of the latents of R readings is computed from.
+
+    Attributes:
+        of_counts: the arguments of :meth:`CountModel.log_prob`, of R rows each.
+        of_total: the first arguments of :meth:`LatentModel.total_log_prob`, of R rows each.
+        second: which are second hemispheres, which have no total momentum of their own, (R,).
+        opposite: counts of the opposite hemispheres, (R, S); None without pairs.
+    """
+
+    of_counts: tuple[Tensor, ...]
+    of_total: tuple[Tensor, ...]
+    second: Tensor
+    opposite: Tensor | None
 
 
 class TreeDensity:
@@ -221,6 +238,20 @@ class TreeDensity:
             density = self._some(readings, np.arange(len(readings)), self._size)
         return density, values[readings].reshape(-1, self._group).sum(axis=1)
 
+    def log_ratios(self, tune: ArrayLike, others: ArrayLike, rng: np.random.Generator) -> Floats:
+        """Compute log p_B / p_A (V, N) of one reading of each set, which is drawn as likely as it is at the tune A.
+
+        Args:
+            tune: vector of the tune A, (P,).
+            others: vectors of the tunes B, (V, P).
+            rng: all randomness.
+        """
+        if self._ambiguous:
+            density, before = self.drawn(tune, rng)
+            return density.at(others) - before
+        before, *values = self.at(np.stack([np.asarray(tune), *np.asarray(others)]))
+        return np.asarray(np.stack(values) - before)
+
     @property
     def _ambiguous(self) -> bool:
         """Whether a set has several readings."""
@@ -262,9 +293,7 @@ class TreeDensity:
         values = torch.zeros(len(tunes), len(self._own), dtype=torch.float64)
         of_rows = log_probs(self._model.net, self._rows, tunes)
         values.index_add_(1, torch.from_numpy(self._set), of_rows.double())
-        latents = self._latents(tunes[:1].expand(len(self._own), -1), tunes - tunes[:1])
-        jacobian = torch.from_numpy(self._jacobian)
-        return torch.stack([value + jacobian + latent for value, latent in zip(values, latents, strict=True)])
+        return values + torch.from_numpy(self._jacobian) + self._latents_at(tunes)
 
     def _readings(self, tune: Tensor) -> Tensor:
         """Compute the log-densities (R,) of the readings at the tunes (N, P) of the sets, or pairs."""
@@ -275,7 +304,7 @@ class TreeDensity:
         )
         of_sets = torch.zeros(len(self._own), dtype=torch.float64)
         of_sets = of_sets.index_add(0, torch.from_numpy(self._set), log_q.double())
-        return of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)[0]
+        return of_sets + torch.from_numpy(self._jacobian) + self._latents(of_set)
 
     def _tensor(self, tune: ArrayLike | None) -> Tensor:
         return torch.from_numpy(np.asarray(self._model.vector if tune is None else tune, dtype=np.float64)).float()
@@ -288,51 +317,62 @@ class TreeDensity:
             part = replace(part, context=torch.cat([part.context[:, : self._num_context], own], -1))
         return self._model.net.log_prob(part)
 
-    def _latents(self, of_set: Tensor, steps: Tensor | None = None) -> list[Tensor]:
-        """Compute log-densities (N,) of counts and total momentum at the tunes (N, P) of the sets, plus V steps (V, P).
+    def _latents(self, of_set: Tensor) -> Tensor:
+        """Compute the log-densities (R,) of counts and total momenta at the tunes (R, P) of the readings."""
+        model, known = self._model.latent_model, self._known(of_set)
+        values = torch.cat(
+            [
+                model.count_model.log_prob(*(x[rows] for x in known.of_counts))
+                for rows in torch.split(torch.arange(len(of_set)), _SETS)
+            ]
+        )
+        first = torch.nonzero(~known.second)[:, 0]
+        opposite = None if known.opposite is None else known.opposite[first]
+        of_total: Any = (*(x[first] for x in known.of_total), opposite)
+        total = model.total_log_prob(*of_total)
+        return values.double().index_add(0, first, total.double())
 
-        Without ``steps`` there is one.
-        """
+    def _latents_at(self, tunes: Tensor) -> Tensor:
+        """Compute the log-densities (V, R) of counts and total momenta at tunes (V, P), without gradients."""
+        model, known = self._model.latent_model, self._known(tunes[:1].expand(len(self._own), -1))
+        steps = torch.zeros(len(tunes), known.of_counts[0].shape[1])
+        steps[:, NUM_CONDITION : NUM_CONDITION + tunes.shape[1]] = tunes - tunes[:1]
+        values = torch.zeros(len(tunes), len(self._own), dtype=torch.float64)
+        # readings of a set with carriers of one species have the same latent
+        key = self._source * (len(SPECIES) + 1) + self._latent.carrier
+        _, some, place = np.unique(key, return_index=True, return_inverse=True)
+        # what a tune adds is the same for rows with the same gates
+        kinds, kind = kinds_of(model.closed(known.of_counts[0]), model.gates is not None)
+        for number, closed in enumerate(kinds):
+            rows = torch.from_numpy(some)[kind[some] == number]
+            seen, of_rows = steps.masked_fill(closed, 0.0), [x[rows] for x in known.of_counts]
+            values[:, rows] = model.count_model.log_probs(of_rows[0], seen, *of_rows[1:]).double()
+            of_first = rows[~known.second[rows]]
+            for first in torch.split(of_first, max(_ROWS_ALONE // len(tunes), 1)) if len(of_first) else ():
+                opposite = None if known.opposite is None else known.opposite[first]
+                condition, *others = (x[first] for x in known.of_total)
+                of_total: Any = condition, seen, *others, opposite
+                values[:, first] += model.total_log_probs(*of_total).double()
+        return values[:, torch.from_numpy(some[place])]
+
+    def _known(self, of_set: Tensor) -> _Latents:
+        """Return what the density of latents at the tunes (R, P) of the readings is computed from."""
         own, latent, model = self._own, self._latent, self._model.latent_model
         counts, carrier = torch.from_numpy(latent.counts), torch.from_numpy(latent.carrier)
-        features = torch.from_numpy(latent.features).float()
-        second = torch.from_numpy(self._second)
-        first = torch.nonzero(~second)[:, 0]
+        features, second = torch.from_numpy(latent.features).float(), torch.from_numpy(self._second)
         known = own.flavour, own.pt, own.scale
         missing = torch.zeros(len(own), NUM_CONTENT, dtype=torch.int64)
-        given = condition = model.condition(*known, of_set)
+        given, opposite = model.condition(*known, of_set), None
+        condition = given
         if self._group == 2:
             # what the first hemisphere lacks is what the second has
-            side = side_of(latent.content, latent.counts[self._opposite])
+            others = self._opposite
+            side = side_of(latent.content, latent.counts[others])
             missing = torch.where(second[:, None], torch.from_numpy(latent.content), missing)
             given = model.condition(*known, of_set, side=side)
-            condition = torch.where(second[:, None], given, condition)
-        moves: list[Tensor | None] = [None]
-        closed = model.closed(condition)
-        if steps is not None:
-            columns = slice(NUM_CONDITION, NUM_CONDITION + steps.shape[1])
-            of_tune, steps = steps, condition.new_zeros(len(steps), condition.shape[1])
-            steps[:, columns] = of_tune
-            moves = list(steps)
-        # what a tune adds is the same for rows with the same gates
-        kinds, kind = closed[:1], torch.zeros(len(own), dtype=torch.int64)
-        if model.gates is not None and steps is not None:
-            kinds, kind = torch.unique(closed, dim=0, return_inverse=True)
-        values = torch.zeros(len(moves), len(own), dtype=torch.float64)
-        for number, shut in enumerate(kinds):
-            seen = None if steps is None else steps.masked_fill(shut, 0.0)
-            for rows in torch.split(torch.nonzero(kind == number)[:, 0], _SETS):
-                of_counts = model.count_model.log_probs(
-                    condition[rows], seen, counts[rows], carrier[rows], missing[rows], second[rows]
-                )
-                values = values.index_add(1, rows, torch.stack(of_counts).double())
-        opposite = counts[torch.from_numpy(self._opposite)][first] if self._group == 2 else None
-        of_first = counts[first], carrier[first], features[first], opposite
-        of_total = [
-            model.total_log_prob(given[first] if step is None else given[first] + step, *of_first)
-            for step in (step if step is None else step.masked_fill(closed[first], 0.0) for step in moves)
-        ]
-        return list(values.index_add(1, first, torch.stack(of_total).double()))
+            condition, opposite = torch.where(second[:, None], given, condition), counts[torch.from_numpy(others)]
+        of_counts = condition, counts, carrier, missing, second
+        return _Latents(of_counts, (given, counts, carrier, features), second, opposite)
 
     def _summed(self, values: Tensor) -> Tensor:
         """Sum the densities, given by their logarithms (R,), of the readings of each set; multiply those of pairs."""

@@ -158,6 +158,35 @@ def test_rare_species_are_drawn_within_their_group(model: CountModel) -> None:
     assert (types.sum(1) == counts.sum(1)).all() and (types >= 0).all()
 
 
+@pytest.mark.parametrize("tune", [None, (len(FLAVOURS) + 3, len(FLAVOURS) + 5)])
+def test_densities_under_several_conditions_are_those_of_each(tune: tuple[int, int] | None) -> None:
+    """In compiled loops, beside the code that learns: of sets of both hemispheres, with rare species and without."""
+    torch.manual_seed(7)
+    num = 700
+    model = CountModel(len(FLAVOURS) + 5 + NUM_SIDE, width=12, max_size=40, max_pions=12, max_others=5, tune=tune)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.eval()
+    flavour = torch.arange(num) % len(FLAVOURS)
+    condition = torch.cat([torch.eye(len(FLAVOURS))[flavour], torch.rand(num, 5 + NUM_SIDE)], -1)
+    counts, carrier = model.sample(condition, np.random.default_rng(3))
+    counts[:5, SPECIES.index(211)] += 21  # more than the networks know
+    forced = torch.arange(num) % 2 == 1
+    missing = torch.where(forced[:, None], torch.from_numpy(counts.numpy() @ CONTENT), 0)
+    steps = torch.zeros(3, condition.shape[1])
+    steps[1:, len(FLAVOURS) + 3 : len(FLAVOURS) + 5] = torch.tensor([[0.5, -0.3], [-1.0, 0.8]])
+    sets = counts, carrier, missing, forced
+    found = model.log_probs(condition, steps, *sets)
+    wanted = torch.stack([model.log_prob(condition + step, *sets).detach() for step in steps])
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=2e-4, rtol=2e-6)
+    assert (found[1:] - found[0]).abs().mean() > 0.1
+    types = model.of_types(counts, carrier)
+    assert (types[:, 1 : 1 + NUM_GROUPS].sum(1) > 0).sum() > 20 and int(types.max()) > 20
+    with torch.no_grad():
+        np.testing.assert_allclose(model.log_prob(condition, *sets).numpy(), found[0].numpy(), rtol=1e-6)
+
+
 def test_what_a_set_must_have_does_not_change_how_large_it_is() -> None:
     """Sizes of sets that have to have quantum numbers are what the network says, though not all trials have them."""
     num = 20000

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import fastsim
+from bench.fine_tuning import write_pairs
 from fastsim.errors import FastsimError, InvalidEvent
 from fastsim.event import HardEvents, Partons
 from fastsim.sources.hadrons import PartonPairs
 from generators.hadrons.event_density import EventDensity, checked_model
 from generators.hadrons.likelihood import tokens_of_pairs, with_carriers
 from generators.hadrons.primary import particles_of_pairs
-from generators.hadrons.step import DRAWN, Hadronize
+from generators.hadrons.step import CARRIER, DRAWN, Hadronize
 from generators.hadrons.tree.density import TreeDensity
 from generators.hadrons.tree.model import PrimaryTree
 from tests.helpers.tunes import tilted
@@ -66,13 +67,17 @@ def test_one_reading_of_a_set_gives_weights_of_the_right_mean(model: PrimaryTree
     num = 40
     ids = np.array([2, 2, -1, 3, -2, 2, 1, 21])
     partons = Partons.from_pt_eta_phi(ids, np.full(len(ids), 45.0), np.zeros(len(ids)), np.zeros(len(ids)))
-    density = EventDensity.of(model, HardEvents.of_partons(partons, model.sample(partons, rng=5)))
+    ((_, density),) = EventDensity.of(model, HardEvents.of_partons(partons, model.sample(partons, rng=5))).parts
     summed, rng, ratios = density(ZERO), np.random.default_rng(3), []
     for _ in range(num):
         one, value = density.drawn(ZERO, rng)
         assert (value <= summed + 1e-3).all()
         ratios.append(np.exp(one(OTHER) - value))
     np.testing.assert_allclose(one(ZERO), value, atol=1e-3)
+    again = density.log_ratios(ZERO, [OTHER, ZERO], np.random.default_rng(3))
+    np.testing.assert_allclose(np.exp(again[0]), ratios[0], rtol=1e-3)
+    np.testing.assert_allclose(again[1], 0, atol=1e-4)
+    np.testing.assert_allclose(one.log_ratios(ZERO, [OTHER], rng)[0], one(OTHER) - one(ZERO), atol=1e-3)
     found = np.array(ratios)
     spread = found.std(axis=0)
     assert (spread > 1e-3).sum() >= 3  # light quarks have several readings
@@ -119,6 +124,38 @@ def test_hemispheres_are_moved_back_and_weights_have_mean_one(model: PrimaryTree
     bare = replace(events, hard_columns={k: v for k, v in events.hard_columns.items() if k not in DRAWN})
     with pytest.raises(InvalidEvent, match="needs the columns drawn_e, drawn_px"):
         EventDensity.of(model, bare)
+
+
+@pytest.mark.parametrize("singlets", [False, True])
+def test_events_say_which_hadrons_carry_the_quarks(
+    model: PrimaryTree, examples: Path, tmp_path: Path, singlets: bool
+) -> None:
+    """The shares of the recorded readings in the sums over all are on average those of readings drawn by shares."""
+    path = examples / "pp_dijet.lhe.gz"
+    if singlets:
+        path = tmp_path / "ee.lhe"
+        write_pairs(path, 120, 3)
+    done = tmp_path / "done.h5"
+    fastsim.generate(path, done, model=model, seed=4, event="hard", num_events=120)
+    events = fastsim.read(done, history=True)
+    assert isinstance(events, HardEvents)
+    bare = replace(events, hard_columns={k: v for k, v in events.hard_columns.items() if k != CARRIER})
+    found, expected, variance = [], [], []
+    for (_, one), (_, every) in zip(
+        EventDensity.of(model, events).parts, EventDensity.of(model, bare).parts, strict=True
+    ):
+        group = len(np.unique(every._source)) // len(every)
+        shares = [np.bincount(every._source, every._shares(every._values(ZERO)) ** k) for k in (2, 3)]
+        mean, square = (each.reshape(-1, group).prod(axis=1) for each in shares)
+        # a hadron that is drawn beyond its hemisphere may be the carrier of the other: that is not known
+        single = (np.bincount(one._source) == 1).reshape(-1, group).all(axis=1)
+        assert single.mean() > 0.9 and len(every._source) > 1.5 * len(one._source)
+        found.append(np.exp(one(ZERO) - every(ZERO))[single])
+        expected.append(mean[single])
+        variance.append((square - mean**2)[single])
+    share, error = np.concatenate(found), np.sqrt(np.concatenate(variance).sum())
+    assert (share < 1.01).all() and 0.2 < np.concatenate(expected).mean() < 0.95
+    assert abs(share.sum() - np.concatenate(expected).sum()) < 4 * error
 
 
 def test_only_models_of_tunes_have_other_tunes() -> None:

@@ -131,6 +131,12 @@ def test_carriers_are_summed_over(model: PrimaryTree) -> None:
     assert (source == 1).sum() == 1 and of_b >= 2
     assert (copies.carriers[0] == -1) and (np.abs(IDS[copies.carriers[1:of_b]]) > 500).all()
     assert len(to_particles(copies, spread([5] * len(copies), [60.0] * len(copies)))) == of_b + 1
+    carrier = int(IDS[copies.carriers[1]])
+    for known, of_sets in (([carrier, 0], [0, 1]), ([0, 0], [0, 1]), ([carrier + 1, 0], source.tolist())):
+        assert with_carriers(tokens, np.array(known))[1].tolist() == of_sets, known
+    one = with_carriers(tokens, np.array([carrier, 0]))[0]
+    first = int(np.argmax(tokens.species == species_index(np.array([carrier]))[0]))
+    assert np.flatnonzero(one.carrier).tolist() == [first] and one.carriers.tolist() == [tokens.species[first], -1]
     np.testing.assert_allclose(summed(np.log([0.2, 0.3, 0.5]), np.array([0, 0, 1]), 2), np.log([0.5, 0.5]))
 
 
