@@ -225,7 +225,7 @@ def test_nothing_is_written_of_what_a_model_makes_wrong(tmp_path: Path) -> None:
     gun = ShowerGun(ECAL, "gamma", (1.0, 10.0))
     with pytest.raises(FastsimError, match=r"broken: shower \d+ has a voxel of -"):
         run_showers(Broken(), gun, tmp_path / "a.h5", num=5, options=RunOptions())
-    with pytest.raises(FastsimError, match=r"valid from 1 to 10 GeV, not for 1:20"):
+    with pytest.raises(FastsimError, match=r"valid from 1 to 10 GeV, not for 1:20; --model geant4 makes those"):
         run_showers(Broken(), ShowerGun(ECAL, "gamma", (1.0, 20.0)), tmp_path / "a.h5", num=5, options=RunOptions())
     with pytest.raises(FastsimError, match=r"a\.txt: showers are written as HDF5"):
         run_showers(Broken(), gun, tmp_path / "a.txt", num=5, options=RunOptions())
