@@ -186,7 +186,8 @@ class Record:
         """Return the outgoing and intermediate entries of the hard record, and what the final particles are to them.
 
         An outgoing entry has status 23, a resonance 22, another decayed particle and one with a lifetime 2, and an
-        entry after which nothing comes 1, as final particles have.
+        entry after which nothing comes 1, as final particles have. A lepton that radiated photons goes on as itself,
+        and has status 22: a tau or muon has decayed once, and is found once by its status 2.
 
         Args:
             events: the events.
@@ -220,7 +221,9 @@ class Record:
         is_final = np.zeros(len(index), dtype=bool)
         is_final[source[same]] = True
 
-        decayed = np.where(_decays_late(events.pdg_id) | (lifetimes(events) > 0), 2, 22)
+        goes_on = np.zeros(len(index), dtype=bool)
+        goes_on[mother[written & inner & (events.pdg_id == events.pdg_id[np.maximum(mother, 0)])]] = True
+        decayed = np.where((_decays_late(events.pdg_id) & ~goes_on) | (lifetimes(events) > 0), 2, 22)
         status = np.where(events.status == 1, 23, decayed)
         status[is_final | ((events.particles is None) & ends & (events.status == 1))] = 1
         rows = np.flatnonzero(written)
