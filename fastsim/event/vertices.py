@@ -19,16 +19,18 @@ from fastsim.event.particle_sets import History
 
 LIFETIME = "lifetime"
 """The hard column that holds the lifetimes of entries, c tau in mm; 0 for none."""
+SHORTEST_LIFETIME = 1e-9
+"""The shortest lifetime, c tau in mm, that is a flight. Pythia gives W, Z and H up to 1e-10 mm, of their widths."""
 _DECAY = (1, 2, -2)
 """Status codes of entries that fly; incoming ones do not."""
 
 
 def lifetimes(events: HardEvents) -> Floats:
-    """Return the lifetime of each entry, c tau in mm, (K,); 0 where none is known, or what is given is none."""
+    """Return the lifetime of each entry, c tau in mm, (K,); 0 where none is known, or what is given is no flight."""
     given = events.hard_columns.get(LIFETIME)
     if given is None:
         return np.zeros(len(events.pdg_id))
-    return np.where(np.isfinite(given) & (given > 0), given, 0.0)
+    return np.where(np.isfinite(given) & (given > SHORTEST_LIFETIME), given, 0.0)
 
 
 def production_vertices(events: HardEvents) -> Floats:
