@@ -183,6 +183,11 @@ def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path, caplog: pytest.
     ]
     assert summaries[0].particles == summaries[1].particles == summaries[2].particles and not caplog.text
     assert not any(key.startswith(("rests", "events_without")) for key in summaries[1].notes)
+    with pytest.raises(FastsimError, match="beams of PDG id -11"):  # they got an empty library
+        make_rests(tmp_path / "rests.h5", source)
+    with pytest.raises(FastsimError, match="beams of PDG id -11"):
+        keep_rests(source)
+    assert not (tmp_path / "rests.h5").exists()
 
 
 def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path) -> None:
@@ -284,6 +289,7 @@ def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pil
         ({"pileup": 2.0, "beam_spot": -3.0}, "beam_spot=-3 mm"),
         ({"event": "full", "rest": tmp_path / "no.h5"}, "fastsim library rests"),
         ({"pileup": 2.0, "pileup_events": tmp_path / "no.h5"}, "no such file"),
+        ({"pileup": 2.0, "pileup_events": rest_library}, "holds rests of collisions"),
         ({"tau0_max": 5000.0}, "tau0_max=5000 mm.*use --event hard"),
         ({"tau0_max": 1000.0, "pileup": 2.0}, "tau0_max=1000 mm: pile-up"),
         ({"event": "full", "steps": "calorimeter"}, "need partons"),
