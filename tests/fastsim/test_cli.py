@@ -49,9 +49,18 @@ def test_help_answers_within_a_second(command: str) -> None:
         times.append(time.perf_counter() - start)
         assert done.returncode == 0
         assert "Examples:" in done.stdout and "fastsim " in done.stdout.split("Examples:")[1]
+        assert "--debug" in done.stdout
         if times[-1] < 1.0:
             break
     assert min(times) < 2.0
+
+
+def test_what_a_command_needs_its_help_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["showers", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "-n, --num-events N How many. [required]" in words
+    assert main(["generate", "--help"]) == 0
+    assert "-n, --num-events N How many; by default all that there are." in " ".join(capsys.readouterr().out.split())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
