@@ -35,8 +35,8 @@ class CollisionLibrary:
         self.run, batches = read_events(self.path, history=True)
         if "rests" in self.run.provenance:
             raise FastsimError(
-                f"{self.path}: holds rests of collisions, which lack their hard process; 'fastsim library pileup' makes "
-                "pile-up"
+                f"{self.path}: holds rests of collisions, which lack their hard process; 'fastsim library pileup' "
+                "makes pile-up"
             )
         parts: list[HardEvents] = []
         found = 0
