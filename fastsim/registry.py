@@ -137,9 +137,9 @@ def _from_card(name: PathLike, makes: str, *, device: str, draws_only: bool = Fa
     card, weights = cards.load(name)
     _warn_of_other_pythia(card)
     if card.makes != makes:
-        function = "load_showers" if card.makes == SHOWERS else "load_model"
+        place = "showers, load_showers" if card.makes == SHOWERS else "generate, load_model"
         what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
-        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{function}")
+        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim {place}")
     only = _DRAWS.get(card.kind) if draws_only else None
     cls = model_class(card.kind, os.fspath(name)) if only is None else _named(only)
     if not issubclass(cls, ShowerSource if makes == SHOWERS else HadronSource):
