@@ -323,8 +323,8 @@ def default_showers(detector: str, pdg_id: int) -> str:
     fitting = [cards.read(name)[0] for name in shipped_showers(detector)]
     if not fitting:
         raise WeightsError(
-            f"no model ships for detector {detector!r}; give --model a card (.json) or a library (.h5) made by "
-            "fastsim reference"
+            f"no model ships for detector {detector!r}; give --model geant4, a card (.json) or a library (.h5) made by "
+            "fastsim showers --model geant4"
         )
     known = [c for c in fitting if isinstance(c.domain, ShowerDomain) and pdg_id in c.domain.particles]
     return (known or fitting)[0].name

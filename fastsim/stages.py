@@ -369,7 +369,7 @@ def _shower_source(model: ShowerModelName | ShowerSource | None) -> ShowerSource
             raise
         raise WeightsError(
             f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
-            "or of a library (.h5) that fastsim reference made"
+            "or of a library (.h5) that fastsim showers --model geant4 made"
         ) from error
 
 

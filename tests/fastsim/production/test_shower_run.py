@@ -94,7 +94,7 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
         (("--particle", "e-"), 1, "model 'library' makes showers of gamma, not of e-"),
         (("--particle", "pi+"), 1, "particle 'pi+' is none of e-, e+, gamma"),
         (("--energy", "0.05:2"), 1, "energies 0.05:2 GeV are outside its 0.1:100 GeV"),
-        (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; fastsim reference"),
+        (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; --model geant4 makes those"),
         (("--detector", "copper"), 1, "makes showers in pb-si-ecal, not in copper"),
         (("--model", "hadron-tree"), 1, "model 'hadron-tree' makes hadrons, not showers"),
         (("--model", "nothing"), 2, "unknown model 'nothing'"),
