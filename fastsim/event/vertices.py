@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastsim.event.arrays import Floats, Ints
 from fastsim.event.hard import HardEvents
@@ -33,6 +34,41 @@ def lifetimes(events: HardEvents) -> Floats:
     return np.where(np.isfinite(given) & (given > SHORTEST_LIFETIME), given, 0.0)
 
 
+def decays_late(events: HardEvents) -> NDArray[np.bool_]:
+    """Return which entries (K,) decay as particles: taus, muons and hadrons, and what has a lifetime; not resonances.
+
+    A lepton that radiated photons goes on as itself and has not decayed.
+    """
+    from particle import PDGID
+
+    unique, inverse = np.unique(events.pdg_id, return_inverse=True)
+    late = np.array([abs(int(k)) in (13, 15) or PDGID(int(k)).is_hadron for k in unique], dtype=np.bool_)
+    goes_on = np.zeros(len(events.pdg_id), dtype=np.bool_)
+    inner, mother = _mothers(events)
+    copies = (events.pdg_id[inner] == events.pdg_id[mother]) & np.isin(events.status[inner], _DECAY)
+    goes_on[mother[copies]] = True
+    result: NDArray[np.bool_] = (late[inverse.ravel()] & ~goes_on) | (lifetimes(events) > 0)
+    return result
+
+
+def of_late_decays(events: HardEvents) -> NDArray[np.bool_]:
+    """Return which entries (K,) have decayed as particles (:func:`decays_late`), or come from those that have."""
+    chosen = decays_late(events) & np.isin(events.status, (2, -2))
+    inner, mother = _mothers(events)
+    while True:  # a generation more each time
+        further = chosen.copy()
+        further[inner] |= chosen[mother]
+        if np.array_equal(further, chosen):
+            return chosen
+        chosen = further
+
+
+def _mothers(events: HardEvents) -> tuple[Ints, Ints]:
+    """Return the rows of the entries that have a mother, and the rows of these."""
+    inner = np.flatnonzero(events.mothers[:, 0] >= 0)
+    return inner, events.mothers[inner, 0] + events.offsets[events.index[inner]]
+
+
 def production_vertices(events: HardEvents) -> Floats:
     """Return where each entry of the hard records was made, (ct, x, y, z) in mm from the primary vertex, (K, 4).
 
@@ -47,8 +83,7 @@ def production_vertices(events: HardEvents) -> Floats:
         return vertex
     flight = np.zeros((len(tau), 4))
     flight[flies] = (tau[flies] / events.mass[flies])[:, None] * events.p4[flies]
-    inner = np.flatnonzero(events.mothers[:, 0] >= 0)
-    mother = events.mothers[inner, 0] + events.offsets[events.index[inner]]
+    inner, mother = _mothers(events)
     while True:  # a generation more each time
         further = vertex.copy()
         further[inner] = (vertex + flight)[mother]

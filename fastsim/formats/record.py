@@ -18,7 +18,7 @@ from fastsim.event import (
     offsets_from_counts,
     species,
 )
-from fastsim.event.vertices import lifetimes, production_vertices
+from fastsim.event.vertices import decays_late, production_vertices
 
 REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
@@ -221,9 +221,7 @@ class Record:
         is_final = np.zeros(len(index), dtype=bool)
         is_final[source[same]] = True
 
-        goes_on = np.zeros(len(index), dtype=bool)
-        goes_on[mother[written & inner & (events.pdg_id == events.pdg_id[np.maximum(mother, 0)])]] = True
-        decayed = np.where((_decays_late(events.pdg_id) & ~goes_on) | (lifetimes(events) > 0), 2, 22)
+        decayed = np.where(decays_late(events), 2, 22)
         status = np.where(events.status == 1, 23, decayed)
         status[is_final | ((events.particles is None) & ends & (events.status == 1))] = 1
         rows = np.flatnonzero(written)
@@ -257,16 +255,6 @@ def _is_whole(events: HardEvents) -> NDArray[np.bool_]:
 def _at_primary(rows: Ints) -> Floats:
     """Return where N particles at the primary vertex were made, zeros (N, 4)."""
     return np.zeros((len(rows), 4))
-
-
-def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:
-    """Return which species (K,) decay as particles (tau, muon, hadrons: status 2), not as resonances (status 22)."""
-    from particle import PDGID
-
-    unique, inverse = np.unique(pdg_id, return_inverse=True)
-    late = np.array([abs(int(k)) in (13, 15) or PDGID(int(k)).is_hadron for k in unique], dtype=np.bool_)
-    flags: NDArray[np.bool_] = late[inverse.ravel()]
-    return flags
 
 
 def _depths(mother: Ints, inner: NDArray[np.bool_]) -> Ints:

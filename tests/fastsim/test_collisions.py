@@ -190,6 +190,24 @@ def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path, caplog: pytest.
     assert not (tmp_path / "rests.h5").exists()
 
 
+def test_taus_recoil_with_what_they_decay_into(examples: Path, rest_library: Path, tmp_path: Path) -> None:
+    fastsim.generate(examples / "pp_mixed.lhe.gz", tmp_path / "a.hepmc3", model=MODEL, rest=rest_library, seed=1)
+    with pyhepmc.open(str(tmp_path / "a.hepmc3")) as read:
+        events = list(read)
+    taus = [p for e in events for p in e.particles if abs(p.pid) == 15 and p.status == 2]
+    taus = [tau for tau in taus if abs(tau.parents[0].pid) in (15, 24)]
+    assert len(taus) >= 3
+    for tau in taus:
+        momentum, place = np.array(tau.momentum), np.array(tau.end_vertex.position)
+        assert np.allclose(place[:3], place[3] * momentum[:3] / momentum[3], rtol=1e-6, atol=1e-6 * place[3])
+        below = [tau]
+        for p in below:
+            below += p.children
+        final = np.sum([np.array(p.momentum) for p in below if p.status == 1], axis=0)
+        # but for what the W of a top quark recoils against the mass of its b jet
+        assert np.abs(final - momentum).max() < 0.05 * momentum[3]
+
+
 def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path) -> None:
     words: dict[str, Any] = {"model": MODEL, "steps": "hadrons,calorimeter", "num_events": 2}
     hard = fastsim.generate(examples / "pp_dijet.lhe.gz", tmp_path / "a.h5", **words, event="hard")
