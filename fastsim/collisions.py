@@ -288,11 +288,12 @@ def _made(
     digest = hashlib.sha256(named.encode()).hexdigest()[:12]
 
     file = f"{name}-{card.energy:g}-{digest}.h5"
+    noun = "minimum-bias collisions" if name == "minimum-bias" else name
 
     def write(path: Path, parts: Path) -> None:
         place = cache_folder() / file
-        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, what or name, card.energy, place)
-        shown = progress or _quarters(name)
+        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, what or noun, card.energy, place)
+        shown = progress or _quarters(noun)
         write_library(card, make, path, workers=workers, force=True, keep=parts, progress=shown)
 
     return cached(file, write)
