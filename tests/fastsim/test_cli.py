@@ -252,6 +252,7 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
     assert main(["models"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in cards.available())
+    assert " ".join(listed.split()).count("GeV, angles to the normal up to 0.785 rad") == 1  # of pb-si-cascade alone
 
 
 def test_models_fit_80_columns_and_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
