@@ -22,6 +22,8 @@ LIFETIME = "lifetime"
 """The hard column that holds the lifetimes of entries, c tau in mm; 0 for none."""
 SHORTEST_LIFETIME = 1e-9
 """The shortest lifetime, c tau in mm, that is a flight. Pythia gives W, Z and H up to 1e-10 mm, of their widths."""
+SAME_MOMENTUM = 1e-9
+"""Relative difference up to which momenta are the same."""
 _DECAY = (1, 2, -2)
 """Status codes of entries that fly; incoming ones do not."""
 
@@ -61,6 +63,30 @@ def of_late_decays(events: HardEvents) -> NDArray[np.bool_]:
         if np.array_equal(further, chosen):
             return chosen
         chosen = further
+
+
+def followed(events: HardEvents) -> HardEvents:
+    """Return the events whose entries that decay as particles have the momenta of the final particles that they became.
+
+    A tau of a W recoils with it against the mass that a jet of the same top quark has, and its final particles already
+    have. So have its intermediate products; partons have the momenta of the record.
+    """
+    particles, origin = events.particles, events.origin
+    chosen = of_late_decays(events)
+    if particles is None or origin is None or not chosen.any():
+        return events
+    total = np.zeros_like(events.p4)
+    own = np.flatnonzero(origin >= 0)
+    np.add.at(total, origin[own] + events.offsets[particles.index[own]], particles.p4[own])
+    inner, mother = _mothers(events)
+    below = total.copy()
+    while below[inner].any():  # what comes from an entry passes to its mother, a generation each time
+        above = np.zeros_like(total)
+        np.add.at(above, mother, below[inner])
+        total, below = total + above, above
+    moved = np.abs(total - events.p4).max(axis=1) > SAME_MOMENTUM * events.p4[:, 0]
+    moved &= chosen & (events.colours == 0).all(axis=1) & (total[:, 0] > 0)
+    return replace(events, p4=np.where(moved[:, None], total, events.p4)) if moved.any() else events
 
 
 def _mothers(events: HardEvents) -> tuple[Ints, Ints]:

@@ -18,14 +18,12 @@ from fastsim.event import (
     offsets_from_counts,
     species,
 )
-from fastsim.event.vertices import decays_late, production_vertices
+from fastsim.event.vertices import SAME_MOMENTUM, decays_late, production_vertices
 
 REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
 ROOT, HARD_VERTEX, BEAM_A, BEAM_B = -1, -2, -3, -4
 """Origins that are no entry of the hard record; entries have their row, from 0."""
-MOMENTUM_TOLERANCE = 1e-9
-"""Relative momentum difference below which a hard entry and its only final particle are one."""
 NUM_INITIAL = 3
 """Groups of particles before the hard vertex: beams, incoming partons, beam remnants."""
 
@@ -215,7 +213,7 @@ class Record:
         num_finals = np.bincount(source, minlength=len(index))
         same = (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id[owned])
         change = np.abs(events.p4[source] - final.p4[owned]).max(axis=1, initial=0.0)
-        same &= (change <= MOMENTUM_TOLERANCE * final.p4[owned, 0]) & (history.mother[owned] < 0)
+        same &= (change <= SAME_MOMENTUM * final.p4[owned, 0]) & (history.mother[owned] < 0)
         p4 = events.p4.copy()
         p4[source[same]] = final.p4[owned[same]]
         is_final = np.zeros(len(index), dtype=bool)

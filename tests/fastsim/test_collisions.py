@@ -204,8 +204,8 @@ def test_taus_recoil_with_what_they_decay_into(examples: Path, rest_library: Pat
         for p in below:
             below += p.children
         final = np.sum([np.array(p.momentum) for p in below if p.status == 1], axis=0)
-        # but for what the W of a top quark recoils against the mass of its b jet
-        assert np.abs(final - momentum).max() < 0.05 * momentum[3]
+        assert np.allclose(final, momentum, rtol=1e-6, atol=1e-6)
+        assert all(p.status in (1, 2) for p in tau.children)  # no copies that have not recoiled
 
 
 def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path) -> None:
