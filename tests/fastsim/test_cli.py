@@ -63,6 +63,17 @@ def test_what_a_command_needs_its_help_says(capsys: pytest.CaptureFixture[str]) 
     assert "-n, --num-events N How many; by default all that there are." in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_reader_of_standard_output_may_go() -> None:
+    """As in ``fastsim generate ... -o - | true``."""
+    read, write = os.pipe()
+    os.close(read)
+    words = ["generate", str(EXAMPLE), "-n", "1", "--event", "hard", "-o", "-"]
+    command = [sys.executable, "-m", "fastsim.cli", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert __version__ in capsys.readouterr().out
