@@ -230,7 +230,7 @@ def keep_rests(
     _check_beams(lhe.run_info(source))
     fewest = STAGES[0][1]
     if size is None:
-        size = lhe.count(source, None if stop is None else max(stop, fewest))
+        size = lhe.count(source, None if stop is None else max(stop, fewest), until_damage=True)
     stop = size if stop is None else min(stop, size)
     paths: list[Path] = []
     firsts: list[int] = []

@@ -248,6 +248,18 @@ def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Pa
         fastsim.generate(source, tmp_path / "b.h5", model=MODEL, pileup=2.0)
 
 
+def test_a_truncated_file_keeps_the_events_before(examples: Path, tmp_path: Path) -> None:
+    text = gzip.decompress((examples / "pp_dijet.lhe.gz").read_bytes())
+    source, output = tmp_path / "cut.lhe", tmp_path / "a.h5"
+    source.write_bytes(text[: text.index(b"<event", text.index(b"<event") + 3000) + 50])
+    num = source.read_bytes().count(b"</event>")
+    with pytest.raises(FastsimError, match=rf"truncated; the {num} events before it are in .*a\.partial\.h5"):
+        fastsim.generate(source, output, model=MODEL)
+    kept = fastsim.read(tmp_path / "a.partial.h5")
+    assert isinstance(kept, HardEvents) and len(kept) == num >= 2
+    assert fastsim.generate(source, output, model=MODEL, num_events=2).events == 2
+
+
 def test_files_without_beams(tmp_path: Path) -> None:
     source = tmp_path / "a.lhe"
     for given, message in (
