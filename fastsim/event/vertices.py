@@ -55,7 +55,10 @@ def decays_late(events: HardEvents) -> NDArray[np.bool_]:
 
 def of_late_decays(events: HardEvents) -> NDArray[np.bool_]:
     """Return which entries (K,) have decayed as particles (:func:`decays_late`), or come from those that have."""
-    chosen = decays_late(events) & np.isin(events.status, (2, -2))
+    decayed = np.isin(events.status, (2, -2))
+    if not decayed.any():  # events of partons alone do not wait for the table of species
+        return decayed
+    chosen = decays_late(events) & decayed
     inner, mother = _mothers(events)
     while True:  # a generation more each time
         further = chosen.copy()
