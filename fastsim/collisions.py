@@ -58,15 +58,7 @@ def collision_steps(
     """
     if not collisions.any or all(is_lepton(pdg_id) for pdg_id in run.beam_pdg_id):
         return []
-    if 0 in run.beam_pdg_id:
-        raise FastsimError("the file does not name its beams: whole collisions and pile-up need them; use --event hard")
-    if min(run.beam_energy) <= 0:
-        raise FastsimError("the file gives no beam energies: whole collisions and pile-up need them; use --event hard")
-    if unknown := [pdg_id for pdg_id in run.beam_pdg_id if not is_nucleon(pdg_id)]:
-        raise FastsimError(
-            f"beams of PDG id {unknown[0]}: whole collisions and pile-up are made of protons and neutrons, and their "
-            "antiparticles; use --event hard"
-        )
+    _check_beams(run)
     steps: list[Step] = []
     if collisions.event == WHOLE:
         from generators.reference.rest_gun import RestGun
@@ -85,6 +77,23 @@ def collision_steps(
             raise FastsimError(f"{library.path}: has collisions of beams of {energies} GeV, not those of the input")
         steps.append(AddPileUp(collisions.pileup, library, collisions.beam_spot))
     return steps
+
+
+def _check_beams(run: RunInfo) -> None:
+    """Refuse beams that have no rests.
+
+    Raises:
+        FastsimError: if they are none of nucleons, or not known.
+    """
+    if 0 in run.beam_pdg_id:
+        raise FastsimError("the file does not name its beams: whole collisions and pile-up need them; use --event hard")
+    if min(run.beam_energy) <= 0:
+        raise FastsimError("the file gives no beam energies: whole collisions and pile-up need them; use --event hard")
+    if unknown := [pdg_id for pdg_id in run.beam_pdg_id if not is_nucleon(pdg_id)]:
+        raise FastsimError(
+            f"beams of PDG id {unknown[0]}: whole collisions and pile-up are made of protons and neutrons, and their "
+            "antiparticles; use --event hard"
+        )
 
 
 def _rests(
@@ -167,8 +176,8 @@ def make_rests(
         The path of the file.
 
     Raises:
-        FastsimError: if a value is out of range, a file cannot be read or written, or not one of ``source`` and
-            ``energy`` is given.
+        FastsimError: if a value is out of range, a file cannot be read or written, its beams are no nucleons, or not
+            one of ``source`` and ``energy`` is given.
     """
     from generators.rests.make import FileCard, RestCard, make_block
 
@@ -178,6 +187,7 @@ def make_rests(
     if source is not None:
         from fastsim.formats import lhe
 
+        _check_beams(lhe.run_info(source))
         card = FileCard(os.fspath(source), min(num, lhe.count(source)), seed)
     else:
         assert energy is not None
@@ -211,15 +221,16 @@ def keep_rests(
         from its rests too.
 
     Raises:
-        FastsimError: if the file cannot be read, or the cache not be written.
+        FastsimError: if the file cannot be read, its beams are no nucleons, or the cache cannot be written.
     """
     from fastsim.formats import lhe
     from generators.rests.library import STAGES
     from generators.rests.make import FileCard, make_block
 
+    _check_beams(lhe.run_info(source))
     fewest = STAGES[0][1]
     if size is None:
-        size = lhe.count(source, None if stop is None else max(stop, fewest))
+        size = lhe.count(source, None if stop is None else max(stop, fewest), until_damage=True)
     stop = size if stop is None else min(stop, size)
     paths: list[Path] = []
     firsts: list[int] = []
@@ -277,11 +288,12 @@ def _made(
     digest = hashlib.sha256(named.encode()).hexdigest()[:12]
 
     file = f"{name}-{card.energy:g}-{digest}.h5"
+    noun = "minimum-bias collisions" if name == "minimum-bias" else name
 
     def write(path: Path, parts: Path) -> None:
         place = cache_folder() / file
-        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, what or name, card.energy, place)
-        shown = progress or _quarters(name)
+        _log.warning("making %d %s of %g GeV, once on this machine: %s", card.num, what or noun, card.energy, place)
+        shown = progress or _quarters(noun)
         write_library(card, make, path, workers=workers, force=True, keep=parts, progress=shown)
 
     return cached(file, write)

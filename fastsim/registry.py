@@ -137,9 +137,9 @@ def _from_card(name: PathLike, makes: str, *, device: str, draws_only: bool = Fa
     card, weights = cards.load(name)
     _warn_of_other_pythia(card)
     if card.makes != makes:
-        function = "load_showers" if card.makes == SHOWERS else "load_model"
+        place = "showers, load_showers" if card.makes == SHOWERS else "generate, load_model"
         what = "calorimeter showers" if card.makes == SHOWERS else "hadrons, not showers"
-        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim.{function}")
+        raise WeightsError(f"model {card.name!r} makes {what}: see fastsim {place}")
     only = _DRAWS.get(card.kind) if draws_only else None
     cls = model_class(card.kind, os.fspath(name)) if only is None else _named(only)
     if not issubclass(cls, ShowerSource if makes == SHOWERS else HadronSource):
@@ -323,8 +323,8 @@ def default_showers(detector: str, pdg_id: int) -> str:
     fitting = [cards.read(name)[0] for name in shipped_showers(detector)]
     if not fitting:
         raise WeightsError(
-            f"no model ships for detector {detector!r}; give --model a card (.json) or a library (.h5) made by "
-            "fastsim reference"
+            f"no model ships for detector {detector!r}; give --model geant4, a card (.json) or a library (.h5) made by "
+            "fastsim showers --model geant4"
         )
     known = [c for c in fitting if isinstance(c.domain, ShowerDomain) and pdg_id in c.domain.particles]
     return (known or fitting)[0].name

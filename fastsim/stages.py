@@ -17,8 +17,9 @@ from fastsim.blocks.steps import identity, is_own, load_step
 from fastsim.collisions import collision_steps
 from fastsim.detector.detector import Detector, load_detector
 from fastsim.detector.towers import towers_of
-from fastsim.errors import FastsimError, PipelineError, WeightsError
+from fastsim.errors import FastsimError, InvalidEvent, PipelineError, WeightsError
 from fastsim.event import HardEvents, RunInfo
+from fastsim.formats import lhe
 from fastsim.formats.atomic import HDF5_ENDINGS, ROOT_ENDINGS, PathLike
 from fastsim.production.event_run import COUNTED_BYTES, Stages
 from fastsim.production.inputs import EventFileInput, GunInput, Input, LheInput, StepOfRun
@@ -369,7 +370,7 @@ def _shower_source(model: ShowerModelName | ShowerSource | None) -> ShowerSource
             raise
         raise WeightsError(
             f"no shower model ships for {DETECTOR}: give --shower-model {GEANT4}, or the path of a card (.json) "
-            "or of a library (.h5) that fastsim reference made"
+            "or of a library (.h5) that fastsim showers --model geant4 made"
         ) from error
 
 
@@ -424,11 +425,19 @@ def _with_collisions(
     path = given.paths[0] if given.rereadable and given.paths else None
     settings = registry.tune_settings(source.tune)
 
+    def count() -> int:
+        try:
+            return given.count()
+        except InvalidEvent:  # a truncated file: the run says so after the events before that
+            if path is None:
+                raise
+            return lhe.count(path, until_damage=True)
+
     def events() -> tuple[int, int | None]:
         wanted = given.range(options).stop
         counted = wanted is None or sum(map(os.path.getsize, given.paths)) <= COUNTED_BYTES
-        size = given.count() if counted else None  # once: who watches the run is told it too
-        return (wanted if wanted is not None else given.count()), size
+        size = count() if counted else None  # once: who watches the run is told it too
+        return (wanted if wanted is not None else count()), size
 
     def step(run: RunInfo) -> Step:
         added = collision_steps(

@@ -181,10 +181,10 @@ def _arrays(name: str, options: Reading) -> Sample:
     try:
         if {"particle_features", "jet_features"} <= arrays.keys():
             return padded_sample(arrays["particle_features"], arrays["jet_features"])
+        if arrays and "" not in arrays and all(array.ndim == 1 for array in arrays.values()):
+            return array_sample(arrays)
         if len(arrays) == 1:
             return as_sample(next(iter(arrays.values())))
-        if all(array.ndim == 1 for array in arrays.values()):
-            return array_sample(arrays)
     except InvalidValue as error:
         raise FastsimError(f"{name}: {error}") from error
     shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "nothing"

@@ -6,7 +6,7 @@ import codecs
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 PLAIN = {"±": "+-", "−": "-", "–": "-", "∞": "inf", "×": "x", "→": "->", "…": "...", "σ": "sigma"}
 """Replacements of characters that fastsim prints; any other that cannot be encoded becomes a question mark."""
@@ -41,4 +41,5 @@ def any_characters() -> Iterator[None]:
     finally:
         for stream, before in zip(streams, errors, strict=True):
             if not stream.closed:
-                stream.reconfigure(errors=before)
+                with suppress(BrokenPipeError):  # whoever read it is gone
+                    stream.reconfigure(errors=before)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastsim.cli.options import complete_model
+from fastsim.cli.options import complete_model, debug_option
 
 
 @click.command("export", short_help="A model as ONNX, for simulations in C++.")
@@ -15,6 +15,7 @@ from fastsim.cli.options import complete_model
 @click.option("--num", metavar="N", type=int, default=20_000, show_default=True, help="Rows of the table a particle.")
 @click.option("--num-inference-steps", metavar="N", type=click.IntRange(1), help="Network evaluations of a shower.")
 @click.option("--seed", metavar="N", type=click.IntRange(0), default=1, show_default=True, help="Of the table.")
+@debug_option
 def command(model: str, output: Path, num: int, num_inference_steps: int | None, seed: int) -> None:
     """Write a diffusion model of showers, kind shower-flow, as ONNX.
 

@@ -30,7 +30,11 @@ class _Range(click.ParamType[tuple[float, float]]):
 @click.option("--energy", type=float, metavar="GEV", help="Centre-of-mass energy of the protons, without INPUT.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="File (.h5); by default in the machine's cache.")
 @click.option(
-    "-n", "--num", type=click.IntRange(1), help="How many.  [default: 6000 rests, 4000 collisions; for INPUT see below]"
+    "-n",
+    "--num",
+    metavar="N",
+    type=click.IntRange(1),
+    help="How many.  [default: 6000 rests, at most one an event of INPUT; 4000 collisions]",
 )
 @click.option(
     "--scale",

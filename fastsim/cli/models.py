@@ -51,9 +51,11 @@ def _short(card: ModelCard, path: Path) -> list[str]:
     default = ", the default" if card.name == cards.DEFAULT_MODEL else ""
     inputs, energies = limits(card)
     quantity = "kinetic energy" if card.makes == cards.SHOWERS else "pT"
+    theta = getattr(card.domain, "max_theta", 0.0)
+    angles = f", angles to the normal up to {theta:g} rad" if theta > 0 else ""
     lines = [
         f"{card.name} ({card.kind}, {_size(card, path)}{default})",
-        *_wrapped("valid for", f"{inputs}, {quantity} {energies} GeV"),
+        *_wrapped("valid for", f"{inputs}, {quantity} {energies} GeV{angles}"),
     ]
     for figure in figures(card):
         lines += _wrapped("worst", figure)

@@ -171,17 +171,16 @@ def run_options(
     :class:`fastsim.production.options.RunOptions`.
 
     Args:
-        events: whether to add ``--skip-bad-events``.
+        events: whether the command has events to read, of which it may skip bad ones.
         threads: whether to add ``--threads``.
         workers: help text of ``--workers``.
     """
+    num_help = "How many; by default all that there are." if events else "How many.  [required]"
     decorators: list[Callable[[Any], Any]] = [
         click.option(
             "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Seed of all randomness."
         ),
-        click.option(
-            "-n", "--num-events", metavar="N", type=click.IntRange(0), help="How many; by default all that there are."
-        ),
+        click.option("-n", "--num-events", metavar="N", type=click.IntRange(0), help=num_help),
         click.option(
             "--first-event",
             metavar="N",

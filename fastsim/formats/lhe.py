@@ -150,21 +150,29 @@ def run_info(source: Source) -> RunInfo:
         return _run_info(text.preamble, text)[0]
 
 
-def count(path: str | os.PathLike[str], most: int | None = None) -> int:
+def count(path: str | os.PathLike[str], most: int | None = None, *, until_damage: bool = False) -> int:
     """Count the events of a plain or gzipped file, bad ones too, which is faster than reading them.
 
     Args:
         path: the file.
         most: where to stop; by default at its end.
+        until_damage: count those before where the file is truncated, in place of an error.
 
     Raises:
         FastsimError: if the file cannot be opened.
         InvalidEvent: if it is empty, is not LHE, has a bad init block or is truncated.
     """
+    found = 0
     with ExitStack() as stack:
         text = LheText(path, stack)
         run, _ = _run_info(text.preamble, text)
-        return sum(1 for _ in islice(_one_run(text, run), most))
+        try:
+            for _ in islice(_one_run(text, run), most):
+                found += 1
+        except InvalidEvent:
+            if not until_damage:
+                raise
+    return found
 
 
 def with_mean_weights(run: RunInfo, path: str | os.PathLike[str]) -> RunInfo:

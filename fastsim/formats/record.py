@@ -18,14 +18,12 @@ from fastsim.event import (
     offsets_from_counts,
     species,
 )
-from fastsim.event.vertices import lifetimes, production_vertices
+from fastsim.event.vertices import SAME_MOMENTUM, decays_late, production_vertices
 
 REMNANT = 82
 """PDG id of a beam remnant: 81-100 are the numbers that the PDG scheme leaves to generators."""
 ROOT, HARD_VERTEX, BEAM_A, BEAM_B = -1, -2, -3, -4
 """Origins that are no entry of the hard record; entries have their row, from 0."""
-MOMENTUM_TOLERANCE = 1e-9
-"""Relative momentum difference below which a hard entry and its only final particle are one."""
 NUM_INITIAL = 3
 """Groups of particles before the hard vertex: beams, incoming partons, beam remnants."""
 
@@ -186,7 +184,8 @@ class Record:
         """Return the outgoing and intermediate entries of the hard record, and what the final particles are to them.
 
         An outgoing entry has status 23, a resonance 22, another decayed particle and one with a lifetime 2, and an
-        entry after which nothing comes 1, as final particles have.
+        entry after which nothing comes 1, as final particles have. A lepton that radiated photons goes on as itself,
+        and has status 22: a tau or muon has decayed once, and is found once by its status 2.
 
         Args:
             events: the events.
@@ -214,13 +213,13 @@ class Record:
         num_finals = np.bincount(source, minlength=len(index))
         same = (num_finals[source] == 1) & ends[source] & (events.pdg_id[source] == final.pdg_id[owned])
         change = np.abs(events.p4[source] - final.p4[owned]).max(axis=1, initial=0.0)
-        same &= (change <= MOMENTUM_TOLERANCE * final.p4[owned, 0]) & (history.mother[owned] < 0)
+        same &= (change <= SAME_MOMENTUM * final.p4[owned, 0]) & (history.mother[owned] < 0)
         p4 = events.p4.copy()
         p4[source[same]] = final.p4[owned[same]]
         is_final = np.zeros(len(index), dtype=bool)
         is_final[source[same]] = True
 
-        decayed = np.where(_decays_late(events.pdg_id) | (lifetimes(events) > 0), 2, 22)
+        decayed = np.where(decays_late(events), 2, 22)
         status = np.where(events.status == 1, 23, decayed)
         status[is_final | ((events.particles is None) & ends & (events.status == 1))] = 1
         rows = np.flatnonzero(written)
@@ -254,16 +253,6 @@ def _is_whole(events: HardEvents) -> NDArray[np.bool_]:
 def _at_primary(rows: Ints) -> Floats:
     """Return where N particles at the primary vertex were made, zeros (N, 4)."""
     return np.zeros((len(rows), 4))
-
-
-def _decays_late(pdg_id: Ints) -> NDArray[np.bool_]:
-    """Return which species (K,) decay as particles (tau, muon, hadrons: status 2), not as resonances (status 22)."""
-    from particle import PDGID
-
-    unique, inverse = np.unique(pdg_id, return_inverse=True)
-    late = np.array([abs(int(k)) in (13, 15) or PDGID(int(k)).is_hadron for k in unique], dtype=np.bool_)
-    flags: NDArray[np.bool_] = late[inverse.ravel()]
-    return flags
 
 
 def _depths(mother: Ints, inner: NDArray[np.bool_]) -> Ints:

@@ -260,10 +260,10 @@ def check_gun(source: ShowerSource, gun: ShowerGun) -> None:
     if low < domain.min_energy or high > domain.max_energy:
         raise OutOfDomain(
             f"model {source.name!r} is valid from {domain.min_energy:g} to {domain.max_energy:g} GeV, not for "
-            f"{low:g}:{high:g}; fastsim reference makes those with Geant4"
+            f"{low:g}:{high:g}; --model geant4 makes those"
         )
     if (theta := gun.thetas[1]) > domain.max_theta:
         raise OutOfDomain(
-            f"model {source.name!r} is valid up to theta {domain.max_theta:g} rad, not at {theta:g}; fastsim "
-            "reference makes those with Geant4"
+            f"model {source.name!r} is valid up to theta {domain.max_theta:g} rad, not at {theta:g}; --model "
+            "geant4 makes those"
         )

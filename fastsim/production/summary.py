@@ -221,6 +221,12 @@ class Summary(Counts):
                 f"{undecayed:,} undecayed particles carry colour or do not live long, and Pythia has no decay for "
                 "them: they are written as final; decay them in the generator"
             )
+        if dropped := self.notes.get("dropped_particles", 0):
+            lines.append(
+                f"{dropped:,} particles of {self.notes.get('dropped_energy_MeV', 0) / 1e3:,.4g} GeV together left "
+                "nothing in the cells: they are outside the limits of the model of showers; --geant4-data DIR has "
+                "Geant4 make theirs"
+            )
         for key, why in ((BAD_EVENTS, "bad"), (REJECTED_EVENTS, "rejected by Pythia")):
             if count := self.notes.get(key, 0):
                 subject = "1 event of the input is" if count == 1 else f"{count:,} events of the input are"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastsim.event import HardEvents
-from fastsim.event.vertices import displaced
+from fastsim.event.vertices import displaced, followed
 
 
 class Displace:
@@ -20,5 +20,5 @@ class Displace:
     provides = frozenset({"hadrons"})
 
     def step(self, events: HardEvents, *, rng: np.random.Generator) -> HardEvents:
-        """Return the events with particles at their places."""
-        return displaced(events)
+        """Return the events with particles at their places, and with what decayed into them as these recoiled."""
+        return displaced(followed(events))

@@ -23,7 +23,7 @@ class CollisionLibrary:
         max_collisions: how many are read at most: all are kept in memory, 50 kB each.
 
     Raises:
-        FastsimError: if there is no such file, it holds no events, or is damaged.
+        FastsimError: if there is no such file, it holds no events, or rests of collisions, or is damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_collisions: int = 10_000) -> None:
@@ -33,6 +33,11 @@ class CollisionLibrary:
         if not holds_particles(self.path):
             raise FastsimError(f"{self.path}: pile-up is read from HepMC, HDF5 or ROOT files; give such a name")
         self.run, batches = read_events(self.path, history=True)
+        if "rests" in self.run.provenance:
+            raise FastsimError(
+                f"{self.path}: holds rests of collisions, which lack their hard process; 'fastsim library pileup' "
+                "makes pile-up"
+            )
         parts: list[HardEvents] = []
         found = 0
         for batch in batches:

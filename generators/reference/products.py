@@ -11,7 +11,7 @@ import numpy as np
 from fastsim.errors import InvalidEvent
 from fastsim.event import UNKNOWN_SPIN, Floats, HardEvents, Ints, offsets_from_counts
 from fastsim.event.kinematics import mass
-from fastsim.event.vertices import LIFETIME, lifetimes
+from fastsim.event.vertices import LIFETIME, SHORTEST_LIFETIME, lifetimes
 
 PDG_ID, STATUS, MOTHER, COLOURS = 0, 1, 2, slice(3, 5)
 """Columns of :attr:`Products.table`."""
@@ -99,6 +99,7 @@ def append_products(events: HardEvents, decayed: Sequence[int], products: Sequen
         for row, value in zip(p.roots, p.of_roots, strict=True):
             flight[row] = flight[row] or value
     added = np.concatenate([p.lifetimes for p in products])
+    added[added <= SHORTEST_LIFETIME] = 0.0
     if LIFETIME in columns or flight.any() or added.any():
         columns[LIFETIME] = flight
     new_values = {LIFETIME: added, "spin": np.full(len(p4), UNKNOWN_SPIN)}

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastsim.event import Floats, HardEvents, History, Ints, ParticleSet, RunInfo
+from fastsim.event.kinematics import boost_from, boost_to
 from fastsim.event.species import baryon_numbers, charges, mass
+from fastsim.event.vertices import of_late_decays
 from fastsim.sources.hadrons import TAU0_MAX
 from generators.decays.decay import decay
 from generators.reference.rest_gun import RestGun
@@ -29,8 +31,9 @@ class AddRest:
 
     A rest from the library, turned and mirrored, or of the rest gun where the library has none like it, gets the charge
     and baryon number (:mod:`generators.rests.content`) and the momentum (:mod:`generators.rests.closure`) that the hard
-    process leaves of the beams, and the hard process recoils as the rest demands. Then the rest's hadrons decay, anew
-    each time that a stored one comes again. Particles of the rest have origin -1.
+    process leaves of the beams, and the hard process recoils as the rest demands, with what of the hard record has
+    decayed as particles do, such as taus. Then the rest's hadrons decay, anew each time that a stored one comes again.
+    Particles of the rest have origin -1.
 
     Events without two incoming partons, and those of which Pythia makes no rest either (momentum fractions so close to
     one that no remnants are left), stay as they are; ``events_without_rest`` counts them. ``rests_from_library`` and
@@ -170,4 +173,26 @@ def _with_rests(events: HardEvents, rows: Ints, rest: ParticleSet, before: Float
     origin = np.full(len(whole.pdg_id), -1)
     own = np.arange(len(origin)) - whole.offsets[whole.index] < hard.counts[whole.index]
     origin[own] = events.origin
-    return events.with_particles(whole, origin)
+    return _with_late_decays(events, rows, before, after).with_particles(whole, origin)
+
+
+def _with_late_decays(events: HardEvents, rows: Ints, before: Floats, after: Floats) -> HardEvents:
+    """Return events whose entries that decay as particles, and what these decay into, recoil with the particles.
+
+    Else a tau would fly, and its products begin, where the final particles from it do not. All other entries stay as
+    the file has them.
+
+    Args:
+        events: the events.
+        rows: those whose hard processes recoil, (L,).
+        before, after: the four-momenta of these, (L, 4) in GeV.
+    """
+    place = np.full(len(events), -1)
+    place[rows] = np.arange(len(rows))
+    place = place[events.index]
+    late = np.flatnonzero(of_late_decays(events) & (place >= 0))
+    if len(late) == 0:
+        return events
+    p4, k = events.p4.copy(), place[late]
+    p4[late] = boost_to(boost_from(p4[late], before[k]), after[k])
+    return replace(events, p4=p4)

@@ -36,7 +36,8 @@ class ShowerLibrary(ShowerSource):
     """A source of showers that resamples stored ones; it holds them all in memory, 4 bytes a voxel.
 
     Args:
-        paths: CaloChallenge HDF5 files made by ``fastsim reference``, of one detector; of one particle or several.
+        paths: CaloChallenge HDF5 files made by ``fastsim showers --model geant4``, of one detector; of one particle or
+            several.
         neighbours: number of stored showers, the nearest in energy, from which one is drawn.
 
     Raises:
@@ -52,7 +53,7 @@ class ShowerLibrary(ShowerSource):
             raise FastsimError(f"neighbours is {neighbours}, must be 1 at least")
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not given:
-            raise FastsimError("a library needs a file: make one with 'fastsim reference --detector ...'")
+            raise FastsimError("a library needs a file: make one with 'fastsim showers --model geant4'")
         files = [read_stored(path) for path in given]
         self.sha256 = ",".join(sha256_of(Path(path)) for path in given)
         for file in files:
@@ -159,4 +160,4 @@ def _check(file: StoredShowers, first: StoredShowers) -> None:
     if file.theta > MAX_THETA:
         raise FastsimError(f"{file.path}: showers at theta {file.theta:g} rad; a library needs those along the normal")
     if file.model is not None:
-        raise FastsimError(f"{file.path}: made by {file.model}, not by Geant4; give files of fastsim reference")
+        raise FastsimError(f"{file.path}: made by {file.model}, not by Geant4; give files of showers --model geant4")

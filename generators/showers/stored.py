@@ -17,7 +17,7 @@ from fastsim.formats.calochallenge import Showers, read_showers
 
 @dataclass(frozen=True)
 class StoredShowers:
-    """Showers that ``fastsim reference`` or ``fastsim generate`` wrote.
+    """Showers that ``fastsim showers`` wrote.
 
     Attributes:
         path: of the file.
@@ -70,7 +70,7 @@ def read_stored(path: str | os.PathLike[str], *, max_events: int | None = None) 
         energy, seed = (float(low), float(high)), int(settings["seed"])
     except (TypeError, ValueError, KeyError) as error:
         raise FastsimError(
-            f"{path}: does not say which detector and energies it is of; give a file that fastsim reference made"
+            f"{path}: does not say which detector and energies it is of; give a file that fastsim showers made"
         ) from error
     model = settings.get("model")
     try:

@@ -49,9 +49,29 @@ def test_help_answers_within_a_second(command: str) -> None:
         times.append(time.perf_counter() - start)
         assert done.returncode == 0
         assert "Examples:" in done.stdout and "fastsim " in done.stdout.split("Examples:")[1]
+        assert "--debug" in done.stdout
         if times[-1] < 1.0:
             break
     assert min(times) < 2.0
+
+
+def test_what_a_command_needs_its_help_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["showers", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "-n, --num-events N How many. [required]" in words
+    assert main(["generate", "--help"]) == 0
+    assert "-n, --num-events N How many; by default all that there are." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_reader_of_standard_output_may_go() -> None:
+    """As in ``fastsim generate ... -o - | true``."""
+    read, write = os.pipe()
+    os.close(read)
+    words = ["generate", str(EXAMPLE), "-n", "1", "--event", "hard", "-o", "-"]
+    command = [sys.executable, "-m", "fastsim.cli", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +263,7 @@ def test_models_lists_every_shipped_model(capsys: pytest.CaptureFixture[str]) ->
     assert main(["models"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in cards.available())
+    assert " ".join(listed.split()).count("GeV, angles to the normal up to 0.785 rad") == 1  # of pb-si-cascade alone
 
 
 def test_models_fit_80_columns_and_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,6 +183,29 @@ def test_lepton_beams_have_no_rest(shared: Path, tmp_path: Path, caplog: pytest.
     ]
     assert summaries[0].particles == summaries[1].particles == summaries[2].particles and not caplog.text
     assert not any(key.startswith(("rests", "events_without")) for key in summaries[1].notes)
+    with pytest.raises(FastsimError, match="beams of PDG id -11"):  # they got an empty library
+        make_rests(tmp_path / "rests.h5", source)
+    with pytest.raises(FastsimError, match="beams of PDG id -11"):
+        keep_rests(source)
+    assert not (tmp_path / "rests.h5").exists()
+
+
+def test_taus_recoil_with_what_they_decay_into(examples: Path, rest_library: Path, tmp_path: Path) -> None:
+    fastsim.generate(examples / "pp_mixed.lhe.gz", tmp_path / "a.hepmc3", model=MODEL, rest=rest_library, seed=1)
+    with pyhepmc.open(str(tmp_path / "a.hepmc3")) as read:
+        events = list(read)
+    taus = [p for e in events for p in e.particles if abs(p.pid) == 15 and p.status == 2]
+    taus = [tau for tau in taus if abs(tau.parents[0].pid) in (15, 24)]
+    assert len(taus) >= 3
+    for tau in taus:
+        momentum, place = np.array(tau.momentum), np.array(tau.end_vertex.position)
+        assert np.allclose(place[:3], place[3] * momentum[:3] / momentum[3], rtol=1e-6, atol=1e-6 * place[3])
+        below = [tau]
+        for p in below:
+            below += p.children
+        final = np.sum([np.array(p.momentum) for p in below if p.status == 1], axis=0)
+        assert np.allclose(final, momentum, rtol=1e-6, atol=1e-6)
+        assert all(p.status in (1, 2) for p in tau.children)  # no copies that have not recoiled
 
 
 def test_events_before_cells(examples: Path, rest_library: Path, tmp_path: Path) -> None:
@@ -223,6 +246,18 @@ def test_beams_of_unequal_energies_go_to_pythia(tmp_path: Path, rest_library: Pa
     assert np.allclose(one.p4.sum(axis=0), [11500.0, 0, 0, 1500.0], atol=1e-3)
     with pytest.raises(FastsimError, match="give a HepMC file of it"):
         fastsim.generate(source, tmp_path / "b.h5", model=MODEL, pileup=2.0)
+
+
+def test_a_truncated_file_keeps_the_events_before(examples: Path, tmp_path: Path) -> None:
+    text = gzip.decompress((examples / "pp_dijet.lhe.gz").read_bytes())
+    source, output = tmp_path / "cut.lhe", tmp_path / "a.h5"
+    source.write_bytes(text[: text.index(b"<event", text.index(b"<event") + 3000) + 50])
+    num = source.read_bytes().count(b"</event>")
+    with pytest.raises(FastsimError, match=rf"truncated; the {num} events before it are in .*a\.partial\.h5"):
+        fastsim.generate(source, output, model=MODEL)
+    kept = fastsim.read(tmp_path / "a.partial.h5")
+    assert isinstance(kept, HardEvents) and len(kept) == num >= 2
+    assert fastsim.generate(source, output, model=MODEL, num_events=2).events == 2
 
 
 def test_files_without_beams(tmp_path: Path) -> None:
@@ -284,6 +319,7 @@ def test_options_that_do_not_go_together(examples: Path, rest_library: Path, pil
         ({"pileup": 2.0, "beam_spot": -3.0}, "beam_spot=-3 mm"),
         ({"event": "full", "rest": tmp_path / "no.h5"}, "fastsim library rests"),
         ({"pileup": 2.0, "pileup_events": tmp_path / "no.h5"}, "no such file"),
+        ({"pileup": 2.0, "pileup_events": rest_library}, "holds rests of collisions"),
         ({"tau0_max": 5000.0}, "tau0_max=5000 mm.*use --event hard"),
         ({"tau0_max": 1000.0, "pileup": 2.0}, "tau0_max=1000 mm: pile-up"),
         ({"event": "full", "steps": "calorimeter"}, "need partons"),

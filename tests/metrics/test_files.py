@@ -120,6 +120,8 @@ def test_numpy_files_of_features_and_columns(tmp_path: Path, rng: np.random.Gene
     assert list(load(tmp_path / "f.npy").observables) == ["column 0", "column 1", "column 2"]
     columns = load(tmp_path / "c.npz", Reading(max_events=5))
     assert list(columns.observables) == ["mass", "pt"] and len(columns) == 5
+    np.savez(tmp_path / "one.npz", mass=features[:, 0])  # it keeps its name
+    assert list(load(tmp_path / "one.npz").observables) == ["mass"]
     np.savez(tmp_path / "bad.npz", a=features, b=features[:3])
     with pytest.raises(FastsimError, match=r"bad\.npz: holds a \(20, 3\), b \(3, 3\); give features"):
         load(tmp_path / "bad.npz")

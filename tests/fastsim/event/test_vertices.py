@@ -41,6 +41,8 @@ def test_flights_by_hand() -> None:
     assert lifetimes(events).tolist() == [5.0, 0.0, 8.0, 0.0, 2.0, 0.0, 0.0, 0.0] * 2
     zero = [0.0] * 4
     assert production_vertices(events).tolist() == [zero, zero, zero, zero, FIRST, FIRST, SECOND, SECOND] * 2
+    short = replace(events, hard_columns={"lifetime": np.full(16, 1e-10)})  # that of a Higgs boson, or shorter
+    assert not lifetimes(short).any() and not production_vertices(short).any()
     bare = replace(events, hard_columns={})
     assert not production_vertices(bare).any() and displaced(bare) is bare
 
@@ -132,3 +134,14 @@ def test_ordinary_pythia_lets_the_lepton_fly(shared: Path, tmp_path: Path) -> No
         assert np.allclose(total, history.decayed.p4[lepton], rtol=1e-6, atol=1e-3)
         away = np.linalg.norm(history.vertex[:, 1:3], axis=1) > 1.0
         assert below[history.mother[away & (history.mother >= 0)]].sum() > 3
+
+
+def test_bosons_of_top_decays_are_resonances_and_their_leptons_are_prompt(examples: Path, tmp_path: Path) -> None:
+    """Pythia gives the W of a decayed top quark a c tau of 1e-13 mm, of its width."""
+    fastsim.generate(examples / "pp_mixed.lhe.gz", tmp_path / "o.hepmc3", seed=1, event="hard")
+    with pyhepmc.open(str(tmp_path / "o.hepmc3")) as file:
+        events = list(file)
+    bosons = [p for event in events for p in event.particles if abs(p.pid) == 24]
+    assert len(bosons) == 32
+    assert {p.status for p in bosons} == {22}
+    assert not any(p.end_vertex.has_set_position() for p in bosons)

@@ -248,6 +248,24 @@ def test_decayed_taus_have_status_2_and_daughters_may_come_first(tmp_path: Path)
     assert not [p for p in event.particles if p.pid == REMNANT]
 
 
+def test_leptons_that_radiated_have_status_22_and_each_tau_decays_once(tmp_path: Path) -> None:
+    ids = np.array([11, -11, 15, 15, 22, 16, -211, -13, -13, 22])
+    x = np.array([0, 0, 50, 40, 10, 15, 25, -50, -45, -5.0])  # all momenta of outgoing ones along x
+    q = np.stack([np.abs(x), x, 0 * x, 0 * x], axis=1)
+    q[:2] = [[50, 0, 0, 50], [50, 0, 0, -50]]
+    mother = np.array([-1, -1, 0, 2, 2, 3, 3, 0, 7, 7])
+    mothers = np.stack([mother, np.where(mother == 0, 1, mother)], axis=1)
+    status = np.array([-1, -1, 2, 2, 1, 1, 1, 2, 1, 1])
+    one, none = np.ones(1), np.zeros((10, 2), np.int64)
+    ev = HardEvents(
+        np.arange(1), np.array([0, 10]), ids, status, mothers, none, q, np.zeros(10), one[:, None], np.ones(1, int), one
+    )
+    run = RunInfo(beam_pdg_id=(11, -11), beam_energy=(50.0, 50.0))
+    (event,) = write(tmp_path / "o.hepmc3", run, ev)
+    assert [(p.status, p.momentum.px) for p in event.particles if p.pid == 15] == [(22, 50), (2, 40)]
+    assert [(p.status, p.momentum.px) for p in event.particles if p.pid == -13] == [(22, -50), (1, -45)]
+
+
 @pytest.mark.parametrize("ending", [".hepmc3", ".hepmc", ".hepmc3.gz", ".hepmc3.bz2", ".hepmc3.xz", ".hepmc3.zst"])
 def test_endings(examples: Path, tmp_path: Path, ending: str) -> None:
     run, events = load(examples / "pp_dijet.lhe.gz")

@@ -94,7 +94,7 @@ def test_command_and_file(library: Path, tmp_path: Path, capsys: pytest.CaptureF
         (("--particle", "e-"), 1, "model 'library' makes showers of gamma, not of e-"),
         (("--particle", "pi+"), 1, "particle 'pi+' is none of e-, e+, gamma"),
         (("--energy", "0.05:2"), 1, "energies 0.05:2 GeV are outside its 0.1:100 GeV"),
-        (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; fastsim reference"),
+        (("--theta", "0.2"), 1, "valid up to theta 1e-06 rad, not at 0.2; --model geant4 makes those"),
         (("--detector", "copper"), 1, "makes showers in pb-si-ecal, not in copper"),
         (("--model", "hadron-tree"), 1, "model 'hadron-tree' makes hadrons, not showers"),
         (("--model", "nothing"), 2, "unknown model 'nothing'"),
@@ -225,7 +225,7 @@ def test_nothing_is_written_of_what_a_model_makes_wrong(tmp_path: Path) -> None:
     gun = ShowerGun(ECAL, "gamma", (1.0, 10.0))
     with pytest.raises(FastsimError, match=r"broken: shower \d+ has a voxel of -"):
         run_showers(Broken(), gun, tmp_path / "a.h5", num=5, options=RunOptions())
-    with pytest.raises(FastsimError, match=r"valid from 1 to 10 GeV, not for 1:20"):
+    with pytest.raises(FastsimError, match=r"valid from 1 to 10 GeV, not for 1:20; --model geant4 makes those"):
         run_showers(Broken(), ShowerGun(ECAL, "gamma", (1.0, 20.0)), tmp_path / "a.h5", num=5, options=RunOptions())
     with pytest.raises(FastsimError, match=r"a\.txt: showers are written as HDF5"):
         run_showers(Broken(), gun, tmp_path / "a.txt", num=5, options=RunOptions())

@@ -37,6 +37,11 @@ def test_what_else_should_not_be_overlooked() -> None:
     assert [line.split()[0] for line in lines] == ["2", "1", "3"] and "as final" in lines[0]
 
 
+def test_energy_that_left_no_cells_is_said() -> None:
+    (line,) = summary(dropped_particles=2, dropped_energy_MeV=451_000, soft_particles=3, forward_particles=9).warnings()
+    assert line.startswith("2 particles of 451 GeV together left nothing in the cells") and "--geant4" in line
+
+
 def test_no_partons_no_share() -> None:
     empty = Summary(output="a.h5", source="geant4")
     assert empty.share_elsewhere == 0.0 and empty.warnings() == []
