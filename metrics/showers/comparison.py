@@ -62,6 +62,12 @@ class ShowerComparison:
         """Convert to plain values for JSON."""
         return {**asdict(self), "figures": {name: r.to_dict() for name, r in self.figures.items()}}
 
+    def join(self, *others: ShowerComparison) -> ShowerComparison:
+        """Put the figures of other comparisons of the same samples beside these."""
+        every = (self, *others)
+        figures = {name: result for each in every for name, result in each.figures.items()}
+        return replace(self, figures=figures, seconds={k: v for each in every for k, v in each.seconds.items()})
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShowerComparison:
         """Restore a comparison from what :meth:`to_dict` gives."""
@@ -86,6 +92,7 @@ def compare_showers(
     *,
     readout: float = READOUT,
     classifiers: Sequence[str] = CLASSIFIERS,
+    other_figures: bool = True,
     num_epochs: int = 50,
     seed: int = 0,
     log: Callable[[str, float], None] = lambda step, seconds: None,
@@ -97,6 +104,7 @@ def compare_showers(
         binning: of their voxels.
         readout: threshold in MeV, of both.
         classifiers: of :data:`CLASSIFIERS`.
+        other_figures: also all that no classifier gives.
         num_epochs: of the networks at most.
         seed: of all that is drawn.
         log: called with the name and the CPU seconds of each step.
@@ -113,7 +121,7 @@ def compare_showers(
         ValueError: if a sample is too small: FPD needs 240 showers.
     """
     one, other = (showers_sample(read_out(showers, readout), binning) for showers in (real, generated))
-    steps: dict[str, Callable[[], list[MetricResult]]] = {
+    others: dict[str, Callable[[], list[MetricResult]]] = {
         "fpd": lambda: [fpd(one.embedding, other.embedding, seed=seed)],
         "kpd": lambda: [kpd(one.embedding, other.embedding, seed=seed)],
         "prdc": lambda: list(prdc(one.embedding, other.embedding, seed=seed).values()),
@@ -122,8 +130,9 @@ def compare_showers(
         "correlation": lambda: _correlations(one, other, binning, seed),
         "w1": lambda: _w1(one, other, binning, seed),
         "response": lambda: _response(one, other, seed),
-        **{name: _classifier(name, one, other, num_epochs, seed) for name in classifiers},
     }
+    steps = others if other_figures else {}
+    steps |= {name: _classifier(name, one, other, num_epochs, seed) for name in classifiers}
     figures: dict[str, MetricResult] = {}
     seconds: dict[str, float] = {}
     for step, compute in steps.items():
