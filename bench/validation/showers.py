@@ -327,13 +327,11 @@ def card_figures(results: Mapping[str, Mapping[str, ShowerComparison]], key: str
     return figures
 
 
-def pictured(truth: Truth, num: int) -> Truth:
-    """Select the first ``num`` showers of every range of energy."""
-    parts = [part_of(truth, low, high, num) for low, high in pairwise(EDGES)]
-    return replace(
-        truth,
-        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in ("incident", "file", "place")},
-    )
+def pictured(truth: Truth, energies: Sequence[tuple[float, float]], num: int) -> Truth:
+    """Select the first ``num`` showers of each of some ranges of energy."""
+    parts = [part_of(truth, low, high, num) for low, high in energies]
+    names = ("incident", "file", "place")
+    return replace(truth, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def write_report(
@@ -348,9 +346,11 @@ def write_report(
     named = {cell: {names[k]: c for k, c in by_key.items()} for cell, by_key in results.items()}
     pictures: dict[str, str] = {}
     for place, (pdg_id, real) in enumerate(truths["real"].items()):
-        own = [sizes[cell] for cell, (particle, *_) in cells([pdg_id]).items() if cell in sizes]
-        num = min(PICTURED // len(own), *own)
-        shown = [pictured(truths[name][pdg_id], num) for name in ("real", "null")]
+        own = {cell: (low, high) for cell, (_, low, high) in cells([pdg_id]).items() if cell in sizes}
+        if not own:
+            continue
+        num = min(PICTURED // len(own), *(sizes[cell] for cell in own))
+        shown = [pictured(truths[name][pdg_id], list(own.values()), num) for name in ("real", "null")]
         samples = {f"Geant4 {letter}": truth.showers() for letter, truth in zip("AB", shown, strict=True)}
         for key, source in sources.items():
             if pdg_id in source.domain.particles:
@@ -409,10 +409,10 @@ def make_truth(options: argparse.Namespace) -> None:
     """
     (options.folder / "geant4").mkdir(parents=True, exist_ok=True)
     wanted = showers_asked(options.num, 2000)
-    if max(number or 0 for number in wanted) > FILE * MOST_FILES:
-        raise FastsimError(f"--num is {options.num}: at most {FILE * MOST_FILES:,} showers a cell and sample")
     if unknown := set(options.particles) - set(PARTICLES_MADE):
         raise FastsimError(f"no showers of {', '.join(sorted(unknown))}: there are {', '.join(PARTICLES_MADE)}")
+    if max(number or 0 for number in wanted) > FILE * MOST_FILES:
+        raise FastsimError(f"--num is {options.num}: at most {FILE * MOST_FILES:,} showers a cell and sample")
     for place, (energy, num) in enumerate(zip(pairwise(EDGES), wanted, strict=True)):
         for file in range(-(-(num or 0) // FILE)):
             for particle, sample in product(options.particles, options.samples):

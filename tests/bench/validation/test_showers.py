@@ -171,3 +171,28 @@ def test_halves_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
     both = np.concatenate([one.place, other.place])
     assert len(one) == len(other) == 450 and sorted(both.tolist()) == list(range(900))
     assert one.identity() != other.identity()
+
+
+def test_truth_makes_showers_of_each_cell_and_goes_on(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(validate, "FILE", 2)
+    asked = {"particles": ["gamma"], "samples": ["real"], "workers": 1, "geant4_data": shared / "geant4" / "em"}
+    for num, made in (([3, 0, 0], 2), ([3, 1, 0], 1)):
+        validate.make_truth(argparse.Namespace(**asked, num=num, folder=tmp_path))
+        assert capsys.readouterr().err.count("Geant4: ") == made, "what is there is not made again"
+    paths = validate.made(argparse.Namespace(**asked, folder=tmp_path), "real")
+    truth = validate.read_truth(paths)[22]
+    assert truth.seeds == (611000, 611001, 611100) and not validate.made(
+        argparse.Namespace(**asked, folder=tmp_path), "null"
+    )
+    counts = [len(validate.part_of(truth, low, high)) for _, low, high in validate.cells([22]).values()]
+    assert counts == [4, 2, 0]
+    energies = [(1.0, 4.64), (4.64, 21.5)]
+    assert [len(validate.pictured(truth, energies, num)) for num in (3, 1)] == [5, 2]
+    too_many = argparse.Namespace(**asked, num=[201], folder=tmp_path)
+    with pytest.raises(FastsimError, match="at most 200 showers a cell"):
+        validate.make_truth(too_many)
+    wrong = {**asked, "particles": ["pi+"]}
+    with pytest.raises(FastsimError, match=r"no showers of pi\+: there are e-, gamma, e\+"):
+        validate.make_truth(argparse.Namespace(**wrong, num=None, folder=tmp_path))
