@@ -12,7 +12,7 @@ sample of a cell is cut to the same number of showers. A readout threshold of 0.
 ``truth`` makes so many showers of each cell and sample (A, B and the library's) under runs/validation-showers/, in
 files of 500 of a seed each: an interrupted run, or one of larger numbers, goes on with what is missing. ``run`` takes
 them unless others are named, refuses samples that share showers, and keeps its results there: it, too, goes on where
-it stopped. With --real alone, every other shower of it is sample B.
+it stopped. Of files given by --halved, and of --real where --null is not given, every other shower is of sample B.
 """
 
 from __future__ import annotations
@@ -242,6 +242,12 @@ def load(name: str) -> tuple[str, ShowerSource, set[GeantRun]]:
     return f"{source.name}-{digest[:8]}", source, trained_on(card)
 
 
+def covers(source: ShowerSource, pdg_id: int, low: float, high: float) -> bool:
+    """Tell whether a source has a particle from ``low`` to ``high`` GeV."""
+    domain = source.domain
+    return pdg_id in domain.particles and domain.min_energy <= low and high <= domain.max_energy
+
+
 def key_of(used: Sequence[Truth], options: Sequence[Any]) -> str:
     """Hash what results depend on besides the source: the showers, and the settings."""
     text = json.dumps([[truth.pdg_id, truth.identity()] for truth in used] + [list(options)])
@@ -289,7 +295,7 @@ def run(
         parts = [FIGURES, *(name for name in options.classifiers if networks or name == "auc trees")]
         read = cache(lambda number, used=used: used[number].showers())
         for key in (NULL, *sources):
-            if key != NULL and pdg_id not in sources[key].domain.particles:
+            if key != NULL and not covers(sources[key], pdg_id, low, high):
                 continue
             sample: Showers | None = None
             found = []
@@ -353,7 +359,7 @@ def write_report(
         shown = [pictured(truths[name][pdg_id], list(own.values()), num) for name in ("real", "null")]
         samples = {f"Geant4 {letter}": truth.showers() for letter, truth in zip("AB", shown, strict=True)}
         for key, source in sources.items():
-            if pdg_id in source.domain.particles:
+            if covers(source, pdg_id, min(own.values())[0], max(own.values())[1]):
                 samples[names[key]] = draw(source, pdg_id, shown[1].incident / 1e3, 100 + place)
         stem = f"showers-{NAMES[pdg_id].replace('-', 'minus').replace('+', 'plus')}"
         drawn = report.draw(samples, real.binning, READOUT)
@@ -363,7 +369,7 @@ def write_report(
     seeds = "; ".join(
         f"{name} {ranges([seed for truth in by.values() for seed in truth.seeds])}" for name, by in truths.items()
     )
-    split = runs_of(truths["real"]) == runs_of(truths["null"])
+    both = sorted(seed for _, seed in runs_of(truths["real"]) & runs_of(truths["null"]))
     others = "each model, and a library of frozen showers, all" if "library" in truths else "each model,"
     notes = [
         "Made by `bench/validation/showers.py` ([calorimeter.md](calorimeter.md) has the commands); definitions in "
@@ -371,12 +377,15 @@ def write_report(
         "energy in GeV, log-uniform. Geant4 sample A is held against an independent Geant4 sample B, and "
         f"{others} with the incident energies of B. None has seen A or B.",
         f"Showers of each sample in each cell: {counts}. Seeds of Geant4's runs: {seeds}"
-        f"{' (A and B: every other shower of the same runs)' if split else ''}.",
+        f"{f' (of {ranges(both)} every other shower is of A, and of B)' if both else ''}.",
         f"Deposits below {1e3 * READOUT:g} keV in a voxel are 0 in all samples.",
     ]
     if "library" in truths:
         stored = ", ".join(f"{len(t):,} of {NAMES[p]}" for p, t in truths["library"].items())
-        notes.append(f"The library holds Geant4's showers, {stored}, from 1 to 100 GeV.")
+        ends = sources[next(key for key in sources if key.startswith("library-"))].domain
+        notes.append(
+            f"The library holds Geant4's showers, {stored}, from {ends.min_energy:g} to {ends.max_energy:g} GeV."
+        )
     docs.mkdir(parents=True, exist_ok=True)
     text = report.markdown(named, list(names.values()), notes, pictures)
     (docs / "validation-showers.md").write_text(text, encoding="utf-8")
@@ -433,6 +442,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", help="names or cards; default: all that ship for the detector")
     parser.add_argument("--real", nargs="*", type=Path, help="Geant4 sample A (.h5), any particles")
     parser.add_argument("--null", nargs="*", type=Path, help="Geant4 sample B, of other seeds; default: half of A")
+    parser.add_argument("--halved", nargs="*", type=Path, help="files of which every other shower is of A, and of B")
     parser.add_argument("--library", nargs="*", type=Path, help="Geant4 files of the frozen showers, of other seeds")
     parser.add_argument("--particles", nargs="*", default=["e-", "gamma"], help="of the files that truth makes")
     parser.add_argument("--samples", nargs="*", default=list(SEEDS), choices=SEEDS, help="that truth makes")
@@ -455,26 +465,30 @@ def main() -> None:
         make_truth(options)
     if options.command == "truth":
         return
-    given = {"real": options.real, "null": options.null, "library": options.library}
+    given = {name: getattr(options, name) for name in ("real", "null", "library", "halved")}
     if options.real is None:
-        given |= {sample: made(options, sample) for sample, files in given.items() if files is None}
+        given |= {sample: made(options, sample) for sample in SEEDS if given[sample] is None}
         if not given["real"]:
             raise FastsimError(f"{options.folder}: no showers; 'python -m bench.validation.showers truth' makes them")
-    paths = {name: files for name, files in given.items() if files}
-    truths = {name: read_truth(files) for name, files in paths.items()}
-    if "real" not in truths or ("null" in truths and set(truths["real"]) != set(truths["null"])):
-        parser.error("give --real, and --null for the same particles or not at all")
+    if not given["null"]:
+        given |= {"real": [], "halved": given["real"]}
+    truths = {name: read_truth(files or []) for name, files in given.items()}
     loaded = [load(name) for name in (shipped() if options.models is None else options.models)]
     sources = {key: source for key, source, _ in loaded}
-    tests = {name: runs_of(sample) for name, sample in truths.items() if name != "library"}
-    refuse_shared(tests, {"library": runs_of(truths.get("library", {}))} | {key: runs for key, _, runs in loaded})
-    if "null" not in truths:
-        split = {pdg_id: halves(whole) for pdg_id, whole in truths["real"].items()}
-        for place, name in enumerate(("real", "null")):
-            truths[name] = {pdg_id: parts[place] for pdg_id, parts in split.items()}
+    library = truths.pop("library")
+    others = {"library": runs_of(library)} | {key: runs for key, _, runs in loaded}
+    refuse_shared({name: runs_of(sample) for name, sample in truths.items()}, others)
+    for pdg_id, whole in truths.pop("halved").items():
+        for name, half in zip(("real", "null"), halves(whole), strict=True):
+            known = truths[name].get(pdg_id)
+            truths[name][pdg_id] = half if known is None else known.join(half)
+    if not truths["real"] or set(truths["real"]) != set(truths["null"]):
+        parser.error("give --real, and --null for the same particles or not at all")
+    if library:
+        truths["library"] = library
     if "library" in truths:
         digest = key_of(list(truths["library"].values()), [])
-        sources[f"library-{digest}"] = ShowerLibrary(paths["library"])
+        sources[f"library-{digest}"] = ShowerLibrary(given["library"])
     results, sizes = run(truths, sources, options)
     if not results:
         raise FastsimError(f"no cell has {MIN_SHOWERS} showers in both samples: make more")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.validation import shower_document as report
+from metrics.classifiers.importance import Importance
 from metrics.report.histograms import Histogram
 from metrics.report.pictures import Picture
 from metrics.result import MetricResult
@@ -42,6 +43,21 @@ def test_tables_hold_every_sample_of_every_cell() -> None:
     assert "Classifiers" in text and "Separation powers" not in text, "a table without figures is left out"
     lone = {"e- 1-2": {"Geant4": comparison(1.0, 0.5), "model": comparison(1.1)}}
     assert "| model | 1 | 1.1000 ± 0.0100 (e- 1-2) |  |" in report.summary(lone, ["Geant4", "model", "absent"])
+
+
+def test_what_differs_most_is_named() -> None:
+    figures = {
+        f"shape {name}": result(f"shape {name}", value) for name, value in (("core", 0.05), ("wander / mm", 0.3))
+    }
+    figures |= {"shape depth / layers": result("shape depth / layers", 0.03), "fpd": result("fpd", 9.0)}
+    seen = (
+        Importance("E_layer 3 / MeV", 0.02, 0.001),
+        Importance("core", 0.04, 0.002),
+        Importance("start", 0.02, 0.01),
+    )
+    model = replace(comparison(1.0), figures=figures, seen=seen)
+    text = report.markdown({"e- 1-2": {"model": model}}, ["model"], [], {})
+    assert "| e- 1-2 | model | wander 0.300 (0.000), core 0.050 (0.000) | core 0.040, E_layer 3 0.020 |" in text
 
 
 def test_pictures_of_samples(tmp_path: Path) -> None:
