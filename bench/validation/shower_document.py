@@ -46,8 +46,10 @@ FAR = 4.0
 """Null standard deviations from which a shape counts as different; errors from which an input matters to the trees."""
 DISPLAYED = 10.0
 """GeV of the single showers that are drawn."""
-SHOWN_LAYERS = (10, 25)
-"""Places of the layers whose energies are drawn: before and after the maximum of a shower in pb-si-ecal."""
+SHOWN_LAYERS = (10, 25, 43)
+"""Places of the layers whose energies are drawn: before and after the maximum of a shower in pb-si-ecal, and its end."""
+SHOWN_SHAPES = ("clusters", "sides 1 apart")
+"""Shapes of whole showers that are drawn: those that give models away most."""
 
 _SUMMARY = (
     ("response", "response", 1.0, 4),
@@ -230,7 +232,8 @@ def draw(showers: Mapping[str, Showers], binning: Binning, readout: float) -> li
     pictures = [*profiles(samples, look), voxel_spectrum(samples, readout)]
     names = list(next(iter(samples.values())).observables)
     energies = [name for name in names if name.startswith("E_layer")]
-    for name in [energies[i] for i in SHOWN_LAYERS if i < len(energies)]:
+    shown = [energies[i] for i in SHOWN_LAYERS if i < len(energies)]
+    for name in (*shown, *(name for name in SHOWN_SHAPES if name in names)):
         axis = choose_axis([s.observables[name] for s in samples.values()])
         pictures.append(
             panel(name, axis, {n: density(s.observables[name], None, axis) for n, s in samples.items()}, look, name)

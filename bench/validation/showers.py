@@ -281,8 +281,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, ShowerComparison]] = {}
     sizes: dict[str, int] = {}
-    most = showers_asked(options.num) * len(truths["real"])
-    for place, (cell, (pdg_id, low, high)) in enumerate(cells(list(truths["real"])).items()):
+    most = showers_asked(options.num)
+    for cell, (pdg_id, low, high) in cells(list(truths["real"])).items():
+        place = EDGES.index(low)
         whole = [part_of(truths[name][pdg_id], low, high, most[place]) for name in ("real", "null")]
         num = min(map(len, whole))
         if num < MIN_SHOWERS:

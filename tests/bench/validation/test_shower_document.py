@@ -67,7 +67,7 @@ def test_pictures_of_samples(tmp_path: Path) -> None:
     }
     pictures = report.draw(samples, BINNING, 5e-4)
     titles = [picture.title for picture in pictures]
-    for title in ("Longitudinal profile", "Voxel spectrum", "E_layer 10 / MeV", "model, layer and radius"):
+    for title in ("Longitudinal profile", "Voxel spectrum", "E_layer 10 / MeV", "clusters", "model, layer and radius"):
         assert title in titles
     written = report.write_pictures(pictures, tmp_path / "images", "toy")
     assert len(written) == len(titles) and all(path.stat().st_size > 1000 for path in written)
