@@ -46,8 +46,8 @@ FAR = 4.0
 """Null standard deviations from which a shape counts as different; errors from which an input matters to the trees."""
 DISPLAYED = 10.0
 """GeV of the single showers that are drawn."""
-SHOWN_LAYERS = (10, 25, 43)
-"""Places of the layers whose energies are drawn: before and after the maximum of a shower in pb-si-ecal, and last."""
+SHOWN_LAYERS = (10, 25)
+"""Places of the layers whose energies are drawn: before and after the maximum of a shower in pb-si-ecal."""
 SHOWN_SHAPES = ("clusters", "sides 1 apart")
 """Shapes of whole showers that are drawn: those that give models away most."""
 

@@ -306,6 +306,8 @@ def run(
                 if path.exists():
                     found.append(ShowerComparison.from_dict(json.loads(path.read_text())))
                     continue
+                if options.known:
+                    continue
                 if sample is None:
                     start = time.process_time()
                     sample = read(1) if key == NULL else draw(sources[key], pdg_id, energy, place)
@@ -318,7 +320,8 @@ def run(
                 partial.write_text(json.dumps(comparison.to_dict(), indent=1))
                 partial.replace(path)
                 found.append(comparison)
-            results.setdefault(cell, {})[key] = found[0].join(*found[1:])
+            if found:
+                results.setdefault(cell, {})[key] = found[0].join(*found[1:])
     return results, sizes
 
 
@@ -327,7 +330,7 @@ def card_figures(results: Mapping[str, Mapping[str, ShowerComparison]], key: str
     figures = {}
     for cell, by_key in results.items():
         for name in CARD_FIGURES:
-            if key in by_key and name in by_key[key].figures and name in by_key[NULL].figures:
+            if all(k in by_key and name in by_key[k].figures for k in (key, NULL)):
                 value, null = (by_key[k].figures[name] for k in (key, NULL))
                 place = f"{name.partition(' / ')[0]}/{cell}".replace(" ", "-").lower()
                 figures[place] = cards.Figure(value.value, value.error, null.value, null.error)
@@ -401,7 +404,7 @@ def truth_path(folder: Path, particle: str, sample: str, seed: int | str) -> Pat
 def made(options: argparse.Namespace, sample: str) -> list[Path]:
     """List the files of a sample that ``truth`` has made."""
     patterns = [truth_path(options.folder, particle, sample, "*") for particle in options.particles]
-    return sorted(path for pattern in patterns for path in pattern.parent.glob(pattern.name))
+    return [path for pattern in patterns for path in sorted(pattern.parent.glob(pattern.name))]
 
 
 def make_file(path: Path, options: argparse.Namespace, **gun: Any) -> None:
@@ -457,6 +460,7 @@ def main() -> None:
     parser.add_argument("--classifiers", nargs="*", default=list(CLASSIFIERS), choices=CLASSIFIERS)
     parser.add_argument("--epochs", type=int, default=50, help="of the networks at most")
     parser.add_argument("--network-energy", type=float, default=EDGES[-1], help="GeV; networks judge cells up to this")
+    parser.add_argument("--known", action="store_true", help="run: nothing new, the document of what is judged by now")
     parser.add_argument("--workers", type=int, default=1, help="Geant4 worker processes")
     parser.add_argument("--geant4-data", type=Path, help="folder of Geant4's data sets")
     parser.add_argument("--folder", type=Path, default=Path("runs/validation-showers"), help="samples and results")
@@ -492,7 +496,7 @@ def main() -> None:
         sources[f"library-{digest}"] = ShowerLibrary(given["library"])
     results, sizes = run(truths, sources, options)
     if not results:
-        raise FastsimError(f"no cell has {MIN_SHOWERS} showers in both samples: make more")
+        raise FastsimError(f"no cell has results, or {MIN_SHOWERS} showers in both samples for new ones: make more")
     write_report(results, sizes, truths, sources, options.docs)
     for key, source in sources.items():
         if source.name in cards.available(cards.SHOWERS):

@@ -35,7 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 def options(folder: Path) -> argparse.Namespace:
-    return argparse.Namespace(num=None, classifiers=[], epochs=1, network_energy=100.0, folder=folder)
+    return argparse.Namespace(num=None, classifiers=[], epochs=1, network_energy=100.0, known=False, folder=folder)
 
 
 def test_cells_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
@@ -138,6 +138,10 @@ def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: py
     # once more: from disk
     again, _ = validate.run(truths, {"library-0": library}, options(tmp_path))
     assert again == results and len(library.asked) == sum(sizes.values())
+    # an unfinished run: what has not been judged is left out
+    known = argparse.Namespace(**{**vars(options(tmp_path)), "known": True, "classifiers": ["auc trees"]})
+    some, _ = validate.run(truths, {"library-0": library, "library-1": library}, known)
+    assert some == results and len(library.asked) == sum(sizes.values())
     # other truth is another result
     other = {**truths, "null": truths["library"]}
     assert validate.run(other, {}, options(tmp_path))[0]["e- 1-4.64"] != {"Geant4": results["e- 1-4.64"]["Geant4"]}
