@@ -8,7 +8,7 @@
 # make docs      the documentation site, in site/: warnings are errors; needs neither torch nor Pythia
 # make notebooks install, run the notebooks of the site and save their outputs
 # make validate  docs/validation.md: models against Pythia, NUM partons a cell (50,000 of 16 cells take hours, cached);
-#                docs/validation-showers.md: calorimeter models against Geant4, SHOWERS showers a file (hours, cached),
+#                docs/validation-showers.md: calorimeter models against Geant4, SHOWER_CELLS showers a cell (hours, cached),
 #                and those of copper and of whole chains in docs/calorimeter.md
 # make bench     the speed table of docs/models.md
 # make bench-production  the tables of docs/production.md: rates beside Pythia, costs by stage, memory of a million partons
@@ -21,6 +21,7 @@ DOCS_STAMP := $(DOCS_VENV)/.installed
 MODEL ?=
 NUM ?= 50000
 SHOWERS ?= 4000
+SHOWER_CELLS ?= 10000 2000 500
 
 .PHONY: demo test test-docs test-install slow fuzz lint docs notebooks validate validate-hadrons validate-showers validate-copper bench bench-production install clean
 .DEFAULT_GOAL := test
@@ -80,7 +81,7 @@ validate-hadrons: $(STAMP)
 	$(BIN)/python -m bench.validation.hadrons run --num $(NUM) $(if $(MODEL),--models $(MODEL))
 
 validate-showers: $(STAMP)
-	$(BIN)/python -m bench.validation.showers all --num $(SHOWERS)
+	$(BIN)/python -m bench.validation.showers all --num $(SHOWER_CELLS)
 
 validate-copper: $(STAMP)
 	$(BIN)/python -m bench.validation.copper all --num $(SHOWERS)

@@ -40,10 +40,16 @@ SHAPES = (
 )
 """Heading and name of the shapes of whole showers that the document shows."""
 GROUPS = ("E_layer", "centre eta", "centre phi", "centre r", "width eta", "width phi", "width r", "sparsity")
+MOST = 4
+"""Shapes and inputs of the trees of a row, at most, among what differs most."""
+FAR = 4.0
+"""Null standard deviations from which a shape counts as different; errors from which an input matters to the trees."""
 DISPLAYED = 10.0
 """GeV of the single showers that are drawn."""
 SHOWN_LAYERS = (10, 25)
 """Places of the layers whose energies are drawn: before and after the maximum of a shower in pb-si-ecal."""
+SHOWN_SHAPES = ("clusters", "sides 1 apart")
+"""Shapes of whole showers that are drawn: those that give models away most."""
 
 _SUMMARY = (
     ("response", "response", 1.0, 4),
@@ -150,10 +156,42 @@ def markdown(results: Results, samples: Sequence[str], notes: Sequence[str], pic
             if sample in by
         ]
         lines += [f"## {title}", "", text, "", table(["cell", "sample", *(c[0] for c in known)], rows)]
+    lines += [
+        "## What differs most",
+        "",
+        f"Shapes of whole showers that are {FAR:g} standard deviations or more further from Geant4 than equal samples: "
+        "Kolmogorov-Smirnov distance, and that of equal samples in brackets. What boosted trees look at: the area "
+        "under the curve that is lost when an input is exchanged among all showers at random; of inputs that say the "
+        "same, little is lost with each.",
+        "",
+        table(
+            ["cell", "sample", "shapes", "trees"],
+            [
+                [cell, sample, far_shapes(by[sample]), seen_by_trees(by[sample])]
+                for cell, by in results.items()
+                for sample in samples
+                if sample in by
+            ],
+        ),
+    ]
     if pictures:
         lines += ["## Pictures", ""]
         lines += [f"![{alt}]({path})" for path, alt in pictures.items()] + [""]
     return "\n".join(lines)
+
+
+def far_shapes(comparison: ShowerComparison) -> str:
+    """Write the shapes that are furthest from Geant4's, the furthest first."""
+    far = [r for name, r in comparison.figures.items() if name.startswith("shape ") and r.sigmas >= FAR]
+    far = sorted(far, key=lambda r: -r.sigmas)[:MOST]
+    names = [r.name.removeprefix("shape ").partition(" / ")[0] for r in far]
+    return ", ".join(f"{n} {r.value:.3f} ({r.null_value:.3f})" for n, r in zip(names, far, strict=True))
+
+
+def seen_by_trees(comparison: ShowerComparison) -> str:
+    """Write the inputs that matter most to boosted trees, the most important first."""
+    seen = sorted((i for i in comparison.seen if i.value >= FAR * i.error), key=lambda i: -i.value)[:MOST]
+    return ", ".join(f"{i.name.partition(' / ')[0]} {i.value:.3f}" for i in seen)
 
 
 def summary(results: Results, samples: Sequence[str]) -> str:
@@ -194,7 +232,8 @@ def draw(showers: Mapping[str, Showers], binning: Binning, readout: float) -> li
     pictures = [*profiles(samples, look), voxel_spectrum(samples, readout)]
     names = list(next(iter(samples.values())).observables)
     energies = [name for name in names if name.startswith("E_layer")]
-    for name in [energies[i] for i in SHOWN_LAYERS if i < len(energies)]:
+    shown = [energies[i] for i in SHOWN_LAYERS if i < len(energies)]
+    for name in (*shown, *(name for name in SHOWN_SHAPES if name in names)):
         axis = choose_axis([s.observables[name] for s in samples.values()])
         pictures.append(
             panel(name, axis, {n: density(s.observables[name], None, axis) for n, s in samples.items()}, look, name)

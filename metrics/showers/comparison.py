@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from fastsim.detector.binning import Binning
 from fastsim.formats.calochallenge import Showers
-from metrics.classifiers.trees import classifier_test
+from metrics.classifiers.importance import Importance, importances
+from metrics.classifiers.trees import HeldOut, classifier_test
 from metrics.distances.frechet import fpd
 from metrics.distances.kernel import kpd
 from metrics.distances.kolmogorov import ks_distances
@@ -38,6 +39,8 @@ READOUT = 0.5e-3
 """MeV deposited in a voxel: as in CaloChallenge datasets 2 and 3, before their division by the sampling fraction."""
 CLASSIFIERS = ("auc trees", "auc features", "auc voxels")
 """Boosted trees on all features; the challenge's network on its feature vector, and on the voxels."""
+NUM_SEEN, ASKED = 6, 1_000
+"""Inputs of the trees whose importance is given, and held-out showers of each sample that are asked for it."""
 NUM_BOOTSTRAP = 20
 """Resamples for the error of the mean W1."""
 
@@ -51,21 +54,32 @@ class ShowerComparison:
         readout: threshold in MeV.
         figures: results by name, as :func:`compare_showers` lists them.
         seconds: CPU seconds of each step (the machine may be busy with other work).
+        seen: what boosted trees look at most, the area under their curve that is lost without it.
     """
 
     num: int
     readout: float
     figures: dict[str, MetricResult]
     seconds: dict[str, float]
+    seen: tuple[Importance, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {**asdict(self), "figures": {name: r.to_dict() for name, r in self.figures.items()}}
 
+    def join(self, *others: ShowerComparison) -> ShowerComparison:
+        """Put the figures of other comparisons of the same samples beside these."""
+        every = (self, *others)
+        figures = {name: result for each in every for name, result in each.figures.items()}
+        seconds = {step: spent for each in every for step, spent in each.seconds.items()}
+        return replace(self, figures=figures, seconds=seconds, seen=tuple(i for each in every for i in each.seen))
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShowerComparison:
         """Restore a comparison from what :meth:`to_dict` gives."""
-        return cls(**{**values, "figures": {name: MetricResult(**r) for name, r in values["figures"].items()}})
+        figures = {name: MetricResult(**r) for name, r in values["figures"].items()}
+        seen = tuple(Importance(**i) for i in values.get("seen", ()))
+        return cls(**{**values, "figures": figures, "seen": seen})
 
 
 def read_out(showers: Showers, readout: float = READOUT) -> Showers:
@@ -86,6 +100,7 @@ def compare_showers(
     *,
     readout: float = READOUT,
     classifiers: Sequence[str] = CLASSIFIERS,
+    other_figures: bool = True,
     num_epochs: int = 50,
     seed: int = 0,
     log: Callable[[str, float], None] = lambda step, seconds: None,
@@ -97,6 +112,7 @@ def compare_showers(
         binning: of their voxels.
         readout: threshold in MeV, of both.
         classifiers: of :data:`CLASSIFIERS`.
+        other_figures: also all that no classifier gives.
         num_epochs: of the networks at most.
         seed: of all that is drawn.
         log: called with the name and the CPU seconds of each step.
@@ -113,7 +129,7 @@ def compare_showers(
         ValueError: if a sample is too small: FPD needs 240 showers.
     """
     one, other = (showers_sample(read_out(showers, readout), binning) for showers in (real, generated))
-    steps: dict[str, Callable[[], list[MetricResult]]] = {
+    others: dict[str, Callable[[], list[MetricResult]]] = {
         "fpd": lambda: [fpd(one.embedding, other.embedding, seed=seed)],
         "kpd": lambda: [kpd(one.embedding, other.embedding, seed=seed)],
         "prdc": lambda: list(prdc(one.embedding, other.embedding, seed=seed).values()),
@@ -122,8 +138,10 @@ def compare_showers(
         "correlation": lambda: _correlations(one, other, binning, seed),
         "w1": lambda: _w1(one, other, binning, seed),
         "response": lambda: _response(one, other, seed),
-        **{name: _classifier(name, one, other, num_epochs, seed) for name in classifiers},
     }
+    seen: list[Importance] = []
+    steps = others if other_figures else {}
+    steps |= {name: _classifier(name, one, other, num_epochs, seed, seen) for name in classifiers}
     figures: dict[str, MetricResult] = {}
     seconds: dict[str, float] = {}
     for step, compute in steps.items():
@@ -132,7 +150,7 @@ def compare_showers(
         seconds[step] = time.process_time() - start
         figures.update({r.name: r for r in results})
         log(step, seconds[step])
-    return ShowerComparison(min(len(one), len(other)), readout, figures, seconds)
+    return ShowerComparison(min(len(one), len(other)), readout, figures, seconds, tuple(seen))
 
 
 def _separations(real: Sample, generated: Sample, binning: Binning, readout: float, seed: int) -> list[MetricResult]:
@@ -205,13 +223,17 @@ def _response(real: Sample, generated: Sample, seed: int) -> list[MetricResult]:
 
 
 def _classifier(
-    name: str, real: Sample, generated: Sample, num_epochs: int, seed: int
+    name: str, real: Sample, generated: Sample, num_epochs: int, seed: int, seen: list[Importance]
 ) -> Callable[[], list[MetricResult]]:
-    """Make the function that trains the classifier of a name."""
+    """Make the function that trains the classifier of a name; what trees look at is added to ``seen``."""
 
     def compute() -> list[MetricResult]:
         if name == "auc trees":
             test = classifier_test(real.classifier_inputs(), generated.classifier_inputs(), seed=seed)
+            if test.held_out is not None:
+                asked = (side[:ASKED] for side in (test.held_out.real, test.held_out.generated))
+                held_out = HeldOut(test.held_out.model, test.held_out.names, *asked)
+                seen.extend(importances(held_out, num=NUM_SEEN, seed=seed))
         elif name == "auc features":
             from metrics.classifiers.voxels import mlp_auc
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.validation import shower_document as report
+from metrics.classifiers.importance import Importance
 from metrics.report.histograms import Histogram
 from metrics.report.pictures import Picture
 from metrics.result import MetricResult
@@ -44,6 +45,21 @@ def test_tables_hold_every_sample_of_every_cell() -> None:
     assert "| model | 1 | 1.1000 ± 0.0100 (e- 1-2) |  |" in report.summary(lone, ["Geant4", "model", "absent"])
 
 
+def test_what_differs_most_is_named() -> None:
+    figures = {
+        f"shape {name}": result(f"shape {name}", value) for name, value in (("core", 0.05), ("wander / mm", 0.3))
+    }
+    figures |= {"shape depth / layers": result("shape depth / layers", 0.03), "fpd": result("fpd", 9.0)}
+    seen = (
+        Importance("E_layer 3 / MeV", 0.02, 0.001),
+        Importance("core", 0.04, 0.002),
+        Importance("start", 0.02, 0.01),
+    )
+    model = replace(comparison(1.0), figures=figures, seen=seen)
+    text = report.markdown({"e- 1-2": {"model": model}}, ["model"], [], {})
+    assert "| e- 1-2 | model | wander 0.300 (0.000), core 0.050 (0.000) | core 0.040, E_layer 3 0.020 |" in text
+
+
 def test_pictures_of_samples(tmp_path: Path) -> None:
     samples = {
         name: toy_showers(60, BINNING, np.random.default_rng(seed), energy=(1e3, 1e5))
@@ -51,7 +67,7 @@ def test_pictures_of_samples(tmp_path: Path) -> None:
     }
     pictures = report.draw(samples, BINNING, 5e-4)
     titles = [picture.title for picture in pictures]
-    for title in ("Longitudinal profile", "Voxel spectrum", "E_layer 10 / MeV", "model, layer and radius"):
+    for title in ("Longitudinal profile", "Voxel spectrum", "E_layer 10 / MeV", "clusters", "model, layer and radius"):
         assert title in titles
     written = report.write_pictures(pictures, tmp_path / "images", "toy")
     assert len(written) == len(titles) and all(path.stat().st_size > 1000 for path in written)

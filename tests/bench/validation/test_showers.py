@@ -17,6 +17,7 @@ from fastsim.sources.cards import ModelCard
 from fastsim.sources.domains import ShowerDomain
 from generators.showers.data import initial_facts, trained_on
 from generators.showers.library import ShowerLibrary
+from generators.showers.stored import read_stored
 from tests.helpers.showers import ToySource, electron_binning, store, toy_showers
 
 BINNING = electron_binning(num_layers=4, num_r=3, num_alpha=8)
@@ -34,19 +35,42 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 def options(folder: Path) -> argparse.Namespace:
-    return argparse.Namespace(num=None, classifiers=[], epochs=1, folder=folder)
+    return argparse.Namespace(num=None, classifiers=[], epochs=1, network_energy=100.0, known=False, folder=folder)
 
 
 def test_cells_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
     truth = validate.read_truth(files["real"])[11]
-    rows = [validate.rows_of(truth, low, high, 10**9) for _, low, high in validate.cells([11]).values()]
-    assert sorted(np.concatenate(rows).tolist()) == list(range(900))
-    assert [len(validate.rows_of(truth, low, high, 5)) for _, low, high in validate.cells([11]).values()] == [5] * 3
-    energy = truth.showers.incident[rows[1]] / 1e3
+    parts = [validate.part_of(truth, low, high) for _, low, high in validate.cells([11]).values()]
+    assert sorted(np.concatenate([part.place for part in parts]).tolist()) == list(range(900))
+    assert [len(validate.part_of(truth, low, high, 5)) for _, low, high in validate.cells([11]).values()] == [5] * 3
+    energy = parts[1].incident / 1e3
     assert energy.min() >= 4.64 and energy.max() < 21.5
-    edge = validate.Truth(11, BINNING, truth.showers, frozenset())
-    edge.showers.incident[0] = 1e5
-    assert 0 in validate.rows_of(edge, 21.5, 100.0, 10**9)
+    truth.incident[0] = 1e5
+    assert 0 in validate.part_of(truth, 21.5, 100.0).place
+
+
+def test_showers_of_several_files_are_those_of_their_energies(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{seed}.h5", seed, 20) for seed in (5, 6)]
+    truth = validate.read_truth(paths)[11]
+    stored = [read_stored(path).showers for path in paths]
+    assert truth.seeds == (5, 6) and len(truth) == 40
+    rows = np.array([35, 3, 21])
+    some = truth.part(rows)
+    expected = np.concatenate([showers.voxels for showers in stored])[rows]
+    assert np.array_equal(some.showers().voxels, expected)
+    assert np.array_equal(some.incident, np.concatenate([showers.incident for showers in stored])[rows])
+    assert some.identity() != truth.part(rows[::-1]).identity() == truth.part(rows[::-1]).identity()
+    with pytest.raises(FastsimError, match=r"5\.h5, .*5\.h5: two have one seed"):
+        validate.read_truth([*paths, paths[0]])
+
+
+def test_numbers_of_showers_are_one_or_one_a_range() -> None:
+    assert validate.showers_asked([7]) == (7, 7, 7) and validate.showers_asked([3, 2, 1]) == (3, 2, 1)
+    assert validate.showers_asked(None, 9) == (9, 9, 9) and validate.showers_asked(None) == (None,) * 3
+    for wrong in ([1, 2], [-1], [1, 2, 3, 4]):
+        with pytest.raises(FastsimError, match="one number of showers a cell, or 3"):
+            validate.showers_asked(wrong)
+    assert validate.ranges([610003, 610001, 610002, 7, 9]) == "7, 9, 610001-610003"
 
 
 class Carded(ToySource):
@@ -108,12 +132,16 @@ def test_run_and_report(files: dict[str, list[Path]], tmp_path: Path, capsys: py
     for cell, (_, low, high) in validate.cells([11]).items():
         assert {c.num for c in results[cell].values()} == {sizes[cell]}
         null = truths["null"][11]
-        expected = null.showers.incident[validate.rows_of(null, low, high, sizes[cell])] / 1e3
+        expected = validate.part_of(null, low, high, sizes[cell]).incident / 1e3
         assert set(expected) <= set(library.asked)
     assert len(library.asked) == sum(sizes.values())
     # once more: from disk
     again, _ = validate.run(truths, {"library-0": library}, options(tmp_path))
     assert again == results and len(library.asked) == sum(sizes.values())
+    # an unfinished run: what has not been judged is left out
+    known = argparse.Namespace(**{**vars(options(tmp_path)), "known": True, "classifiers": ["auc trees"]})
+    some, _ = validate.run(truths, {"library-0": library, "library-1": library}, known)
+    assert some == results and len(library.asked) == sum(sizes.values())
     # other truth is another result
     other = {**truths, "null": truths["library"]}
     assert validate.run(other, {}, options(tmp_path))[0]["e- 1-4.64"] != {"Geant4": results["e- 1-4.64"]["Geant4"]}
@@ -142,8 +170,33 @@ def test_small_cells_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_halves_hold_every_shower_once(files: dict[str, list[Path]]) -> None:
-    whole = validate.read_truth(files["real"])[11]
+    whole = validate.read_truth(files["null"])[11]
     one, other = validate.halves(whole)
-    both = np.concatenate([one.showers.incident, other.showers.incident])
-    assert len(one.showers) == len(other.showers) == 450
-    assert np.array_equal(np.sort(both), np.sort(whole.showers.incident)) and len(np.unique(both)) == 900
+    both = np.concatenate([one.place, other.place])
+    assert len(one) == len(other) == 450 and sorted(both.tolist()) == list(range(900))
+    assert one.identity() != other.identity()
+
+
+def test_truth_makes_showers_of_each_cell_and_goes_on(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(validate, "FILE", 2)
+    asked = {"particles": ["gamma"], "samples": ["real"], "workers": 1, "geant4_data": shared / "geant4" / "em"}
+    for num, made in (([3, 0, 0], 2), ([3, 1, 0], 1)):
+        validate.make_truth(argparse.Namespace(**asked, num=num, folder=tmp_path))
+        assert capsys.readouterr().err.count("Geant4: ") == made, "what is there is not made again"
+    paths = validate.made(argparse.Namespace(**asked, folder=tmp_path), "real")
+    truth = validate.read_truth(paths)[22]
+    assert truth.seeds == (611000, 611001, 611100) and not validate.made(
+        argparse.Namespace(**asked, folder=tmp_path), "null"
+    )
+    counts = [len(validate.part_of(truth, low, high)) for _, low, high in validate.cells([22]).values()]
+    assert counts == [4, 2, 0]
+    energies = [(1.0, 4.64), (4.64, 21.5)]
+    assert [len(validate.pictured(truth, energies, num)) for num in (3, 1)] == [5, 2]
+    too_many = argparse.Namespace(**asked, num=[201], folder=tmp_path)
+    with pytest.raises(FastsimError, match="at most 200 showers a cell"):
+        validate.make_truth(too_many)
+    wrong = {**asked, "particles": ["pi+"]}
+    with pytest.raises(FastsimError, match=r"no showers of pi\+: there are e-, gamma, e\+"):
+        validate.make_truth(argparse.Namespace(**wrong, num=None, folder=tmp_path))

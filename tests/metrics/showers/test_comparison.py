@@ -36,6 +36,15 @@ def test_equal_samples_look_equal(equal: ShowerComparison) -> None:
     assert abs(equal.figures["response"].value - 1) < 4 * equal.figures["response"].error < 0.1
 
 
+def test_parts_of_a_comparison_join(real: Showers, equal: ShowerComparison) -> None:
+    figures = compare_showers(real, toys(2), BINNING, classifiers=[], seed=3)
+    trees = compare_showers(real, toys(2), BINNING, classifiers=["auc trees"], other_figures=False, seed=3)
+    assert set(trees.figures) == {"auc trees"} and "auc trees" not in figures.figures
+    joined = figures.join(trees)
+    assert joined.figures == equal.figures and joined.seen == equal.seen and set(joined.seconds) == set(equal.seconds)
+    assert ShowerComparison.from_dict(json.loads(json.dumps(joined.to_dict()))) == joined
+
+
 @pytest.mark.parametrize(
     ("distortion", "seen"),
     [
@@ -47,6 +56,7 @@ def test_equal_samples_look_equal(equal: ShowerComparison) -> None:
 )
 def test_distortions_show(real: Showers, distortion: dict[str, float], seen: tuple[str, ...]) -> None:
     found = compare_showers(real, toys(2, **distortion), BINNING, classifiers=["auc trees"], seed=3)
+    assert found.seen and found.seen[0].value >= found.seen[-1].value
     for name in seen:
         assert abs(found.figures[name].sigmas) > 5, f"{name}: {found.figures[name]}"
 
