@@ -284,8 +284,8 @@ class _Events:
 
         if partons is None:
             raise FastsimError(
-                f"{name}: HepMC files are read without their partons: give the LHE file with the same events "
-                "(--partons), or the .h5 or .root file that fastsim generate wrote"
+                f"{name}: HepMC files are read without their partons: give the .h5 or .root file that fastsim generate "
+                "wrote, or, to fastsim reweight, the LHE file with the same events too (--partons)"
             )
         if not os.path.isfile(partons):
             raise FastsimError(f"{os.fspath(partons)}: no such file")

@@ -173,6 +173,8 @@ def command(
                     samples[level][names[path]] = load_level(path, level, reading)
                 report_progress(done, len(tasks))
         every = [sample for by_name in samples.values() for sample in by_name.values()]
+        if threshold is not None and "cells" not in samples and not any(sample.kind == "showers" for sample in every):
+            raise click.UsageError("--threshold is of showers and of cells, which these files have not")
         if any(sample.kind == "jets" for sample in every) and not installed("fastjet"):
             click.echo(f"fastsim: soft-drop observables are left out: {missing_text('fastjet')}", err=True)
         if "cells" in samples and not installed("fastjet"):

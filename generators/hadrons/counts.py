@@ -225,6 +225,14 @@ class CountModel(nn.Module):
         shape = (root - SIZE_OFFSET - shift) / (LEAST_SPREAD + nn.functional.softplus(raw))
         return torch.log_softmax(_bounded(out[:, 2:]) - 0.5 * shape**2, -1)
 
+    def size_log_prob(self, condition: Tensor, size: Tensor) -> Tensor:
+        """Compute log p(n | condition), (N,), of the numbers of tokens ``size`` (N,), for conditions (N, C)."""
+        return self._of_size(condition, size, self._moved(condition)[0])
+
+    def _of_size(self, condition: Tensor, size: Tensor, moved: Tensor | None) -> Tensor:
+        sizes = self._size_log_probs(condition, moved)
+        return sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+
     @torch.no_grad()
     def mean_size(self, condition: Tensor) -> Tensor:
         """Compute the mean numbers of tokens (N,) in float64 for conditions (N, C)."""
@@ -250,8 +258,7 @@ class CountModel(nn.Module):
         types, left, need = self._tokens(counts, carrier, missing)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.training):
             of_size, of_carrier, of_types = self._moved(condition)
-            sizes = self._size_log_probs(condition, of_size)
-            total = sizes.gather(-1, (size - 1).clamp(max=sizes.shape[-1] - 1)[:, None])[:, 0]
+            total = self._of_size(condition, size, of_size)
             first = torch.cat([condition, self._columns(size)], -1)
             total = total + torch.log_softmax(self._carrier_logits(first, of_carrier), -1)[rows, carrier]
             x = self._hidden(self._entered(condition, size, carrier, types, left, need))
@@ -289,12 +296,11 @@ class CountModel(nn.Module):
         for rows in torch.split(torch.argsort(size), max(_SETS, _ROWS // len(steps))):
             given = (condition[rows] + steps[:, None]).flatten(0, 1)
             of_size, of_carrier, of_types = self._moved(given)
-            sizes = self._size_log_probs(given, of_size)
-            chosen_size = (size[rows] - 1).clamp(max=sizes.shape[-1] - 1).repeat(len(steps))
+            of_sizes = self._of_size(given, size[rows].repeat(len(steps)), of_size)
             first = torch.cat([given, self._columns(size[rows]).repeat(len(steps), 1)], -1)
             carriers = torch.log_softmax(self._carrier_logits(first, of_carrier), -1)
             chosen_carrier = carrier[rows].repeat(len(steps))
-            value = sizes.gather(1, chosen_size[:, None]) + carriers.gather(1, chosen_carrier[:, None])
+            value = of_sizes + carriers.gather(1, chosen_carrier[:, None])[:, 0]
             total[:, rows] = value.view(len(steps), -1)
             first, start = first.view(len(steps), len(rows), -1), 0
             odds = None if of_types is None else of_types.view(-1, len(steps), len(rows))

@@ -165,11 +165,13 @@ class Overall:
             :data:`MANY` of all are beyond 2, else "agrees"; "no null" without any that can be judged.
         beyond: metrics beyond 2 sigma.
         judged: metrics that have a null.
+        skipped: metrics that could not be computed.
     """
 
     verdict: Verdict
     beyond: int
     judged: int
+    skipped: int = 0
 
     @property
     def expected(self) -> float:
@@ -179,7 +181,7 @@ class Overall:
     def __str__(self) -> str:
         return (
             f"{self.verdict}: {self.beyond} of {self.judged} metrics beyond 2 sigma, where equal samples have "
-            f"{self.expected:.1f} on average"
+            f"{self.expected:.1f} on average" + (f"; {self.skipped} could not be computed" if self.skipped else "")
         )
 
 
@@ -194,7 +196,7 @@ def overall(evaluation: Evaluation, sample: str) -> Overall:
         word = "differs"
     elif max(sizes) >= LARGE or beyond > max(1, MANY * len(sizes)):
         word = "tension"
-    return Overall(word, beyond, len(sizes))
+    return Overall(word, beyond, len(sizes), sum(what.startswith(f"{sample}: ") for what in evaluation.skipped))
 
 
 def by_significance(evaluation: Evaluation, sample: str) -> list[str]:

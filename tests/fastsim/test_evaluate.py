@@ -71,6 +71,7 @@ def test_gates(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Non
         (["--bins", "pt=1:x"], 2, "expected NAME or NAME=EDGE:EDGE"),
         (["--protocol", "other"], 2, "other"),
         (["--radius", "-1"], 2, "--radius"),
+        (["--threshold", "1"], 2, "--threshold is of showers and of cells, which these files have not"),
         (["--max-events", "100", "--metrics", "fpd"], 1, "nothing could be computed: FPD needs at least 240 events"),
     ],
 )

@@ -119,7 +119,7 @@ def test_records_without_what_is_needed_are_refused(model: PrimaryTree, tmp_path
         fastsim.reweight(final, to=OTHER, model=model)
     text = tmp_path / "a.hepmc3"
     fastsim.generate("flavour=u pt=30 num=5", text, model=model)
-    with pytest.raises(FastsimError, match=r"a.hepmc3: HepMC files are read without their partons: give the LHE file"):
+    with pytest.raises(FastsimError, match=r"a.hepmc3: HepMC files are read without their partons: give the .h5 or"):
         fastsim.reweight(text, to=OTHER, tune="Monash", model=model)
     plain = tmp_path / "plain.h5"
     fastsim.generate("flavour=u pt=30 num=5", plain, model="hadron-tree-small")

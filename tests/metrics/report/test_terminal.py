@@ -122,3 +122,11 @@ def test_the_overall_verdict_allows_for_chance(jets_page: Page, sigmas: list[flo
     assert judged.verdict == word
     assert judged.expected == 1.0
     assert judged.beyond == sum(abs(value) >= 2 for value in sigmas)
+    assert "could not be computed" not in str(judged)
+
+
+def test_the_overall_verdict_tells_what_could_not_be_computed(jets_page: Page) -> None:
+    results = {name: {"auc": result("auc", 0.1)} for name in ("s", "other")}
+    skipped = {"s: fpd": "feature 1 of event 3 is nan", "s: w1": "a sample holds NaN", "other: kpd": "too few events"}
+    judged = overall(replace(jets_page.evaluation, results=results, skipped=skipped), "s")
+    assert judged.skipped == 2 and str(judged).endswith("; 2 could not be computed")
