@@ -85,8 +85,9 @@ def run(job: dict[str, Any]) -> int:
 
     os.dup2(os.open(job["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    # a shell starts background jobs, and so their children, with SIGINT ignored
+    # a shell starts background jobs, and so their children, with SIGINT ignored, and nohup with SIGHUP
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if job["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"], job["file_size"]))
     save, stored = store.save_chunk, 0
